@@ -1,0 +1,101 @@
+"""Volume and Grid: a picture and where it lies in the patient."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+from nibabel.affines import apply_affine, voxel_sizes
+from nibabel.orientations import aff2axcodes
+
+
+class Grid(NamedTuple):
+    """A box of voxels in the patient: how many, and where."""
+
+    shape: tuple[int, int, int]
+    affine: np.ndarray  # (4, 4) voxel index -> RAS+ millimetres
+
+    @property
+    def spacing(self) -> np.ndarray:
+        """(3,) size of a voxel along each axis in millimetres."""
+        return voxel_sizes(self.affine)
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of one voxel in millilitres, right for sheared and oblique grids too."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])) / 1000)
+
+    def to_mm(self, index: np.ndarray) -> np.ndarray:
+        """Voxel indices (..., 3) to RAS+ millimetres (..., 3)."""
+        return apply_affine(self.affine, index)
+
+    def to_index(self, mm: np.ndarray) -> np.ndarray:
+        """RAS+ millimetres (..., 3) to voxel indices (..., 3), not rounded."""
+        return apply_affine(np.linalg.inv(self.affine), mm)
+
+    def same(self, other: "Grid", tolerance_mm: float = 1e-3) -> bool:
+        """Whether both grids have the same shape and their corners lie within `tolerance_mm` of each other."""
+        if tuple(self.shape) != tuple(other.shape):
+            return False
+        corners = np.array(np.meshgrid(*((0, n - 1) for n in self.shape))).reshape(3, -1).T
+        return bool(np.abs(self.to_mm(corners) - other.to_mm(corners)).max() < tolerance_mm)
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """An image, a mask or a label map; never changed in place.
+
+    `array` is (I, J, K), or (I, J, K, 3) for colour, made read-only and contiguous. `affine` is (4, 4), voxel index to
+    RAS+ millimetres. `labels` maps value to structure and is empty for an intensity image; it decides how the volume
+    is resampled. `unit` is that of the values: "HU", "Bq/ml" or "" where the scale is arbitrary. `remarks` are what the
+    reader of the file wants the user to know. `headers` are the DICOM headers it was read from, without pixels and
+    without identity, in the order of the slices along axis 2; empty for other formats.
+    """
+
+    array: np.ndarray
+    affine: np.ndarray
+    labels: Mapping[int, str] = field(default_factory=dict)
+    name: str = "image"
+    unit: str = ""
+    remarks: tuple[str, ...] = ()
+    headers: tuple[Any, ...] = ()
+
+    def __post_init__(self) -> None:
+        array = np.ascontiguousarray(self.array).view()
+        affine = np.array(self.affine, np.float64)
+        if array.ndim not in (3, 4) or (array.ndim == 4 and array.shape[3] != 3):
+            raise ValueError(f"a volume is (I, J, K) or (I, J, K, 3), not {array.shape}")
+        if affine.shape != (4, 4):
+            raise ValueError(f"an affine is (4, 4), not {affine.shape}")
+        array.flags.writeable = False
+        affine.flags.writeable = False
+        object.__setattr__(self, "array", array)
+        object.__setattr__(self, "affine", affine)
+        object.__setattr__(self, "labels", MappingProxyType(dict(self.labels)))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.array.shape[:3]
+
+    @property
+    def grid(self) -> Grid:
+        return Grid(self.shape, self.affine)
+
+    @property
+    def spacing(self) -> np.ndarray:
+        """(3,) size of a voxel along each axis in millimetres."""
+        return self.grid.spacing
+
+    @property
+    def axes(self) -> str:
+        """Where the three axes point, nearest letters first, for example "RAS" or "LPI"."""
+        return "".join(aff2axcodes(self.affine))
+
+    @property
+    def is_colour(self) -> bool:
+        return self.array.ndim == 4
+
+    def like(self, array: np.ndarray, **changes: object) -> "Volume":
+        """A volume on the same grid with other values: `volume.like(mask, labels={1: "lesion"}, name="mask")`."""
+        return replace(self, array=array, **changes)

@@ -1,0 +1,107 @@
+"""Result: what a pipeline hands back. It holds facts; pictures and files are made from it."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from medapp.imaging import files
+from medapp.imaging.deformation import Deformation
+from medapp.imaging.volume import Volume
+
+NOT_A_DIAGNOSIS = "For research and demonstration. Not a medical device, never a diagnosis."
+
+
+class Metric(NamedTuple):
+    """A number with its unit; None where it is not defined, for example the HD95 to an empty mask."""
+
+    value: float | int | None
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of values under named columns; a column's name carries its unit. `about` says how the values are defined."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    about: str = ""
+
+    def csv(self) -> str:
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(self.columns)
+        writer.writerows(self.rows)
+        return text.getvalue()
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a result comes from: enough to get it again."""
+
+    pipeline: str
+    weights: Mapping[str, str] = field(default_factory=dict)  # file, sha256, source
+    device: str = ""
+    precision: str = ""
+    engine: str = ""
+    seconds: float = 0.0
+    peak_memory_mb: float = 0.0
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Facts only: volumes by role, the deformation, numbers, tables, remarks, the options used, and the provenance."""
+
+    volumes: Mapping[str, Volume]
+    deformation: Deformation | None = None
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Provenance | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """All but the arrays, ready for JSON."""
+        origin = self.provenance or Provenance("")
+        return {
+            "pipeline": origin.pipeline,
+            "notice": NOT_A_DIAGNOSIS,
+            "settings": dict(self.settings),
+            "metrics": {name: {"value": m.value, "unit": m.unit} for name, m in self.metrics.items()},
+            "tables": {
+                name: {"about": t.about, "columns": list(t.columns), "rows": [list(r) for r in t.rows]}
+                for name, t in self.tables.items()
+            },
+            "notes": list(self.notes),
+            "weights": dict(origin.weights),
+            "device": origin.device,
+            "precision": origin.precision,
+            "engine": origin.engine,
+            "seconds": origin.seconds,
+            "peak_memory_mb": origin.peak_memory_mb,
+            "versions": dict(origin.versions),
+        }
+
+    def save(self, folder: Path, roles: tuple[str, ...] = ("mask", "probability")) -> list[Path]:
+        """Write the volumes of `roles` (NIfTI; DICOM SEG besides for a mask from DICOM), the tables (CSV) and the facts (JSON).
+
+        Returns the paths written. The folder is made if it is not there.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        written = []
+        for role in roles:
+            if role in self.volumes:
+                volume = self.volumes[role]
+                written.append(files.write(volume, folder / f"{role}.nii.gz"))
+                if volume.labels and volume.headers:
+                    written.append(files.write_dicom_seg(volume, folder / f"{role}.seg.dcm"))
+        for name, table in self.tables.items():
+            written.append(folder / f"{name}.csv")
+            written[-1].write_text(table.csv(), encoding="utf-8")
+        written.append(folder / "result.json")
+        written[-1].write_text(json.dumps(self.facts(), indent=2), encoding="utf-8")
+        return written

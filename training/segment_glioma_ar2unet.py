@@ -1,0 +1,294 @@
+"""Trains AR2-UNet on the TCGA-LGG FLAIR abnormality set: `python -m training.segment_glioma_ar2unet --data DIR --out DIR`.
+
+DATA holds one folder per patient with `NNN.jpg` (red, green, blue: pre-contrast, FLAIR, post-contrast) and `NNN_mask.png`
+where slice NNN has an abnormality. OUT gets `checkpoint.pt`, from which a killed run goes on, `best.safetensors`,
+`split.json` and `log.csv`.
+"""
+
+import argparse
+import csv
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from scipy import ndimage
+from torch import Tensor, nn
+
+from medapp.imaging.intensity import CLIP, standardize
+from medapp.networks.ar2unet import AR2UNet
+
+SIDE = 192  # pixels a side of a slice: 240 mm at the 1.25 mm that the pipeline works at
+CROP = 144  # pixels a side of a training patch
+SEED = 20261121
+
+
+@dataclass
+class Patient:
+    """One study: `whole` and `stripped` are standardised (N, 3, SIDE, SIDE) fp16, `mask` is (N, SIDE, SIDE) bool."""
+
+    name: str
+    whole: np.ndarray
+    stripped: np.ndarray
+    mask: np.ndarray
+
+    @property
+    def site(self) -> str:
+        return self.name.split("_")[1]
+
+
+def load(folder: Path) -> Patient:
+    """Read one patient, standardise each sequence over the whole study, with the skull and without it."""
+    files = sorted(folder.glob("[0-9][0-9][0-9].jpg"))
+    image = np.stack([picture(f, "RGB") for f in files]).transpose(0, 3, 1, 2)  # (N, 3, SIDE, SIDE)
+    masks = [f.with_name(f.stem + "_mask.png") for f in files]
+    mask = np.stack([picture(m, "L") > 127 if m.exists() else np.zeros((SIDE, SIDE), bool) for m in masks])
+    brain = rough_brain(image[:, 1]) | mask
+    whole = np.stack([standardize(image[:, c]) for c in range(3)], 1)
+    stripped = np.stack([standardize(image[:, c] * brain) for c in range(3)], 1)
+    return Patient(folder.name, whole.astype(np.float16), stripped.astype(np.float16), mask)
+
+
+def picture(file: Path, mode: str) -> np.ndarray:
+    return np.asarray(Image.open(file).convert(mode).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+
+
+def rough_brain(flair: np.ndarray) -> np.ndarray:
+    """A slice-wise guess at the brain in (N, H, W), good enough to show a network what a stripped head looks like."""
+    threshold = 0.55 * np.median(flair[flair > flair.mean()])
+    brain = np.zeros(flair.shape, bool)
+    for index, piece in enumerate(flair):
+        core = ndimage.binary_erosion(ndimage.gaussian_filter(piece.astype(np.float32), 1) > threshold, iterations=4)
+        labels, count = ndimage.label(core)
+        if count:
+            largest = labels == 1 + np.argmax(ndimage.sum(core, labels, range(1, count + 1)))
+            grown = ndimage.binary_dilation(largest, iterations=5)
+            brain[index] = ndimage.binary_fill_holes(ndimage.binary_closing(grown, iterations=4))
+    return brain
+
+
+def split(names: list[str], validation: float = 0.12, test: float = 0.14) -> dict[str, list[str]]:
+    """Divide patients into train, validation and test with every site in the same proportion; always the same way."""
+    random = np.random.default_rng(SEED)
+    parts: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
+    for site in sorted({n.split("_")[1] for n in names}):
+        members = random.permutation(sorted(n for n in names if n.split("_")[1] == site)).tolist()
+        v, t = round(len(members) * validation), round(len(members) * test)
+        parts["validation"] += members[:v]
+        parts["test"] += members[v : v + t]
+        parts["train"] += members[v + t :]
+    return parts
+
+
+def augment(image: Tensor, target: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Random view of a batch: (B, 3, SIDE, SIDE) and (B, 1, SIDE, SIDE) -> the same, CROP pixels a side.
+
+    Turned by any quarter and mirrored (uploads come in every orientation), rotated, scaled, bent; then contrast, coil
+    shading, blur and noise, and in some cases only FLAIR is left, copied to the other channels as the data set does.
+    """
+    batch, device = len(image), image.device
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return torch.rand(shape or (batch,), generator=random, device=device) * (high - low) + low
+
+    def chance(p: float) -> Tensor:
+        return uniform(0, 1) < p
+
+    angle = (torch.where(chance(0.35), (uniform(0, 4)).floor() * 90, 0) + uniform(-15, 15)) * math.pi / 180
+    scale = torch.where(chance(0.7), torch.exp(uniform(-0.28, 0.28)), 1.0) * CROP / image.shape[-1]
+    mirror = torch.where(chance(0.5), -1.0, 1.0)
+    stretch = torch.exp(uniform(-0.08, 0.08))
+    theta = torch.zeros(batch, 2, 3, device=device)
+    theta[:, 0, 0], theta[:, 0, 1] = mirror * scale * angle.cos() * stretch, -scale * angle.sin()
+    theta[:, 1, 0], theta[:, 1, 1] = mirror * scale * angle.sin() * stretch, scale * angle.cos()
+    theta[:, :, 2] = uniform(-0.22, 0.22, batch, 2)
+    grid = F.affine_grid(theta, [batch, 3, CROP, CROP], align_corners=False)
+    bend = (torch.randn(batch, 2, 6, 6, generator=random, device=device) * 0.02) * chance(0.4).float()[:, None, None, None]
+    grid = grid + F.interpolate(bend, (CROP, CROP), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
+    air = image.amin((2, 3), keepdim=True)
+    image = F.grid_sample(image - air, grid, align_corners=False) + air
+    target = (F.grid_sample(target, grid, align_corners=False) > 0.5).float()
+
+    flair = image[:, 1:2]
+    only, pre, post = chance(0.35), chance(0.06), chance(0.06)
+    image = torch.cat(
+        [
+            torch.where((only | pre)[:, None, None, None], flair, image[:, :1]),
+            flair,
+            torch.where((only | post)[:, None, None, None], flair, image[:, 2:]),
+        ],
+        dim=1,
+    )
+
+    same = (only | chance(0.3))[:, None]  # one contrast change for all sequences, or one each
+
+    def per_sequence(low: float, high: float) -> Tensor:
+        values = uniform(low, high, batch, 3)
+        return torch.where(same, values[:, 1:2], values)[:, :, None, None]
+
+    position = ((image - CLIP[0]) / (CLIP[1] - CLIP[0])).clamp(0, 1)
+    image = position ** torch.exp(per_sequence(-0.25, 0.25)) * (CLIP[1] - CLIP[0]) + CLIP[0]
+    image = image * torch.exp(per_sequence(-0.22, 0.22)) + per_sequence(-0.25, 0.25)
+    shade = F.interpolate(torch.randn(batch, 1, 4, 4, generator=random, device=device) * 0.3, (CROP, CROP), mode="bicubic", align_corners=True)
+    image = image + shade * (image - CLIP[0]) / -CLIP[0] * chance(0.5).float()[:, None, None, None]
+    if torch.rand((), generator=random, device=device) < 0.25:
+        factor = float(torch.rand((), generator=random, device=device) * 1.5 + 1)
+        small = F.interpolate(image, scale_factor=1 / factor, mode="bilinear", antialias=True)
+        image = F.interpolate(small, (CROP, CROP), mode="bilinear")
+    level = uniform(0, 0.25) * chance(0.3)
+    noise = torch.randn(image.shape, generator=random, device=device)
+    noise = torch.where(only[:, None, None, None], noise[:, :1], noise)
+    image = image + level[:, None, None, None] * noise
+    return image.clamp(*CLIP), target
+
+
+def objective(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross entropy plus soft Dice over the whole batch, so that an empty slice counts as what it adds wrongly."""
+    probability = logits.sigmoid()
+    overlap = (probability * target).sum()
+    dice = 1 - (2 * overlap + 1) / (probability.sum() + target.sum() + 1)
+    return F.binary_cross_entropy_with_logits(logits, target) + dice
+
+
+@torch.inference_mode()
+def predict(net: nn.Module, image: np.ndarray, device: torch.device) -> np.ndarray:
+    """Probability (N, H, W) of standardised slices (N, 3, H, W)."""
+    out = []
+    for piece in torch.from_numpy(image).split(8):
+        x = piece.to(device).float().contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, torch.bfloat16):
+            out.append(net(x).sigmoid()[:, 0].float().cpu())
+    return torch.cat(out).numpy()
+
+
+def dice(prediction: np.ndarray, reference: np.ndarray) -> float:
+    return float(2 * (prediction & reference).sum() / max(prediction.sum() + reference.sum(), 1))
+
+
+def validate(net: nn.Module, patients: list[Patient], device: torch.device) -> dict[str, float]:
+    """Mean volumetric Dice with three sequences and with FLAIR alone."""
+    net.eval()
+    three = [dice(predict(net, p.whole, device) > 0.5, p.mask) for p in patients]
+    flair = [dice(predict(net, p.whole[:, [1, 1, 1]], device) > 0.5, p.mask) for p in patients]
+    return {"three": float(np.mean(three)), "flair": float(np.mean(flair))}
+
+
+def train(args: argparse.Namespace) -> None:
+    torch.manual_seed(SEED)
+    device = torch.device(args.device)
+    out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    folders = sorted(p for p in Path(args.data).iterdir() if p.is_dir())
+    parts = split([f.name for f in folders])
+    (out / "split.json").write_text(json.dumps(parts, indent=1))
+    wanted = set(parts["train"] + parts["validation"])
+    patients = {f.name: load(f) for f in folders if f.name in wanted}
+    fit = [patients[n] for n in parts["train"]]
+    held = [patients[n] for n in parts["validation"]]
+
+    whole = torch.from_numpy(np.concatenate([p.whole for p in fit])).to(device)
+    stripped = torch.from_numpy(np.concatenate([p.stripped for p in fit])).to(device)
+    masks = torch.from_numpy(np.concatenate([p.mask for p in fit])).to(device)
+    per_patient = torch.tensor([1 / len(p.mask) ** 0.5 for p in fit for _ in p.mask])
+    weight = per_patient * torch.where(masks.flatten(1).any(1).cpu(), 1.0, 0.6)
+
+    net = AR2UNet(3, 1, args.width, args.gate).to(device, memory_format=torch.channels_last)
+    if args.start:
+        net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(args.start).items()})
+    average = torch.optim.swa_utils.AveragedModel(net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998), use_buffers=True)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=1e-3)
+    steps = math.ceil(len(masks) / args.batch)
+    total = steps * args.epochs
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda s: min(1, (s + 1) / args.warmup) * (0.5 + 0.5 * math.cos(math.pi * min(s, total) / total)) + 1e-3
+    )
+    random = torch.Generator(device).manual_seed(SEED)
+    draw = torch.Generator().manual_seed(SEED)
+    first, best, began = 0, 0.0, time.time()
+    checkpoint = out / "checkpoint.pt"
+    if checkpoint.exists():
+        kept = torch.load(checkpoint, map_location=device, weights_only=True)
+        net.load_state_dict(kept["net"])
+        average.load_state_dict(kept["average"])
+        optimizer.load_state_dict(kept["optimizer"])
+        scheduler.load_state_dict(kept["scheduler"])
+        random.set_state(kept["random"].cpu())
+        draw.set_state(kept["draw"].cpu())
+        first, best = kept["epoch"], kept["best"]
+
+    for epoch in range(first, args.epochs):
+        net.train()
+        if epoch >= args.freeze * args.epochs:  # a norm shared by three applications must be trained as it is served
+            for layer in net.modules():
+                if isinstance(layer, nn.BatchNorm2d):
+                    layer.eval()
+        order = torch.multinomial(weight, steps * args.batch, replacement=True, generator=draw)
+        losses = []
+        for index in order.split(args.batch):
+            index = index.to(device)
+            bare = (torch.rand(len(index), generator=random, device=device) < 0.22)[:, None, None, None]
+            x = torch.where(bare, stripped[index], whole[index]).float()
+            x, y = augment(x, masks[index][:, None].float(), random)
+            with torch.autocast(device.type, torch.bfloat16):
+                logits = net(x.contiguous(memory_format=torch.channels_last))
+            loss = objective(logits.float(), y)
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            optimizer.step()
+            scheduler.step()
+            average.update_parameters(net)
+            losses.append(loss.detach())
+        row = {"epoch": epoch + 1, "loss": round(float(torch.stack(losses).mean()), 4), "minutes": round((time.time() - began) / 60, 2)}
+        if (epoch + 1) % args.every == 0 or epoch + 1 == args.epochs:
+            scores = validate(average.module, held, device)
+            row |= {k: round(v, 4) for k, v in scores.items()}
+            if sum(scores.values()) > best:
+                best = sum(scores.values())
+                state = {k: v.contiguous().cpu() for k, v in average.module.state_dict().items()}
+                save_file({k: v.half() if v.is_floating_point() else v for k, v in state.items()}, out / "best.safetensors")
+        print(row, flush=True)
+        with (out / "log.csv").open("a", newline="") as file:
+            csv.DictWriter(file, ["epoch", "loss", "minutes", "three", "flair"]).writerow(row)
+        kept = {
+            "net": net.state_dict(),
+            "average": average.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "scheduler": scheduler.state_dict(),
+            "random": random.get_state(),
+            "draw": draw.get_state(),
+            "epoch": epoch + 1,
+            "best": best,
+        }
+        torch.save(kept, checkpoint.with_suffix(".tmp"))
+        checkpoint.with_suffix(".tmp").replace(checkpoint)
+        if args.minutes and time.time() - began > 60 * args.minutes:
+            break
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--width", type=int, default=16)
+    parser.add_argument("--gate", choices=["decoder", "encoder"], default="encoder")
+    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--warmup", type=int, default=200, help="steps")
+    parser.add_argument("--freeze", type=float, default=0.6, help="share of the epochs after which batch norms stand still")
+    parser.add_argument("--every", type=int, default=2, help="epochs between validations")
+    parser.add_argument("--minutes", type=float, default=0, help="stop after this time; run again to go on")
+    parser.add_argument("--start", help="weights to begin from")
+    train(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()
