@@ -1,10 +1,12 @@
 """Card: all that is known of a pipeline before it runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from medapp.errors import OptionError
+from medapp.errors import InputError, OptionError
+
+T = TypeVar("T")
 
 VOLUME_FILES = (".nii", ".nii.gz", ".dcm", ".ima", ".zip", ".nrrd", ".mha", ".mhd", ".raw", ".mgz", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
@@ -93,6 +95,20 @@ class Card:
     trained_on: str
     scores: str
     limits: str
+
+    def arrange(self, given: Sequence[T]) -> tuple[T | None, ...]:
+        """One place an input, in the card's order: `given` holds either all of them or just those that are required.
+
+        Raises InputError for any other number.
+        """
+        required = [i for i in self.inputs if not i.optional]
+        if len(given) == len(self.inputs):
+            return tuple(given)
+        if len(given) == len(required):
+            rest = iter(given)
+            return tuple(None if i.optional else next(rest) for i in self.inputs)
+        few, all_ = ", ".join(i.title for i in required), ", ".join(i.title for i in self.inputs)
+        raise InputError(f"{self.name} takes {len(required)} image(s) ({few}) or {len(self.inputs)} ({all_}), not {len(given)}.")
 
     def settings(self, given: dict[str, object]) -> dict[str, Any]:
         """Every option with its given or default value. Raises OptionError for an unknown name or a bad value."""

@@ -10,6 +10,7 @@ import csv
 import json
 import math
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +22,11 @@ from safetensors.torch import load_file, save_file
 from scipy import ndimage
 from torch import Tensor, nn
 
+from medapp.imaging.geometry import resample, respaced
 from medapp.imaging.intensity import CLIP, standardize
+from medapp.imaging.volume import Volume
 from medapp.networks.ar2unet import AR2UNet
+from training.case import Case
 
 SIDE = 192  # pixels a side of a slice: 240 mm at the 1.25 mm that the pipeline works at
 CROP = 144  # pixels a side of a training patch
@@ -156,6 +160,26 @@ def objective(logits: Tensor, target: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, target) + dice
 
 
+@torch.no_grad()
+def settle(net: nn.Module, norms: list[nn.BatchNorm2d], batches: Iterable[Tensor]) -> None:
+    """Give the batch norms the mean statistics over many batches instead of those of the last ten."""
+    for layer in norms:
+        layer.reset_running_stats()
+        layer.momentum = None  # cumulative mean
+    for x in batches:
+        with torch.autocast(x.device.type, torch.bfloat16):
+            net(x)
+    for layer in norms:
+        layer.momentum = 0.1
+
+
+def ema(average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+    """Exponential moving average that forgets the first steps fast, so that batch norms are not stuck in them."""
+    if not average.is_floating_point():
+        return current
+    return torch.lerp(average, current, 1 - min(0.998, (1 + int(count)) / (10 + int(count))))
+
+
 @torch.inference_mode()
 def predict(net: nn.Module, image: np.ndarray, device: torch.device) -> np.ndarray:
     """Probability (N, H, W) of standardised slices (N, 3, H, W)."""
@@ -201,7 +225,7 @@ def train(args: argparse.Namespace) -> None:
     net = AR2UNet(3, 1, args.width, args.gate).to(device, memory_format=torch.channels_last)
     if args.start:
         net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(args.start).items()})
-    average = torch.optim.swa_utils.AveragedModel(net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998), use_buffers=True)
+    average = torch.optim.swa_utils.AveragedModel(net, avg_fn=ema, use_buffers=True)
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=1e-3)
     steps = math.ceil(len(masks) / args.batch)
     total = steps * args.epochs
@@ -222,21 +246,27 @@ def train(args: argparse.Namespace) -> None:
         draw.set_state(kept["draw"].cpu())
         first, best = kept["epoch"], kept["best"]
 
+    def batch(index: Tensor) -> tuple[Tensor, Tensor]:
+        index = index.to(device)
+        bare = (torch.rand(len(index), generator=random, device=device) < 0.22)[:, None, None, None]
+        x, y = augment(torch.where(bare, stripped[index], whole[index]).float(), masks[index][:, None].float(), random)
+        return x.contiguous(memory_format=torch.channels_last), y
+
+    frozen = math.ceil(args.freeze * args.epochs)  # a norm shared by three applications must be trained as it is served
+    norms = [layer for layer in net.modules() if isinstance(layer, nn.BatchNorm2d)]
     for epoch in range(first, args.epochs):
         net.train()
-        if epoch >= args.freeze * args.epochs:  # a norm shared by three applications must be trained as it is served
-            for layer in net.modules():
-                if isinstance(layer, nn.BatchNorm2d):
-                    layer.eval()
+        if epoch == frozen:
+            settle(net, norms, (batch(i)[0] for i in torch.multinomial(weight, 80 * args.batch, True, generator=draw).split(args.batch)))
+        if epoch >= frozen:
+            for layer in norms:
+                layer.eval()
         order = torch.multinomial(weight, steps * args.batch, replacement=True, generator=draw)
         losses = []
         for index in order.split(args.batch):
-            index = index.to(device)
-            bare = (torch.rand(len(index), generator=random, device=device) < 0.22)[:, None, None, None]
-            x = torch.where(bare, stripped[index], whole[index]).float()
-            x, y = augment(x, masks[index][:, None].float(), random)
+            x, y = batch(index)
             with torch.autocast(device.type, torch.bfloat16):
-                logits = net(x.contiguous(memory_format=torch.channels_last))
+                logits = net(x)
             loss = objective(logits.float(), y)
             optimizer.zero_grad()
             loss.backward()
@@ -270,6 +300,40 @@ def train(args: argparse.Namespace) -> None:
         checkpoint.with_suffix(".tmp").replace(checkpoint)
         if args.minutes and time.time() - began > 60 * args.minutes:
             break
+
+
+def cases(data: Path, part: str) -> Iterator[Case]:
+    """The patients of one part of the split, as a user would upload them, in several conditions.
+
+    The set gives neither voxel size nor position: 240 mm fields of view and 5 mm between slices are assumed, which
+    scales the millilitres and leaves Dice as it is. Slices that the set leaves out leave a gap.
+    """
+    folders = sorted(p for p in data.iterdir() if p.is_dir())
+    names = [f.name for f in folders]
+    for folder in folders:
+        if part != "all" and folder.name not in split(names)[part]:
+            continue
+        files = sorted(folder.glob("[0-9][0-9][0-9].jpg"))
+        image = np.stack([np.asarray(Image.open(f).convert("RGB")) for f in files], 2)  # (row, column, slice, channel)
+        masks = [f.with_name(f.stem + "_mask.png") for f in files]
+        mask = np.stack([np.asarray(Image.open(m).convert("L")) > 127 if m.exists() else np.zeros(image.shape[:2], bool) for m in masks], 2)
+        brain = rough_brain(image[..., 1].transpose(2, 0, 1)).transpose(1, 2, 0) | mask
+        affine = np.diag([-240 / image.shape[1], -240 / image.shape[0], 5.0, 1.0])
+
+        def volume(array: np.ndarray, affine: np.ndarray = affine, **more: object) -> Volume:
+            return Volume(array.swapaxes(0, 1), affine, **more)  # first axis: column
+
+        pre, flair, post = (volume(image[..., c]) for c in range(3))
+        truth = volume(mask.astype(np.uint8), labels={1: "abnormality"})
+        site = folder.name.split("_")[1]
+        yield Case(folder.name, site, "three sequences", (pre, flair, post), truth)
+        yield Case(folder.name, site, "FLAIR alone", (None, flair, None), truth)
+        bare = tuple(volume(image[..., c] * brain) for c in range(3))
+        yield Case(folder.name, site, "three sequences, skull removed", bare, truth)
+        coarse = respaced(flair.grid, (1.6, 1.6, 5.0))
+        yield Case(folder.name, site, "FLAIR alone, 1.6 mm pixels", (None, resample(flair, coarse), None), resample(truth, coarse))
+        turned = tuple(volume(np.rot90(image[..., c], 1).copy()) for c in range(3))
+        yield Case(folder.name, site, "three sequences, wrong orientation in the file", turned, volume(np.rot90(mask).astype(np.uint8).copy(), labels={1: "abnormality"}))
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 import nibabel as nib
 import numpy as np
-from nibabel.affines import from_matvec, rescale_affine
+from nibabel.affines import from_matvec
 from scipy import ndimage
 
 from medapp.imaging.volume import Grid, Volume
@@ -52,9 +52,11 @@ def isotropic(grid: Grid, spacing: float) -> Grid:
 
 
 def respaced(grid: Grid, spacing: tuple[float, float, float]) -> Grid:
-    """The same box and axes with voxels of `spacing` millimetres; outer faces stay where they are, to half a voxel."""
+    """The same box and axes with voxels of `spacing` millimetres: the middle stays, outer faces move by half a voxel at most."""
     shape = tuple(max(1, round(n * old / new)) for n, old, new in zip(grid.shape, grid.spacing, spacing, strict=True))
-    return Grid(shape, rescale_affine(grid.affine, grid.shape, spacing, shape))
+    turn = grid.affine[:3, :3] / grid.spacing * np.array(spacing)
+    middle = grid.to_mm((np.array(grid.shape) - 1) / 2)
+    return Grid(shape, from_matvec(turn, middle - turn @ ((np.array(shape) - 1) / 2)))
 
 
 def padded(grid: Grid, multiple: int, axes: tuple[int, ...] = (0, 1, 2)) -> Grid:

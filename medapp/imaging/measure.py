@@ -27,14 +27,20 @@ class Lesion:
 
 def components(mask: np.ndarray) -> tuple[np.ndarray, int]:
     """Connected components of (I, J, K) bool at connectivity 26: labels 1.. from the largest down, and their number."""
-    labels, count = ndimage.label(mask, np.ones((3, 3, 3)))
-    if count < 2:
-        return labels, count
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    rank = np.empty(count + 1, labels.dtype)
-    rank[0] = 0
+    labels = np.zeros(mask.shape, np.int32)
+    box = bounds(mask)
+    part, count = ndimage.label(mask[box], np.ones((3, 3, 3)))
+    sizes = np.bincount(part.ravel(), minlength=count + 1)[1:]
+    rank = np.zeros(count + 1, np.int32)
     rank[1 + np.argsort(-sizes, kind="stable")] = np.arange(1, count + 1)
-    return rank[labels], count
+    labels[box] = rank[part]
+    return labels, count
+
+
+def bounds(mask: np.ndarray) -> tuple[slice, ...]:
+    """The smallest box of (I, J, K) that holds every true voxel; the whole array if there is none."""
+    filled = [np.flatnonzero(mask.any(axis=tuple(b for b in range(mask.ndim) if b != a))) for a in range(mask.ndim)]
+    return tuple(slice(f[0], f[-1] + 1) if len(f) else slice(None) for f in filled)
 
 
 def lesions(labels: np.ndarray, count: int, probability: np.ndarray, grid: Grid) -> list[Lesion]:
@@ -77,8 +83,7 @@ def hd95(mask: np.ndarray, reference: np.ndarray, grid: Grid) -> float | None:
         return None
     if not mask.any():
         return 0.0
-    both = np.argwhere(mask | reference)
-    box = tuple(slice(max(a - 1, 0), b + 2) for a, b in zip(both.min(axis=0), both.max(axis=0), strict=True))
+    box = bounds(mask | reference)
     padded = [np.pad(m[box], 1) for m in (mask, reference)]
     distances = surface_distance.compute_surface_distances(*padded, spacing_mm=tuple(grid.spacing))
     return float(surface_distance.compute_robust_hausdorff(distances, 95))

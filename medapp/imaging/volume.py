@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,7 +71,7 @@ class Volume:
         affine.flags.writeable = False
         object.__setattr__(self, "array", array)
         object.__setattr__(self, "affine", affine)
-        object.__setattr__(self, "labels", MappingProxyType(dict(self.labels)))
+        object.__setattr__(self, "labels", dict(self.labels))
 
     @property
     def shape(self) -> tuple[int, int, int]:

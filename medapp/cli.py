@@ -1,0 +1,100 @@
+"""The command line: `python -m medapp list` and `python -m medapp run PIPELINE INPUT... --out DIR`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from medapp import runtime
+from medapp.errors import InputError, OptionError, UserError
+from medapp.imaging import files
+from medapp.lesions import measured
+from medapp.result import NOT_A_DIAGNOSIS
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, or 2 after one sentence on standard error."""
+    args = _parser().parse_args(arguments)
+    try:
+        args.command(args)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m medapp", description=NOT_A_DIAGNOSIS)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    lister = commands.add_parser("list", help="the methods, what they take and which options they have")
+    lister.set_defaults(command=_list)
+
+    runner = commands.add_parser("run", help="run a method on images and write its results to a folder")
+    runner.set_defaults(command=_run)
+    runner.add_argument("pipeline", help="a name from `list`")
+    runner.add_argument("inputs", nargs="+", metavar="INPUT", help="an image file, a DICOM folder or a zip; in the order `list` gives")
+    runner.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results, made if missing")
+    runner.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="an option; may be repeated")
+    runner.add_argument("--reference", type=Path, metavar="MASK", help="a mask to compare with")
+    runner.add_argument("--device", choices=("cuda", "mps", "cpu"), help="where to compute; the best there is by default")
+    runner.add_argument("--series", metavar="UID", help="which series, where the input holds several")
+    runner.add_argument("--quiet", action="store_true", help="no progress on standard error")
+    return parser
+
+
+def _list(args: argparse.Namespace) -> None:
+    for card in runtime.cards().values():
+        print(f"{card.name}: {card.title}")
+        for source in card.inputs:
+            print(f"    input {source.name}{' (optional)' if source.optional else ''}: {source.title}. {source.about}")
+        for option in card.options:
+            print(f"    option {option.name} = {option.default}: {option.about or option.title}")
+
+
+def _run(args: argparse.Namespace) -> None:
+    card = runtime.card(args.pipeline)
+    options = dict(_pair(text) for text in args.set)
+    card.settings(options)  # a wrong option is said before a big file is read
+    paths = card.arrange([Path(path) for path in args.inputs])
+    volumes = [
+        path and files.read(_files(path), args.series, name=source.title)
+        for source, path in zip(card.inputs, paths, strict=True)
+    ]
+    reference = files.read(_files(args.reference), name="reference") if args.reference else None
+    result = runtime.run(card.name, *volumes, device=args.device, progress=None if args.quiet else _tell, **options)
+    if reference is not None:
+        result = measured(result, result.settings["threshold"], result.settings["smallest"], reference)
+    try:
+        written = result.save(args.out)
+    except OSError as error:
+        raise InputError(f"The results could not be written to {args.out}: {error.strerror}.") from error
+    for name, metric in result.metrics.items():
+        print(f"{name}: {'not defined' if metric.value is None else metric.value} {metric.unit}".rstrip())
+    for note in result.notes:
+        print(f"note: {note}")
+    print("wrote " + ", ".join(str(path) for path in written))
+
+
+def _files(path: Path) -> list[Path]:
+    """The path itself, or the files in it if it is a folder. Raises InputError if there is nothing."""
+    if path.is_dir():
+        found = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+        if not found:
+            raise InputError(f"The folder {path.name} is empty.")
+        return found
+    if not path.is_file():
+        raise InputError(f"There is no file {path}.")
+    return [path]
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise OptionError(f"--set wants NAME=VALUE, not {text!r}.")
+    return name.strip(), value.strip()
+
+
+def _tell(fraction: float, stage: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{fraction:4.0%} {stage:<40}", end="" if fraction < 1 else "\n", file=sys.stderr, flush=True)

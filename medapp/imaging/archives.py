@@ -1,0 +1,92 @@
+"""Zip and gzip files, unpacked within limits; nothing in them chooses where it is written."""
+
+import gzip
+import stat
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from medapp.errors import InputError
+from medapp.imaging.checks import MAX_BYTES, MAX_FILES, parsing, said
+
+MAX_RATIO = 200  # unpacked to packed, for what unpacks to more than FREE; an empty mask packs 1000 times
+FREE = 256 * 1024**2
+SLACK = 1024**2  # bytes that may follow the voxels in a gzip file
+CHUNK = 1024**2
+
+
+def unzip(path: Path, folder: Path, room: int = MAX_BYTES) -> list[Path]:
+    """The files of a zip written under `folder`, each in a folder of its own with a harmless name.
+
+    Hidden files, `__MACOSX` and directories are left out. Raises InputError for a damaged or locked zip, a path that
+    leads out, a link, a zip inside, more than MAX_FILES entries, or more than `room` bytes.
+    """
+    with parsing(path, "a zip"), zipfile.ZipFile(path) as box:
+        entries = [entry for entry in box.infolist() if not entry.is_dir()]
+        if len(entries) > MAX_FILES:
+            raise InputError(f"{said(path)} holds more than {MAX_FILES} files.")
+        total = sum(entry.file_size for entry in entries)
+        if total > room or (total > FREE and total > MAX_RATIO * path.stat().st_size):
+            raise InputError(f"{said(path)} unpacks to {total / 1024**2:.0f} MB, which is more than is taken.")
+        written = []
+        for number, entry in enumerate(entries):
+            parts = PurePosixPath(entry.filename.replace("\\", "/")).parts
+            if ".." in parts or entry.filename.startswith(("/", "\\")) or parts[0].endswith(":"):
+                raise InputError(f"{said(path)} holds a file whose path leads out of the zip; it was not opened.")
+            if stat.S_ISLNK(entry.external_attr >> 16):
+                raise InputError(f"{said(path)} holds a link to another file; it was not opened.")
+            if any(part.startswith((".", "__MACOSX")) for part in parts):
+                continue
+            if entry.flag_bits & 1:
+                raise InputError(f"{said(path)} is locked with a password; upload it unlocked.")
+            target = folder / str(number) / (said(parts[-1], 100).lstrip(".") or "file")
+            target.parent.mkdir(parents=True)
+            with box.open(entry) as source:
+                room -= _pour(source, target, room, path)
+            if is_zip(target):
+                raise InputError(
+                    f"{said(path)} holds another zip ({said(target)}); unpack it and upload what is inside."
+                )
+            written.append(target)
+    return written
+
+
+def gunzip(path: Path, folder: Path, promise: Callable[[bytes], int], room: int = MAX_BYTES) -> Path:
+    """A gzip file unpacked into `folder` without its `.gz`, as far as `promise` allows.
+
+    `promise` is given the first kilobyte and says how many bytes its header speaks of (or raises InputError). Raises
+    InputError if there are fewer, or many more, or if the packing is damaged.
+    """
+    target = folder / (path.stem + {".mgz": ".mgh"}.get(path.suffix.lower(), ""))
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with gzip.open(path) as source:
+            promised = min(promise(source.read(1024)), room)
+            source.seek(0)
+            _pour(source, target, promised + SLACK, path)
+    except (EOFError, zlib.error, OSError) as error:
+        raise InputError(f"{said(path)} could not be unpacked: it is damaged or truncated; upload it again.") from error
+    return target
+
+
+def is_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
+
+
+def is_gzip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+def _pour(source: IO[bytes], target: Path, room: int, archive: Path) -> int:
+    written = 0
+    with target.open("wb") as file:
+        while chunk := source.read(CHUNK):
+            written += len(chunk)
+            if written > room:
+                raise InputError(f"{said(archive)} unpacks to more than its header promises or than is taken.")
+            file.write(chunk)
+    return written

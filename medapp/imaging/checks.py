@@ -1,0 +1,98 @@
+"""What every reader asks of a file, and the words when the answer is no."""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from nibabel.affines import voxel_sizes
+
+from medapp.errors import InputError
+
+MAX_VOXELS = 200_000_000  # 512 × 512 × 760
+MAX_BYTES = 2 * 1024**3  # of one upload, unpacked
+MAX_FILES = 20_000
+
+
+def said(text: Path | str, length: int = 60) -> str:
+    """A file's basename, or any text of a stranger, fit for a sentence: no folders, control characters or markup."""
+    if isinstance(text, Path):
+        text = text.name
+    text = re.sub(r"[^\w .,;:()+#=*%&'-]", "_", "".join(c for c in text if c.isprintable())).strip()
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+@contextmanager
+def parsing(path: Path, kind: str) -> Iterator[None]:
+    """Whatever a library raises inside becomes one sentence; running out of memory stays what it is."""
+    try:
+        yield
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:
+        raise InputError(
+            f"{said(path)} could not be read as {kind}: it is damaged, truncated or of an unusual kind."
+        ) from error
+
+
+def right_size(shape: Sequence[int], path: Path) -> None:
+    """Raise InputError if an image of `shape` is empty or beyond MAX_VOXELS; called before its voxels are read."""
+    sizes = [int(n) for n in shape]
+    if not sizes or min(sizes) < 1:
+        raise InputError(f"{said(path)} holds no voxels.")
+    count = 1
+    for n in sizes:
+        count *= n
+    if count > MAX_VOXELS:
+        size = " × ".join(map(str, sizes))
+        raise InputError(
+            f"{said(path)} is too large: {size} voxels, and at most {MAX_VOXELS // 10**6} million are taken."
+        )
+
+
+def three_axes(shape: Sequence[int], path: Path) -> tuple[int, int, int]:
+    """(I, J, K) of an image whose further dimensions are 1; InputError if it has real ones, or none at all."""
+    right_size(shape, path)
+    sizes = [*map(int, shape), 1, 1]
+    if any(n > 1 for n in sizes[4:]):
+        raise InputError(
+            f"{said(path)} holds a vector or matrix at every voxel, such as a deformation field, not an image."
+        )
+    if any(n > 1 for n in sizes[3:]):
+        raise InputError(
+            f"{said(path)} has 4 dimensions: {sizes[3]} time points, directions or contrasts. "
+            "Save the one volume you want as an image of its own and upload that."
+        )
+    return sizes[0], sizes[1], sizes[2]
+
+
+def plain_numbers(array: np.ndarray, path: Path) -> np.ndarray:
+    """Integers as they are, truth values as uint8, fractions as float32; all in the machine's byte order.
+
+    Raises InputError for complex numbers, for other types, and where a value is not a finite number.
+    """
+    if array.dtype.kind == "b":
+        return array.astype(np.uint8)
+    if array.dtype.kind in "iu":
+        return array.astype(array.dtype.newbyteorder("="), copy=False)
+    if array.dtype.kind != "f":
+        what = "complex numbers" if array.dtype.kind == "c" else f"values of an unusual type ({array.dtype})"
+        raise InputError(f"{said(path)} holds {what}, not the values of an image.")
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float32, copy=False)
+    bad = array.size - int(np.count_nonzero(np.isfinite(array)))
+    if bad:
+        voxels = "1 voxel is" if bad == 1 else f"{bad} voxels are"
+        raise InputError(
+            f"{said(path)} is not whole: {voxels} not a number or infinite. Set them to a background value first."
+        )
+    return array
+
+
+def sound(affine: np.ndarray) -> bool:
+    """Whether `affine` (4, 4) is finite and spans a box that is not flat."""
+    if not np.isfinite(affine).all():
+        return False
+    sizes = voxel_sizes(affine)
+    return bool((sizes > 0).all() and abs(np.linalg.det(affine[:3, :3] / sizes)) > 1e-3)

@@ -1,0 +1,84 @@
+"""The values of DICOM frames: decoded, rescaled, stacked."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from medapp.errors import InputError
+from medapp.imaging.checks import parsing, said
+from medapp.imaging.dicom_frames import Frame
+
+
+def opened(path: Path, pixels: bool = False) -> Dataset:
+    """The dataset of a file, with or without its preamble, by default without its pixels.
+
+    Raises InputError for what is no whole DICOM file, and for the deflated syntax, whose size nothing bounds.
+    """
+    with path.open("rb") as file:
+        whole = file.read(132)[128:] == b"DICM"
+    if whole and read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        raise InputError(f"{said(path)} is packed in a way (deflate) that is not taken; export it uncompressed.")
+    dataset = pydicom.dcmread(path, stop_before_pixels=not pixels, force=not whole)
+    if "SOPClassUID" not in dataset and "Rows" not in dataset:
+        raise InputError(f"{said(path)} is not a whole DICOM file.")
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit = dataset.original_encoding[0]
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+    return dataset
+
+
+def stacked(paths: Sequence[Path], frames: Sequence[Frame], order: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """(columns, rows, places[-1] + 1) rescaled values: frame `order[n]` at `places[n]`, blends where none lies.
+
+    Each frame has its own slope and intercept; values stay whole numbers as long as these allow.
+    """
+    slices = _rescaled(paths, frames)
+    array = np.empty((*slices[0].shape, places[-1] + 1), np.result_type(*(image.dtype for image in slices)))
+    for n, place in enumerate(places):
+        array[..., place] = slices[order[n]]
+        for gap in range(places[n - 1] + 1, place) if n else ():
+            share = (gap - places[n - 1]) / (place - places[n - 1])
+            blend = (1 - share) * slices[order[n - 1]].astype(np.float64) + share * slices[order[n]]
+            array[..., gap] = blend if array.dtype.kind == "f" else np.rint(blend)
+    return array
+
+
+def coloured(path: Path) -> np.ndarray:
+    """(columns, rows, 1, 3) uint8: the one coloured picture of a file."""
+    with parsing(path, "DICOM"):
+        array = opened(path, pixels=True).pixel_array
+        if array.dtype != np.uint8:
+            raise InputError(f"{said(path)} has more than 8 bits a colour, which is not taken.")
+        return array.swapaxes(0, 1)[:, :, None]
+
+
+def _rescaled(paths: Sequence[Path], frames: Sequence[Frame]) -> list[np.ndarray]:
+    slices, source, raw = [], -1, np.empty(0)
+    for frame in frames:
+        if frame.source != source:
+            source, raw = frame.source, _raw(paths[frame.source])
+        pixels = (raw if raw.ndim == 2 else raw[frame.number]).T
+        if (frame.slope, frame.intercept) == (1, 0):
+            slices.append(pixels)
+        elif frame.slope == 1 and frame.intercept == int(frame.intercept) and pixels.dtype.kind in "iu":
+            shifted = pixels.astype(np.int32) + int(frame.intercept)
+            small = shifted.min() >= -(2**15) and shifted.max() < 2**15
+            slices.append(shifted.astype(np.int16) if small else shifted)
+        else:
+            slices.append(pixels.astype(np.float32) * np.float32(frame.slope) + np.float32(frame.intercept))
+    return slices
+
+
+def _raw(path: Path) -> np.ndarray:
+    with parsing(path, "DICOM"):
+        dataset = opened(path, pixels=True)
+        if "ModalityLUTSequence" in dataset:
+            raise InputError(f"{said(path)} gives its values by a table, which is not taken; export it as NIfTI.")
+        if dataset.get("SamplesPerPixel", 1) != 1 or dataset.PhotometricInterpretation == "PALETTE COLOR":
+            raise InputError(f"{said(path)} is coloured, and grey values are needed; choose the original series.")
+        return dataset.pixel_array

@@ -1,0 +1,109 @@
+"""Every format in and out. Content decides what a file is, since the names of uploads cannot be relied upon."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from medapp.errors import InputError
+from medapp.imaging import archives, dicom, itk, nifti, pictures
+from medapp.imaging.checks import MAX_BYTES, MAX_FILES, MAX_VOXELS, said
+from medapp.imaging.dicom import Series, SeveralSeries
+from medapp.imaging.dicom_seg import write_dicom_seg
+from medapp.imaging.volume import Volume
+
+__all__ = ["MAX_BYTES", "MAX_FILES", "MAX_VOXELS", "Series", "SeveralSeries", "read", "write", "write_dicom_seg"]
+
+READERS = {"nifti": nifti.read, "itk": itk.read, "picture": pictures.read}
+FORMATS = "NIfTI, DICOM, NRRD, MetaImage, MGZ, PNG, JPEG or TIFF, or a zip of one of them"
+
+
+def read(
+    paths: Sequence[Path | str], series: str | None = None, *, name: str = "image", colour: bool = False
+) -> Volume:
+    """One image from one or many files, as a Volume with the axes of the file and the affine that is right for them.
+
+    `series` names, by uid, the DICOM series to take where there are several. A coloured picture is taken only if
+    `colour`, as (I, J, K, 3) uint8; a picture whose colours are all grey is grey, whatever `colour` says. A folder
+    stands for the files in it. Raises SeveralSeries, or InputError with one sentence for the user.
+    """
+    with TemporaryDirectory(prefix="medapp-") as folder:
+        found = _unpacked([Path(p) for p in paths], Path(folder))
+        kinds = {path: kind for path in found if (kind := _kind(path))}
+        volume = _one(kinds, found, series)
+    if volume.is_colour and all(np.array_equal(volume.array[..., 0], volume.array[..., c]) for c in (1, 2)):
+        volume = replace(volume, array=volume.array[..., 0])
+    if volume.is_colour and not colour:
+        raise InputError("This is a coloured picture, and grey values are needed here; upload the original image.")
+    return replace(volume, name=name)
+
+
+def write(volume: Volume, path: Path) -> Path:
+    """Write `volume` as NIfTI (.nii or .nii.gz): labels as whole numbers, images as float32; returns the path."""
+    return nifti.write(volume, path)
+
+
+def _unpacked(paths: list[Path], folder: Path) -> list[Path]:
+    """The files themselves: folders listed, zips and gzips unpacked into `folder`."""
+    files = [file for path in paths for file in (_listed(path) if path.is_dir() else [path])]
+    if not files:
+        raise InputError("No file was uploaded.")
+    if len(files) > MAX_FILES:
+        raise InputError(f"More than {MAX_FILES} files were uploaded; upload one image.")
+    for file in files:
+        if not file.is_file():
+            raise InputError(f"{said(file)} is not there.")
+    room = MAX_BYTES - sum(
+        file.stat().st_size for file in files if not archives.is_zip(file) and not archives.is_gzip(file)
+    )
+    if room < 0:
+        raise InputError(f"The upload is larger than {MAX_BYTES // 1024**3} GB, which is more than is taken.")
+    plain = []
+    for number, file in enumerate(files):
+        inside = folder / f"z{number}"
+        unzipped = archives.unzip(file, inside, room) if archives.is_zip(file) else [file]
+        room -= sum(f.stat().st_size for f in unzipped if f != file)
+        for n, one in enumerate(unzipped):
+            if archives.is_gzip(one):
+                one = archives.gunzip(one, folder / f"g{number}" / str(n), nifti.promise, max(room, 0))
+                room -= one.stat().st_size
+            plain.append(one)
+    return plain
+
+
+def _listed(folder: Path) -> list[Path]:
+    hidden = (".", "__MACOSX")
+    found = (
+        p for p in sorted(folder.rglob("*")) if not any(part.startswith(hidden) for part in p.relative_to(folder).parts)
+    )
+    return [path for path in found if path.is_file() and not path.is_symlink()]
+
+
+def _kind(path: Path) -> str | None:
+    with path.open("rb") as file:
+        head = file.read(1024)
+    if dicom.is_dicom(head, path):
+        return "dicom"
+    if nifti.is_nifti(head) or (nifti.is_mgh(head) and path.suffix.lower() in (".mgh", "")):
+        return "nifti"
+    if itk.is_nrrd(head) or (itk.is_meta(head) or path.suffix.lower() in (".mhd", ".mha")):
+        return "itk"
+    return "picture" if head.startswith(pictures.MAGIC) else None
+
+
+def _one(kinds: dict[Path, str], found: list[Path], series: str | None) -> Volume:
+    """The one image among the files; whatever is no image (texts, previews beside DICOM) is passed over."""
+    if not kinds:
+        names = said(found[0]) if len(found) == 1 else "The upload"
+        raise InputError(f"{names} is no image that can be read here; upload {FORMATS}.")
+    images = {path: kind for path, kind in kinds.items() if kind != "picture"} or kinds
+    slices = [path for path, kind in images.items() if kind == "dicom"]
+    if len(slices) == len(images):
+        return dicom.read(slices, series)
+    if len(images) > 1:
+        names = ", ".join(said(path) for path in list(images)[:4]) + (", …" if len(images) > 4 else "")
+        raise InputError(f"The upload holds {len(images)} images ({names}); upload one of them.")
+    ((path, kind),) = images.items()
+    return READERS[kind](path, found)

@@ -1,0 +1,57 @@
+"""PNG, JPEG and TIFF pictures; the pages of a TIFF are slices."""
+
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, ImageSequence
+
+from medapp.errors import InputError
+from medapp.imaging.checks import parsing, plain_numbers, right_size, said
+from medapp.imaging.volume import Volume
+
+MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])  # columns run to the patient's left, rows to the back: as drawn
+NO_SIZE = "A picture has no voxel size: 1 mm is assumed, so nothing measured in millimetres can be relied upon."
+SHALLOW = "The picture has 16 bits a colour, of which the upper 8 were read."
+
+
+def read(path: Path, companions: list[Path]) -> Volume:
+    """A picture as a Volume (columns, rows, pages), or (columns, rows, pages, 3) uint8 where it has colours.
+
+    Raises InputError for what is damaged or too large, and for pages that differ in size.
+    """
+    with parsing(path, "a picture"), Image.open(path, formats=("PNG", "JPEG", "TIFF")) as picture:
+        count = getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
+        right_size((*picture.size, count), path)
+        if Image.MAX_IMAGE_PIXELS and picture.width * picture.height > Image.MAX_IMAGE_PIXELS:
+            raise InputError(
+                f"{said(path)} is too large: {picture.width} × {picture.height} pixels; cut out the part you want."
+            )
+        remarks = (NO_SIZE, SHALLOW) if _is_deep_colour(picture, path) else (NO_SIZE,)
+        size = picture.size
+        pages = [_page(page, size, path) for page in islice(ImageSequence.Iterator(picture), count)]
+        if len({page.shape[2:] for page in pages}) > 1:
+            raise InputError(f"{said(path)} has pages in grey and pages in colour; save them alike.")
+        return Volume(plain_numbers(np.stack(pages, axis=2), path), AFFINE, remarks=remarks)
+
+
+def _page(page: Image.Image, size: tuple[int, int], path: Path) -> np.ndarray:
+    if page.size != size:
+        raise InputError(f"{said(path)} has pages of different sizes; save the one you want as a picture of its own.")
+    page = ImageOps.exif_transpose(page)
+    if page.mode == "1":
+        page = page.convert("L")
+    elif page.mode == "LA":
+        page = page.getchannel("L")
+    elif page.mode not in ("L", "F", "RGB") and not page.mode.startswith("I"):
+        page = page.convert("RGB")  # palette, transparency, printing and video colours
+    return np.asarray(page).swapaxes(0, 1)
+
+
+def _is_deep_colour(picture: Image.Image, path: Path) -> bool:
+    if picture.mode not in ("RGB", "RGBA", "LA"):
+        return False
+    if picture.format == "PNG":
+        return path.open("rb").read(25)[24:] == b"\x10"
+    return picture.format == "TIFF" and max(picture.tag_v2.get(258, (8,))) > 8

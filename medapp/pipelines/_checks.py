@@ -1,0 +1,32 @@
+"""Checks that several pipelines make of an upload before they work on it."""
+
+import numpy as np
+
+from medapp.errors import InputError
+from medapp.imaging.volume import Volume
+
+
+def require_grey(volume: Volume) -> None:
+    """Raises InputError for a colour image."""
+    if volume.is_colour:
+        raise InputError(f"The {volume.name} image is in colour; a grey-scale scan is needed.")
+
+
+def require_mr(volume: Volume) -> None:
+    """Raises InputError for an image whose unit tells that it is CT or PET."""
+    modality = {"HU": "CT", "Bq/ml": "PET"}.get(volume.unit)
+    if modality:
+        raise InputError(f"The {volume.name} image is {modality} ({volume.unit}); this method needs MRI.")
+
+
+def require_overlap(volume: Volume, fixed: Volume, share: float = 0.5) -> None:
+    """Raises InputError unless at least `share` of the box of `fixed` lies in the box of `volume`."""
+    axes = [np.linspace(0, n - 1, 9) for n in fixed.shape]
+    points = fixed.grid.to_mm(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1))
+    index = volume.grid.to_index(points)
+    inside = ((index > -0.6) & (index < np.array(volume.shape) - 0.4)).all(axis=-1).mean()
+    if inside < share:
+        raise InputError(
+            f"The {volume.name} image covers only {inside:.0%} of the {fixed.name} image: "
+            "they seem to come from different positions or patients."
+        )

@@ -1,0 +1,132 @@
+"""FLAIR abnormality of low-grade glioma, axial slice by axial slice, by AR2-UNet."""
+
+from functools import partial
+
+import numpy as np
+import torch
+
+from medapp.card import Card, Input, Slider, Weights
+from medapp.errors import InputError
+from medapp.imaging.geometry import boxed, oriented, padded, resample, respaced
+from medapp.imaging.intensity import standardize
+from medapp.imaging.volume import Grid, Volume
+from medapp.lesions import measured
+from medapp.networks.ar2unet import AR2UNet
+from medapp.pipelines._checks import require_grey, require_mr, require_overlap
+from medapp.result import Result
+
+PIXEL = 1.25  # mm in the slice, as in training
+BATCH = 8  # slices
+
+
+def segment(net, pre: Volume | None, flair: Volume, post: Volume | None, *, progress, threshold: float, smallest: float) -> Result:
+    """Probability of abnormality on the grid of `flair`; `pre` and `post` are drawn onto it, and replaced by it if absent.
+
+    `net` maps (B, 3, H, W) float32, channels pre-contrast, FLAIR, post-contrast, to logits (B, 1, H, W).
+    Raises InputError for colour, CT, an empty image, or sequences that do not overlap.
+    """
+    progress(0.0, "Preparing the scan")
+    given = {"pre": pre, "flair": flair, "post": post}
+    for volume in filter(None, given.values()):
+        require_grey(volume)
+        require_mr(volume)
+        require_overlap(volume, flair)
+    grid, depth = working_grid(flair)
+    used = {role: drawn(volume or flair, grid, depth) for role, volume in given.items() if volume or role == "flair"}
+    x = np.stack([used.get(role, used["flair"]) for role in given], axis=1)  # (N, 3, H, W)
+
+    logits = []
+    batches = torch.from_numpy(x).split(BATCH)
+    for number, batch in enumerate(batches):
+        progress(0.05 + 0.85 * number / len(batches), f"Slice {number * BATCH + 1} of {len(x)}")
+        logits.append(net(batch)[:, 0])
+
+    progress(0.9, "Measuring")
+    probability = np.moveaxis(torch.cat(logits).sigmoid().numpy(), (0, 1, 2), _turn(depth))
+    native = resample(Volume(probability, grid.affine), onto=flair.grid)
+    image = flair.like(flair.array, name="FLAIR")
+    volumes = {"image": image, "probability": image.like(native.array, name="probability", unit="")}
+    volumes |= {role: volume for role, volume in given.items() if volume and role != "flair"}
+    result = Result(volumes, notes=notes(given, flair))
+    return measured(result, threshold, smallest)
+
+
+def working_grid(flair: Volume) -> tuple[Grid, int]:
+    """The grid the network sees, (left, back, head) at PIXEL mm in the slice, cut to the head; and its slice axis.
+
+    Slices are axial and keep their own distance, though not under 1 mm; a single slice of another plane is taken as
+    it is. Raises InputError for an image that is constant.
+    """
+    upright = oriented(flair.grid, "LPS")
+    depth = upright.shape.index(1) if 1 in upright.shape else 2
+    spacing = [PIXEL] * 3
+    spacing[depth] = max(float(upright.spacing[depth]), 1.0)
+    grid = respaced(upright, tuple(spacing))
+    image = resample(flair, grid).array
+    head = image > image.mean()
+    if not head.any():
+        raise InputError("The image is empty: every voxel has the same value.")
+    lower, upper = [], []
+    for axis in range(3):
+        share = head.mean(axis=tuple(a for a in range(3) if a != axis))
+        filled = np.flatnonzero(share > 0.02 * share.max())
+        margin = 0 if axis == depth else 8
+        lower.append(filled[0] - margin)
+        upper.append(filled[-1] + 1 + margin)
+    plane = tuple(a for a in range(3) if a != depth)
+    return padded(boxed(grid, np.array(lower), np.array(upper)), 16, plane), depth
+
+
+def drawn(volume: Volume, grid: Grid, depth: int) -> np.ndarray:
+    """The volume as standardised slices (N, H, W) float32: rows run to the back, columns to the patient's left."""
+    array = resample(volume, grid, outside=float(volume.array.min())).array
+    return np.ascontiguousarray(np.moveaxis(standardize(array), _turn(depth), (0, 1, 2)))
+
+
+def _turn(depth: int) -> tuple[int, int, int]:
+    """The volume's axes in the order slice, row, column."""
+    columns, rows = (a for a in range(3) if a != depth)
+    return depth, rows, columns
+
+
+def notes(given: dict[str, Volume | None], flair: Volume) -> tuple[str, ...]:
+    """What the user should know of this input before trusting the result."""
+    said = [remark for volume in given.values() if volume for remark in volume.remarks]
+    missing = [title for role, title in (("pre", "pre-contrast"), ("post", "post-contrast")) if given[role] is None]
+    if missing:
+        said.append(f"No {' and no '.join(missing)} image: FLAIR was used in its place, as in part of the training data.")
+    upright = oriented(flair.grid, "LPS")
+    thick = int(np.argmax(upright.spacing))
+    if upright.spacing[thick] > 8:
+        said.append(f"Voxels are {upright.spacing[thick]:.1f} mm thick: expect a coarse outline; training data had thinner slices.")
+    if thick != 2 and upright.spacing[thick] > 2.5 and 1 not in upright.shape:
+        said.append("The slices are not axial: the method was trained on axial slices and sees interpolated ones here.")
+    extent = np.array(upright.shape[:2]) * upright.spacing[:2]
+    if extent.max() < 120 or extent.min() > 400:
+        said.append(f"The field of view is {extent[0]:.0f} × {extent[1]:.0f} mm, unusual for a head: check the voxel size in the file.")
+    return tuple(dict.fromkeys(said))
+
+
+CARD = Card(
+    name="segment_glioma_ar2unet",
+    task="segmentation",
+    title="Low-grade glioma: FLAIR abnormality (AR2-UNet)",
+    about="Outlines the FLAIR abnormality of a lower-grade glioma, from FLAIR alone or with T1 before and after contrast.",
+    inputs=(
+        Input("pre", "Pre-contrast T1", "Same session as the FLAIR; any grid.", optional=True),
+        Input("flair", "FLAIR", "A brain MRI, with or without the skull; best axial."),
+        Input("post", "Post-contrast T1", "Same session as the FLAIR; any grid.", optional=True),
+    ),
+    options=(
+        Slider("threshold", "Threshold", 0.05, 0.95, 0.01, 0.5, "Probability from which a voxel counts.", live=True),
+        Slider("smallest", "Smallest lesion (ml)", 0.0, 5.0, 0.05, 0.1, "Smaller components are left out.", live=True),
+    ),
+    weights=Weights("segment_glioma_ar2unet.safetensors", "medapp/segment_glioma_ar2unet", "main", "0" * 64),
+    build=partial(AR2UNet, in_channels=3, classes=1, width=16, gate="encoder"),
+    run=segment,
+    licence="CC BY-NC-SA 4.0 (masks of the training data)",
+    cite="Katsamenis et al. 2023, arXiv:2303.01582; Buda et al. 2019, doi:10.1016/j.compbiomed.2019.05.002",
+    trained_on="TCGA-LGG FLAIR abnormality set (Buda 2019; Mazurowski 2017; Pedano 2016).",
+    scores="",
+    limits="",
+)

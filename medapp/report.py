@@ -1,0 +1,147 @@
+"""Report: a result as one HTML page that stands alone, and as a zip with its files and a legend."""
+
+import zipfile
+from collections.abc import Iterable, Mapping
+from html import escape
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from medapp.result import NOT_A_DIAGNOSIS, Provenance, Result, Table
+from medapp.views import charts, colour, markup, planes, svg
+from medapp.views.layers import Layer
+from medapp.views.sheets import is_flat
+
+DERIVED = ("mask", "probability")  # what the method made; the other volumes were put in
+COMPARED = ("dice", "hd95", "reference_volume", "volume_difference", "lesion_f1")
+WORDS = {
+    "volume": "Lesion volume",
+    "lesions": "Lesions",
+    "threshold": "Probability threshold",
+    "dice": "Dice (overlap, 1 is full)",
+    "hd95": "Hausdorff distance, 95th percentile",
+    "reference_volume": "Volume of the reference",
+    "volume_difference": "Volume against the reference",
+    "lesion_f1": "F1 over lesions (1 is all found, none too many)",
+}
+FILES = {  # the end of a file's name, and what it is
+    "mask.nii.gz": "the mask, 1 = lesion; NIfTI, in the space of the input image, voxel for voxel",
+    "probability.nii.gz": "the probability of lesion, 0 to 1; NIfTI, in the space of the input image, voxel for voxel",
+    "mask.seg.dcm": "the mask as a DICOM segmentation of the input series, same frame of reference",
+    "lesions.csv": "one row per lesion; positions are RAS+ millimetres in the space of the input image",
+    "result.json": "settings, figures, notes and provenance, for programs",
+    "report.html": "this result as a page to read and print; needs no network",
+}
+
+
+def html(result: Result, title: str, about: Mapping[str, str] | None = None, *, radiological: bool = True) -> str:
+    """The page: `title` is the method's; `about` what else is to be said of it, for example its licence and its limits.
+
+    Needs the role "image"; draws "mask" and "reference" on it where there are. Holds no link and loads nothing.
+    """
+    comparison = [name for name in result.metrics if name in COMPARED]
+    figures = [name for name in result.metrics if name not in COMPARED]
+    return markup.page(
+        title,
+        [
+            f'<p class="notice" role="note">{escape(NOT_A_DIAGNOSIS)}</p>',
+            f"<h1>{escape(title)}</h1>",
+            markup.section("Figures of the result", _metrics(result, figures)),
+            markup.section("Comparison with the reference", _metrics(result, comparison)),
+            markup.section("Notes", markup.bullets(result.notes) if result.notes else ""),
+            markup.section("Pictures", _pictures(result, radiological)),
+            *(markup.section(name.capitalize(), _table(table)) for name, table in result.tables.items()),
+            markup.section("What was put in", _inputs(result)),
+            markup.section("Settings", markup.pairs(result.settings.items())),
+            markup.section("Method", markup.pairs((about or {}).items())),
+            markup.section("Provenance", markup.pairs(_origin(result.provenance)) if result.provenance else ""),
+        ],
+    )
+
+
+def bundle(
+    result: Result, path: Path, title: str, about: Mapping[str, str] | None = None, *, radiological: bool = True
+) -> Path:
+    """Write the zip `path`: what `Result.save` writes, the report and a README; names begin with the method's."""
+    method = result.provenance.pipeline if result.provenance and result.provenance.pipeline else "medapp"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="medapp-") as folder, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        names = []
+        for file in result.save(Path(folder)):
+            names.append(f"{method}_{file.name}")
+            archive.write(file, names[-1], zipfile.ZIP_STORED if file.suffix == ".gz" else None)
+        names.append(f"{method}_report.html")
+        archive.writestr(names[-1], html(result, title, about, radiological=radiological))
+        archive.writestr("README.txt", legend(title, method, names))
+    return path
+
+
+def legend(title: str, method: str, names: Iterable[str]) -> str:
+    """The README of a bundle: which file is what, and in which space."""
+    lines = [f"{title} ({method})", NOT_A_DIAGNOSIS, "", "Files"]
+    lines += [f"  {name}: {FILES.get(name.removeprefix(method + '_'), 'a table of the result')}" for name in names]
+    lines += ["", "The space of the input image is that of its own voxels and of its own position in the scanner:"]
+    lines += ["open a NIfTI file of this folder over the image that was put in, and they lie on each other.", ""]
+    return "\n".join(lines)
+
+
+def _metrics(result: Result, names: Iterable[str]) -> str:
+    said = {
+        name: "not defined" if m.value is None else f"{m.value} {m.unit}".rstrip() for name, m in result.metrics.items()
+    }
+    return markup.pairs((WORDS.get(name, name), said[name]) for name in names)
+
+
+def _table(table: Table) -> str:
+    return markup.table(table.columns, table.rows, table.about, empty=charts.NOTHING, kind="numbers")
+
+
+def _inputs(result: Result) -> str:
+    columns = ("Role", "Image", "Voxels", "Voxel size (mm)", "Axes", "Unit")
+    rows = []
+    for role, volume in result.volumes.items():
+        if role not in DERIVED:
+            size, spacing = " × ".join(map(str, volume.shape)), " × ".join(f"{s:.3g}" for s in volume.spacing)
+            rows.append((role, volume.name, size, spacing, volume.axes, volume.unit or "arbitrary"))
+    about = "Axes: where each voxel axis points, R or L, A (front) or P, S (head) or I."
+    return markup.table(columns, rows, about, empty="No image", kind="inputs")
+
+
+def _origin(origin: Provenance) -> list[tuple[str, object]]:
+    pairs = [("Pipeline", origin.pipeline), *((f"Weights, {name}", value) for name, value in origin.weights.items())]
+    pairs += [("Device", origin.device), ("Engine", origin.engine), ("Precision", origin.precision)]
+    pairs += [("Time", f"{origin.seconds:.1f} s" if origin.seconds else "")]
+    pairs += [("Peak memory", f"{origin.peak_memory_mb:.0f} MB" if origin.peak_memory_mb else "")]
+    pairs += [(f"Version of {name}", version) for name, version in origin.versions.items()]
+    return [(name, value) for name, value in pairs if value]
+
+
+def _pictures(result: Result, radiological: bool) -> str:
+    image, mask, reference = (result.volumes.get(role) for role in ("image", "mask", "reference"))
+    flat = is_flat(image.grid)
+    window = None if image.is_colour else colour.automatic(image.array, image.unit)
+    layers, keys = [Layer(image, window=window)], []
+    if reference is not None:
+        layers.append(Layer(reference, "mask", colour=colour.of_label(2), contour=1))
+        keys.append((colour.css(colour.of_label(2)), "Reference"))
+    if mask is not None:
+        layers.append(Layer(mask, "mask", contour=2))
+        keys.insert(0, (colour.css(colour.of_label(1)), "Result"))
+    lesion = mask is not None and bool(mask.array.any())
+
+    where = "" if flat else f"Axial, coronal and sagittal through the {'largest lesion' if lesion else 'middle'}. "
+    side = f"The patient's right is on the {'left' if radiological else 'right'} of the picture. "
+    grey = f"Black is {window.low:.4g}, white {window.high:.4g} {image.unit}".rstrip() + "." if window else ""
+    mm = planes.best_position(mask if lesion else image.like(np.zeros(image.shape, np.uint8)))
+    pixels = planes.three_planes(layers, mm, height=420, radiological=radiological)
+    out = [markup.picture(pixels, f"The image with the outline of the result. {where}", where + side + grey, keys)]
+    if lesion and not flat:
+        pixels = planes.montage([layers[0], layers[-1], *layers[1:-1]], 12, radiological=radiological)
+        about = "Axial slices through the lesions, from foot to head."
+        out.append(markup.picture(pixels, about, about))
+        at, ml, across = charts.slice_volumes(mask)
+        other = None if reference is None else charts.slice_volumes(reference)[1]
+        about = "Lesion volume in each slice of the scan"
+        out.append(markup.drawing(svg.bars(at, ml, across, "Volume (ml)", title=about, reference=other), about + "."))
+    return "\n".join(out)

@@ -1,0 +1,1 @@
+"""One file = one tab: which pictures of which roles."""

@@ -1,0 +1,54 @@
+"""The other doors to the same methods: a named endpoint for `gradio_client`, and the MCP tool made from it."""
+
+import inspect
+import tempfile
+from pathlib import Path
+
+import gradio as gr
+
+from medapp import runtime
+from medapp.card import Card
+from medapp.imaging import files
+from medapp.tasks import segmentation
+from medapp.ui.tab import GPU, control, told
+
+
+def build(card: Card) -> None:
+    """Add the endpoint `/<card.name>` to the current `gr.Blocks`: files and options in; facts and files out."""
+    sources = sorted(card.inputs, key=lambda source: source.optional)
+    names = [*(s.name for s in sources), *(o.name for o in card.options), "reference"]
+
+    @told
+    def call(*values: object) -> tuple[dict, list[str]]:
+        given = dict(zip(names, values, strict=True))
+        volumes = [given[s.name] and files.read([given[s.name]], name=s.title) for s in card.inputs]
+        truth = given["reference"] and files.read([given["reference"]], name="reference")
+        result = runtime.run(card.name, *volumes, **{o.name: given[o.name] for o in card.options})
+        if truth is not None:
+            result = segmentation.moved(result, truth, result.settings)
+        folder = Path(tempfile.mkdtemp(prefix="medapp-api-"))
+        return result.facts(), [str(path) for path in result.save(folder)]
+
+    optional = {s.name for s in sources if s.optional} | {o.name for o in card.options} | {"reference"}
+    call.__signature__ = inspect.Signature(
+        [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None if n in optional else inspect.Parameter.empty) for n in names]
+    )
+    call.__name__ = card.name
+    call.__doc__ = _manual(card)
+    with gr.Group(visible=False):
+        boxes = [gr.File(label=s.title) for s in sources]
+        knobs = [control(option) for option in card.options]
+        truth_box = gr.File(label="Reference mask")
+        facts, made = gr.JSON(), gr.File(file_count="multiple")
+        button = gr.Button()
+    button.click(call, [*boxes, *knobs, truth_box], [facts, made], api_name=card.name, api_description=_manual(card), **GPU)
+
+
+def _manual(card: Card) -> str:
+    """What an MCP client or a reader of the API page is told."""
+    lines = [card.about, "For research and demonstration, never a diagnosis.", "", "Args:"]
+    kinds = "one file: NIfTI, NRRD, MHA, MGZ, PNG, TIFF, DICOM, or a zip of a DICOM series"
+    lines += [f"    {s.name}: {s.title}, {kinds}.{' Optional.' if s.optional else ''} {s.about}" for s in sorted(card.inputs, key=lambda s: s.optional)]
+    lines += [f"    {o.name}: {o.title}. {o.about} Default {o.default}." for o in card.options]
+    lines += ["    reference: a mask to compare with. Optional.", "", "Returns:", "    The facts (metrics, tables, provenance) as JSON, and the files: mask, probability, tables."]
+    return "\n".join(lines)

@@ -1,0 +1,30 @@
+"""Style: the theme and the few rules that Gradio's own do not cover."""
+
+import gradio as gr
+
+
+def theme() -> gr.themes.Base:
+    """Quiet greys with one blue, system fonts only, so that nothing is fetched from elsewhere."""
+    fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+    return gr.themes.Soft(
+        primary_hue=gr.themes.colors.sky,
+        neutral_hue=gr.themes.colors.slate,
+        font=fonts,
+        font_mono=["ui-monospace", "Menlo", "Consolas", "monospace"],
+    )
+
+
+CSS = """
+.med-head h1 { margin: 0; font-size: 1.5rem; }
+.med-head p { margin: 0.1rem 0 0; opacity: 0.8; }
+.med-banner { border-left: 4px solid #d97706; padding: 0.45rem 0.8rem; background: rgba(217, 119, 6, 0.1); border-radius: 4px; }
+.med-about p { margin: 0.25rem 0; }
+.med-about summary, .med-small { font-size: 0.85rem; opacity: 0.85; }
+.med-status h2 { margin: 0; font-size: 1.25rem; }
+.med-status ul { margin: 0.3rem 0 0 1.1rem; font-size: 0.9rem; list-style: disc; }
+.med-numbers { display: flex; flex-wrap: wrap; gap: 0.5rem 1.6rem; margin: 0.5rem 0; }
+.med-numbers dt { font-size: 0.8rem; opacity: 0.75; }
+.med-numbers dd { margin: 0; font-size: 1.05rem; font-variant-numeric: tabular-nums; }
+.med-origin th { text-align: left; padding: 0.15rem 1rem 0.15rem 0; vertical-align: top; white-space: nowrap; }
+.med-origin td { overflow-wrap: anywhere; }
+"""

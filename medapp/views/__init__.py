@@ -1,0 +1,1 @@
+"""Volumes to pictures: planes, charts and meshes. They take volumes that lie in the patient."""

@@ -1,0 +1,100 @@
+"""Colour: from the values of a scan to the grey and the colours of a screen."""
+
+from typing import NamedTuple
+
+import matplotlib
+import numpy as np
+from scipy import ndimage
+
+# Okabe and Ito's colours, told apart by the colour-blind, in an order that gives neighbours the most contrast on grey.
+LABELS = (
+    (255, 110, 30),  # vermilion, a little brighter than theirs so that it glows on grey
+    (86, 180, 233),  # sky blue
+    (240, 228, 66),  # yellow
+    (0, 190, 140),  # bluish green
+    (230, 140, 190),  # reddish purple
+    (230, 159, 0),  # orange
+    (60, 130, 220),  # blue
+)
+
+
+class Window(NamedTuple):
+    """The values shown as black and as white."""
+
+    low: float
+    high: float
+
+
+PRESETS = {  # Hounsfield units
+    "brain": Window(0, 80),
+    "stroke": Window(20, 50),
+    "subdural": Window(-50, 150),
+    "soft tissue": Window(-160, 240),
+    "lung": Window(-1350, 150),
+    "bone": Window(-450, 1050),
+}
+
+
+def automatic(array: np.ndarray, unit: str = "") -> Window:
+    """The window from the 1st to the 99.5th percentile of the head (or body), of an array of any shape.
+
+    The head is what lies above a tenth of the way from the darkest to the brightest values, so air does not count and
+    cerebrospinal fluid does. CT (unit "HU") gets the soft-tissue preset. Looks at 200,000 values at most.
+    """
+    if unit == "HU":
+        return PRESETS["soft tissue"]
+    step = max(1, int(np.ceil((array.size / 200_000) ** (1 / array.ndim))))
+    sample = np.asarray(array[(slice(None, None, step),) * array.ndim], np.float32)
+    sample = sample[np.isfinite(sample)]
+    if not sample.size:
+        return Window(0.0, 1.0)
+    dark, bright = np.percentile(sample, (0.5, 99.5))
+    head = sample[sample > dark + 0.1 * (bright - dark)]
+    low, high = np.percentile(head if head.size else sample, (1, 99.5))
+    return Window(float(low), float(high)) if high > low else Window(float(low) - 0.5, float(low) + 0.5)
+
+
+def share(array: np.ndarray, window: Window) -> np.ndarray:
+    """Where each value lies in the window, 0 to 1, float32 of the array's shape; what is not finite becomes 0."""
+    array = np.nan_to_num(np.asarray(array, np.float32), nan=window.low, posinf=window.high, neginf=window.low)
+    return np.clip((array - window.low) / max(window.high - window.low, 1e-12), 0, 1)
+
+
+def grey(array: np.ndarray, window: Window) -> np.ndarray:
+    """The values through the window as uint8 of the array's shape."""
+    return np.rint(share(array, window) * 255).astype(np.uint8)
+
+
+def of_label(label: int) -> tuple[int, int, int]:
+    """The colour of label 1, 2, ...; the order is fixed and starts again after the last."""
+    return LABELS[(int(label) - 1) % len(LABELS)]
+
+
+def of_labels(labels: np.ndarray) -> np.ndarray:
+    """Integers (...) to colours (..., 3) float32, 0 to 255; 0 is black."""
+    colours = np.asarray(LABELS, np.float32)[(labels - 1) % len(LABELS)]
+    return colours * (labels > 0)[..., None]
+
+
+def of_heat(heat: np.ndarray, name: str) -> np.ndarray:
+    """Values (...) from 0 to 1 to colours (..., 3) float32, 0 to 255, of matplotlib's map `name`."""
+    return matplotlib.colormaps[name](heat)[..., :3].astype(np.float32) * 255
+
+
+def outline(labels: np.ndarray, width: int) -> np.ndarray:
+    """A line of `width` pixels around every label of (H, W) integers, drawn just outside so that it hides no lesion."""
+    grown = labels
+    cross = ndimage.generate_binary_structure(2, 1)
+    for turn in range(width):
+        grown = ndimage.grey_dilation(grown, footprint=np.ones((3, 3)) if turn % 2 else cross)
+    return np.where(grown != labels, grown, 0)
+
+
+def blend(canvas: np.ndarray, colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """`colours`, (H, W, 3) or one colour (3,), over `canvas` (H, W, 3) float32, with (H, W) opacity from 0 to 1."""
+    return canvas + alpha[..., None] * (colours - canvas)
+
+
+def css(colour: tuple[int, int, int]) -> str:
+    """The colour as a style sheet and Plotly write it, for example "#ff6e1e"."""
+    return "#{:02x}{:02x}{:02x}".format(*colour)

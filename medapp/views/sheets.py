@@ -1,0 +1,93 @@
+"""Sheets: grids one voxel thick laid in the patient, onto which pictures are drawn."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from nibabel.affines import from_matvec
+
+from medapp.imaging.volume import Grid
+
+Plane = Literal["axial", "coronal", "sagittal"]
+PLANES: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
+NORMAL = {"axial": 2, "coronal": 1, "sagittal": 0}  # the RAS axis that the plane cuts
+DOWN = {"axial": (0, -1, 0), "coronal": (0, 0, -1), "sagittal": (0, 0, -1)}  # rows: from the front, the head, the head
+ACROSS = {
+    "axial": (-1, 0, 0),
+    "coronal": (-1, 0, 0),
+    "sagittal": (0, -1, 0),
+}  # columns: from the right, the right, the front
+NUDGE = 1e-4  # mm; keeps pixels off the border of two voxels, where rounding would depend on the storage order
+
+
+def sheet(
+    grid: Grid,
+    plane: Plane,
+    mm: Sequence[float],
+    *,
+    pixel: float | None = None,
+    extent: np.ndarray | None = None,
+    radiological: bool = True,
+) -> Grid:
+    """The grid (H, W, 1) of a picture: the plane through the point `mm` (RAS+ millimetres), across the whole of `grid`.
+
+    Rows run from the front (axial) or the head. Columns run from the patient's right if `radiological`, from the left
+    if not; in the sagittal plane from the front, always. Pixels are squares of `pixel` mm, by default the smallest
+    voxel size. `extent`, (2, 3) lower and upper corner in RAS+ millimetres, takes the place of the grid's box. A grid
+    of one slice is drawn whole and as itself, whatever was asked for: along its own rows and columns.
+    """
+    start = np.asarray(mm, float)
+    if is_flat(grid):
+        plane, start = plane_of(grid), grid.to_mm((np.array(grid.shape) - 1) / 2)
+    down, across = np.array(DOWN[plane], float), np.array(ACROSS[plane], float)
+    if plane != "sagittal" and not radiological:
+        across = -across
+    if is_flat(grid):
+        down, across = _own(grid, down, across)
+    pixel = pixel or float(min(grid.spacing))
+    box = corners(grid) if extent is None or is_flat(grid) else np.asarray(extent, float)
+    size = []
+    for way in (down, across):  # each along one axis of `box`, or of a flat grid
+        low, high = (box @ way).min(), (box @ way).max()
+        size.append(max(1, round((high - low) / pixel)))
+        start = start + way * ((low + high) / 2 - (size[-1] - 1) / 2 * pixel - start @ way)
+    steps = np.stack([down * pixel, across * pixel, np.cross(down, across)], axis=1)
+    return Grid((*size, 1), from_matvec(steps, start + NUDGE))
+
+
+def corners(grid: Grid) -> np.ndarray:
+    """(8, 3) outer corners of the box of voxels in RAS+ millimetres."""
+    return grid.to_mm(np.array(np.meshgrid(*((-0.5, n - 0.5) for n in grid.shape))).reshape(3, -1).T)
+
+
+def is_flat(grid: Grid) -> bool:
+    """Whether the grid is a picture: one voxel along one axis, more along the two others."""
+    return sorted(n > 1 for n in grid.shape) == [False, True, True]
+
+
+def slice_axis(grid: Grid) -> int:
+    """The voxel axis across the slices: the flat or clearly thickest one, otherwise the nearest to head-foot."""
+    if is_flat(grid):
+        return grid.shape.index(1)
+    if max(grid.spacing) > 1.5 * sorted(grid.spacing)[1]:
+        return int(np.argmax(grid.spacing))
+    return int(np.argmax(np.abs(grid.affine[2, :3]) / grid.spacing))
+
+
+def plane_of(grid: Grid) -> Plane:
+    """The plane nearest to the grid's own slices."""
+    axis = slice_axis(grid)
+    return PLANES[2 - int(np.argmax(np.abs(grid.affine[:3, axis])))]
+
+
+def letter(direction: np.ndarray) -> str:
+    """Where a direction (3,) in RAS+ points, nearest letter: R, L, A, P, S or I."""
+    axis = int(np.argmax(np.abs(direction)))
+    return ("LR", "PA", "IS")[axis][int(direction[axis] > 0)]
+
+
+def _own(grid: Grid, down: np.ndarray, across: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The flat grid's two axes, as unit vectors, that lie nearest to the directions asked for."""
+    axes = (grid.affine[:3, :3] / grid.spacing).T[[n > 1 for n in grid.shape]]  # (2, 3)
+    first = int(np.argmax(np.abs(axes @ down)))
+    return tuple(axis * (-1 if axis @ way < 0 else 1) for axis, way in ((axes[first], down), (axes[1 - first], across)))

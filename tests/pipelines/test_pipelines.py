@@ -1,0 +1,72 @@
+"""Every pipeline: its card is complete, and even untrained it answers on the grid of its input."""
+
+import numpy as np
+import pytest
+import torch
+
+from medapp import runtime
+from medapp.errors import InputError, OptionError
+from medapp.imaging.volume import Volume
+
+TILT = np.array([[-0.9, 0.1, 1.2, 80], [0.12, 0.88, -0.6, -100], [-0.05, 0.15, 4.8, -40], [0, 0, 0, 1]])
+CARDS = list(runtime.cards().values())
+
+
+def quiet(fraction: float, stage: str) -> None:
+    assert 0 <= fraction <= 1 and stage
+
+
+def run(card, *volumes, **options):
+    torch.manual_seed(0)
+    with torch.inference_mode():
+        return card.run(card.build().eval(), *card.arrange(volumes), progress=quiet, **card.settings(options))
+
+
+def head(affine=TILT, shape=(64, 72, 12), name="image") -> Volume:
+    noise = np.random.default_rng(1).normal(100, 10, shape)
+    ball = np.linalg.norm((np.indices(shape) - np.array(shape).reshape(3, 1, 1, 1) / 2) / np.array(shape).reshape(3, 1, 1, 1), axis=0) < 0.4
+    return Volume((noise * ball).astype(np.int16), affine, name=name)
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda c: c.name)
+def test_card_is_complete(card):
+    for field in ("title", "about", "licence", "cite", "trained_on", "scores", "limits"):
+        assert getattr(card, field).strip(), field
+    assert card.weights.file == f"{card.name}.safetensors"
+    assert len(card.weights.sha256) == 64 and set(card.weights.sha256) <= set("0123456789abcdef")
+    assert card.name.split("_")[0] in ("restore", "register", "segment")
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda c: c.name)
+@pytest.mark.parametrize("turn", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_answers_on_the_grid_of_the_input(card, turn):
+    volume = head()
+    volume = Volume(volume.array.transpose(turn), volume.affine[:, [*turn, 3]])
+    result = run(card, volume)
+    for role, answer in result.volumes.items():
+        assert answer.grid.same(volume.grid), role
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda c: c.name)
+def test_a_picture_of_one_slice_is_taken(card):
+    volume = head(np.diag([-0.9, -0.9, 1, 1]), (100, 90, 1))
+    assert all(v.grid.same(volume.grid) for v in run(card, volume).volumes.values())
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda c: c.name)
+def test_unfit_input_is_refused_in_words(card):
+    volume = head()
+    with pytest.raises(InputError, match="empty"):
+        run(card, volume.like(np.zeros(volume.shape)))
+    with pytest.raises(InputError, match="colour"):
+        run(card, Volume(np.zeros((8, 8, 1, 3), np.uint8), np.eye(4)))
+    with pytest.raises(OptionError, match="no option"):
+        card.settings({"nonsense": 1})
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda c: c.name)
+def test_the_input_is_not_changed(card):
+    volume = head()
+    before = volume.array.copy()
+    run(card, volume)
+    np.testing.assert_array_equal(volume.array, before)
