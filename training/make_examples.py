@@ -64,8 +64,8 @@ RECIPES = (
         Lesion((-46, -14, -14), (17, 29, 18), push=0.15),
         {"pre": (PRE, OBLIQUE, 0), "flair": (FLAIR, OBLIQUE_FINER, 0), "post": (POST, OBLIQUE, 70)},
         "Three sequences, left temporal",
-        "Oblique slices, T1 before and after contrast on another grid than FLAIR; an abnormality that takes up a little "
-        "contrast is painted in the left temporal lobe.",
+        "Oblique slices, T1 before and after contrast on another grid than FLAIR; an abnormality that takes up a "
+        "little contrast is painted in the left temporal lobe.",
     ),
     Recipe(
         "no_lesion",
@@ -79,12 +79,21 @@ RECIPES = (
 
 
 def make(recipe: Recipe) -> tuple[dict[str, Volume], Volume]:
-    """The sequences of a case, and on the grid of its FLAIR where at least half of a voxel is painted."""
+    """The sequences of a case, and the reference on the grid of its FLAIR."""
     random = np.random.default_rng(recipe.seed)
     anatomy = head(random, recipe.lesion)
     images = {name: scan(random, anatomy, *sequence) for name, sequence in recipe.sequences.items()}
-    painted = resample(anatomy.of("lesion"), images["flair"].grid)
+    painted = resample(Volume(outlined(anatomy.tissue["lesion"]), anatomy.affine), images["flair"].grid)
     return images, painted.like((painted.array >= 0.5).astype(np.uint8), labels={1: "painted abnormality"})
+
+
+def outlined(lesion: np.ndarray) -> np.ndarray:
+    """The largest piece of the painted lesion as a person would outline it: with the folds and vessels inside it."""
+    closed = ndimage.binary_fill_holes(ndimage.binary_closing(lesion >= 0.5, iterations=3))
+    pieces, count = ndimage.label(closed)
+    return (
+        (pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:])) * np.float32(1) if count else np.zeros_like(lesion)
+    )
 
 
 def save(folder: Path, recipe: Recipe, images: dict[str, Volume], reference: Volume) -> None:
@@ -101,7 +110,7 @@ def save(folder: Path, recipe: Recipe, images: dict[str, Volume], reference: Vol
         "about": f"Synthetic. {recipe.about}",
         "files": {name: f"{name}.nii.gz" for name in images},
         "reference": "reference.nii.gz",
-        "reference_about": "What was painted; no person outlined it.",
+        "reference_about": "The outline of what was painted; no person drew it.",
         "synthetic": True,
         "source": SOURCE,
         "licence": LICENCE,

@@ -120,7 +120,7 @@ def augment(image: Tensor, target: Tensor, random: torch.Generator) -> tuple[Ten
     target = (F.grid_sample(target, grid, align_corners=False) > 0.5).float()
 
     flair = image[:, 1:2]
-    only, pre, post = chance(0.35), chance(0.06), chance(0.06)
+    only, pre, post = chance(0.4), chance(0.06), chance(0.06)
     image = torch.cat(
         [
             torch.where((only | pre)[:, None, None, None], flair, image[:, :1]),
@@ -139,8 +139,8 @@ def augment(image: Tensor, target: Tensor, random: torch.Generator) -> tuple[Ten
     position = ((image - CLIP[0]) / (CLIP[1] - CLIP[0])).clamp(0, 1)
     image = position ** torch.exp(per_sequence(-0.25, 0.25)) * (CLIP[1] - CLIP[0]) + CLIP[0]
     image = image * torch.exp(per_sequence(-0.22, 0.22)) + per_sequence(-0.25, 0.25)
-    shade = F.interpolate(torch.randn(batch, 1, 4, 4, generator=random, device=device) * 0.3, (CROP, CROP), mode="bicubic", align_corners=True)
-    image = image + shade * (image - CLIP[0]) / -CLIP[0] * chance(0.5).float()[:, None, None, None]
+    shade = F.interpolate(torch.randn(batch, 1, 4, 4, generator=random, device=device) * 0.08, (CROP, CROP), mode="bicubic", align_corners=True)
+    image = image + shade * (image - CLIP[0]) / -CLIP[0] * chance(0.4).float()[:, None, None, None]
     if torch.rand((), generator=random, device=device) < 0.25:
         factor = float(torch.rand((), generator=random, device=device) * 1.5 + 1)
         small = F.interpolate(image, scale_factor=1 / factor, mode="bilinear", antialias=True)
@@ -174,9 +174,7 @@ def settle(net: nn.Module, norms: list[nn.BatchNorm2d], batches: Iterable[Tensor
 
 
 def ema(average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
-    """Exponential moving average that forgets the first steps fast, so that batch norms are not stuck in them."""
-    if not average.is_floating_point():
-        return current
+    """Exponential moving average that forgets the first steps fast."""
     return torch.lerp(average, current, 1 - min(0.998, (1 + int(count)) / (10 + int(count))))
 
 
@@ -225,7 +223,7 @@ def train(args: argparse.Namespace) -> None:
     net = AR2UNet(3, 1, args.width, args.gate).to(device, memory_format=torch.channels_last)
     if args.start:
         net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(args.start).items()})
-    average = torch.optim.swa_utils.AveragedModel(net, avg_fn=ema, use_buffers=True)
+    average = torch.optim.swa_utils.AveragedModel(net, avg_fn=ema)
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=1e-3)
     steps = math.ceil(len(masks) / args.batch)
     total = steps * args.epochs
@@ -347,7 +345,7 @@ def main() -> None:
     parser.add_argument("--gate", choices=["decoder", "encoder"], default="encoder")
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--warmup", type=int, default=200, help="steps")
-    parser.add_argument("--freeze", type=float, default=0.6, help="share of the epochs after which batch norms stand still")
+    parser.add_argument("--freeze", type=float, default=0.7, help="share of the epochs after which batch norms stand still")
     parser.add_argument("--every", type=int, default=2, help="epochs between validations")
     parser.add_argument("--minutes", type=float, default=0, help="stop after this time; run again to go on")
     parser.add_argument("--start", help="weights to begin from")

@@ -37,9 +37,6 @@ class Head:
     tissue: dict[str, np.ndarray]
     affine: np.ndarray
 
-    def of(self, name: str) -> Volume:
-        return Volume(self.tissue[name], self.affine, name=name)
-
 
 def head(random: np.random.Generator, lesion: Lesion | None = None) -> Head:
     """A head like no other; the lesion, if there is one, keeps to one hemisphere and mostly out of the fluid."""
@@ -142,11 +139,14 @@ def scan(random: np.random.Generator, head: Head, bright: dict[str, float], grid
 
 
 def _waves(random: np.random.Generator, shape: tuple[int, ...], length: float) -> np.ndarray:
-    """Smooth noise of standard deviation 1 with bumps of about `length` voxels, float32."""
-    coarse = random.standard_normal([int(np.ceil(n / length)) + 3 for n in shape]).astype(np.float32)
-    start = random.uniform(0.5, 1.5, len(shape))
-    out = ndimage.affine_transform(coarse, np.full(len(shape), 1 / length), start, shape, order=3, mode="nearest")
-    return out / out.std()
+    """Smooth noise of standard deviation 1 with bumps of about `length` voxels, float32: cubic B-splines, axis by axis."""
+    out = random.standard_normal([int(np.ceil(n / length)) + 4 for n in shape]).astype(np.float32)
+    for axis, n in enumerate(shape):
+        place = np.arange(n)[:, None] / length + 1 + random.uniform()
+        d = np.abs(place - np.arange(out.shape[axis])).astype(np.float32)
+        spline = np.where(d < 1, 2 / 3 - d**2 + d**3 / 2, np.clip(2 - d, 0, None) ** 3 / 6)
+        out = np.moveaxis(np.tensordot(spline, out, (1, axis)), 0, axis)
+    return np.ascontiguousarray(out / out.std())
 
 
 def _field(vector: Sequence[float] | np.ndarray) -> np.ndarray:

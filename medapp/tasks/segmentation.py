@@ -62,7 +62,7 @@ def headline(result: Result) -> str:
     return said
 
 
-def table_row(result: Result, row: list) -> np.ndarray:
+def place(result: Result, row: list) -> np.ndarray:
     """(3,) RAS+ millimetres of the voxel nearest to the centroid of the lesion in a row of the table."""
     mask = result.volumes["mask"]
     points = mask.grid.to_mm(np.argwhere(mask.array > 0))

@@ -10,7 +10,8 @@ from medapp import runtime
 from medapp.card import Card
 from medapp.imaging import files
 from medapp.tasks import segmentation
-from medapp.ui.tab import GPU, control, told
+from medapp.ui.form import knob
+from medapp.ui.tab import GPU, told
 
 
 def build(card: Card) -> None:
@@ -37,7 +38,7 @@ def build(card: Card) -> None:
     call.__doc__ = _manual(card)
     with gr.Group(visible=False):
         boxes = [gr.File(label=s.title) for s in sources]
-        knobs = [control(option) for option in card.options]
+        knobs = [knob(option) for option in card.options]
         truth_box = gr.File(label="Reference mask")
         facts, made = gr.JSON(), gr.File(file_count="multiple")
         button = gr.Button()

@@ -68,8 +68,9 @@ def _from_npm(until: float) -> bytes | None:
         return None
     with tempfile.TemporaryDirectory() as work:
         command = [npm, "pack", f"@niivue/niivue@{VERSION}", "--silent", "--ignore-scripts"]
+        left = max(0.1, until - time.monotonic())
         try:
-            subprocess.run(command, cwd=work, check=True, capture_output=True, timeout=max(0.1, until - time.monotonic()))
+            subprocess.run(command, cwd=work, check=True, capture_output=True, timeout=left)
             with tarfile.open(next(Path(work).glob("*.tgz"))) as packed:
                 member = packed.extractfile(INSIDE)  # read, never unpacked to a path
                 content = member.read(MAX_BYTES) if member else b""

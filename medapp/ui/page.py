@@ -23,7 +23,7 @@ def build() -> gr.Blocks:
         with gr.Tabs():
             for name, task in TASKS.items():
                 with gr.Tab(task.TITLE, id=name):
-                    tab.build(task, [card for card in cards if card.task == name])
+                    tab.build(task, name, [card for card in cards if card.task == name])
         for card in cards:
             api.build(card)
     return demo.queue(max_size=20, default_concurrency_limit=4)

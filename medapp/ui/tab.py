@@ -1,9 +1,8 @@
 """A tab: the form on the left, the result on the right; laid out above, wired below."""
 
+import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import wraps
-from pathlib import Path
+from functools import lru_cache, wraps
 from types import ModuleType
 from typing import Any
 
@@ -11,31 +10,22 @@ import gradio as gr
 import numpy as np
 
 from medapp import report, runtime
-from medapp.card import Card, Option, Slider
+from medapp.card import Card
 from medapp.errors import Cancelled, UserError
 from medapp.examples import Example, of_task
 from medapp.imaging import files
-from medapp.imaging.volume import Volume
 from medapp.result import Result
+from medapp.ui import form as forms
 from medapp.ui import session as sessions
 from medapp.ui import words
+from medapp.ui.scene import scene
 from medapp.ui.session import Session
-from medapp.ui.viewer import Viewer, jump, scene
+from medapp.ui.viewer import Viewer, jump
 from medapp.views import planes
 
-GPU = {"concurrency_id": "gpu", "concurrency_limit": 1}
-
-
-@dataclass(frozen=True)
-class Form:
-    """What a method asks for: upload boxes and series lists by input name, options by option name."""
-
-    card: Card
-    boxes: dict[str, gr.File]
-    series: dict[str, gr.Dropdown]
-    options: dict[str, Any]
-    live: dict[str, Any]
-    groups: tuple[gr.Group, ...]
+GPU: dict[str, Any] = {"concurrency_id": "gpu", "concurrency_limit": 1}  # one queue for all that computes
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+AXES = ("Right to left", "Back to front", "Foot to head")
 
 
 def told(handler: Callable) -> Callable:
@@ -51,30 +41,45 @@ def told(handler: Callable) -> Callable:
     return wrapped
 
 
-def control(option: Option) -> gr.Slider | gr.Dropdown:
-    if isinstance(option, Slider):
-        return gr.Slider(option.low, option.high, option.default, step=option.step, label=option.title, info=option.about)
-    return gr.Dropdown(list(option.values), value=option.default, label=option.title, info=option.about)
+@lru_cache(maxsize=8)
+def example_result(card: Card, example: Example) -> Result:
+    """What the method makes of an example; computed once for all visitors, since nobody's data are in it."""
+    volumes = example.volumes({source.name: source.title for source in card.inputs})
+    return runtime.run(card.name, *volumes)
 
 
-def build(task: ModuleType, cards: Sequence[Card]) -> None:
-    """Lay out and wire the tab of one task inside the current `gr.Blocks`."""
-    examples = of_task(task.__name__.rsplit(".", 1)[-1])
-    name = task.TITLE.lower()
+def build(task: ModuleType, name: str, cards: Sequence[Card]) -> None:
+    """Lay out and wire the tab of one task inside the current `gr.Blocks`; `name` begins the components' ids."""
+    examples = [e for e in of_task(name) if any(e.pipeline == card.name for card in cards)]
 
-    # ---- layout: the form
+    # ---- the form
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=320):
             method = gr.Radio([(c.title, c.name) for c in cards], value=cards[0].name, label="Method", visible=len(cards) > 1)
-            about = gr.HTML(words.about(cards[0]))
-            forms = [_form(card, shown=card is cards[0]) for card in cards]
-            reference = gr.File(label=task.REFERENCE, file_count="multiple", height=96, elem_id=f"{name}-reference")
+            asked: dict[str, tuple] = {}
+            groups: dict[str, gr.Group] = {}
+            for card in cards:
+                with gr.Column(visible=card is cards[0]) as groups[card.name]:
+                    gr.HTML(words.about(card))
+                    asked[card.name] = forms.uploads(card)
+            reference = gr.File(label=task.REFERENCE, file_count="multiple", height=110, elem_id=f"{name}-reference")
             with gr.Row():
                 run = gr.Button(task.RUN, variant="primary", elem_id=f"{name}-run")
                 stop = gr.Button("Cancel", variant="stop", interactive=False, elem_id=f"{name}-cancel")
-            gallery = _gallery(examples, name) if examples else None
+            gallery = gr.Gallery(
+                [(forms.thumbnail(e), e.title) for e in examples],
+                label="Examples: click one",
+                visible=bool(examples),
+                columns=3,
+                height="auto",
+                allow_preview=False,
+                interactive=False,
+                format="png",
+                buttons=[],
+                elem_id=f"{name}-examples",
+            )
 
-        # ---- layout: the result
+        # ---- the result
         with gr.Column(scale=5, min_width=360):
             status = gr.HTML(words.welcome(task), elem_id=f"{name}-status")
             with gr.Column(visible=False) as results:
@@ -82,12 +87,22 @@ def build(task: ModuleType, cards: Sequence[Card]) -> None:
                 with gr.Group(visible=False) as fallback:
                     picture = gr.Image(format="png", label="Three planes", buttons=["download", "fullscreen"], interactive=False)
                     with gr.Row():
-                        where = [gr.Slider(0, 1, 0.5, step=0.01, label=label) for label in ("Right to left", "Back to front", "Foot to head")]
-                live_groups = [_live(form) for form in forms]
+                        where = [gr.Slider(0, 1, 0.5, step=0.005, label=label) for label in AXES]
+                live: dict[str, dict[str, Any]] = {}
+                live_groups: dict[str, gr.Row] = {}
+                for card in cards:
+                    with gr.Row(visible=card is cards[0], elem_id=f"{card.name}-live") as live_groups[card.name]:
+                        live[card.name] = {o.name: forms.knob(o) for o in card.options if o.live}
                 with gr.Tabs():
                     with gr.Tab("Report"):
-                        table = gr.Dataframe(interactive=False, buttons=["copy"], max_height=320, label="Click a row to go there", elem_id=f"{name}-table")
-                        numbers = gr.HTML()
+                        table = gr.Dataframe(
+                            interactive=False,
+                            buttons=["copy"],
+                            max_height=320,
+                            label="Lesions: click a row to go there",
+                            elem_id=f"{name}-table",
+                        )
+                        numbers = gr.HTML(elem_id=f"{name}-numbers")
                     plots = {}
                     for caption in task.FIGURES:
                         with gr.Tab(caption):
@@ -100,116 +115,138 @@ def build(task: ModuleType, cards: Sequence[Card]) -> None:
     kept = gr.State(None, time_to_live=sessions.LIFETIME, delete_callback=sessions.close)
 
     # ---- what is shown of a session
+    by_name = {card.name: forms.Form(card, *asked[card.name], live[card.name]) for card in cards}
     quick = [status, results, viewer, picture, table, numbers, origin, kept]
     slow = [*plots.values(), bundle, single]
 
     def show(held: Session, fresh: bool) -> dict:
-        result = held.result
-        held.scene += 1
-        columns, rows = result.tables["lesions"].columns, result.tables["lesions"].rows
+        result, layers = held.result, task.layers(held.result)
+        held.shown += 1
+        lesions = result.tables["lesions"]
         return {
             status: words.headline(task.headline(result), result.notes),
             results: gr.Column(visible=True),
-            viewer: scene(task.layers(result), held.folder / f"scene{held.scene}", mm=task.start(result) if fresh else None),
-            picture: planes.three_planes(list(task.layers(result).values()), held.mm),
-            table: gr.Dataframe(value=[list(r) for r in rows], headers=list(columns)),
+            viewer: scene(layers, held.folder, mm=held.mm if fresh else None),
+            picture: planes.three_planes(list(layers.values()), held.mm),
+            table: gr.Dataframe(value=[list(row) for row in lesions.rows], headers=list(lesions.columns)),
             numbers: words.numbers(result),
-            origin: words.origin(result, runtime.cards()[result.provenance.pipeline]),
+            origin: words.origin(result, by_name[result.provenance.pipeline].card),
             kept: held,
         }
 
-    @told
     def draw(held: Session | None) -> dict:
         """The figures and files, after what is looked at first."""
         if held is None:
-            return {}
-        figures = task.figures(held.result)
-        archive, paths = report.bundle(held.result, held.folder / f"files{held.scene}")
+            return {plot: gr.skip() for plot in plots.values()}
+        card, figures = by_name[held.result.provenance.pipeline].card, task.figures(held.result)
+        folder = held.folder / f"files{held.shown}"
+        archive = report.bundle(held.result, folder / f"{card.name}.zip", card.title, words.facts(card))
+        with zipfile.ZipFile(archive) as packed:
+            packed.extractall(folder)
         return {
             **{plot: figures[caption]() for caption, plot in plots.items()},
             bundle: gr.DownloadButton(value=str(archive), interactive=True),
-            single: [str(p) for p in paths],
+            single: [str(path) for path in sorted(folder.rglob("*")) if path.is_file() and path != archive],
         }
 
-    # ---- wiring
-    def chosen(data: dict) -> Form:
-        return next(f for f in forms if f.card.name == data[method])
-
-    def settings(form: Form, data: dict, which: dict[str, Any]) -> dict[str, Any]:
-        return {n: data[c] for n, c in which.items()}
-
-    def lists(several: files.SeveralSeries, box: gr.Dropdown) -> dict:
-        choices = [(s.title, s.uid) for s in several.series]
-        return {box: gr.Dropdown(choices=choices, value=choices[0][1], visible=True), status: words.asking(str(several))}
-
+    # ---- what happens
     @told
     def start(data: dict, request: gr.Request, progress: gr.Progress = gr.Progress()) -> dict:  # noqa: B008
-        form = chosen(data)
+        form = by_name[data[method]]
         flag = sessions.begin(request.session_hash)
+
+        def step(fraction: float, stage: str) -> None:
+            sessions.check(flag)
+            progress(fraction, desc=stage)
+
         try:
-            volumes: list[Volume | None] = []
-            for source in form.card.inputs:
-                paths = data[form.boxes[source.name]]
-                if not paths and not source.optional:
-                    raise UserError(f"Put a {source.title} image in first, or click an example.")
-                try:
-                    volumes.append(files.read(paths, data[form.series[source.name]], name=source.title) if paths else None)
-                except files.SeveralSeries as several:
-                    return lists(several, form.series[source.name])
+            step(0.0, "Reading the files")
+            volumes = form.volumes(data)
             truth = files.read(data[reference], name="reference") if data[reference] else None
-
-            def step(fraction: float, stage: str) -> None:
-                sessions.check(flag)
-                progress(fraction, desc=stage)
-
-            result = runtime.run(form.card.name, *volumes, progress=step, **settings(form, data, form.options))
-            result = task.moved(result, truth, {**result.settings, **settings(form, data, form.live)})
+            result = runtime.run(form.card.name, *volumes, progress=step, **{n: data[k] for n, k in form.options.items()})
+            result = task.moved(result, truth, result.settings | {n: data[k] for n, k in form.live.items()})
+        except files.SeveralSeries as several:
+            choices = [(series.title, series.uid) for series in several.series]
+            return {
+                several.box: gr.Dropdown(choices=choices, value=choices[0][1], visible=True),
+                status: words.asking(f"{several} Choose one on the left and press {task.RUN} again."),
+            }
         except Cancelled as word:
             gr.Info(str(word))
-            return {}
+            return {status: gr.skip()}
         finally:
             sessions.end(request.session_hash)
         sessions.close(data[kept])
-        return show(Session(result, truth, mm=task.start(result)), fresh=True)
+        return show(Session(result, task.start(result), truth), fresh=True)
+
+    def halt(request: gr.Request) -> None:
+        sessions.cancel(request.session_hash)
+
+    @told
+    def pick(data: dict, event: gr.SelectData) -> dict:
+        example = examples[event.index]
+        form = by_name[example.pipeline]
+        result, truth = example_result(form.card, example), example.truth()
+        result = task.moved(result, truth, form.card.settings({}))
+        result = words.noted(result, example)
+        sessions.close(data[kept])
+        shown = show(Session(result, task.start(result), truth), fresh=True)
+        shown |= {box: [str(example.images[n])] if n in example.images else None for n, box in form.boxes.items()}
+        shown |= {knob: form.card.settings({})[n] for n, knob in (form.options | form.live).items()}
+        return shown | {method: form.card.name, reference: [str(example.reference)] if example.reference else None}
 
     @told
     def move(data: dict) -> dict:
         held: Session | None = data[kept]
         if held is None:
-            return {}
-        form = chosen(data)
-        held.result = task.moved(held.result, held.reference, {**held.result.settings, **settings(form, data, form.live)})
+            return {status: gr.skip()}
+        knobs = by_name[held.result.provenance.pipeline].live
+        held.result = task.moved(held.result, held.reference, held.result.settings | {n: data[k] for n, k in knobs.items()})
         return show(held, fresh=False)
 
-    def goto(held: Session | None, event: gr.SelectData) -> tuple:
+    def go(held: Session | None, event: gr.SelectData) -> tuple:
         if held is None or not held.result.tables["lesions"].rows:
             return gr.skip(), gr.skip()
-        held.mm = task.table_row(held.result, event.row_value)
+        held.mm = task.place(held.result, event.row_value)
         return jump(held.mm), planes.three_planes(list(task.layers(held.result).values()), held.mm)
 
     def look(held: Session | None, *shares: float) -> np.ndarray:
+        if held is None:
+            return gr.skip()
         held.mm = words.along(held.result.volumes["image"].grid, shares)
         return planes.three_planes(list(task.layers(held.result).values()), held.mm)
 
-    everything = {method, reference, kept}
-    for form in forms:
-        everything |= {*form.boxes.values(), *form.series.values(), *form.options.values(), *form.live.values()}
-    busy = lambda: (gr.Button(interactive=False), gr.Button(interactive=True))  # noqa: E731
-    idle = lambda: (gr.Button(interactive=True), gr.Button(interactive=False))  # noqa: E731
-    series_boxes = [box for form in forms for box in form.series.values()]
+    def choose(chosen: str) -> dict:
+        return {group: gr.update(visible=n == chosen) for each in (groups, live_groups) for n, group in each.items()}
 
-    hidden = {"api_visibility": "private"}
-    job = run.click(busy, None, [run, stop], queue=False, **hidden)
-    job = job.then(start, everything, [*quick, *series_boxes], scroll_to_output=False, show_progress_on=[status], **GPU, **hidden)
-    job.then(idle, None, [run, stop], queue=False, **hidden)
-    job.success(draw, kept, slow, show_progress="minimal", **hidden)
-    stop.click(lambda request: sessions.cancel(request.session_hash), None, None, queue=False, **hidden)
+    # ---- wiring
+    everything = {method, reference, kept}.union(*(form.components() for form in by_name.values()))
+    lists = [box for form in by_name.values() for box in form.series.values()]
+    boxes = [box for form in by_name.values() for box in form.boxes.values()]
+    knobs = [knob for form in by_name.values() for knob in (form.options | form.live).values()]
 
-    for form in forms:
-        for slider in form.live.values():
-            slid = slider.input(move, everything, quick, trigger_mode="always_last", show_progress="hidden", **hidden)
-            slid.then(draw, kept, slow, trigger_mode="always_last", show_progress="hidden", **hidden)
-    table.select(goto, kept, [viewer, picture], show_progress="hidden", **hidden)
-    viewer.nowebgl(lambda: gr.Group(visible=True), None, fallback, queue=False, **hidden)
+    def busy() -> tuple:
+        return gr.Button(interactive=False), gr.Button(interactive=True)
+
+    def idle() -> tuple:
+        return gr.Button(interactive=True), gr.Button(interactive=False)
+
+    def follow(first: Any, job: Callable, inputs: set, outputs: list) -> None:
+        """After `first`, do the job in the queue, free the buttons whatever came of it, then draw the rest."""
+        done = first.then(job, inputs, outputs, show_progress_on=[status], **GPU, **PRIVATE)
+        done.then(idle, None, [run, stop], queue=False, **PRIVATE)
+        done.success(draw, kept, slow, show_progress="minimal", **PRIVATE)
+
+    follow(run.click(busy, None, [run, stop], queue=False, **PRIVATE), start, everything, [*quick, *lists])
+    done = gallery.select(pick, everything, [*quick, *boxes, *knobs, method, reference], show_progress_on=[status], **GPU, **PRIVATE)
+    done.success(draw, kept, slow, show_progress="minimal", **PRIVATE)
+    stop.click(halt, None, None, queue=False, **PRIVATE)
+    method.change(choose, method, [*groups.values(), *live_groups.values()], queue=False, **PRIVATE)
+    for form in by_name.values():
+        for knob in form.live.values():
+            moved = knob.input(move, everything, quick, trigger_mode="always_last", show_progress="hidden", **PRIVATE)
+            moved.then(draw, kept, slow, trigger_mode="always_last", show_progress="hidden", **PRIVATE)
+    table.select(go, kept, [viewer, picture], show_progress="hidden", **PRIVATE)
+    viewer.nowebgl(lambda: gr.Group(visible=True), None, fallback, queue=False, **PRIVATE)
     for slider in where:
-        slider.input(look, [kept, *where], picture, trigger_mode="always_last", show_progress="hidden", **hidden)
+        slider.input(look, [kept, *where], picture, trigger_mode="always_last", show_progress="hidden", **PRIVATE)

@@ -1,94 +1,26 @@
 """Viewer: three linked planes and a 3-D view in the page, drawn by NiiVue in the visitor's browser.
 
-Python sends a `Scene`; `viewer.js` shows it and tells where the crosshair went. Masks travel as one label map, in which
-every overlap has its own number, so that the browser can hide, fill or outline each region without asking again.
+Python sends a `Scene`; `viewer.js` shows it and tells where the crosshair went.
 """
 
-import gzip
-import hashlib
 import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
+from itertools import count
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import gradio as gr
-import matplotlib
-import nibabel as nib
-import numpy as np
 from gradio.components.base import Component
-from gradio.data_classes import FileData, GradioModel
 
-from medapp.imaging.geometry import resample, respaced
-from medapp.imaging.volume import Grid, Volume
 from medapp.ui import niivue
-from medapp.views import colour
-from medapp.views.layers import Layer
+from medapp.ui.scene import Scene, scene, script
 
-MAX_VOXELS = 48_000_000  # more is shown coarser: a browser needs about 12 bytes of graphics memory for each
-MAX_SIDE = 512
+__all__ = ["Scene", "Viewer", "head", "jump", "scene"]
+
 HERE = Path(__file__).parent
-
-
-class Preset(GradioModel):
-    """A window that can be chosen by name."""
-
-    name: str
-    low: float
-    high: float
-
-
-class Picture(GradioModel):
-    """The image at the bottom. The first preset is shown first; `low` and `high` are the darkest and brightest value."""
-
-    file: FileData
-    name: str
-    unit: str
-    presets: list[Preset]
-    low: float
-    high: float
-    remark: str
-
-
-class Region(GradioModel):
-    """A line of the legend for one label of one mask."""
-
-    name: str
-    colour: str
-    found: bool
-
-
-class Regions(GradioModel):
-    """All masks in one label map: value v stands for the regions `members[v - 1]`, bottom first."""
-
-    file: FileData
-    regions: list[Region]
-    members: list[list[int]]
-    opacity: float
-    outline: bool
-
-
-class Heat(GradioModel):
-    """A map in colours, transparent at `low`."""
-
-    file: FileData
-    name: str
-    low: float
-    high: float
-    colours: list[list[int]]
-    opacity: float
-
-
-class Scene(GradioModel):
-    """What the viewer shows. `crosshair` is in RAS+ millimetres; None leaves it where it is."""
-
-    script: FileData | None = None
-    image: Picture | None = None
-    regions: Regions | None = None
-    heats: list[Heat] = []
-    radiological: bool = True
-    crosshair: list[float] | None = None
+SCRIPTS = ("viewer.js", "viewer_layers.js", "viewer_controls.js")  # pieces of one function
 
 
 class Viewer(gr.HTML):
@@ -112,7 +44,7 @@ class Viewer(gr.HTML):
         rest = {
             "html_template": template,
             "css_template": (HERE / "viewer.css").read_text("utf-8"),
-            "js_on_load": (HERE / "viewer.js").read_text("utf-8"),
+            "js_on_load": "\n".join((HERE / name).read_text("utf-8") for name in SCRIPTS),
             "apply_default_css": False,
             "jump": None,
             **rest,
@@ -135,7 +67,7 @@ class Viewer(gr.HTML):
         return None
 
 
-_jumps = iter(range(1, 2**62))
+_jumps = count(1)
 
 
 def jump(mm: Sequence[float]) -> dict[str, Any]:
@@ -143,182 +75,10 @@ def jump(mm: Sequence[float]) -> dict[str, Any]:
     return gr.update(jump=[*(float(x) for x in mm), next(_jumps)])
 
 
-def scene(
-    layers: Mapping[str, Layer], folder: Path, *, crosshair: Sequence[float] | None = None, radiological: bool = True
-) -> Scene:
-    """The layers by caption, the image first and the rest from the bottom up, with their files written into `folder`.
+def head() -> str:
+    """For `launch(head=...)`: lets browsers fetch the script before the first image; the viewer works without it.
 
-    Files are named by content, so what is unchanged is neither written nor sent again. Masks are drawn on the image's
-    grid; a very large image is drawn coarser, and a remark says so.
+    This is where the script is obtained if it is not in the cache, for at most three seconds.
     """
-    (name, image), *rest = layers.items()
-    grid = _drawable(image.volume.grid)
-    masks = [(caption, layer) for caption, layer in rest if layer.kind == "mask"]
-    return Scene(
-        script=_script(),
-        image=_picture(name, image, grid, folder),
-        regions=_regions(masks, grid, folder) if masks else None,
-        heats=[_heat(caption, layer, folder) for caption, layer in rest if layer.kind == "heat"],
-        radiological=radiological,
-        crosshair=None if crosshair is None else [float(x) for x in crosshair],
-    )
-
-
-def _script() -> FileData | None:
-    path = niivue.script()
-    if path is None:
-        return None
-    gr.set_static_paths([path])
-    return FileData(path=str(path), orig_name=path.name)
-
-
-def _picture(name: str, layer: Layer, grid: Grid, folder: Path) -> Picture:
-    volume = layer.volume
-    low, high = (0.0, 255.0) if volume.is_colour else (float(np.nanmin(volume.array)), float(np.nanmax(volume.array)))
-    coarser = not grid.same(volume.grid)
-    size = " × ".join(f"{s:.2g}" for s in grid.spacing)
-    return Picture(
-        file=_written(volume, grid, folder),
-        name=name,
-        unit=volume.unit,
-        presets=_presets(layer, low, high),
-        low=low,
-        high=max(high, low + 1e-6),
-        remark=f"Shown at {size} mm to fit the browser's memory; results use all voxels." if coarser else "",
-    )
-
-
-def _presets(layer: Layer, low: float, high: float) -> list[Preset]:
-    volume = layer.volume
-    if volume.is_colour:
-        return [Preset(name="Full range", low=low, high=high)]
-    auto = colour.automatic(volume.array, volume.unit)
-    found = {"As set": layer.window} if layer.window else {}
-    if volume.unit == "HU":
-        found |= {preset.capitalize(): window for preset, window in colour.PRESETS.items()}
-        found = dict(sorted(found.items(), key=lambda item: item[1] != (layer.window or auto)))
-    else:
-        middle, span = (auto.low + auto.high) / 2, auto.high - auto.low
-        found["Auto"] = auto
-        found["Bright lesions"] = colour.Window(middle, auto.high + span / 10)
-        found["Narrow"] = colour.Window(auto.low + span / 4, auto.high - span / 4)
-    found["Full range"] = colour.Window(low, high if high > low else low + 1)
-    return [Preset(name=name, low=window.low, high=window.high) for name, window in found.items()]
-
-
-def _heat(name: str, layer: Layer, folder: Path) -> Heat:
-    window = layer.window or colour.Window(0.0, 1.0)
-    steps = matplotlib.colormaps[layer.colour_map](np.linspace(0, 1, 16))[:, :3]
-    return Heat(
-        file=_written(layer.volume, _drawable(layer.volume.grid), folder),
-        name=name,
-        low=window.low,
-        high=window.high,
-        colours=np.rint(steps * 255).astype(int).tolist(),
-        opacity=layer.opacity,
-    )
-
-
-def _regions(masks: Sequence[tuple[str, Layer]], grid: Grid, folder: Path) -> Regions:
-    """The masks one over the other. At most 255 values: of more, the rarest are left out."""
-    regions: list[Region] = []
-    index, base = np.zeros(grid.shape, np.int64), 1
-    parts: list[list[int | None]] = []  # by mask: from the digit in `index` to the region
-    for caption, layer in masks:
-        mask = layer.volume if layer.volume.labels else layer.volume.like(layer.volume.array != 0, labels={1: caption})
-        array = resample(mask.like(mask.array.astype(np.int32)), onto=grid).array
-        counts = np.bincount(np.clip(array, 0, None).ravel())
-        values = sorted({*mask.labels, *np.flatnonzero(counts).tolist()} - {0})
-        table = np.zeros(max([len(counts), *(v + 1 for v in values)]), np.int64)
-        table[values] = np.arange(1, len(values) + 1)
-        index += table[np.clip(array, 0, None)] * base
-        base *= len(values) + 1
-        parts.append([None, *range(len(regions), len(regions) + len(values))])
-        for value in values:
-            label = mask.labels.get(value, f"label {value}")
-            paint = colour.css(layer.colour or colour.of_label(value))
-            title = caption if len(values) == 1 or label == caption else f"{caption}: {label}" if len(masks) > 1 else label
-            regions.append(Region(name=title, colour=paint, found=value < len(counts) and bool(counts[value])))
-    codes, members = _numbered(index, base, parts)
-    top = max((layer for _, layer in masks), key=lambda layer: layer.opacity)
-    return Regions(
-        file=_written(Volume(codes, grid.affine, labels={1: "code"}), grid, folder),
-        regions=regions,
-        members=members,
-        opacity=top.opacity,
-        outline=top.contour > 0,
-    )
-
-
-def _numbered(index: np.ndarray, base: int, parts: list[list[int | None]]) -> tuple[np.ndarray, list[list[int]]]:
-    """Mixed-radix numbers (I, J, K) renumbered from 1 without gaps, as uint8, and the regions of each."""
-    if base <= 1 << 20:
-        counts = np.bincount(index.ravel(), minlength=base)
-        present, counts = np.flatnonzero(counts), counts[counts > 0]
-    else:
-        present, counts = np.unique(index, return_counts=True)
-    common = present[np.argsort(-counts, kind="stable")]
-    kept = np.sort(common[common > 0][:255])
-    if base <= 1 << 20:
-        table = np.zeros(base, np.uint8)
-        table[kept] = np.arange(1, len(kept) + 1)
-        codes = table[index]
-    else:
-        at = np.searchsorted(kept, index).clip(max=len(kept) - 1)
-        codes = np.where(kept[at] == index, at + 1, 0).astype(np.uint8)
-    members = []
-    for number in kept.tolist():
-        inside = []
-        for part in parts:
-            number, digit = divmod(number, len(part))
-            inside += [part[digit]] if digit else []
-        members.append(inside)
-    return codes, members
-
-
-def _drawable(grid: Grid) -> Grid:
-    """The grid, or one with the same box and larger voxels that a browser can hold."""
-    spacing, floor = grid.spacing, float(min(grid.spacing))
-    out = grid
-    while max(out.shape) > MAX_SIDE or np.prod(out.shape, dtype=np.int64) > MAX_VOXELS:
-        floor *= 1.05
-        out = respaced(grid, tuple(float(max(s, floor)) for s in spacing))
-    return out
-
-
-def _written(volume: Volume, grid: Grid, folder: Path) -> FileData:
-    """The volume on `grid` as NIfTI in `folder`, named by its content; not written again if it is there."""
-    key = hashlib.blake2b(volume.array, digest_size=12)
-    key.update(repr((volume.array.dtype.str, volume.shape, volume.affine.tolist(), grid.shape)).encode())
-    path = folder / f"{key.hexdigest()}.nii.gz"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        volume = volume if grid.same(volume.grid) else resample(volume, onto=grid)
-        array, slope, inter = _packed(volume)
-        image = nib.Nifti1Image(array, volume.affine)
-        image.header.set_slope_inter(slope, inter)
-        image.header.set_xyzt_units("mm")
-        part = path.with_suffix(f".{os.getpid()}.part")
-        part.write_bytes(gzip.compress(image.to_bytes(), 1, mtime=0))
-        os.replace(part, path)
-    return FileData(path=str(path), orig_name=path.name)
-
-
-def _packed(volume: Volume) -> tuple[np.ndarray, float, float]:
-    """Values in as few bytes as show no difference, with slope and intercept; colour as NIfTI's RGB."""
-    array = volume.array
-    if volume.is_colour:
-        bright = array if array.dtype == np.uint8 else np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8)
-        return np.ascontiguousarray(bright).view([("R", "u1"), ("G", "u1"), ("B", "u1")])[..., 0], 1.0, 0.0
-    if array.dtype == bool or array.dtype == np.uint8:
-        return array.astype(np.uint8), 1.0, 0.0
-    array = np.nan_to_num(array, nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = float(array.min()), float(array.max())
-    whole = np.issubdtype(array.dtype, np.integer) or not np.any(array % 1)
-    if whole and low >= -32768 and high <= 32767:
-        return array.astype(np.int16), 1.0, 0.0
-    step = (high - low) / 65534
-    window = colour.automatic(array)
-    if step and step <= (window.high - window.low) / 4000:
-        return np.rint((array - low) / step - 32767).astype(np.int16), step, low + 32767 * step
-    return array.astype(np.float32), 1.0, 0.0
+    file = script()
+    return f'<link rel="prefetch" as="script" href="gradio_api/file={quote(file.path)}">' if file else ""

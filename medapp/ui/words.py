@@ -1,12 +1,14 @@
 """Words: the small pieces of HTML on the page. Everything that comes from a file or a user is escaped."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 from types import ModuleType
 
 import numpy as np
 
 from medapp.card import Card
+from medapp.examples import Example
 from medapp.imaging.volume import Grid
 from medapp.result import NOT_A_DIAGNOSIS, Result
 from medapp.ui.session import LIFETIME
@@ -91,3 +93,20 @@ def along(grid: Grid, shares: Sequence[float]) -> np.ndarray:
     low, high = corners.min(axis=0), corners.max(axis=0)
     share = np.array([1 - shares[0], shares[1], shares[2]])
     return low + share * (high - low)
+
+
+def facts(card: Card) -> dict[str, str]:
+    """What else a report says of the method."""
+    return {
+        "Trained on": card.trained_on,
+        "Scores": card.scores,
+        "Limits": card.limits,
+        "Licence of the weights": card.licence,
+        "Cite": card.cite,
+    }
+
+
+def noted(result: Result, example: Example) -> Result:
+    """The result of an example, with where the example comes from among its notes."""
+    kind = "Synthetic example" if example.synthetic else "Example"
+    return replace(result, notes=(f"{kind}: {example.about} Source: {example.source}. Licence: {example.licence}.", *result.notes))

@@ -67,8 +67,7 @@ def volume_by_slice(mask: Volume, reference: Volume | None = None) -> go.Figure:
 
 def probability_histogram(probability: Volume, threshold: float | None = None) -> go.Figure:
     """Bars: how many voxels have each probability above 0.01, on a logarithmic axis, with a line at the threshold."""
-    counts, edges = np.histogram(probability.array, 50, (0.0, 1.0))
-    counts[0] = np.count_nonzero((probability.array > 0.01) & (probability.array < edges[1]))
+    counts, edges = np.histogram(probability.array[probability.array > 0.01], 50, (0.0, 1.0))
     if not counts.any():
         return sentence("No voxel with a probability above 0.01")
     colours = [

@@ -78,7 +78,8 @@ def of_labels(labels: np.ndarray) -> np.ndarray:
 
 def of_heat(heat: np.ndarray, name: str) -> np.ndarray:
     """Values (...) from 0 to 1 to colours (..., 3) float32, 0 to 255, of matplotlib's map `name`."""
-    return matplotlib.colormaps[name](heat)[..., :3].astype(np.float32) * 255
+    table = np.float32(matplotlib.colormaps[name](np.arange(256))[:, :3] * 255)
+    return table[np.rint(heat * 255).astype(np.uint8)]
 
 
 def outline(labels: np.ndarray, width: int) -> np.ndarray:

@@ -53,8 +53,9 @@ def section(title: str, body: str) -> str:
 
 def pairs(rows: Iterable[tuple[str, object]]) -> str:
     """A table of names and values; nothing without rows."""
-    rows = [f'<tr><th scope="row">{escape(str(name))}</th><td>{escape(str(value))}</td></tr>' for name, value in rows]
-    return f'<table class="pairs"><tbody>{"".join(rows)}</tbody></table>' if rows else ""
+    cells = ((escape(str(name)), escape(str(value))) for name, value in rows)
+    body = "".join(f'<tr><th scope="row">{name}</th><td>{value}</td></tr>' for name, value in cells)
+    return f'<table class="pairs"><tbody>{body}</tbody></table>' if body else ""
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], about: str = "", *, empty: str, kind: str) -> str:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import plotly.graph_objects as go
+from nibabel.affines import from_matvec
 from scipy import ndimage
 from skimage.measure import marching_cubes
 
@@ -13,7 +14,7 @@ from medapp.views.layers import filled
 from medapp.views.sheets import is_flat
 
 SINGLE = 20  # so many lesions have a surface of their own; smaller ones share the last
-FACES = 30_000  # triangles for all lesions together, about
+FACES = 22_000  # triangles for all lesions together, about
 LIGHT = {"ambient": 0.55, "diffuse": 0.7, "specular": 0.15, "roughness": 0.7}
 LAMP = {"x": 1000, "y": 3000, "z": 6000}
 
@@ -76,15 +77,14 @@ def hull(image: Volume, spacing: float = 5.0) -> go.Mesh3d | None:
     if not count:
         return None
     field = ndimage.gaussian_filter((labels == 1).astype(np.float32), 0.8)
-    scale = np.diag([*block, 1.0])
-    scale[:3, 3] = (block - 1) / 2 - 2 * block
+    scale = from_matvec(np.diag(block.astype(float)), (block - 1) / 2 - 2 * block)
     vertices, faces = surface(field, image.affine @ scale, level=0.5)
     return _trace(np.rint(vertices).astype(np.int16), faces, "head", "#9aa0a6", opacity=0.16, hoverinfo="skip")
 
 
-def surface(field: np.ndarray, affine: np.ndarray, level: float, step: int = 1) -> tuple[np.ndarray, np.ndarray]:
+def surface(field: np.ndarray, affine: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
     """The surface of (I, J, K) at `level`: vertices (N, 3) in RAS+ mm, triangles (M, 3) facing outwards."""
-    vertices, faces, _, _ = marching_cubes(field, level, step_size=step, allow_degenerate=False)
+    vertices, faces, _, _ = marching_cubes(field, level, allow_degenerate=False)
     vertices = Grid(field.shape, affine).to_mm(vertices)
     a, b, c = (vertices - vertices.mean(axis=0))[faces.T]
     if np.einsum("ij,ij->", a, np.cross(b, c)) < 0:  # the volume the triangles enclose
@@ -95,17 +95,18 @@ def surface(field: np.ndarray, affine: np.ndarray, level: float, step: int = 1) 
 def _lesion(
     inside: np.ndarray, start: np.ndarray, affine: np.ndarray, step: int, name: str, smooth: float = 0.6
 ) -> go.Mesh3d:
-    """`inside` is (i, j, k) bool whose first voxel has the index `start`; small lesions are drawn in steps of 1."""
-    step = min(step, max(1, min(inside.shape) // 6))
-    field = ndimage.gaussian_filter(np.pad(inside.astype(np.float32), step + 2), smooth * step)
-    shift = np.eye(4)
-    shift[:3, 3] = start - (step + 2)
-    vertices, faces = surface(field, affine @ shift, level=min(0.5, float(field.max()) / 2), step=step)
+    """`inside` is (i, j, k) bool whose first voxel has the index `start`; where it is thin, steps are small."""
+    steps = np.minimum(step, np.maximum(1, np.array(inside.shape) // 6))
+    padding = [(n + 2, 2 * n + 2) for n in steps]
+    field = ndimage.gaussian_filter(np.pad(inside.astype(np.float32), padding), smooth * steps)
+    field = field[tuple(slice(None, None, n) for n in steps)]
+    onto = from_matvec(np.diag(steps.astype(float)), start - (steps + 2))
+    vertices, faces = surface(field, affine @ onto, level=min(0.5, float(field.max()) / 2))
     return _trace(vertices, faces, name, colour.css(colour.of_label(1)))
 
 
 def _step(labels: np.ndarray) -> int:
-    """The step of the marching cubes that keeps the triangles near `FACES`: two for each voxel face on the border."""
+    """The step in voxels that keeps the triangles near `FACES`: two for each voxel face on the border."""
     inside = labels > 0
     border = sum(np.count_nonzero(np.diff(inside, axis=axis)) for axis in range(3))
     return int(np.clip(np.ceil(np.sqrt(2 * border / FACES)), 1, 4))

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from medapp.imaging import measure
+from medapp.imaging.geometry import boxed
 from medapp.imaging.volume import Grid, Volume
 from medapp.views import colour, marks
 from medapp.views.layers import Layer, filled, paint
@@ -61,8 +62,10 @@ def field(layers: Sequence[Layer]) -> np.ndarray:
         points = image.grid.to_mm(np.argwhere(bright) * step)
         boxes += [np.percentile(points, (0.2, 99.8), axis=0)] if len(points) > 100 else []
     for mask in (layer.volume for layer in layers if layer.kind == "mask" and boxes):
-        points = mask.grid.to_mm(filled(mask))
-        boxes += [[points.min(axis=0), points.max(axis=0)]] if len(points) else []
+        index = filled(mask)
+        if len(index):
+            around = corners(boxed(mask.grid, index.min(axis=0), index.max(axis=0) + 1))
+            boxes.append([around.min(axis=0), around.max(axis=0)])
     if not boxes:
         return np.stack([whole.min(axis=0), whole.max(axis=0)])
     lower, upper = np.min(boxes, axis=(0, 1)) - 12, np.max(boxes, axis=(0, 1)) + 12
@@ -190,10 +193,9 @@ def montage(
 
 def _levels(mask: Volume | None, extent: np.ndarray, n: int) -> np.ndarray:
     """At most `n` heights (RAS+ z in millimetres), ascending, evenly over those that hold mask, or over the extent."""
-    index = filled(mask) if mask is not None else np.empty((0, 3), int)
-    if not len(index):
+    if mask is None or not mask.array.any():
         return np.linspace(*extent[:, 2], n + 2)[1:-1]
-    z = mask.grid.to_mm(index)[:, 2]
+    z = mask.grid.to_mm(filled(mask))[:, 2]
     step = float(np.abs(mask.affine[2, :3]).max())
     levels = np.unique(np.rint((z - z.min()) / step)) * step + z.min()
     return levels[np.linspace(0, len(levels) - 1, min(n, len(levels))).round().astype(int)]

@@ -1,0 +1,95 @@
+"""The machine: its devices in words, its processors, the memory a run took, the versions it ran with."""
+
+import os
+import platform
+import sys
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed
+from pathlib import Path
+
+import torch
+
+import medapp
+
+LIBRARIES = ("numpy", "scipy", "nibabel", "pydicom", "torch")
+
+
+def devices() -> tuple[str, ...]:
+    """The devices there are, the best first."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    return tuple(device for device, is_there in there.items() if is_there)
+
+
+def half(device: str) -> torch.dtype | None:
+    """The 16-bit type in which the device is at its best, or None where float32 is."""
+    if device == "cuda":
+        return torch.bfloat16 if torch.cuda.get_device_capability() >= (8, 0) else torch.float16
+    if device == "cpu" and {"avx512_bf16", "amx_bf16"} & set(_cpuinfo("flags").split()):
+        return torch.bfloat16
+    return None
+
+
+def threads() -> int:
+    """Processors that this process may use; a container's share counts (Linux, cgroup v2)."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(count, round(int(quota) / int(period))))
+    except (OSError, ValueError):  # no cgroup, or the quota is "max"
+        return count
+
+
+def describe(device: str) -> str:
+    """The device in words, a graphics card with its peak memory since `forget_peak`: "cpu (AMD EPYC, 2 threads)"."""
+    if device == "cuda":
+        return f"cuda ({torch.cuda.get_device_name()}, peak {torch.cuda.max_memory_allocated() / 2**20:.0f} MB)"
+    name = _cpuinfo("model name") or platform.processor() or platform.machine()
+    return f"cpu ({name}, {threads()} threads)" if device == "cpu" else device
+
+
+def forget_peak(device: str) -> None:
+    """Begin to measure peak memory anew, where the system can (Linux); elsewhere it is that of the process's life."""
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak() -> float:
+    """The most main memory that this process held since `forget_peak`, in MB (2**20 bytes); 0 where nobody knows."""
+    with suppress(OSError, IndexError, ValueError):
+        status = Path("/proc/self/status").read_text()
+        return round(int(status.partition("VmHWM:")[2].split()[0]) / 2**10, 1)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0.0
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(most / (2**20 if sys.platform == "darwin" else 2**10), 1)
+
+
+def versions(*more: str) -> dict[str, str]:
+    """Versions of the app, Python, the libraries that shape a result, and `more` packages."""
+    found = {name: version(name) for name in dict.fromkeys((*LIBRARIES, *more))}
+    return {"medapp": medapp.__version__, "python": platform.python_version(), **found}
+
+
+@cache
+def version(package: str) -> str:
+    """The package's version, or "none"."""
+    try:
+        return installed(package)
+    except PackageNotFoundError:
+        return "none"
+
+
+@cache
+def _cpuinfo(field: str) -> str:
+    """The first such line of /proc/cpuinfo, or nothing."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")

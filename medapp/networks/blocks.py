@@ -1,0 +1,20 @@
+"""Pieces that several networks share."""
+
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def fold(net: nn.Module) -> nn.Module:
+    """The network itself, each batch norm that follows a convolution in an `nn.Sequential` made part of it.
+
+    For inference only: the network must be in eval mode. The outputs stay the same up to rounding.
+    """
+    for chain in [module for module in net.modules() if isinstance(module, nn.Sequential)]:
+        for at in range(len(chain) - 1):
+            if isinstance(chain[at], CONVOLUTIONS) and isinstance(chain[at + 1], NORMS):
+                chain[at] = fuse_conv_bn_eval(chain[at], chain[at + 1])
+                chain[at + 1] = nn.Identity()
+    return net

@@ -1,0 +1,75 @@
+"""Form: what a method asks of the visitor, as components made from its card."""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from medapp.card import Card, Option, Slider
+from medapp.errors import InputError
+from medapp.examples import Example
+from medapp.imaging import files
+from medapp.imaging.volume import Volume
+from medapp.views import planes
+from medapp.views.layers import Layer
+
+
+@dataclass(frozen=True)
+class Form:
+    """Upload boxes and series lists by input name, options by option name; `live` ones stand beside the result."""
+
+    card: Card
+    boxes: dict[str, gr.File]
+    series: dict[str, gr.Dropdown]
+    options: dict[str, Any]
+    live: dict[str, Any]
+
+    def components(self) -> set:
+        return {*self.boxes.values(), *self.series.values(), *self.options.values(), *self.live.values()}
+
+    def volumes(self, data: dict) -> list[Volume | None]:
+        """The uploads as volumes in the card's order. Raises InputError; SeveralSeries carries the box as `.box`."""
+        read: list[Volume | None] = []
+        for source in self.card.inputs:
+            paths, series = data[self.boxes[source.name]], data[self.series[source.name]]
+            if not paths and not source.optional:
+                raise InputError(f"Put a {source.title} image in first, or click an example.")
+            try:
+                read.append(files.read(paths, series or None, name=source.title) if paths else None)
+            except files.SeveralSeries as several:
+                several.box = self.series[source.name]
+                raise
+        return read
+
+
+def knob(option: Option) -> gr.Slider | gr.Dropdown:
+    """The component of one option."""
+    if isinstance(option, Slider):
+        return gr.Slider(option.low, option.high, option.default, step=option.step, label=option.title, info=option.about)
+    return gr.Dropdown(list(option.values), value=option.default, label=option.title, info=option.about)
+
+
+def uploads(card: Card) -> tuple[dict[str, gr.File], dict[str, gr.Dropdown], dict[str, Any]]:
+    """The boxes for the images, required ones first, with their series lists, and the options that the network needs."""
+    boxes, series = {}, {}
+    for source in sorted(card.inputs, key=lambda s: s.optional):
+        title = f"{source.title}{' (optional)' if source.optional else ''}"
+        boxes[source.name] = gr.File(label=title, file_count="multiple", height=110, elem_id=f"{card.name}-{source.name}")
+        series[source.name] = gr.Dropdown([], label=f"Series for {source.title}", visible=False)
+        boxes[source.name].change(
+            lambda: gr.Dropdown(choices=[], value=None, visible=False), None, series[source.name], queue=False, api_visibility="private"
+        )
+    gr.HTML('<p class="med-small">NIfTI, DICOM (one file, many, or a zip), NRRD, MHA, MGZ, PNG, JPEG or TIFF.</p>')
+    return boxes, series, {o.name: knob(o) for o in card.options if not o.live}
+
+
+@cache
+def thumbnail(example: Example) -> np.ndarray:
+    """A picture (H, W, 3) uint8 of an example: the axial plane through what is marked in it, or through the middle."""
+    image = files.read([next(p for n, p in example.images.items() if n == "flair" or len(example.images) == 1)])
+    truth = example.truth()
+    marked = truth is not None and truth.array.any()
+    mm = planes.best_position(truth) if marked else image.grid.to_mm((np.array(image.shape) - 1) / 2)
+    return planes.draw([Layer(image)], "axial", mm)
