@@ -15,6 +15,7 @@ import importlib
 import pkgutil
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -91,7 +92,7 @@ def warm(name: str, device: str | None = None) -> None:
 
 
 def _run(chosen: Card, given: Inputs, settings: dict[str, Any], device: str | None, progress: Progress) -> Result:
-    places = dict.fromkeys((_device(device), "cpu"))  # the CPU stands by where a graphics card's memory does not suffice
+    places = dict.fromkeys((_device(device), "cpu"))  # the CPU, should a graphics card's memory not suffice
     while not _door.acquire(timeout=0.5):
         progress(0.0, "Waiting for another run to end")
     try:
@@ -150,7 +151,9 @@ def _engine(chosen: Card, place: str) -> tuple[Engine, hub.Located]:
             net.load_state_dict({name: tensor.float() for name, tensor in load_file(located.path).items()})
         except (SafetensorError, RuntimeError) as error:
             raise WeightsMissing(f"{chosen.weights.file} does not fit the network of {chosen.name}.") from error
-        mark = f"{chosen.name}-{located.sha256[:12]}-{medapp.__version__}-openvino{machine.version('openvino')}"
+        shape = zlib.crc32(repr(getattr(chosen.build, "keywords", None)).encode())
+        versions = f"{medapp.__version__}-{machine.version('openvino')}"
+        mark = f"{chosen.name}-{located.sha256[:12]}-{shape:08x}-{versions}"
         _engines[key] = Engine(net, place, wanted, _cache_folder() / mark)
     return _engines[key], located
 

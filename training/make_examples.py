@@ -106,6 +106,7 @@ def save(folder: Path, recipe: Recipe, images: dict[str, Volume], reference: Vol
         image.set_sform(volume.affine, 1)
         (folder / f"{name}.nii.gz").write_bytes(gzip.compress(image.to_bytes(), 9, mtime=0))
     case = {
+        "pipeline": "segment_glioma_ar2unet",
         "title": recipe.title,
         "about": f"Synthetic. {recipe.about}",
         "files": {name: f"{name}.nii.gz" for name in images},

@@ -135,11 +135,12 @@ def scan(random: np.random.Generator, head: Head, bright: dict[str, float], grid
     clean = resample(Volume(signal.astype(np.float32), head.affine), grid).array
     clean = clean * np.exp(0.07 * _waves(random, (*grid.shape[:2], 1), max(grid.shape) / 2.5))
     noise = NOISE * random.standard_normal((2, *grid.shape))
-    return Volume(np.rint(np.hypot(clean + noise[0], noise[1])).astype(np.int16), grid.affine)
+    values = np.rint(np.hypot(clean + noise[0], noise[1])).astype(np.int16)
+    return Volume(np.where(values > 3 * NOISE, values, np.int16(0)), grid.affine)  # as scanners do with air
 
 
 def _waves(random: np.random.Generator, shape: tuple[int, ...], length: float) -> np.ndarray:
-    """Smooth noise of standard deviation 1 with bumps of about `length` voxels, float32: cubic B-splines, axis by axis."""
+    """Smooth float32 noise of standard deviation 1, bumps of about `length` voxels: cubic B-splines, axis by axis."""
     out = random.standard_normal([int(np.ceil(n / length)) + 4 for n in shape]).astype(np.float32)
     for axis, n in enumerate(shape):
         place = np.arange(n)[:, None] / length + 1 + random.uniform()

@@ -15,7 +15,7 @@ from medapp.views.layers import Layer
 TITLE = "Segmentation"
 ABOUT = "Outline what is abnormal, measure it, and take the mask with you."
 RUN = "Find lesions"
-REFERENCE = "Reference mask (optional)"
+REFERENCE = "Compare with a mask of your own"
 FIGURES = ("3-D", "Volume by slice", "Probability")
 
 

@@ -7,13 +7,15 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from medapp.card import Card, Option, Slider
+from medapp.card import Card, Input, Option, Slider
 from medapp.errors import InputError
 from medapp.examples import Example
 from medapp.imaging import files
 from medapp.imaging.volume import Volume
 from medapp.views import planes
 from medapp.views.layers import Layer
+
+FORMATS = "NIfTI, DICOM (one file, many, or a zip), NRRD, MHA, MGZ, PNG, JPEG or TIFF."
 
 
 @dataclass(frozen=True)
@@ -53,16 +55,34 @@ def knob(option: Option) -> gr.Slider | gr.Dropdown:
 
 def uploads(card: Card) -> tuple[dict[str, gr.File], dict[str, gr.Dropdown], dict[str, Any]]:
     """The boxes for the images, required ones first, with their series lists, and the options that the network needs."""
-    boxes, series = {}, {}
-    for source in sorted(card.inputs, key=lambda s: s.optional):
-        title = f"{source.title}{' (optional)' if source.optional else ''}"
-        boxes[source.name] = gr.File(label=title, file_count="multiple", height=110, elem_id=f"{card.name}-{source.name}")
+    boxes: dict[str, gr.File] = {}
+    series: dict[str, gr.Dropdown] = {}
+
+    def ask(source: Input) -> None:
+        boxes[source.name] = upload(source.title, f"{card.name}-{source.name}")
         series[source.name] = gr.Dropdown([], label=f"Series for {source.title}", visible=False)
-        boxes[source.name].change(
-            lambda: gr.Dropdown(choices=[], value=None, visible=False), None, series[source.name], queue=False, api_visibility="private"
-        )
-    gr.HTML('<p class="med-small">NIfTI, DICOM (one file, many, or a zip), NRRD, MHA, MGZ, PNG, JPEG or TIFF.</p>')
+
+    for source in card.inputs:
+        if not source.optional:
+            ask(source)
+    gr.HTML(f'<p class="med-small">{FORMATS}</p>')
+    more = [source for source in card.inputs if source.optional]
+    if more:
+        with gr.Accordion(f"More sequences: {', '.join(source.title for source in more)}", open=False):
+            for source in more:
+                ask(source)
+    for name, box in boxes.items():
+        box.change(_forget, None, series[name], queue=False, api_visibility="private")
     return boxes, series, {o.name: knob(o) for o in card.options if not o.live}
+
+
+def upload(title: str, elem_id: str) -> gr.File:
+    """A box for the file or files of one image; takes every ending, since DICOM often has none."""
+    return gr.File(label=title, file_count="multiple", height=132, elem_id=elem_id)
+
+
+def _forget() -> gr.Dropdown:
+    return gr.Dropdown(choices=[], value=None, visible=False)
 
 
 @cache

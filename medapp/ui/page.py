@@ -1,12 +1,16 @@
 """The page: a tab for every task that has a method, and how it is launched."""
 
 import os
+import threading
+from contextlib import suppress
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
 
 from medapp import runtime
+from medapp.errors import UserError
+from medapp.examples import of_task
 from medapp.tasks import segmentation
 from medapp.ui import api, style, tab, viewer, words
 
@@ -29,8 +33,18 @@ def build() -> gr.Blocks:
     return demo.queue(max_size=20, default_concurrency_limit=4)
 
 
+def prepare() -> None:
+    """Compute the examples' results, so that the first visitor's click does not wait; a failure shows at the click."""
+    for name in TASKS:
+        for example in of_task(name):
+            with suppress(UserError):
+                tab.example_result(runtime.card(example.pipeline), example)
+
+
 def launch(demo: gr.Blocks, **options: object) -> None:
     """Serve the page, its API and its MCP tools; keeps no history and sends nothing anywhere."""
+    if not runtime.spaces:  # on ZeroGPU nothing computes unasked
+        threading.Thread(target=prepare, daemon=True).start()
     demo.launch(
         **{
             "theme": style.theme(),

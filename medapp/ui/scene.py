@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import gradio as gr
 import matplotlib
@@ -25,6 +26,7 @@ from medapp.views.layers import Layer
 
 MAX_VOXELS = 48_000_000  # more is shown coarser: a browser needs about 12 bytes of graphics memory for each
 MAX_SIDE = 512
+_digests: WeakKeyDictionary[Volume, str] = WeakKeyDictionary()
 
 
 class Preset(GradioModel):
@@ -167,26 +169,26 @@ def _heat(name: str, layer: Layer, folder: Path) -> Heat:
 
 
 def _regions(masks: Sequence[tuple[str, Layer]], grid: Grid, folder: Path) -> Regions:
-    """The masks one over the other. At most 255 values: of more, the rarest are left out."""
+    """The masks one over the other, as one label map."""
     regions: list[Region] = []
-    index, base = np.zeros(grid.shape, np.int64), 1
-    parts: list[list[int | None]] = []  # by mask: from the digit in `index` to the region
+    stacked, base = np.zeros(1, np.uint16), 1  # numbers with one digit for each mask
+    digits: list[list[int]] = []  # by mask: from the digit, less one, to the region
     for caption, layer in masks:
         mask = layer.volume if layer.volume.labels else layer.volume.like(layer.volume.array != 0, labels={1: caption})
-        array = resample(mask.like(mask.array.astype(np.int32)), onto=grid).array
-        counts = np.bincount(np.clip(array, 0, None).ravel())
+        array = _counting(resample(mask, onto=grid).array)
+        counts = np.bincount(array.ravel())
         values = sorted({*mask.labels, *np.flatnonzero(counts).tolist()} - {0})
-        table = np.zeros(max([len(counts), *(v + 1 for v in values)]), np.int64)
-        table[values] = np.arange(1, len(values) + 1)
-        index += table[np.clip(array, 0, None)] * base
-        base *= len(values) + 1
-        parts.append([None, *range(len(regions), len(regions) + len(values))])
+        digits.append(list(range(len(regions), len(regions) + len(values))))
         for value in values:
             label = mask.labels.get(value, f"label {value}")
-            paint = colour.css(layer.colour or colour.of_label(value))
             title = label if len(masks) == 1 else caption if len(values) == 1 else f"{caption}: {label}"
+            paint = colour.css(layer.colour or colour.of_label(value))
             regions.append(Region(name=title, colour=paint, found=value < len(counts) and bool(counts[value])))
-    codes, members = _numbered(index, base, parts)
+        table = np.zeros(max(len(counts), *values, 0) + 1, np.uint16 if base * (len(values) + 1) < 65536 else np.int64)
+        table[values] = base * np.arange(1, len(values) + 1)
+        stacked = stacked + _looked_up(table, array)
+        base *= len(values) + 1
+    codes, members = _numbered(stacked, digits)
     top = max((layer for _, layer in masks), key=lambda layer: layer.opacity)
     return Regions(
         file=_written(Volume(codes, grid.affine, labels={1: "code"}), grid, folder),
@@ -197,30 +199,43 @@ def _regions(masks: Sequence[tuple[str, Layer]], grid: Grid, folder: Path) -> Re
     )
 
 
-def _numbered(index: np.ndarray, base: int, parts: list[list[int | None]]) -> tuple[np.ndarray, list[list[int]]]:
-    """Mixed-radix numbers (I, J, K) renumbered from 1 without gaps, as uint8, and the regions of each."""
-    if base <= 1 << 20:
-        counts = np.bincount(index.ravel(), minlength=base)
-        present, counts = np.flatnonzero(counts), counts[counts > 0]
+def _counting(array: np.ndarray) -> np.ndarray:
+    """Labels as whole numbers without a sign, in as few bytes as may be; negative ones count as none."""
+    if array.dtype == bool:
+        return array.view(np.uint8)
+    if array.dtype.kind != "u":
+        array = np.maximum(array, 0).astype(np.uint32)
+    return array
+
+
+def _looked_up(table: np.ndarray, array: np.ndarray) -> np.ndarray:
+    plain = np.array_equal(table, np.arange(len(table)))
+    return array.astype(table.dtype) if plain else table[array]
+
+
+def _numbered(stacked: np.ndarray, digits: list[list[int]]) -> tuple[np.ndarray, list[list[int]]]:
+    """The numbers (I, J, K) counted anew from 1 without gaps, as uint8, and the regions that each stands for.
+
+    At most 255: of more, the rarest are left out.
+    """
+    if stacked.dtype == np.uint16:
+        counts = np.bincount(stacked.ravel())
+        present, counts, place = np.flatnonzero(counts), counts[counts > 0], stacked
     else:
-        present, counts = np.unique(index, return_counts=True)
-    common = present[np.argsort(-counts, kind="stable")]
-    kept = np.sort(common[common > 0][:255])
-    if base <= 1 << 20:
-        table = np.zeros(base, np.uint8)
-        table[kept] = np.arange(1, len(kept) + 1)
-        codes = table[index]
-    else:
-        at = np.searchsorted(kept, index).clip(max=len(kept) - 1)
-        codes = np.where(kept[at] == index, at + 1, 0).astype(np.uint8)
+        present, place, counts = np.unique(stacked, return_inverse=True, return_counts=True)
+    kept = np.argsort(-np.where(present > 0, counts, 0), kind="stable")[:255]
+    kept = np.sort(kept[present[kept] > 0])
+    at = present[kept] if place is stacked else kept
+    table = np.zeros(max([*at.tolist(), int(place.max())]) + 1, np.uint8)
+    table[at] = np.arange(1, len(kept) + 1)
     members = []
-    for number in kept.tolist():
+    for number in present[kept].tolist():
         inside = []
-        for part in parts:
-            number, digit = divmod(number, len(part))
-            inside += [part[digit]] if digit else []
+        for part in digits:
+            number, digit = divmod(number, len(part) + 1)
+            inside += [part[digit - 1]] if digit else []
         members.append(inside)
-    return codes, members
+    return _looked_up(table, place.reshape(stacked.shape)), members
 
 
 def _drawable(grid: Grid) -> Grid:
@@ -235,9 +250,7 @@ def _drawable(grid: Grid) -> Grid:
 
 def _written(volume: Volume, grid: Grid, folder: Path) -> FileData:
     """The volume on `grid` as NIfTI in `folder`, named by its content; not written again if it is there."""
-    key = hashlib.blake2b(volume.array, digest_size=12)
-    key.update(repr((volume.array.dtype.str, volume.shape, volume.affine.tolist(), grid.shape)).encode())
-    path = folder / f"{key.hexdigest()}.nii.gz"
+    path = folder / f"{_digest(volume)}-{'x'.join(map(str, grid.shape))}.nii.gz"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         volume = volume if grid.same(volume.grid) else resample(volume, onto=grid)
@@ -249,6 +262,15 @@ def _written(volume: Volume, grid: Grid, folder: Path) -> FileData:
         part.write_bytes(gzip.compress(image.to_bytes(), 1, mtime=0))
         os.replace(part, path)
     return FileData(path=str(path), orig_name=path.name)
+
+
+def _digest(volume: Volume) -> str:
+    """A name for the volume's content; reckoned once for each volume, for a large one takes a while."""
+    if volume not in _digests:
+        content = hashlib.blake2b(volume.array, digest_size=12)
+        content.update(repr((volume.array.dtype.str, volume.shape, volume.affine.tolist())).encode())
+        _digests[volume] = content.hexdigest()
+    return _digests[volume]
 
 
 def _packed(volume: Volume) -> tuple[np.ndarray, float, float]:

@@ -62,16 +62,18 @@ def build(task: ModuleType, name: str, cards: Sequence[Card]) -> None:
                 with gr.Column(visible=card is cards[0]) as groups[card.name]:
                     gr.HTML(words.about(card))
                     asked[card.name] = forms.uploads(card)
-            reference = gr.File(label=task.REFERENCE, file_count="multiple", height=110, elem_id=f"{name}-reference")
+            with gr.Accordion(task.REFERENCE, open=False):
+                reference = forms.upload("Reference", f"{name}-reference")
             with gr.Row():
                 run = gr.Button(task.RUN, variant="primary", elem_id=f"{name}-run")
                 stop = gr.Button("Cancel", variant="stop", interactive=False, elem_id=f"{name}-cancel")
+            gr.HTML('<p class="med-small"><b>Examples</b>: click one to see its result</p>', visible=bool(examples))
             gallery = gr.Gallery(
                 [(forms.thumbnail(e), e.title) for e in examples],
-                label="Examples: click one",
+                show_label=False,
                 visible=bool(examples),
                 columns=3,
-                height="auto",
+                height=170,
                 allow_preview=False,
                 interactive=False,
                 format="png",

@@ -21,17 +21,23 @@ const OPTIONS = {
   backColor: [0, 0, 0, 1], fontColor: [0.92, 0.92, 0.92, 1], crosshairColor: [0.45, 1, 0.55, 1],
   crosshairWidthUnit: 'mm', crosshairGap: 14, fontMinPx: 13, logLevel: 'error',
   isRadiologicalConvention: true, sagittalNoseLeft: true, isSliceMM: true, showAllOrientationMarkers: true,
-  show3Dcrosshair: true, dragAndDropEnabled: false, isColorbar: false, showLegend: false, loadingText: '',
+  show3Dcrosshair: true, clipPlaneColor: [0, 0, 0, 0], dragAndDropEnabled: false, isColorbar: false, showLegend: false, loadingText: '',
   viewModeHotKey: '', clipPlaneHotKey: '', cycleClipPlaneHotKey: '', maxDrawUndoBitmaps: 1,
 };
 
 // The slices: image, maps, then regions with a line of two pixels just outside them, so that it hides no lesion.
+// One uniform a line: that is how NiiVue finds them.
 const SLICES = `#version 300 es
 precision highp int;
 precision highp float;
-uniform highp sampler3D volume, overlay, drawing;
+uniform highp sampler3D volume;
+uniform highp sampler3D overlay;
+uniform highp sampler3D drawing;
 uniform highp sampler2D colormap;
-uniform float overlays, opacity, drawOpacity, drawRimOpacity;
+uniform float overlays;
+uniform float opacity;
+uniform float drawOpacity;
+uniform float drawRimOpacity;
 in vec3 texPos;
 out vec4 color;
 vec3 paint(float code) {
@@ -52,7 +58,10 @@ void main() {
   for (int i = -2; i <= 2; i++)
     for (int j = -2; j <= 2; j++)
       if (i * i + j * j < 6) grown = max(grown, texture(drawing, texPos + float(i) * x + float(j) * y).r);
-  if (grown > code) color.rgb = mix(color.rgb, paint(grown), drawRimOpacity);
+  if (grown == code) return;
+  vec3 line = paint(grown);
+  if (code > 0.0 && grown < 0.5 && line == paint(code)) line = paint(grown + 128.0 / 255.0); // the edge of what is below
+  color.rgb = mix(color.rgb, line, drawRimOpacity);
 }`;
 
 const my = {
@@ -110,7 +119,7 @@ async function start(own) {
   const drawCross = nv.drawCrosshairs3D.bind(nv);
   nv.drawCrosshairs3D = (...rest) => { // as thin as can be seen, whatever the scale of the tile
     const tile = nv.screenSlices.at(-1);
-    const thin = (1.5 * nv.uiData.dpr * tile.fovMM[0]) / tile.leftTopWidthHeight[2];
+    const thin = Math.abs((1.5 * devicePixelRatio * tile.fovMM[0]) / tile.leftTopWidthHeight[2]);
     nv.opts.crosshairWidth = !field('cross').checked ? 0 : rest[3] ? thin : 0.8;
     if (nv.crosshairs3D) nv.crosshairs3D.mm[0] = NaN; // made anew
     if (nv.opts.crosshairWidth) drawCross(...rest);

@@ -12,14 +12,20 @@ function paintRegions() { // hidden regions leave the label map; an overlap take
     const key = left.join();
     if (!seen.has(key)) seen.set(key, i + 1);
     table[i + 1] = seen.get(key);
-    const colour = parseInt(regions.regions[left.at(-1)].colour.slice(1), 16);
-    lut.set([colour >> 16, (colour >> 8) & 255, colour & 255, 255], 4 * table[i + 1]);
+    lut.set(rgba(regions.regions[left.at(-1)].colour), 4 * table[i + 1]);
+    const below = regions.regions[left.at(-2) ?? left.at(-1)].colour;
+    if (regions.members.length < 128) lut.set(rgba(below), 4 * (table[i + 1] + 128)); // read by the slices' shader
   });
   nv.drawBitmap = my.codes.map((code) => table[code]);
   nv.drawLut = { lut, labels: Array(256).fill('') };
   nv.refreshColormaps();
   nv.refreshDrawing(false);
   styleRegions();
+}
+
+function rgba(hex) {
+  const colour = parseInt(hex.slice(1), 16);
+  return [colour >> 16, (colour >> 8) & 255, colour & 255, 255];
 }
 
 function styleRegions() {

@@ -108,5 +108,6 @@ def facts(card: Card) -> dict[str, str]:
 
 def noted(result: Result, example: Example) -> Result:
     """The result of an example, with where the example comes from among its notes."""
-    kind = "Synthetic example" if example.synthetic else "Example"
-    return replace(result, notes=(f"{kind}: {example.about} Source: {example.source}. Licence: {example.licence}.", *result.notes))
+    kind = "Synthetic example." if example.synthetic else "Example."
+    about = example.about.removeprefix("Synthetic. ")
+    return replace(result, notes=(f"{kind} {about} Source: {example.source}. Licence: {example.licence}.", *result.notes))

@@ -73,3 +73,11 @@ def test_respaced_keeps_the_outer_faces():
     assert new.shape == (20, 6, 5)
     np.testing.assert_allclose(new.to_mm(np.array([-0.5] * 3)), grid.to_mm(np.array([-0.5] * 3)))
     np.testing.assert_allclose(new.to_mm(np.array(new.shape) - 0.5), grid.to_mm(np.array(grid.shape) - 0.5))
+
+
+def test_a_mask_on_the_border_survives_rounding():
+    grid = oblique((30, 30, 30), (1, 1, 1))
+    mask = Volume(np.ones(grid.shape, np.uint8), grid.affine, {1: "all"})
+    assert resample(mask, oriented(grid, "LPS")).array.all()
+    nudged = Grid(grid.shape, grid.affine + np.pad(np.full((3, 1), 1e-3), ((0, 1), (3, 0))))
+    assert resample(mask, nudged).array.all()

@@ -1,0 +1,68 @@
+"""The command line: what it writes, and what it says when it cannot."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from medapp import examples
+from medapp.cli import main
+
+LESION = next(e for e in examples.of_task("segmentation") if e.reference and set(e.images) == {"flair"})
+THREE = next(e for e in examples.of_task("segmentation") if len(e.images) == 3)
+NAME = "segment_glioma_ar2unet"
+
+
+def test_list_names_methods_inputs_and_options(capsys):
+    assert main(["list"]) == 0
+    said = capsys.readouterr().out
+    assert all(word in said for word in (NAME, "flair", "threshold"))
+
+
+def test_flair_alone_writes_what_is_promised(tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["run", NAME, str(LESION.images["flair"]), "--out", str(out), "--reference", str(LESION.reference), "--device", "cpu"]) == 0
+    facts = json.loads((out / "result.json").read_text())
+    assert {"pipeline", "metrics", "tables", "weights", "device", "seconds", "peak_memory_mb", "versions"} <= set(facts)
+    assert set(facts["weights"]) == {"file", "sha256", "source"}
+    assert all(set(metric) == {"value", "unit"} for metric in facts["metrics"].values())
+    assert facts["metrics"]["dice"]["value"] > 0.5 and facts["seconds"] > 0 and facts["peak_memory_mb"] > 50
+    image = nib.load(LESION.images["flair"])
+    for name in ("mask.nii.gz", "probability.nii.gz"):
+        written = nib.load(out / name)
+        assert written.shape == image.shape
+        np.testing.assert_allclose(written.affine, image.affine, atol=1e-4)
+    assert set(np.unique(np.asarray(nib.load(out / "mask.nii.gz").dataobj))) == {0, 1}
+
+
+def test_three_sequences_in_the_order_pre_flair_post_and_an_option(tmp_path):
+    paths = [str(THREE.images[n]) for n in ("pre", "flair", "post")]
+    assert main(["run", NAME, *paths, "--out", str(tmp_path), "--set", "threshold=0.7"]) == 0
+    facts = json.loads((tmp_path / "result.json").read_text())
+    assert facts["metrics"]["threshold"]["value"] == 0.7
+    assert not any("No pre-contrast" in note for note in facts["notes"])
+
+
+def broken(tmp_path):
+    path = tmp_path / "broken.nii.gz"
+    path.write_bytes(b"\x1f\x8b nothing")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (lambda t: [NAME, "nowhere.nii"], "no file"),
+        (lambda t: [NAME, broken(t)], "broken.nii.gz"),
+        (lambda t: ["segment_nothing", str(LESION.images["flair"])], "segment_nothing"),
+        (lambda t: [NAME, str(LESION.images["flair"]), "--set", "threshold=7"], "threshold"),
+        (lambda t: [NAME, str(LESION.images["flair"]), "--set", "colour=red"], "colour"),
+        (lambda t: [NAME, str(LESION.images["flair"]), str(LESION.images["flair"])], "2"),
+    ],
+)
+def test_bad_input_is_exit_code_2_and_one_sentence(arguments, words, tmp_path, capsys):
+    assert main(["run", *arguments(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err.strip()
+    assert words in said and "\n" not in said and "Traceback" not in said
+    assert not (tmp_path / "out").exists()

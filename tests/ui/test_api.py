@@ -1,0 +1,63 @@
+"""The other doors of the running app: gradio_client and MCP."""
+
+import asyncio
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+from gradio_client import Client, handle_file
+
+from medapp import examples
+
+LESION = next(e for e in examples.of_task("segmentation") if e.reference and set(e.images) == {"flair"})
+NAME = "segment_glioma_ar2unet"
+
+
+@pytest.fixture(scope="module")
+def client(served):
+    return Client(served, verbose=False)
+
+
+def test_the_named_endpoint_answers_with_facts_and_files(client):
+    facts, files = client.predict(
+        flair=handle_file(str(LESION.images["flair"])), reference=handle_file(str(LESION.reference)), threshold=0.6, api_name=f"/{NAME}"
+    )
+    assert facts["pipeline"] == NAME and facts["metrics"]["threshold"]["value"] == 0.6
+    assert facts["metrics"]["dice"]["value"] > 0.5
+    mask = nib.load(next(f for f in files if f.endswith("mask.nii.gz")))
+    np.testing.assert_allclose(mask.affine, nib.load(LESION.images["flair"]).affine, atol=1e-4)
+
+
+def test_only_the_named_endpoints_are_public(client):
+    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {f"/{NAME}"}
+
+
+def test_bad_input_comes_back_as_a_sentence(client, tmp_path):
+    bad = tmp_path / "bad.nii"
+    bad.write_bytes(b"0" * 1000)
+    with pytest.raises(Exception, match=r"bad\.nii"):
+        client.predict(flair=handle_file(str(bad)), api_name=f"/{NAME}")
+
+
+def test_the_mcp_tool_is_described_and_runs(served):
+    mcp = pytest.importorskip("mcp")
+    from mcp.client.streamable_http import streamablehttp_client
+
+    async def talk():
+        async with streamablehttp_client(f"{served}gradio_api/mcp/") as (read, write, _), mcp.ClientSession(read, write) as session:
+            await session.initialize()
+            tools = (await session.list_tools()).tools
+            tool = next(t for t in tools if t.name.endswith(NAME))
+            upload = f"{served}gradio_api/file={put}"
+            return tools, tool, await session.call_tool(tool.name, {"flair": upload})
+
+    from httpx import post
+
+    with LESION.images["flair"].open("rb") as file:
+        put = post(f"{served}gradio_api/upload", files={"files": (LESION.images["flair"].name, file)}).json()[0]
+    tools, tool, answer = asyncio.run(talk())
+    assert len(tools) == 1 and "never a diagnosis" in tool.description
+    assert {"flair", "threshold", "reference"} <= set(tool.inputSchema["properties"])
+    text = " ".join(part.text for part in answer.content if part.type == "text")
+    assert not answer.isError and NAME in text and "volume" in text, json.dumps(text)[:500]

@@ -1,0 +1,151 @@
+"""The page as a visitor uses it: upload, run, move the threshold, click a lesion, download; and what may go wrong."""
+
+import io
+import json
+import zipfile
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from medapp import examples
+
+from .conftest import BROWSER, FLAGS
+
+sync_api = pytest.importorskip("playwright.sync_api")
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome here")
+
+CASES = {example.name: example for example in examples.of_task("segmentation")}
+LESION = next(e for e in CASES.values() if e.reference and set(e.images) == {"flair"})
+FORM = "#segment_glioma_ar2unet"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, served):
+    page = browser.new_page(viewport={"width": 1500, "height": 1300})
+    page.set_default_timeout(90_000)
+    page.goto(served)
+    page.wait_for_selector("#segmentation-run")
+    yield page
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def done(browser, served):
+    """A page on which an uploaded FLAIR has been segmented."""
+    page = browser.new_page(viewport={"width": 1500, "height": 1300}, accept_downloads=True)
+    page.set_default_timeout(90_000)
+    page.goto(served)
+    put(page, "flair", LESION.images["flair"])
+    page.click("#segmentation-run")
+    page.wait_for_selector("#segmentation-viewer canvas")
+    page.wait_for_function("document.querySelector('#segmentation-status h2').textContent.includes('ml in')")
+    yield page
+    page.close()
+
+
+def put(page, role: str, path) -> None:
+    page.set_input_files(f"{FORM}-{role} input[type=file]", str(path))
+    page.wait_for_selector(f"{FORM}-{role} :text('{path.name[:8]}')")
+
+
+def headline(page) -> str:
+    return page.inner_text("#segmentation-status h2")
+
+
+def test_the_page_says_that_it_is_no_diagnosis(page):
+    assert "never a diagnosis" in page.inner_text("body").lower()
+
+
+def test_an_uploaded_scan_is_segmented_and_drawn(done):
+    assert "ml in" in headline(done)
+    done.wait_for_timeout(3000)
+    picture = np.asarray(Image.open(io.BytesIO(done.locator("#segmentation-viewer canvas").screenshot())).convert("RGB"), int)
+    h, w = picture.shape[0] // 2, picture.shape[1] // 2
+    for part in (picture[:h, :w], picture[:h, w:], picture[h:, :w], picture[h:, w:]):
+        assert (part.max(-1) > 50).mean() > 0.05, "each of the four views shows a head"
+    orange = (picture[..., 0] > 150) & (picture[..., 0] - picture[..., 2] > 80)
+    assert orange.sum() > 50, "the lesion is outlined"
+
+
+def test_the_threshold_recomputes_without_the_network(done):
+    before = headline(done)
+    done.locator(f"{FORM}-live input[type=number]").first.fill("0.9")
+    done.locator(f"{FORM}-live input[type=number]").first.press("Enter")
+    done.wait_for_function("old => document.querySelector('#segmentation-status h2').textContent !== old", arg=before)
+    assert float(headline(done).split(" ml")[0]) < float(before.split(" ml")[0])
+    assert "0.9" in done.inner_text("#segmentation-numbers")
+    done.locator(f"{FORM}-live input[type=number]").first.fill("0.5")
+    done.locator(f"{FORM}-live input[type=number]").first.press("Enter")
+    done.wait_for_function("old => document.querySelector('#segmentation-status h2').textContent === old", arg=before)
+
+
+def test_a_click_on_a_lesion_moves_the_crosshair(done):
+    row = done.locator("#segmentation-table tbody tr").first
+    cells = [float(text) for text in row.locator("td").all_inner_texts()[:8]]
+    row.locator("td").nth(1).click()
+    done.wait_for_timeout(2500)
+    said = done.inner_text("#segmentation-viewer")
+    signs = {"R": 1, "L": -1, "A": 1, "P": -1, "S": 1, "I": -1}
+    line = next(text for text in said.splitlines() if " mm" in text and text[:1] in "RL" and text[1:2] == " ")
+    words = line.split()
+    mm = [signs[words[i]] * float(words[i + 1]) for i in (0, 2, 4)]
+    assert np.linalg.norm(np.array(mm) - cells[3:6]) < 12, (mm, cells)
+
+
+def test_the_zip_holds_mask_report_and_facts_on_the_grid_of_the_input(done, tmp_path):
+    done.click("button[role=tab]:has-text('Files')")
+    done.wait_for_selector("#segmentation-zip:not([disabled])")
+    with done.expect_download() as download:
+        done.click("#segmentation-zip")
+    download.value.save_as(tmp_path / "all.zip")
+    with zipfile.ZipFile(tmp_path / "all.zip") as packed:
+        names = {name.split("/")[-1]: name for name in packed.namelist()}
+        packed.extractall(tmp_path)
+    wanted = {end: next(n for n in names if n.endswith(end)) for end in ("mask.nii.gz", "probability.nii.gz", "result.json", ".html", "lesions.csv")}
+    mask, image = nib.load(tmp_path / names[wanted["mask.nii.gz"]]), nib.load(LESION.images["flair"])
+    assert mask.shape == image.shape
+    np.testing.assert_allclose(mask.affine, image.affine, atol=1e-4)
+    facts = json.loads((tmp_path / names[wanted["result.json"]]).read_text())
+    volume = float(np.asarray(mask.dataobj).sum()) * abs(np.linalg.det(image.affine[:3, :3])) / 1000
+    assert facts["metrics"]["volume"]["value"] == pytest.approx(volume, abs=0.01)
+    assert len(facts["weights"]["sha256"]) == 64 and facts["seconds"] > 0
+
+
+def test_an_example_shows_its_result_at_one_click(page):
+    page.locator("#segmentation-examples button.thumbnail-item, #segmentation-examples .thumbnail-lg").first.click()
+    page.wait_for_selector("#segmentation-viewer canvas")
+    assert "Synthetic example" in page.inner_text("#segmentation-status")
+
+
+def test_run_without_an_image_says_what_is_missing(page):
+    page.click("#segmentation-run")
+    page.wait_for_selector("text=Put a FLAIR image in first")
+
+
+def test_a_file_that_is_no_image_is_refused_in_words(page, tmp_path):
+    bad = tmp_path / "notes.nii.gz"
+    bad.write_bytes(b"this is not an image")
+    put(page, "flair", bad)
+    page.click("#segmentation-run")
+    page.wait_for_selector("text=notes.nii.gz")
+    assert "Traceback" not in page.inner_text("body")
+
+
+def test_without_webgl_pictures_are_drawn_by_the_server(browser, served):
+    page = browser.new_page(viewport={"width": 1400, "height": 1200})
+    page.set_default_timeout(90_000)
+    page.add_init_script("HTMLCanvasElement.prototype.getContext = ((get) => function (kind, ...rest) { return kind.startsWith('webgl') ? null : get.call(this, kind, ...rest) })(HTMLCanvasElement.prototype.getContext)")
+    page.goto(served)
+    page.locator("#segmentation-examples button.thumbnail-item, #segmentation-examples .thumbnail-lg").first.click()
+    page.wait_for_selector("text=Three planes")
+    page.close()
