@@ -24,7 +24,8 @@ def run(card, *volumes, **options):
 
 def head(affine=TILT, shape=(64, 72, 12), name="image") -> Volume:
     noise = np.random.default_rng(1).normal(100, 10, shape)
-    ball = np.linalg.norm((np.indices(shape) - np.array(shape).reshape(3, 1, 1, 1) / 2) / np.array(shape).reshape(3, 1, 1, 1), axis=0) < 0.4
+    size = np.array(shape).reshape(3, 1, 1, 1)
+    ball = np.linalg.norm((np.indices(shape) - (size - 1) / 2) / size, axis=0) < 0.4
     return Volume((noise * ball).astype(np.int16), affine, name=name)
 
 

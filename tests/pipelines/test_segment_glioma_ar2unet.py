@@ -24,9 +24,8 @@ def phantom(affine: np.ndarray, shape=(120, 140, 20)) -> tuple[Volume, np.ndarra
     """A grey ellipsoid with a bright ball at the patient's right, front, and above the middle, on any grid."""
     index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1)
     mm = index @ affine[:3, :3].T + affine[:3, 3]
-    middle = (np.array(shape) - 1) / 2 @ affine[:3, :3].T + affine[:3, 3]
-    head = (((mm - middle) / (55, 65, 60)) ** 2).sum(-1) < 1
-    ball = np.linalg.norm(mm - middle - (25, 30, 12), axis=-1) < 13
+    head = ((mm / (55, 65, 60)) ** 2).sum(-1) < 1
+    ball = np.linalg.norm(mm - (25, 30, 12), axis=-1) < 13
     array = np.random.default_rng(0).normal(0, 2, shape) + 100 * head + 60 * ball
     return Volume(np.where(head, array, 0).astype(np.float32), affine), ball
 
@@ -55,10 +54,10 @@ def test_the_network_sees_front_on_top_and_the_patients_right_on_the_left(name):
     segment(net, None, flair, None, progress=lambda *_: None, threshold=0.5, smallest=0)
     x = torch.cat(net.seen)[:, 1]
     assert x.shape[1] % 16 == x.shape[2] % 16 == 0
-    rows, columns = np.nonzero((x > 1.5).any(0).numpy())
+    rows, columns = np.nonzero((x > 4).any(0).numpy())
     assert rows.mean() < x.shape[1] / 2 - 10, "front is up"
     assert columns.mean() < x.shape[2] / 2 - 10, "the patient's right (R in RAS+ is +x) is on the left"
-    depth = np.nonzero((x > 1.5).any((1, 2)).numpy())[0].mean()
+    depth = np.nonzero((x > 4).any((1, 2)).numpy())[0].mean()
     assert depth > len(x) / 2, "slices run from the feet to the head"
 
 
@@ -75,8 +74,9 @@ def test_other_sequences_may_lie_on_another_grid():
     pre, _ = phantom(AFFINES["oblique"])
     net = Bright()
     segment(net, pre, flair, flair, progress=lambda *_: None, threshold=0.5, smallest=0)
-    x = torch.cat(net.seen)[8:12]
-    assert np.corrcoef(x[:, 0].ravel(), x[:, 1].ravel())[0, 1] > 0.8
+    x = torch.cat(net.seen)
+    ball = x[:, 1] > 4
+    assert ball.any() and x[:, 0][ball].mean() > 4 and x[:, 0][~ball].mean() < 0, "the ball lies where it lies in FLAIR"
 
 
 def test_sequences_of_another_place_are_refused():

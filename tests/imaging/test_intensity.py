@@ -1,0 +1,39 @@
+"""Standardising brings any scanner's numbers to one range and never invents contrast."""
+
+import numpy as np
+
+from medapp.imaging.intensity import CLIP, standardize
+
+
+def head() -> np.ndarray:
+    array = np.zeros((30, 40, 20), np.float32)
+    array[5:25, 5:35, 3:17] = np.random.default_rng(0).normal(500, 60, (20, 30, 14))
+    return array
+
+
+def test_median_of_the_head_is_zero_and_the_middle_80_percent_span_one():
+    z = standardize(head())
+    inside = z[5:25, 5:35, 3:17]
+    assert z.dtype == np.float32
+    assert abs(np.median(inside)) < 0.02
+    assert abs(np.percentile(inside, 90) - np.percentile(inside, 10) - 1) < 0.05
+
+
+def test_scale_and_integer_type_do_not_matter():
+    a = head()
+    np.testing.assert_allclose(standardize(a * 1000), standardize(a), atol=1e-3)
+    np.testing.assert_allclose(standardize(np.round(a).astype(np.uint16)), standardize(np.round(a)), atol=1e-4)
+
+
+def test_one_slice_of_a_volume_is_not_stretched_by_itself():
+    a = head()
+    a[:, :, 10] *= 0.2
+    assert standardize(a)[:, :, 10].max() < -1
+
+
+def test_constant_and_outlying_values():
+    assert not standardize(np.full((4, 4, 4), 7)).any()
+    a = head()
+    a[6, 6, 6] = 1e9
+    z = standardize(a)
+    assert np.isfinite(z).all() and z.max() == CLIP[1] and z.min() >= CLIP[0]
