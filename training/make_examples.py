@@ -47,8 +47,8 @@ class Recipe:
 
 
 STRAIGHT = axial(240, 1.0, 26, 5.0, (6, 1, -2), (1, -17, 14))
-OBLIQUE = axial(208, 1.12, 23, 5.5, (-14, 4, 6), (0, -14, 12))
-OBLIQUE_FINER = axial(224, 1.0, 25, 5.0, (-14, 4, 6), (1, -15, 13))
+OBLIQUE = axial(192, 1.2, 21, 6.0, (-14, 4, 6), (0, -14, 12))
+OBLIQUE_FINER = axial(208, 1.08, 25, 5.0, (-14, 4, 6), (1, -15, 13))
 RECIPES = (
     Recipe(
         "flair_frontal",
