@@ -8,7 +8,23 @@ from medapp.errors import InputError, OptionError
 
 T = TypeVar("T")
 
-VOLUME_FILES = (".nii", ".nii.gz", ".dcm", ".ima", ".zip", ".nrrd", ".mha", ".mhd", ".raw", ".mgz", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
+VOLUME_FILES = (
+    ".nii",
+    ".nii.gz",
+    ".dcm",
+    ".ima",
+    ".zip",
+    ".nrrd",
+    ".mha",
+    ".mhd",
+    ".raw",
+    ".mgz",
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".tif",
+    ".tiff",
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +56,9 @@ class Slider:
         try:
             number = float(str(value))
         except ValueError:
-            raise OptionError(f"{self.name} must be a number from {self.low:g} to {self.high:g}, not {value!r}.") from None
+            raise OptionError(
+                f"{self.name} must be a number from {self.low:g} to {self.high:g}, not {value!r}."
+            ) from None
         if not self.low <= number <= self.high:
             raise OptionError(f"{self.name} must lie from {self.low:g} to {self.high:g}, not at {number:g}.")
         return number
@@ -108,7 +126,9 @@ class Card:
             rest = iter(given)
             return tuple(None if i.optional else next(rest) for i in self.inputs)
         few, all_ = ", ".join(i.title for i in required), ", ".join(i.title for i in self.inputs)
-        raise InputError(f"{self.name} takes {len(required)} image(s) ({few}) or {len(self.inputs)} ({all_}), not {len(given)}.")
+        raise InputError(
+            f"{self.name} takes {len(required)} image(s) ({few}) or {len(self.inputs)} ({all_}), not {len(given)}."
+        )
 
     def settings(self, given: dict[str, object]) -> dict[str, Any]:
         """Every option with its given or default value. Raises OptionError for an unknown name or a bad value."""

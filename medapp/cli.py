@@ -33,11 +33,17 @@ def _parser() -> argparse.ArgumentParser:
     runner = commands.add_parser("run", help="run a method on images and write its results to a folder")
     runner.set_defaults(command=_run)
     runner.add_argument("pipeline", help="a name from `list`")
-    runner.add_argument("inputs", nargs="+", metavar="INPUT", help="an image file, a DICOM folder or a zip; in the order `list` gives")
-    runner.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results, made if missing")
+    runner.add_argument(
+        "inputs", nargs="+", metavar="INPUT", help="an image file, a DICOM folder or a zip; in the order `list` gives"
+    )
+    runner.add_argument(
+        "--out", required=True, type=Path, metavar="DIR", help="folder for the results, made if missing"
+    )
     runner.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="an option; may be repeated")
     runner.add_argument("--reference", type=Path, metavar="MASK", help="a mask to compare with")
-    runner.add_argument("--device", choices=("cuda", "mps", "cpu"), help="where to compute; the best there is by default")
+    runner.add_argument(
+        "--device", choices=("cuda", "mps", "cpu"), help="where to compute; the best there is by default"
+    )
     runner.add_argument("--series", metavar="UID", help="which series, where the input holds several")
     runner.add_argument("--quiet", action="store_true", help="no progress on standard error")
     return parser

@@ -42,14 +42,18 @@ def measured(result: Result, threshold: float, smallest: float = 0.0, reference:
     volumes = {k: v for k, v in result.volumes.items() if k != "reference"}
     volumes["mask"] = probability.like(mask.astype(np.uint8), labels={1: "lesion"}, name="mask", unit="")
     if reference is not None:
-        truth = resample(replace(reference, array=(reference.array > 0).astype(np.uint8), labels={1: "reference"}), grid)
+        truth = resample(
+            replace(reference, array=(reference.array > 0).astype(np.uint8), labels={1: "reference"}), grid
+        )
         volumes["reference"] = replace(truth, name="reference")
         metrics |= compared(mask, truth.array > 0, grid)
     spacing = " × ".join(f"{s:.3g}" for s in grid.spacing)
     about = ABOUT.format(connectivity=measure.CONNECTIVITY, threshold=threshold, smallest=smallest, spacing=spacing)
     table = Table(COLUMNS, tuple(_row(lesion) for lesion in found), about)
     settings = {**result.settings, "threshold": threshold, "smallest": smallest}
-    return replace(result, volumes=volumes, metrics=metrics, tables={**result.tables, "lesions": table}, settings=settings)
+    return replace(
+        result, volumes=volumes, metrics=metrics, tables={**result.tables, "lesions": table}, settings=settings
+    )
 
 
 def compared(mask: np.ndarray, truth: np.ndarray, grid: measure.Grid) -> dict[str, Metric]:

@@ -22,7 +22,22 @@ def test_list_names_methods_inputs_and_options(capsys):
 
 def test_flair_alone_writes_what_is_promised(tmp_path, capsys):
     out = tmp_path / "out"
-    assert main(["run", NAME, str(LESION.images["flair"]), "--out", str(out), "--reference", str(LESION.reference), "--device", "cpu"]) == 0
+    assert (
+        main(
+            [
+                "run",
+                NAME,
+                str(LESION.images["flair"]),
+                "--out",
+                str(out),
+                "--reference",
+                str(LESION.reference),
+                "--device",
+                "cpu",
+            ]
+        )
+        == 0
+    )
     facts = json.loads((out / "result.json").read_text())
     assert {"pipeline", "metrics", "tables", "weights", "device", "seconds", "peak_memory_mb", "versions"} <= set(facts)
     assert set(facts["weights"]) == {"file", "sha256", "source"}

@@ -13,12 +13,20 @@ from pathlib import Path
 import numpy as np
 
 from medapp import runtime
-from medapp.imaging.volume import Volume
 from medapp.lesions import measured
 from medapp.result import Result
 from training.case import Case
 
-FIGURES = ("dice", "hd95", "volume_difference", "lesion_f1", "false_positive_ml", "volume", "reference_volume", "seconds")
+FIGURES = (
+    "dice",
+    "hd95",
+    "volume_difference",
+    "lesion_f1",
+    "false_positive_ml",
+    "volume",
+    "reference_volume",
+    "seconds",
+)
 
 
 def score(case: Case, result: Result, settings: dict) -> dict[str, object]:
@@ -85,8 +93,13 @@ def main() -> None:
     conditions = dict.fromkeys(r["condition"] for r in rows)
     numbers = {c: {f: summary([r[f] for r in rows if r["condition"] == c]) for f in FIGURES} for c in conditions}
     weights = dict(result.provenance.weights)
-    (args.out / "summary.json").write_text(json.dumps({"part": args.part, "weights": weights, "settings": settings, "summary": numbers}, indent=1))
-    text = "\n\n".join(f"### {figure}\n\n{table(rows, figure)}" for figure in ("dice", "hd95", "false_positive_ml", "lesion_f1", "volume_difference"))
+    (args.out / "summary.json").write_text(
+        json.dumps({"part": args.part, "weights": weights, "settings": settings, "summary": numbers}, indent=1)
+    )
+    text = "\n\n".join(
+        f"### {figure}\n\n{table(rows, figure)}"
+        for figure in ("dice", "hd95", "false_positive_ml", "lesion_f1", "volume_difference")
+    )
     (args.out / "summary.md").write_text(text + "\n")
     print(text)
 

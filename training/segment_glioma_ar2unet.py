@@ -113,7 +113,9 @@ def augment(image: Tensor, target: Tensor, random: torch.Generator) -> tuple[Ten
     theta[:, 1, 0], theta[:, 1, 1] = mirror * scale * angle.sin() * stretch, scale * angle.cos()
     theta[:, :, 2] = uniform(-0.22, 0.22, batch, 2)
     grid = F.affine_grid(theta, [batch, 3, CROP, CROP], align_corners=False)
-    bend = (torch.randn(batch, 2, 6, 6, generator=random, device=device) * 0.02) * chance(0.4).float()[:, None, None, None]
+    bend = (torch.randn(batch, 2, 6, 6, generator=random, device=device) * 0.02) * chance(0.4).float()[
+        :, None, None, None
+    ]
     grid = grid + F.interpolate(bend, (CROP, CROP), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
     air = image.amin((2, 3), keepdim=True)
     image = F.grid_sample(image - air, grid, align_corners=False) + air
@@ -139,7 +141,12 @@ def augment(image: Tensor, target: Tensor, random: torch.Generator) -> tuple[Ten
     position = ((image - CLIP[0]) / (CLIP[1] - CLIP[0])).clamp(0, 1)
     image = position ** torch.exp(per_sequence(-0.25, 0.25)) * (CLIP[1] - CLIP[0]) + CLIP[0]
     image = image * torch.exp(per_sequence(-0.22, 0.22)) + per_sequence(-0.25, 0.25)
-    shade = F.interpolate(torch.randn(batch, 1, 4, 4, generator=random, device=device) * 0.08, (CROP, CROP), mode="bicubic", align_corners=True)
+    shade = F.interpolate(
+        torch.randn(batch, 1, 4, 4, generator=random, device=device) * 0.08,
+        (CROP, CROP),
+        mode="bicubic",
+        align_corners=True,
+    )
     image = image + shade * (image - CLIP[0]) / -CLIP[0] * chance(0.4).float()[:, None, None, None]
     if torch.rand((), generator=random, device=device) < 0.25:
         factor = float(torch.rand((), generator=random, device=device) * 1.5 + 1)
@@ -228,7 +235,8 @@ def train(args: argparse.Namespace) -> None:
     steps = math.ceil(len(masks) / args.batch)
     total = steps * args.epochs
     scheduler = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda s: min(1, (s + 1) / args.warmup) * (0.5 + 0.5 * math.cos(math.pi * min(s, total) / total)) + 1e-3
+        optimizer,
+        lambda s: min(1, (s + 1) / args.warmup) * (0.5 + 0.5 * math.cos(math.pi * min(s, total) / total)) + 1e-3,
     )
     random = torch.Generator(device).manual_seed(SEED)
     draw = torch.Generator().manual_seed(SEED)
@@ -255,7 +263,14 @@ def train(args: argparse.Namespace) -> None:
     for epoch in range(first, args.epochs):
         net.train()
         if epoch == frozen:
-            settle(net, norms, (batch(i)[0] for i in torch.multinomial(weight, 80 * args.batch, True, generator=draw).split(args.batch)))
+            settle(
+                net,
+                norms,
+                (
+                    batch(i)[0]
+                    for i in torch.multinomial(weight, 80 * args.batch, True, generator=draw).split(args.batch)
+                ),
+            )
         if epoch >= frozen:
             for layer in norms:
                 layer.eval()
@@ -273,14 +288,20 @@ def train(args: argparse.Namespace) -> None:
             scheduler.step()
             average.update_parameters(net)
             losses.append(loss.detach())
-        row = {"epoch": epoch + 1, "loss": round(float(torch.stack(losses).mean()), 4), "minutes": round((time.time() - began) / 60, 2)}
+        row = {
+            "epoch": epoch + 1,
+            "loss": round(float(torch.stack(losses).mean()), 4),
+            "minutes": round((time.time() - began) / 60, 2),
+        }
         if (epoch + 1) % args.every == 0 or epoch + 1 == args.epochs:
             scores = validate(average.module, held, device)
             row |= {k: round(v, 4) for k, v in scores.items()}
             if sum(scores.values()) > best:
                 best = sum(scores.values())
                 state = {k: v.contiguous().cpu() for k, v in average.module.state_dict().items()}
-                save_file({k: v.half() if v.is_floating_point() else v for k, v in state.items()}, out / "best.safetensors")
+                save_file(
+                    {k: v.half() if v.is_floating_point() else v for k, v in state.items()}, out / "best.safetensors"
+                )
         print(row, flush=True)
         with (out / "log.csv").open("a", newline="") as file:
             csv.DictWriter(file, ["epoch", "loss", "minutes", "three", "flair"]).writerow(row)
@@ -314,7 +335,13 @@ def cases(data: Path, part: str) -> Iterator[Case]:
         files = sorted(folder.glob("[0-9][0-9][0-9].jpg"))
         image = np.stack([np.asarray(Image.open(f).convert("RGB")) for f in files], 2)  # (row, column, slice, channel)
         masks = [f.with_name(f.stem + "_mask.png") for f in files]
-        mask = np.stack([np.asarray(Image.open(m).convert("L")) > 127 if m.exists() else np.zeros(image.shape[:2], bool) for m in masks], 2)
+        mask = np.stack(
+            [
+                np.asarray(Image.open(m).convert("L")) > 127 if m.exists() else np.zeros(image.shape[:2], bool)
+                for m in masks
+            ],
+            2,
+        )
         brain = rough_brain(image[..., 1].transpose(2, 0, 1)).transpose(1, 2, 0) | mask
         affine = np.diag([-240 / image.shape[1], -240 / image.shape[0], 5.0, 1.0])
 
@@ -329,9 +356,21 @@ def cases(data: Path, part: str) -> Iterator[Case]:
         bare = tuple(volume(image[..., c] * brain) for c in range(3))
         yield Case(folder.name, site, "three sequences, skull removed", bare, truth)
         coarse = respaced(flair.grid, (1.6, 1.6, 5.0))
-        yield Case(folder.name, site, "FLAIR alone, 1.6 mm pixels", (None, resample(flair, coarse), None), resample(truth, coarse))
+        yield Case(
+            folder.name,
+            site,
+            "FLAIR alone, 1.6 mm pixels",
+            (None, resample(flair, coarse), None),
+            resample(truth, coarse),
+        )
         turned = tuple(volume(np.rot90(image[..., c], 1).copy()) for c in range(3))
-        yield Case(folder.name, site, "three sequences, wrong orientation in the file", turned, volume(np.rot90(mask).astype(np.uint8).copy(), labels={1: "abnormality"}))
+        yield Case(
+            folder.name,
+            site,
+            "three sequences, wrong orientation in the file",
+            turned,
+            volume(np.rot90(mask).astype(np.uint8).copy(), labels={1: "abnormality"}),
+        )
 
 
 def main() -> None:
@@ -345,7 +384,9 @@ def main() -> None:
     parser.add_argument("--gate", choices=["decoder", "encoder"], default="encoder")
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--warmup", type=int, default=200, help="steps")
-    parser.add_argument("--freeze", type=float, default=0.7, help="share of the epochs after which batch norms stand still")
+    parser.add_argument(
+        "--freeze", type=float, default=0.7, help="share of the epochs after which batch norms stand still"
+    )
     parser.add_argument("--every", type=int, default=2, help="epochs between validations")
     parser.add_argument("--minutes", type=float, default=0, help="stop after this time; run again to go on")
     parser.add_argument("--start", help="weights to begin from")

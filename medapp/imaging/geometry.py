@@ -28,7 +28,9 @@ def resample(volume: Volume, onto: Grid, *, outside: float = 0.0) -> Volume:
         matrix = np.diag(matrix)  # axis by axis: several times faster
     out = np.stack(
         [
-            ndimage.affine_transform(c, matrix, offset, tuple(onto.shape), order=order, mode="grid-constant", cval=outside)
+            ndimage.affine_transform(
+                c, matrix, offset, tuple(onto.shape), order=order, mode="grid-constant", cval=outside
+            )
             for c in channels
         ],
         axis=-1,

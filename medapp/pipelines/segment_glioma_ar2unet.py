@@ -19,7 +19,9 @@ PIXEL = 1.25  # mm in the slice, as in training
 BATCH = 8  # slices
 
 
-def segment(net, pre: Volume | None, flair: Volume, post: Volume | None, *, progress, threshold: float, smallest: float) -> Result:
+def segment(
+    net, pre: Volume | None, flair: Volume, post: Volume | None, *, progress, threshold: float, smallest: float
+) -> Result:
     """Probability of abnormality on the grid of `flair`; `pre` and `post` are drawn onto it, and replaced by it if absent.
 
     `net` maps (B, 3, H, W) float32, channels pre-contrast, FLAIR, post-contrast, to logits (B, 1, H, W).
@@ -94,16 +96,22 @@ def notes(given: dict[str, Volume | None], flair: Volume) -> tuple[str, ...]:
     said = [remark for volume in given.values() if volume for remark in volume.remarks]
     missing = [title for role, title in (("pre", "pre-contrast"), ("post", "post-contrast")) if given[role] is None]
     if missing:
-        said.append(f"No {' and no '.join(missing)} image: FLAIR was used in its place, as in part of the training data.")
+        said.append(
+            f"No {' and no '.join(missing)} image: FLAIR was used in its place, as in part of the training data."
+        )
     upright = oriented(flair.grid, "LPS")
     thick = int(np.argmax(upright.spacing))
     if upright.spacing[thick] > 8:
-        said.append(f"Voxels are {upright.spacing[thick]:.1f} mm thick: expect a coarse outline; training data had thinner slices.")
+        said.append(
+            f"Voxels are {upright.spacing[thick]:.1f} mm thick: expect a coarse outline; training data had thinner slices."
+        )
     if thick != 2 and upright.spacing[thick] > 2.5 and 1 not in upright.shape:
         said.append("The slices are not axial: the method was trained on axial slices and sees interpolated ones here.")
     extent = np.array(upright.shape[:2]) * upright.spacing[:2]
     if extent.max() < 120 or extent.min() > 400:
-        said.append(f"The field of view is {extent[0]:.0f} × {extent[1]:.0f} mm, unusual for a head: check the voxel size in the file.")
+        said.append(
+            f"The field of view is {extent[0]:.0f} × {extent[1]:.0f} mm, unusual for a head: check the voxel size in the file."
+        )
     return tuple(dict.fromkeys(said))
 
 
@@ -121,7 +129,12 @@ CARD = Card(
         Slider("threshold", "Threshold", 0.05, 0.95, 0.01, 0.5, "Probability from which a voxel counts.", live=True),
         Slider("smallest", "Smallest lesion (ml)", 0.0, 5.0, 0.05, 0.1, "Smaller components are left out.", live=True),
     ),
-    weights=Weights("segment_glioma_ar2unet.safetensors", "medapp/segment_glioma_ar2unet", "main", "8e560bb38d6fdf29975a0a40a4e99313c2e93c1195752db6d8085861bb5981ee"),
+    weights=Weights(
+        "segment_glioma_ar2unet.safetensors",
+        "medapp/segment_glioma_ar2unet",
+        "main",
+        "8e560bb38d6fdf29975a0a40a4e99313c2e93c1195752db6d8085861bb5981ee",
+    ),
     build=partial(AR2UNet, in_channels=3, classes=1, width=16, gate="decoder"),
     run=segment,
     licence="CC BY-NC-SA 4.0 (masks of the training data)",

@@ -32,7 +32,12 @@ def build(card: Card) -> None:
 
     optional = {s.name for s in sources if s.optional} | {o.name for o in card.options} | {"reference"}
     call.__signature__ = inspect.Signature(
-        [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None if n in optional else inspect.Parameter.empty) for n in names]
+        [
+            inspect.Parameter(
+                n, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None if n in optional else inspect.Parameter.empty
+            )
+            for n in names
+        ]
     )
     call.__name__ = card.name
     call.__doc__ = _manual(card)
@@ -42,14 +47,24 @@ def build(card: Card) -> None:
         truth_box = gr.File(label="Reference mask")
         facts, made = gr.JSON(), gr.File(file_count="multiple")
         button = gr.Button()
-    button.click(call, [*boxes, *knobs, truth_box], [facts, made], api_name=card.name, api_description=_manual(card), **GPU)
+    button.click(
+        call, [*boxes, *knobs, truth_box], [facts, made], api_name=card.name, api_description=_manual(card), **GPU
+    )
 
 
 def _manual(card: Card) -> str:
     """What an MCP client or a reader of the API page is told."""
     lines = [card.about, "For research and demonstration, never a diagnosis.", "", "Args:"]
     kinds = "one file: NIfTI, NRRD, MHA, MGZ, PNG, TIFF, DICOM, or a zip of a DICOM series"
-    lines += [f"    {s.name}: {s.title}, {kinds}.{' Optional.' if s.optional else ''} {s.about}" for s in sorted(card.inputs, key=lambda s: s.optional)]
+    lines += [
+        f"    {s.name}: {s.title}, {kinds}.{' Optional.' if s.optional else ''} {s.about}"
+        for s in sorted(card.inputs, key=lambda s: s.optional)
+    ]
     lines += [f"    {o.name}: {o.title}. {o.about} Default {o.default}." for o in card.options]
-    lines += ["    reference: a mask to compare with. Optional.", "", "Returns:", "    The facts (metrics, tables, provenance) as JSON, and the files: mask, probability, tables."]
+    lines += [
+        "    reference: a mask to compare with. Optional.",
+        "",
+        "Returns:",
+        "    The facts (metrics, tables, provenance) as JSON, and the files: mask, probability, tables.",
+    ]
     return "\n".join(lines)

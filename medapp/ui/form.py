@@ -49,7 +49,9 @@ class Form:
 def knob(option: Option) -> gr.Slider | gr.Dropdown:
     """The component of one option."""
     if isinstance(option, Slider):
-        return gr.Slider(option.low, option.high, option.default, step=option.step, label=option.title, info=option.about)
+        return gr.Slider(
+            option.low, option.high, option.default, step=option.step, label=option.title, info=option.about
+        )
     return gr.Dropdown(list(option.values), value=option.default, label=option.title, info=option.about)
 
 

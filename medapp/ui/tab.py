@@ -55,7 +55,9 @@ def build(task: ModuleType, name: str, cards: Sequence[Card]) -> None:
     # ---- the form
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=320):
-            method = gr.Radio([(c.title, c.name) for c in cards], value=cards[0].name, label="Method", visible=len(cards) > 1)
+            method = gr.Radio(
+                [(c.title, c.name) for c in cards], value=cards[0].name, label="Method", visible=len(cards) > 1
+            )
             asked: dict[str, tuple] = {}
             groups: dict[str, gr.Group] = {}
             for card in cards:
@@ -87,7 +89,9 @@ def build(task: ModuleType, name: str, cards: Sequence[Card]) -> None:
             with gr.Column(visible=False) as results:
                 viewer = Viewer(elem_id=f"{name}-viewer", height=620)
                 with gr.Group(visible=False) as fallback:
-                    picture = gr.Image(format="png", label="Three planes", buttons=["download", "fullscreen"], interactive=False)
+                    picture = gr.Image(
+                        format="png", label="Three planes", buttons=["download", "fullscreen"], interactive=False
+                    )
                     with gr.Row():
                         where = [gr.Slider(0, 1, 0.5, step=0.005, label=label) for label in AXES]
                 live: dict[str, dict[str, Any]] = {}
@@ -111,7 +115,9 @@ def build(task: ModuleType, name: str, cards: Sequence[Card]) -> None:
                             plots[caption] = gr.Plot(show_label=False, format="png")
                     with gr.Tab("Files"):
                         bundle = gr.DownloadButton("Everything as one zip", interactive=False, elem_id=f"{name}-zip")
-                        single = gr.File(label="Single files", file_count="multiple", interactive=False, elem_id=f"{name}-files")
+                        single = gr.File(
+                            label="Single files", file_count="multiple", interactive=False, elem_id=f"{name}-files"
+                        )
                     with gr.Tab("Where this comes from"):
                         origin = gr.HTML()
     kept = gr.State(None, time_to_live=sessions.LIFETIME, delete_callback=sessions.close)
@@ -165,7 +171,9 @@ def build(task: ModuleType, name: str, cards: Sequence[Card]) -> None:
             step(0.0, "Reading the files")
             volumes = form.volumes(data)
             truth = files.read(data[reference], name="reference") if data[reference] else None
-            result = runtime.run(form.card.name, *volumes, progress=step, **{n: data[k] for n, k in form.options.items()})
+            result = runtime.run(
+                form.card.name, *volumes, progress=step, **{n: data[k] for n, k in form.options.items()}
+            )
             result = task.moved(result, truth, result.settings | {n: data[k] for n, k in form.live.items()})
         except files.SeveralSeries as several:
             choices = [(series.title, series.uid) for series in several.series]
@@ -203,7 +211,9 @@ def build(task: ModuleType, name: str, cards: Sequence[Card]) -> None:
         if held is None:
             return {status: gr.skip()}
         knobs = by_name[held.result.provenance.pipeline].live
-        held.result = task.moved(held.result, held.reference, held.result.settings | {n: data[k] for n, k in knobs.items()})
+        held.result = task.moved(
+            held.result, held.reference, held.result.settings | {n: data[k] for n, k in knobs.items()}
+        )
         return show(held, fresh=False)
 
     def go(held: Session | None, event: gr.SelectData) -> tuple:
@@ -240,7 +250,9 @@ def build(task: ModuleType, name: str, cards: Sequence[Card]) -> None:
         done.success(draw, kept, slow, show_progress="minimal", **PRIVATE)
 
     follow(run.click(busy, None, [run, stop], queue=False, **PRIVATE), start, everything, [*quick, *lists])
-    done = gallery.select(pick, everything, [*quick, *boxes, *knobs, method, reference], show_progress_on=[status], **GPU, **PRIVATE)
+    done = gallery.select(
+        pick, everything, [*quick, *boxes, *knobs, method, reference], show_progress_on=[status], **GPU, **PRIVATE
+    )
     done.success(draw, kept, slow, show_progress="minimal", **PRIVATE)
     stop.click(halt, None, None, queue=False, **PRIVATE)
     method.change(choose, method, [*groups.values(), *live_groups.values()], queue=False, **PRIVATE)

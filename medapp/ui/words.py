@@ -110,4 +110,6 @@ def noted(result: Result, example: Example) -> Result:
     """The result of an example, with where the example comes from among its notes."""
     kind = "Synthetic example." if example.synthetic else "Example."
     about = example.about.removeprefix("Synthetic. ")
-    return replace(result, notes=(f"{kind} {about} Source: {example.source}. Licence: {example.licence}.", *result.notes))
+    return replace(
+        result, notes=(f"{kind} {about} Source: {example.source}. Licence: {example.licence}.", *result.notes)
+    )

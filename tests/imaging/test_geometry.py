@@ -34,7 +34,11 @@ def test_a_point_keeps_its_millimetres():
     array = np.zeros(grid.shape, np.float32)
     array[13, 6, 4] = 1
     volume = Volume(array, grid.affine)
-    for target in (oriented(grid, "LPS"), padded(oriented(grid, "LPS"), 16, (0, 1)), boxed(grid, np.array([5, 2, 1]), np.array([18, 20, 8]))):
+    for target in (
+        oriented(grid, "LPS"),
+        padded(oriented(grid, "LPS"), 16, (0, 1)),
+        boxed(grid, np.array([5, 2, 1]), np.array([18, 20, 8])),
+    ):
         moved = resample(volume, target)
         index = np.array(np.unravel_index(moved.array.argmax(), moved.shape))
         np.testing.assert_allclose(target.to_mm(index), grid.to_mm(np.array([13, 6, 4])), atol=1e-3)
@@ -55,7 +59,9 @@ def test_a_smooth_image_survives_a_coarser_grid_and_keeps_its_place():
 
 def test_labels_stay_labels():
     grid = oblique()
-    labels = Volume((np.arange(np.prod(grid.shape)) % 3).reshape(grid.shape).astype(np.uint8), grid.affine, {1: "a", 2: "b"})
+    labels = Volume(
+        (np.arange(np.prod(grid.shape)) % 3).reshape(grid.shape).astype(np.uint8), grid.affine, {1: "a", 2: "b"}
+    )
     moved = resample(labels, isotropic(grid, 1.3))
     assert moved.array.dtype == np.uint8 and set(np.unique(moved.array)) <= {0, 1, 2}
 

@@ -90,13 +90,23 @@ def test_sequences_of_another_place_are_refused():
 def test_ct_is_refused():
     flair, _ = phantom(AFFINES["RAS"])
     with pytest.raises(InputError, match="needs MRI"):
-        segment(Bright(), None, flair.like(flair.array, unit="HU"), None, progress=lambda *_: None, threshold=0.5, smallest=0)
+        segment(
+            Bright(),
+            None,
+            flair.like(flair.array, unit="HU"),
+            None,
+            progress=lambda *_: None,
+            threshold=0.5,
+            smallest=0,
+        )
 
 
 def test_units_of_the_scanner_do_not_matter():
     flair, ball = phantom(AFFINES["LPS"])
     scaled = flair.like(flair.array * 37.5)
-    a, b = (segment(Bright(), None, v, None, progress=lambda *_: None, threshold=0.5, smallest=0) for v in (flair, scaled))
+    a, b = (
+        segment(Bright(), None, v, None, progress=lambda *_: None, threshold=0.5, smallest=0) for v in (flair, scaled)
+    )
     np.testing.assert_allclose(a.volumes["probability"].array, b.volumes["probability"].array, atol=1e-3)
 
 

@@ -33,8 +33,14 @@ def served(tmp_path_factory):
         port = found.getsockname()[1]
     kept = tmp_path_factory.mktemp("gradio")
     log = (kept.parent / "app.log").open("w")
-    environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(kept), "GRADIO_SERVER_NAME": "127.0.0.1"}
-    process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    environment = os.environ | {
+        "GRADIO_SERVER_PORT": str(port),
+        "GRADIO_TEMP_DIR": str(kept),
+        "GRADIO_SERVER_NAME": "127.0.0.1",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
+    )
     address = f"http://127.0.0.1:{port}/"
     for _ in range(240):
         try:

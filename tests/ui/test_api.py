@@ -21,7 +21,10 @@ def client(served):
 
 def test_the_named_endpoint_answers_with_facts_and_files(client):
     facts, files = client.predict(
-        flair=handle_file(str(LESION.images["flair"])), reference=handle_file(str(LESION.reference)), threshold=0.6, api_name=f"/{NAME}"
+        flair=handle_file(str(LESION.images["flair"])),
+        reference=handle_file(str(LESION.reference)),
+        threshold=0.6,
+        api_name=f"/{NAME}",
     )
     assert facts["pipeline"] == NAME and facts["metrics"]["threshold"]["value"] == 0.6
     assert facts["metrics"]["dice"]["value"] > 0.5
@@ -45,7 +48,10 @@ def test_the_mcp_tool_is_described_and_runs(served):
     from mcp.client.streamable_http import streamablehttp_client
 
     async def talk():
-        async with streamablehttp_client(f"{served}gradio_api/mcp/") as (read, write, _), mcp.ClientSession(read, write) as session:
+        async with (
+            streamablehttp_client(f"{served}gradio_api/mcp/") as (read, write, _),
+            mcp.ClientSession(read, write) as session,
+        ):
             await session.initialize()
             tools = (await session.list_tools()).tools
             tool = next(t for t in tools if t.name.endswith(NAME))

@@ -69,7 +69,9 @@ def test_the_page_says_that_it_is_no_diagnosis(page):
 def test_an_uploaded_scan_is_segmented_and_drawn(done):
     assert "ml in" in headline(done)
     done.wait_for_timeout(3000)
-    picture = np.asarray(Image.open(io.BytesIO(done.locator("#segmentation-viewer canvas").screenshot())).convert("RGB"), int)
+    picture = np.asarray(
+        Image.open(io.BytesIO(done.locator("#segmentation-viewer canvas").screenshot())).convert("RGB"), int
+    )
     h, w = picture.shape[0] // 2, picture.shape[1] // 2
     for part in (picture[:h, :w], picture[:h, w:], picture[h:, :w], picture[h:, w:]):
         assert (part.max(-1) > 50).mean() > 0.05, "each of the four views shows a head"
@@ -111,7 +113,10 @@ def test_the_zip_holds_mask_report_and_facts_on_the_grid_of_the_input(done, tmp_
     with zipfile.ZipFile(tmp_path / "all.zip") as packed:
         names = {name.split("/")[-1]: name for name in packed.namelist()}
         packed.extractall(tmp_path)
-    wanted = {end: next(n for n in names if n.endswith(end)) for end in ("mask.nii.gz", "probability.nii.gz", "result.json", ".html", "lesions.csv")}
+    wanted = {
+        end: next(n for n in names if n.endswith(end))
+        for end in ("mask.nii.gz", "probability.nii.gz", "result.json", ".html", "lesions.csv")
+    }
     mask, image = nib.load(tmp_path / names[wanted["mask.nii.gz"]]), nib.load(LESION.images["flair"])
     assert mask.shape == image.shape
     np.testing.assert_allclose(mask.affine, image.affine, atol=1e-4)
@@ -144,7 +149,9 @@ def test_a_file_that_is_no_image_is_refused_in_words(page, tmp_path):
 def test_without_webgl_pictures_are_drawn_by_the_server(browser, served):
     page = browser.new_page(viewport={"width": 1400, "height": 1200})
     page.set_default_timeout(90_000)
-    page.add_init_script("HTMLCanvasElement.prototype.getContext = ((get) => function (kind, ...rest) { return kind.startsWith('webgl') ? null : get.call(this, kind, ...rest) })(HTMLCanvasElement.prototype.getContext)")
+    page.add_init_script(
+        "HTMLCanvasElement.prototype.getContext = ((get) => function (kind, ...rest) { return kind.startsWith('webgl') ? null : get.call(this, kind, ...rest) })(HTMLCanvasElement.prototype.getContext)"
+    )
     page.goto(served)
     page.locator("#segmentation-examples button.thumbnail-item, #segmentation-examples .thumbnail-lg").first.click()
     page.wait_for_selector("text=Three planes")
