@@ -17,12 +17,14 @@ from medapp.result import Result
 
 PIXEL = 1.25  # mm in the slice, as in training
 BATCH = 8  # slices
+VIEWS = ((), (-1,), (-2,), (-2, -1))  # each slice is seen as it is and mirrored, and the logits averaged
 
 
 def segment(
     net, pre: Volume | None, flair: Volume, post: Volume | None, *, progress, threshold: float, smallest: float
 ) -> Result:
-    """Probability of abnormality on the grid of `flair`; `pre` and `post` are drawn onto it, and replaced by it if absent.
+    """Probability of abnormality on the grid of `flair`; `pre` and `post` are drawn onto it, `flair` in
+    their place where they are absent.
 
     `net` maps (B, 3, H, W) float32, channels pre-contrast, FLAIR, post-contrast, to logits (B, 1, H, W).
     Raises InputError for colour, CT, an empty image, or sequences that do not overlap.
@@ -41,7 +43,7 @@ def segment(
     batches = torch.from_numpy(x).split(BATCH)
     for number, batch in enumerate(batches):
         progress(0.05 + 0.85 * number / len(batches), f"Slice {number * BATCH + 1} of {len(x)}")
-        logits.append(net(batch)[:, 0])
+        logits.append(sum(net(batch.flip(view)).flip(view)[:, 0] for view in VIEWS) / len(VIEWS))
 
     progress(0.9, "Measuring")
     probability = np.moveaxis(torch.cat(logits).sigmoid().numpy(), (0, 1, 2), _turn(depth))
@@ -63,7 +65,7 @@ def working_grid(flair: Volume) -> tuple[Grid, int]:
     depth = upright.shape.index(1) if 1 in upright.shape else 2
     spacing = [PIXEL] * 3
     spacing[depth] = max(float(upright.spacing[depth]), 1.0)
-    grid = respaced(upright, tuple(spacing))
+    grid = respaced(upright, (spacing[0], spacing[1], spacing[2]))
     image = resample(flair, grid).array
     head = image > image.mean()
     if not head.any():
@@ -103,14 +105,14 @@ def notes(given: dict[str, Volume | None], flair: Volume) -> tuple[str, ...]:
     thick = int(np.argmax(upright.spacing))
     if upright.spacing[thick] > 8:
         said.append(
-            f"Voxels are {upright.spacing[thick]:.1f} mm thick: expect a coarse outline; training data had thinner slices."
+            f"Voxels are {upright.spacing[thick]:.1f} mm thick, more than in training: expect a coarse outline."
         )
     if thick != 2 and upright.spacing[thick] > 2.5 and 1 not in upright.shape:
         said.append("The slices are not axial: the method was trained on axial slices and sees interpolated ones here.")
     extent = np.array(upright.shape[:2]) * upright.spacing[:2]
     if extent.max() < 120 or extent.min() > 400:
         said.append(
-            f"The field of view is {extent[0]:.0f} × {extent[1]:.0f} mm, unusual for a head: check the voxel size in the file."
+            f"The field of view is {extent[0]:.0f} × {extent[1]:.0f} mm, odd for a head: check the file's voxel size."
         )
     return tuple(dict.fromkeys(said))
 
@@ -119,7 +121,7 @@ CARD = Card(
     name="segment_glioma_ar2unet",
     task="segmentation",
     title="Low-grade glioma: FLAIR abnormality (AR2-UNet)",
-    about="Outlines the FLAIR abnormality of a lower-grade glioma, from FLAIR alone or with T1 before and after contrast.",
+    about="Outlines the FLAIR abnormality of a lower-grade glioma in FLAIR, alone or with T1 before and after contrast.",
     inputs=(
         Input("pre", "Pre-contrast T1", "Same session as the FLAIR; any grid.", optional=True),
         Input("flair", "FLAIR", "A brain MRI, with or without the skull; best axial."),
@@ -133,7 +135,7 @@ CARD = Card(
         "segment_glioma_ar2unet.safetensors",
         "medapp/segment_glioma_ar2unet",
         "main",
-        "8e560bb38d6fdf29975a0a40a4e99313c2e93c1195752db6d8085861bb5981ee",
+        "d3224aca1bb0fc2963af19d3ea2858fed2fd162e573349211f78722d5b7081ba",
     ),
     build=partial(AR2UNet, in_channels=3, classes=1, width=16, gate="decoder"),
     run=segment,

@@ -1,8 +1,7 @@
 """The other doors to the same methods: a named endpoint for `gradio_client`, and the MCP tool made from it."""
 
 import inspect
-import tempfile
-from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
@@ -11,6 +10,7 @@ from medapp.card import Card
 from medapp.imaging import files
 from medapp.tasks import segmentation
 from medapp.ui.form import knob
+from medapp.ui.session import folder
 from medapp.ui.tab import GPU, told
 
 
@@ -20,27 +20,24 @@ def build(card: Card) -> None:
     names = [*(s.name for s in sources), *(o.name for o in card.options), "reference"]
 
     @told
-    def call(*values: object) -> tuple[dict, list[str]]:
+    def call(*values: Any) -> tuple[dict, list[str]]:
         given = dict(zip(names, values, strict=True))
         volumes = [given[s.name] and files.read([given[s.name]], name=s.title) for s in card.inputs]
         truth = given["reference"] and files.read([given["reference"]], name="reference")
         result = runtime.run(card.name, *volumes, **{o.name: given[o.name] for o in card.options})
         if truth is not None:
             result = segmentation.moved(result, truth, result.settings)
-        folder = Path(tempfile.mkdtemp(prefix="medapp-api-"))
-        return result.facts(), [str(path) for path in result.save(folder)]
+        return result.facts(), [str(path) for path in result.save(folder())]
 
     optional = {s.name for s in sources if s.optional} | {o.name for o in card.options} | {"reference"}
-    call.__signature__ = inspect.Signature(
-        [
-            inspect.Parameter(
-                n, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None if n in optional else inspect.Parameter.empty
-            )
-            for n in names
-        ]
+    kind, empty = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.empty
+    parameters = [inspect.Parameter(n, kind, default=None if n in optional else empty) for n in names]
+    endpoint: Any = call  # Gradio reads the names of parameters and the manual from the function
+    endpoint.__signature__, endpoint.__name__, endpoint.__doc__ = (
+        inspect.Signature(parameters),
+        card.name,
+        _manual(card),
     )
-    call.__name__ = card.name
-    call.__doc__ = _manual(card)
     with gr.Group(visible=False):
         boxes = [gr.File(label=s.title) for s in sources]
         knobs = [knob(option) for option in card.options]
@@ -48,7 +45,7 @@ def build(card: Card) -> None:
         facts, made = gr.JSON(), gr.File(file_count="multiple")
         button = gr.Button()
     button.click(
-        call, [*boxes, *knobs, truth_box], [facts, made], api_name=card.name, api_description=_manual(card), **GPU
+        endpoint, [*boxes, *knobs, truth_box], [facts, made], api_name=card.name, api_description=_manual(card), **GPU
     )
 
 

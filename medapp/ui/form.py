@@ -18,6 +18,14 @@ from medapp.views.layers import Layer
 FORMATS = "NIfTI, DICOM (one file, many, or a zip), NRRD, MHA, MGZ, PNG, JPEG or TIFF."
 
 
+class WhichSeries(Exception):
+    """An upload holds several series: `box` is the list to choose from, `several` what there is."""
+
+    def __init__(self, box: gr.Dropdown, several: files.SeveralSeries) -> None:
+        super().__init__(str(several))
+        self.box, self.several = box, several
+
+
 @dataclass(frozen=True)
 class Form:
     """Upload boxes and series lists by input name, options by option name; `live` ones stand beside the result."""
@@ -32,7 +40,7 @@ class Form:
         return {*self.boxes.values(), *self.series.values(), *self.options.values(), *self.live.values()}
 
     def volumes(self, data: dict) -> list[Volume | None]:
-        """The uploads as volumes in the card's order. Raises InputError; SeveralSeries carries the box as `.box`."""
+        """The uploads as volumes in the card's order. Raises InputError, and WhichSeries for an upload with several."""
         read: list[Volume | None] = []
         for source in self.card.inputs:
             paths, series = data[self.boxes[source.name]], data[self.series[source.name]]
@@ -41,8 +49,7 @@ class Form:
             try:
                 read.append(files.read(paths, series or None, name=source.title) if paths else None)
             except files.SeveralSeries as several:
-                several.box = self.series[source.name]
-                raise
+                raise WhichSeries(self.series[source.name], several) from several
         return read
 
 
@@ -56,7 +63,7 @@ def knob(option: Option) -> gr.Slider | gr.Dropdown:
 
 
 def uploads(card: Card) -> tuple[dict[str, gr.File], dict[str, gr.Dropdown], dict[str, Any]]:
-    """The boxes for the images, required ones first, with their series lists, and the options that the network needs."""
+    """The boxes for the images, required ones first, their series lists, and the options that the network needs."""
     boxes: dict[str, gr.File] = {}
     series: dict[str, gr.Dropdown] = {}
 
@@ -92,6 +99,8 @@ def thumbnail(example: Example) -> np.ndarray:
     """A picture (H, W, 3) uint8 of an example: the axial plane through what is marked in it, or through the middle."""
     image = files.read([next(p for n, p in example.images.items() if n == "flair" or len(example.images) == 1)])
     truth = example.truth()
-    marked = truth is not None and truth.array.any()
-    mm = planes.best_position(truth) if marked else image.grid.to_mm((np.array(image.shape) - 1) / 2)
+    if truth is not None and truth.array.any():
+        mm = planes.best_position(truth)
+    else:
+        mm = image.grid.to_mm((np.array(image.shape) - 1) / 2)
     return planes.draw([Layer(image)], "axial", mm)

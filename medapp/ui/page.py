@@ -13,6 +13,7 @@ from medapp.errors import UserError
 from medapp.examples import of_task
 from medapp.tasks import segmentation
 from medapp.ui import api, style, tab, viewer, words
+from medapp.ui.session import LIFETIME, visitors
 
 TASKS = {"segmentation": segmentation}
 MAX_UPLOAD = "600mb"
@@ -21,7 +22,7 @@ MAX_UPLOAD = "600mb"
 def build() -> gr.Blocks:
     """Lay out and wire the whole page; loads no weights."""
     cards = runtime.cards().values()
-    with gr.Blocks(title="medapp", delete_cache=(600, 7200), analytics_enabled=False, fill_width=True) as demo:
+    with gr.Blocks(title="medapp", delete_cache=(300, LIFETIME), analytics_enabled=False, fill_width=True) as demo:
         gr.HTML(words.head())
         gr.HTML(words.banner())
         with gr.Tabs():
@@ -30,7 +31,12 @@ def build() -> gr.Blocks:
                     tab.build(task, name, [card for card in cards if card.task == name])
         for card in cards:
             api.build(card)
+        demo.unload(_leave)
     return demo.queue(max_size=20, default_concurrency_limit=4)
+
+
+def _leave(request: gr.Request) -> None:
+    visitors.leave(request.session_hash)
 
 
 def prepare() -> None:

@@ -1,9 +1,11 @@
-"""Session: what one visitor has on the page at the moment, and the folder that goes with them."""
+"""Session: what one visitor has on the page at the moment, and the folder that goes with it; never shared."""
 
 import shutil
 import tempfile
 import threading
+import time
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,20 +14,35 @@ from medapp.errors import Cancelled
 from medapp.imaging.volume import Volume
 from medapp.result import Result
 
-LIFETIME = 3600  # seconds that an idle visitor's result is kept
+LIFETIME = 3600  # seconds that what a visitor left is kept
+
+
+@cache
+def _root() -> tempfile.TemporaryDirectory:
+    """Holds every folder of this process and goes with it."""
+    return tempfile.TemporaryDirectory(prefix="medapp-")
+
+
+def folder() -> Path:
+    """A new empty folder, which is gone when the process ends or after LIFETIME at the latest."""
+    root = Path(_root().name)
+    for old in root.iterdir():
+        if time.time() - old.stat().st_mtime > LIFETIME:
+            shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(dir=root))
 
 
 @dataclass(eq=False)
 class Session:
-    """The shown result, the reference it is compared with, and a folder for files made from them; never shared.
+    """The shown result, the point of the crosshair (3,) in RAS+ millimetres, and the reference it is compared with.
 
     `shown` counts what was put on the page, so that every file has a name of its own.
     """
 
     result: Result
-    mm: np.ndarray  # (3,) RAS+ millimetres where the crosshair stands
+    mm: np.ndarray
     reference: Volume | None = None
-    folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="medapp-")))
+    folder: Path = field(default_factory=folder)
     shown: int = 0
 
     def close(self) -> None:
@@ -38,24 +55,37 @@ def close(session: Session | None) -> None:
         session.close()
 
 
-_cancelled: dict[str, threading.Event] = {}
+class Visitors:
+    """Who is there: each visitor's session, to be closed when they leave, and the Cancel flag of their run."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, Session] = {}
+        self._flags: dict[str, threading.Event] = {}
+
+    def keep(self, visitor: str, session: Session) -> Session:
+        """Make this the visitor's session and close the one before."""
+        close(self._sessions.pop(visitor, None))
+        self._sessions[visitor] = session
+        return session
+
+    def leave(self, visitor: str) -> None:
+        """Stop what the visitor has running and remove their files."""
+        self.cancel(visitor)
+        close(self._sessions.pop(visitor, None))
+
+    def begin(self, visitor: str) -> threading.Event:
+        """A fresh Cancel flag for the run that this visitor starts now."""
+        self._flags[visitor] = threading.Event()
+        return self._flags[visitor]
+
+    def cancel(self, visitor: str) -> None:
+        """Ask the visitor's run to stop at its next step."""
+        flag = self._flags.pop(visitor, None)
+        if flag:
+            flag.set()
 
 
-def begin(visitor: str) -> threading.Event:
-    """A fresh Cancel flag for the run that this visitor starts now."""
-    _cancelled[visitor] = threading.Event()
-    return _cancelled[visitor]
-
-
-def cancel(visitor: str) -> None:
-    """Ask the visitor's running job to stop at its next step."""
-    if visitor in _cancelled:
-        _cancelled[visitor].set()
-
-
-def end(visitor: str) -> None:
-    """Forget the visitor's flag."""
-    _cancelled.pop(visitor, None)
+visitors = Visitors()
 
 
 def check(flag: threading.Event) -> None:

@@ -17,8 +17,13 @@ def theme() -> gr.themes.Base:
 CSS = """
 .med-head h1 { margin: 0; font-size: 1.5rem; }
 .med-head p { margin: 0.1rem 0 0; opacity: 0.8; }
-.med-banner { border-left: 4px solid #d97706; padding: 0.45rem 0.8rem; background: rgba(217, 119, 6, 0.1); border-radius: 4px; }
-[id$="-examples"] .caption-label { left: 0; right: 0; bottom: 0; max-width: none; margin: 0; border-radius: 0; font-size: 0.7rem; line-height: 1.2; white-space: normal; }
+.med-banner {
+  border-left: 4px solid #d97706; padding: 0.45rem 0.8rem; background: rgba(217, 119, 6, 0.1); border-radius: 4px;
+}
+[id$="-examples"] .caption-label {
+  left: 0; right: 0; bottom: 0; max-width: none; margin: 0; border-radius: 0;
+  font-size: 0.7rem; line-height: 1.2; white-space: normal;
+}
 .med-about p { margin: 0.25rem 0; }
 .med-about summary, .med-small { font-size: 0.85rem; opacity: 0.85; }
 .med-status h2 { margin: 0; font-size: 1.25rem; }
@@ -26,6 +31,7 @@ CSS = """
 .med-numbers { display: flex; flex-wrap: wrap; gap: 0.5rem 1.6rem; margin: 0.5rem 0; }
 .med-numbers dt { font-size: 0.8rem; opacity: 0.75; }
 .med-numbers dd { margin: 0; font-size: 1.05rem; font-variant-numeric: tabular-nums; }
+.med-origin, .med-origin th, .med-origin td { border: 0 !important; }
 .med-origin th { text-align: left; padding: 0.15rem 1rem 0.15rem 0; vertical-align: top; white-space: nowrap; }
 .med-origin td { overflow-wrap: anywhere; }
 """

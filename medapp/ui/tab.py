@@ -19,7 +19,7 @@ from medapp.ui import form as forms
 from medapp.ui import session as sessions
 from medapp.ui import words
 from medapp.ui.scene import scene
-from medapp.ui.session import Session
+from medapp.ui.session import Session, visitors
 from medapp.ui.viewer import Viewer, jump
 from medapp.views import planes
 
@@ -58,7 +58,7 @@ def build(task: ModuleType, name: str, cards: Sequence[Card]) -> None:
             method = gr.Radio(
                 [(c.title, c.name) for c in cards], value=cards[0].name, label="Method", visible=len(cards) > 1
             )
-            asked: dict[str, tuple] = {}
+            asked: dict[str, tuple[dict, dict, dict]] = {}
             groups: dict[str, gr.Group] = {}
             for card in cards:
                 with gr.Column(visible=card is cards[0]) as groups[card.name]:
@@ -127,6 +127,9 @@ def build(task: ModuleType, name: str, cards: Sequence[Card]) -> None:
     quick = [status, results, viewer, picture, table, numbers, origin, kept]
     slow = [*plots.values(), bundle, single]
 
+    def form_of(result: Result) -> forms.Form:
+        return by_name[result.facts()["pipeline"]]
+
     def show(held: Session, fresh: bool) -> dict:
         result, layers = held.result, task.layers(held.result)
         held.shown += 1
@@ -138,7 +141,7 @@ def build(task: ModuleType, name: str, cards: Sequence[Card]) -> None:
             picture: planes.three_planes(list(layers.values()), held.mm),
             table: gr.Dataframe(value=[list(row) for row in lesions.rows], headers=list(lesions.columns)),
             numbers: words.numbers(result),
-            origin: words.origin(result, by_name[result.provenance.pipeline].card),
+            origin: words.origin(result, form_of(result).card),
             kept: held,
         }
 
@@ -146,7 +149,7 @@ def build(task: ModuleType, name: str, cards: Sequence[Card]) -> None:
         """The figures and files, after what is looked at first."""
         if held is None:
             return {plot: gr.skip() for plot in plots.values()}
-        card, figures = by_name[held.result.provenance.pipeline].card, task.figures(held.result)
+        card, figures = form_of(held.result).card, task.figures(held.result)
         folder = held.folder / f"files{held.shown}"
         archive = report.bundle(held.result, folder / f"{card.name}.zip", card.title, words.facts(card))
         with zipfile.ZipFile(archive) as packed:
@@ -161,7 +164,7 @@ def build(task: ModuleType, name: str, cards: Sequence[Card]) -> None:
     @told
     def start(data: dict, request: gr.Request, progress: gr.Progress = gr.Progress()) -> dict:  # noqa: B008
         form = by_name[data[method]]
-        flag = sessions.begin(request.session_hash)
+        flag = visitors.begin(request.session_hash)
 
         def step(fraction: float, stage: str) -> None:
             sessions.check(flag)
@@ -174,33 +177,30 @@ def build(task: ModuleType, name: str, cards: Sequence[Card]) -> None:
             result = runtime.run(
                 form.card.name, *volumes, progress=step, **{n: data[k] for n, k in form.options.items()}
             )
-            result = task.moved(result, truth, result.settings | {n: data[k] for n, k in form.live.items()})
-        except files.SeveralSeries as several:
-            choices = [(series.title, series.uid) for series in several.series]
+            result = task.moved(result, truth, dict(result.settings) | {n: data[k] for n, k in form.live.items()})
+        except forms.WhichSeries as which:
+            choices = [(series.title, series.uid) for series in which.several.series]
             return {
-                several.box: gr.Dropdown(choices=choices, value=choices[0][1], visible=True),
-                status: words.asking(f"{several} Choose one on the left and press {task.RUN} again."),
+                which.box: gr.Dropdown(choices=choices, value=choices[0][1], visible=True),
+                status: words.asking(f"{which} Choose it on the left and press {task.RUN} again."),
             }
         except Cancelled as word:
             gr.Info(str(word))
             return {status: gr.skip()}
-        finally:
-            sessions.end(request.session_hash)
-        sessions.close(data[kept])
-        return show(Session(result, task.start(result), truth), fresh=True)
+        return show(visitors.keep(request.session_hash, Session(result, task.start(result), truth)), fresh=True)
 
     def halt(request: gr.Request) -> None:
-        sessions.cancel(request.session_hash)
+        visitors.cancel(request.session_hash)
 
     @told
-    def pick(data: dict, event: gr.SelectData) -> dict:
+    def pick(data: dict, event: gr.SelectData, request: gr.Request) -> dict:
         example = examples[event.index]
         form = by_name[example.pipeline]
         result, truth = example_result(form.card, example), example.truth()
         result = task.moved(result, truth, form.card.settings({}))
         result = words.noted(result, example)
-        sessions.close(data[kept])
-        shown = show(Session(result, task.start(result), truth), fresh=True)
+        held = visitors.keep(request.session_hash, Session(result, task.start(result), truth))
+        shown = show(held, fresh=True)
         shown |= {box: [str(example.images[n])] if n in example.images else None for n, box in form.boxes.items()}
         shown |= {knob: form.card.settings({})[n] for n, knob in (form.options | form.live).items()}
         return shown | {method: form.card.name, reference: [str(example.reference)] if example.reference else None}
@@ -210,9 +210,9 @@ def build(task: ModuleType, name: str, cards: Sequence[Card]) -> None:
         held: Session | None = data[kept]
         if held is None:
             return {status: gr.skip()}
-        knobs = by_name[held.result.provenance.pipeline].live
+        knobs = form_of(held.result).live
         held.result = task.moved(
-            held.result, held.reference, held.result.settings | {n: data[k] for n, k in knobs.items()}
+            held.result, held.reference, dict(held.result.settings) | {n: data[k] for n, k in knobs.items()}
         )
         return show(held, fresh=False)
 

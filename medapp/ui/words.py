@@ -30,16 +30,18 @@ def head() -> str:
 
 
 def banner() -> str:
-    minutes = LIFETIME // 60
+    minutes = LIFETIME // 60 + 10
     return (
         f'<div class="med-banner" role="note"><strong>{escape(NOT_A_DIAGNOSIS)}</strong> '
-        f"Uploads and results are seen by you alone, stay on this server, and are deleted when you leave or after {minutes} minutes.</div>"
+        "Uploads and results are seen by you alone and stay on the machine that runs this page, "
+        f"which deletes them within {minutes} minutes.</div>"
     )
 
 
 def about(card: Card) -> str:
     return (
-        f'<div class="med-about"><p>{escape(card.about)}</p><details><summary>What it was trained on, how good it is, its limits</summary>'
+        f'<div class="med-about"><p>{escape(card.about)}</p>'
+        "<details><summary>What it was trained on, how good it is, its limits</summary>"
         f"<p><b>Trained on</b> {escape(card.trained_on)}</p><p><b>Scores</b> {escape(card.scores)}</p>"
         f"<p><b>Limits</b> {escape(card.limits)}</p><p><b>Licence of the weights</b> {escape(card.licence)}</p>"
         f"<p><b>Cite</b> {escape(card.cite)}</p></details></div>"
@@ -47,12 +49,16 @@ def about(card: Card) -> str:
 
 
 def welcome(task: ModuleType) -> str:
-    return f'<div class="med-status"><h2>{escape(task.ABOUT)}</h2><p>Put a scan in on the left and press <b>{escape(task.RUN)}</b>, or click an example.</p></div>'
+    return (
+        f'<div class="med-status"><h2>{escape(task.ABOUT)}</h2>'
+        f"<p>Put a scan in and press <b>{escape(task.RUN)}</b>, or click an example.</p></div>"
+    )
 
 
 def headline(sentence: str, notes: Sequence[str]) -> str:
     listed = "".join(f"<li>{escape(note)}</li>" for note in notes)
-    return f'<div class="med-status" role="status"><h2>{escape(sentence)}</h2>{f"<ul>{listed}</ul>" if listed else ""}</div>'
+    more = f"<ul>{listed}</ul>" if listed else ""
+    return f'<div class="med-status" role="status"><h2>{escape(sentence)}</h2>{more}</div>'
 
 
 def asking(sentence: str) -> str:
@@ -61,10 +67,10 @@ def asking(sentence: str) -> str:
 
 def numbers(result: Result) -> str:
     """The metrics, and what the lesion table's values mean."""
-    cells = "".join(
-        f"<div><dt>{escape(NAMES.get(name, name))}</dt><dd>{'not defined' if m.value is None else m.value} {escape(m.unit)}</dd></div>"
-        for name, m in result.metrics.items()
-    )
+    said = {
+        NAMES.get(n, n): "not defined" if m.value is None else f"{m.value} {m.unit}" for n, m in result.metrics.items()
+    }
+    cells = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in said.items())
     abouts = "".join(f"<p>{escape(t.about)}</p>" for t in result.tables.values())
     return f'<dl class="med-numbers">{cells}</dl><div class="med-small">{abouts}</div>'
 
@@ -88,7 +94,7 @@ def origin(result: Result, card: Card) -> str:
 
 
 def along(grid: Grid, shares: Sequence[float]) -> np.ndarray:
-    """(3,) RAS+ millimetres at the given shares (0 to 1) of the grid's box: right to left, back to front, foot to head."""
+    """(3,) RAS+ millimetres at shares (0 to 1) of the grid's box: right to left, back to front, foot to head."""
     corners = grid.to_mm(np.array(np.meshgrid(*((0, n - 1) for n in grid.shape))).reshape(3, -1).T)
     low, high = corners.min(axis=0), corners.max(axis=0)
     share = np.array([1 - shares[0], shares[1], shares[2]])
