@@ -1,6 +1,6 @@
 """Card: all that is known of a pipeline before it runs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -87,7 +87,7 @@ Option = Slider | Choice
 
 @dataclass(frozen=True)
 class Weights:
-    """A weights file: its name in weights/ and in the Hub repository `repo` at `revision`, and what its bytes must hash to."""
+    """A weights file: its name in weights/ and in the Hub repository `repo` at `revision`, and its hash."""
 
     file: str
     repo: str
@@ -97,7 +97,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Card:
-    """A pipeline before it runs. `build()` makes the bare network; `run(net, *volumes, progress=..., **options)` the result."""
+    """A pipeline before it runs: `build()` makes the network, `run(net, *volumes, progress, **options)` the result."""
 
     name: str
     task: str
@@ -130,7 +130,7 @@ class Card:
             f"{self.name} takes {len(required)} image(s) ({few}) or {len(self.inputs)} ({all_}), not {len(given)}."
         )
 
-    def settings(self, given: dict[str, object]) -> dict[str, Any]:
+    def settings(self, given: Mapping[str, object]) -> dict[str, Any]:
         """Every option with its given or default value. Raises OptionError for an unknown name or a bad value."""
         known = {o.name: o for o in self.options}
         for name in given:

@@ -64,7 +64,7 @@ def _run(args: argparse.Namespace) -> None:
     card.settings(options)  # a wrong option is said before a big file is read
     paths = card.arrange([Path(path) for path in args.inputs])
     volumes = [
-        path and files.read(_files(path), args.series, name=source.title)
+        None if path is None else files.read(_files(path), args.series, name=source.title)
         for source, path in zip(card.inputs, paths, strict=True)
     ]
     reference = files.read(_files(args.reference), name="reference") if args.reference else None

@@ -14,7 +14,7 @@ class OptionError(UserError):
 
 
 class WeightsMissing(UserError):
-    """The weights are not beside the app, not in the cache, and cannot be had from the Hub; or they are not what the card says."""
+    """The weights are nowhere to be had, neither here nor from the Hub, or they are not what the card says."""
 
 
 class Cancelled(UserError):

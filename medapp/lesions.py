@@ -10,9 +10,9 @@ from medapp.imaging.volume import Volume
 from medapp.result import Metric, Result, Table
 
 ABOUT = (
-    "Lesions are connected components at connectivity {connectivity} of probability at or above {threshold:g}, of at least "
-    "{smallest:g} ml, on voxels of {spacing} mm, largest first. Diameter: the longest between two voxel centres. "
-    "Centroid: right, front, head (RAS) in millimetres."
+    "Lesions are connected components at connectivity {connectivity} of probability at or above {threshold:g}, "
+    "of at least {smallest:g} ml, on voxels of {spacing} mm, largest first. Diameter: the longest between two voxel "
+    "centres. Centroid: right, front, head (RAS) in millimetres."
 )
 COLUMNS = (
     "lesion", "volume (ml)", "diameter (mm)", "x (mm)", "y (mm)", "z (mm)", "mean probability", "max probability",
@@ -28,7 +28,7 @@ def measured(result: Result, threshold: float, smallest: float = 0.0, reference:
     """
     probability = result.volumes["probability"]
     grid = probability.grid
-    labels, count = measure.components(probability.array >= threshold)
+    labels, _ = measure.components(probability.array >= threshold)
     kept = int((np.bincount(labels.ravel(), minlength=1)[1:] * grid.voxel_ml >= smallest).sum())
     labels[labels > kept] = 0  # largest first: the small ones are the last
     found = measure.lesions(labels, kept, probability.array, grid)

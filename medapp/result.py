@@ -87,7 +87,7 @@ class Result:
         }
 
     def save(self, folder: Path, roles: tuple[str, ...] = ("mask", "probability")) -> list[Path]:
-        """Write the volumes of `roles` (NIfTI; DICOM SEG besides for a mask from DICOM), the tables (CSV) and the facts (JSON).
+        """Write the volumes of `roles` (NIfTI; a mask from DICOM also as SEG), the tables (CSV), the facts (JSON).
 
         Returns the paths written. The folder is made if it is not there.
         """

@@ -1,4 +1,4 @@
-"""Puts trained weights into the app: `python -m training.install PIPELINE FILE` copies them and pins their sha256 in the card."""
+"""Puts trained weights into the app and their sha256 into the card: `python -m training.install PIPELINE FILE`."""
 
 import argparse
 import hashlib

@@ -1,8 +1,8 @@
-"""Trains AR2-UNet on the TCGA-LGG FLAIR abnormality set: `python -m training.segment_glioma_ar2unet --data DIR --out DIR`.
+"""Trains AR2-UNet: `python -m training.segment_glioma_ar2unet --data DATA --out OUT`.
 
-DATA holds one folder per patient with `NNN.jpg` (red, green, blue: pre-contrast, FLAIR, post-contrast) and `NNN_mask.png`
-where slice NNN has an abnormality. OUT gets `checkpoint.pt`, from which a killed run goes on, `best.safetensors`,
-`split.json` and `log.csv`.
+DATA is the TCGA-LGG FLAIR abnormality set: a folder per patient with `NNN.jpg` (red, green, blue: pre-contrast, FLAIR,
+post-contrast) and `NNN_mask.png` where slice NNN has an abnormality. OUT gets
+`checkpoint.pt`, from which a killed run goes on, `best.safetensors`, `split.json` and `log.csv`.
 """
 
 import argparse
@@ -225,7 +225,7 @@ def train(args: argparse.Namespace) -> None:
     stripped = torch.from_numpy(np.concatenate([p.stripped for p in fit])).to(device)
     masks = torch.from_numpy(np.concatenate([p.mask for p in fit])).to(device)
     per_patient = torch.tensor([1 / len(p.mask) ** 0.5 for p in fit for _ in p.mask])
-    weight = per_patient * torch.where(masks.flatten(1).any(1).cpu(), 1.0, 0.6)
+    weight = per_patient * torch.where(masks.flatten(1).any(1).cpu(), 1.0, args.empty)
 
     net = AR2UNet(3, 1, args.width, args.gate).to(device, memory_format=torch.channels_last)
     if args.start:
@@ -386,6 +386,9 @@ def main() -> None:
     parser.add_argument("--warmup", type=int, default=200, help="steps")
     parser.add_argument(
         "--freeze", type=float, default=0.7, help="share of the epochs after which batch norms stand still"
+    )
+    parser.add_argument(
+        "--empty", type=float, default=1.2, help="how often a lesion-free slice is drawn, to 1 for others"
     )
     parser.add_argument("--every", type=int, default=2, help="epochs between validations")
     parser.add_argument("--minutes", type=float, default=0, help="stop after this time; run again to go on")

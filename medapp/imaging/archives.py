@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, cast
 
 from medapp.errors import InputError
 from medapp.imaging.checks import MAX_BYTES, MAX_FILES, parsing, said
@@ -65,7 +65,7 @@ def gunzip(path: Path, folder: Path, promise: Callable[[bytes], int], room: int 
         with gzip.open(path) as source:
             promised = min(promise(source.read(1024)), room)
             source.seek(0)
-            _pour(source, target, promised + SLACK, path)
+            _pour(cast(IO[bytes], source), target, promised + SLACK, path)
     except (EOFError, zlib.error, OSError) as error:
         raise InputError(f"{said(path)} could not be unpacked: it is damaged or truncated; upload it again.") from error
     return target

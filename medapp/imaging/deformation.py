@@ -30,7 +30,7 @@ class Deformation:
         return Grid(self.vectors.shape[1:], self.affine)
 
     def jacobian_determinant(self) -> np.ndarray:
-        """(I, J, K) local change of volume: above 1 the fixed voxel maps to a larger moving region, at 0 or below it folds.
+        """(I, J, K) change of volume: above 1 a fixed voxel maps to a larger moving region, at 0 or below it folds.
 
         Central differences in millimetres, one-sided at the border; right for oblique and anisotropic grids.
         """

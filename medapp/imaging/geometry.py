@@ -1,5 +1,7 @@
 """Geometry: volumes moved from one grid onto another, always through millimetres in the patient."""
 
+from collections.abc import Sequence
+
 import nibabel as nib
 import numpy as np
 from nibabel.affines import from_matvec
@@ -53,12 +55,12 @@ def isotropic(grid: Grid, spacing: float) -> Grid:
     return respaced(grid, (spacing, spacing, spacing))
 
 
-def respaced(grid: Grid, spacing: tuple[float, float, float]) -> Grid:
-    """The same box and axes with voxels of `spacing` millimetres: the middle stays, outer faces move by half a voxel at most."""
-    shape = tuple(max(1, round(n * old / new)) for n, old, new in zip(grid.shape, grid.spacing, spacing, strict=True))
+def respaced(grid: Grid, spacing: Sequence[float]) -> Grid:
+    """The same box and axes with voxels of `spacing` millimetres; the middle stays, faces move half a voxel at most."""
+    i, j, k = (max(1, round(n * old / new)) for n, old, new in zip(grid.shape, grid.spacing, spacing, strict=True))
     turn = grid.affine[:3, :3] / grid.spacing * np.array(spacing)
     middle = grid.to_mm((np.array(grid.shape) - 1) / 2)
-    return Grid(shape, from_matvec(turn, middle - turn @ ((np.array(shape) - 1) / 2)))
+    return Grid((i, j, k), from_matvec(turn, middle - turn @ ((np.array((i, j, k)) - 1) / 2)))
 
 
 def padded(grid: Grid, multiple: int, axes: tuple[int, ...] = (0, 1, 2)) -> Grid:
@@ -69,13 +71,13 @@ def padded(grid: Grid, multiple: int, axes: tuple[int, ...] = (0, 1, 2)) -> Grid
 
 def boxed(grid: Grid, lower: np.ndarray, upper: np.ndarray) -> Grid:
     """The grid between voxel indices `lower` (included) and `upper` (not included); both may lie outside it."""
-    shape = tuple(int(n) for n in np.asarray(upper) - np.asarray(lower))
-    return Grid(shape, grid.affine @ from_matvec(np.eye(3), lower))
+    i, j, k = (int(n) for n in np.asarray(upper) - np.asarray(lower))
+    return Grid((i, j, k), grid.affine @ from_matvec(np.eye(3), lower))
 
 
 def oriented(grid: Grid, codes: str = "RAS") -> Grid:
     """The same voxels with axes swapped and turned round so that they point, as nearly as can be, along `codes`."""
     now = nib.orientations.io_orientation(grid.affine)
     turn = nib.orientations.ornt_transform(now, nib.orientations.axcodes2ornt(codes))
-    shape = tuple(int(grid.shape[int(np.flatnonzero(turn[:, 0] == axis)[0])]) for axis in range(3))
-    return Grid(shape, grid.affine @ nib.orientations.inv_ornt_aff(turn, grid.shape))
+    i, j, k = (grid.shape[int(np.flatnonzero(turn[:, 0] == axis)[0])] for axis in range(3))
+    return Grid((i, j, k), grid.affine @ nib.orientations.inv_ornt_aff(turn, grid.shape))

@@ -9,8 +9,8 @@ def standardize(array: np.ndarray) -> np.ndarray:
     """Scale a whole MR volume so that the median of the head is 0 and its 10th to 90th percentile span 1, in float32.
 
     The head is what is brighter than the volume's mean (taken without the brightest 0.1 %, so that a hot voxel does not
-    count), which leaves out air, padding and the black around a skull-stripped brain. The result is clipped to `CLIP`. A constant volume becomes zeros. Never call this slice by slice: an
-    empty slice would turn into amplified noise.
+    count), which leaves out air, padding and the black around a skull-stripped brain. The result is clipped to `CLIP`.
+    A constant volume becomes zeros. Never call this slice by slice: an empty slice would turn into amplified noise.
     """
     array = np.asarray(array, np.float32)
     few = array.ravel()[:: max(1, array.size // 1_000_000)]

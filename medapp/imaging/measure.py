@@ -44,7 +44,7 @@ def bounds(mask: np.ndarray) -> tuple[slice, ...]:
 
 
 def lesions(labels: np.ndarray, count: int, probability: np.ndarray, grid: Grid) -> list[Lesion]:
-    """Measure each component 1..`count` of (I, J, K) `labels`; the diameter is the longest between two voxel centres."""
+    """Measure each component 1..`count` of (I, J, K) `labels`; diameters run between voxel centres."""
     found = []
     for label, box in enumerate(ndimage.find_objects(labels, count), 1):
         index = np.argwhere(labels[box] == label)

@@ -102,7 +102,8 @@ def _header(head: bytes) -> nib.Nifti1Header | nib.freesurfer.mghformat.MGHHeade
 
 def _affine(image: SpatialImage, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     if isinstance(image, nib.MGHImage):
-        found, remarks = [image.affine], () if image.header["goodRASFlag"] == 1 else (NO_POSITION,)
+        found = [image.affine]
+        remarks: tuple[str, ...] = () if image.header["goodRASFlag"] == 1 else (NO_POSITION,)
     else:
         found = [
             m for m in (image.header.get_sform(coded=True)[0], image.header.get_qform(coded=True)[0]) if m is not None

@@ -54,4 +54,4 @@ def _is_deep_colour(picture: Image.Image, path: Path) -> bool:
         return False
     if picture.format == "PNG":
         return path.open("rb").read(25)[24:] == b"\x10"
-    return picture.format == "TIFF" and max(picture.tag_v2.get(258, (8,))) > 8
+    return picture.format == "TIFF" and max(getattr(picture, "tag_v2", {}).get(258, (8,))) > 8

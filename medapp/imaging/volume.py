@@ -95,6 +95,6 @@ class Volume:
     def is_colour(self) -> bool:
         return self.array.ndim == 4
 
-    def like(self, array: np.ndarray, **changes: object) -> "Volume":
+    def like(self, array: np.ndarray, **changes: Any) -> "Volume":
         """A volume on the same grid with other values: `volume.like(mask, labels={1: "lesion"}, name="mask")`."""
         return replace(self, array=array, **changes)

@@ -1,7 +1,8 @@
 """AR2-UNet: a U-Net of recurrent residual blocks whose skips pass an attention gate.
 
-Architecture: the authors' release (github.com/Mausoleoo/Attention-Recurrent-Residual-UNet-for-Brain-MR-Image-Segmentation)
-after Katsamenis et al. 2023 (arXiv:2303.01582), Alom et al. 2018 (recurrent residual blocks) and Oktay et al. 2018 (gates).
+Architecture: the authors' release on GitHub,
+Mausoleoo/Attention-Recurrent-Residual-UNet-for-Brain-MR-Image-Segmentation, after Katsamenis et al. 2023,
+arXiv:2303.01582; recurrent residual blocks of Alom et al. 2018, attention gates of Oktay et al. 2018.
 Attribute names are the authors' parameter names, so that their state dict loads strictly.
 """
 

@@ -65,7 +65,7 @@ def working_grid(flair: Volume) -> tuple[Grid, int]:
     depth = upright.shape.index(1) if 1 in upright.shape else 2
     spacing = [PIXEL] * 3
     spacing[depth] = max(float(upright.spacing[depth]), 1.0)
-    grid = respaced(upright, (spacing[0], spacing[1], spacing[2]))
+    grid = respaced(upright, spacing)
     image = resample(flair, grid).array
     head = image > image.mean()
     if not head.any():
@@ -121,7 +121,7 @@ CARD = Card(
     name="segment_glioma_ar2unet",
     task="segmentation",
     title="Low-grade glioma: FLAIR abnormality (AR2-UNet)",
-    about="Outlines the FLAIR abnormality of a lower-grade glioma in FLAIR, alone or with T1 before and after contrast.",
+    about="Outlines the FLAIR abnormality of a lower-grade glioma, from FLAIR alone or with T1 and contrast-enhanced T1.",
     inputs=(
         Input("pre", "Pre-contrast T1", "Same session as the FLAIR; any grid.", optional=True),
         Input("flair", "FLAIR", "A brain MRI, with or without the skull; best axial."),

@@ -1,6 +1,6 @@
 """Segmentation: which pictures of which roles, and what moves with the live sliders."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
@@ -40,7 +40,7 @@ def figures(result: Result) -> dict[str, Callable[[], Figure]]:
     }
 
 
-def moved(result: Result, reference: Volume | None, settings: dict[str, float]) -> Result:
+def moved(result: Result, reference: Volume | None, settings: Mapping[str, float]) -> Result:
     """The result with other live options or another reference; the network is not asked again."""
     return measured(result, settings["threshold"], settings["smallest"], reference)
 

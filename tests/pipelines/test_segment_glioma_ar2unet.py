@@ -102,7 +102,7 @@ def test_ct_is_refused():
 
 
 def test_units_of_the_scanner_do_not_matter():
-    flair, ball = phantom(AFFINES["LPS"])
+    flair, _ = phantom(AFFINES["LPS"])
     scaled = flair.like(flair.array * 37.5)
     a, b = (
         segment(Bright(), None, v, None, progress=lambda *_: None, threshold=0.5, smallest=0) for v in (flair, scaled)

@@ -19,6 +19,13 @@ pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome h
 CASES = {example.name: example for example in examples.of_task("segmentation")}
 LESION = next(e for e in CASES.values() if e.reference and set(e.images) == {"flair"})
 FORM = "#segment_glioma_ar2unet"
+EXAMPLE = "#segmentation-examples button.thumbnail-item, #segmentation-examples .thumbnail-lg"
+NO_WEBGL = """
+const given = HTMLCanvasElement.prototype.getContext
+HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
+  return kind.startsWith("webgl") ? null : given.call(this, kind, ...rest)
+}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +134,7 @@ def test_the_zip_holds_mask_report_and_facts_on_the_grid_of_the_input(done, tmp_
 
 
 def test_an_example_shows_its_result_at_one_click(page):
-    page.locator("#segmentation-examples button.thumbnail-item, #segmentation-examples .thumbnail-lg").first.click()
+    page.locator(EXAMPLE).first.click()
     page.wait_for_selector("#segmentation-viewer canvas")
     assert "Synthetic example" in page.inner_text("#segmentation-status")
 
@@ -149,10 +156,8 @@ def test_a_file_that_is_no_image_is_refused_in_words(page, tmp_path):
 def test_without_webgl_pictures_are_drawn_by_the_server(browser, served):
     page = browser.new_page(viewport={"width": 1400, "height": 1200})
     page.set_default_timeout(90_000)
-    page.add_init_script(
-        "HTMLCanvasElement.prototype.getContext = ((get) => function (kind, ...rest) { return kind.startsWith('webgl') ? null : get.call(this, kind, ...rest) })(HTMLCanvasElement.prototype.getContext)"
-    )
+    page.add_init_script(NO_WEBGL)
     page.goto(served)
-    page.locator("#segmentation-examples button.thumbnail-item, #segmentation-examples .thumbnail-lg").first.click()
+    page.locator(EXAMPLE).first.click()
     page.wait_for_selector("text=Three planes")
     page.close()
