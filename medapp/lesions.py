@@ -28,7 +28,7 @@ def measured(result: Result, threshold: float, smallest: float = 0.0, reference:
     """
     probability = result.volumes["probability"]
     grid = probability.grid
-    labels, _ = measure.components(probability.array >= threshold)
+    labels, count = measure.components(probability.array >= threshold)
     kept = int((np.bincount(labels.ravel(), minlength=1)[1:] * grid.voxel_ml >= smallest).sum())
     labels[labels > kept] = 0  # largest first: the small ones are the last
     found = measure.lesions(labels, kept, probability.array, grid)
@@ -37,6 +37,7 @@ def measured(result: Result, threshold: float, smallest: float = 0.0, reference:
     metrics = {
         "volume": Metric(round(float(mask.sum()) * grid.voxel_ml, 3), "ml"),
         "lesions": Metric(kept),
+        "left_out": Metric(count - kept),
         "threshold": Metric(threshold),
     }
     volumes = {k: v for k, v in result.volumes.items() if k != "reference"}

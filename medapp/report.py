@@ -18,6 +18,7 @@ COMPARED = ("dice", "hd95", "reference_volume", "volume_difference", "lesion_f1"
 WORDS = {
     "volume": "Lesion volume",
     "lesions": "Lesions",
+    "left_out": "Smaller ones left out",
     "threshold": "Probability threshold",
     "dice": "Dice (overlap, 1 is full)",
     "hd95": "Hausdorff distance, 95th percentile",

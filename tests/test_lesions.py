@@ -30,7 +30,11 @@ def test_threshold_decides_what_counts(result):
 
 def test_small_lesions_are_left_out_of_mask_volume_and_table(result):
     kept = measured(result, 0.3, smallest=0.05)
-    assert kept.metrics["lesions"].value == 1 and len(kept.tables["lesions"].rows) == 1
+    assert (
+        kept.metrics["left_out"].value == 1
+        and kept.metrics["lesions"].value == 1
+        and len(kept.tables["lesions"].rows) == 1
+    )
     assert kept.volumes["mask"].array.sum() == 72
 
 

@@ -121,7 +121,7 @@ CARD = Card(
     name="segment_glioma_ar2unet",
     task="segmentation",
     title="Low-grade glioma: FLAIR abnormality (AR2-UNet)",
-    about="Outlines the FLAIR abnormality of a lower-grade glioma, from FLAIR alone or with T1 and contrast-enhanced T1.",
+    about="Outlines the FLAIR abnormality of a lower-grade glioma, from FLAIR alone or with T1 before, after contrast.",
     inputs=(
         Input("pre", "Pre-contrast T1", "Same session as the FLAIR; any grid.", optional=True),
         Input("flair", "FLAIR", "A brain MRI, with or without the skull; best axial."),
@@ -129,7 +129,7 @@ CARD = Card(
     ),
     options=(
         Slider("threshold", "Threshold", 0.05, 0.95, 0.01, 0.5, "Probability from which a voxel counts.", live=True),
-        Slider("smallest", "Smallest lesion (ml)", 0.0, 5.0, 0.05, 0.1, "Smaller components are left out.", live=True),
+        Slider("smallest", "Smallest lesion (ml)", 0.0, 5.0, 0.05, 1.0, "Smaller components are left out.", live=True),
     ),
     weights=Weights(
         "segment_glioma_ar2unet.safetensors",

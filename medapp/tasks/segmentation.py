@@ -54,9 +54,11 @@ def start(result: Result) -> np.ndarray:
 def headline(result: Result) -> str:
     """One sentence for the top of the page."""
     count, volume = result.metrics["lesions"].value, result.metrics["volume"].value
+    few = result.metrics["left_out"].value
+    less = f" {few} smaller than {result.settings['smallest']:g} ml left out." if few else ""
     if not count:
-        return "Nothing found at this threshold. That does not mean that nothing is there."
-    said = f"{volume:.1f} ml in {count} lesion{'s' if count != 1 else ''}"
+        return f"Nothing found at this threshold.{less} That does not mean that nothing is there."
+    said = f"{volume:.1f} ml in {count} lesion{'s' if count != 1 else ''}{';' if less else ''}{less.rstrip('.')}"
     if "dice" in result.metrics:
         said += f"; Dice {result.metrics['dice'].value:.2f} to the reference"
     return said

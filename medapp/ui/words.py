@@ -16,6 +16,7 @@ from medapp.ui.session import LIFETIME
 NAMES = {
     "volume": "Volume",
     "lesions": "Lesions",
+    "left_out": "Smaller ones left out",
     "threshold": "Threshold",
     "dice": "Dice",
     "hd95": "HD95",

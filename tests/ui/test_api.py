@@ -1,6 +1,7 @@
 """The other doors of the running app: gradio_client and MCP."""
 
 import asyncio
+import base64
 import json
 
 import nibabel as nib
@@ -55,13 +56,9 @@ def test_the_mcp_tool_is_described_and_runs(served):
             await session.initialize()
             tools = (await session.list_tools()).tools
             tool = next(t for t in tools if t.name.endswith(NAME))
-            upload = f"{served}gradio_api/file={put}"
             return tools, tool, await session.call_tool(tool.name, {"flair": upload})
 
-    from httpx import post
-
-    with LESION.images["flair"].open("rb") as file:
-        put = post(f"{served}gradio_api/upload", files={"files": (LESION.images["flair"].name, file)}).json()[0]
+    upload = "data:application/gzip;base64," + base64.b64encode(LESION.images["flair"].read_bytes()).decode()
     tools, tool, answer = asyncio.run(talk())
     assert len(tools) == 1 and "never a diagnosis" in tool.description
     assert {"flair", "threshold", "reference"} <= set(tool.inputSchema["properties"])

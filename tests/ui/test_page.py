@@ -11,7 +11,7 @@ from PIL import Image
 
 from medapp import examples
 
-from .conftest import BROWSER, FLAGS
+from conftest import BROWSER, FLAGS
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome here")
@@ -98,17 +98,23 @@ def test_the_threshold_recomputes_without_the_network(done):
     done.wait_for_function("old => document.querySelector('#segmentation-status h2').textContent === old", arg=before)
 
 
-def test_a_click_on_a_lesion_moves_the_crosshair(done):
-    row = done.locator("#segmentation-table tbody tr").first
-    cells = [float(text) for text in row.locator("td").all_inner_texts()[:8]]
-    row.locator("td").nth(1).click()
-    done.wait_for_timeout(2500)
-    said = done.inner_text("#segmentation-viewer")
+def crosshair(page) -> np.ndarray:
+    """(3,) RAS+ millimetres as the readout under the picture says, for example "R 26.3 A 30.6 S 26.1 mm"."""
+    words = next(line for line in page.inner_text("#segmentation-viewer").splitlines() if line.endswith(" mm")).split()
     signs = {"R": 1, "L": -1, "A": 1, "P": -1, "S": 1, "I": -1}
-    line = next(text for text in said.splitlines() if " mm" in text and text[:1] in "RL" and text[1:2] == " ")
-    words = line.split()
-    mm = [signs[words[i]] * float(words[i + 1]) for i in (0, 2, 4)]
-    assert np.linalg.norm(np.array(mm) - cells[3:6]) < 12, (mm, cells)
+    return np.array([signs[words[i]] * float(words[i + 1]) for i in (0, 2, 4)])
+
+
+def test_a_click_on_a_lesion_moves_the_crosshair(done):
+    cells = done.locator("#segmentation-table [data-testid^='cell-0-']").all_inner_texts()
+    centroid = np.array([float(text) for text in cells[3:6]])
+    box = done.locator("#segmentation-viewer canvas").bounding_box()
+    done.mouse.click(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.4)  # the axial plane, far from it
+    done.wait_for_timeout(1500)
+    assert np.linalg.norm(crosshair(done) - centroid) > 25
+    done.locator("#segmentation-table [data-testid='cell-0-1']").click()
+    done.wait_for_timeout(2500)
+    assert np.linalg.norm(crosshair(done) - centroid) < 12
 
 
 def test_the_zip_holds_mask_report_and_facts_on_the_grid_of_the_input(done, tmp_path):
