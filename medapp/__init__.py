@@ -7,10 +7,10 @@
 
 The law of imports, left sees right (import-linter checks it):
 
-    ui, cli  >  runtime  >  pipelines  >  networks
-    ui, cli  >  tasks    >  views
-    both arms > lesions  >  result  >  imaging      (networks: torch and nothing else)
-    training >  medapp                              (and never back)
+    ui, cli  >  runtime  >  engine, hub, pipelines  >  networks, machine
+    ui, cli  >  report, tasks, examples             >  views
+    both arms  >  lesions  >  result, card  >  imaging  >  errors   (networks: torch and nothing else)
+    training >  medapp                                               (and never back)
 
 `imaging`, `views` and `tasks` do not know torch; nobody but `ui` knows Gradio. Importing does nothing: no download, no
 device, no launch.

@@ -7,11 +7,10 @@ import zipfile
 import nibabel as nib
 import numpy as np
 import pytest
+from conftest import BROWSER, FLAGS
 from PIL import Image
 
 from medapp import examples
-
-from conftest import BROWSER, FLAGS
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome here")
