@@ -136,20 +136,24 @@ CARD = Card(
         Input("post", "Post-contrast T1", "Same session as the FLAIR; any grid.", optional=True),
     ),
     options=(
-        Slider("threshold", "Threshold", 0.05, 0.95, 0.01, 0.5, "Probability from which a voxel counts.", live=True),
+        Slider("threshold", "Threshold", 0.05, 0.95, 0.01, 0.6, "Probability from which a voxel counts.", live=True),
         Slider("smallest", "Smallest lesion (ml)", 0.0, 5.0, 0.05, 1.0, "Smaller components are left out.", live=True),
     ),
     weights=Weights(
         "segment_glioma_ar2unet.safetensors",
         "medapp/segment_glioma_ar2unet",
         "v0.1.0",
-        "d3224aca1bb0fc2963af19d3ea2858fed2fd162e573349211f78722d5b7081ba",
+        "9f07c3497ed84fb404268e07a88cb359a4523c4095d3db5f65a4f92c2dd2a161",
     ),
     build=partial(AR2UNet, in_channels=3, classes=1, width=16, gate="decoder"),
     run=segment,
     licence="CC BY-NC-SA 4.0 (masks of the training data)",
     cite="Katsamenis et al. 2023, arXiv:2303.01582; Buda et al. 2019, doi:10.1016/j.compbiomed.2019.05.002",
-    trained_on="TCGA-LGG FLAIR abnormality set (Buda 2019; Mazurowski 2017; Pedano 2016).",
-    scores="",
-    limits="",
+    trained_on="65 patients of the TCGA-LGG FLAIR abnormality set (Buda 2019; Mazurowski 2017; Pedano 2016). "
+    "The network is the released form of AR2-UNet, whose gate acts on the decoder's feature.",
+    scores="13 patients never seen: Dice 0.82 ± 0.12 (median 0.88) with three sequences, 0.83 ± 0.09 (median 0.86) with "
+    "FLAIR alone. On slices without a lesion it adds 3.0 ml a patient (median 2.6) with three sequences, 0.6 ml "
+    "(median 0) with FLAIR alone.",
+    limits="Tends to outline too much, most in small lesions. One collection of adults before treatment, mostly axial "
+    "slices: other tumours, treated brains, children and other bright diseases were never seen.",
 )
