@@ -129,7 +129,7 @@ CARD = Card(
     name="segment_glioma_ar2unet",
     task="segmentation",
     title="Low-grade glioma: FLAIR abnormality (AR2-UNet)",
-    about="Outlines the FLAIR abnormality of a lower-grade glioma, from FLAIR alone or with T1 before, after contrast.",
+    about="Outlines the abnormality of a lower-grade glioma on FLAIR, alone or with T1 before and after contrast.",
     inputs=(
         Input("pre", "Pre-contrast T1", "Same session as the FLAIR; any grid.", optional=True),
         Input("flair", "FLAIR", "A brain MRI, with or without the skull; best axial."),
@@ -151,8 +151,8 @@ CARD = Card(
     cite="Katsamenis et al. 2023, arXiv:2303.01582; Buda et al. 2019, doi:10.1016/j.compbiomed.2019.05.002",
     trained_on="65 patients of the TCGA-LGG FLAIR abnormality set (Buda 2019; Mazurowski 2017; Pedano 2016). "
     "The network is the released form of AR2-UNet, whose gate acts on the decoder's feature.",
-    scores="13 patients never seen: Dice 0.82 ± 0.12 (median 0.88) with three sequences, 0.83 ± 0.09 (median 0.86) with "
-    "FLAIR alone. On slices without a lesion it adds 3.0 ml a patient (median 2.6) with three sequences, 0.6 ml "
+    scores="13 patients never seen: Dice 0.82 ± 0.12 (median 0.88) with three sequences, 0.83 ± 0.09 (median 0.86) "
+    "with FLAIR alone. On slices without a lesion it adds 3.0 ml a patient (median 2.6) with three sequences, 0.6 ml "
     "(median 0) with FLAIR alone.",
     limits="Tends to outline too much, most in small lesions. One collection of adults before treatment, mostly axial "
     "slices: other tumours, treated brains, children and other bright diseases were never seen.",
