@@ -86,14 +86,15 @@ def test_an_uploaded_scan_is_segmented_and_drawn(done):
 
 
 def test_the_threshold_recomputes_without_the_network(done):
-    before = headline(done)
-    done.locator(f"{FORM}-live input[type=number]").first.fill("0.9")
-    done.locator(f"{FORM}-live input[type=number]").first.press("Enter")
+    threshold, before = done.locator(f"{FORM}-live input[type=number]").first, headline(done)
+    default = threshold.input_value()
+    threshold.fill("0.9")
+    threshold.press("Enter")
     done.wait_for_function("old => document.querySelector('#segmentation-status h2').textContent !== old", arg=before)
     assert float(headline(done).split(" ml")[0]) < float(before.split(" ml")[0])
     assert "0.9" in done.inner_text("#segmentation-numbers")
-    done.locator(f"{FORM}-live input[type=number]").first.fill("0.5")
-    done.locator(f"{FORM}-live input[type=number]").first.press("Enter")
+    threshold.fill(default)
+    threshold.press("Enter")
     done.wait_for_function("old => document.querySelector('#segmentation-status h2').textContent === old", arg=before)
 
 
