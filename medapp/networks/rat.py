@@ -1,0 +1,278 @@
+"""RAT, the Region Attention Transformer for medical image restoration.
+
+Yang et al., MICCAI 2024, arXiv:2407.09268; parameter names and arithmetic as in the authors' release, so that their
+state dict loads. A U-shaped network of NAFNet blocks (Chen et al. 2022, arXiv:2204.04676) whose bottleneck alternates
+attention among the pixels of one region with attention inside 4×4 windows. The release writes regions as an N×N bias;
+here the tokens of a region are brought together and attend to each other, which is the same and costs the sum of the
+squared regions in time and nothing worth mentioning in memory.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+HEADS = 8
+WINDOW = 4
+SCALE = HEADS**-0.5  # as released: by the number of heads, not by their size
+EPS = 1e-6
+SIZES = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)  # tokens; regions are filled up to these
+
+
+class Bundle(NamedTuple):
+    """Regions of like size: `index` (R, L) into the tokens, `mask` (R, 1, 1, L) where one is, or None."""
+
+    index: Tensor
+    mask: Tensor | None
+
+
+class Plan(NamedTuple):
+    """Which tokens attend to each other: the bundles, and where each token lies in them once laid end to end."""
+
+    bundles: list[Bundle]
+    inverse: Tensor  # (B * H * W,)
+
+
+def plan(labels: Tensor, limit: int | None = None) -> Plan:
+    """Bring together the tokens of every region: labels (B, H, W) of integers.
+
+    A region of more than `limit` tokens is cut along a lattice of squares into parts that fit. Parts of one region that
+    do not touch still attend to each other.
+    """
+    batch, height, width = labels.shape
+    device = labels.device
+    labels = labels.long()
+    key = labels - labels.amin()
+    key = key + (key.amax() + 1) * torch.arange(batch, device=device)[:, None, None]
+    key = key.flatten()
+    if limit and len(key) > limit:
+        key = key.unique(return_inverse=True)[1]
+        large = key.bincount()[key] > limit
+        side = max(int(limit**0.5), 1)
+        across = -(-width // side)
+        square = torch.arange(height, device=device)[:, None] // side * across
+        square = (square + torch.arange(width, device=device) // side).repeat(batch, 1, 1).flatten() + 1
+        key = key * (square.amax() + 1) + square * large
+    order = key.argsort(stable=True)
+    counts = key[order].unique_consecutive(return_counts=True)[1]
+    starts = (counts.cumsum(0) - counts).tolist()
+    groups: dict[int, list[int]] = {}
+    sizes = counts.tolist()
+    for number, size in enumerate(sizes):
+        groups.setdefault(next((s for s in SIZES if s >= size), size), []).append(number)
+    bundles, laid = [], []
+    for length, members in sorted(groups.items()):
+        count = torch.tensor([sizes[m] for m in members], device=device)[:, None]
+        first = torch.tensor([starts[m] for m in members], device=device)[:, None]
+        place = torch.arange(length, device=device)[None]
+        there = place < count  # (R, L)
+        index = order[first + torch.where(there, place, 0)]
+        bundles.append(Bundle(index, None if bool(there.all()) else there[:, None, None]))
+        laid.append(torch.where(there, index, -1).flatten())
+    flat = torch.cat(laid)
+    inverse = torch.empty_like(order)
+    real = (flat >= 0).nonzero()[:, 0]
+    inverse[flat[real]] = real
+    return Plan(bundles, inverse)
+
+
+def linear(x: Tensor, layer: nn.Conv2d | nn.Linear) -> Tensor:
+    """A 1×1 convolution, or a linear layer, on (..., C)."""
+    return F.linear(x, layer.weight.flatten(1), layer.bias)
+
+
+class LayerNorm2d(nn.Module):
+    """Over the last axis of (..., C)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, EPS)
+
+
+class NAFBlock(nn.Module):
+    """Nonlinear-activation-free block on (B, H, W, C)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        wide = 2 * channels
+        self.conv1 = nn.Conv2d(channels, wide, 1)
+        self.conv2 = nn.Conv2d(wide, wide, 3, padding=1, groups=wide)
+        self.conv3 = nn.Conv2d(channels, channels, 1)
+        self.sca = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, channels, 1))
+        self.conv4 = nn.Conv2d(channels, wide, 1)
+        self.conv5 = nn.Conv2d(channels, channels, 1)
+        self.norm1 = LayerNorm2d(channels)
+        self.norm2 = LayerNorm2d(channels)
+        self.beta = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        self.gamma = nn.Parameter(torch.zeros(1, channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = gate(conv(linear(self.norm1(x), self.conv1), self.conv2))
+        y = y * linear(y.mean((1, 2), keepdim=True), self.sca[1])
+        x = x + linear(y, self.conv3) * self.beta.flatten()
+        y = linear(gate(linear(self.norm2(x), self.conv4)), self.conv5)
+        return x + y * self.gamma.flatten()
+
+
+def gate(x: Tensor) -> Tensor:
+    left, right = x.chunk(2, -1)
+    return left * right
+
+
+def conv(x: Tensor, layer: nn.Conv2d) -> Tensor:
+    """A convolution on (B, H, W, C); the channels stay last in memory."""
+    return layer(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+class MLP(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Conv2d(channels, 2 * channels, 1)
+        self.fc2 = nn.Conv2d(2 * channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(F.gelu(linear(x, self.fc1)), self.fc2)
+
+
+class RegionAttention(nn.Module):
+    """Attention among the tokens of each region of a plan, on (B, H, W, C)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1)
+        self.project_out = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor, regions: Plan) -> Tensor:
+        tokens = linear(x, self.qkv).flatten(0, 2)  # (B * H * W, 3C)
+        seen = []
+        for index, mask in regions.bundles:
+            q, k, v = tokens[index].unflatten(-1, (3, HEADS, -1)).permute(2, 0, 3, 1, 4)  # each (R, heads, L, d)
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=SCALE)
+            seen.append(y.transpose(1, 2).flatten(0, 1).flatten(1))  # (R * L, C)
+        return linear(torch.cat(seen)[regions.inverse], self.project_out).view_as(x)
+
+
+class WindowAttention(nn.Module):
+    """Attention inside windows of 4×4 tokens that do not overlap, on (B, H, W, C)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.proj_out = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, height, width, channels = x.shape
+        rows, columns = height // WINDOW, width // WINDOW
+        y = self.qkv(x).view(batch, rows, WINDOW, columns, WINDOW, 3, HEADS, -1)
+        q, k, v = y.permute(5, 0, 1, 3, 6, 2, 4, 7).reshape(3, -1, HEADS, WINDOW**2, channels // HEADS)
+        y = F.scaled_dot_product_attention(q, k, v, scale=SCALE)
+        y = y.view(batch, rows, columns, HEADS, WINDOW, WINDOW, -1).permute(0, 1, 4, 2, 5, 3, 6)
+        return self.proj_out(y.reshape(x.shape))
+
+
+class BasicLayer(nn.Module):
+    """Attention by region, then by window, each followed by an MLP, on (B, H, W, C)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.lambda_ra = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        self.lambda_wa = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        self.norm_ra = LayerNorm2d(channels)
+        self.ra = RegionAttention(channels)
+        self.norm_ra_mlp = LayerNorm2d(channels)
+        self.mlp_ra = MLP(channels)
+        self.norm_wa = LayerNorm2d(channels)
+        self.wa = WindowAttention(channels)
+        self.norm_wa_mlp = LayerNorm2d(channels)
+        self.mlp_wa = MLP(channels)
+
+    def forward(self, x: Tensor, regions: Plan) -> Tensor:
+        x = x + self.lambda_ra.flatten() * self.ra(self.norm_ra(x), regions)
+        x = x + self.mlp_ra(self.norm_ra_mlp(x))
+        x = x + self.lambda_wa.flatten() * self.wa(self.norm_wa(x))
+        return x + self.mlp_wa(self.norm_wa_mlp(x))
+
+
+class Block(nn.Module):
+    def __init__(self, channels: int, depth: int = 3) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(BasicLayer(channels) for _ in range(depth))
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor, regions: Plan) -> Tensor:
+        y = x
+        for layer in self.layers:
+            y = layer(y, regions)
+        return x + conv(y, self.conv)
+
+
+class RAT(nn.Module):
+    """Restores by region: (B, img_channel, H, W) and labels (B, s·H, s·W) -> (B, img_channel, s·H, s·W).
+
+    Labels are integers of any type, taken at every fourth pixel. The defaults are the paper's size (15.9 million
+    parameters). Any height and width: the edge is repeated up to a multiple of 16 and cut off afterwards. `limit` is
+    the most tokens (4×4 pixels each) that attend to each other: larger regions are cut into squares; None as published.
+    """
+
+    traceable = False  # which tokens meet depends on the regions of the image
+
+    def __init__(
+        self,
+        scale: int = 1,
+        img_channel: int = 1,
+        width: int = 64,
+        middle_blk_num: int = 12,
+        enc_blk_nums: Sequence[int] = (2, 2),
+        dec_blk_nums: Sequence[int] = (2, 2),
+        limit: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.scale, self.limit = scale, limit
+        self.stride = 2 ** len(enc_blk_nums)
+        self.intro = nn.Conv2d(img_channel, width, 3, padding=1)
+        self.ending = nn.Conv2d(width, img_channel, 3, padding=1)
+        self.encoders, self.downs = nn.ModuleList(), nn.ModuleList()
+        self.ups, self.decoders = nn.ModuleList(), nn.ModuleList()
+        for number in enc_blk_nums:
+            self.encoders.append(nn.Sequential(*(NAFBlock(width) for _ in range(number))))
+            self.downs.append(nn.Conv2d(width, 2 * width, 2, 2))
+            width *= 2
+        self.middle_blks = nn.ModuleList(Block(width) for _ in range(middle_blk_num // 3))
+        for number in dec_blk_nums:
+            self.ups.append(nn.Sequential(nn.Conv2d(width, 2 * width, 1, bias=False), nn.PixelShuffle(2)))
+            width //= 2
+            self.decoders.append(nn.Sequential(*(NAFBlock(width) for _ in range(number))))
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        if self.scale > 1:
+            x = F.interpolate(x, scale_factor=self.scale, mode="bilinear", align_corners=False)
+        if labels.shape != (x.shape[0], *x.shape[2:]):
+            raise ValueError(f"labels must be {(x.shape[0], *x.shape[2:])}, not {tuple(labels.shape)}")
+        height, width = x.shape[2:]
+        more = [-width % (self.stride * WINDOW), -height % (self.stride * WINDOW)]
+        if any(more):
+            border = (0, more[0], 0, more[1])
+            x = F.pad(x, border, mode="replicate")
+            labels = F.pad(labels[:, None].float(), border, mode="replicate")[:, 0]
+        regions = plan(labels[:, :: self.stride, :: self.stride], self.limit)
+
+        y = conv(x.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1), self.intro)
+        skips = []
+        for encoder, down in zip(self.encoders, self.downs, strict=True):
+            y = encoder(y)
+            skips.append(y)
+            y = conv(y, down)
+        bottom = y
+        for block in self.middle_blks:
+            y = block(y, regions)
+        y = y + bottom
+        for (widen, shuffle), decoder in zip(self.ups, self.decoders, strict=True):
+            up = shuffle(linear(y, widen).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+            y = decoder(up.contiguous() + skips.pop())
+        return (conv(y, self.ending).permute(0, 3, 1, 2) + x)[..., :height, :width]
