@@ -1,0 +1,155 @@
+"""What the trainings of the three RAT methods share: the focal region loss and the loop.
+
+A training is a `draw` of random patches, a set of fixed held-out ones, and this loop; it writes `checkpoint.pt`, from
+which a killed run goes on, `best.safetensors` and `log.csv`.
+"""
+
+import argparse
+import csv
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from training.segment_glioma_ar2unet import ema
+
+SEED = 20261121
+
+
+class Patch(NamedTuple):
+    """`x`, `y` (C, H, W) float32, low and full quality in the network's units; `labels` (H, W) of integers from 0."""
+
+    x: np.ndarray
+    labels: np.ndarray
+    y: np.ndarray
+
+
+Draw = Callable[[np.random.Generator], Patch]
+
+
+def focal_region_loss(output: Tensor, target: Tensor, labels: Tensor, beta: float = 1e-3) -> Tensor:
+    """Mean absolute error in which regions that fare badly weigh up to 1 + `beta`; (B, C, H, W) twice, (B, H, W).
+
+    Yang et al. 2024, arXiv:2407.09268: a region weighs as its mean error over that of the worst region in the batch.
+    """
+    error = (output - target).abs()
+    key = labels.long()
+    key = key + (key.amax() + 1) * torch.arange(len(key), device=key.device)[:, None, None]
+    flat = key.flatten()
+    total = torch.zeros(int(flat.max()) + 1, device=flat.device)
+    count = total.index_add(0, flat, torch.ones_like(flat, dtype=total.dtype))
+    total = total.index_add(0, flat, error.detach().float().mean(1).flatten())
+    mean = total / count.clamp(min=1)
+    weight = (mean / mean.amax().clamp(min=1e-12))[key][:, None]
+    return (error * (1 + beta * weight)).mean()
+
+
+def batch(draw: Draw, size: int, random: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    patches = [draw(random) for _ in range(size)]
+    return tuple(torch.from_numpy(np.stack(part)) for part in zip(*patches, strict=True))
+
+
+def turned(patch: Patch, random: np.random.Generator) -> Patch:
+    """The patch in one of the eight orientations of a square."""
+    quarter, mirror = int(random.integers(4)), bool(random.integers(2))
+
+    def turn(array: np.ndarray) -> np.ndarray:
+        array = np.rot90(array, quarter, (-2, -1))
+        return np.ascontiguousarray(array[..., ::-1] if mirror else array)
+
+    return Patch(*map(turn, patch))
+
+
+@torch.inference_mode()
+def gain(net: nn.Module, held: Sequence[Patch], device: torch.device) -> float:
+    """Mean PSNR in decibels that the network adds to held-out patches; only the target's channels count."""
+    gains = []
+    for patch in held:
+        x, labels, y = (torch.from_numpy(part)[None].to(device) for part in patch)
+        with torch.autocast(device.type, torch.bfloat16):
+            out = net(x, labels).float()[:, : y.shape[1]]
+        before, after = (x[:, : y.shape[1]] - y).square().mean(), (out - y).square().mean()
+        gains.append(10 * math.log10(float(before) / float(after)))
+    return float(np.mean(gains))
+
+
+def fit(net: nn.Module, draw: Draw, held: Sequence[Patch], args: argparse.Namespace) -> None:
+    """Train `net` on patches drawn anew at every step; what scores best on `held` is kept."""
+    device, out = torch.device(args.device), Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(SEED)
+    net.to(device)
+    nn.init.zeros_(net.ending.weight)  # at first what goes in comes out
+    nn.init.zeros_(net.ending.bias)
+    if args.start:
+        net.load_state_dict({name: tensor.float() for name, tensor in load_file(args.start).items()})
+    average = torch.optim.swa_utils.AveragedModel(net, avg_fn=ema)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, betas=(0.9, 0.99), weight_decay=1e-4)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda s: min(1, (s + 1) / 100) * (0.505 + 0.495 * math.cos(math.pi * min(1, s / args.steps)))
+    )
+    step, best, checkpoint = 0, -math.inf, out / "checkpoint.pt"
+    if checkpoint.exists():
+        kept = torch.load(checkpoint, map_location=device, weights_only=True)
+        for name, part in (("net", net), ("average", average), ("optimizer", optimizer), ("scheduler", scheduler)):
+            part.load_state_dict(kept[name])
+        step, best = kept["step"], kept["best"]
+
+    began, losses = time.time(), []
+    while step < args.steps:
+        net.train()
+        x, labels, y = batch(draw, args.batch, np.random.default_rng((SEED, step)))
+        with torch.autocast(device.type, torch.bfloat16):
+            output = net(x.to(device), labels.to(device))
+        y = y.to(device)
+        loss = focal_region_loss(output.float()[:, : y.shape[1]], y, labels.to(device), args.beta)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        scheduler.step()
+        average.update_parameters(net)
+        losses.append(float(loss.detach()))
+        step += 1
+        late = bool(args.minutes) and time.time() - began > 60 * args.minutes
+        if step % args.every == 0 or step == args.steps or late:
+            average.eval()
+            score = gain(average.module, held, device)
+            row = {"step": step, "loss": round(float(np.mean(losses)), 5), "gain_db": round(score, 3)}
+            row["minutes"] = round((time.time() - began) / 60, 1)
+            losses.clear()
+            print(row, flush=True)
+            with (out / "log.csv").open("a", newline="") as file:
+                csv.DictWriter(file, list(row)).writerow(row)
+            if score > best:
+                best = score
+                state = average.module.state_dict()
+                save_file({k: v.half().contiguous().cpu() for k, v in state.items()}, out / "best.safetensors")
+            kept = {"net": net.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
+            kept |= {"scheduler": scheduler.state_dict(), "step": step, "best": best}
+            torch.save(kept, checkpoint.with_suffix(".tmp"))
+            checkpoint.with_suffix(".tmp").replace(checkpoint)
+        if late:
+            break
+
+
+def parser(about: str, steps: int) -> argparse.ArgumentParser:
+    """The options that all three trainings have."""
+    made = argparse.ArgumentParser(description=about)
+    made.add_argument("--data", required=True)
+    made.add_argument("--out", required=True)
+    made.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    made.add_argument("--steps", type=int, default=steps)
+    made.add_argument("--batch", type=int, default=8)
+    made.add_argument("--rate", type=float, default=1e-3)
+    made.add_argument("--beta", type=float, default=0.1, help="of the focal region loss")
+    made.add_argument("--every", type=int, default=250, help="steps between validations")
+    made.add_argument("--minutes", type=float, default=0, help="stop after this time; run again to go on")
+    made.add_argument("--start", help="weights to begin from")
+    return made
