@@ -3,7 +3,6 @@
 DATA is the folder `path_monuseg`: pictures at 40 times, one a patient.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +68,7 @@ def main() -> None:
         inner = (..., slice(8, -8), slice(8, -8))
         return turned(Patch(x[inner], labels[inner], y.transpose(2, 0, 1)[inner]), random)
 
-    held, random = [], np.random.default_rng(SEED)
+    held = []
     for file in parts["validation"]:
         rgb = np.asarray(Image.open(file).convert("RGB"), np.float32)[300:556, 300:556] / 255
         for scale in (2, 4):
