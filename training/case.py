@@ -1,15 +1,21 @@
 """Case: one patient in one condition, with the truth, for `training.evaluate`."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from medapp.imaging.volume import Volume
 
 
 class Case(NamedTuple):
-    """`volumes` are in the order of the card's inputs, None where absent; `truth` is a label map on any grid."""
+    """`volumes` are in the order of the card's inputs, None where absent; `truth` is a label map, or the clean image.
+
+    `options` are those that the condition asks for.
+    """
 
     patient: str
     group: str
     condition: str
     volumes: tuple[Volume | None, ...]
     truth: Volume
+    options: Mapping[str, str] = MappingProxyType({})

@@ -1,4 +1,4 @@
-"""Scores a pipeline as the app serves it: `python -m training.evaluate PIPELINE DATA --out DIR [--part test]`.
+"""Scores a pipeline as the app serves it: `python -m training.evaluate PIPELINE DATA --out DIR [--peers]`.
 
 Writes `cases.csv` (a row per patient and condition), `summary.json` and `summary.md` (mean, standard deviation, median,
 quartiles, and a bootstrap interval of the mean, over patients and per group). `training.<pipeline>.cases` reads DATA.
@@ -13,31 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from medapp import runtime
-from medapp.lesions import measured
-from medapp.result import Result
-from training.case import Case
-
-FIGURES = (
-    "dice",
-    "hd95",
-    "volume_difference",
-    "lesion_f1",
-    "false_positive_ml",
-    "volume",
-    "reference_volume",
-    "seconds",
-)
-
-
-def score(case: Case, result: Result, settings: dict) -> dict[str, object]:
-    """The figures of one case; false positives are counted in ml on the slices (third axis) that hold no truth."""
-    compared = measured(result, settings["threshold"], settings["smallest"], case.truth)
-    truth, mask = compared.volumes["reference"].array > 0, compared.volumes["mask"].array > 0
-    clean = ~truth.any(axis=(0, 1))
-    row = {name: compared.metrics[name].value for name in FIGURES if name in compared.metrics}
-    row["false_positive_ml"] = round(float(mask[:, :, clean].sum()) * compared.volumes["mask"].grid.voxel_ml, 3)
-    row["seconds"] = round(result.provenance.seconds, 2)
-    return {"patient": case.patient, "group": case.group, "condition": case.condition, **row}
+from training.scores import SCORERS
 
 
 def summary(values: list[float]) -> dict[str, float]:
@@ -53,13 +29,21 @@ def summary(values: list[float]) -> dict[str, float]:
     return {"n": len(v)} | {k: round(float(x), 4) for k, x in figures.items()}
 
 
+def by_group(rows: list[dict], figures: tuple[str, ...]) -> dict[str, dict[str, dict[str, float]]]:
+    """Group to figure to summary; first over all patients, unless the groups are methods on the same patients."""
+    groups = list(dict.fromkeys(sorted(r["group"] for r in rows)))
+    methods = "ours" in groups
+    parts = {g: [r for r in rows if r["group"] == g] for g in groups}
+    parts = parts if methods else {"all": rows} | parts
+    return {g: {f: summary([r.get(f) for r in part]) for f in figures} for g, part in parts.items()}
+
+
 def table(rows: list[dict], figure: str) -> str:
     """Markdown: a row per condition and, within it, per group."""
     lines = ["| condition | group | n | mean ± sd | median (quartiles) | 95 % of mean |", "|---|---|---|---|---|---|"]
     for condition in dict.fromkeys(r["condition"] for r in rows):
         here = [r for r in rows if r["condition"] == condition]
-        for group in ["all", *sorted({r["group"] for r in here})]:
-            s = summary([r[figure] for r in here if group in ("all", r["group"])])
+        for group, s in ((group, s[figure]) for group, s in by_group(here, (figure,)).items()):
             if s["n"]:
                 lines.append(
                     f"| {condition} | {group} | {s['n']} | {s['mean']:.3f} ± {s['sd']:.3f} | "
@@ -76,30 +60,31 @@ def main() -> None:
     parser.add_argument("--part", default="test", choices=["train", "validation", "test", "all"])
     parser.add_argument("--condition", help="only this one")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--peers", action="store_true", help="score also what a user would pick instead")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     given = dict(pair.split("=", 1) for pair in args.set)
-    settings = runtime.cards()[args.pipeline].settings(given)
+    card = runtime.card(args.pipeline)
+    settings, scorer = card.settings(given), SCORERS[card.task]
     rows = []
     for case in importlib.import_module(f"training.{args.pipeline}").cases(args.data, args.part):
         if args.condition in (None, case.condition):
-            result = runtime.run(args.pipeline, *case.volumes, **given)
-            rows.append(score(case, result, settings))
-            print(rows[-1]["patient"], rows[-1]["condition"], rows[-1]["dice"], flush=True)
+            result = runtime.run(args.pipeline, *case.volumes, **(dict(case.options) | given))
+            more = scorer.rows(case, result, settings, args.peers)
+            rows += more
+            for row in more:
+                print(row["patient"], row["condition"], row["group"], row[scorer.shown[0]], flush=True)
     with (args.out / "cases.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0].keys())
         writer.writeheader()
         writer.writerows(rows)
     conditions = dict.fromkeys(r["condition"] for r in rows)
-    numbers = {c: {f: summary([r[f] for r in rows if r["condition"] == c]) for f in FIGURES} for c in conditions}
+    numbers = {c: by_group([r for r in rows if r["condition"] == c], scorer.figures) for c in conditions}
     weights = dict(result.provenance.weights)
     (args.out / "summary.json").write_text(
         json.dumps({"part": args.part, "weights": weights, "settings": settings, "summary": numbers}, indent=1)
     )
-    text = "\n\n".join(
-        f"### {figure}\n\n{table(rows, figure)}"
-        for figure in ("dice", "hd95", "false_positive_ml", "lesion_f1", "volume_difference")
-    )
+    text = "\n\n".join(f"### {figure}\n\n{table(rows, figure)}" for figure in scorer.shown)
     (args.out / "summary.md").write_text(text + "\n")
     print(text)
 

@@ -1,0 +1,62 @@
+"""Trains RAT to bring quarter-dose CT back to full dose: `python -m training.restore_ct_rat --data DATA --out OUT`.
+
+DATA is what `python -m training.restoration_data ct` makes: a file per slice with the full dose and lower doses,
+reconstructed with the grain of the image, a softer and a sharper one.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from medapp.imaging.regions import superpixels
+from medapp.networks.rat import RAT
+from training.restoration import SEED, Patch, fit, parser, turned
+
+LOWEST, HIGHEST, UNIT = -1024, 3071, 400
+SIDE = 128  # pixels a side of a training patch
+
+
+class Slice:
+    """One full-dose slice (H, W) in HU, lower doses (R, H, W), and region maps of those."""
+
+    def __init__(self, file: Path, maps: Path) -> None:
+        kept = np.load(file)
+        self.part, self.full, self.low = str(kept["part"]), kept["full"], kept["low"]
+        self.maps = [superpixels(low.clip(-200, 300)).astype(np.int16) for low in self.low[1:3]]
+        self.maps += [np.load(m)["labels"].astype(np.int16) for m in sorted(maps.glob(f"{file.stem}*.npz"))] * 2
+        self.maps.append(np.zeros(self.full.shape, np.int16))
+
+    def patch(self, random: np.random.Generator, side: int) -> Patch:
+        """Low and full dose in the network's units, somewhere in the slice; the noise is up to half as strong again."""
+        at = [int(random.integers(max(n - side, 0) + 1)) for n in self.full.shape]
+        box = tuple(slice(a, a + side) for a in at)
+        full = self.full[box].astype(np.float32)
+        low = self.low[int(random.integers(len(self.low)))][box].astype(np.float32)
+        low = full + (low - full) * random.uniform(0.6, 1.5)
+        labels = self.maps[int(random.integers(len(self.maps)))][box]
+        return Patch(scaled(low), labels, scaled(full))
+
+
+def scaled(hu: np.ndarray) -> np.ndarray:
+    return (hu.clip(LOWEST, HIGHEST) / UNIT).astype(np.float32)[None]
+
+
+def main() -> None:
+    options = parser(__doc__.splitlines()[0], 3000)
+    options.add_argument("--regions", default="runs/regions/ct", help="folder of region maps by Segment Anything")
+    args = options.parse_args()
+    slices = [Slice(file, Path(args.regions)) for file in sorted(Path(args.data).glob("*.npz"))]
+    fitted, held = ([s for s in slices if s.part == part] for part in ("train", "validation"))
+
+    def draw(random: np.random.Generator) -> Patch:
+        while True:  # mostly inside the body
+            patch = fitted[int(random.integers(len(fitted)))].patch(random, SIDE)
+            if patch.y.shape[1:] == (SIDE, SIDE) and (patch.y > -0.5).mean() > 0.2:
+                return turned(patch, random)
+
+    random = np.random.default_rng(SEED)
+    fit(RAT(img_channel=1, width=24, middle_blk_num=3), draw, [each.patch(random, 224) for each in held], args)
+
+
+if __name__ == "__main__":
+    main()

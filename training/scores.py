@@ -1,0 +1,72 @@
+"""The figures of one case, per task: what `training.evaluate` writes as rows."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from medapp.fidelity import figures
+
+from medapp.lesions import measured
+from medapp.result import Result
+from training import peers
+from training.case import Case
+
+Row = dict[str, Any]
+
+
+class Scorer(NamedTuple):
+    """`rows(case, result, settings, with_peers)`, the names of the figures, and those that the summary shows."""
+
+    rows: Callable[[Case, Result, Mapping[str, Any], bool], list[Row]]
+    figures: tuple[str, ...]
+    shown: tuple[str, ...]
+
+
+def segmentation(case: Case, result: Result, settings: Mapping[str, Any], with_peers: bool) -> list[Row]:
+    """False positives are counted in ml on the slices (third axis) that hold no truth."""
+    compared = measured(result, settings["threshold"], settings["smallest"], case.truth)
+    truth, mask = compared.volumes["reference"].array > 0, compared.volumes["mask"].array > 0
+    clean = ~truth.any(axis=(0, 1))
+    row = {name: compared.metrics[name].value for name in SEGMENTATION if name in compared.metrics}
+    row["false_positive_ml"] = round(float(mask[:, :, clean].sum()) * compared.volumes["mask"].grid.voxel_ml, 3)
+    row["seconds"] = round(result.provenance.seconds, 2)
+    return [{"patient": case.patient, "group": case.group, "condition": case.condition, **row}]
+
+
+def restoration(case: Case, result: Result, settings: Mapping[str, Any], with_peers: bool) -> list[Row]:
+    """A row a method: the input (enlarged, if it is smaller), ours, and the peers on request; slice by slice."""
+    given, restored = result.volumes["image"], result.volumes["restored"]
+    truth = np.asarray(case.truth.array)
+    answers: dict[str, list[np.ndarray]] = {}
+    for k in range(truth.shape[2]):
+        image, reference = given.array[:, :, k], truth[:, :, k]
+        if given.is_colour:
+            other = peers.enlarged(np.asarray(image), len(reference) // len(image))
+            found = {"input": other["bilinear"], "ours": restored.array[:, :, k]} | (other if with_peers else {})
+        else:
+            image, reference = image.astype(np.float32), reference.astype(np.float32)
+            found = {"input": image, "ours": restored.array[:, :, k]}
+            if with_peers:
+                span = float(reference.max() - reference.min())
+                found |= peers.denoised(image, reference, span, slow=given.unit == "HU")
+        for name, answer in found.items():
+            answers.setdefault(name, []).append(answer)
+    rows = []
+    for name, slices in answers.items():
+        scored = figures(np.stack(slices, 2), truth, case.truth.unit)
+        row = {"patient": case.patient, "group": name, "condition": case.condition}
+        row |= {figure: round(scored[figure], 5) for figure in RESTORATION if figure in scored}
+        rows.append(row | {"seconds": round(result.provenance.seconds, 2) if name == "ours" else None})
+    return rows
+
+
+SEGMENTATION = ("dice", "hd95", "volume_difference", "lesion_f1", "false_positive_ml", "volume", "reference_volume")
+RESTORATION = ("psnr", "ssim", "rmse", "bias")
+SCORERS = {
+    "segmentation": Scorer(
+        segmentation,
+        (*SEGMENTATION, "seconds"),
+        ("dice", "hd95", "false_positive_ml", "lesion_f1", "volume_difference"),
+    ),
+    "restoration": Scorer(restoration, (*RESTORATION, "seconds"), RESTORATION),
+}
