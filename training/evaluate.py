@@ -35,7 +35,16 @@ def by_group(rows: list[dict], figures: tuple[str, ...]) -> dict[str, dict[str, 
     methods = "ours" in groups
     parts = {g: [r for r in rows if r["group"] == g] for g in groups}
     parts = parts if methods else {"all": rows} | parts
-    return {g: {f: summary([r.get(f) for r in part]) for f in figures} for g, part in parts.items()}
+    return {g: {f: summary(per_patient(part, f)) for f in figures} for g, part in parts.items()}
+
+
+def per_patient(rows: list[dict], figure: str) -> list[float]:
+    """One value a patient, the mean over their images."""
+    kept: dict[str, list[float]] = {}
+    for row in rows:
+        if row.get(figure) is not None:
+            kept.setdefault(row["patient"], []).append(row[figure])
+    return [float(np.mean(values)) for values in kept.values()]
 
 
 def table(rows: list[dict], figure: str) -> str:

@@ -11,9 +11,11 @@ STRIATUM = (23, 30, 36, 37, 57, 58)
 
 def field(shape: tuple[int, ...], scale: float, rng: np.random.Generator) -> np.ndarray:
     """A smooth random field of mean 0 and standard deviation 1; `scale` in pixels."""
-    coarse = [max(4, int(np.ceil(n / scale)) + 3) for n in shape]
-    noise = ndimage.zoom(rng.standard_normal(coarse), [n / (c - 1) + 0.05 for n, c in zip(shape, coarse, strict=True)], order=3)
-    noise = noise[tuple(slice(0, n) for n in shape)]
+    noise = rng.standard_normal([int(np.ceil(n / scale)) + 3 for n in shape]).astype(np.float32)
+    for n in shape:  # the first axis is refined and becomes the last
+        c = noise.shape[0]
+        spline = ndimage.map_coordinates(np.eye(c), np.meshgrid(np.linspace(1, c - 2, n), np.arange(c), indexing="ij"))
+        noise = np.tensordot(noise, spline.T.astype(np.float32), (0, 0))
     return ((noise - noise.mean()) / (noise.std() + 1e-6)).astype(np.float32)
 
 
@@ -38,7 +40,9 @@ def brain(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     activity = table[labels]
     inside = labels > 0
     head = ndimage.binary_closing(inside[::2, ::2, ::2], iterations=3)
-    distance = ndimage.zoom(ndimage.distance_transform_edt(~head) * 2, 2, order=1)[: labels.shape[0], : labels.shape[1], : labels.shape[2]]
+    distance = ndimage.zoom(ndimage.distance_transform_edt(~head) * 2, 2, order=1)[
+        : labels.shape[0], : labels.shape[1], : labels.shape[2]
+    ]
     distance = np.pad(distance, [(0, n - d) for n, d in zip(labels.shape, distance.shape, strict=True)], mode="edge")
     activity = np.where(inside, activity, np.where(distance < 2, 0.1, 0.0))  # fluid, skull, scalp
     activity[(distance > 8) & (distance < 13)] = rng.uniform(0.3, 0.9)
@@ -52,7 +56,7 @@ def brain(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def torso(hu: np.ndarray, pixel_mm: float, rng: np.random.Generator) -> np.ndarray:
-    """Uptake (H, W) float32 of a CT slice (H, W): tissue classes, organ-like patches in soft tissue, small hot spots."""
+    """Uptake (H, W) float32 of a CT slice (H, W): tissue classes, organ-like patches, small hot spots."""
     smooth = ndimage.gaussian_filter(hu, 1.5 / pixel_mm)
     body = ndimage.binary_fill_holes(ndimage.binary_opening(smooth > -300, iterations=3))
     lung, fat, bone = (smooth < -400) & body, (smooth >= -400) & (smooth < -20), smooth > 180
@@ -60,8 +64,12 @@ def torso(hu: np.ndarray, pixel_mm: float, rng: np.random.Generator) -> np.ndarr
     activity = np.zeros(hu.shape, np.float32)
     for tissue, low, high in ((lung, 0.2, 0.6), (fat, 0.15, 0.5), (soft, 0.6, 1.4), (bone, 0.7, 2.2)):
         activity[tissue & body] = rng.uniform(low, high)
-    patch = np.digitize(field(hu.shape, rng.uniform(25, 70) / pixel_mm, rng), np.sort(rng.normal(0, 1, rng.integers(1, 6))))
-    uptake = np.where(rng.random(patch.max() + 1) < 0.6, 1.0, np.exp(rng.uniform(np.log(0.8), np.log(5), patch.max() + 1)))
+    patch = np.digitize(
+        field(hu.shape, rng.uniform(25, 70) / pixel_mm, rng), np.sort(rng.normal(0, 1, rng.integers(1, 6)))
+    )
+    uptake = np.where(
+        rng.random(patch.max() + 1) < 0.6, 1.0, np.exp(rng.uniform(np.log(0.8), np.log(5), patch.max() + 1))
+    )
     activity[soft] *= uptake[patch[soft]]
     activity *= 1 + 0.1 * field(hu.shape, 20 / pixel_mm, rng)
     where = np.argwhere((soft | lung)[::3, ::3]) * 3
@@ -75,7 +83,9 @@ def torso(hu: np.ndarray, pixel_mm: float, rng: np.random.Generator) -> np.ndarr
     return activity.clip(0)
 
 
-def sampled(image: np.ndarray, pixel_mm: float, fwhm_mm: float, side: int, new_mm: float, turn: float = 0.0) -> np.ndarray:
+def sampled(
+    image: np.ndarray, pixel_mm: float, fwhm_mm: float, side: int, new_mm: float, turn: float = 0.0
+) -> np.ndarray:
     """An activity image (H, W) blurred by the scanner's resolution, on a grid of side × side pixels about its centre.
 
     `turn` rotates by that many degrees.

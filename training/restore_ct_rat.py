@@ -4,13 +4,19 @@ DATA is what `python -m training.restoration_data ct` makes: a file per slice wi
 reconstructed with the grain of the image, a softer and a sharper one.
 """
 
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from medapp.imaging.regions import superpixels
+from medapp.imaging.volume import Volume
 from medapp.networks.rat import RAT
+from medapp.physics.ct import lower_dose
+from training.case import Case
 from training.restoration import SEED, Patch, fit, parser, turned
+from training.restoration_data import ct_slice, entries, split
 
 LOWEST, HIGHEST, UNIT = -1024, 3071, 400
 SIDE = 128  # pixels a side of a training patch
@@ -39,6 +45,22 @@ class Slice:
 
 def scaled(hu: np.ndarray) -> np.ndarray:
     return (hu.clip(LOWEST, HIGHEST) / UNIT).astype(np.float32)[None]
+
+
+def cases(data: Path, part: str) -> Iterator[Case]:
+    """Full-dose slices of one part, four a patient at most, brought to a quarter of the dose; DATA as it was released."""
+    chosen: dict[str, list[dict]] = {}
+    for entry in entries(data, "ct"):
+        if part in ("all", split("ct", entry["patient"])):
+            chosen.setdefault(entry["patient"], []).append(entry)
+    for patient, slices in chosen.items():
+        for entry in slices[len(slices) // 8 :: max(len(slices) // 4, 1)][:4]:
+            full = ct_slice(data / entry["file"])
+            low = lower_dose(full, entry["pixel_mm"], 0.25, seed=zlib.crc32(entry["file"].encode()))
+            affine = np.diag([-entry["pixel_mm"], -entry["pixel_mm"], entry["thickness_mm"] or 1.0, 1.0])
+            image, truth = (Volume(hu.T[..., None], affine, name="CT", unit="HU") for hu in (low, full))
+            for regions in ("mobilesam", "superpixels", "one"):
+                yield Case(patient, patient, f"quarter dose, {regions}", (image,), truth, {"regions": regions})
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 DATA is the folder `path_monuseg`: pictures at 40 times, one a patient.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ import torch.nn.functional as F
 from PIL import Image
 
 from medapp.imaging.regions import superpixels
+from medapp.imaging.volume import Volume
 from medapp.networks.rat import RAT
-from medapp.physics.optics import REDUCTIONS, degrade
+from medapp.physics.optics import degrade
+from training.case import Case
 from training.restoration import SEED, Patch, fit, parser, turned
 
 SIDE = 128  # pixels a side of a training patch, at full resolution
@@ -31,19 +34,52 @@ def enlarged(small: np.ndarray, scale: int) -> np.ndarray:
     return F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=False)[0].numpy()
 
 
+REDUCTIONS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
+
+
+def reduced(rgb: np.ndarray, scale: int, kind: str) -> np.ndarray:
+    """As picture software makes it smaller: (H, W, 3) float32 in 0..1 -> (H // scale, W // scale, 3), 8 bit deep."""
+    picture = Image.fromarray(np.round(rgb * 255).astype(np.uint8))
+    small = picture.resize((rgb.shape[1] // scale, rgb.shape[0] // scale), REDUCTIONS[kind])
+    return np.asarray(small, np.float32) / 255
+
+
 def worse(rgb: np.ndarray, scale: int, random: np.random.Generator) -> np.ndarray:
     """A degradation drawn at random: mostly little blur beyond that of the reduction itself."""
+    if random.random() < 0.4:
+        return reduced(rgb, scale, "bicubic" if random.random() < 0.8 else "lanczos")
     blur = 0.0 if random.random() < 0.4 else random.uniform(0.1, 0.5)
-    noise = random.uniform(0, 0.012) if random.random() < 0.3 else 0.0
+    noise = random.uniform(0, 0.012) if random.random() < 0.4 else 0.0
     jpeg = int(random.integers(85, 98)) if random.random() < 0.1 else None
-    reduction = REDUCTIONS[random.choice(3, p=(0.45, 0.45, 0.1))]
-    return degrade(rgb, scale, blur=blur, noise=noise, reduction=reduction, jpeg=jpeg, seed=int(random.integers(2**31)))
+    return degrade(rgb, scale, blur=blur, noise=noise, jpeg=jpeg, seed=int(random.integers(2**31)))
+
+
+def sampled(rgb: np.ndarray, scale: int, kind: str) -> np.ndarray:
+    """Smaller without other harm: "area" or a filter of picture software."""
+    return degrade(rgb, scale, blur=0.0, noise=0.0) if kind == "area" else reduced(rgb, scale, kind)
 
 
 def regions(rgb: np.ndarray, folder: Path, name: str) -> list[np.ndarray]:
     """Region maps (H, W) of one picture: superpixels, one for all, and those of `folder` (made by Segment Anything)."""
     maps = [superpixels(rgb, 400).astype(np.int16), np.zeros(rgb.shape[:2], np.int16)]
     return maps + [np.load(file)["labels"].astype(np.int16) for file in sorted(folder.glob(f"{name}*.npz"))]
+
+
+def cases(data: Path, part: str) -> Iterator[Case]:
+    """Fields of one part, made smaller in the two ways that picture software knows."""
+    parts = split(data)
+    for file in [f for name, files in parts.items() if part in (name, "all") for f in files]:
+        sharp = np.asarray(Image.open(file).convert("RGB"))
+        truth = Volume(sharp.swapaxes(0, 1)[:, :, None], np.diag([-0.00025, -0.00025, 1, 1]), name="H&E")
+        for scale in (2, 4):
+            for reduction in ("area", "bicubic"):
+                small = sampled(sharp.astype(np.float32) / 255, scale, reduction)
+                small = np.round(small * 255).astype(np.uint8).swapaxes(0, 1)[:, :, None]
+                image = Volume(small, np.diag([-0.00025 * scale, -0.00025 * scale, 1, 1]), name="H&E")
+                condition = f"{scale} times, {reduction}"
+                yield Case(
+                    file.stem, file.stem, condition, (image,), truth, {"scale": str(scale), "regions": "superpixels"}
+                )
 
 
 def main() -> None:
@@ -73,7 +109,7 @@ def main() -> None:
         rgb = np.asarray(Image.open(file).convert("RGB"), np.float32)[300:556, 300:556] / 255
         for scale in (2, 4):
             for reduction in ("area", "bicubic"):
-                x = enlarged(degrade(rgb, scale, blur=0.0, reduction=reduction), scale)
+                x = enlarged(sampled(rgb, scale, reduction), scale)
                 labels = superpixels(x.transpose(1, 2, 0), 400).astype(np.int16)
                 held.append(Patch(x, labels, np.ascontiguousarray(rgb.transpose(2, 0, 1))))
     fit(RAT(img_channel=3, width=args.width, middle_blk_num=3), draw, held, args)

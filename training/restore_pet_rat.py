@@ -1,0 +1,63 @@
+"""Trains RAT to bring low-count PET to full counts: `python -m training.restore_pet_rat --data DATA --out OUT`.
+
+DATA is what `python -m training.restoration_data pet` makes: batches of slices of phantoms and of a real scan, with
+counts thinned in the sinogram and reconstructed in many ways.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from medapp.imaging.regions import superpixels
+from medapp.networks.rat import RAT
+from training.restoration import SEED, Patch, fit, parser, turned
+
+SIDE = 96  # pixels a side of a training patch
+KNOWN = 0.7  # share of the patches in which the network is told the count level
+
+
+class Scan:
+    """Slices of one scan, low and full counts (N, H, W) over the 99.5th percentile of the low ones, and region maps."""
+
+    def __init__(self, file: Path, maps: Path) -> None:
+        kept = np.load(file)
+        self.part, self.fraction = str(kept["part"]), kept["fraction"].astype(np.float32)
+        low, full = kept["low"].astype(np.float32), kept["full"].astype(np.float32)
+        scale = np.percentile(low[low > 0], 99.5)
+        self.low, self.full = (low / scale).astype(np.float16), (full / scale).astype(np.float16)
+        found = maps / file.name
+        self.maps = [np.stack([superpixels(each.clip(0, scale), 150) for each in low]).astype(np.int16)]
+        self.maps += [np.load(found)["labels"].astype(np.int16)] * 2 if found.exists() else []
+
+    def patch(self, random: np.random.Generator, side: int, known: bool) -> Patch:
+        number = int(random.integers(len(self.low)))
+        at = [int(random.integers(max(n - side, 0) + 1)) for n in self.low.shape[1:]]
+        box = (number, *(slice(a, a + side) for a in at))
+        low, full = self.low[box].astype(np.float32), self.full[box].astype(np.float32)
+        kind = int(random.integers(len(self.maps) + 1)) if random.random() < 0.5 else 0
+        labels = self.maps[kind][box] if kind < len(self.maps) else np.zeros(low.shape, np.int16)
+        level = -np.log2(self.fraction[number]) / 5 if known else 0.0
+        return Patch(np.stack([low, np.full_like(low, level)]), labels, full[None])
+
+
+def main() -> None:
+    options = parser(__doc__.splitlines()[0], 3000)
+    options.add_argument("--regions", default="runs/regions/pet", help="folder of region maps by Segment Anything")
+    args = options.parse_args()
+    scans = [Scan(file, Path(args.regions)) for file in sorted(Path(args.data).glob("*.npz"))]
+    fitted, held = ([s for s in scans if s.part == part] for part in ("train", "validation"))
+
+    def draw(random: np.random.Generator) -> Patch:
+        while True:
+            scan = fitted[int(random.integers(len(fitted)))]
+            patch = scan.patch(random, SIDE, random.random() < KNOWN)
+            if patch.y.shape[1:] == (SIDE, SIDE) and patch.y.max() > 0.2:
+                return turned(patch, random)
+
+    random = np.random.default_rng(SEED)
+    patches = [scan.patch(random, 10_000, True) for scan in held for _ in range(3)]
+    fit(RAT(img_channel=2, width=16, middle_blk_num=3), draw, patches, args)
+
+
+if __name__ == "__main__":
+    main()
