@@ -12,7 +12,7 @@ from medapp.imaging.regions import superpixels
 from medapp.networks.rat import RAT
 from training.restoration import SEED, Patch, fit, parser, turned
 
-SIDE = 96  # pixels a side of a training patch
+SIDE = 80  # pixels a side of a training patch; the real slices are no higher
 KNOWN = 0.7  # share of the patches in which the network is told the count level
 
 

@@ -1,10 +1,10 @@
 """CT at a lower dose: noise is added in the sinogram and reconstructed, the image itself stays.
 
-A detector that expects P photons measures the line integral with variance 1/P + E/P² (E: electronic noise, in photons²).
-Going from dose 1 to dose d adds (1/d - 1)/P + (1/d² - 1)E/P². That noise alone is drawn, back projected with the kernel
-and added, so that dose 1 changes nothing and structures are not projected twice. After Yu et al., J. Comput. Assist.
-Tomogr. 36 (2012) 477, and Zeng et al., IEEE Trans. Nucl. Sci. 62 (2015) 2226. P follows the patient: Beer-Lambert on the
-image's own projections, a bow-tie filter and a tube current that follows the patient's width.
+A detector that expects P photons measures the line integral with variance 1/P + E/P² (E: electronic noise, in
+photons²). Going from dose 1 to dose d adds (1/d - 1)/P + (1/d² - 1)E/P². That noise alone is drawn, back projected
+with the kernel and added, so that dose 1 changes nothing and structures are not projected twice. After Yu et al., J.
+Comput. Assist. Tomogr. 36 (2012) 477, and Zeng et al., IEEE Trans. Nucl. Sci. 62 (2015) 2226. P follows the patient:
+Beer-Lambert on the image's own projections, a bow-tie filter and a tube current that follows the patient's width.
 
 The unknown P without a patient, `photons`, is found from the image: the simulated full-dose noise is made equal to the
 noise measured in its soft tissue. A quarter of the dose then doubles the noise, whatever the scanner was.
@@ -37,8 +37,9 @@ FLOOR = -1024.0  # HU: scanners store nothing lower
 class Scan:
     """What is known of an image before noise is added: the same for every dose and realisation.
 
-    `attenuation` is the line integral less the gain of bow-tie and tube current, (VIEWS, D); `photons` the counts at full
-    dose where that is 0; `cutoff` the kernel that fits the image, in cycles per mm; `noise` the measured noise in HU.
+    `attenuation` is the line integral less the gain of bow-tie and tube current, (VIEWS, D); `photons` the counts at
+    full dose where that is 0; `cutoff` the kernel that fits the image, in cycles per mm; `noise` the measured noise in
+    HU.
     """
 
     attenuation: Tensor
@@ -77,7 +78,7 @@ def analysed(
     photons: float | None = None,
     device: str = "cpu",
 ) -> Scan:
-    """Attenuation, kernel and photons of a slice; see `lower_dose` for the arguments. Raises ValueError on a bad kernel."""
+    """Attenuation, kernel and photons of a slice; arguments as in `lower_dose`. Raises ValueError on a bad kernel."""
     image = torch.as_tensor(np.asarray(hu, np.float32), device=device)
     attenuation = _attenuation(image, pixel_mm)
     # unit noise at a quarter of the views, with the widest kernel: what its grain and strength will be
@@ -172,7 +173,7 @@ def _blurred(image: Tensor, sigma: float) -> Tensor:
 
 
 def _apodised(image: Tensor, cutoff: float, pixel_mm: float) -> Tensor:
-    """A ramp-filtered image (H, W) as the kernel would have made it: a radial filter in the plane is one along views."""
+    """A ramp-filtered image (H, W) as the kernel would have made it: filters along views are radial in the plane."""
     h, w = image.shape
     fy = torch.fft.fftfreq(h, pixel_mm, device=image.device)[:, None]
     fx = torch.fft.rfftfreq(w, pixel_mm, device=image.device)[None]

@@ -1,49 +1,106 @@
-"""What a weaker objective makes of a pathology picture: blur, fewer pixels, sensor noise."""
+"""A microscope field as coarser optics would show it: point spread, larger pixels, sensor noise, rounding.
+
+Frame: pixel i of the coarse image is centred at (i + 0.5) * scale - 0.5 in pixels of the fine one, both axes, so that
+bilinear upsampling with align_corners=False puts it back in place. Point spreads: a Gaussian, or the Airy pattern of a
+round aperture (Goodman, Introduction to Fourier Optics, 2005, section 4.4).
+"""
 
 import io
+import math
+from dataclasses import dataclass
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from PIL import Image
-from scipy import ndimage
+from torch import Tensor
 
-REDUCTIONS = ("area", "bicubic", "lanczos")
-_FILTERS = {
-    "area": Image.Resampling.BOX,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
+CORE = 0.5145 / 1.21967  # half width at half maximum over the radius of the first dark ring
+
+
+@dataclass(frozen=True)
+class Lens:
+    """How a field is degraded: what `degrade` takes besides the picture and the scale."""
+
+    blur: float = 0.4
+    noise: float = 0.004
+    spread: str = "gaussian"
+    sampling: str = "area"
+    jpeg: int | None = None
+
+    @classmethod
+    def random(cls, rng: np.random.Generator, noisy: bool = True) -> "Lens":
+        """A lens as found in practice: sharp to soft, clean to noisy, now and then compressed."""
+        return cls(
+            blur=float(rng.uniform(0.0, 0.8)),
+            noise=float(rng.uniform(0.0, 0.015)) if noisy and rng.random() < 0.6 else 0.0,
+            spread="airy" if rng.random() < 0.25 else "gaussian",
+            sampling="point" if rng.random() < 0.3 else "area",
+            jpeg=int(rng.integers(70, 98)) if noisy and rng.random() < 0.2 else None,
+        )
 
 
 def degrade(
     rgb: np.ndarray,
     scale: int,
-    *,
-    blur: float = 0.3,
-    noise: float = 0.0,
-    reduction: str = "area",
-    jpeg: int | None = None,
+    blur: float = 0.4,
+    noise: float = 0.004,
     seed: int = 0,
+    jpeg: int | None = None,
+    spread: str = "gaussian",
+    sampling: str = "area",
+    rounded: bool = True,
 ) -> np.ndarray:
-    """(H, W, 3) float32 in 0..1 -> (H // scale, W // scale, 3) float32 in 0..1, rounded to 8 bit.
+    """A picture (H, W, 3) float32 from 0 to 1 with pixels `scale` times larger, (H // scale, W // scale, 3) float32.
 
-    `blur` is the standard deviation of a Gaussian point spread function in pixels of the small picture, `noise` that of
-    the sensor in 0..1, `jpeg` a quality to store it at. The small pixel i lies at (i + 0.5) * scale - 0.5 of the large
-    picture, as bilinear enlargement (align_corners=False) assumes.
+    `blur` is the sigma of the point spread in coarse pixels (for "airy": of the Gaussian of equal half width), before
+    `sampling`: "area" averages over the coarse pixel, "point" takes the light at its centre. `noise` is the sensor's
+    standard deviation at white, shot and read noise in equal parts of variance. `jpeg`: quality of a compression, or
+    None. `rounded` to 1/255 as stored pictures are. Rows and columns beyond the last whole coarse pixel are left out.
+    Raises ValueError for an unknown spread or sampling.
     """
-    height, width = (n // scale * scale for n in rgb.shape[:2])
-    sharp = np.asarray(rgb[:height, :width], np.float32)
-    if blur:
-        sharp = ndimage.gaussian_filter(sharp, (blur * scale, blur * scale, 0), mode="nearest")
-    size = (width // scale, height // scale)
-    channels = [
-        Image.fromarray(np.ascontiguousarray(sharp[..., c])).resize(size, _FILTERS[reduction]) for c in range(3)
-    ]
-    small = np.stack([np.asarray(channel) for channel in channels], -1)
+    h, w = rgb.shape[0] // scale, rgb.shape[1] // scale
+    fine = torch.from_numpy(np.ascontiguousarray(rgb[: h * scale, : w * scale], np.float32)).permute(2, 0, 1)[:, None]
+    with torch.no_grad():
+        coarse = _sampled(_spread(fine, blur * scale, spread), scale, sampling)[:, 0].permute(1, 2, 0).numpy()
     if noise:
-        small = small + np.random.default_rng(seed).normal(0, noise, small.shape).astype(np.float32)
-    small = np.round(small.clip(0, 1) * 255).astype(np.uint8)
-    if jpeg:
-        packed = io.BytesIO()
-        Image.fromarray(small).save(packed, "JPEG", quality=jpeg, subsampling=0)
-        small = np.asarray(Image.open(packed))
-    return small.astype(np.float32) / 255
+        rng = np.random.default_rng(seed)
+        strength = noise * np.sqrt(0.5 + 0.5 * coarse.clip(0, 1))
+        coarse = coarse + strength * rng.standard_normal(coarse.shape, dtype=np.float32)
+    coarse = coarse.clip(0, 1)
+    if jpeg is not None:
+        buffer = io.BytesIO()
+        Image.fromarray((coarse * 255 + 0.5).astype(np.uint8)).save(buffer, "JPEG", quality=jpeg)
+        return np.asarray(Image.open(buffer), np.float32) / 255
+    return (np.round(coarse * 255) / 255 if rounded else coarse).astype(np.float32)
+
+
+def _spread(image: Tensor, sigma: float, kind: str) -> Tensor:
+    """Convolves (N, 1, H, W) with the point spread, sigma in fine pixels, edges repeated."""
+    if kind not in ("gaussian", "airy"):
+        raise ValueError(f"spread {kind!r} is neither gaussian nor airy")
+    if sigma < 0.05:
+        return image
+    reach = max(1, math.ceil((4 if kind == "gaussian" else 8) * sigma))
+    x = torch.arange(-reach, reach + 1, dtype=torch.float64)
+    padded = F.pad(image, (reach,) * 4, mode="replicate")
+    if kind == "gaussian":
+        tap = torch.exp(-0.5 * (x / sigma) ** 2)
+        tap = (tap / tap.sum()).float()
+        return F.conv2d(F.conv2d(padded, tap[None, None, None]), tap[None, None, :, None])
+    dark = sigma * math.sqrt(2 * math.log(2)) / CORE  # radius of the first dark ring
+    r = torch.hypot(x[:, None], x[None]) * (3.8317 / dark)
+    pattern = torch.where(r > 0, 2 * torch.special.bessel_j1(r) / r.clamp(min=1e-9), 1.0) ** 2
+    return F.conv2d(padded, (pattern / pattern.sum()).float()[None, None])
+
+
+def _sampled(image: Tensor, scale: int, how: str) -> Tensor:
+    if how == "area":
+        return F.avg_pool2d(image, scale)
+    if how != "point":
+        raise ValueError(f"sampling {how!r} is neither area nor point")
+    middle = (scale - 1) // 2
+    if scale % 2:
+        return image[..., middle::scale, middle::scale]
+    four = F.avg_pool2d(image, 2, stride=1)  # the centre lies between four fine pixels
+    return four[..., middle::scale, middle::scale]

@@ -1,15 +1,13 @@
 """PET with fewer counts: Poisson counts in the sinogram, reconstructed by ordered subsets or filtered back projection.
 
-The scanner is 2-D and parallel, a slice at a time. What a line expects is  s · a · (A x) + b:  A x the line integrals of
-the activity, a the attenuation of a water-filled outline (511 keV), b an even background of randoms and scatter, s the
-scale that gives a slice its stated number of true counts. Counts are thinned as events are lost from a shorter scan:
-each one stays with probability `fraction`. Ordered subsets: Hudson and Larkin, IEEE Trans. Med. Imaging 13 (1994) 601;
-expectation maximisation with a known background: Shepp and Vardi, IEEE Trans. Med. Imaging 1 (1982) 113.
+The scanner is 2-D and parallel, a slice at a time. What a line expects is  s · a · (A x) + b:  A x the line integrals
+of the activity, a the attenuation of a water-filled outline (511 keV), b an even background of randoms and scatter, s
+the scale that gives a slice its stated number of true counts. Counts are thinned as events are lost from a shorter
+scan: each one stays with probability `fraction`. Ordered subsets: Hudson and Larkin, IEEE Trans. Med. Imaging 13
+(1994) 601; expectation maximisation with a known background: Shepp and Vardi, IEEE Trans. Med. Imaging 1 (1982) 113.
 """
 
-import warnings
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -17,12 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medapp.physics import projection
+from medapp.physics.rays import SUBSETS, system_of
 
 WATER = 0.0096  # attenuation per mm at 511 keV
 OUTLINE = 0.03  # of the 99.5th percentile: activity above it lies inside the body
 BACKGROUND = 0.3  # randoms and scatter, as a part of the true counts
-SUBSETS = 12
-TARGET_MM = 2.0  # views are as many as keep neighbours this close, within limits
+LARGEST = 224  # pixels a side: on finer grids than scanners resolve, noise is made on halved ones
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Acquisition:
-    """What the scanner knows: `gain` = s·a (B, V, D), `background` (B, V, D); `mean` (B, V, D) is the truth, in counts."""
+    """A scan, (B, V, D) each, in counts: `mean` is the truth; the scanner knows `gain` = s·a and `background`."""
 
     mean: Tensor
     gain: Tensor
@@ -59,11 +57,11 @@ def lower_counts(
 ) -> np.ndarray:
     """A PET image (H, W) or (D, H, W) as a scan of `fraction` (0 < fraction <= 1) of its counts would show it; float32.
 
-    `counts` are the true counts that the mean slice of the full scan has; slices share them by their activity. Returned
-    is image + √(1 - fraction) · (noisy - noiseless reconstruction), in the image's unit. A plain second reconstruction
-    would also blur the image again, and a network would then learn to sharpen; so the image keeps its resolution and
-    its own noise, the noise added is that of the missing counts, and fraction 1 changes nothing. Where the image holds
-    no negative values the result holds none either.
+    `counts` are the true counts that the mean slice of the full scan has; slices share them by their activity.
+    Returned is image + √(1 - fraction) · (noisy - noiseless reconstruction), in the image's unit. A plain second
+    reconstruction would also blur the image again, and a network would then learn to sharpen; so the image keeps its
+    resolution and its own noise, the noise added is that of the missing counts, and fraction 1 changes nothing. With
+    ordered subsets an image without negative values stays without.
     """
     if not 0 < fraction <= 1:
         raise ValueError("a fraction of counts lies above 0 and is at most 1")
@@ -77,21 +75,24 @@ def lower_counts(
     recipe = recipe or Recipe()
     for start in range(0, len(volume), batch):
         part = torch.as_tensor(volume[start : start + batch], device=device).clamp(min=0)
+        mm = pixel_mm
+        while max(part.shape[1:]) > LARGEST:
+            part, mm = F.avg_pool2d(part, 2, ceil_mode=True), 2 * mm
         true = torch.as_tensor(share[start : start + batch], device=device, dtype=torch.float32)
-        scan = acquired(part, pixel_mm, true * fraction)
+        scan = acquired(part, mm, true * fraction)
         both = [reconstructed(scan, counted, recipe) for counted in (torch.poisson(scan.mean, generator), scan.mean)]
-        noise = (both[0] - both[1]) * (1 - fraction) ** 0.5
-        result[start : start + batch] += noise.cpu().numpy()
-    if volume.min() >= 0:
+        noise = F.interpolate((both[0] - both[1])[None], size=volume.shape[1:], mode="bilinear")[0]
+        result[start : start + batch] += noise.cpu().numpy() * (1 - fraction) ** 0.5
+    if volume.min() >= 0 and recipe.method == "osem":
         result.clip(0, out=result)
     return result.reshape(activity.shape)
 
 
 @torch.no_grad()
 def acquired(activity: Tensor, pixel_mm: float, counts: Tensor, background: float = BACKGROUND) -> Acquisition:
-    """The expected sinogram of slices (B, H, W) >= 0 with `counts` (B,) true counts each; empty slices expect nothing."""
+    """The expected sinogram of slices (B, H, W) >= 0 with `counts` (B,) true counts each; empty ones expect none."""
     h, w = activity.shape[1:]
-    system = _system(h, w, str(activity.device))
+    system = system_of(h, w, str(activity.device))
     lines = system.forward(activity) * pixel_mm
     bright = torch.quantile(activity.flatten(1), 0.995, dim=1).amax()
     outline = F.max_pool2d((activity > OUTLINE * bright).float()[:, None], 3, 1, 1)[:, 0]
@@ -105,7 +106,8 @@ def acquired(activity: Tensor, pixel_mm: float, counts: Tensor, background: floa
 
 def thinned(counted: Tensor, fraction: float | Tensor, generator: torch.Generator) -> Tensor:
     """Of whole counts (B, V, D), those that a shorter scan sees: binomial with `fraction`, a number or (B, 1, 1)."""
-    return torch.binomial(counted, torch.as_tensor(fraction, device=counted.device).expand_as(counted).contiguous(), generator)
+    each = torch.as_tensor(fraction, device=counted.device).expand_as(counted).contiguous()
+    return torch.binomial(counted, each, generator)
 
 
 def fewer(scan: Acquisition, fraction: Tensor) -> Acquisition:
@@ -132,7 +134,7 @@ def reconstructed(scan: Acquisition, counted: Tensor, recipe: Recipe) -> Tensor:
 
 def _osem(scan: Acquisition, counted: Tensor, iterations: int) -> Tensor:
     h, w = scan.shape
-    system = _system(h, w, str(counted.device))
+    system = system_of(h, w, str(counted.device))
     gain = scan.gain * scan.pixel_mm
     sensitivity = [system.back(gain[:, k::SUBSETS], k) for k in range(SUBSETS)]
     start = (counted - scan.background).sum((1, 2)).clamp(min=0) / gain.sum((1, 2)).clamp(min=1e-12)
@@ -156,64 +158,3 @@ def smoothed(image: Tensor, fwhm_mm: float, pixel_mm: float) -> Tensor:
     tap /= tap.sum()
     rows = F.conv2d(image[:, None], tap[None, None, None], padding=(0, reach))
     return F.conv2d(rows, tap[None, None, :, None], padding=(reach, 0))[:, 0]
-
-
-class _System:
-    """Line integrals in pixels and their exact adjoint, as sparse matrices of each subset of the views."""
-
-    def __init__(self, h: int, w: int, device: str) -> None:
-        count = SUBSETS * max(8, min(20, round(np.hypot(h, w) / 10)))
-        self.shape, self.detectors = (h, w), projection.detectors(h, w)
-        angles = projection.views(count).tolist()
-        rows, columns, values = zip(*(_view(a, h, w, self.detectors) for a in angles), strict=True)
-        self.there, self.adjoint = [], []
-        for k in range(SUBSETS):
-            lines = range(k, count, SUBSETS)
-            row = torch.cat([rows[v] + i * self.detectors for i, v in enumerate(lines)])
-            column, value = torch.cat([columns[v] for v in lines]), torch.cat([values[v] for v in lines])
-            size = (len(lines) * self.detectors, h * w)
-            self.there.append(_sparse(row, column, value, size, device))
-            self.adjoint.append(_sparse(column, row, value, size[::-1], device))
-
-    def forward(self, images: Tensor, subset: int | None = None) -> Tensor:
-        flat = images.flatten(1).t().contiguous()
-        if subset is not None:
-            return (self.there[subset] @ flat).t().reshape(len(images), -1, self.detectors)
-        each = torch.stack([self.forward(images, k) for k in range(SUBSETS)], 2)  # (B, V / SUBSETS, SUBSETS, D)
-        return each.flatten(1, 2)
-
-    def back(self, lines: Tensor, subset: int) -> Tensor:
-        flat = lines.flatten(1).t().contiguous()
-        return (self.adjoint[subset] @ flat).t().reshape(len(lines), *self.shape)
-
-
-@lru_cache(maxsize=4)
-def _system(h: int, w: int, device: str) -> _System:
-    return _System(h, w, device)
-
-
-def _sparse(row: Tensor, column: Tensor, value: Tensor, size: tuple[int, int], device: str) -> Tensor:
-    order = torch.argsort(row * size[1] + column)  # no pair comes twice
-    ends = F.pad(torch.bincount(row, minlength=size[0]).cumsum(0), (1, 0))
-    with warnings.catch_warnings():  # torch says at each start that its sparse matrices are young
-        warnings.filterwarnings("ignore", message="Sparse ", category=UserWarning)
-        return torch.sparse_csr_tensor(ends, column[order], value[order], size, device=device)
-
-
-def _view(angle: float, h: int, w: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Joseph's weights of one view: detector, pixel and length in pixels, each (n,)."""
-    c, s = np.cos(angle), np.sin(angle)
-    upright = abs(c) >= abs(s)
-    divisor, slope, steps, size = (c, s, h, w) if upright else (s, c, w, h)
-    t = np.arange(count) - (count - 1) / 2
-    y = np.arange(steps) - (steps - 1) / 2
-    x = (t[:, None] - y[None] * slope) / divisor + (size - 1) / 2
-    low = np.floor(x).astype(np.int64)
-    found = []
-    for tap, weight in ((low, 1 - (x - low)), (low + 1, x - low)):
-        d, step = np.nonzero((tap >= 0) & (tap < size) & (weight > 1e-6))
-        across = tap[d, step]
-        pixel = step * w + across if upright else across * w + step
-        found.append((d, pixel, weight[d, step] / abs(divisor)))
-    detector, pixel, value = (torch.from_numpy(np.concatenate(part)) for part in zip(*found, strict=True))
-    return detector, pixel, value.float()

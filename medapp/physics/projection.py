@@ -1,9 +1,9 @@
 """Parallel-beam projection and filtered back projection of 2-D images.
 
-Frames: an image is (H, W), row then column, its centre is the axis of rotation. x grows with the column, y with the row.
-The ray of view θ and detector position t is x cos θ + y sin θ = t; detector d of D stands at (d - (D - 1) / 2) pitches,
-and the pitch is the pixel. Lines are integrated as in Joseph, IEEE Trans. Med. Imaging 1 (1982) 192; filters and back
-projection follow Kak and Slaney, Principles of Computerized Tomographic Imaging (1988), chapter 3.
+Frames: an image is (H, W), row then column, its centre is the axis of rotation. x grows with the column, y with the
+row. The ray of view θ and detector position t is x cos θ + y sin θ = t; detector d of D stands at (d - (D - 1) / 2)
+pitches, and the pitch is the pixel. Lines are integrated as in Joseph, IEEE Trans. Med. Imaging 1 (1982) 192; filters
+and back projection follow Kak and Slaney, Principles of Computerized Tomographic Imaging (1988), chapter 3.
 """
 
 import math
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-FINER = 8  # filtered views are drawn this many times finer than the detectors, so that the nearest sample is near enough
+FINER = 8  # times finer than the detectors: samples of filtered views, so that the nearest one is near enough
 WINDOWS = ("ramp", "shepp-logan", "cosine", "hann")
 
 
