@@ -1,12 +1,14 @@
 """Card: all that is known of a pipeline before it runs."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from medapp.errors import InputError, OptionError
 
 T = TypeVar("T")
+MOST_POINTS = 100
 
 VOLUME_FILES = (
     ".nii",
@@ -29,13 +31,14 @@ VOLUME_FILES = (
 
 @dataclass(frozen=True)
 class Input:
-    """One image that a pipeline takes; `files` are the endings that its upload box offers."""
+    """One image that a pipeline takes; `files` are the endings that its upload box offers, `colour` allows colour."""
 
     name: str
     title: str
     about: str = ""
     optional: bool = False
     files: tuple[str, ...] = VOLUME_FILES
+    colour: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,10 @@ class Slider:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of several words. A `live` option is applied to the kept result, without the network."""
+    """One of several words. A `live` option is applied to the kept result, without the network.
+
+    `upload` names the optional input that may be given in place of a word.
+    """
 
     name: str
     title: str
@@ -74,6 +80,7 @@ class Choice:
     default: str
     about: str = ""
     live: bool = False
+    upload: str = ""
 
     def parse(self, value: object) -> str:
         """The value, if it is one of the words. Raises OptionError."""
@@ -82,22 +89,57 @@ class Choice:
         return str(value)
 
 
-Option = Slider | Choice
+@dataclass(frozen=True)
+class Points:
+    """Voxels, written "i,j,k; i,j,k": indices into the image as it is stored, from 0."""
+
+    name: str
+    title: str
+    about: str = ""
+    default: str = ""
+    live: bool = False
+
+    def parse(self, value: object) -> tuple[tuple[int, int, int], ...]:
+        """The voxels. Raises OptionError."""
+        pieces = [piece for piece in str(value).split(";") if piece.strip()]
+        found = [re.fullmatch(r"\s*(\d{1,6})\s*,\s*(\d{1,6})\s*,\s*(\d{1,6})\s*", piece) for piece in pieces]
+        if len(found) > MOST_POINTS or not all(found):
+            raise OptionError(f'{self.name} must be voxels like "120,80,0; 64,64,0", at most {MOST_POINTS} of them.')
+        return tuple((int(m[1]), int(m[2]), int(m[3])) for m in found if m)
+
+
+Option = Slider | Choice | Points
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A weights file: its name in weights/ and in the Hub repository `repo` at `revision`, and its hash."""
+    """A weights file: its name in weights/ and in the Hub repository `repo` at `revision`, and its hash.
+
+    `foreign`: another's file, which may be a .pth; it is read without running what is in it.
+    """
 
     file: str
     repo: str
     revision: str
     sha256: str
+    foreign: bool = False
+
+
+@dataclass(frozen=True)
+class Network:
+    """Weights and the module that they fit."""
+
+    weights: Weights
+    build: Callable[[], Any]
 
 
 @dataclass(frozen=True)
 class Card:
-    """A pipeline before it runs: `build()` makes the network, `run(net, *volumes, progress, **options)` the result."""
+    """A pipeline before it runs: `build()` makes the network, `run(net, *volumes, progress, **options)` the result.
+
+    `aids` are further networks that `run` may ask for by name: it then gets `aid(name) -> nn.Module` too. A pipeline
+    that needs these alone has no `build` and gets None for `net`; its `weights` are those of its usual aid.
+    """
 
     name: str
     task: str
@@ -106,13 +148,14 @@ class Card:
     inputs: tuple[Input, ...]
     options: tuple[Option, ...]
     weights: Weights
-    build: Callable[[], Any]
+    build: Callable[[], Any] | None
     run: Callable[..., Any]
     licence: str
     cite: str
     trained_on: str
     scores: str
     limits: str
+    aids: Mapping[str, Network] = field(default_factory=dict)
 
     def arrange(self, given: Sequence[T]) -> tuple[T | None, ...]:
         """One place an input, in the card's order: `given` holds either all of them or just those that are required.

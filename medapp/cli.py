@@ -5,10 +5,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from medapp import runtime
+from medapp import runtime, tasks
+from medapp.card import Card, Choice
 from medapp.errors import InputError, OptionError, UserError
 from medapp.imaging import files
-from medapp.lesions import measured
 from medapp.result import NOT_A_DIAGNOSIS
 
 
@@ -39,8 +39,14 @@ def _parser() -> argparse.ArgumentParser:
     runner.add_argument(
         "--out", required=True, type=Path, metavar="DIR", help="folder for the results, made if missing"
     )
-    runner.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="an option; may be repeated")
-    runner.add_argument("--reference", type=Path, metavar="MASK", help="a mask to compare with")
+    runner.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option; may be repeated; regions=FILE for a map of your own",
+    )
+    runner.add_argument("--reference", type=Path, metavar="FILE", help="a mask, or a clean image, to compare with")
     runner.add_argument(
         "--device", choices=("cuda", "mps", "cpu"), help="where to compute; the best there is by default"
     )
@@ -60,19 +66,21 @@ def _list(args: argparse.Namespace) -> None:
 
 def _run(args: argparse.Namespace) -> None:
     card = runtime.card(args.pipeline)
+    task = tasks.of(card.task)
     options = dict(_pair(text) for text in args.set)
+    uploads = _uploads(card, options)
     card.settings(options)  # a wrong option is said before a big file is read
-    paths = card.arrange([Path(path) for path in args.inputs])
+    colour = any(source.colour for source in card.inputs)
     volumes = [
-        None if path is None else files.read(_files(path), args.series, name=source.title)
-        for source, path in zip(card.inputs, paths, strict=True)
+        None if path is None else files.read(_files(path), args.series, name=source.title, colour=source.colour)
+        for source, path in zip(card.inputs, _arranged(card, args.inputs, uploads), strict=True)
     ]
-    reference = files.read(_files(args.reference), name="reference") if args.reference else None
+    reference = files.read(_files(args.reference), name="reference", colour=colour) if args.reference else None
     result = runtime.run(card.name, *volumes, device=args.device, progress=None if args.quiet else _tell, **options)
     if reference is not None:
-        result = measured(result, result.settings["threshold"], result.settings["smallest"], reference)
+        result = task.moved(result, reference, result.settings)
     try:
-        written = result.save(args.out)
+        written = result.save(args.out, task.FILES)
     except OSError as error:
         raise InputError(f"The results could not be written to {args.out}: {error.strerror}.") from error
     for name, metric in result.metrics.items():
@@ -80,6 +88,23 @@ def _run(args: argparse.Namespace) -> None:
     for note in result.notes:
         print(f"note: {note}")
     print("wrote " + ", ".join(str(path) for path in written))
+
+
+def _uploads(card: Card, options: dict[str, str]) -> dict[str, Path]:
+    """Input's name to file, for options that were given a file in place of a word; those are taken out of `options`."""
+    found = {}
+    for option in card.options:
+        value = options.get(option.name, "")
+        if isinstance(option, Choice) and option.upload and value not in option.values and Path(value).exists():
+            found[option.upload] = Path(options.pop(option.name))
+    return found
+
+
+def _arranged(card: Card, given: Sequence[str], uploads: dict[str, Path]) -> list[Path | None]:
+    """A path, or None, for every input of the card."""
+    names = [source.name for source in card.inputs]
+    paths = dict(zip(names, card.arrange([Path(path) for path in given]), strict=True))
+    return [uploads.get(name, paths[name]) for name in names]
 
 
 def _files(path: Path) -> list[Path]:

@@ -3,6 +3,10 @@
 On a CPU that is OpenVINO, slice by slice: for convolutional networks it takes a third of the time, the processor's
 cache matters more than the batch, and slices on separate threads never wait for each other. Each form is compared with
 torch float32 on a noise image before it serves, once for every image size; what disagrees is not used.
+
+A network that says `traceable = False` (its computation depends on what it is given) stays in torch and may take
+further arguments, such as a map of regions; its 16-bit form is compared once, on a small image, for any size.
+`tolerance` on a network takes the place of TOLERANCE.
 """
 
 import logging
@@ -26,17 +30,22 @@ log = logging.getLogger(__name__)
 
 TOLERANCE = 0.03  # of the norm of the answer: AR2-UNet in bfloat16 is off by 0.01 on noise, an engine gone wrong by 1
 SIZES = 4  # image sizes for which the compiled network is kept
-Forward = Callable[[Tensor], Tensor]
+PROBE = 64  # pixels a side of the image on which a network that cannot be traced is compared
+Forward = Callable[..., Tensor]
 
 
 class Engine:
     """Maps (B, C, *size) on the CPU to the network's output, float32 on the CPU. Not for two threads at once.
+
+    Further arguments, tensors whose last axes lie on the image, are handed on to a network that is not `traceable`.
 
     `wanted` is "auto", "torch" or "openvino". `folder`, if given, keeps the converted network for the next process.
     `name` and `precision` tell what served the last call.
     """
 
     def __init__(self, net: nn.Module, device: str = "cpu", wanted: str = "auto", folder: Path | None = None):
+        self.traceable = getattr(net, "traceable", True)
+        self.tolerance = getattr(net, "tolerance", TOLERANCE)
         self.net = fold(net.eval()).requires_grad_(False).to(device)
         self.device, self.wanted, self.folder = device, wanted, folder
         self.name, self.precision = "torch", "fp32"
@@ -44,35 +53,48 @@ class Engine:
         self._ready: dict[tuple[tuple[int, ...], bool], tuple[Forward, str, str]] = {}
 
     @torch.inference_mode()
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, *more: Tensor) -> Tensor:
         x, size = x.float(), tuple(x.shape[1:])
         many = len(x) > 1 or (size, True) in self._ready
+        if not self.traceable:
+            size, many = (size[0],), False
         if (size, many) not in self._ready:
             while len(self._ready) >= SIZES:
                 del self._ready[next(iter(self._ready))]
-            self._ready[size, many] = self._choose(size, many)
+            self._ready[size, many] = self._choose(*self._probe(x, more), many)
         forward, self.name, self.precision = self._ready[size, many]
-        return forward(x)
+        return forward(x, *more)
 
-    def _choose(self, size: tuple[int, ...], many: bool) -> tuple[Forward, str, str]:
-        """The first form that agrees with torch float32 on noise of this size (C, *spatial), its name and precision.
+    def _probe(self, x: Tensor, more: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """A noise image of the size of `x`, small if it cannot be traced, and what of `more` lies on such an image."""
+        if self.traceable:
+            return noise((1, *x.shape[1:])), more
+        sizes = [min(PROBE, n) for n in x.shape[2:]]
+        corner = []
+        for each in more:
+            share = zip(each.shape[-len(sizes) :], x.shape[2:], sizes, strict=True)
+            box = tuple(slice(round(n * small / whole)) for n, whole, small in share)
+            corner.append(each[(slice(1), ..., *box)])
+        return noise((1, x.shape[1], *sizes)), tuple(corner)
+
+    def _choose(self, probe: Tensor, more: tuple[Tensor, ...], many: bool) -> tuple[Forward, str, str]:
+        """The first form that agrees with torch float32 on the probe (1, C, *spatial), its name and precision.
 
         `many` tells that several such items come at once.
         """
         plain = self._torch(None)
-        probe = noise((1, *size))
         with one_thread():
-            expected = plain(probe)
+            expected = plain(probe, *more)
         for forward, name, precision in self._forms(probe, many):
-            error = float((forward(probe) - expected).norm() / expected.norm().clamp_min(1e-12))
-            if error <= TOLERANCE:
+            error = float((forward(probe, *more) - expected).norm() / expected.norm().clamp_min(1e-12))
+            if error <= self.tolerance:
                 return forward, name, precision
             log.warning("%s in %s is not used: it differs from torch by %.2g of the answer", name, precision, error)
         return plain, "torch", "fp32"
 
     def _forms(self, probe: Tensor, many: bool) -> Iterator[tuple[Forward, str, str]]:
         """The forms worth trying, the fastest first."""
-        if self.device == "cpu" and self.wanted != "torch" and find_spec("openvino"):
+        if self.traceable and self.device == "cpu" and self.wanted != "torch" and find_spec("openvino"):
             try:
                 yield from self._openvino_forms(probe, many)
             except Exception as error:  # whatever ails an engine, torch can serve
@@ -84,11 +106,11 @@ class Engine:
     def _torch(self, dtype: torch.dtype | None) -> Forward:
         """The network in torch, under autocast to `dtype` where there is one."""
 
-        def forward(x: Tensor) -> Tensor:
+        def forward(x: Tensor, *more: Tensor) -> Tensor:
             layout = {4: torch.channels_last, 5: torch.channels_last_3d}.get(x.ndim, torch.contiguous_format)
             x = x.to(self.device).contiguous(memory_format=layout)
             with torch.autocast(torch.device(self.device).type, dtype, enabled=dtype is not None):
-                return self.net(x).float().cpu().contiguous()
+                return self.net(x, *(each.to(self.device) for each in more)).float().cpu().contiguous()
 
         return forward
 

@@ -1,7 +1,7 @@
 """Weights: beside the app, in the Hugging Face cache or on the Hub, and never used unless their sha256 is the card's.
 
 Environment: MEDAPP_WEIGHTS is the folder beside the app (default `weights/` next to the package). MEDAPP_REPO names
-another Hub repository for all weights, MEDAPP_REPO_<FILE STEM IN CAPITALS> for one of them, for example
+another Hub repository for all weights of ours, MEDAPP_REPO_<FILE STEM IN CAPITALS> for one file, for example
 MEDAPP_REPO_SEGMENT_GLIOMA_AR2UNET. HF_HUB_OFFLINE, HF_ENDPOINT, HF_HOME and HF_TOKEN mean what they mean to the Hub.
 """
 
@@ -27,7 +27,7 @@ class Located(NamedTuple):
 
 def locate(weights: Weights) -> Located:
     """The file that the card names, from the nearest place that has it. Raises WeightsMissing with what to do."""
-    if not weights.file.endswith(".safetensors"):
+    if not weights.file.endswith(".safetensors") and not weights.foreign:
         raise WeightsMissing(f"{weights.file} is not a .safetensors file; no other kind is read.")
     beside = _folder() / weights.file
     if beside.is_file() and _sha256(beside) == weights.sha256:
@@ -51,7 +51,7 @@ def _folder() -> Path:
 
 
 def _repo(weights: Weights) -> str:
-    stem = weights.file.removesuffix(".safetensors").upper().replace("-", "_")
+    stem = Path(weights.file).stem.upper().replace("-", "_")
     return os.environ.get(f"MEDAPP_REPO_{stem}") or os.environ.get("MEDAPP_REPO") or weights.repo
 
 
@@ -87,7 +87,7 @@ def _fetched(weights: Weights, repo: str) -> Path:
 
 def _words(error: Exception, file: str, place: str) -> str:
     """One sentence or two on why `file` could not be had from `place` (repository@revision), and what helps."""
-    beside = f"or put {file} into the weights folder beside the app"
+    beside = f"or put {Path(file).name} into the weights folder beside the app"
     kinds = {kind.__name__ for kind in type(error).__mro__}
     status = getattr(getattr(error, "response", None), "status_code", None)
     if "OfflineModeIsEnabled" in kinds:

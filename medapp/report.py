@@ -5,16 +5,21 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
 
 import numpy as np
 
 from medapp.result import NOT_A_DIAGNOSIS, Provenance, Result, Table
+from medapp.tasks import restoration, segmentation
 from medapp.views import charts, colour, markup, planes, svg
 from medapp.views.layers import Layer
 from medapp.views.sheets import is_flat
 
-DERIVED = ("mask", "probability")  # what the method made; the other volumes were put in
-COMPARED = ("dice", "hd95", "reference_volume", "volume_difference", "lesion_f1")
+DERIVED = ("mask", "probability", "restored", "regions")  # what the method made; the other volumes were put in
+COMPARED = (
+    "dice", "hd95", "reference_volume", "volume_difference", "lesion_f1",
+    "psnr_before", "psnr", "ssim_before", "ssim", "rmse_before", "rmse", "bias", "data_range",
+)  # fmt: skip
 WORDS = {
     "volume": "Lesion volume",
     "lesions": "Lesions",
@@ -25,12 +30,28 @@ WORDS = {
     "reference_volume": "Volume of the reference",
     "volume_difference": "Volume against the reference",
     "lesion_f1": "F1 over lesions (1 is all found, none too many)",
+    "regions": "Regions",
+    "psnr_before": "PSNR before",
+    "psnr": "PSNR (peak signal to noise; higher is nearer)",
+    "ssim_before": "SSIM before",
+    "ssim": "SSIM (structural similarity, 1 is equal)",
+    "rmse_before": "RMSE before",
+    "rmse": "RMSE (root mean square error)",
+    "bias": "Bias (mean of restored minus reference)",
+    "data_range": "Data range that PSNR and SSIM refer to",
+    "noise_before": "Noise before (standard deviation)",
+    "noise": "Noise (standard deviation)",
 }
 FILES = {  # the end of a file's name, and what it is
     "mask.nii.gz": "the mask, 1 = lesion; NIfTI, in the space of the input image, voxel for voxel",
     "probability.nii.gz": "the probability of lesion, 0 to 1; NIfTI, in the space of the input image, voxel for voxel",
     "mask.seg.dcm": "the mask as a DICOM segmentation of the input series, same frame of reference",
     "lesions.csv": "one row per lesion; positions are RAS+ millimetres in the space of the input image",
+    "restored.nii.gz": "the restored image, in the unit of the input image; NIfTI, in its space",
+    "restored.png": "the restored picture, without loss",
+    "regions.nii.gz": "the regions, a whole number each; NIfTI, in the space of the restored image, voxel for voxel",
+    "restored_dicom": "the restored image as a DICOM series of the input's study, same frame of reference",
+    "regions.csv": "one row per region",
     "result.json": "settings, figures, notes and provenance, for programs",
     "report.html": "this result as a page to read and print; needs no network",
 }
@@ -69,9 +90,11 @@ def bundle(
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="medapp-") as folder, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         names = []
-        for file in result.save(Path(folder)):
+        for file in result.save(Path(folder), _task(result).FILES):
             names.append(f"{method}_{file.name}")
-            archive.write(file, names[-1], zipfile.ZIP_STORED if file.suffix == ".gz" else None)
+            for part in sorted(file.iterdir()) if file.is_dir() else [file]:
+                inside = f"{names[-1]}/{part.name}" if file.is_dir() else names[-1]
+                archive.write(part, inside, zipfile.ZIP_STORED if part.suffix in (".gz", ".png") else None)
         names.append(f"{method}_report.html")
         archive.writestr(names[-1], html(result, title, about, radiological=radiological))
         archive.writestr("README.txt", legend(title, method, names))
@@ -95,7 +118,8 @@ def _metrics(result: Result, names: Iterable[str]) -> str:
 
 
 def _table(table: Table) -> str:
-    return markup.table(table.columns, table.rows, table.about, empty=charts.NOTHING, kind="numbers")
+    empty = charts.NOTHING if "lesion" in table.columns else "None"
+    return markup.table(table.columns, table.rows, table.about, empty=empty, kind="numbers")
 
 
 def _inputs(result: Result) -> str:
@@ -118,7 +142,13 @@ def _origin(origin: Provenance) -> list[tuple[str, object]]:
     return [(name, value) for name, value in pairs if value]
 
 
+def _task(result: Result) -> ModuleType:
+    return restoration if "restored" in result.volumes else segmentation
+
+
 def _pictures(result: Result, radiological: bool) -> str:
+    if _task(result) is restoration:
+        return "\n".join(markup.picture(p, said, said) for p, said in restoration.pictures(result, radiological))
     image, mask, reference = result.volumes["image"], result.volumes.get("mask"), result.volumes.get("reference")
     lesion = mask if mask is not None and mask.array.any() else None
     flat = is_flat(image.grid)

@@ -87,18 +87,25 @@ class Result:
         }
 
     def save(self, folder: Path, roles: tuple[str, ...] = ("mask", "probability")) -> list[Path]:
-        """Write the volumes of `roles` (NIfTI; a mask from DICOM also as SEG), the tables (CSV), the facts (JSON).
+        """Write the volumes of `roles`, the tables (CSV), the facts (JSON).
 
-        Returns the paths written. The folder is made if it is not there.
+        Volumes become NIfTI, a coloured picture PNG. What was made from DICOM is DICOM besides: a mask as SEG,
+        `restored` as a series in the folder `restored_dicom`. Returns the paths written; of a series, its folder.
+        `folder` is made if it is not there.
         """
         folder.mkdir(parents=True, exist_ok=True)
         written = []
         for role in roles:
-            if role in self.volumes:
-                volume = self.volumes[role]
-                written.append(files.write(volume, folder / f"{role}.nii.gz"))
-                if volume.labels and volume.headers:
-                    written.append(files.write_dicom_seg(volume, folder / f"{role}.seg.dcm"))
+            if role not in self.volumes:
+                continue
+            volume = self.volumes[role]
+            picture = volume.is_colour and 1 in volume.shape
+            written.append(files.write(volume, folder / f"{role}{'.png' if picture else '.nii.gz'}"))
+            if volume.labels and volume.headers:
+                written.append(files.write_dicom_seg(volume, folder / f"{role}.seg.dcm"))
+            elif role == "restored" and volume.headers:
+                files.write_dicom(volume, folder / f"{role}_dicom", f"medapp {role}, for research only")
+                written.append(folder / f"{role}_dicom")
         for name, table in self.tables.items():
             written.append(folder / f"{name}.csv")
             written[-1].write_text(table.csv(), encoding="utf-8")

@@ -18,9 +18,10 @@ import time
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -41,6 +42,7 @@ ENGINES = ("auto", "torch", "openvino")
 
 _door = threading.Lock()  # held by the run that is at the device, and while a network is made ready
 _engines: dict[tuple[str, str, str], Engine] = {}
+_aids: dict[tuple[str, str], Any] = {}
 
 
 @cache
@@ -88,7 +90,11 @@ def run(
 def warm(name: str, device: str | None = None) -> None:
     """Load a pipeline's weights now rather than at its first run. Raises WeightsMissing."""
     with _door:
-        _engine(card(name), _device(device))
+        chosen, place = card(name), _device(device)
+        if chosen.build is None:
+            _aid(chosen, place, {}, next(n for n, a in chosen.aids.items() if a.weights == chosen.weights))
+        else:
+            _engine(chosen, place)
 
 
 def _run(chosen: Card, given: Inputs, settings: dict[str, Any], device: str | None, progress: Progress) -> Result:
@@ -101,19 +107,20 @@ def _run(chosen: Card, given: Inputs, settings: dict[str, Any], device: str | No
         for place in places:
             machine.forget_peak(place)
             try:
-                result, engine, located = _attempt(chosen, given, settings, place, progress)
+                used: dict[str, str] = {}
+                result, engine, located = _attempt(chosen, given, settings, place, progress, used)
                 break
             except GPUFull as full:
                 notes = (str(full),)
         origin = Provenance(
             pipeline=chosen.name,
-            weights={"file": chosen.weights.file, "sha256": located.sha256, "source": located.source},
+            weights={"file": chosen.weights.file, "sha256": located.sha256, "source": located.source, **used},
             device=machine.describe(place),
-            precision=engine.precision,
-            engine=engine.name,
+            precision=engine.precision if engine else "fp32",
+            engine=engine.name if engine else "torch",
             seconds=round(time.perf_counter() - started, 3),
             peak_memory_mb=machine.peak(),
-            versions=machine.versions(engine.name),
+            versions=machine.versions(engine.name if engine else "torch"),
         )
         progress(1.0, "Done")
         return replace(result, notes=(*result.notes, *notes), provenance=origin)
@@ -122,14 +129,21 @@ def _run(chosen: Card, given: Inputs, settings: dict[str, Any], device: str | No
 
 
 def _attempt(
-    chosen: Card, given: Inputs, settings: dict[str, Any], place: str, progress: Progress
-) -> tuple[Result, Engine, hub.Located]:
-    """The pipeline's result and what made it. Raises GPUFull where a device other than the CPU runs out of memory."""
+    chosen: Card, given: Inputs, settings: dict[str, Any], place: str, progress: Progress, used: dict[str, str]
+) -> tuple[Result, Engine | None, hub.Located]:
+    """The pipeline's result and what made it; `used` gets a line for every aid that was asked for.
+
+    Raises GPUFull where a device other than the CPU runs out of memory.
+    """
     progress(0.0, "Loading weights")
+    more = {"aid": partial(_aid, chosen, place, used)} if chosen.aids else {}
     try:
-        engine, located = _engine(chosen, place)
+        if chosen.build is None:
+            engine, located = None, hub.locate(chosen.weights)
+        else:
+            engine, located = _engine(chosen, place)
         with torch.inference_mode():
-            return chosen.run(engine, *given, progress=progress, **settings), engine, located
+            return chosen.run(engine, *given, progress=progress, **more, **settings), engine, located
     except RuntimeError as error:
         if place == "cpu" or "out of memory" not in str(error).lower():
             raise
@@ -145,17 +159,36 @@ def _engine(chosen: Card, place: str) -> tuple[Engine, hub.Located]:
     located = hub.locate(chosen.weights)
     key = (located.sha256, place, wanted)
     if key not in _engines:
-        torch.set_num_threads(machine.threads())
-        net = chosen.build()
-        try:
-            net.load_state_dict({name: tensor.float() for name, tensor in load_file(located.path).items()})
-        except (SafetensorError, RuntimeError) as error:
-            raise WeightsMissing(f"{chosen.weights.file} does not fit the network of {chosen.name}.") from error
+        assert chosen.build is not None
+        net = _loaded(chosen.build, located, chosen.name)
         shape = zlib.crc32(repr(getattr(chosen.build, "keywords", None)).encode())
         versions = f"{medapp.__version__}-{machine.version('openvino')}"
         mark = f"{chosen.name}-{located.sha256[:12]}-{shape:08x}-{versions}"
         _engines[key] = Engine(net, place, wanted, _cache_folder() / mark)
     return _engines[key], located
+
+
+def _aid(chosen: Card, place: str, used: dict[str, str], name: str) -> Any:
+    """A further network of the card in eval mode on the device, made once a process. The caller holds the door."""
+    wanted = chosen.aids[name]
+    located = hub.locate(wanted.weights)
+    used[name] = f"{wanted.weights.file}, sha256 {located.sha256}, {located.source}"
+    key = (located.sha256, place)
+    if key not in _aids:
+        _aids[key] = _loaded(wanted.build, located, name).eval().requires_grad_(False).to(place)
+    return _aids[key]
+
+
+def _loaded(build: Callable[[], Any], located: hub.Located, name: str) -> Any:
+    """A new network with the weights of the file, as float32. Raises WeightsMissing if they do not fit."""
+    torch.set_num_threads(machine.threads())
+    net, file = build(), located.path
+    try:
+        state = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
+        net.load_state_dict({key: tensor.float() for key, tensor in state.items()})
+    except (SafetensorError, RuntimeError, UnpicklingError) as error:
+        raise WeightsMissing(f"{file.name} does not fit the network of {name}.") from error
+    return net
 
 
 def _device(wanted: str | None) -> str:

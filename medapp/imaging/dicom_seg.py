@@ -19,7 +19,7 @@ from medapp.imaging.volume import Grid, Volume
 KEPT = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "Modality",
     "Rows", "Columns", "NumberOfFrames", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
-    "SliceThickness", "SpacingBetweenSlices",
+    "SliceThickness", "SpacingBetweenSlices", "RescaleSlope", "RescaleIntercept", "Units", "DecayCorrection",
 )  # fmt: skip
 KEPT_GROUPS = ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence")
 BLANK = (
@@ -30,7 +30,7 @@ NEEDED = KEPT[:5]
 
 
 def reduced(headers: Sequence[Dataset], frames: Sequence[Frame], stack: Stack) -> tuple[Dataset, ...]:
-    """Headers with nothing but uids and geometry, in the order of the stack.
+    """Headers with nothing but uids, geometry and the meaning of the values, in the order of the stack.
 
     The identity of the patient is blank; free text and dates are not there. A multi-frame header comes once, its frames
     in the order of its file. Empty where no segmentation could be made: a uid or a slice is missing, or there are

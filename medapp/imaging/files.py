@@ -12,9 +12,13 @@ from medapp.imaging import archives, dicom, itk, nifti, pictures
 from medapp.imaging.checks import MAX_BYTES, MAX_FILES, MAX_VOXELS, said
 from medapp.imaging.dicom import Series, SeveralSeries
 from medapp.imaging.dicom_seg import write_dicom_seg
+from medapp.imaging.dicom_write import write_dicom
 from medapp.imaging.volume import Volume
 
-__all__ = ["MAX_BYTES", "MAX_FILES", "MAX_VOXELS", "Series", "SeveralSeries", "read", "write", "write_dicom_seg"]
+__all__ = [
+    "MAX_BYTES", "MAX_FILES", "MAX_VOXELS", "Series", "SeveralSeries", "read", "write", "write_dicom",
+    "write_dicom_seg",
+]  # fmt: skip
 
 READERS = {"nifti": nifti.read, "itk": itk.read, "picture": pictures.read}
 FORMATS = "NIfTI, DICOM, NRRD, MetaImage, MGZ, PNG, JPEG or TIFF, or a zip of one of them"
@@ -41,8 +45,9 @@ def read(
 
 
 def write(volume: Volume, path: Path) -> Path:
-    """Write `volume` as NIfTI (.nii or .nii.gz): labels as whole numbers, images as float32; returns the path."""
-    return nifti.write(volume, path)
+    """Write `volume` and return the path: NIfTI (.nii, .nii.gz), labels as whole numbers, images as float32; or PNG,
+    for a picture of one slice in colour."""
+    return pictures.write(volume, path) if path.suffix == ".png" else nifti.write(volume, path)
 
 
 def _unpacked(paths: list[Path], folder: Path) -> list[Path]:

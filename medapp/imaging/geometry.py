@@ -81,3 +81,32 @@ def oriented(grid: Grid, codes: str = "RAS") -> Grid:
     turn = nib.orientations.ornt_transform(now, nib.orientations.axcodes2ornt(codes))
     i, j, k = (grid.shape[int(np.flatnonzero(turn[:, 0] == axis)[0])] for axis in range(3))
     return Grid((i, j, k), grid.affine @ nib.orientations.inv_ornt_aff(turn, grid.shape))
+
+
+def is_flat(grid: Grid) -> bool:
+    """Whether the grid is a picture: one voxel along one axis, more along the two others."""
+    return sorted(n > 1 for n in grid.shape) == [False, True, True]
+
+
+def slice_axis(grid: Grid) -> int:
+    """The voxel axis across the slices: the flat or clearly thickest one, otherwise the nearest to head-foot."""
+    if is_flat(grid):
+        return grid.shape.index(1)
+    if max(grid.spacing) > 1.5 * sorted(grid.spacing)[1]:
+        return int(np.argmax(grid.spacing))
+    return int(np.argmax(np.abs(grid.affine[2, :3]) / grid.spacing))
+
+
+def upright(array: np.ndarray, grid: Grid, depth: int | None = None) -> np.ndarray:
+    """(N, rows, columns) or (N, rows, columns, 3): a view of an array on `grid`, slice by slice, which writes through.
+
+    `depth` is the voxel axis across the slices, by default `slice_axis`. Rows run to the back (to the foot in slices
+    that are not axial), columns to the patient's left (to the back in sagittal slices), as nearly as can be.
+    """
+    depth = slice_axis(grid) if depth is None else depth
+    now = nib.orientations.io_orientation(grid.affine)
+    world = int(now[depth, 0])  # 0, 1, 2: the slices are sagittal, coronal, axial
+    turn = nib.orientations.ornt_transform(now, nib.orientations.axcodes2ornt("LPS" if world == 2 else "LPI"))
+    rows, columns = {2: (1, 0), 1: (2, 0), 0: (2, 1)}[world]
+    view = nib.orientations.apply_orientation(array, turn)
+    return np.moveaxis(view, (world, rows, columns), (0, 1, 2))

@@ -1,4 +1,4 @@
-"""PNG, JPEG and TIFF pictures; the pages of a TIFF are slices."""
+"""PNG, JPEG and TIFF pictures in, the pages of a TIFF being slices; PNG out."""
 
 from itertools import islice
 from pathlib import Path
@@ -8,6 +8,7 @@ from PIL import Image, ImageOps, ImageSequence
 
 from medapp.errors import InputError
 from medapp.imaging.checks import parsing, plain_numbers, right_size, said
+from medapp.imaging.geometry import upright
 from medapp.imaging.volume import Volume
 
 MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -34,6 +35,18 @@ def read(path: Path, companions: list[Path]) -> Volume:
         if len({page.shape[2:] for page in pages}) > 1:
             raise InputError(f"{said(path)} has pages in grey and pages in colour; save them alike.")
         return Volume(plain_numbers(np.stack(pages, axis=2), path), AFFINE, remarks=remarks)
+
+
+def write(volume: Volume, path: Path) -> Path:
+    """Write the one slice of a coloured volume as PNG, without loss, and return the path.
+
+    A volume (columns, rows, 1, 3), as `read` gives it, comes out as it came in.
+    """
+    if not volume.is_colour or 1 not in volume.shape:
+        raise ValueError("only the one slice of a coloured volume is written as PNG")
+    slices = upright(np.asarray(volume.array, np.uint8), volume.grid, volume.shape.index(1))
+    Image.fromarray(np.ascontiguousarray(slices[0])).save(path, format="PNG")
+    return path
 
 
 def _page(page: Image.Image, size: tuple[int, int], path: Path) -> np.ndarray:

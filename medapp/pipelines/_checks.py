@@ -3,6 +3,7 @@
 import numpy as np
 
 from medapp.errors import InputError
+from medapp.imaging.geometry import slice_axis
 from medapp.imaging.volume import Volume
 
 
@@ -30,3 +31,22 @@ def require_overlap(volume: Volume, fixed: Volume, share: float = 0.5) -> None:
             f"The {volume.name} image covers only {inside:.0%} of the {fixed.name} image: "
             "they seem to come from different positions or patients."
         )
+
+
+def refuse_unit(volume: Volume, unit: str, kind: str, wanted: str) -> None:
+    """Raises InputError for an image in `unit`, which tells that it is `kind` and not `wanted`."""
+    if volume.unit == unit:
+        raise InputError(f"The {volume.name} image is {kind} ({unit}); this method needs {wanted}.")
+
+
+def require_contrast(volume: Volume) -> None:
+    """Raises InputError for an image that is constant."""
+    if volume.array.min() == volume.array.max():
+        raise InputError("The image is empty: every voxel has the same value.")
+
+
+def require_pixels(volume: Volume, least: int = 8) -> None:
+    """Raises InputError for slices with fewer than `least` pixels on a side."""
+    sides = [n for axis, n in enumerate(volume.shape) if axis != slice_axis(volume.grid)]
+    if min(sides) < least:
+        raise InputError(f"The slices have {sides[0]} × {sides[1]} pixels; at least {least} on a side are needed.")

@@ -1,1 +1,12 @@
 """One file = one tab: which pictures of which roles."""
+
+from types import ModuleType
+
+from medapp.tasks import regions, restoration, segmentation
+
+TASKS = {"segmentation": segmentation, "restoration": restoration}  # the tabs, in their order
+
+
+def of(task: str) -> ModuleType:
+    """The module of a card's task, which need not have a tab."""
+    return {**TASKS, "regions": regions}[task]

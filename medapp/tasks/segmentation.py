@@ -16,6 +16,9 @@ TITLE = "Segmentation"
 ABOUT = "Outline what is abnormal, measure it, and take the mask with you."
 RUN = "Find lesions"
 REFERENCE = "Compare with a mask of your own"
+REFERENCE_ABOUT = "a mask to compare with"
+FILES = ("mask", "probability")
+TABLE = "lesions"
 FIGURES = ("3-D", "Volume by slice", "Probability")
 
 

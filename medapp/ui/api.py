@@ -1,14 +1,15 @@
 """The other doors to the same methods: a named endpoint for `gradio_client`, and the MCP tool made from it."""
 
 import inspect
+import shutil
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from medapp import runtime
+from medapp import runtime, tasks
 from medapp.card import Card
 from medapp.imaging import files
-from medapp.tasks import segmentation
 from medapp.ui.form import knob
 from medapp.ui.session import folder
 from medapp.ui.tab import GPU, told
@@ -17,17 +18,19 @@ from medapp.ui.tab import GPU, told
 def build(card: Card) -> None:
     """Add the endpoint `/<card.name>` to the current `gr.Blocks`: files and options in; facts and files out."""
     sources = sorted(card.inputs, key=lambda source: source.optional)
+    task = tasks.of(card.task)
+    colour = any(source.colour for source in card.inputs)
     names = [*(s.name for s in sources), *(o.name for o in card.options), "reference"]
 
     @told
     def call(*values: Any) -> tuple[dict, list[str]]:
         given = dict(zip(names, values, strict=True))
-        volumes = [given[s.name] and files.read([given[s.name]], name=s.title) for s in card.inputs]
-        truth = given["reference"] and files.read([given["reference"]], name="reference")
+        volumes = [given[s.name] and files.read([given[s.name]], name=s.title, colour=s.colour) for s in card.inputs]
+        truth = given["reference"] and files.read([given["reference"]], name="reference", colour=colour)
         result = runtime.run(card.name, *volumes, **{o.name: given[o.name] for o in card.options})
         if truth is not None:
-            result = segmentation.moved(result, truth, result.settings)
-        return result.facts(), [str(path) for path in result.save(folder())]
+            result = task.moved(result, truth, result.settings)
+        return result.facts(), [_file(path) for path in result.save(folder(), task.FILES)]
 
     optional = {s.name for s in sources if s.optional} | {o.name for o in card.options} | {"reference"}
     kind, empty = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.empty
@@ -41,7 +44,7 @@ def build(card: Card) -> None:
     with gr.Group(visible=False):
         boxes = [gr.File(label=s.title) for s in sources]
         knobs = [knob(option) for option in card.options]
-        truth_box = gr.File(label="Reference mask")
+        truth_box = gr.File(label=task.REFERENCE)
         facts, made = gr.JSON(), gr.File(file_count="multiple")
         button = gr.Button()
     button.click(
@@ -49,8 +52,14 @@ def build(card: Card) -> None:
     )
 
 
+def _file(path: Path) -> str:
+    """The path, a folder as a zip."""
+    return shutil.make_archive(str(path), "zip", path) if path.is_dir() else str(path)
+
+
 def _manual(card: Card) -> str:
     """What an MCP client or a reader of the API page is told."""
+    task = tasks.of(card.task)
     lines = [card.about, "For research and demonstration, never a diagnosis.", "", "Args:"]
     kinds = "one file: NIfTI, NRRD, MHA, MGZ, PNG, TIFF, DICOM, or a zip of a DICOM series"
     lines += [
@@ -59,9 +68,9 @@ def _manual(card: Card) -> str:
     ]
     lines += [f"    {o.name}: {o.title}. {o.about} Default {o.default}." for o in card.options]
     lines += [
-        "    reference: a mask to compare with. Optional.",
+        f"    reference: {task.REFERENCE_ABOUT}. Optional.",
         "",
         "Returns:",
-        "    The facts (metrics, tables, provenance) as JSON, and the files: mask, probability, tables.",
+        f"    The facts (metrics, tables, provenance) as JSON, and the files: {', '.join(task.FILES)}, tables.",
     ]
     return "\n".join(lines)

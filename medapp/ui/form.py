@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from medapp.card import Card, Input, Option, Slider
+from medapp.card import Card, Input, Option, Points, Slider
 from medapp.errors import InputError
 from medapp.examples import Example
 from medapp.imaging import files
@@ -53,12 +53,14 @@ class Form:
         return read
 
 
-def knob(option: Option) -> gr.Slider | gr.Dropdown:
+def knob(option: Option) -> gr.Slider | gr.Dropdown | gr.Textbox:
     """The component of one option."""
     if isinstance(option, Slider):
         return gr.Slider(
             option.low, option.high, option.default, step=option.step, label=option.title, info=option.about
         )
+    if isinstance(option, Points):
+        return gr.Textbox(option.default, label=option.title, info=option.about, placeholder="i,j,k; i,j,k")
     return gr.Dropdown(list(option.values), value=option.default, label=option.title, info=option.about)
 
 

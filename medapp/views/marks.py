@@ -40,15 +40,17 @@ def lettered(picture: np.ndarray, sheet: Grid, size: int = 16) -> np.ndarray:
         ((MARGIN, height / 2), "lm", -across),
         ((width - MARGIN, height / 2), "rm", across),
     ):
-        _write(pen, place, letter(way), anchor, size)
+        write(pen, place, letter(way), anchor, size)
     _scale(pen, width, height, float(np.linalg.norm(across)), max(10, size - 3))
     return np.asarray(image)
 
 
-def captioned(picture: np.ndarray, text: str, size: int = 13) -> np.ndarray:
-    """(H, W, 3) uint8 with a short text, `size` pixels high, in its lower left corner."""
+def captioned(picture: np.ndarray, text: str, size: int = 13, corner: str = "lb") -> np.ndarray:
+    """(H, W, 3) uint8 with a short text, `size` pixels high, in a corner: l or r, then t or b."""
     image = Image.fromarray(picture)
-    _write(ImageDraw.Draw(image), (MARGIN, image.height - MARGIN), text, "lb", size)
+    x = MARGIN if corner[0] == "l" else image.width - MARGIN
+    y = MARGIN if corner[1] == "t" else image.height - MARGIN
+    write(ImageDraw.Draw(image), (x, y), text, corner, size)
     return np.asarray(image)
 
 
@@ -61,10 +63,11 @@ def _scale(pen: ImageDraw.ImageDraw, width: int, height: int, pixel: float, size
     left = right - round(length / pixel)
     pen.rectangle((left - 1, bottom - 3, right + 1, bottom), fill=(0, 0, 0))
     pen.rectangle((left, bottom - 2, right, bottom - 1), fill=INK)
-    _write(pen, (right, bottom - 5), f"{length} mm" if length < 50 else f"{length // 10} cm", "rb", size)
+    write(pen, (right, bottom - 5), f"{length} mm" if length < 50 else f"{length // 10} cm", "rb", size)
 
 
-def _write(pen: ImageDraw.ImageDraw, place: tuple[float, float], text: str, anchor: str, size: int) -> None:
+def write(pen: ImageDraw.ImageDraw, place: tuple[float, float], text: str, anchor: str, size: int) -> None:
+    """Light text with a dark rim, `size` pixels high, at a pixel (x, y); `anchor` as Pillow has it."""
     pen.text(place, text, INK, _font(size), anchor, stroke_width=2, stroke_fill=(0, 0, 0))
 
 

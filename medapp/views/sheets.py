@@ -6,7 +6,10 @@ from typing import Literal
 import numpy as np
 from nibabel.affines import from_matvec
 
+from medapp.imaging.geometry import is_flat, slice_axis
 from medapp.imaging.volume import Grid
+
+__all__ = ["PLANES", "Plane", "corners", "is_flat", "letter", "plane_of", "sheet", "slice_axis"]
 
 Plane = Literal["axial", "coronal", "sagittal"]
 PLANES: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
@@ -58,20 +61,6 @@ def sheet(
 def corners(grid: Grid) -> np.ndarray:
     """(8, 3) outer corners of the box of voxels in RAS+ millimetres."""
     return grid.to_mm(np.array(np.meshgrid(*((-0.5, n - 0.5) for n in grid.shape))).reshape(3, -1).T)
-
-
-def is_flat(grid: Grid) -> bool:
-    """Whether the grid is a picture: one voxel along one axis, more along the two others."""
-    return sorted(n > 1 for n in grid.shape) == [False, True, True]
-
-
-def slice_axis(grid: Grid) -> int:
-    """The voxel axis across the slices: the flat or clearly thickest one, otherwise the nearest to head-foot."""
-    if is_flat(grid):
-        return grid.shape.index(1)
-    if max(grid.spacing) > 1.5 * sorted(grid.spacing)[1]:
-        return int(np.argmax(grid.spacing))
-    return int(np.argmax(np.abs(grid.affine[2, :3]) / grid.spacing))
 
 
 def plane_of(grid: Grid) -> Plane:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from gradio_client import Client, handle_file
 
-from medapp import examples
+from medapp import examples, runtime
 
 LESION = next(e for e in examples.of_task("segmentation") if e.reference and set(e.images) == {"flair"})
 NAME = "segment_glioma_ar2unet"
@@ -34,7 +34,7 @@ def test_the_named_endpoint_answers_with_facts_and_files(client):
 
 
 def test_only_the_named_endpoints_are_public(client):
-    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {f"/{NAME}"}
+    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {f"/{name}" for name in runtime.cards()}
 
 
 def test_bad_input_comes_back_as_a_sentence(client, tmp_path):
@@ -60,7 +60,7 @@ def test_the_mcp_tool_is_described_and_runs(served):
 
     upload = "data:application/gzip;base64," + base64.b64encode(LESION.images["flair"].read_bytes()).decode()
     tools, tool, answer = asyncio.run(talk())
-    assert len(tools) == 1 and "never a diagnosis" in tool.description
+    assert len(tools) == len(runtime.cards()) and "never a diagnosis" in tool.description
     assert {"flair", "threshold", "reference"} <= set(tool.inputSchema["properties"])
     text = " ".join(part.text for part in answer.content if part.type == "text")
     assert not answer.isError and NAME in text and "volume" in text, json.dumps(text)[:500]

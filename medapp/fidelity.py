@@ -1,0 +1,189 @@
+"""Fidelity: how a restored image stands to a clean one, or how much noise it lost where there is no clean one."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+from skimage.metrics import structural_similarity
+
+from medapp.errors import InputError
+from medapp.imaging.geometry import is_flat, resample, slice_axis, upright
+from medapp.imaging.volume import Grid, Volume
+from medapp.result import Metric, Result
+
+HU = (-1024.0, 3071.0)  # what 12 bits hold; values beyond are padding or metal
+SSIM_SLICES = 64  # evenly spaced ones stand for a longer stack
+NOISE_SLICES = 16
+WINDOW = 7  # pixels a side, of the spot in which noise is measured
+FIGURES = (
+    "psnr_before", "psnr", "ssim_before", "ssim", "rmse_before", "rmse", "bias", "data_range", "noise_before", "noise",
+)  # fmt: skip
+
+
+def compared(result: Result, reference: Volume | None = None) -> Result:
+    """The result with the figures of `restored` (and `image`) against the clean image, in the unit of the image.
+
+    The clean image is `reference`, drawn onto the grid of `restored` where it has another one; in a result that was
+    degraded on purpose it is the image as it was put in, whatever is given. PSNR, SSIM, RMSE and bias (mean of restored
+    minus clean) before and after, with the data range they refer to; an image that was smaller is enlarged bicubically
+    for "before". In any case `noise_before` and `noise`, unless the image was enlarged or is coloured. Raises
+    InputError for a reference of another kind or place.
+    """
+    volumes = dict(result.volumes)
+    image, restored = volumes["image"], volumes["restored"]
+    own = result.settings.get("degrade", "no") != "no"
+    kept = volumes.pop("reference", None)
+    truth = kept if own else reference if reference is None else fitted(reference, restored)
+    metrics = {name: metric for name, metric in result.metrics.items() if name not in FIGURES}
+    if truth is not None:
+        volumes["reference"] = truth
+        unit = "of 255" if truth.is_colour else image.unit
+        before = enlarged(image, restored.grid)
+        old = figures(before, truth.array, image.unit, truth.grid)
+        new = figures(restored.array, truth.array, image.unit, truth.grid)
+        for name in ("psnr", "ssim", "rmse"):
+            of = {"psnr": "dB", "ssim": ""}.get(name, unit)
+            metrics[f"{name}_before"], metrics[name] = Metric(_short(old[name]), of), Metric(_short(new[name]), of)
+        metrics["bias"] = Metric(_short(new["bias"]), unit)
+        metrics["data_range"] = Metric(_short(new["data_range"]), unit)
+    if not image.is_colour and restored.grid.same(image.grid):
+        found = noise(image), noise(restored, image)
+        for name, value in zip(("noise_before", "noise"), found, strict=True):
+            metrics[name] = Metric(_short(value), image.unit)
+    return replace(result, volumes=volumes, metrics=metrics)
+
+
+def figures(answer: np.ndarray, truth: np.ndarray, unit: str = "", grid: Grid | None = None) -> dict[str, float | None]:
+    """`psnr` (dB), `ssim`, `rmse`, `bias` and the `data_range` of PSNR and SSIM, of two (I, J, K) or (I, J, K, 3).
+
+    SSIM: Wang et al. 2004, Gaussian window of sigma 1.5 pixels, slice by slice, mean. The slices lie across the axis
+    that `grid` tells, by default the third. None where a figure is not defined.
+    """
+    span = data_range(truth, unit)
+    square, total = 0.0, 0.0
+    for a, b in zip(_slices(answer, grid), _slices(truth, grid), strict=True):
+        error = a.astype(np.float64) - b
+        square, total = square + float((error**2).sum()), total + float(error.sum())
+    rmse = (square / truth.size) ** 0.5
+    return {
+        "psnr": 20 * float(np.log10(span / rmse)) if rmse > 0 and span > 0 else None,
+        "ssim": _ssim(answer, truth, span, grid),
+        "rmse": rmse,
+        "bias": total / truth.size,
+        "data_range": span,
+    }
+
+
+def data_range(truth: np.ndarray, unit: str = "") -> float:
+    """255 for colour; for CT from the least to the greatest value within 12 bits; else the greatest value, from 0."""
+    if truth.ndim == 4:
+        return 255.0
+    low, high = float(truth.min()), float(truth.max())
+    if unit == "HU":
+        return min(high, HU[1]) - max(low, HU[0])
+    return high - min(low, 0.0) if unit == "Bq/ml" or low >= 0 else high - low
+
+
+def noise(volume: Volume, place: Volume | None = None) -> float | None:
+    """Standard deviation of the noise, in the volume's unit: what is most frequent in spots of 7 × 7 pixels.
+
+    The mode of the local standard deviations, in soft tissue in CT and in the brighter part of other images, as in
+    Christianson et al. 2015, doi:10.2214/AJR.14.13613. `place`, on the same grid, says where, by default the volume
+    itself. None for a coloured volume and where there is nothing to measure.
+    """
+    place = place or volume
+    if volume.is_colour:
+        return None
+    depth = slice_axis(place.grid)
+    values, where = upright(volume.array, volume.grid, depth), upright(place.array, place.grid, depth)
+    chosen = _spread_out(len(values), NOISE_SLICES)
+    where = where[chosen].astype(np.float32)
+    if volume.unit == "HU":
+        low, high = -100.0, 200.0
+    else:
+        dark, bright = np.percentile(where, (1, 99.5))
+        low, high = float(dark + 0.15 * (bright - dark)), float("inf")
+    found = []
+    for number, guide in zip(chosen, where, strict=True):
+        mean = ndimage.uniform_filter(guide, WINDOW)
+        image = values[number].astype(np.float32)
+        rest = image - ndimage.uniform_filter(image, WINDOW)
+        spread = np.sqrt(np.maximum(ndimage.uniform_filter(rest**2, WINDOW), 0))
+        found.append(spread[(mean > low) & (mean < high)])
+    spots = np.concatenate(found)
+    if len(spots) < 100:
+        return None
+    mode = float(np.percentile(spots, 90)) / 2
+    if mode <= 1e-6 * float(np.abs(where).max()):
+        return 0.0
+    for _ in range(3):  # finer and finer around the mode
+        counts, _ = np.histogram(spots, 60, (0.0, 2 * mode))
+        mode *= (int(ndimage.gaussian_filter1d(counts.astype(float), 2).argmax()) + 0.5) / 30
+    return mode * WINDOW / (WINDOW**2 - 1) ** 0.5
+
+
+def fitted(reference: Volume, restored: Volume) -> Volume:
+    """The reference on the grid of `restored`. Raises InputError if it is of another kind or lies elsewhere."""
+    if reference.is_colour != restored.is_colour:
+        kinds = {True: "in colour", False: "grey"}
+        said = f"the reference is {kinds[reference.is_colour]}, the restored image {kinds[restored.is_colour]}"
+        raise InputError(f"The two cannot be compared: {said}.")
+    if reference.grid.same(restored.grid, tolerance_mm=0.01):
+        return restored.like(reference.array, name="reference")
+    if is_flat(restored.grid) and reference.shape == restored.shape:  # pictures need not say where they lie
+        return restored.like(reference.array, name="reference")
+    index = reference.grid.to_index(restored.grid.to_mm(np.array(np.meshgrid(*map(_ends, restored.shape))).T))
+    inside = ((index > -0.6) & (index < np.array(reference.shape) - 0.4)).all(axis=-1).mean()
+    if inside < 0.5:
+        raise InputError(
+            f"The reference has {' × '.join(map(str, reference.shape))} voxels and covers only {inside:.0%} of the "
+            f"restored image, which has {' × '.join(map(str, restored.shape))}: they do not belong together."
+        )
+    return restored.like(resample(reference, restored.grid).array, name="reference")
+
+
+def enlarged(image: Volume, grid: Grid) -> np.ndarray:
+    """The image's values on `grid`: as they are, or the one slice of a smaller picture enlarged bicubically."""
+    if image.grid.same(grid) or image.shape == tuple(grid.shape):
+        return image.array
+    depth = slice_axis(grid)
+    out = np.empty((*grid.shape, *image.array.shape[3:]), image.array.dtype)
+    source, target = upright(image.array, image.grid, depth), upright(out, grid, depth)
+    for small, large in zip(source, target, strict=True):
+        picture = Image.fromarray(np.ascontiguousarray(small))
+        large[...] = np.asarray(picture.resize((large.shape[1], large.shape[0]), Image.Resampling.BICUBIC))
+    return out
+
+
+def _slices(array: np.ndarray, grid: Grid | None) -> Iterator[np.ndarray]:
+    yield from np.moveaxis(array, 2 if grid is None else slice_axis(grid), 0)
+
+
+def _ssim(answer: np.ndarray, truth: np.ndarray, span: float, grid: Grid | None) -> float | None:
+    axis = 2 if grid is None else slice_axis(grid)
+    a, b = np.moveaxis(answer, axis, 0), np.moveaxis(truth, axis, 0)
+    if min(a.shape[1:3]) < 11 or span <= 0:
+        return None
+    values = [
+        structural_similarity(
+            a[n].astype(np.float32), b[n].astype(np.float32), data_range=span, gaussian_weights=True, sigma=1.5,
+            use_sample_covariance=False, channel_axis=2 if truth.ndim == 4 else None,
+        )
+        for n in _spread_out(len(a), SSIM_SLICES)
+    ]  # fmt: skip
+    return float(np.mean(values))
+
+
+def _spread_out(count: int, most: int) -> np.ndarray:
+    """At most `most` of the numbers below `count`, evenly spaced."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
+
+
+def _ends(n: int) -> np.ndarray:
+    return np.linspace(0, n - 1, 5)
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.5g}")

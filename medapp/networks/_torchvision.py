@@ -1,0 +1,45 @@
+"""Lets torchvision be imported where its compiled part does not load: a wheel for CUDA beside a torch for the CPU.
+
+segment-anything and timm import torchvision; all they need of the compiled part is non-maximum suppression.
+"""
+
+import importlib
+import sys
+
+import torch
+from torch import Tensor
+
+_kept: list[torch.library.Library] = []  # what is defined lasts as long as its library
+
+
+def ready() -> None:
+    """Import torchvision, with a plain `nms` if it cannot load its own."""
+    if "torchvision" in sys.modules:
+        return
+    try:
+        importlib.import_module("torchvision")
+    except RuntimeError as error:
+        if "torchvision::" not in str(error):
+            raise
+        for name in [n for n in sys.modules if n.split(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        library = torch.library.Library("torchvision", "DEF")
+        for operator in ("nms", "qnms"):
+            library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        _kept.append(library)
+        importlib.import_module("torchvision.ops.boxes").nms = suppressed
+
+
+def suppressed(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    """Non-maximum suppression: indices, best first, of the boxes (N, 4) as x0 y0 x1 y1 that no better one covers."""
+    order = scores.argsort(descending=True, stable=True)
+    boxes = boxes[order].float()
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    low, high = torch.max(boxes[:, None, :2], boxes[None, :, :2]), torch.min(boxes[:, None, 2:], boxes[None, :, 2:])
+    shared = (high - low).clamp(min=0).prod(2)
+    covers = shared / (area[:, None] + area[None] - shared).clamp(min=1e-9) > iou_threshold
+    alive = torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
+    for number in range(len(boxes)):
+        if alive[number]:
+            alive[number + 1 :] &= ~covers[number, number + 1 :]
+    return order[alive]

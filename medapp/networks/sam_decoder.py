@@ -1,0 +1,122 @@
+"""Segment Anything's mask decoder for many points on one picture: the same masks, with much less to compute.
+
+Kirillov et al. 2023, arXiv:2304.02643. The weights and the mathematics are those of segment-anything's `MaskDecoder`; the
+sums are done in another order. Of every attention between the 7 tokens and the 4096 places of the picture, projections
+are moved to the tokens' side (56 = 8 heads × 7 tokens rows in place of 128 columns for each place); in the first layer
+the picture is one for all points; and masks are drawn only where the predicted IoU, which needs no mask, suffices.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Drawn(NamedTuple):
+    """`scores` (B, 3) float32, the predicted IoU of three masks a point; `kept` (B, 3) bool; `masks` (kept, h, w)."""
+
+    scores: Tensor
+    kept: Tensor
+    masks: Tensor
+
+
+@torch.inference_mode()
+def decode(net: Any, features: Tensor, points: Tensor, least: float, dtype: torch.dtype = torch.float32) -> Drawn:
+    """Masks, as logits float32 of a quarter of the encoder's size, at `points` (B, 2), x and y in the encoder's pixels.
+
+    `net` is a `segment_anything.modeling.Sam`, `features` (1, C, h, w) come from its encoder. Masks whose predicted IoU
+    is not above `least` are not drawn. The picture's side is computed in `dtype`.
+    """
+    decoder, prompts = net.mask_decoder, net.prompt_encoder
+    sparse, _ = prompts((points[:, None], points.new_ones(len(points), 1, dtype=torch.int)), None, None)
+    own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+    tokens = torch.cat([own.expand(len(points), -1, -1), sparse], 1)  # (B, T, C)
+    height, width = features.shape[2:]
+    places = (features[0].flatten(1).T + prompts.no_mask_embed.weight).to(dtype)[None].contiguous()  # (1, N, C)
+    at = prompts.get_dense_pe()[0].flatten(1).T.to(dtype)[None].contiguous()
+
+    queries, keys = tokens, places
+    for layer in decoder.transformer.layers:
+        q = queries if layer.skip_first_layer_pe else queries + tokens
+        told = layer.self_attn(q=q, k=q, v=queries)
+        queries = layer.norm1(told if layer.skip_first_layer_pe else queries + told)
+        there = keys + at
+        queries = layer.norm2(queries + _from_places(layer.cross_attn_token_to_image, queries + tokens, there, keys))
+        queries = layer.norm3(queries + layer.mlp(queries))
+        rows, mix = _to_places(layer.cross_attn_image_to_token, queries + tokens, queries, there)
+        keys = torch.baddbmm(keys.expand(len(rows), -1, -1), mix.transpose(1, 2), rows)
+        keys = _normed(keys, layer.norm4)
+    last = decoder.transformer.final_attn_token_to_image
+    queries = queries + _from_places(last, queries + tokens, keys + at, keys)
+    queries = decoder.transformer.norm_final_attn(queries)
+
+    scores = decoder.iou_prediction_head(queries[:, 0])[:, 1:].float()
+    kept = scores > least
+    masks = features.new_empty((0, 4 * height, 4 * width), dtype=torch.float32)
+    some = kept.any(1)
+    if some.any():
+        weights = [mlp(queries[some, number]) for number, mlp in enumerate(decoder.output_hypernetworks_mlps[1:], 2)]
+        drawn = _enlarged(decoder.output_upscaling, keys[some], torch.stack(weights, 1), height, width)
+        masks = drawn.float()[kept[some]]
+    return Drawn(scores, kept, masks)
+
+
+def _heads(x: Tensor, attention: Any) -> Tensor:
+    """(B, T, D) -> (B, heads, T, D / heads)."""
+    return x.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
+
+
+def _from_places(attention: Any, tokens: Tensor, there: Tensor, keys: Tensor) -> Tensor:
+    """What `tokens` (B, T, C) take from the places: `there` (B or 1, N, C) with their position, `keys` without."""
+    count = attention.num_heads
+    q = _heads(attention.q_proj(tokens), attention)  # (B, h, T, d)
+    q = q * q.shape[-1] ** -0.5
+    rows = (q @ attention.k_proj.weight.unflatten(0, (count, -1))).flatten(1, 2).to(there.dtype)  # (B, h T, C)
+    if len(there) < len(rows):
+        mix = (rows.flatten(0, 1) @ there[0].T).softmax(-1)
+        seen = (mix @ keys[0]).unflatten(0, (len(rows), -1))
+    else:
+        mix = (rows @ there.transpose(1, 2)).softmax(-1)  # (B, h T, N); the bias of k is the same for all places
+        seen = mix @ keys
+    seen = seen.to(tokens.dtype).unflatten(1, (count, -1))  # (B, h, T, C)
+    values = seen @ attention.v_proj.weight.unflatten(0, (count, -1)).transpose(1, 2)
+    values = values.transpose(1, 2).flatten(2) + attention.v_proj.bias
+    return attention.out_proj(values)
+
+
+def _to_places(attention: Any, tokens: Tensor, values: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
+    """What the places take from the tokens: rows (B, h T, C) and how each place mixes them, (B, h T, N)."""
+    count = attention.num_heads
+    k = _heads(attention.k_proj(tokens), attention)  # (B, h, T, d)
+    k = k * k.shape[-1] ** -0.5
+    v = _heads(attention.v_proj(values), attention)
+    toward = (k @ attention.q_proj.weight.unflatten(0, (count, -1))).flatten(1, 2).to(there.dtype)
+    bias = (k @ attention.q_proj.bias.view(count, -1, 1)).flatten(1, 2).to(there.dtype)  # (B, h T, 1)
+    if len(there) < len(toward):
+        logits = (toward.flatten(0, 1) @ there[0].T).unflatten(0, (len(toward), -1)).add_(bias)
+    else:
+        logits = (toward @ there.transpose(1, 2)).add_(bias)
+    mix = logits.unflatten(1, (count, -1)).softmax(2).flatten(1, 2)
+    out = attention.out_proj.weight.T.unflatten(0, (count, -1))  # (h, d, C)
+    rows = (v @ out + attention.out_proj.bias / count).flatten(1, 2)  # every place's mix sums to the number of heads
+    return rows.to(there.dtype), mix
+
+
+def _normed(x: Tensor, norm: Any) -> Tensor:
+    """Layer norm over the last axis in the type of `x`."""
+    return F.layer_norm(x, x.shape[-1:], norm.weight.to(x.dtype), norm.bias.to(x.dtype), norm.eps)
+
+
+def _enlarged(up: Any, keys: Tensor, weights: Tensor, height: int, width: int) -> Tensor:
+    """Masks (B, M, 4 h, 4 w) of places (B, h w, C) by `weights` (B, M, D); `up` is the decoder's chain of enlarging."""
+    first, norm, _, second, _ = up  # both transposed convolutions have 2 × 2 kernels that do not overlap
+    x = keys
+    for conv in (first, second):
+        kernel = conv.weight.permute(0, 2, 3, 1)  # (in, 2, 2, out)
+        bias = conv.bias.repeat(4).to(x.dtype)
+        x = torch.addmm(bias, x.flatten(0, -2), kernel.flatten(1).to(x.dtype)).view(-1, kernel.shape[-1])
+        x = F.gelu(_normed(x, norm) if conv is first else x)
+    x = x.view(len(keys), -1, x.shape[-1]) @ weights.transpose(1, 2).to(x.dtype)  # (B, h w 4 4, M)
+    x = x.view(len(keys), height, width, 2, 2, 2, 2, -1)
+    return x.permute(0, 7, 1, 3, 5, 2, 4, 6).reshape(len(keys), -1, 4 * height, 4 * width)

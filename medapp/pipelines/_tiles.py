@@ -1,0 +1,57 @@
+"""Large pictures through a network in tiles that overlap and are blended, so that no seam is seen."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+WHOLE = 1024  # pixels a side up to which a picture is not cut
+SIDE = 768
+OVERLAP = 128
+
+
+def tiled(
+    net: Callable[[Tensor, Tensor], Tensor],
+    x: Tensor,
+    labels: Tensor,
+    step: Callable[[float], None] = lambda share: None,
+    *,
+    whole: int = WHOLE,
+    side: int = SIDE,
+    overlap: int = OVERLAP,
+) -> Tensor:
+    """`net(x, labels)` of (1, C, H, W) float32 and (1, H, W), tile by tile where a side is longer than `whole`.
+
+    Tiles of `side` pixels overlap by `overlap` at least; there the weight passes evenly from one to the next.
+    `step(share)` is called before each tile; what it raises ends the work.
+    """
+    height, width = x.shape[2:]
+    if max(height, width) <= whole:
+        step(0.0)
+        return net(x, labels)
+    boxes = [(top, left) for top in starts(height, side, overlap) for left in starts(width, side, overlap)]
+    total = weight = torch.zeros(0)
+    for number, (top, left) in enumerate(boxes):
+        step(number / len(boxes))
+        box = (..., slice(top, top + side), slice(left, left + side))
+        out = net(x[box].contiguous(), labels[box].contiguous())
+        if not number:
+            total, weight = torch.zeros(1, out.shape[1], height, width), torch.zeros(height, width)
+        share = ramp(out.shape[2], overlap)[:, None] * ramp(out.shape[3], overlap)
+        total[box] += out * share
+        weight[box] += share
+    return total.div_(weight)
+
+
+def starts(length: int, side: int, overlap: int) -> list[int]:
+    """Where tiles of `side` begin so that they cover `length` and overlap by `overlap` at least."""
+    if length <= side:
+        return [0]
+    count = -(-(length - overlap) // (side - overlap))
+    return [round(n * (length - side) / (count - 1)) for n in range(count)]
+
+
+def ramp(length: int, overlap: int) -> Tensor:
+    """(length,) weights that rise over `overlap` pixels from either end; never 0."""
+    at = torch.arange(1, length + 1, dtype=torch.float32)
+    return torch.minimum(at, at.flip(0)).clamp(max=overlap) / overlap

@@ -1,0 +1,136 @@
+"""Microscope pictures with H&E stain enlarged two or four times, region by region, by RAT."""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from medapp.card import Card, Choice, Weights
+from medapp.errors import InputError
+from medapp.imaging.geometry import is_flat, slice_axis, upright
+from medapp.imaging.volume import Volume
+from medapp.networks.rat import RAT
+from medapp.physics import optics
+from medapp.pipelines._checks import require_contrast, require_pixels
+from medapp.pipelines._restore import Slicing, aids, choices, finer, inputs, restored
+from medapp.result import Result
+
+MOST = 4096 * 4096  # pixels of the enlarged picture
+METHODS = ("mobilesam", "superpixels", "sam_vit_b", "sam_vit_l", "sam_vit_h", "one")
+
+
+def restore(
+    net, image: Volume, region_map: Volume | None = None, *,
+    progress, aid=None, regions: str, points: str, scale: str, degrade: str,
+) -> Result:  # fmt: skip
+    """The picture with `scale` times the pixels on either side, uint8, on the finer grid of the same field.
+
+    `net` maps the bilinearly enlarged picture (1, 3, sH, sW) from 0 to 1 and labels (1, sH, sW) to the same. With
+    `degrade` the picture is taken for sharp and made smaller first. Raises InputError for more than one picture, more
+    than 8 bits, an enlarged picture of more than 16.8 million pixels, an empty one.
+    """
+    progress(0.0, "Preparing the picture")
+    times = int(scale)
+    image, notes = coloured(image)
+    require_pixels(image, 8 * times if degrade != "no" else 8)
+    pixels = int(np.prod(image.shape)) * (1 if degrade != "no" else times**2)
+    if pixels > MOST:
+        raise InputError(
+            f"The picture is too large: enlarged it would have {pixels / 1e6:.0f} million pixels, and at most "
+            f"{MOST / 1e6:.0f} million are taken. Cut out the part you want."
+        )
+    clean = None
+    if degrade != "no":
+        image, clean = smaller(image, times)
+
+    def encode(stored: np.ndarray) -> np.ndarray:
+        return enlarged(stored.astype(np.float32) / 255, times)
+
+    def seen(stored: np.ndarray) -> np.ndarray:
+        return np.rint(enlarged(stored.astype(np.float32), times).transpose(1, 2, 0)).astype(np.uint8)
+
+    def decode(answer: np.ndarray, stored: np.ndarray) -> np.ndarray:
+        return np.rint(answer.clip(0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)
+
+    return restored(
+        net, image, region_map, Slicing(encode, seen, decode, times, np.uint8), method=regions, points=int(points),
+        aid=aid, progress=progress, clean=clean, settings={"scale": scale, "degrade": degrade}, notes=notes,
+    )  # fmt: skip
+
+
+def enlarged(rgb: np.ndarray, scale: int) -> np.ndarray:
+    """(h, w, 3) -> (3, scale·h, scale·w), bilinear: what the network starts from."""
+    x = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None]
+    return F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=False)[0].numpy()
+
+
+def smaller(image: Volume, scale: int) -> tuple[Volume, Volume]:
+    """The picture with pixels `scale` times larger, and the part of it that this covers."""
+    depth = slice_axis(image.grid)
+    even = tuple(slice(n if axis == depth else n // scale * scale) for axis, n in enumerate(image.shape))
+    clean = image.like(image.array[even], name="reference")
+    low = optics.degrade(upright(clean.array, clean.grid, depth)[0].astype(np.float32) / 255, scale)
+    shape = [n if axis == depth else n // scale for axis, n in enumerate(clean.shape)]
+    out = np.empty((*shape, 3), np.uint8)
+    coarse = finer(clean.grid, depth, 1 / scale)
+    upright(out, coarse, depth)[0] = np.rint(low.clip(0, 1) * 255).astype(np.uint8)
+    return image.like(out, affine=coarse.affine, name=f"{image.name}, {scale} times smaller"), clean
+
+
+def coloured(image: Volume) -> tuple[Volume, tuple[str, ...]]:
+    """The picture in 8-bit colours, and what the user should know of it. Raises InputError if it is no such picture."""
+    if not is_flat(image.grid):
+        raise InputError("This method takes one picture, not a stack of slices; choose one page or slice.")
+    require_contrast(image)
+    array = image.array
+    if array.dtype != np.uint8:
+        if array.min() < 0 or array.max() > 255:
+            raise InputError("This method takes pictures with 8 bits a colour, values from 0 to 255.")
+        array = np.rint(array).astype(np.uint8)
+    notes = image.remarks
+    if not image.is_colour:
+        notes += ("The picture is grey; the method was trained on pictures stained with H&E, in colour.",)
+        array = np.repeat(array[..., None], 3, axis=3)
+    elif not stained(array):
+        notes += ("The colours are not those of H&E (pink and purple), which is all that the method was trained on.",)
+    return replace(image, array=array), notes
+
+
+def stained(rgb: np.ndarray) -> bool:
+    """Whether most of what is coloured in (..., 3) uint8 takes away green more than red and blue, as H&E does."""
+    red, green, blue = (rgb[..., c].astype(np.float32).ravel()[:: max(1, rgb.size // 600_000)] for c in range(3))
+    strong = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue) > 20
+    if strong.mean() < 0.02:
+        return False
+    pink = (green <= red + 5) & (green <= blue + 5)
+    return bool(pink[strong].mean() > 0.6)
+
+
+CARD = Card(
+    name="restore_pathology_rat",
+    task="restoration",
+    title="H&E pathology, 2 or 4 times finer (RAT)",
+    about="Enlarges a picture of an H&E-stained section two or four times and sharpens what the pixels blurred.",
+    inputs=inputs("H&E picture", "PNG, JPEG or TIFF of a field, not a whole slide.", colour=True),
+    options=(
+        *choices(*METHODS),
+        Choice("scale", "Times larger", ("2", "4"), "2", "How many pixels stand in place of one, on either side."),
+        Choice(
+            "degrade", "Degrade it yourself", ("no", "yes"), "no",
+            "Takes the picture for sharp, makes it smaller through blurring optics, and restores that.",
+        ),
+    ),
+    weights=Weights("restore_pathology_rat.safetensors", "medapp/restore_pathology_rat", "v0.1.0", "0" * 64),
+    build=partial(RAT, img_channel=3, width=24, middle_blk_num=3, limit=4096),
+    run=restore,
+    aids=aids(*METHODS),
+    licence="pending",
+    cite="Yang et al. 2024, arXiv:2407.09268; Kirillov et al. 2023, arXiv:2304.02643; Zhang et al. 2023, "
+    "arXiv:2306.14289",
+    trained_on="H&E fields at 40 times, made smaller by blurring optics and larger pixels.",
+    scores="Not measured yet.",
+    limits="Detail is what is likely, not what was seen: never count or grade on it. Pictures at 40 times made smaller "
+    "were all it saw; other magnifications, stains and compressed pictures differ.",
+)  # fmt: skip

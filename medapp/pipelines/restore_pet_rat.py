@@ -1,0 +1,116 @@
+"""Low-count PET brought towards full counts, slice by slice and region by region, by RAT."""
+
+from functools import partial
+
+import numpy as np
+
+from medapp.card import Card, Choice, Weights
+from medapp.imaging.geometry import upright
+from medapp.imaging.volume import Volume
+from medapp.networks.rat import RAT
+from medapp.physics import pet
+from medapp.pipelines._checks import refuse_unit, require_contrast, require_grey, require_pixels
+from medapp.pipelines._restore import Slicing, aids, choices, inputs, pixel_mm, restored
+from medapp.result import Result
+
+FRACTIONS = {"1/2": 1 / 2, "1/4": 1 / 4, "1/10": 1 / 10, "1/20": 1 / 20}
+METHODS = ("mobilesam", "superpixels", "sam_vit_b", "one")
+
+
+def restore(
+    net, image: Volume, region_map: Volume | None = None, *,
+    progress, aid=None, regions: str, points: str, counts: str, degrade: str,
+) -> Result:  # fmt: skip
+    """The image with less noise, float32 in its own unit and on its own grid.
+
+    `net` maps (1, 2, H, W) float32, activity over `scale` and the count level, and labels (1, H, W) to (1, 2, H, W),
+    of which the first channel is the answer. Raises InputError for colour, CT, an empty image.
+    """
+    progress(0.0, "Preparing the scan")
+    require_grey(image)
+    refuse_unit(image, "HU", "CT", "PET")
+    require_contrast(image)
+    require_pixels(image)
+    notes, clean = remarks(image), None
+    if degrade != "no":
+        progress(0.02, f"Simulating {degrade} of the counts")
+        clean = image.like(image.array.astype(np.float32), name="reference")
+        low = np.empty(image.shape, np.float32)
+        slices = upright(clean.array.copy(), image.grid)
+        upright(low, image.grid)[...] = pet.lower_counts(slices, pixel_mm(image.grid), FRACTIONS[degrade])
+        image = image.like(low, name=f"{image.name}, {degrade} of the counts")
+    scale = unit_of(image.array)
+    level = known_level(FRACTIONS[counts]) if counts in FRACTIONS else estimated_level(image.array)
+    floor = 0.0 if image.array.min() >= 0 else -np.inf
+
+    def encode(stored: np.ndarray) -> np.ndarray:
+        x = stored.astype(np.float32) / scale
+        return np.stack([x, np.full_like(x, level)])
+
+    def seen(stored: np.ndarray) -> np.ndarray:
+        return stored.astype(np.float32).clip(0, scale)
+
+    def decode(answer: np.ndarray, stored: np.ndarray) -> np.ndarray:
+        return np.maximum(answer[0] * scale, floor)
+
+    return restored(
+        net, image, region_map, Slicing(encode, seen, decode), method=regions, points=int(points), aid=aid,
+        progress=progress, clean=clean, settings={"counts": counts, "degrade": degrade}, notes=notes,
+    )  # fmt: skip
+
+
+def unit_of(activity: np.ndarray) -> float:
+    """The activity that is 1 to the network: the 99.5th percentile of the volume's positive values."""
+    return float(np.percentile(activity[activity > 0], 99.5))
+
+
+def known_level(fraction: float) -> float:
+    """What the network is told of the share of counts: log2(1 / fraction) / 5."""
+    return float(np.log2(1 / fraction) / 5)
+
+
+def estimated_level(array: np.ndarray) -> float:
+    """What the network is told where nobody knows the counts: 0, as in part of its training."""
+    return 0.0
+
+
+def remarks(image: Volume) -> tuple[str, ...]:
+    """What the user should know of this input before trusting the result."""
+    said = list(image.remarks)
+    if image.unit != "Bq/ml":
+        said.append("The file does not say that its values are Bq/ml: figures are in its own units, whatever they are.")
+    low, high = float(image.array.min()), float(image.array.max())
+    if low < -0.05 * high:
+        said.append("Many values lie below zero, unlike activity: is this PET? The method was trained on PET alone.")
+    return tuple(said)
+
+
+CARD = Card(
+    name="restore_pet_rat",
+    task="restoration",
+    title="Low-count PET (RAT)",
+    about="Takes the noise out of PET of short or low-activity scans, from half to a twentieth of the counts.",
+    inputs=inputs("PET", "Attenuation-corrected PET, a slice or a volume, best in Bq/ml."),
+    options=(
+        *choices(*METHODS),
+        Choice(
+            "counts", "Counts there are", ("auto", *FRACTIONS), "auto",
+            "The share of the usual counts in this scan, if you know it: with fewer counts more is smoothed.",
+        ),
+        Choice(
+            "degrade", "Degrade it yourself", ("no", *FRACTIONS), "no",
+            "Takes the image for one of full counts, thins them in the sinogram to this share, and restores that.",
+        ),
+    ),
+    weights=Weights("restore_pet_rat.safetensors", "medapp/restore_pet_rat", "v0.1.0", "0" * 64),
+    build=partial(RAT, img_channel=2, width=16, middle_blk_num=3, limit=4096),
+    run=restore,
+    aids=aids(*METHODS),
+    licence="pending",
+    cite="Yang et al. 2024, arXiv:2407.09268; Kirillov et al. 2023, arXiv:2304.02643; Zhang et al. 2023, "
+    "arXiv:2306.14289",
+    trained_on="PET phantoms and PET whose counts were thinned in the sinogram.",
+    scores="Not measured yet.",
+    limits="Small hot spots that drown in noise can be smoothed away, and noise that looks like one can stay. Uptake "
+    "should be read from the image that was put in.",
+)  # fmt: skip
