@@ -12,13 +12,12 @@ import numpy as np
 
 from medapp.imaging.regions import superpixels
 from medapp.imaging.volume import Volume
-from medapp.networks.rat import RAT
 from medapp.physics.ct import lower_dose
+from medapp.pipelines.restore_ct_rat import CARD, scaled
 from training.case import Case
 from training.restoration import SEED, Patch, fit, parser, turned
 from training.restoration_data import ct_slice, entries, split
 
-LOWEST, HIGHEST, UNIT = -1024, 3071, 400
 SIDE = 128  # pixels a side of a training patch
 
 
@@ -43,12 +42,8 @@ class Slice:
         return Patch(scaled(low), labels, scaled(full))
 
 
-def scaled(hu: np.ndarray) -> np.ndarray:
-    return (hu.clip(LOWEST, HIGHEST) / UNIT).astype(np.float32)[None]
-
-
 def cases(data: Path, part: str) -> Iterator[Case]:
-    """Full-dose slices of one part, four a patient at most, brought to a quarter of the dose; DATA as it was released."""
+    """Full-dose slices of one part, four a patient at most, brought to a quarter of the dose; DATA as released."""
     chosen: dict[str, list[dict]] = {}
     for entry in entries(data, "ct"):
         if part in ("all", split("ct", entry["patient"])):
@@ -77,7 +72,7 @@ def main() -> None:
                 return turned(patch, random)
 
     random = np.random.default_rng(SEED)
-    fit(RAT(img_channel=1, width=24, middle_blk_num=3), draw, [each.patch(random, 224) for each in held], args)
+    fit(CARD.build(), draw, [each.patch(random, 224) for each in held], args)
 
 
 if __name__ == "__main__":

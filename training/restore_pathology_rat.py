@@ -13,8 +13,8 @@ from PIL import Image
 
 from medapp.imaging.regions import superpixels
 from medapp.imaging.volume import Volume
-from medapp.networks.rat import RAT
 from medapp.physics.optics import degrade
+from medapp.pipelines.restore_pathology_rat import CARD
 from training.case import Case
 from training.restoration import SEED, Patch, fit, parser, turned
 
@@ -84,7 +84,6 @@ def cases(data: Path, part: str) -> Iterator[Case]:
 
 def main() -> None:
     options = parser(__doc__.splitlines()[0], 6000)
-    options.add_argument("--width", type=int, default=24)
     options.add_argument("--regions", default="runs/regions/pathology", help="folder of region maps of the pictures")
     args = options.parse_args()
     parts = split(Path(args.data))
@@ -112,7 +111,7 @@ def main() -> None:
                 x = enlarged(sampled(rgb, scale, reduction), scale)
                 labels = superpixels(x.transpose(1, 2, 0), 400).astype(np.int16)
                 held.append(Patch(x, labels, np.ascontiguousarray(rgb.transpose(2, 0, 1))))
-    fit(RAT(img_channel=3, width=args.width, middle_blk_num=3), draw, held, args)
+    fit(CARD.build(), draw, held, args)
 
 
 if __name__ == "__main__":

@@ -4,14 +4,19 @@ DATA is what `python -m training.restoration_data pet` makes: batches of slices 
 counts thinned in the sinogram and reconstructed in many ways.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from medapp.imaging.regions import superpixels
-from medapp.networks.rat import RAT
+from medapp.imaging.volume import Volume
+from medapp.pipelines.restore_pet_rat import CARD, known_level, unit_of
+from training.case import Case
 from training.restoration import SEED, Patch, fit, parser, turned
+from training.restoration_pet import FRACTIONS
 
+PLAIN = {"regions": "superpixels"}
 SIDE = 80  # pixels a side of a training patch; the real slices are no higher
 KNOWN = 0.7  # share of the patches in which the network is told the count level
 
@@ -23,7 +28,7 @@ class Scan:
         kept = np.load(file)
         self.part, self.fraction = str(kept["part"]), kept["fraction"].astype(np.float32)
         low, full = kept["low"].astype(np.float32), kept["full"].astype(np.float32)
-        scale = np.percentile(low[low > 0], 99.5)
+        scale = unit_of(low)
         self.low, self.full = (low / scale).astype(np.float16), (full / scale).astype(np.float16)
         found = maps / file.name
         self.maps = [np.stack([superpixels(each.clip(0, scale), 150) for each in low]).astype(np.int16)]
@@ -36,8 +41,25 @@ class Scan:
         low, full = self.low[box].astype(np.float32), self.full[box].astype(np.float32)
         kind = int(random.integers(len(self.maps) + 1)) if random.random() < 0.5 else 0
         labels = self.maps[kind][box] if kind < len(self.maps) else np.zeros(low.shape, np.int16)
-        level = -np.log2(self.fraction[number]) / 5 if known else 0.0
+        level = known_level(self.fraction[number]) if known else 0.0
         return Patch(np.stack([low, np.full_like(low, level)]), labels, full[None])
+
+
+def cases(data: Path, part: str) -> Iterator[Case]:
+    """Real slices and phantoms of one part at each count level, of DATA as for the training; no count level is told."""
+    for file in sorted(data.glob("*.npz")):
+        kept = np.load(file)
+        if str(kept["part"]) != part and part != "all":
+            continue
+        kind, mm = str(kept["kind"]), float(kept["pixel_mm"])
+        affine = np.diag([-mm, -mm, mm, 1])
+        for fraction in FRACTIONS:
+            there = np.flatnonzero(np.isclose(kept["fraction"], fraction))[: 6 if kind == "real" else 2]
+            if len(there):
+                low, full = (
+                    Volume(kept[name][there].astype(np.float32).T, affine, name="PET") for name in ("low", "full")
+                )
+                yield Case(f"{kind} {kept['patient']}", kind, f"1/{round(1 / fraction)}, {kind}", (low,), full, PLAIN)
 
 
 def main() -> None:
@@ -56,7 +78,7 @@ def main() -> None:
 
     random = np.random.default_rng(SEED)
     patches = [scan.patch(random, 10_000, True) for scan in held for _ in range(3)]
-    fit(RAT(img_channel=2, width=16, middle_blk_num=3), draw, patches, args)
+    fit(CARD.build(), draw, patches, args)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from medapp.fidelity import figures
 
+from medapp.fidelity import figures
+from medapp.imaging.regions import superpixels
 from medapp.lesions import measured
 from medapp.result import Result
 from training import peers
@@ -55,9 +56,24 @@ def restoration(case: Case, result: Result, settings: Mapping[str, Any], with_pe
     for name, slices in answers.items():
         scored = figures(np.stack(slices, 2), truth, case.truth.unit)
         row = {"patient": case.patient, "group": name, "condition": case.condition}
-        row |= {figure: round(scored[figure], 5) for figure in RESTORATION if figure in scored}
+        row |= {figure: round(scored[figure], 5) for figure in RESTORATION if scored.get(figure) is not None}
+        if not given.is_colour and given.unit != "HU":
+            row["regional_error"] = regional_error(np.stack(slices, 2), truth)
         rows.append(row | {"seconds": round(result.provenance.seconds, 2) if name == "ours" else None})
     return rows
+
+
+def regional_error(answer: np.ndarray, truth: np.ndarray) -> float:
+    """Mean deviation in per cent of the regional means of (I, J, K), over compact regions of the truth with uptake."""
+    found = []
+    for k in range(truth.shape[2]):
+        sharp = truth[:, :, k].astype(np.float64)
+        labels = superpixels(sharp, max(4, sharp.size // 100))
+        count = np.bincount(labels.ravel())[1:]
+        mean, other = (np.bincount(labels.ravel(), a.ravel())[1:] / count for a in (sharp, answer[:, :, k]))
+        active = mean > 0.2 * np.percentile(sharp, 99)
+        found += list(np.abs(other[active] / mean[active] - 1))
+    return round(100 * float(np.mean(found)), 3)
 
 
 SEGMENTATION = ("dice", "hd95", "volume_difference", "lesion_f1", "false_positive_ml", "volume", "reference_volume")
@@ -68,5 +84,5 @@ SCORERS = {
         (*SEGMENTATION, "seconds"),
         ("dice", "hd95", "false_positive_ml", "lesion_f1", "volume_difference"),
     ),
-    "restoration": Scorer(restoration, (*RESTORATION, "seconds"), RESTORATION),
+    "restoration": Scorer(restoration, (*RESTORATION, "regional_error", "seconds"), (*RESTORATION, "regional_error")),
 }
