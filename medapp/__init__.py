@@ -9,7 +9,7 @@ The law of imports, left sees right (import-linter checks it):
 
     ui, cli  >  runtime  >  engine, hub, pipelines  >  networks, machine
     ui, cli  >  report, tasks, examples             >  views
-    both arms  >  lesions  >  result, card  >  imaging  >  errors   (networks: torch and nothing else)
+    both arms  >  lesions  >  result, card  >  imaging  >  errors   (networks: torch and networks of others)
     training >  medapp                                               (and never back)
 
 `imaging`, `views` and `tasks` do not know torch; nobody but `ui` knows Gradio. Importing does nothing: no download, no

@@ -1,10 +1,13 @@
 """Examples: small cases that ship with the app, each with its source and licence."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+from medapp.card import Input
 from medapp.imaging import files
 from medapp.imaging.volume import Volume
 
@@ -13,7 +16,8 @@ FOLDER = Path(__file__).resolve().parent.parent / "examples"
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One case: `images` maps an input's name to its file; `reference` is a mask to compare with, or None."""
+    """One case: `images` maps an input's name to its file; `reference` is what to compare with, or None; `settings` are
+    the options that are not at their defaults."""
 
     name: str
     pipeline: str
@@ -24,13 +28,17 @@ class Example:
     source: str
     licence: str
     synthetic: bool
+    settings: dict[str, Any] = field(default_factory=dict)
 
-    def volumes(self, titles: dict[str, str]) -> list[Volume | None]:
-        """The images in the order of `titles` (input's name to the name the volume gets), None where there is none."""
-        return [files.read([self.images[n]], name=t) if n in self.images else None for n, t in titles.items()]
+    def volumes(self, inputs: Sequence[Input]) -> list[Volume | None]:
+        """The images in the order of the inputs, named by their titles, None where there is none."""
+        return [
+            files.read([self.images[i.name]], name=i.title, colour=i.colour) if i.name in self.images else None
+            for i in inputs
+        ]
 
     def truth(self) -> Volume | None:
-        return files.read([self.reference], name="reference") if self.reference else None
+        return files.read([self.reference], name="reference", colour=True) if self.reference else None
 
 
 @cache
@@ -52,4 +60,5 @@ def _load(file: Path) -> Example:
         case["source"],
         case["licence"],
         bool(case["synthetic"]),
+        case.get("settings", {}),
     )

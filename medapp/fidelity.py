@@ -115,13 +115,12 @@ def noise(volume: Volume, place: Volume | None = None) -> float | None:
     spots = np.concatenate(found)
     if len(spots) < 100:
         return None
-    mode = float(np.percentile(spots, 90)) / 2
-    if mode <= 1e-6 * float(np.abs(where).max()):
-        return 0.0
+    mode, least = float(np.percentile(spots, 90)) / 2, 1e-6 * float(np.abs(where).max())
     for _ in range(3):  # finer and finer around the mode
-        counts, _ = np.histogram(spots, 60, (0.0, 2 * mode))
-        mode *= (int(ndimage.gaussian_filter1d(counts.astype(float), 2).argmax()) + 0.5) / 30
-    return mode * WINDOW / (WINDOW**2 - 1) ** 0.5
+        if mode > least:
+            counts, _ = np.histogram(spots, 60, (0.0, 2 * mode))
+            mode *= (int(ndimage.gaussian_filter1d(counts.astype(float), 2).argmax()) + 0.5) / 30
+    return mode * WINDOW / (WINDOW**2 - 1) ** 0.5 if mode > least else 0.0
 
 
 def fitted(reference: Volume, restored: Volume) -> Volume:

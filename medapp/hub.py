@@ -29,7 +29,7 @@ def locate(weights: Weights) -> Located:
     """The file that the card names, from the nearest place that has it. Raises WeightsMissing with what to do."""
     if not weights.file.endswith(".safetensors") and not weights.foreign:
         raise WeightsMissing(f"{weights.file} is not a .safetensors file; no other kind is read.")
-    beside = _folder() / weights.file
+    beside = _folder() / Path(weights.file).name
     if beside.is_file() and _sha256(beside) == weights.sha256:
         return Located(beside, weights.sha256, "beside the app")
     repo = _repo(weights)
@@ -52,7 +52,8 @@ def _folder() -> Path:
 
 def _repo(weights: Weights) -> str:
     stem = Path(weights.file).stem.upper().replace("-", "_")
-    return os.environ.get(f"MEDAPP_REPO_{stem}") or os.environ.get("MEDAPP_REPO") or weights.repo
+    ours = None if weights.foreign else os.environ.get("MEDAPP_REPO")
+    return os.environ.get(f"MEDAPP_REPO_{stem}") or ours or weights.repo
 
 
 def _cached(weights: Weights, repo: str) -> Path | None:

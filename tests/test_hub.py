@@ -26,6 +26,7 @@ class Hub(ThreadingHTTPServer):
 
     def __init__(self):
         self.served, self.status, self.error, self.cuts, self.requests = [GOOD], 200, "", 0, []
+        self.file = WEIGHTS.file
         super().__init__(("127.0.0.1", 0), Talk)
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
@@ -47,7 +48,7 @@ class Talk(BaseHTTPRequestHandler):
     def answer(self):
         hub, asked = self.server, self.headers.get("Range", "")
         hub.requests.append((self.command, asked))
-        path = f"/{WEIGHTS.repo}/resolve/{WEIGHTS.revision}/{WEIGHTS.file}"
+        path = f"/{WEIGHTS.repo}/resolve/{WEIGHTS.revision}/{hub.file}"
         status = hub.status if hub.status != 200 or self.path == path else 404
         if status != 200:
             self.send_response(status)
@@ -241,3 +242,17 @@ def test_only_safetensors(server):
 def test_another_repository(server, monkeypatch, name):
     monkeypatch.setenv(name, "someone/tiny")
     assert "someone/tiny" in hub.locate(Weights(WEIGHTS.file, "nobody/nothing", "main", SHA)).source
+
+
+def test_weights_of_others_may_be_of_another_kind_and_in_a_folder_of_their_repository(server, monkeypatch, tmp_path):
+    theirs = Weights("checkpoints/tiny.pth", "someone/tiny", "main", SHA, foreign=True)
+    monkeypatch.setenv("MEDAPP_REPO", "nobody/nothing")  # where ours would be looked for
+    with pytest.raises(WeightsMissing, match=r"no checkpoints/tiny\.pth.*put tiny\.pth into"):
+        hub.locate(theirs)
+    server.file = theirs.file
+    assert hub.locate(theirs).path.read_bytes() == GOOD
+    put(tmp_path / "weights", GOOD)
+    (tmp_path / "weights" / WEIGHTS.file).rename(tmp_path / "weights" / "tiny.pth")
+    assert hub.locate(theirs).source == "beside the app"
+    with pytest.raises(WeightsMissing, match="safetensors"):
+        hub.locate(Weights(theirs.file, theirs.repo, "main", SHA))

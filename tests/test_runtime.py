@@ -4,6 +4,7 @@ import hashlib
 import pickle
 import sys
 import threading
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -13,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from medapp import engine, machine, runtime
-from medapp.card import Card, Input, Slider, Weights
+from medapp.card import Card, Input, Network, Slider, Weights
 from medapp.engine import Engine
 from medapp.errors import Cancelled, InputError, OptionError, WeightsMissing
 from medapp.imaging.volume import Volume
@@ -136,6 +137,49 @@ def test_weights_of_another_network_are_refused(tiny, monkeypatch):
     monkeypatch.setattr(runtime, "cards", lambda: {other.name: other})
     with pytest.raises(WeightsMissing, match="does not fit"):
         runtime.run("segment_tiny", IMAGE)
+
+
+@pytest.fixture
+def helped(tiny, monkeypatch, tmp_path) -> Card:
+    """The tiny pipeline with a further network, whose weights are another's .pth; its answer is that network's."""
+    torch.manual_seed(1)
+    torch.save(build().state_dict(), file := tmp_path / "weights" / "other.pth")
+    other = Weights("folder/other.pth", "no/body", "main", hashlib.sha256(file.read_bytes()).hexdigest(), foreign=True)
+
+    def run(net, image, prior, *, progress, aid, threshold):
+        further = aid("other")
+        assert isinstance(further, nn.Module) and not further.training and further is aid("other")
+        assert all(p.dtype == torch.float32 and not p.requires_grad for p in further.parameters())
+        y = further(torch.from_numpy(np.moveaxis(image.array, 2, 0).copy())[:, None])
+        return Result({"probability": image.like(np.moveaxis(y[:, 0].numpy(), 0, 2))})
+
+    card = replace(tiny, run=run, aids={"other": Network(other, build)})
+    monkeypatch.setattr(runtime, "cards", lambda: {card.name: card})
+    monkeypatch.setattr(runtime, "_aids", {})
+    return card
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_further_network_is_loaded_when_asked_for_and_said(helped, monkeypatch, own):
+    card = helped if own else replace(helped, build=None, weights=helped.aids["other"].weights)
+    monkeypatch.setattr(runtime, "cards", lambda: {card.name: card})
+    runtime.warm(card.name)
+    results = [runtime.run(card.name, IMAGE, device="cpu") for _ in range(2)]
+    assert len(runtime._aids) == 1 and len(runtime._engines) == own
+    weights = results[0].provenance.weights
+    assert "folder/other.pth" in weights["other"] and helped.aids["other"].weights.sha256 in weights["other"]
+    np.testing.assert_array_equal(*(result.volumes["probability"].array for result in results))
+
+
+def test_a_pth_runs_no_code_and_must_fit(helped, monkeypatch, tmp_path):
+    file = tmp_path / "weights" / "other.pth"
+    for content, words in (({"weight": torch.zeros(2)}, "does not fit"), (pickle.Pickler, "does not fit")):
+        torch.save(content, file)
+        weights = replace(helped.aids["other"].weights, sha256=hashlib.sha256(file.read_bytes()).hexdigest())
+        card = replace(helped, aids={"other": Network(weights, build)})
+        monkeypatch.setattr(runtime, "cards", lambda card=card: {card.name: card})
+        with pytest.raises(WeightsMissing, match=words):
+            runtime.run(card.name, IMAGE, device="cpu")
 
 
 def test_cancelling_and_bugs_leave_the_door_open(tiny):

@@ -5,6 +5,7 @@ segment-anything and timm import torchvision; all they need of the compiled part
 
 import importlib
 import sys
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,7 +28,8 @@ def ready() -> None:
         for operator in ("nms", "qnms"):
             library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         _kept.append(library)
-        importlib.import_module("torchvision.ops.boxes").nms = suppressed
+        boxes: Any = importlib.import_module("torchvision.ops.boxes")
+        boxes.nms = suppressed
 
 
 def suppressed(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:

@@ -47,7 +47,7 @@ def mobilesam() -> Any:
     _torchvision.ready()
     from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
-    encoder = fold(TinyEncoder().eval())
+    encoder = fold(TinyEncoder().eval()).to(memory_format=torch.channels_last)  # a tenth faster
     grid = (SIZE // 16, SIZE // 16)
     prompts = PromptEncoder(FEATURES, grid, (SIZE, SIZE), mask_in_chans=16)
     transformer = TwoWayTransformer(depth=2, embedding_dim=FEATURES, mlp_dim=2048, num_heads=8)

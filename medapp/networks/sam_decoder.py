@@ -1,9 +1,9 @@
 """Segment Anything's mask decoder for many points on one picture: the same masks, with much less to compute.
 
-Kirillov et al. 2023, arXiv:2304.02643. The weights and the mathematics are those of segment-anything's `MaskDecoder`; the
-sums are done in another order. Of every attention between the 7 tokens and the 4096 places of the picture, projections
-are moved to the tokens' side (56 = 8 heads × 7 tokens rows in place of 128 columns for each place); in the first layer
-the picture is one for all points; and masks are drawn only where the predicted IoU, which needs no mask, suffices.
+Kirillov et al. 2023, arXiv:2304.02643. Weights and mathematics are those of segment-anything's `MaskDecoder`, the sums
+are done in another order. In every attention between the 7 tokens and the 4096 places of the picture, the projections
+move to the tokens' side: 56 rows (8 heads × 7 tokens) take the place of 128 columns at every place. In the first layer
+the picture is the same for all points. Masks are drawn only where the predicted IoU, which needs no mask, suffices.
 """
 
 from typing import Any, NamedTuple

@@ -1,7 +1,7 @@
 """Regions by Segment Anything: everything in a picture, or what lies at a point.
 
-Settings for medical images, which the defaults leave almost empty: 8 points a side or more, predicted IoU at least 0.75,
-stability at least 0.85. Networks: `networks/mobilesam.py`.
+Settings for medical images, which the defaults leave almost empty: 8 points a side or more, predicted IoU above 0.75,
+stability at least 0.85. Networks: `networks/mobilesam.py`; what makes it fast: `networks/sam_decoder.py`.
 """
 
 from collections.abc import Callable, Sequence
@@ -99,9 +99,10 @@ def prompt(net: Any, picture: np.ndarray, points_xy: Sequence[tuple[float, float
 
 @cache
 def _predictor() -> type:
-    """A predictor in 16 bits where the device is good at that, which draws only the masks that the generator may keep.
+    """A predictor that draws only the masks which the generator may keep, and says how far it is.
 
-    It says how far it is, and is for the generator alone: single points, no boxes, no masks.
+    For the generator alone: single points, no boxes, no masks. The decoder runs in 16 bits where the device is good at
+    that; the encoder does not, since bfloat16 there changes the regions more than 1 HU of noise would.
     """
     from segment_anything import SamPredictor
 
@@ -109,12 +110,8 @@ def _predictor() -> type:
         def __init__(self, net: Any, batches: int, progress: Progress | None) -> None:
             super().__init__(net)
             self.done, self.batches, self.progress = 0, batches, progress
+            self.features: Any = None
             self.dtype = half(self.device.type) or torch.float32
-
-        def set_torch_image(self, transformed_image, original_image_size):
-            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-                super().set_torch_image(transformed_image, original_image_size)
-            self.features = self.features.float()
 
         def predict_torch(self, point_coords, point_labels, boxes=None, mask_input=None, multimask_output=True,
                           return_logits=False):  # fmt: skip

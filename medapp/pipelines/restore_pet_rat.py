@@ -102,7 +102,7 @@ CARD = Card(
             "Takes the image for one of full counts, thins them in the sinogram to this share, and restores that.",
         ),
     ),
-    weights=Weights("restore_pet_rat.safetensors", "medapp/restore_pet_rat", "v0.1.0", "0" * 64),
+    weights=Weights("restore_pet_rat.safetensors", "medapp/restore_pet_rat", "v0.1.0", "52c52f7f4b68ebbff2daf71285407b81a63e2cc7621c216a4069c15a3cd19a99"),
     build=partial(RAT, img_channel=2, width=16, middle_blk_num=3, limit=4096),
     run=restore,
     aids=aids(*METHODS),

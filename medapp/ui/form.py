@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from functools import cache
+from html import escape
 from typing import Any
 
 import gradio as gr
 import numpy as np
 
-from medapp.card import Card, Input, Option, Points, Slider
+from medapp.card import Card, Choice, Input, Option, Points, Slider
 from medapp.errors import InputError
 from medapp.examples import Example
 from medapp.imaging import files
@@ -39,6 +40,11 @@ class Form:
     def components(self) -> set:
         return {*self.boxes.values(), *self.series.values(), *self.options.values(), *self.live.values()}
 
+    @property
+    def colour(self) -> bool:
+        """Whether any of the images may be in colour."""
+        return any(source.colour for source in self.card.inputs if not source.optional)
+
     def volumes(self, data: dict) -> list[Volume | None]:
         """The uploads as volumes in the card's order. Raises InputError, and WhichSeries for an upload with several."""
         read: list[Volume | None] = []
@@ -47,7 +53,7 @@ class Form:
             if not paths and not source.optional:
                 raise InputError(f"Put a {source.title} image in first, or click an example.")
             try:
-                read.append(files.read(paths, series or None, name=source.title) if paths else None)
+                read.append(_read(paths, series, source) if paths else None)
             except files.SeveralSeries as several:
                 raise WhichSeries(self.series[source.name], several) from several
         return read
@@ -77,19 +83,29 @@ def uploads(card: Card) -> tuple[dict[str, gr.File], dict[str, gr.Dropdown], dic
         if not source.optional:
             ask(source)
     gr.HTML(f'<p class="med-small">{FORMATS}</p>')
-    more = [source for source in card.inputs if source.optional]
+    instead = {option.upload for option in card.options if isinstance(option, Choice)}
+    more = [source for source in card.inputs if source.optional and source.name not in instead]
     if more:
         with gr.Accordion(f"More sequences: {', '.join(source.title for source in more)}", open=False):
             for source in more:
                 ask(source)
+    options = {o.name: knob(o) for o in card.options if not o.live}
+    for source in (source for source in card.inputs if source.name in instead):
+        with gr.Accordion(f"{source.title}, from a file", open=False):
+            gr.HTML(f'<p class="med-small">{escape(source.about)}</p>')
+            ask(source)
     for name, box in boxes.items():
         box.change(_forget, None, series[name], queue=False, api_visibility="private")
-    return boxes, series, {o.name: knob(o) for o in card.options if not o.live}
+    return boxes, series, options
 
 
 def upload(title: str, elem_id: str) -> gr.File:
     """A box for the file or files of one image; takes every ending, since DICOM often has none."""
     return gr.File(label=title, file_count="multiple", height=132, elem_id=elem_id)
+
+
+def _read(paths: list[str], series: str | None, source: Input) -> Volume:
+    return files.read(paths, series or None, name=source.title, colour=source.colour)
 
 
 def _forget() -> gr.Dropdown:
@@ -99,9 +115,9 @@ def _forget() -> gr.Dropdown:
 @cache
 def thumbnail(example: Example) -> np.ndarray:
     """A picture (H, W, 3) uint8 of an example: the axial plane through what is marked in it, or through the middle."""
-    image = files.read([next(p for n, p in example.images.items() if n == "flair" or len(example.images) == 1)])
+    image = files.read([example.images[next(n for n in ("image", "flair") if n in example.images)]], colour=True)
     truth = example.truth()
-    if truth is not None and truth.array.any():
+    if truth is not None and truth.array.max() == 1:
         mm = planes.best_position(truth)
     else:
         mm = image.grid.to_mm((np.array(image.shape) - 1) / 2)

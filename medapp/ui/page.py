@@ -2,6 +2,7 @@
 
 import os
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -11,24 +12,27 @@ import gradio as gr
 from medapp import runtime
 from medapp.errors import UserError
 from medapp.examples import of_task
-from medapp.tasks import segmentation
+from medapp.tasks import TASKS
 from medapp.ui import api, style, tab, viewer, words
+from medapp.ui.restoration import Restored
+from medapp.ui.segmentation import Lesions
 from medapp.ui.session import LIFETIME, visitors
 
-TASKS = {"segmentation": segmentation}
+BODIES: dict[str, Callable[..., tab.Body]] = {"segmentation": Lesions, "restoration": Restored}
 MAX_UPLOAD = "600mb"
 
 
 def build() -> gr.Blocks:
     """Lay out and wire the whole page; loads no weights."""
-    cards = runtime.cards().values()
+    cards = list(runtime.cards().values())
     with gr.Blocks(title="medapp", delete_cache=(300, LIFETIME), analytics_enabled=False, fill_width=True) as demo:
         gr.HTML(words.head())
         gr.HTML(words.banner())
         with gr.Tabs():
             for name, task in TASKS.items():
                 with gr.Tab(task.TITLE, id=name):
-                    tab.build(task, name, [card for card in cards if card.task == name])
+                    own = [card for card in cards if card.task == name]
+                    tab.Tab(task, name, own, BODIES[name](name, own))
         for card in cards:
             api.build(card)
         demo.unload(_leave)

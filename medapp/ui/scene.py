@@ -26,6 +26,7 @@ from medapp.views.layers import Layer
 
 MAX_VOXELS = 48_000_000  # more is shown coarser: a browser needs about 12 bytes of graphics memory for each
 MAX_SIDE = 512
+DEFAULT = colour.Window(0.0, 1.0)  # of a map
 _digests: WeakKeyDictionary[Volume, str] = WeakKeyDictionary()
 
 
@@ -68,7 +69,7 @@ class Regions(GradioModel):
 
 
 class Heat(GradioModel):
-    """A map in colours, transparent at `low`."""
+    """A map in colours, transparent at `low`; or, if `solid`, another image in the window of the one at the bottom."""
 
     file: FileData
     name: str
@@ -76,6 +77,7 @@ class Heat(GradioModel):
     high: float
     colours: list[list[int]]
     opacity: float
+    solid: bool = False
 
 
 class Scene(GradioModel):
@@ -105,7 +107,7 @@ def scene(
         script=script(),
         image=_picture(name, image, grid, folder),
         regions=_regions(masks, grid, folder) if masks else None,
-        heats=[_heat(caption, layer, folder) for caption, layer in rest if layer.kind == "heat"],
+        heats=[_heat(caption, layer, folder) for caption, layer in rest if layer.kind != "mask"],
         radiological=radiological,
         crosshair=None if mm is None else [float(x) for x in mm],
     )
@@ -156,8 +158,9 @@ def _presets(layer: Layer, low: float, high: float) -> list[Preset]:
 
 
 def _heat(name: str, layer: Layer, folder: Path) -> Heat:
-    window = layer.window or colour.Window(0.0, 1.0)
-    steps = matplotlib.colormaps[layer.colour_map](np.linspace(0, 1, 16))[:, :3]
+    solid = layer.kind == "image"
+    window = layer.window or (colour.automatic(layer.volume.array, layer.volume.unit) if solid else DEFAULT)
+    steps = matplotlib.colormaps["gray" if solid else layer.colour_map](np.linspace(0, 1, 16))[:, :3]
     return Heat(
         file=_written(layer.volume, _drawable(layer.volume.grid), folder),
         name=name,
@@ -165,6 +168,7 @@ def _heat(name: str, layer: Layer, folder: Path) -> Heat:
         high=window.high,
         colours=np.rint(steps * 255).astype(int).tolist(),
         opacity=layer.opacity,
+        solid=solid,
     )
 
 
@@ -250,7 +254,7 @@ def _drawable(grid: Grid) -> Grid:
 
 def _written(volume: Volume, grid: Grid, folder: Path) -> FileData:
     """The volume on `grid` as NIfTI in `folder`, named by its content; not written again if it is there."""
-    path = folder / f"{_digest(volume)}-{'x'.join(map(str, grid.shape))}.nii.gz"
+    path = folder / f"{digest(volume)}-{'x'.join(map(str, grid.shape))}.nii.gz"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         volume = volume if grid.same(volume.grid) else resample(volume, onto=grid)
@@ -264,7 +268,7 @@ def _written(volume: Volume, grid: Grid, folder: Path) -> FileData:
     return FileData(path=str(path), orig_name=path.name)
 
 
-def _digest(volume: Volume) -> str:
+def digest(volume: Volume) -> str:
     """A name for the volume's content; reckoned once for each volume, for a large one takes a while."""
     if volume not in _digests:
         content = hashlib.blake2b(volume.array, digest_size=12)

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -36,12 +37,13 @@ def folder() -> Path:
 class Session:
     """The shown result, the point of the crosshair (3,) in RAS+ millimetres, and the reference it is compared with.
 
-    `shown` counts what was put on the page, so that every file has a name of its own.
+    `image` is what was put in. `shown` counts what was put on the page, so that every file has a name of its own.
     """
 
     result: Result
     mm: np.ndarray
     reference: Volume | None = None
+    image: Volume | None = None
     folder: Path = field(default_factory=folder)
     shown: int = 0
 
@@ -49,29 +51,40 @@ class Session:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def close(session: Session | None) -> None:
+class Closable(Protocol):
+    """What has something to give back."""
+
+    def close(self) -> None: ...
+
+
+S = TypeVar("S", bound=Closable)
+
+
+def close(session: Closable | None) -> None:
     """For `gr.State(delete_callback=...)`."""
     if session is not None:
         session.close()
 
 
 class Visitors:
-    """Who is there: each visitor's session, to be closed when they leave, and the Cancel flag of their run."""
+    """Who is there: each visitor's sessions by tab, to be closed when they leave, and the Cancel flag of their run."""
 
     def __init__(self) -> None:
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, dict[str, Closable]] = {}
         self._flags: dict[str, threading.Event] = {}
 
-    def keep(self, visitor: str, session: Session) -> Session:
-        """Make this the visitor's session and close the one before."""
-        close(self._sessions.pop(visitor, None))
-        self._sessions[visitor] = session
+    def keep(self, visitor: str, session: S, place: str = "") -> S:
+        """Make this what the visitor has at a place of the page, and close what was there before."""
+        mine = self._sessions.setdefault(visitor, {})
+        close(mine.pop(place, None))
+        mine[place] = session
         return session
 
     def leave(self, visitor: str) -> None:
         """Stop what the visitor has running and remove their files."""
         self.cancel(visitor)
-        close(self._sessions.pop(visitor, None))
+        for session in self._sessions.pop(visitor, {}).values():
+            close(session)
 
     def begin(self, visitor: str) -> threading.Event:
         """A fresh Cancel flag for the run that this visitor starts now."""

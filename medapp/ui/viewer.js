@@ -228,13 +228,13 @@ async function loadHeats(heats) {
     my.heats.delete(url);
   }
   for (const heat of heats.filter((h) => !my.heats.has(h.file.url))) {
-    const name = `heat ${JSON.stringify(heat.colours)}`;
+    const name = `heat ${heat.solid} ${JSON.stringify(heat.colours)}`;
     const ramp = heat.colours.map((_, i) => Math.round((i * 255) / (heat.colours.length - 1)));
     const [R, G, B] = [0, 1, 2].map((channel) => heat.colours.map((colour) => colour[channel]));
-    nv.addColormap(name, { R, G, B, A: ramp, I: ramp });
+    nv.addColormap(name, { R, G, B, A: heat.solid ? ramp.map(() => 255) : ramp, I: ramp });
     if (heat.opacity === 0) my.hidden.add(heat.name);
     const image = await load(heat.file, { colormap: name, cal_min: heat.low, cal_max: heat.high, opacity: 0 });
-    image.wanted = heat.opacity || 0.7;
+    image.wanted = heat.opacity || (heat.solid ? 1 : 0.7);
     nv.addVolume(image);
     my.heats.set(heat.file.url, image);
   }

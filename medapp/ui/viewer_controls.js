@@ -27,6 +27,12 @@ function setWindow(low, high) {
   const least = (my.scene.image.high - my.scene.image.low) / 1000;
   Object.assign(image, { cal_min: low, cal_max: Math.max(high, low + least) });
   my.nv.refreshLayers(image, 0);
+  for (const heat of my.scene.heats.filter((h) => h.solid)) { // images that are compared share one window
+    const other = my.heats.get(heat.file.url);
+    if (!other) continue;
+    Object.assign(other, { cal_min: image.cal_min, cal_max: image.cal_max });
+    my.nv.refreshLayers(other, my.nv.volumes.indexOf(other));
+  }
   my.nv.drawScene();
   showWindow();
 }

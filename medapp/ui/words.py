@@ -4,15 +4,34 @@ from collections.abc import Sequence
 from dataclasses import replace
 from html import escape
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from medapp.card import Card
 from medapp.examples import Example
+from medapp.imaging.geometry import slice_axis, upright
+from medapp.imaging.pictures import NO_SIZE
 from medapp.imaging.volume import Grid
 from medapp.result import NOT_A_DIAGNOSIS, Result
 from medapp.ui.session import LIFETIME
 
+FIGURES = (
+    ("psnr", "PSNR", "higher is nearer to the reference"),
+    ("ssim", "SSIM", "1 is the same structure"),
+    ("rmse", "RMSE", "typical error; lower is nearer"),
+    ("bias", "Bias", "mean error; 0 is right on average"),
+    ("noise", "Noise", "standard deviation in even tissue"),
+)
+HOW = {
+    "mobilesam": "found by MobileSAM",
+    "superpixels": "superpixels",
+    "one": "one region for all",
+    "uploaded": "from your file",
+    "sam_vit_b": "found by SAM ViT-B",
+    "sam_vit_l": "found by SAM ViT-L",
+    "sam_vit_h": "found by SAM ViT-H",
+}
 NAMES = {
     "volume": "Volume",
     "lesions": "Lesions",
@@ -74,6 +93,64 @@ def numbers(result: Result) -> str:
     cells = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in said.items())
     abouts = "".join(f"<p>{escape(t.about)}</p>" for t in result.tables.values())
     return f'<dl class="med-numbers">{cells}</dl><div class="med-small">{abouts}</div>'
+
+
+def fidelity(result: Result) -> str:
+    """The figures before and after beside each other, and what they refer to."""
+    values = {name: metric for name, metric in result.metrics.items() if metric.value is not None}
+    rows = ""
+    for name, title, better in FIGURES:
+        if name not in values:
+            continue
+        unit, old = values[name].unit, values.get(f"{name}_before")
+        cells = [f"{old.value:.4g}" if old else "", f"{values[name].value:.4g}"]
+        cells += [escape(unit), escape(better)]
+        line = "".join(f"<td>{cell}</td>" for cell in cells)
+        rows += f'<tr><th scope="row">{escape(title)}</th>{line}</tr>'
+    head = "".join(f'<th scope="col">{column}</th>' for column in ("", "Before", "Restored", "Unit", "Read it as"))
+    table = f'<table class="med-figures"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>' if rows else ""
+    said = [f"{values['regions'].value} regions." if "regions" in values else ""]
+    if "data_range" in values:
+        span = values["data_range"]
+        said += [f"PSNR and SSIM refer to a data range of {span.value:g} {span.unit}".rstrip() + ", over all slices."]
+    else:
+        said += ["No clean image was given, so nothing says how near this is to the truth."]
+    return f'{table}<p class="med-small">{escape(" ".join(said).strip())}</p>'
+
+
+def difference(seen: Any) -> str:
+    """What the signed maps show."""
+    unit = f"{seen.unit}".strip()
+    end = f"±{seen.span:g} {unit}".rstrip()
+    if "Reference" in seen.stacks:
+        said = f"What is wrong before and after: image minus reference, both from {end}. Black is no error."
+    else:
+        said = (
+            f"What was changed: restored minus before, {end}. It should look like noise: an edge or an organ that "
+            "shows here was changed too. With a clean image to compare with, this becomes a map of the error."
+        )
+    colours = "Red: the value is too high, or was raised. Blue: too low, or lowered."
+    return f'<p class="med-small">{escape(said)} {colours}</p>'
+
+
+def regions(count: int, here: int, draft: Any, said: str) -> str:
+    """How many regions there are, how they were found, and what a click does."""
+    where = f", {here} in this slice" if len(draft.stack) > 1 else ""
+    how = HOW.get(draft.how, draft.how) + (", changed by hand" if draft.edited else "")
+    return f'<div class="med-regions" role="status"><b>{count} regions</b>{where} ({escape(how)}). {escape(said)}</div>'
+
+
+def region(draft: Any, number: int) -> str:
+    """One region of the slice shown: its number, size and mean."""
+    inside = draft.stack[draft.number] == number
+    values = upright(draft.image.array, draft.image.grid)[draft.number][inside]
+    axis = slice_axis(draft.image.grid)
+    pixel = float(np.prod(np.delete(draft.image.spacing, axis)))
+    size = f"{int(inside.sum())} pixels"
+    if NO_SIZE not in draft.image.remarks:
+        size += f", {inside.sum() * pixel:.0f} mm²"
+    mean = "" if draft.image.is_colour else f", mean {float(values.mean()):.4g} {draft.image.unit}".rstrip()
+    return f"Region {number}: {size}{mean}."
 
 
 def origin(result: Result, card: Card) -> str:

@@ -1,12 +1,16 @@
 """Difference: signed maps on a scale symmetric about zero, black there, that the colour-blind can read."""
 
-import matplotlib
+from functools import cache
+
 import numpy as np
 from PIL import Image, ImageDraw
 
 from medapp.views import marks
 
-MAP = "berlin"  # blue below, black at zero, red above; Crameri 2018, doi:10.5281/zenodo.1243862
+# Black at zero, and as bright on either side: Okabe and Ito's vermilion and blue, which the colour-blind tell apart.
+ABOVE = ((0, 0, 0), (213, 94, 0), (255, 214, 170))
+BELOW = ((0, 0, 0), (0, 114, 188), (170, 226, 255))
+SIDES = (BELOW, ABOVE)
 BAR = 96  # pixels across, with the figures beside it
 
 
@@ -22,9 +26,16 @@ def span(error: np.ndarray, share: float = 99.5) -> float:
 
 def signed(error: np.ndarray, end: float) -> np.ndarray:
     """(H, W) from -end to end as colours, uint8 (H, W, 3); what lies beyond has the colour of the end."""
-    table = np.rint(matplotlib.colormaps[MAP](np.linspace(0, 1, 255))[:, :3] * 255).astype(np.uint8)
     at = np.rint(np.clip(np.nan_to_num(error) / max(end, 1e-30), -1, 1) * 127).astype(int) + 127
-    return table[at]
+    return _table()[at]
+
+
+@cache
+def _table() -> np.ndarray:
+    """(255, 3) uint8: from below over zero, which is 127, to above."""
+    share = np.linspace(0, 1, 128)
+    low, high = (np.stack([np.interp(share, (0, 0.6, 1), c) for c in zip(*ends, strict=True)], -1) for ends in SIDES)
+    return np.rint(np.concatenate([low[:0:-1], high])).astype(np.uint8)
 
 
 def bar(end: float, unit: str, height: int) -> np.ndarray:
@@ -39,7 +50,7 @@ def bar(end: float, unit: str, height: int) -> np.ndarray:
     for share, value in ((0.0, end), (0.25, end / 2), (0.5, 0.0), (0.75, -end / 2), (1.0, -end)):
         y = margin + share * (len(ramp) - 1)
         pen.line((26, y, 31, y), fill=marks.INK)
-        marks.write(pen, (34, y), f"{value:+.3g}" if value else "0", "lm", 16)
+        marks.write(pen, (34, y), f"{value:+.5g}" if value else "0", "lm", 16)
     marks.write(pen, (8, 10), unit, "lt", 16)
     return np.asarray(image)
 

@@ -9,7 +9,7 @@ from medapp.imaging.volume import Volume
 from medapp.views import colour
 from medapp.views.slices import sized
 
-LINE = (255, 225, 60)
+LINES = ((255, 225, 60), (10, 20, 90))  # on dark and on bright pictures
 PICKED = colour.LABELS[0]
 
 
@@ -23,7 +23,7 @@ def outlined(
     canvas = colour.blend(picture.astype(np.float32), colour.of_labels(large), np.full((h, w), np.float32(tint)))
     if picked:
         canvas = colour.blend(canvas, np.float32(PICKED), 0.45 * np.isin(large, list(picked)))
-    canvas = colour.blend(canvas, np.float32(LINE), 0.85 * borders(large))
+    canvas = colour.blend(canvas, np.float32(LINES[int(picture.mean() > 110)]), 0.85 * borders(large))
     return np.rint(canvas).astype(np.uint8)
 
 
@@ -46,4 +46,4 @@ def mesh(regions: Volume) -> Volume:
 def zoomed(labels: np.ndarray, picture: np.ndarray, factor: int) -> np.ndarray:
     """A small picture (H, W, 3) enlarged by squares, with the borders of its labels (H, W) one pixel wide."""
     large = sized(picture, picture.shape[0] * factor, picture.shape[1] * factor, smooth=False)
-    return outlined(large, labels)
+    return outlined(large, labels, tint=0.0)

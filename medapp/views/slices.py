@@ -59,6 +59,20 @@ def place(frame: Frame, x: float, y: float) -> tuple[int, int]:
     return min(max(row, 0), frame.rows - 1), min(max(column, 0), frame.columns - 1)
 
 
+def shares(grid: Grid, mm: np.ndarray) -> tuple[float, float]:
+    """Where a point in RAS+ millimetres lies in its slice: across and down, as shares from 0 to 1 of the picture."""
+    i, j, k = np.clip(np.rint(grid.to_index(mm)).astype(int), 0, np.array(grid.shape) - 1)
+    depth = slice_axis(grid)
+    rows, columns = _axes(grid, depth)
+    out = []
+    for axis in (columns, rows):
+        ahead = upright(_indices(grid, axis), grid)[0]
+        at = (i, j, k)[axis]
+        along = ahead[0, :] if axis == columns else ahead[:, 0]
+        out.append(float((int(np.flatnonzero(along == at)[0]) + 0.5) / len(along)))
+    return out[0], out[1]
+
+
 def shown(array: np.ndarray, window: Window | None) -> np.ndarray:
     """(H, W) through the window, or colours (H, W, 3) as they are: uint8 (H, W, 3)."""
     if array.ndim == 3:
@@ -85,12 +99,19 @@ def sheet(frame: Frame) -> Grid:
     """The picture as a grid (height, width, 1) in the patient, for `marks`."""
     grid, n = frame.grid, frame.number
     a, b, c = (
-        grid.to_mm(np.array(voxel(grid, n, *at), float))
-        for at in ((0, 0), (frame.rows - 1, 0), (0, frame.columns - 1))
+        grid.to_mm(np.array(voxel(grid, n, *at), float)) for at in ((0, 0), (frame.rows - 1, 0), (0, frame.columns - 1))
     )
     down = (b - a) / max(frame.rows - 1, 1) * frame.rows / frame.height
     across = (c - a) / max(frame.columns - 1, 1) * frame.columns / frame.width
     return Grid((frame.height, frame.width, 1), from_matvec(np.stack([down, across, np.cross(down, across)], 1), a))
+
+
+def _axes(grid: Grid, depth: int) -> tuple[int, int]:
+    """The voxel axes that run along the rows' order and the columns' order of the upright slices."""
+    changes = [axis for axis in range(3) if axis != depth]
+    first = upright(_indices(grid, changes[0]), grid)[0]
+    down = len(first) > 1 and first[0, 0] != first[-1, 0]
+    return (changes[0], changes[1]) if down else (changes[1], changes[0])
 
 
 def _indices(grid: Grid, axis: int) -> np.ndarray:

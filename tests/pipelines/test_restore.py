@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -263,7 +264,7 @@ def test_degraded_on_purpose_has_its_clean_reference(module, image, options):
     assert truth.grid.same(result.volumes["restored"].grid)
     np.testing.assert_array_equal(truth.array[:40, :30], image.array[:40, :30])
     assert result.volumes["image"].grid.same(image.grid) == (module is not restore_pathology_rat)
-    assert 0 < result.metrics["rmse_before"].value and result.metrics["psnr"].value > 5
+    assert result.metrics["rmse_before"].value > 0 and result.metrics["psnr"].value > 5
     assert result.metrics["data_range"].value > 0 and "ssim" in result.metrics
     if module is not restore_pathology_rat:
         assert np.abs(result.volumes["image"].array - image.array).max() > 0
@@ -279,7 +280,7 @@ def test_own_regions_are_taken_voxel_by_voxel_or_through_the_patient():
     own[:24], own[:, :20] = 7, 9
     result = call(restore_ct_rat, Same(), image, Volume(own, image.affine))
     got = result.volumes["regions"].array
-    assert {1, 2, 3} == set(np.unique(got).tolist()) and result.settings["regions"] == "uploaded"
+    assert set(np.unique(got).tolist()) == {1, 2, 3} and result.settings["regions"] == "uploaded"
     assert all(len(np.unique(got[own == v])) == 1 for v in (0, 7, 9))
     flipped = Volume(own[::-1], image.affine @ np.array([[-1.0, 0, 0, 47], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]))
     np.testing.assert_array_equal(mapped(flipped, image.grid)[0], got)
@@ -327,7 +328,7 @@ def test_tiles_cover_everything_and_overlap():
     for length in (64, 65, 100, 1000):
         found = starts(length, 64, 16)
         assert found[0] == 0 and found[-1] == max(0, length - 64)
-        assert all(b - a <= 48 for a, b in zip(found, found[1:], strict=False))
+        assert all(b - a <= 48 for a, b in pairwise(found))
     assert float(ramp(64, 16).min()) > 0 and float(ramp(64, 16).max()) == 1
 
 

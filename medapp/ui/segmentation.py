@@ -1,0 +1,112 @@
+"""The body of the segmentation tab: the linked planes, the live sliders, the table of lesions."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from medapp.card import Card
+from medapp.result import Result
+from medapp.tasks import segmentation as task
+from medapp.ui import form as forms
+from medapp.ui import words
+from medapp.ui.scene import scene
+from medapp.ui.session import Session
+from medapp.ui.tab import PRIVATE, Given, Tab, told
+from medapp.ui.viewer import Viewer, jump
+from medapp.views import planes
+
+AXES = ("Right to left", "Back to front", "Foot to head")
+
+
+class Lesions:
+    """See `tab.Body`."""
+
+    def __init__(self, name: str, cards: Sequence[Card]) -> None:
+        self.name, self.cards = name, cards
+        self.live: dict[str, dict[str, Any]] = {}
+        self.groups: dict[str, gr.Row] = {}
+        self.slow: list[Any] = []
+        self.buttons: list[Any] = []
+
+    def button(self) -> None:
+        """Nothing."""
+
+    def above(self) -> None:
+        """Nothing."""
+
+    def pictures(self) -> None:
+        self.viewer = Viewer(elem_id=f"{self.name}-viewer", height=620)
+        with gr.Group(visible=False) as self.fallback:
+            self.picture = gr.Image(
+                format="png", label="Three planes", buttons=["download", "fullscreen"], interactive=False
+            )
+            with gr.Row():
+                self.where = [gr.Slider(0, 1, 0.5, step=0.005, label=label) for label in AXES]
+        for card in self.cards:
+            with gr.Row(visible=card is self.cards[0], elem_id=f"{card.name}-live") as self.groups[card.name]:
+                self.live[card.name] = {o.name: forms.knob(o) for o in card.options if o.live}
+
+    def report(self) -> None:
+        self.table = gr.Dataframe(
+            interactive=False,
+            buttons=["copy"],
+            max_height=320,
+            label="Lesions: click a row to go there",
+            elem_id=f"{self.name}-table",
+        )
+        self.numbers = gr.HTML(elem_id=f"{self.name}-numbers")
+        self.quick = [self.viewer, self.picture, self.table, self.numbers]
+
+    def tabs(self) -> None:
+        """None."""
+
+    def given(self, form: forms.Form, data: dict, volumes: Given) -> tuple[Given, Callable[[Result], Result]]:
+        return volumes, lambda result: result
+
+    def show(self, held: Session, card: Card, fresh: bool) -> dict:
+        layers, lesions = task.layers(held.result), held.result.tables["lesions"]
+        return {
+            self.viewer: scene(layers, held.folder, mm=held.mm if fresh else None),
+            self.picture: planes.three_planes(list(layers.values()), held.mm),
+            self.table: gr.Dataframe(value=[list(row) for row in lesions.rows], headers=list(lesions.columns)),
+            self.numbers: words.numbers(held.result),
+        }
+
+    def draw(self, held: Session | None) -> dict:
+        return {}
+
+    def wire(self, tab: Tab) -> None:
+        @told
+        def move(data: dict) -> dict:
+            held: Session | None = data[tab.kept]
+            if held is None:
+                return {tab.status: gr.skip()}
+            knobs = tab.form_of(held.result).live
+            held.result = task.moved(
+                held.result, held.reference, dict(held.result.settings) | {n: data[k] for n, k in knobs.items()}
+            )
+            return tab.show(held, fresh=False)
+
+        def go(held: Session | None, event: gr.SelectData) -> tuple:
+            if held is None or not held.result.tables["lesions"].rows:
+                return gr.skip(), gr.skip()
+            held.mm = task.place(held.result, event.row_value)
+            return jump(held.mm), planes.three_planes(list(task.layers(held.result).values()), held.mm)
+
+        def look(held: Session | None, *shares: float) -> np.ndarray:
+            if held is None:
+                return gr.skip()
+            held.mm = words.along(held.result.volumes["image"].grid, shares)
+            return planes.three_planes(list(task.layers(held.result).values()), held.mm)
+
+        latest: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden", **PRIVATE}
+        for knobs in self.live.values():
+            for knob in knobs.values():
+                moved = knob.input(move, tab.everything, tab.quick, **latest)
+                moved.then(tab.draw, tab.kept, tab.slow, **latest)
+        self.table.select(go, tab.kept, [self.viewer, self.picture], show_progress="hidden", **PRIVATE)
+        self.viewer.nowebgl(lambda: gr.Group(visible=True), None, self.fallback, queue=False, **PRIVATE)
+        for slider in self.where:
+            slider.input(look, [tab.kept, *self.where], self.picture, **latest)
