@@ -18,7 +18,9 @@ from training.restoration_pet import FRACTIONS
 
 PLAIN = {"regions": "superpixels"}
 SIDE = 80  # pixels a side of a training patch; the real slices are no higher
-KNOWN = 0.7  # share of the patches in which the network is told the count level
+REAL = 0.4  # share of the patches that come from the real scan
+HOT = 0.5  # share of the patches that must hold a hot spot
+KNOWN = 0.4  # share of the patches in which the network is told the count level
 
 
 class Scan:
@@ -27,6 +29,7 @@ class Scan:
     def __init__(self, file: Path, maps: Path) -> None:
         kept = np.load(file)
         self.part, self.fraction = str(kept["part"]), kept["fraction"].astype(np.float32)
+        self.real = str(kept["kind"]) == "real"
         low, full = kept["low"].astype(np.float32), kept["full"].astype(np.float32)
         scale = unit_of(low)
         self.low, self.full = (low / scale).astype(np.float16), (full / scale).astype(np.float16)
@@ -69,15 +72,18 @@ def main() -> None:
     scans = [Scan(file, Path(args.regions)) for file in sorted(Path(args.data).glob("*.npz"))]
     fitted, held = ([s for s in scans if s.part == part] for part in ("train", "validation"))
 
+    real = [scan for scan in fitted if scan.real]
+
     def draw(random: np.random.Generator) -> Patch:
+        among = real if real and random.random() < REAL else fitted
+        least = 1.2 if random.random() < HOT else 0.2
         while True:
-            scan = fitted[int(random.integers(len(fitted)))]
-            patch = scan.patch(random, SIDE, random.random() < KNOWN)
-            if patch.y.shape[1:] == (SIDE, SIDE) and patch.y.max() > 0.2:
+            patch = among[int(random.integers(len(among)))].patch(random, SIDE, random.random() < KNOWN)
+            if patch.y.shape[1:] == (SIDE, SIDE) and patch.y.max() > least:
                 return turned(patch, random)
 
     random = np.random.default_rng(SEED)
-    patches = [scan.patch(random, 10_000, True) for scan in held for _ in range(3)]
+    patches = [scan.patch(random, 10_000, known) for scan in held for known in (True, False, False)]
     fit(CARD.build(), draw, patches, args)
 
 

@@ -110,7 +110,10 @@ CARD = Card(
             "Takes the image for clean, lowers its dose by forward projection, restores that, and gives the figures.",
         ),
     ),
-    weights=Weights("restore_ct_rat.safetensors", "medapp/restore_ct_rat", "v0.1.0", "5413288cc4605ee3b5ea75f5a431589bd4eb09b86ade07cfaa1843ddc1d073e6"),
+    weights=Weights(
+        "restore_ct_rat.safetensors", "medapp/restore_ct_rat", "v0.1.0",
+        "5413288cc4605ee3b5ea75f5a431589bd4eb09b86ade07cfaa1843ddc1d073e6",
+    ),
     build=partial(RAT, img_channel=1, width=24, middle_blk_num=3, limit=4096),
     run=restore,
     aids=aids(*METHODS),

@@ -122,7 +122,10 @@ CARD = Card(
             "Takes the picture for sharp, makes it smaller through blurring optics, and restores that.",
         ),
     ),
-    weights=Weights("restore_pathology_rat.safetensors", "medapp/restore_pathology_rat", "v0.1.0", "644ddcf61e87e79f3bff48b9fb07cdfb016dacbc7bd641e3bda6c851ff314a63"),
+    weights=Weights(
+        "restore_pathology_rat.safetensors", "medapp/restore_pathology_rat", "v0.1.0",
+        "644ddcf61e87e79f3bff48b9fb07cdfb016dacbc7bd641e3bda6c851ff314a63",
+    ),
     build=partial(RAT, img_channel=3, width=24, middle_blk_num=3, limit=4096),
     run=restore,
     aids=aids(*METHODS),

@@ -102,7 +102,10 @@ CARD = Card(
             "Takes the image for one of full counts, thins them in the sinogram to this share, and restores that.",
         ),
     ),
-    weights=Weights("restore_pet_rat.safetensors", "medapp/restore_pet_rat", "v0.1.0", "52c52f7f4b68ebbff2daf71285407b81a63e2cc7621c216a4069c15a3cd19a99"),
+    weights=Weights(
+        "restore_pet_rat.safetensors", "medapp/restore_pet_rat", "v0.1.0",
+        "b259c5a443aa344d5bdc80ff1fa89ed60e8b226f3b1c4b1faebcb6d7004acca3",
+    ),
     build=partial(RAT, img_channel=2, width=16, middle_blk_num=3, limit=4096),
     run=restore,
     aids=aids(*METHODS),

@@ -37,9 +37,10 @@ def theirs(net, features, points):
 
 @pytest.mark.parametrize("count", [1, 5])
 def test_the_same_masks_in_another_order(net, count):
+    torch.manual_seed(count)
     features, points = torch.randn(1, WIDTH, *GRID), torch.rand(count, 2) * 90
     masks, scores = theirs(net, features, points)
-    least = float(scores.median())
+    least = float(scores.flatten().sort().values[1:3].mean())  # between two of them
     drawn = decode(net, features, points, least)
     torch.testing.assert_close(drawn.scores, scores, atol=1e-5, rtol=1e-5)
     assert torch.equal(drawn.kept, scores > least) and 0 < drawn.kept.sum() < drawn.kept.numel()
