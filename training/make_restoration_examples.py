@@ -33,7 +33,7 @@ Files = dict[str, Volume | Path]
 
 @dataclass(frozen=True)
 class Recipe:
-    """A case before it is made; `make(folder)` gives its files by name, of which "reference" is what to compare with."""
+    """A case before it is made; `make(folder)` gives its files by name; "reference" is what to compare with."""
 
     name: str
     pipeline: str

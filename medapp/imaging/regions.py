@@ -20,9 +20,9 @@ def superpixels(picture: np.ndarray, count: int = 200) -> np.ndarray:
 
 
 def indexed(masks: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
-    """Overlapping masks (H, W) bool as one map: the largest first, smaller ones over it, the rest with a number of its own.
+    """Overlapping masks (H, W) bool as one map: the largest first, smaller ones over it, then the rest.
 
-    The rest is the highest number. A mask of which nothing stays visible has none. The convention of RAT's authors.
+    The rest has the highest number. A mask of which nothing stays visible has none. The convention of RAT's authors.
     """
     labels = np.zeros(shape, np.int32)
     for number, mask in enumerate(sorted(masks, key=lambda mask: -int(mask.sum())), 1):
@@ -87,4 +87,6 @@ def measured(labels: np.ndarray, array: np.ndarray, pixel_mm: tuple[float, float
     spread = np.sqrt(np.maximum(np.bincount(flat.ravel(), values**2) / count - mean**2, 0))
     area = count * float(np.prod(pixel_mm))
     order = np.argsort(-count, kind="stable")
-    return [(int(numbers[n]), round(float(area[n]), 2), round(float(mean[n]), 4), round(float(spread[n]), 4)) for n in order]
+    return [
+        (int(numbers[n]), round(float(area[n]), 2), round(float(mean[n]), 4), round(float(spread[n]), 4)) for n in order
+    ]

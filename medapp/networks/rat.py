@@ -221,6 +221,7 @@ class RAT(nn.Module):
     """
 
     traceable = False  # which tokens meet depends on the regions of the image
+    tolerance = 0.01  # of the answer in 16 bits, relative: an error of 3 % would be many HU
 
     def __init__(
         self,

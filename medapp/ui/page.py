@@ -48,7 +48,7 @@ def prepare() -> None:
     for name in TASKS:
         for example in of_task(name):
             with suppress(UserError):
-                tab.example_result(runtime.card(example.pipeline), example)
+                tab.example_result(example)
 
 
 def launch(demo: gr.Blocks, **options: object) -> None:

@@ -39,8 +39,9 @@ def told(handler: Callable) -> Callable:
 
 
 @lru_cache(maxsize=24)
-def example_result(card: Card, example: Example) -> Result:
+def example_result(example: Example) -> Result:
     """What the method makes of an example; computed once for all visitors, since nobody's data are in it."""
+    card = runtime.card(example.pipeline)
     return runtime.run(card.name, *example.volumes(card.inputs), **example.settings)
 
 
@@ -236,7 +237,7 @@ class Tab:
     def pick(self, data: dict, event: gr.SelectData, request: gr.Request) -> dict:
         example = self.examples[event.index]
         form = self.by_name[example.pipeline]
-        result, truth = example_result(form.card, example), example.truth()
+        result, truth = example_result(example), example.truth()
         settings = form.card.settings(example.settings)
         result = words.noted(self.task.moved(result, truth, settings), example)
         held = Session(result, self.task.start(result), truth, example.volumes(form.card.inputs)[0])
