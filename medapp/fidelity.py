@@ -18,7 +18,8 @@ SSIM_SLICES = 64  # evenly spaced ones stand for a longer stack
 NOISE_SLICES = 16
 WINDOW = 7  # pixels a side, of the spot in which noise is measured
 FIGURES = (
-    "psnr_before", "psnr", "ssim_before", "ssim", "rmse_before", "rmse", "bias", "data_range", "noise_before", "noise",
+    "psnr_before", "psnr", "ssim_before", "ssim", "rmse_before", "rmse", "bias_before", "bias", "data_range",
+    "noise_before", "noise",
 )  # fmt: skip
 
 
@@ -43,10 +44,9 @@ def compared(result: Result, reference: Volume | None = None) -> Result:
         before = enlarged(image, restored.grid)
         old = figures(before, truth.array, image.unit, truth.grid)
         new = figures(restored.array, truth.array, image.unit, truth.grid)
-        for name in ("psnr", "ssim", "rmse"):
+        for name in ("psnr", "ssim", "rmse", "bias"):
             of = {"psnr": "dB", "ssim": ""}.get(name, unit)
             metrics[f"{name}_before"], metrics[name] = Metric(_short(old[name]), of), Metric(_short(new[name]), of)
-        metrics["bias"] = Metric(_short(new["bias"]), unit)
         metrics["data_range"] = Metric(_short(new["data_range"]), unit)
     if not image.is_colour and restored.grid.same(image.grid):
         found = noise(image), noise(restored, image)

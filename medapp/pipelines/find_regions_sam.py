@@ -15,7 +15,7 @@ from medapp.pipelines._restore import MOST, Clock, aids, choices, inputs, lumina
 from medapp.pipelines._segment_anything import NETWORKS, prompt
 from medapp.result import Metric, Result, Table
 
-METHODS = ("mobilesam", "superpixels", "sam_vit_b", "sam_vit_l", "sam_vit_h")
+METHODS = ("mobilesam", "superpixels", "sam_vit_b", "sam_vit_l", "sam_vit_h", "one")
 
 
 def find(

@@ -103,7 +103,9 @@ class Draft:
     def file(self) -> Path:
         """The map as NIfTI, for download."""
         self.written += 1
-        return files.write(self.volume(), self.folder / str(self.written) / "regions.nii.gz")
+        folder = self.folder / str(self.written)
+        folder.mkdir(parents=True)
+        return files.write(self.volume(), folder / "regions.nii.gz")
 
     def close(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -47,6 +47,7 @@ class Drafting:
                     self.picture = gr.Image(
                         format="png",
                         label="Regions over the image",
+                        show_label=False,
                         buttons=["download", "fullscreen"],
                         interactive=False,
                         height=520,
@@ -74,7 +75,10 @@ class Drafting:
         return {
             self.words: words.regions(draft.count, len(np.unique(draft.stack[frame.number])), draft, said),
             self.picture: overlay.outlined(
-                slices.drawn(values, frame, window), draft.stack[frame.number], picked=draft.picked, tint=0.0 if image.is_colour else 0.12
+                slices.drawn(values, frame, window),
+                draft.stack[frame.number],
+                picked=draft.picked,
+                tint=0.0 if image.is_colour else 0.12,
             ),
             self.undo: gr.Button(interactive=draft.edited),
             self.reset: gr.Button(interactive=draft.edited),
@@ -177,7 +181,13 @@ class Drafting:
         tab.follow(self.find, find, tab.everything, [*self.opened, *lists, tab.status, tab.results], drawn=False)
         done = [
             self.picture.select(
-                click, [self.kept, self.mode, self.everywhere], self.shown, show_progress="minimal", **GPU, **PRIVATE
+                click,
+                [self.kept, self.mode, self.everywhere],
+                self.shown,
+                trigger_mode="multiple",
+                show_progress="minimal",
+                **GPU,
+                **PRIVATE,
             ),
             self.undo.click(step("undo"), self.kept, self.shown, **quiet),
             self.reset.click(step("reset"), self.kept, self.shown, **quiet),

@@ -41,6 +41,7 @@ class Restored:
 
     def above(self) -> None:
         self.drafting.panel()
+        self.more = [self.drafting.kept]
 
     def pictures(self) -> None:
         name = self.name
@@ -73,9 +74,13 @@ class Restored:
         name = self.name
         with gr.Tab("Zoom"), gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=220):
+                gr.HTML(
+                    '<p class="med-small">Click where to zoom; every panel shows the same part in the same window.</p>'
+                )
                 self.overview = gr.Image(
                     format="png",
                     label="Click where to zoom",
+                    show_label=False,
                     buttons=[],
                     interactive=False,
                     elem_id=f"{name}-overview",
@@ -87,6 +92,7 @@ class Restored:
                 self.inset = gr.Image(
                     format="png",
                     label="The same part, the same window",
+                    show_label=False,
                     buttons=BUTTONS,
                     interactive=False,
                     elem_id=f"{name}-inset",
@@ -96,6 +102,7 @@ class Restored:
             self.difference = gr.Image(
                 format="png",
                 label="Signed difference",
+                show_label=False,
                 buttons=BUTTONS,
                 interactive=False,
                 elem_id=f"{name}-difference",
@@ -177,7 +184,6 @@ class Restored:
 
     # ---- wired
     def wire(self, tab: Tab) -> None:
-        tab.everything.add(self.drafting.kept)
         self.drafting.wire(tab)
 
         def swipe(held: Session | None, name: str, preset: str | None, number: int) -> Any:

@@ -27,6 +27,7 @@ class Lesions:
         self.name, self.cards = name, cards
         self.live: dict[str, dict[str, Any]] = {}
         self.groups: dict[str, gr.Row] = {}
+        self.more: list[Any] = []
         self.slow: list[Any] = []
         self.buttons: list[Any] = []
 

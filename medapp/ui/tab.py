@@ -49,11 +49,13 @@ class Body(Protocol):
     """What a task shows of a result and lets be done with it. It lays out its components when it is asked to.
 
     `live` holds the options by card and name that apply to a kept result, `groups` what is shown with one card alone;
-    `quick` is what `show` fills, `slow` what `draw` fills, `buttons` what rests while something runs.
+    `more` is what `given` looks at besides the form, `quick` what `show` fills, `slow` what `draw` fills, `buttons`
+    what rests while something runs.
     """
 
     live: dict[str, dict[str, Any]]
     groups: dict[str, gr.Row]
+    more: list[Any]
     quick: list[Any]
     slow: list[Any]
     buttons: list[Any]
@@ -101,7 +103,7 @@ class Tab:
         self.quick = [self.status, self.results, self.origin, self.kept, *body.quick]
         self.slow = [*self.plots.values(), self.bundle, self.single, *body.slow]
         self.by_name = {card.name: forms.Form(card, *self.asked[card.name], body.live[card.name]) for card in cards}
-        self.everything = {self.method, self.reference, self.kept}.union(
+        self.everything = {self.method, self.reference, self.kept, *body.more}.union(
             *(form.components() for form in self.by_name.values())
         )
         self._wire()
@@ -130,7 +132,7 @@ class Tab:
             show_label=False,
             visible=bool(self.examples),
             columns=3,
-            height=170 if len(self.examples) <= 3 else 340,
+            height=160 * -(-len(self.examples) // 3) + 10,
             allow_preview=False,
             interactive=False,
             format="png",
@@ -188,7 +190,7 @@ class Tab:
         return {
             **{plot: figures[caption]() for caption, plot in self.plots.items()},
             self.bundle: gr.DownloadButton(value=str(archive), interactive=True),
-            self.single: [str(path) for path in sorted(folder.rglob("*")) if path.is_file() and path != archive],
+            self.single: [str(path) for path in sorted(folder.iterdir()) if path.is_file() and path != archive],
             **self.body.draw(held),
         }
 
@@ -265,7 +267,7 @@ class Tab:
             **PRIVATE,
         )
         done.success(self.draw, self.kept, self.slow, show_progress="minimal", **PRIVATE)
-        self.stop.click(lambda request: visitors.cancel(request.session_hash), None, None, queue=False, **PRIVATE)
+        self.stop.click(_halt, None, None, queue=False, **PRIVATE)
         self.method.change(self._choose, self.method, groups, queue=False, **PRIVATE)
 
     def follow(self, button: gr.Button, job: Callable, inputs: set, outputs: list, *, drawn: bool = True) -> None:
@@ -280,6 +282,10 @@ class Tab:
     def _choose(self, chosen: str) -> dict:
         both = (self.groups, self.body.groups)
         return {group: gr.update(visible=n == chosen) for each in both for n, group in each.items()}
+
+
+def _halt(request: gr.Request) -> None:
+    visitors.cancel(request.session_hash)
 
 
 def _buttons(resting: list, free: bool) -> list:

@@ -1,0 +1,159 @@
+"""The restoration tab as a visitor uses it: regions found and changed, restored, swiped, measured, downloaded."""
+
+import io
+import json
+import re
+import zipfile
+
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+from conftest import BROWSER, FLAGS
+from PIL import Image
+
+from medapp import examples
+
+sync_api = pytest.importorskip("playwright.sync_api")
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome here")
+
+CASES = {example.name: example for example in examples.of_task("restoration")}
+SLICE = CASES["ct_small_dicom"].images["image"]
+PICTURE = CASES["pathology_twice"].images["image"]
+STATUS = "document.querySelector('#restoration-status h2').textContent"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, served):
+    page = browser.new_page(viewport={"width": 1500, "height": 1400}, accept_downloads=True)
+    page.set_default_timeout(120_000)
+    page.goto(served)
+    page.get_by_role("tab", name="Restoration").click()
+    page.wait_for_selector("#restoration-run")
+    yield page
+    page.close()
+
+
+def put(page, path) -> None:
+    page.set_input_files("#restore_ct_rat-image input[type=file]", str(path))
+    page.wait_for_selector(f"#restore_ct_rat-image :text('{path.name[:8]}')")
+
+
+def choose(page, label: str, value: str) -> None:
+    page.get_by_label(label, exact=True).locator("visible=true").first.click()
+    page.get_by_role("option", name=value, exact=True).locator("visible=true").click()
+
+
+def press(page, button: str, until: str) -> str:
+    """The headline once it tells what is waited for."""
+    page.click(f"#restoration-{button}")
+    page.wait_for_function(f"part => {STATUS}.includes(part)", arg=until)
+    return page.inner_text("#restoration-status h2")
+
+
+def count(page) -> int:
+    return int(re.match(r"(\d+) regions", page.inner_text("#restoration-draft-words"))[1])
+
+
+def picture(page, where: str) -> np.ndarray:
+    shot = page.locator(where).screenshot()
+    return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB")).astype(int)
+
+
+def changed(page, before: int) -> int:
+    page.wait_for_function(
+        "old => !document.querySelector('#restoration-draft-words').textContent.includes(old + ' regions')", arg=before
+    )
+    return count(page)
+
+
+def test_regions_are_found_merged_taken_back_and_used(page, tmp_path):
+    put(page, SLICE)
+    choose(page, "Regions", "superpixels")
+    said = press(page, "find", "regions found")
+    found = count(page)
+    assert int(said.split()[0]) == found > 3
+
+    page.get_by_label("Merge two").click()
+    shown = page.locator("#restoration-draft-picture img")
+    box = shown.bounding_box()
+    shown.click(position={"x": box["width"] * 0.25, "y": box["height"] * 0.8})
+    page.wait_for_selector("#restoration-draft-words :text('joined with')")
+    shown.click(position={"x": box["width"] * 0.75, "y": box["height"] * 0.8})
+    assert changed(page, found) == found - 1
+    page.click("#restoration-draft-undo")
+    assert changed(page, found - 1) == found
+
+    page.get_by_label("Remove", exact=True).click()
+    shown.click(position={"x": box["width"] * 0.25, "y": box["height"] * 0.8})
+    assert changed(page, found) == found - 1
+
+    assert "HU" in press(page, "run", "Noise")
+    assert "changed them" in page.inner_text("#restoration-status")
+    assert f"{found - 1} regions" in page.inner_text("#restoration-numbers")
+    swipe = picture(page, "#restoration-swipe")
+    assert (swipe.max(-1) > 60).mean() > 0.2, "the slice is drawn"
+
+    page.get_by_role("tab", name="Files").locator("visible=true").click()
+    page.wait_for_selector("#restoration-zip:not([disabled])")
+    with page.expect_download() as download:
+        page.click("#restoration-zip")
+    download.value.save_as(tmp_path / "all.zip")
+    with zipfile.ZipFile(tmp_path / "all.zip") as packed:
+        packed.extractall(tmp_path)
+    dicom = pydicom.dcmread(next(tmp_path.rglob("*.dcm")))
+    assert (dicom.Rows, dicom.Columns) == (128, 128) and dicom.Modality == "CT"
+    labels = nib.load(next(tmp_path.rglob("*regions.nii.gz")))
+    assert len(np.unique(labels.dataobj)) == found - 1
+    facts = json.loads(next(tmp_path.rglob("*result.json")).read_text())
+    assert facts["settings"]["regions"] == "superpixels, changed by hand"
+    assert facts["metrics"]["noise"]["value"] < facts["metrics"]["noise_before"]["value"]
+
+
+def test_a_click_adds_what_segment_anything_sees_there(page):
+    put(page, SLICE)
+    choose(page, "Regions", "one")
+    press(page, "find", "regions found")
+    assert count(page) == 1
+    page.get_by_label("Add one").click()
+    shown = page.locator("#restoration-draft-picture img")
+    box = shown.bounding_box()
+    shown.click(position={"x": box["width"] * 0.68, "y": box["height"] * 0.1})  # the aorta
+    assert changed(page, 1) == 2
+
+
+def test_what_is_degraded_on_purpose_is_measured(page):
+    put(page, SLICE)
+    choose(page, "Regions", "superpixels")
+    choose(page, "Degrade it yourself", "quarter dose")
+    before, after = map(float, re.findall(r"[\d.]+", press(page, "run", "PSNR"))[:2])
+    assert after > before + 1
+    page.get_by_role("tab", name="Difference").locator("visible=true").click()
+    page.wait_for_selector("#restoration-difference img")
+    shown = picture(page, "#restoration-difference")
+    assert (shown.max(-1) - shown.min(-1) > 40).mean() > 0.01, "errors are coloured"
+
+
+def test_an_example_is_shown_with_its_reference_and_zoomed(page):
+    page.locator("#restoration-examples button.thumbnail-item").first.click()
+    page.wait_for_function(f"{STATUS}.includes('against the clean image')")
+    page.get_by_role("tab", name="Zoom").locator("visible=true").click()
+    page.wait_for_selector("#restoration-inset img")
+    before = page.get_attribute("#restoration-inset img", "src")
+    page.locator("#restoration-overview img").click(position={"x": 40, "y": 60})
+    page.wait_for_function("old => document.querySelector('#restoration-inset img').src !== old", arg=before)
+
+
+def test_a_colour_picture_is_not_taken_for_ct(page):
+    put(page, PICTURE)
+    page.click("#restoration-run")
+    page.wait_for_selector("text=/colour/i >> visible=true")
+    assert page.locator("#restoration-swipe").is_hidden()
