@@ -96,3 +96,13 @@ def sampled(
     matrix = np.array([[cos, -sin], [sin, cos]]) * (new_mm / pixel_mm)
     offset = (np.array(image.shape) - 1) / 2 - matrix @ np.full(2, (side - 1) / 2)
     return ndimage.affine_transform(blurred, matrix, offset, (side, side), order=1).astype(np.float32)
+
+
+def drifting(image: np.ndarray, count: int, size: float, scale: float, rng: np.random.Generator) -> list[np.ndarray]:
+    """`count` images (H, W) that follow each other as slices do: `image`, bent by `size` pixels more each time."""
+    place = np.stack(np.meshgrid(*(np.arange(n, dtype=np.float32) for n in image.shape), indexing="ij"))
+    out = [image]
+    for _ in range(count - 1):
+        place += size * np.stack([field(image.shape, scale, rng) for _ in range(2)])
+        out.append(ndimage.map_coordinates(image, place, order=1, mode="nearest").astype(np.float32))
+    return out

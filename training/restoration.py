@@ -50,6 +50,12 @@ def focal_region_loss(output: Tensor, target: Tensor, labels: Tensor, beta: floa
     return (error * (1 + beta * weight)).mean()
 
 
+def evening(x: Tensor, y: Tensor) -> Tensor:
+    """(B, 1, 1, 1): weights of mean 1 with which every patch of the batch starts from the same error."""
+    weight = 1 / (x[:, : y.shape[1]] - y).abs().mean((1, 2, 3), keepdim=True).clamp(min=1e-3)
+    return weight / weight.mean()
+
+
 def batch(draw: Draw, size: int, random: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
     patches = [draw(random) for _ in range(size)]
     return tuple(torch.from_numpy(np.stack(part)) for part in zip(*patches, strict=True))
@@ -108,7 +114,8 @@ def fit(net: nn.Module, draw: Draw, held: Sequence[Patch], args: argparse.Namesp
         with torch.autocast(device.type, torch.bfloat16):
             output = net(x.to(device), labels.to(device))
         y = y.to(device)
-        loss = focal_region_loss(output.float()[:, : y.shape[1]], y, labels.to(device), args.beta)
+        weight = evening(x.to(device), y) if args.even else 1
+        loss = focal_region_loss(output.float()[:, : y.shape[1]] * weight, y * weight, labels.to(device), args.beta)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -149,6 +156,7 @@ def parser(about: str, steps: int) -> argparse.ArgumentParser:
     made.add_argument("--batch", type=int, default=8)
     made.add_argument("--rate", type=float, default=1e-3)
     made.add_argument("--beta", type=float, default=0.1, help="of the focal region loss")
+    made.add_argument("--even", action="store_true", help="low noise weighs as much as high noise")
     made.add_argument("--every", type=int, default=250, help="steps between validations")
     made.add_argument("--minutes", type=float, default=0, help="stop after this time; run again to go on")
     made.add_argument("--start", help="weights to begin from")

@@ -1,7 +1,7 @@
 """Image pairs for restoration, degraded by physics: `python -m training.restoration_data ct|pet --data DATA --out OUT`.
 
-DATA is a folder with `index.json`, `ct_fulldose/`, `pet/` and `path_monuseg/`. `ct` and `pet` write one `.npz` per
-slice or batch into OUT and go on where a killed run stopped; degraded pathology fields are cheap and made on the fly.
+DATA is a folder with `index.json`, `ct_fulldose/` and `pet/`. One `.npz` per slice or batch is written into OUT; a
+killed run goes on where it stopped. (Degraded pathology fields are cheap: its training makes them on the fly.)
 Patients are split once and for all in `split`. What is read here is numpy.
 """
 
@@ -25,26 +25,22 @@ HELD_BACK = {  # patients of each set that are not trained on; brains: rescans o
         "validation": ("LIDC-IDRI-0003", "A002304"),
         "test": ("LIDC-IDRI-0001", "A062055", "A072894"),
     },
-    "pathology": {
-        "validation": ("TCGA-21-5786", "TCGA-B0-5711", "TCGA-G9-6356", "TCGA-RD-A8N9"),
-        "test": ("TCGA-38-6178", "TCGA-AR-A1AS", "TCGA-AY-A8YK", "TCGA-DK-A2I6", "TCGA-HE-7129", "TCGA-NH-A8F7"),
-    },
     "brain": {
         "validation": ("1003", "1023", "1008"),
         "test": ("1004", "1024", "1011", "1014"),
     },
 }
-TASKS = {"ct": "ct_fulldose", "pet": "pet", "pathology": "path_sr"}
+TASKS = {"ct": "ct_fulldose", "pet": "pet"}
 REALISATIONS = 4  # of each CT slice
 
 
 def split(task: str, patient: str) -> str:
-    """The part, one of PARTS, that a patient of `ct`, `pathology` or `brain` belongs to."""
+    """The part, one of PARTS, that a patient of `ct` or `brain` belongs to."""
     return next((part for part, patients in HELD_BACK[task].items() if patient in patients), "train")
 
 
 def entries(data: Path, task: str) -> list[dict[str, Any]]:
-    """The index entries of one task (`ct`, `pet`, `pathology`), in the index's order."""
+    """The index entries of one task (`ct`, `pet`), in the index's order."""
     index = json.loads((data / "index.json").read_text())
     return [entry for entry in index if entry["task"] == TASKS[task]]
 
@@ -99,16 +95,6 @@ def ct_pairs(data: Path, out: Path) -> None:
             patient=entry["patient"],
             part=split("ct", entry["patient"]),
         )
-
-
-# Pathology
-
-
-def pathology(data: Path, part: str) -> Iterator[tuple[str, np.ndarray]]:
-    """Patient and H&E field (1000, 1000, 3) uint8 of one part; `optics.degrade` and `optics.Lens.random` degrade it."""
-    for entry in entries(data, "pathology"):
-        if split("pathology", entry["patient"]) == part:
-            yield entry["patient"], np.asarray(Image.open(data / entry["file"]).convert("RGB"))
 
 
 # Files

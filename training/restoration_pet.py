@@ -18,16 +18,18 @@ from training.restoration_data import ct_slice, entries, generator_of, split, wr
 FRACTIONS = (0.5, 0.25, 0.1, 0.05)
 SIDES = (96, 128, 160, 192)
 PET_BATCH = 24
+NEIGHBOURS = 6  # slices of one stack, which share a count level
 BRAIN_BATCHES, TORSO_BATCHES = 3, 4  # per patient
-REAL_BLOCKS = {"train": (0, 90, 8), "validation": (94, 110, 4), "test": (114, 135, 4)}  # slices, versions
+REAL_BLOCKS = {"train": (0, 90, 16), "validation": (94, 110, 4), "test": (114, 135, 4)}  # slices, versions
 
 
 def pet_pairs(data: Path, brains: Path, out: Path) -> None:
     """Write `.npz` batches of slices with fewer counts, in the full count's own unit; what is there already stays.
 
     Keys: `low`, `full` (N, H, W) float16, `clean` the same without counting noise (for real images: `full`), `fraction`
-    (N,) and `counts` (N,) of the full scan per slice, `pixel_mm`, `recipe`, `kind` (brain, torso, real), `patient`,
-    `part`. Low counts are thinned from the full ones, as a shorter scan would see.
+    (N,) and `counts` (N,) of the full scan per slice, `stack` (N,), the same number for slices that lie on each other,
+    `pixel_mm`, `recipe`, `kind` (brain, torso, real), `patient`, `part`. Low counts are thinned from the full ones, as
+    a shorter scan would see.
     """
     out.mkdir(parents=True, exist_ok=True)
     real_batches(data, out)
@@ -50,29 +52,31 @@ def pet_pairs(data: Path, brains: Path, out: Path) -> None:
 
 
 def brain_slices(path: Path, rng: np.random.Generator) -> tuple[np.ndarray, float, float]:
-    """PET_BATCH axial slices of one brain phantom, (N, S, S), their pixel and the resolution (FWHM) in mm."""
+    """PET_BATCH axial slices of one brain phantom from below, (N, S, S), their pixel and the resolution (FWHM), mm."""
     labels = np.asarray(nibabel.load(path).dataobj).astype(np.int16)
     activity = pet_phantoms.brain(labels, rng)
     side = int(rng.choice(SIDES))
     mm, fwhm = float(np.clip(rng.uniform(1.2, 2.8), 210 / side, 300 / side)), float(rng.uniform(4, 7))
     activity = ndimage.gaussian_filter1d(activity, fwhm / 2.3548, axis=2)
     filled = np.flatnonzero((labels > 0).sum((0, 1)) > 1500)
-    chosen = rng.choice(filled, PET_BATCH, replace=False)
-    images = [
-        pet_phantoms.sampled(activity[:, ::-1, k].T, 1.0, fwhm, side, mm, float(rng.uniform(-15, 15))) for k in chosen
-    ]
+    step = rng.uniform(1.5, 4.5)
+    first = rng.uniform(filled[0], max(filled[-1] - step * PET_BATCH, filled[0] + 1))
+    chosen = (first + step * np.arange(PET_BATCH)).clip(0, filled[-1]).astype(int)
+    turn = float(rng.uniform(-15, 15))
+    images = [pet_phantoms.sampled(activity[:, ::-1, k].T, 1.0, fwhm, side, mm, turn) for k in chosen]
     return np.stack(images), mm, fwhm
 
 
 def torso_slices(data: Path, own: list[dict[str, Any]], rng: np.random.Generator) -> tuple[np.ndarray, float, float]:
-    """PET_BATCH phantoms over the CT slices of one patient, as `brain_slices`."""
+    """PET_BATCH phantoms over CT slices of one patient, as `brain_slices`, in stacks of NEIGHBOURS."""
     side = int(rng.choice(SIDES[:3]))
     mm, fwhm = float(np.clip(rng.uniform(2, 5), 330 / side, 550 / side)), float(rng.uniform(4, 8))
     images = []
-    for entry in rng.choice(np.array(own, object), PET_BATCH):
+    for entry in rng.choice(np.array(own, object), PET_BATCH // NEIGHBOURS):
         hu = ct_slice(data / entry["file"])
         uptake = pet_phantoms.torso(hu, entry["pixel_mm"], rng)
-        images.append(pet_phantoms.sampled(uptake, entry["pixel_mm"], fwhm, side, mm, float(rng.uniform(-10, 10))))
+        image = pet_phantoms.sampled(uptake, entry["pixel_mm"], fwhm, side, mm, float(rng.uniform(-10, 10)))
+        images += pet_phantoms.drifting(image, NEIGHBOURS, rng.uniform(0, 2.5) / mm, 25 / mm, rng)
     return np.stack(images), mm, fwhm
 
 
@@ -107,8 +111,9 @@ def phantom_batch(
     n = len(images)
     mean = np.exp(rng.uniform(np.log(3e5), np.log(2.5e6)))
     sums = images.sum((1, 2))
-    counts = (mean * (sums / sums.mean()).clip(0.3, 3) * rng.uniform(0.7, 1.4, n)).astype(np.float32)
-    fraction = fractions(n, rng)
+    counts = (mean * (sums / sums.mean()).clip(0.3, 3)).astype(np.float32)
+    stack = np.arange(n) // NEIGHBOURS
+    fraction = fractions(n, rng)[stack]
     random = torch.Generator().manual_seed(int(rng.integers(2**31)))
     scan = pet_physics.acquired(torch.from_numpy(images), mm, torch.from_numpy(counts))
     kept = torch.from_numpy(fraction)[:, None, None]
@@ -116,7 +121,7 @@ def phantom_batch(
     low = pet_physics.reconstructed(pet_physics.fewer(scan, kept), pet_physics.thinned(counted, kept, random), recipe)
     full = pet_physics.reconstructed(scan, counted, recipe)
     clean = pet_physics.reconstructed(scan, scan.mean, recipe)
-    pet_written(target, low, full, clean, fraction, counts, mm, str(recipe), kind, patient, part)
+    pet_written(target, low, full, clean, fraction, counts, stack, mm, str(recipe), kind, patient, part)
 
 
 def real_batches(data: Path, out: Path) -> None:
@@ -140,17 +145,18 @@ def real_batches(data: Path, out: Path) -> None:
                 low = pet_physics.lower_counts(full, mm, fraction, counts, recipe, seed)
                 each = np.full(len(full), fraction, np.float32)
                 pet_written(
-                    out / f"{name}.npz", low, full, full, each, each * 0 + counts, mm, str(recipe), "real",
-                    entry["patient"], part,
+                    out / f"{name}.npz", low, full, full, each, each * 0 + counts, each * 0, mm, str(recipe),
+                    "real", entry["patient"], part,
                 )  # fmt: skip
 
 
-def pet_written(target: Path, low: Any, full: Any, clean: Any, fraction: np.ndarray, counts: np.ndarray, mm: float,
-                recipe: str, kind: str, patient: str, part: str) -> None:  # fmt: skip
+def pet_written(target: Path, low: Any, full: Any, clean: Any, fraction: np.ndarray, counts: np.ndarray,
+                stack: np.ndarray, mm: float, recipe: str, kind: str, patient: str, part: str) -> None:  # fmt: skip
     images = {
         k: np.asarray(v, np.float32).astype(np.float16) for k, v in (("low", low), ("full", full), ("clean", clean))
     }
     written(
-        target, **images, fraction=fraction, counts=counts.astype(np.float32), pixel_mm=np.float32(mm), recipe=recipe,
+        target, **images, fraction=fraction, counts=counts.astype(np.float32),
+        stack=stack.astype(np.int16), pixel_mm=np.float32(mm), recipe=recipe,
         kind=kind, patient=patient, part=part,
     )  # fmt: skip

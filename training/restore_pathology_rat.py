@@ -45,9 +45,9 @@ def reduced(rgb: np.ndarray, scale: int, kind: str) -> np.ndarray:
 
 
 def worse(rgb: np.ndarray, scale: int, random: np.random.Generator) -> np.ndarray:
-    """A degradation drawn at random: mostly little blur beyond that of the reduction itself."""
-    if random.random() < 0.4:
-        return reduced(rgb, scale, "bicubic" if random.random() < 0.8 else "lanczos")
+    """A degradation drawn at random: mostly none beyond the reduction itself."""
+    if random.random() < 0.7:
+        return sampled(rgb, scale, str(random.choice(("area", "bicubic", "lanczos"), p=(0.4, 0.4, 0.2))))
     blur = 0.0 if random.random() < 0.4 else random.uniform(0.1, 0.5)
     noise = random.uniform(0, 0.012) if random.random() < 0.4 else 0.0
     jpeg = int(random.integers(85, 98)) if random.random() < 0.1 else None

@@ -1,6 +1,6 @@
 """Trains RAT to bring low-count PET to full counts: `python -m training.restore_pet_rat --data DATA --out OUT`.
 
-DATA is what `python -m training.restoration_data pet` makes: batches of slices of phantoms and of a real scan, with
+DATA is what `python -m training.restoration_data pet` makes: stacks of slices of phantoms and of a real scan, with
 counts thinned in the sinogram and reconstructed in many ways.
 """
 
@@ -11,12 +11,13 @@ import numpy as np
 
 from medapp.imaging.regions import superpixels
 from medapp.imaging.volume import Volume
-from medapp.pipelines.restore_pet_rat import CARD, known_level, unit_of
+from medapp.pipelines.restore_pet_rat import CARD, known_level, stacked, unit_of
 from training.case import Case
 from training.restoration import SEED, Patch, fit, parser, turned
 from training.restoration_pet import FRACTIONS
 
 PLAIN = {"regions": "superpixels"}
+ALONE = 0.3  # share of the patches in which the slice has no neighbours
 SIDE = 80  # pixels a side of a training patch; the real slices are no higher
 REAL = 0.4  # share of the patches that come from the real scan
 HOT = 0.5  # share of the patches that must hold a hot spot
@@ -28,7 +29,7 @@ class Scan:
 
     def __init__(self, file: Path, maps: Path) -> None:
         kept = np.load(file)
-        self.part, self.fraction = str(kept["part"]), kept["fraction"].astype(np.float32)
+        self.part, self.fraction, self.stack = str(kept["part"]), kept["fraction"].astype(np.float32), kept["stack"]
         self.real = str(kept["kind"]) == "real"
         low, full = kept["low"].astype(np.float32), kept["full"].astype(np.float32)
         scale = unit_of(low)
@@ -37,15 +38,25 @@ class Scan:
         self.maps = [np.stack([superpixels(each.clip(0, scale), 150) for each in low]).astype(np.int16)]
         self.maps += [np.load(found)["labels"].astype(np.int16)] * 2 if found.exists() else []
 
-    def patch(self, random: np.random.Generator, side: int, known: bool) -> Patch:
+    def patch(self, random: np.random.Generator, side: int, known: bool, alone: float = 0.0) -> Patch:
+        """Somewhere in a slice, without its neighbours in a share `alone` of the patches."""
         number = int(random.integers(len(self.low)))
         at = [int(random.integers(max(n - side, 0) + 1)) for n in self.low.shape[1:]]
-        box = (number, *(slice(a, a + side) for a in at))
-        low, full = self.low[box].astype(np.float32), self.full[box].astype(np.float32)
+        box = tuple(slice(a, a + side) for a in at)
+        low, full = self.low[number][box].astype(np.float32), self.full[number][box].astype(np.float32)
+        sides, single = [], random.random() < alone
+        linked = random.uniform(0, 0.7) if random.random() < 0.4 else 0.0
+        for m in (number - 1, number + 1):
+            if single or not 0 <= m < len(self.low) or self.stack[m] != self.stack[number]:
+                sides.append(low)
+                continue
+            there = self.full[m][box].astype(np.float32)
+            noise = self.low[m][box].astype(np.float32) - there
+            sides.append(there + linked * (low - full) + (1 - linked**2) ** 0.5 * noise)
         kind = int(random.integers(len(self.maps) + 1)) if random.random() < 0.5 else 0
-        labels = self.maps[kind][box] if kind < len(self.maps) else np.zeros(low.shape, np.int16)
+        labels = self.maps[kind][number][box] if kind < len(self.maps) else np.zeros(low.shape, np.int16)
         level = known_level(self.fraction[number]) if known else 0.0
-        return Patch(np.stack([low, np.full_like(low, level)]), labels, full[None])
+        return Patch(stacked(low, *sides, level), labels, full[None])
 
 
 def cases(data: Path, part: str) -> Iterator[Case]:
@@ -57,7 +68,8 @@ def cases(data: Path, part: str) -> Iterator[Case]:
         kind, mm = str(kept["kind"]), float(kept["pixel_mm"])
         affine = np.diag([-mm, -mm, mm, 1])
         for fraction in FRACTIONS:
-            there = np.flatnonzero(np.isclose(kept["fraction"], fraction))[: 6 if kind == "real" else 2]
+            there = np.flatnonzero(np.isclose(kept["fraction"], fraction))
+            there = there[kept["stack"][there] == kept["stack"][there[:1]]][: 6 if kind == "real" else 3]
             if len(there):
                 low, full = (
                     Volume(kept[name][there].astype(np.float32).T, affine, name="PET") for name in ("low", "full")
@@ -78,7 +90,7 @@ def main() -> None:
         among = real if real and random.random() < REAL else fitted
         least = 1.2 if random.random() < HOT else 0.2
         while True:
-            patch = among[int(random.integers(len(among)))].patch(random, SIDE, random.random() < KNOWN)
+            patch = among[int(random.integers(len(among)))].patch(random, SIDE, random.random() < KNOWN, ALONE)
             if patch.y.shape[1:] == (SIDE, SIDE) and patch.y.max() > least:
                 return turned(patch, random)
 

@@ -35,9 +35,12 @@ Aid = Callable[[str], Any]
 @dataclass(frozen=True)
 class Slicing:
     """How one slice goes through the network: `encode` (H, W) or (H, W, 3) as stored to (C, sH, sW) float32, `seen`
-    to what the regions are found in, on the grid of the answer; `decode` the answer (C, sH, sW) and the slice back."""
+    to what the regions are found in, on the grid of the answer; `decode` the answer (C, sH, sW) and the slice back.
 
-    encode: Callable[[np.ndarray], np.ndarray]
+    `encode` is also given the slices on either side, or the slice itself where there is none.
+    """
+
+    encode: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
     seen: Callable[[np.ndarray], np.ndarray]
     decode: Callable[[np.ndarray, np.ndarray], np.ndarray]
     scale: int = 1
@@ -79,7 +82,8 @@ def restored(
             labels = found if labels is None else regions.follow(labels, found)
             labels = labels if labels.max() <= MOST else found
         drawn[n] = labels
-        x = torch.from_numpy(slicing.encode(picture))[None]
+        sides = (source[m] if 0 <= m < len(source) else picture for m in (n - 1, n + 1))
+        x = torch.from_numpy(slicing.encode(picture, *sides))[None]
         y = tiled(net, x, torch.from_numpy(labels)[None], partial(clock.restoring, n))
         target[n] = slicing.decode(y[0].numpy(), picture)
     progress(0.95, "Measuring")

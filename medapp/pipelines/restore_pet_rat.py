@@ -23,8 +23,8 @@ def restore(
 ) -> Result:  # fmt: skip
     """The image with less noise, float32 in its own unit and on its own grid.
 
-    `net` maps (1, 2, H, W) float32, activity over `scale` and the count level, and labels (1, H, W) to (1, 2, H, W),
-    of which the first channel is the answer. Raises InputError for colour, CT, an empty image.
+    `net` maps (1, 4, H, W) float32, see `stacked`, and labels (1, H, W) to (1, 4, H, W), of which the first channel is
+    the answer. Raises InputError for colour, CT, an empty image.
     """
     progress(0.0, "Preparing the scan")
     require_grey(image)
@@ -43,9 +43,8 @@ def restore(
     level = known_level(FRACTIONS[counts]) if counts in FRACTIONS else estimated_level(image.array)
     floor = 0.0 if image.array.min() >= 0 else -np.inf
 
-    def encode(stored: np.ndarray) -> np.ndarray:
-        x = stored.astype(np.float32) / scale
-        return np.stack([x, np.full_like(x, level)])
+    def encode(*stored: np.ndarray) -> np.ndarray:
+        return stacked(*(each.astype(np.float32) / scale for each in stored), level)
 
     def seen(stored: np.ndarray) -> np.ndarray:
         return stored.astype(np.float32).clip(0, scale)
@@ -62,6 +61,12 @@ def restore(
 def unit_of(activity: np.ndarray) -> float:
     """The activity that is 1 to the network: the 99.5th percentile of the volume's positive values."""
     return float(np.percentile(activity[activity > 0], 99.5))
+
+
+def stacked(x: np.ndarray, before: np.ndarray, after: np.ndarray, level: float) -> np.ndarray:
+    """What the network sees of a slice (H, W) in units of `unit_of`: (4, H, W), with the count level second, the slices
+    before and after it last."""
+    return np.stack([x, np.full_like(x, level), before, after])
 
 
 def known_level(fraction: float) -> float:
@@ -106,7 +111,7 @@ CARD = Card(
         "restore_pet_rat.safetensors", "medapp/restore_pet_rat", "v0.1.0",
         "b259c5a443aa344d5bdc80ff1fa89ed60e8b226f3b1c4b1faebcb6d7004acca3",
     ),
-    build=partial(RAT, img_channel=2, width=16, middle_blk_num=3, limit=4096),
+    build=partial(RAT, img_channel=4, width=16, middle_blk_num=3, limit=4096),
     run=restore,
     aids=aids(*METHODS),
     licence="pending",
