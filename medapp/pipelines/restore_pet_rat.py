@@ -109,7 +109,7 @@ CARD = Card(
     ),
     weights=Weights(
         "restore_pet_rat.safetensors", "medapp/restore_pet_rat", "v0.1.0",
-        "b259c5a443aa344d5bdc80ff1fa89ed60e8b226f3b1c4b1faebcb6d7004acca3",
+        "7cb9799eb1a2df41a2af9c3217a3efcc95f52671fa3a1dc33f456a1aa142b920",
     ),
     build=partial(RAT, img_channel=4, width=16, middle_blk_num=3, limit=4096),
     run=restore,
