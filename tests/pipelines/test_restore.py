@@ -213,6 +213,17 @@ def test_pet_has_a_scale_and_a_level_and_stays_positive():
     assert call(restore_pet_rat, Same(), below).volumes["restored"].array.min() < 0
 
 
+@pytest.mark.parametrize("affine", AFFINES.values(), ids=AFFINES)
+def test_pet_sees_the_slices_on_either_side_or_itself_at_an_end(affine):
+    net = Same()
+    call(restore_pet_rat, net, body(affine, unit="Bq/ml"))
+    seen = [x[0].numpy() for x in net.seen]
+    for n, (x, _, before, after) in enumerate(seen):
+        np.testing.assert_array_equal(before, seen[max(n - 1, 0)][0])
+        np.testing.assert_array_equal(after, seen[min(n + 1, len(seen) - 1)][0])
+        assert len(seen) > 2 and x.std() > 0
+
+
 def test_pet_in_unknown_units_is_said():
     assert any("Bq/ml" in n for n in call(restore_pet_rat, Same(), body(unit="")).notes)
     assert not any("Bq/ml" in n for n in call(restore_pet_rat, Same(), body(unit="Bq/ml")).notes)
