@@ -9,7 +9,8 @@ The law of imports, left sees right (import-linter checks it):
 
     ui, cli  >  runtime  >  engine, hub, pipelines  >  networks, machine
     ui, cli  >  report, tasks, examples             >  views
-    both arms  >  lesions  >  result, card  >  imaging  >  errors   (networks: torch and networks of others)
+    both arms  >  lesions, fidelity  >  result, card  >  imaging  >  errors
+    pipelines, training  >  physics: how a scanner or a lens loses quality (physics, networks: torch, nothing of ours)
     training >  medapp                                               (and never back)
 
 `imaging`, `views` and `tasks` do not know torch; nobody but `ui` knows Gradio. Importing does nothing: no download, no

@@ -41,7 +41,7 @@ GAUSSIANS = (0.5, 0.7, 0.9, 1.2, 1.6, 2.2)  # pixels
 
 
 def denoised(image: np.ndarray, reference: np.ndarray, span: float, slow: bool = True) -> dict[str, np.ndarray]:
-    """Each peer's best of (H, W), which it sees divided by `span`; BM3D, which takes seconds, only if `slow`."""
+    """Each peer's best of (H, W) or (H, W, K), which it sees divided by `span`; BM3D, for slices, only if `slow`."""
     x, y = image / span, reference / span
     sigma = float(np.sqrt(np.mean((x - y) ** 2)))
 

@@ -56,6 +56,14 @@ def evening(x: Tensor, y: Tensor) -> Tensor:
     return weight / weight.mean()
 
 
+def widened(weights: dict[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
+    """Weights in float32; those of a network with fewer channels in and out are filled up with zeros."""
+    full = {name: torch.zeros_like(tensor) for name, tensor in net.state_dict().items()}
+    for name, tensor in weights.items():
+        full[name][tuple(slice(n) for n in tensor.shape)] = tensor.float()
+    return full
+
+
 def batch(draw: Draw, size: int, random: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
     patches = [draw(random) for _ in range(size)]
     return tuple(torch.from_numpy(np.stack(part)) for part in zip(*patches, strict=True))
@@ -90,11 +98,11 @@ def fit(net: nn.Module, draw: Draw, held: Sequence[Patch], args: argparse.Namesp
     device, out = torch.device(args.device), Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(SEED)
-    net.to(device)
+    net.to(device, memory_format=torch.channels_last)
     nn.init.zeros_(net.ending.weight)  # at first what goes in comes out
     nn.init.zeros_(net.ending.bias)
     if args.start:
-        net.load_state_dict({name: tensor.float() for name, tensor in load_file(args.start).items()})
+        net.load_state_dict(widened(load_file(args.start), net))
     average = torch.optim.swa_utils.AveragedModel(net, avg_fn=ema)
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, betas=(0.9, 0.99), weight_decay=1e-4)
     scheduler = torch.optim.lr_scheduler.LambdaLR(
@@ -112,7 +120,7 @@ def fit(net: nn.Module, draw: Draw, held: Sequence[Patch], args: argparse.Namesp
         net.train()
         x, labels, y = batch(draw, args.batch, np.random.default_rng((SEED, step)))
         with torch.autocast(device.type, torch.bfloat16):
-            output = net(x.to(device), labels.to(device))
+            output = net(x.to(device, memory_format=torch.channels_last), labels.to(device))
         y = y.to(device)
         weight = evening(x.to(device), y) if args.even else 1
         loss = focal_region_loss(output.float()[:, : y.shape[1]] * weight, y * weight, labels.to(device), args.beta)
