@@ -132,7 +132,7 @@ class Tab:
             show_label=False,
             visible=bool(self.examples),
             columns=3,
-            height=160 * -(-len(self.examples) // 3) + 10,
+            height=145 * -(-len(self.examples) // 3) + 10,
             allow_preview=False,
             interactive=False,
             format="png",
