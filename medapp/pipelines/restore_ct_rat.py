@@ -112,17 +112,20 @@ CARD = Card(
     ),
     weights=Weights(
         "restore_ct_rat.safetensors", "medapp/restore_ct_rat", "v0.1.0",
-        "5413288cc4605ee3b5ea75f5a431589bd4eb09b86ade07cfaa1843ddc1d073e6",
+        "e55653f71ea26d3ac29a3774a635b142979d0bdb83ec5b7da5d704e3741ef00c",
     ),
     build=partial(RAT, img_channel=1, width=24, middle_blk_num=3, limit=4096),
     run=restore,
     aids=aids(*METHODS),
-    licence="pending",
+    licence="CC BY 4.0",
     cite="Yang et al. 2024, arXiv:2407.09268; Kirillov et al. 2023, arXiv:2304.02643; Zhang et al. 2023, "
     "arXiv:2306.14289",
-    trained_on="Full-dose CT brought to lower doses by forward projection, Poisson and electronic noise and filtered "
-    "back projection.",
-    scores="Not measured yet.",
+    trained_on="7 patients of chest, abdomen and head CT at full dose (The Cancer Imaging Archive and others, see "
+    "NOTICE), brought to lower doses by forward projection, Poisson and electronic noise and filtered back projection. No real "
+    "low-dose scan was seen.",
+    scores="3 patients never seen, simulated quarter dose: PSNR 46.4 ± 2.9 dB, SSIM 0.975 ± 0.020, against 42.4 and "
+    "0.937 as it is; 1.08 dB over BM3D, 0.96 over non-local means and 1.36 over total variation, each tuned to the case. "
+    "Mean bias 0.3 HU.",
     limits="Not a substitute for dose where a finding is at the edge of visibility: what is lost in noise is not "
     "brought back. Made for noise, not for streaks from metal or few views.",
 )  # fmt: skip
