@@ -43,8 +43,9 @@ def restore(
     level = known_level(FRACTIONS[counts]) if counts in FRACTIONS else estimated_level(image.array)
     floor = 0.0 if image.array.min() >= 0 else -np.inf
 
-    def encode(*stored: np.ndarray) -> np.ndarray:
-        return stacked(*(each.astype(np.float32) / scale for each in stored), level)
+    def encode(stored: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        x, y, z = (each.astype(np.float32) / scale for each in (stored, before, after))
+        return stacked(x, y, z, level)
 
     def seen(stored: np.ndarray) -> np.ndarray:
         return stored.astype(np.float32).clip(0, scale)
