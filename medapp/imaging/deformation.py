@@ -3,15 +3,19 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
-from medapp.imaging.volume import Grid
+from medapp.imaging.volume import Grid, Volume
+
+SMALLEST = 32  # voxels: a grid below this is not halved when a deformation is inverted
 
 
 @dataclass(frozen=True, eq=False)
 class Deformation:
     """A displacement field on the fixed grid: moving point = fixed point + vector.
 
-    `vectors` is (3, I, J, K) in RAS+ millimetres; `affine` is (4, 4), voxel index to RAS+ millimetres.
+    `vectors` is (3, I, J, K) in RAS+ millimetres; `affine` is (4, 4), voxel index to RAS+ millimetres. Between voxels
+    it is linear; beyond the grid it goes on as at the border.
     """
 
     vectors: np.ndarray
@@ -25,16 +29,159 @@ class Deformation:
         object.__setattr__(self, "vectors", vectors)
         object.__setattr__(self, "affine", np.array(self.affine, np.float64))
 
+    @classmethod
+    def of_affine(cls, matrix: np.ndarray, grid: Grid) -> "Deformation":
+        """What `matrix` (4, 4), RAS+ millimetres to RAS+ millimetres, does on a grid; the unit matrix does nothing."""
+        return cls(_linear((matrix @ grid.affine - grid.affine)[:3], grid.shape), grid.affine)
+
     @property
     def grid(self) -> Grid:
         return Grid(self.vectors.shape[1:], self.affine)
+
+    @property
+    def magnitude(self) -> np.ndarray:
+        """(I, J, K) length of each vector in millimetres."""
+        return np.sqrt(np.square(self.vectors).sum(0))
+
+    def resample(self, onto: Grid, *, order: int = 1) -> "Deformation":
+        """The same field on another grid, linearly, or by B-splines of `order` up to 3 from a coarse grid."""
+        if self.grid.same(onto, tolerance_mm=1e-4):
+            return self
+        index = np.linalg.inv(self.affine) @ onto.affine
+        matrix = index[:3, :3]
+        if np.abs(matrix - np.diag(np.diag(matrix))).max() < 1e-6:
+            matrix = np.diag(matrix)  # axis by axis: several times faster
+        parts = [
+            ndimage.affine_transform(v, matrix, index[:3, 3], tuple(onto.shape), order=order, mode="nearest")
+            for v in self.vectors
+        ]
+        return Deformation(np.stack(parts), onto.affine)
+
+    def moved(self, points: np.ndarray) -> np.ndarray:
+        """Points (N, 3) of the fixed image in RAS+ millimetres to the same place in the moving one."""
+        return points + _sampled(self.vectors, self.grid.to_index(points).T, 1).T
+
+    def warp(self, moving: Volume, affine: np.ndarray | None = None, *, outside: float = 0.0) -> Volume:
+        """`moving` drawn on the fixed grid: linearly, or the nearest voxel of a label map; `outside` where it ends.
+
+        A fixed point goes through this field and then through `affine` (4, 4), RAS+ millimetres to RAS+ millimetres,
+        to the moving point. Returns float32 for an image and the input's type for labels.
+        """
+        index = np.linalg.inv(moving.affine) @ (np.eye(4) if affine is None else affine)
+        at = _linear((index @ self.affine)[:3], self.grid.shape)
+        for row, turn in zip(at, index[:3, :3], strict=True):
+            for weight, component in zip(turn, self.vectors, strict=True):
+                if weight:
+                    row += np.float32(weight) * component
+        order, kind = (0, moving.array.dtype) if moving.labels else (1, np.float32)
+        channels = np.moveaxis(moving.array, 3, 0) if moving.is_colour else moving.array[None]
+        drawn = np.stack(
+            [
+                ndimage.map_coordinates(c, at, kind, order=order, mode="grid-constant", cval=outside, prefilter=False)
+                for c in channels
+            ],
+            axis=-1,
+        )
+        return moving.like(drawn if moving.is_colour else drawn[..., 0], affine=self.affine)
+
+    def compose(self, after: "Deformation | np.ndarray") -> "Deformation":
+        """First this field, then `after`: another, or an affine (4, 4) in RAS+ millimetres. On this field's grid."""
+        if not isinstance(after, Deformation):
+            turn = np.tensordot(after[:3, :3].astype(np.float32), self.vectors, 1)
+            return Deformation(turn + Deformation.of_affine(after, self.grid).vectors, self.affine)
+        return Deformation(self.vectors + after._at_moved(self), self.affine)
+
+    def invert(
+        self, onto: Grid | None = None, *, tolerance: float = 0.01, steps: int = 50
+    ) -> tuple["Deformation", np.ndarray]:
+        """The field back, from moving to fixed points, on the grid `onto` (by default this one), and what is left.
+
+        The second value, (I, J, K) in millimetres, is by how much each point misses itself when it goes there and back:
+        up to `tolerance` where the field can be inverted, more where it folds or ends. The search is v <- -u(x + v)
+        (Chen et al., Med Phys 2008), coarse to fine, over the points that still miss, by half where it overshoots.
+        """
+        onto = onto or self.grid
+        if min(onto.shape) >= 2 * SMALLEST:
+            i, j, k = ((n + 1) // 2 for n in onto.shape)
+            half = Grid((i, j, k), onto.affine @ np.diag([2.0, 2, 2, 1]))
+            back = self.invert(half, tolerance=10 * tolerance, steps=steps)[0].resample(onto).vectors.reshape(3, -1)
+        else:
+            back = -self.resample(onto).vectors.reshape(3, -1)
+        back = back.copy()
+        index = np.linalg.inv(self.affine)
+        base = _linear((index @ onto.affine)[:3], onto.shape).reshape(3, -1)
+        turn = index[:3, :3].astype(np.float32)
+        left = np.full(back.shape[1], np.inf, np.float32)
+        step = np.ones_like(left)
+        active = np.arange(back.shape[1])
+        for _ in range(steps):
+            now = back[:, active]
+            miss = now + _sampled(self.vectors, base[:, active] + turn @ now, 1)
+            size = np.sqrt(np.square(miss).sum(0))
+            step[active[size > left[active]]] /= 2
+            left[active] = size
+            wrong = size > tolerance
+            active, miss = active[wrong], miss[:, wrong]
+            if not len(active):
+                break
+            back[:, active] -= step[active] * miss
+        return Deformation(back.reshape(3, *onto.shape), onto.affine), left.reshape(onto.shape)
 
     def jacobian_determinant(self) -> np.ndarray:
         """(I, J, K) change of volume: above 1 a fixed voxel maps to a larger moving region, at 0 or below it folds.
 
         Central differences in millimetres, one-sided at the border; right for oblique and anisotropic grids.
         """
-        per_voxel = np.stack([np.stack(np.gradient(v), 0) for v in self.vectors], 0)  # (vector, voxel axis, I, J, K)
-        inverse = np.linalg.inv(self.affine[:3, :3])
-        per_mm = np.einsum("vaijk,am->ijkvm", per_voxel, inverse)
-        return np.linalg.det(per_mm + np.eye(3)).astype(np.float32)
+        a = self.affine[:3, :3].astype(np.float32)
+        m = [[d + e for d, e in zip(np.gradient(v), row, strict=True)] for v, row in zip(self.vectors, a, strict=True)]
+        determinant = m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1])
+        determinant -= m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0])
+        determinant += m[0][2] * (m[1][0] * m[2][1] - m[1][1] * m[2][0])
+        return determinant / np.float32(np.linalg.det(a))
+
+    def bending_energy(self, mask: np.ndarray | None = None) -> float:
+        """Mean over the voxels (of `mask`) of the squared second derivatives of the vectors, in 1/mm²."""
+        back = np.linalg.inv(self.affine[:3, :3])
+        metric = (back @ back.T).astype(np.float32)  # from voxel steps to millimetres, oblique or not
+        total = np.zeros(self.grid.shape, np.float32)
+        for component in self.vectors:
+            second = np.stack([np.stack(np.gradient(first)) for first in np.gradient(component)])
+            turned = np.einsum("abijk,bc->acijk", second, metric, optimize=True)
+            total += np.einsum("acijk,caijk->ijk", turned, turned)
+        return float(total.mean() if mask is None else total[mask].mean())
+
+    def _at_moved(self, first: "Deformation") -> np.ndarray:
+        """(3, I, J, K): this field's vectors where `first` sends the voxels of its grid."""
+        index = np.linalg.inv(self.affine)
+        at = _linear((index @ first.affine)[:3], first.grid.shape)
+        at += np.tensordot(index[:3, :3].astype(np.float32), first.vectors, 1)
+        return _sampled(self.vectors, at, 1)
+
+
+def folding(determinant: np.ndarray, mask: np.ndarray | None = None) -> float:
+    """Percentage of voxels (of `mask`) at which the Jacobian determinant (I, J, K) is 0 or less."""
+    return 100 * float((determinant <= 0).mean() if mask is None else (determinant[mask] <= 0).mean())
+
+
+def sdlogj(determinant: np.ndarray, mask: np.ndarray | None = None) -> float:
+    """Standard deviation of the logarithm of the Jacobian determinant (I, J, K), folds counted as 1e-9."""
+    return float(np.log(np.clip(determinant if mask is None else determinant[mask], 1e-9, 1e9)).std(dtype=np.float64))
+
+
+def sdlogj_learn2reg(determinant: np.ndarray) -> float:
+    """SDlogJ as in Learn2Reg's evaluation: 3 is added to the determinant, two voxels are cut off at each side."""
+    return sdlogj(determinant[2:-2, 2:-2, 2:-2] + 3)
+
+
+def _linear(matrix: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """(3, I, J, K) float32: `matrix` (3, 4) times the voxel indices."""
+    i, j, k = np.ogrid[tuple(slice(n) for n in shape)]
+    rows = [(a * i + d) + b * j + c * k for a, b, c, d in matrix]
+    return np.stack([row.astype(np.float32) for row in rows])
+
+
+def _sampled(vectors: np.ndarray, index: np.ndarray, order: int) -> np.ndarray:
+    """(3, ...): vectors at the voxel indices (3, ...)."""
+    return np.stack(
+        [ndimage.map_coordinates(v, index, np.float32, order=order, mode="nearest", prefilter=False) for v in vectors]
+    )

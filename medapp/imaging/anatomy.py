@@ -1,0 +1,186 @@
+"""Brain anatomy in 36 classes: their names, and how the numbers of other label maps translate into them.
+
+The classes are those of the OASIS set of Learn2Reg, 0 for background and 1 to 35 for regions. FreeSurfer's aseg (also
+as written by SynthSeg and FastSurfer, with aparc and wmparc on top) and the Neuromorphometrics numbers are translated:
+
+- cortical parcels become cerebral cortex, hypointensities and corpus callosum cerebral white matter, the cerebellar
+  vermis cerebellar cortex, basal forebrain cerebral cortex, a cavum septi ("5th ventricle") 3rd ventricle;
+- what has no side in its number is divided along the midplane fitted to what has one;
+- cerebrospinal fluid outside the ventricles, optic chiasm, exteriors and unknowns become background.
+
+Neuromorphometrics has no choroid plexus: it lies in the lateral ventricles there. `without_plexus` does the same to any
+map, so that all can be compared. Vessels (a few voxels in the putamen) are kept where a map has them.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+_SIDED = (
+    "Cerebral-White-Matter",
+    "Cerebral-Cortex",
+    "Lateral-Ventricle",
+    "Inf-Lat-Ventricle",
+    "Cerebellum-White-Matter",
+    "Cerebellum-Cortex",
+    "Thalamus",
+    "Caudate",
+    "Putamen",
+    "Pallidum",
+    "Hippocampus",
+    "Amygdala",
+    "Accumbens",
+    "Ventral-DC",
+    "Vessel",
+    "Choroid-Plexus",
+)
+_MIDDLE = ("3rd-Ventricle", "4th-Ventricle", "Brain-Stem")
+_LEFT = tuple(f"Left-{name}" for name in _SIDED)
+
+NAMES = ("Background", *_LEFT[:10], *_MIDDLE, *_LEFT[10:], *(f"Right-{name}" for name in _SIDED))
+"""The 36 classes in the order of their numbers."""
+
+MIRROR = tuple(
+    NAMES.index({"Left": "Right", "Right": "Left"}.get(side, side) + dash + rest)
+    for side, dash, rest in (name.partition("-") for name in NAMES)
+)
+"""Class -> the class on the other side, itself in the middle."""
+
+PLEXUS = {19: 3, 35: 22}
+"""Choroid plexus -> the lateral ventricle it lies in."""
+
+_BOTH = {name: (NAMES.index(f"Left-{name}"), NAMES.index(f"Right-{name}")) for name in _SIDED}
+_ONE = {name: (NAMES.index(name),) * 2 for name in _MIDDLE}
+_NOTHING = (0, 0)
+
+Table = Mapping[int, tuple[int, int]]
+"""Number -> class if it lies on the left, class if it lies on the right."""
+
+
+def _pairs(names: Mapping[str, tuple[int, ...]]) -> dict[int, tuple[int, int]]:
+    """From structure -> (left number, right number) to a table."""
+    table = {}
+    for name, (left, right) in names.items():
+        table[left], table[right] = (_BOTH[name][0],) * 2, (_BOTH[name][1],) * 2
+    return table
+
+
+def _aseg() -> Table:
+    numbers: tuple[tuple[int, int], ...] = (
+        (2, 41),
+        (3, 42),
+        (4, 43),
+        (5, 44),
+        (7, 46),
+        (8, 47),
+        (10, 49),
+        (11, 50),
+        (12, 51),
+        (13, 52),
+    )
+    numbers += ((17, 53), (18, 54), (26, 58), (28, 60), (30, 62), (31, 63))
+    table = _pairs(dict(zip(_SIDED, numbers, strict=True))) | _pairs({"Thalamus": (9, 48)})
+    table |= {14: _ONE["3rd-Ventricle"], 72: _ONE["3rd-Ventricle"], 15: _ONE["4th-Ventricle"], 16: _ONE["Brain-Stem"]}
+    white, grey = _BOTH["Cerebral-White-Matter"], _BOTH["Cerebral-Cortex"]
+    for number in (77, 80, 192, *range(250, 256)):
+        table[number] = white
+    for left, right in ((78, 79), (81, 82), (5001, 5002), *((3000 + n, 4000 + n) for n in range(36))):
+        table[left], table[right] = (white[0],) * 2, (white[1],) * 2
+    for left, right in ((n, n + 1000) for n in (*range(1000, 1036), *range(11100, 11176))):
+        table[left], table[right] = (grey[0],) * 2, (grey[1],) * 2
+    table[172] = _BOTH["Cerebellum-Cortex"]
+    return table | dict.fromkeys((1, 6, 24, 29, 40, 45, 61, 85), _NOTHING)
+
+
+def _neuromorphometrics() -> Table:
+    numbers: tuple[tuple[int, int], ...] = (
+        (45, 44),
+        (101, 100),
+        (52, 51),
+        (50, 49),
+        (41, 40),
+        (39, 38),
+        (60, 59),
+        (37, 36),
+        (58, 57),
+        (56, 55),
+    )
+    numbers += ((48, 47), (32, 31), (30, 23), (62, 61), (64, 63))
+    table = _pairs(dict(zip(_SIDED[:-1], numbers, strict=True)))
+    table |= {4: _ONE["3rd-Ventricle"], 15: _ONE["3rd-Ventricle"], 11: _ONE["4th-Ventricle"], 35: _ONE["Brain-Stem"]}
+    grey = _BOTH["Cerebral-Cortex"]
+    for left, right in ((75, 76), *((n + 1, n) for n in range(100, 207, 2))):
+        table[left], table[right] = (grey[0],) * 2, (grey[1],) * 2
+    for number in (71, 72, 73, 74):
+        table[number] = _BOTH["Cerebellum-Cortex"]
+    return table | dict.fromkeys((42, 43, 46, 65, 66, 69), _NOTHING)
+
+
+NUMBERINGS: Mapping[str, Table] = {
+    "OASIS-35": {number: (number, number) for number in range(1, 36)},
+    "FreeSurfer aseg": _aseg(),
+    "Neuromorphometrics": _neuromorphometrics(),
+}
+_TELLING = {"OASIS-35": (1, 2, 20, 21), "FreeSurfer aseg": (2, 41), "Neuromorphometrics": (44, 45)}
+STRAY = 0.005  # of the labelled voxels may carry unknown numbers
+
+
+def recognised(labels: np.ndarray) -> str:
+    """Which of `NUMBERINGS` a label map of any shape uses, by the numbers in it and how often they occur.
+
+    Raises ValueError if none fits, or several do.
+    """
+    values, counts = np.unique(labels, return_counts=True)
+    counts = counts[values != 0].astype(float)
+    values = values[values != 0]
+    if not values.size:
+        raise ValueError("The label map is empty.")
+    fitting = []
+    for name, table in NUMBERINGS.items():
+        known = np.isin(values, list(table))
+        if counts[~known].sum() <= STRAY * counts.sum() and np.isin(_TELLING[name], values).all():
+            fitting.append(name)
+    if len(fitting) != 1:
+        shown = ", ".join(f"{v:g}" for v in values[:12]) + (", …" if values.size > 12 else "")
+        known = ", ".join(NUMBERINGS)
+        found = f"It fits {' and '.join(fitting)}" if fitting else "Its numbers fit none of them"
+        raise ValueError(f"The label map must be numbered as in {known}. {found}: {shown}.")
+    return fitting[0]
+
+
+def translated(labels: np.ndarray, numbering: str | None = None) -> np.ndarray:
+    """A label map (I, J, K) in any of `NUMBERINGS` -> the 36 classes (I, J, K) uint8; recognised unless said.
+
+    Any orientation will do: the sides come from the numbers. Unknown numbers become background. Raises ValueError as
+    `recognised` does, and for a name that is not in `NUMBERINGS`.
+    """
+    numbering = numbering or recognised(labels)
+    if numbering not in NUMBERINGS:
+        raise ValueError(f"There is no numbering {numbering!r}; there are {', '.join(NUMBERINGS)}.")
+    table = NUMBERINGS[numbering]
+    values, index = np.unique(labels, return_inverse=True)
+    both = np.array([table.get(int(v), _NOTHING) if v == int(v) else _NOTHING for v in values], np.uint8)
+    index = index.reshape(labels.shape)
+    left, right = both[:, 0][index], both[:, 1][index]
+    unsided = left != right
+    if unsided.any():
+        left[unsided] = np.where(_is_left(left, unsided), left[unsided], right[unsided])
+    return left
+
+
+def _is_left(classes: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Side of each voxel of `where`, by the plane that best parts the left from the right classes elsewhere."""
+    side = np.array([name.startswith("Left") - name.startswith("Right") for name in NAMES], np.int8)[classes]
+    side[where] = 0
+    points = np.argwhere(side)
+    few = points[:: max(1, len(points) // 50_000)]
+    plane = np.linalg.lstsq(np.c_[few, np.ones(len(few))], side[tuple(few.T)].astype(float), rcond=None)[0]
+    return np.argwhere(where) @ plane[:3] + plane[3] > 0
+
+
+def without_plexus(classes: np.ndarray) -> np.ndarray:
+    """The same map of classes with choroid plexus counted to the lateral ventricles."""
+    table = np.arange(len(NAMES), dtype=np.uint8)
+    for plexus, ventricle in PLEXUS.items():
+        table[plexus] = ventricle
+    return table[classes]

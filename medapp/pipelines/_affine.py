@@ -1,0 +1,150 @@
+"""Affine alignment of two heads by correlation: many starts on a coarse grid, the best descended to a fine one."""
+
+from collections.abc import Callable
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from nibabel.affines import from_matvec
+from torch import Tensor
+
+from medapp.errors import InputError
+from medapp.imaging.geometry import isotropic, resample
+from medapp.imaging.volume import Volume
+
+TURNS = (-30, -15, 0, 15, 30)  # degrees about each axis, from which the search starts
+SHIFTS = (0, 25)  # mm along each axis, either way, likewise
+KEPT = 12  # starts that are descended
+ARM = 80.0  # mm: a turn by 1 rad and a shift by ARM count alike in the descent
+COARSE, FINE = (8.0, 60, 0.03), ((4.0, 60, 0.01), (2.0, 60, 0.003))  # mm, steps, first rate of the descent
+POINTS = 60_000  # of the fixed image, at most, that are compared
+REACH = 12.0  # mm around the head within which they lie
+OVERLAP = 0.6  # share of them in the moving field of view below which a start counts less
+TOP = 99.5  # percentile of the head's intensities that becomes 1
+
+
+class Scan(NamedTuple):
+    """A coarse image: `values` (D, H, W) from 0 to 1, `head` (D, H, W) bool, `affine` (4, 4) voxel index to RAS+ mm."""
+
+    values: Tensor
+    head: Tensor
+    affine: Tensor
+
+    @property
+    def centre(self) -> Tensor:
+        """(3,) centre of mass in RAS+ millimetres."""
+        index = self.head.nonzero().float()
+        weight = self.values[self.head][:, None]
+        return self.affine[:3, :3] @ ((index * weight).sum(0) / weight.sum()) + self.affine[:3, 3]
+
+
+def align(
+    moving: Volume, fixed: Volume, device: str = "cpu", progress: Callable[[float], None] = lambda share: None
+) -> np.ndarray:
+    """(4, 4) that sends fixed to moving points, RAS+ millimetres to RAS+ millimetres, with 12 parameters.
+
+    Any two grids of heads of like contrast, both with the skull or both without. After the centres of mass lie upon
+    each other the heads may still be 30° and 30 mm apart. `progress` is told the share that is done. Raises InputError
+    for an image that is empty.
+    """
+    with torch.inference_mode(False), torch.no_grad():
+        target, source = (_scan(volume, COARSE[0], device) for volume in (fixed, moving))
+        centres = target.centre, source.centre
+        starts = _starts(device)
+        looks = *_points(target), source, centres
+        score = torch.cat([_compared(part, *looks) for part in starts.split(64)])
+        progress(0.2)
+        best, score = _descended(starts[score.topk(KEPT).indices], target, source, centres, *COARSE[1:], rigid=True)
+        best = best[score.argmax()][None]
+        for number, (spacing, steps, rate) in enumerate(FINE, 1):
+            progress(0.3 * number)
+            target, source = (_scan(volume, spacing, device) for volume in (fixed, moving))
+            best, _ = _descended(best, target, source, centres, steps, rate)
+        progress(1.0)
+        turn, shift = _moves(best, centres)
+    return from_matvec(turn[0].cpu().numpy().astype(float), shift[0].cpu().numpy().astype(float))
+
+
+def _scan(volume: Volume, spacing: float, device: str) -> Scan:
+    drawn = resample(volume, isotropic(volume.grid, spacing))
+    values = torch.tensor(drawn.array, dtype=torch.float32, device=device)
+    values = (values - values.flatten().kthvalue(1 + values.numel() // 200).values).clamp_(min=0)
+    head = values > 0.5 * values.mean()
+    if not head.any():
+        raise InputError(f"The {volume.name} is empty: every voxel has the same value.")
+    inside = values[head]
+    values = (values / inside.kthvalue(max(1, int(TOP / 100 * len(inside)))).values).clamp_(max=1)
+    return Scan(values, head, torch.tensor(drawn.affine, dtype=torch.float32, device=device))
+
+
+def _starts(device: str) -> Tensor:
+    """(S, 12): every combination of turns, and each of them shifted along one axis."""
+    shifts = {
+        tuple(sign * mm * (axis == a) for a in range(3)) for mm in SHIFTS for sign in (1, -1) for axis in range(3)
+    }
+    rows = [[*np.radians(t), *np.divide(s, ARM), *[0] * 6] for t in product(TURNS, repeat=3) for s in sorted(shifts)]
+    return torch.tensor(np.array(rows), dtype=torch.float32, device=device)
+
+
+def _moves(state: Tensor, centres: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Matrices (B, 3, 3) and shifts (B, 3) in millimetres, from (B, 12): turn, shift / ARM, log stretch, log shear."""
+    x, y, z, _, _, _, a, b, c, d, e, f = state.unbind(1)
+    rows = [torch.stack(row, 1) for row in ((a, d - z, e + y), (d + z, b, f - x), (e - y, f + x, c))]
+    turn = torch.linalg.matrix_exp(torch.stack(rows, 1))
+    return turn, centres[1] + ARM * state[:, 3:6] - turn @ centres[0]
+
+
+def _points(target: Scan) -> tuple[Tensor, Tensor]:
+    """Points (N, 3) in millimetres in and around the head of the fixed image, and its values there (N,)."""
+    reach = round(REACH / float(target.affine[:3, 0].norm()))
+    near = F.max_pool3d(target.head.float()[None], 2 * reach + 1, 1, reach)[0] > 0
+    index = near.nonzero()
+    index = index[:: max(1, len(index) // POINTS)]
+    values = target.values[index[:, 0], index[:, 1], index[:, 2]]
+    return index.float() @ target.affine[:3, :3].T + target.affine[:3, 3], values
+
+
+def _compared(state: Tensor, points: Tensor, fixed: Tensor, source: Scan, centres: tuple[Tensor, Tensor]) -> Tensor:
+    """(B,) correlation of fixed and moving values under each of the states (B, 12), less where little overlaps."""
+    turn, shift = _moves(state, centres)
+    index = torch.linalg.inv(source.affine)
+    last = torch.tensor(source.values.shape, device=state.device) - 1
+    turn = 2 / last[:, None] * (index[:3, :3] @ turn)
+    shift = 2 / last * (shift @ index[:3, :3].T + index[:3, 3]) - 1
+    place = points @ turn.mT + shift[:, None]  # (B, N, 3), from -1 to 1 over the moving image
+    there = (place.detach().abs() <= 1).all(-1)
+    moved = F.grid_sample(source.values[None, None], place.flip(-1)[None, :, :, None], align_corners=True)[0, 0, ..., 0]
+    count = there.sum(1, keepdim=True).clamp(min=1)
+    a = torch.where(there, fixed - (fixed * there).sum(1, keepdim=True) / count, 0)
+    b = torch.where(there, moved - (moved * there).sum(1, keepdim=True) / count, 0)
+    score = (a * b).sum(1) / (a.square().sum(1) * b.square().sum(1) + 1e-12).sqrt()
+    return score * (there.float().mean(1) / OVERLAP).clamp(max=1)
+
+
+def _descended(
+    state: Tensor,
+    target: Scan,
+    source: Scan,
+    centres: tuple[Tensor, Tensor],
+    steps: int,
+    rate: float,
+    rigid: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """States (B, 12) after so many steps of Adam at a falling rate, and their correlation (B,)."""
+    points, fixed = _points(target)
+    with torch.enable_grad():
+        state = state.clone().requires_grad_()
+        free = torch.ones(12, device=state.device)
+        free[6:] = 0 if rigid else 1
+        adam = torch.optim.Adam([state], rate, betas=(0.8, 0.9))
+        fall = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
+        for _ in range(steps):
+            adam.zero_grad()
+            score = _compared(state, points, fixed, source, centres)
+            (-score.sum()).backward()
+            state.grad *= free
+            adam.step()
+            fall.step()
+    return state.detach(), score.detach()

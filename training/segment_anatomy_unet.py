@@ -1,0 +1,452 @@
+"""Trains the brain parcellation: `python -m training.segment_anatomy_unet --data DATA --out OUT`.
+
+DATA holds T1 scans without skull and their Neuromorphometrics labels, `ID_t1.nii.gz` and `ID_labels.nii.gz`. Half of
+the patches keep the scan's own contrast, strongly varied, half get a contrast made up from the labels (domain
+randomisation as in SynthSeg, Billot et al. 2023, doi:10.1016/j.media.2023.102789); most get a made-up skull, scalp and
+neck.
+OUT gets `checkpoint.pt`, from which a killed run goes on as if nothing had happened, `best.safetensors` and `log.csv`;
+the scans, turned to RAS, are kept in `runs/data/anatomy`.
+"""
+
+import argparse
+import csv
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+from torch import Tensor, nn
+
+from medapp.imaging import files
+from medapp.imaging.anatomy import MIRROR, NAMES, translated
+from medapp.imaging.geometry import isotropic, oriented, resample, respaced
+from medapp.imaging.intensity import CLIP, standardize
+from medapp.imaging.volume import Grid, Volume
+from medapp.networks.unet3d import UNet3D, blocks
+from training.case import Case
+
+VALIDATION = ("1007", "1012", "1036")
+TEST = ("1001", "1009", "1014", "1017")  # people scanned once: the rescans of the set are all trained on
+SEED = 20261122
+CACHE = Path("runs/data/anatomy")
+MARGIN = 24  # voxels around what is not black
+PATCH, WHOLE = (112, 128, 112), (144, 176, 160)  # voxels
+STEP_MM = 0.25  # of the distance from the brain, kept as uint8
+
+# Tissues, finer than the classes, for made-up contrasts: beyond the 36 classes these, with their class.
+EXTRA = {"vermis left": 6, "vermis right": 25, "basal left": 2, "basal right": 21, "fluid": 0, "chiasm": 0, "rim": 0}
+VERMIS, BASAL, FLUID, CHIASM, RIM = 36, 38, 40, 41, 42
+CLASS = torch.tensor([*range(36), *EXTRA.values()], dtype=torch.uint8)
+GROUP = torch.tensor([*(min(n, MIRROR[n]) for n in range(36)), *(36, 36, 38, 38), FLUID, CHIASM, RIM])  # no sides
+SWAP = torch.tensor([*MIRROR, 37, 36, 39, 38, FLUID, CHIASM, RIM], dtype=torch.uint8)  # the other side
+FLUIDS = torch.tensor([3, 4, 11, 12, FLUID, RIM])
+
+
+class Scan(NamedTuple):
+    """One scan at 1 mm, axes along RAS: all (X, Y, Z) uint8; `distance` is from the brain, in steps of STEP_MM."""
+
+    image: Tensor
+    tissue: Tensor
+    distance: Tensor
+
+
+def names_in(data: Path) -> list[str]:
+    return sorted(p.name.removesuffix("_t1.nii.gz") for p in data.glob("*_t1.nii.gz"))
+
+
+def prepare(data: Path, name: str) -> Scan:
+    """Read one scan, or what was kept of it."""
+    kept = CACHE / f"{name}.npz"
+    if not kept.exists():
+        image = files.read([data / f"{name}_t1.nii.gz"])
+        labels = files.read([data / f"{name}_labels.nii.gz"])
+        grid = isotropic(oriented(image.grid), 1.0)
+        t1 = resample(image, grid).array
+        numbers = resample(labels.like(labels.array, labels={1: "any"}), grid).array
+        tissue = translated(numbers)
+        vermis = (numbers >= 71) & (numbers <= 74)
+        tissue[vermis] = np.where(tissue[vermis] == CLASS[VERMIS].item(), VERMIS, VERMIS + 1)
+        for number, code in ((75, BASAL), (76, BASAL + 1), (46, FLUID), (69, CHIASM)):
+            tissue[numbers == number] = code
+        t1 = np.rint(t1).clip(0, 255).astype(np.uint8)
+        tissue[(t1 > 0) & (tissue == 0)] = RIM
+        where = np.argwhere(tissue > 0)
+        box = tuple(slice(a, b + 1) for a, b in zip(where.min(0), where.max(0), strict=True))
+        t1, tissue = np.pad(t1[box], MARGIN), np.pad(tissue[box], MARGIN)
+        distance = ndimage.distance_transform_edt(tissue == 0) / STEP_MM
+        CACHE.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(kept, image=t1, tissue=tissue, distance=distance.clip(0, 255).astype(np.uint8))
+    arrays = np.load(kept)
+    return Scan(*(torch.from_numpy(arrays[field]) for field in Scan._fields))
+
+
+class Luck:
+    """Random numbers from one generator, so that a run goes on exactly."""
+
+    def __init__(self, seed: int) -> None:
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def uniform(self, low: float, high: float) -> float:
+        return low + (high - low) * float(torch.rand((), generator=self.generator))
+
+    def normal(self, *shape: int, scale: float = 1.0) -> Tensor:
+        return torch.randn(shape, generator=self.generator) * scale
+
+    def one(self, scale: float) -> float:
+        return float(self.normal(scale=scale))
+
+    def chance(self, p: float) -> bool:
+        return self.uniform(0, 1) < p
+
+    def below(self, n: int) -> int:
+        return int(torch.randint(n, (), generator=self.generator))
+
+    def field(self, shape: tuple[int, ...], spacing: float, channels: int = 1) -> Tensor:
+        """Smooth noise (channels, *shape), standard deviation about 1, one knot every `spacing` voxels."""
+        knots = self.normal(1, channels, *(max(2, round(n / spacing) + 1) for n in shape))
+        return F.interpolate(knots, tuple(shape), mode="trilinear", align_corners=True)[0] * 1.4
+
+
+def view(scan: Scan, size: tuple[int, int, int], luck: Luck) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """A moved, turned, stretched, bent and perhaps mirrored patch of a scan.
+
+    Returns, all of `size`: image 0 to 1, tissue uint8, distance from the brain in millimetres, and how far below the
+    middle of the brain each voxel lies (millimetres, for the neck).
+    """
+    shape = torch.tensor(scan.image.shape)
+    room = (shape - 2 * MARGIN - torch.tensor(size)).clamp(min=0) / 2 + 10
+    centre = (shape - 1) / 2 + room * (torch.rand(3, generator=luck.generator) * 2 - 1)
+    angles = luck.normal(3, scale=math.radians(11))
+    matrix = torch.eye(3)
+    for axis, angle in enumerate(angles):
+        i, j = [a for a in range(3) if a != axis]
+        turn = torch.eye(3)
+        turn[i, i], turn[j, j], turn[i, j], turn[j, i] = angle.cos(), angle.cos(), -angle.sin(), angle.sin()
+        matrix = matrix @ turn
+    matrix = matrix * torch.exp(luck.one(0.07) + luck.normal(3, scale=0.05)) + luck.normal(3, 3, scale=0.02)
+    mirrored = luck.chance(0.5)
+    if mirrored:
+        matrix[:, 0] *= -1
+
+    along = [torch.arange(n) - (n - 1) / 2 for n in size]
+    bend = luck.field(size, 40, 3) * luck.uniform(0, 3) + luck.field(size, 16, 3) * luck.uniform(0, 1)
+    points = []
+    for axis in range(3):
+        a, b, c = (matrix[axis, k] * along[k] for k in range(3))
+        points.append(centre[axis] + a[:, None, None] + b[:, None] + c + bend[axis])
+
+    low = [max(int(p.min().floor()) - 1, 0) for p in points]
+    high = [min(int(p.max().ceil()) + 2, n) for p, n in zip(points, scan.image.shape, strict=True)]
+    box = tuple(slice(a, max(b, a + 2)) for a, b in zip(low, high, strict=True))
+    both = torch.stack([scan.image[box], 255 - scan.distance[box]]).float()[None]  # zero outside: black, and far away
+    grid = torch.stack(
+        [(p - a) * 2 / (n - 1) - 1 for p, a, n in zip(points, low, both.shape[2:], strict=True)][::-1], -1
+    )
+    image, near = F.grid_sample(both, grid[None], mode="bilinear", padding_mode="zeros", align_corners=True)[0]
+    index, inside = torch.zeros(size, dtype=torch.int64), torch.ones(size, dtype=torch.bool)
+    for p, n in zip(points, scan.image.shape, strict=True):
+        p = p.round().long()
+        inside &= (p >= 0) & (p < n)
+        index = index * n + p.clamp(0, n - 1)
+    tissue = torch.take(scan.tissue, index) * inside
+    if mirrored:
+        tissue = SWAP[tissue.long()]
+    return image / 255, tissue, (255 - near) * STEP_MM, (scan.image.shape[2] - 1) / 2 - points[2]
+
+
+def recoloured(image: Tensor, tissue: Tensor, luck: Luck) -> Tensor:
+    """A made-up contrast: every tissue gets a mean of its own, and as much of the scan's texture as chance will."""
+    groups = GROUP[tissue.long()]
+    flat = groups.flatten()
+    count = torch.bincount(flat, minlength=len(CLASS)).clamp(min=1)
+    mean = torch.bincount(flat, image.flatten(), minlength=len(CLASS)) / count
+    if luck.chance(0.5):  # anything
+        made = torch.rand(len(CLASS), generator=luck.generator)
+    else:  # like T1, or turned round like T2
+        slope = luck.uniform(0.6, 1.3) * (1 if luck.chance(0.6) else -1)
+        made = 0.5 + slope * (mean - 0.5) + luck.normal(len(CLASS), scale=0.08)
+    made[FLUIDS] = made[3] + luck.normal(len(FLUIDS), scale=0.05)
+    made[0], mean[0] = 0, 0
+    if luck.chance(0.5):
+        made[RIM] = 0
+    texture = luck.uniform(-1, 1)
+    grain = luck.normal(len(CLASS), scale=0.03).abs()[groups] * luck.normal(*image.shape)
+    picture = made[groups] + texture * (image - mean[groups]) * (made[groups] > 0) + grain * (groups > 0)
+    return picture.clamp(min=0)
+
+
+def varied(image: Tensor, tissue: Tensor, luck: Luck) -> Tensor:
+    """The scan's own contrast, bent; the rim left by whoever took the skull off may go."""
+    image = image ** math.exp(luck.one(0.25))
+    if luck.chance(0.3):
+        image = image * (tissue != RIM)
+    return image
+
+
+def dressed(image: Tensor, distance: Tensor, below: Tensor, luck: Luck) -> Tensor:
+    """The brain within made-up fluid, skull with marrow, scalp, neck and face; sometimes only the first of these."""
+    size = tuple(image.shape)
+    far = distance + luck.field(size, 14)[0] * luck.uniform(0.3, 1.2)
+    coarse, fine = luck.field(size, 32)[0], luck.field(size, 9)[0]
+    bright = luck.uniform(0.7, 1.3)
+    fluid_to = luck.uniform(0.5, 4)
+    bone_to = fluid_to + luck.uniform(2, 8) + coarse.clamp(-2, 2)
+    skin_to = bone_to + luck.uniform(2, 12) + 2 * coarse.roll(size[0] // 3, 0)
+    if luck.chance(0.8):
+        skin_to = skin_to + (below - luck.uniform(10, 40)).clamp(min=0) * luck.uniform(0.2, 1.2)
+    # soft tissue: patches of fat, muscle, gristle and air
+    values = torch.tensor([luck.uniform(0.6, 1.3), luck.uniform(0.2, 0.7), luck.uniform(0, 0.5), luck.uniform(0, 0.1)])
+    patch = ((coarse * 0.7 + fine * 0.7 + 1.2) * 1.3).clamp(0, 3).long()
+    soft = values[patch.flip(0)] * bright
+    bone = luck.uniform(0, 0.15) + luck.uniform(0, 0.8) * (fine + 0.3).clamp(0, 1)
+    out = torch.where(far < bone_to, bone, soft)
+    out = torch.where(far < fluid_to, luck.uniform(0, 0.5) * (1 + 0.2 * fine), out)
+    skin = bone_to if luck.chance(0.1) else skin_to
+    if luck.chance(0.12):
+        skin = fluid_to + luck.uniform(0, 3)
+    out = out * (far < skin)
+    brain = (distance < 0.5).float()
+    return image * brain + out.clamp(min=0) * (1 - brain)
+
+
+def scanned(image: Tensor, luck: Luck) -> Tensor:
+    """What scanners do: coil shading, thick slices or blur, noise, and an unknown scale; standardised."""
+    size = tuple(image.shape)
+    if luck.chance(0.8):
+        image = image * torch.exp(luck.field(size, 64)[0] * luck.uniform(0, 0.25))
+    if luck.chance(0.35):
+        coarse = [float(n) for n in size]
+        if luck.chance(0.6):
+            axis = luck.below(3)
+            coarse[axis] /= luck.uniform(1.2, 4)
+        else:
+            factor = luck.uniform(1.1, 2)
+            coarse = [n / factor for n in coarse]
+        small = F.interpolate(image[None, None], [round(n) for n in coarse], mode="area")
+        image = F.interpolate(small, size, mode="trilinear", align_corners=False)[0, 0]
+    if luck.chance(0.7):
+        level = luck.uniform(0, 0.08)
+        image = image + luck.normal(*size, scale=level)
+        if luck.chance(0.5):
+            image = image.abs()
+    few = image.flatten()[::37]
+    head = few[few > torch.minimum(few, few.quantile(0.999)).mean()]
+    if len(head) < 100:
+        return image
+    low, middle, high = head.quantile(torch.tensor([0.1, 0.5, 0.9])).tolist()
+    image = (image - middle) / max(high - low, 0.02)
+    return (image * math.exp(luck.one(0.12)) + luck.one(0.15)).clamp(*CLIP)
+
+
+def sample(scans: list[Scan], luck: Luck) -> tuple[Tensor, Tensor]:
+    """One patch: image (X, Y, Z) standardised, classes (X, Y, Z) uint8."""
+    size = WHOLE if luck.chance(0.08) else PATCH
+    image, tissue, distance, below = view(scans[luck.below(len(scans))], size, luck)
+    image = (recoloured if luck.chance(0.5) else varied)(image, tissue, luck)
+    if luck.chance(0.6):
+        image = dressed(image, distance, below, luck)
+    return scanned(image, luck), CLASS[tissue.long()]
+
+
+def chosen(target: Tensor, luck: Luck, near: int = 40_000, far: int = 8_000) -> tuple[Tensor, Tensor]:
+    """Blocks to learn from: those by a border between classes, and a few others.
+
+    Classes (X, Y, Z) -> index (N,) of blocks of 2×2×2 voxels in C order, their classes (N, 8).
+    """
+    parts = blocks(target[None, None].float())  # (1, 8, X/2, Y/2, Z/2)
+    high = F.max_pool3d(parts.amax(1, keepdim=True), 3, 1, 1)
+    low = -F.max_pool3d(-parts.amin(1, keepdim=True), 3, 1, 1)
+    border = (high != low).flatten()
+    pieces = []
+    for mask, most in ((border, near), (~border, far)):
+        index = mask.nonzero()[:, 0]
+        pieces.append(index[torch.randperm(len(index), generator=luck.generator)[:most]])
+    index = torch.cat(pieces)
+    return index, parts[0].flatten(1).T[index].long()
+
+
+def objective(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross entropy plus one minus the mean Dice of the classes that are there: (N, C) and (N,)."""
+    log = logits.float().log_softmax(-1)
+    own = log.gather(1, target[:, None])[:, 0]
+    total = log.exp().sum(0)
+    count = torch.bincount(target, minlength=logits.shape[1]).float()
+    overlap = torch.zeros_like(total).index_add(0, target, own.exp())
+    there = count > 30
+    share = (2 * overlap + 1) / (total + count + 1)
+    return 1 - share[there].mean() - own.mean()
+
+
+@torch.inference_mode()
+def predict(net: UNet3D, image: np.ndarray) -> np.ndarray:
+    """Classes (X, Y, Z) uint8 of a standardised head (X, Y, Z) at 1 mm, axes along RAS; any size."""
+    more = [(-n) % net.stride for n in image.shape]
+    x = torch.from_numpy(np.pad(image, [(m // 2, m - m // 2) for m in more], constant_values=image.min()))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = net.labels(x[None, None])[0].numpy()
+    return found[tuple(slice(m // 2, m // 2 + n) for m, n in zip(more, image.shape, strict=True))]
+
+
+def overlaps(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Dice (36,) of every class; NaN where the truth has none."""
+    both = np.bincount(truth.ravel().astype(np.int64) * 36 + found.ravel(), minlength=36 * 36).reshape(36, 36)
+    count = both.sum(1)
+    return np.where(count, 2 * both.diagonal() / np.maximum(count + both.sum(0), 1), np.nan)
+
+
+def clothed(scan: Scan, seed: int) -> np.ndarray:
+    """A whole scan with a made-up head around it, for validation."""
+    image = scan.image.float() / 255
+    below = ((image.shape[2] - 1) / 2 - torch.arange(image.shape[2])).expand(image.shape)
+    return dressed(image, scan.distance * STEP_MM, below, Luck(seed)).numpy()
+
+
+def validate(net: UNet3D, pictures: dict[str, list[tuple[np.ndarray, np.ndarray]]]) -> dict[str, float]:
+    """Mean Dice over the regions for each kind of picture, and over the regions without vessels."""
+    scores = {}
+    vessel = [n for n, name in enumerate(NAMES) if "Vessel" in name]
+    for kind, cases in pictures.items():
+        each = np.array([overlaps(predict(net, image), truth) for image, truth in cases])[:, 1:]
+        scores[kind] = float(np.nanmean(each))
+        scores[f"{kind}_no_vessel"] = float(np.nanmean(np.delete(each, [n - 1 for n in vessel], 1)))
+    return scores
+
+
+def ema(average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+    """Exponential moving average that forgets the first steps fast."""
+    return torch.lerp(average, current, 1 - min(0.998, (1 + int(count)) / (10 + int(count))))
+
+
+def train(args: argparse.Namespace) -> None:
+    torch.manual_seed(SEED)
+    data, out = Path(args.data), Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    scans = [prepare(data, name) for name in names_in(data) if name not in VALIDATION + TEST]
+    pictures: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {"bare": [], "head": []}
+    for number, scan in enumerate(prepare(data, name) for name in VALIDATION):
+        truth = CLASS[scan.tissue.long()].numpy()
+        pictures["bare"].append((standardize(scan.image.numpy()), truth))
+        pictures["head"].append((standardize(clothed(scan, number)), truth))
+
+    net = UNet3D(len(NAMES), args.width).to(memory_format=torch.channels_last_3d)
+    average = torch.optim.swa_utils.AveragedModel(net, avg_fn=ema)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=1e-2)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda s: min(1, (s + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * min(s / args.steps, 1))) + 1e-3
+    )
+    luck = Luck(SEED)
+    step, best, spent, losses = 0, 0.0, 0.0, []
+    checkpoint = out / "checkpoint.pt"
+    if checkpoint.exists():
+        kept = torch.load(checkpoint, weights_only=True)
+        for name, part in (("net", net), ("average", average), ("optimizer", optimizer), ("scheduler", scheduler)):
+            part.load_state_dict(kept[name])
+        luck.generator.set_state(kept["random"])
+        step, best, spent, losses = kept["step"], kept["best"], kept["minutes"], kept["losses"]
+
+    began = time.time()
+    while step < args.steps:
+        image, target = sample(scans, luck)
+        index, classes = chosen(target, luck)
+        with torch.autocast("cpu", torch.bfloat16):
+            features = net.features(image[None, None])
+            logits = net.logits(features.flatten(0, 3)[index])
+        loss = objective(logits.flatten(0, 1), classes.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        scheduler.step()
+        average.update_parameters(net)
+        losses.append(loss.item())
+        step += 1
+
+        minutes = spent + (time.time() - began) / 60
+        late = bool(args.minutes) and time.time() - began > 60 * args.minutes
+        if step % args.every == 0 or step == args.steps:
+            scores = validate(average.module, pictures)
+            row = {"step": step, "loss": round(float(np.mean(losses)), 4), "minutes": round(minutes, 1)}
+            row |= {k: round(v, 4) for k, v in scores.items()}
+            losses.clear()
+            print(row, flush=True)
+            fresh = not (out / "log.csv").exists()
+            with (out / "log.csv").open("a", newline="") as file:
+                writer = csv.DictWriter(file, list(row))
+                if fresh:
+                    writer.writeheader()
+                writer.writerow(row)
+            if scores["bare"] + scores["head"] > best:
+                best = scores["bare"] + scores["head"]
+                save_file(
+                    {k: v.half().contiguous() for k, v in average.module.state_dict().items()}, out / "best.safetensors"
+                )
+        elif step % 50 == 0:
+            print(step, round(float(np.mean(losses[-50:])), 4), f"{minutes:.1f} min", flush=True)
+        if step % args.keep == 0 or step == args.steps or late:
+            kept = {"net": net.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
+            kept |= {"scheduler": scheduler.state_dict(), "random": luck.generator.get_state()}
+            kept |= {"step": step, "best": best, "minutes": minutes, "losses": losses}
+            torch.save(kept, checkpoint.with_suffix(".tmp"))
+            checkpoint.with_suffix(".tmp").replace(checkpoint)
+        if late:
+            break
+
+
+def cases(data: Path, part: str) -> Iterator[Case]:
+    """The scans of one part of the split in several conditions; the truth is numbered in our classes."""
+    known = {n: name for n, name in enumerate(NAMES) if n}
+    parts = {"validation": VALIDATION, "test": TEST}
+    for name in names_in(data):
+        if part != "all" and name not in parts.get(part, set(names_in(data)) - set(VALIDATION + TEST)):
+            continue
+        t1 = files.read([data / f"{name}_t1.nii.gz"])
+        labels = files.read([data / f"{name}_labels.nii.gz"])
+        truth = labels.like(translated(labels.array), labels=known)
+        yield Case(name, "OASIS-1", "no skull", (t1,), truth)
+        scan = prepare(data, name)
+        image = Volume(clothed(scan, int(name)), np.eye(4))
+        classes = Volume(CLASS[scan.tissue.long()].numpy(), np.eye(4), labels=known)
+        yield Case(name, "OASIS-1", "made-up head", (image,), classes)
+        thick = respaced(image.grid, (1, 1, 4))
+        yield Case(name, "OASIS-1", "made-up head, 4 mm slices", (resample(image, thick),), resample(classes, thick))
+        turn = np.eye(4)
+        turn[:3, :3] = Rotation.from_euler("xyz", (15, -10, 20), degrees=True).as_matrix()
+        oblique = Grid(image.shape, image.affine @ around(turn, image.shape))
+        yield Case(
+            name,
+            "OASIS-1",
+            "made-up head, turned",
+            (Volume(resample(image, oblique).array, np.eye(4)),),
+            Volume(resample(classes, oblique).array, np.eye(4), labels=known),
+        )
+
+
+def around(turn: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """The turn (4, 4) about the middle of a box of voxels."""
+    middle = np.eye(4)
+    middle[:3, 3] = (np.array(shape) - 1) / 2
+    return middle @ turn @ np.linalg.inv(middle)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--width", type=int, default=32)
+    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--every", type=int, default=400, help="steps between validations")
+    parser.add_argument("--keep", type=int, default=100, help="steps between checkpoints")
+    parser.add_argument("--minutes", type=float, default=0, help="stop after this time; run again to go on")
+    train(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()
