@@ -52,7 +52,8 @@ def restore(
         return np.rint(enlarged(stored.astype(np.float32), times).transpose(1, 2, 0)).astype(np.uint8)
 
     def decode(answer: np.ndarray, stored: np.ndarray) -> np.ndarray:
-        return np.rint(answer.clip(0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)
+        finer = consistent(answer.clip(0, 1), stored.astype(np.float32) / 255, times)
+        return np.rint(finer.clip(0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)
 
     return restored(
         net, image, region_map, Slicing(encode, seen, decode, times, np.uint8), method=regions, points=int(points),
@@ -64,6 +65,16 @@ def enlarged(rgb: np.ndarray, scale: int) -> np.ndarray:
     """(h, w, 3) -> (3, scale·h, scale·w), bilinear: what the network starts from."""
     x = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None]
     return F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=False)[0].numpy()
+
+
+def consistent(answer: np.ndarray, rgb: np.ndarray, scale: int) -> np.ndarray:
+    """The answer (3, scale·h, scale·w) brought nearer to the picture (h, w, 3), whose pixels should be its means.
+
+    One step of iterative back-projection (Irani and Peleg 1991, CVGIP 53:231), which suits a reduction by areas best.
+    """
+    y, x = torch.from_numpy(answer)[None], torch.from_numpy(rgb).permute(2, 0, 1)[None]
+    missing = x - F.avg_pool2d(y, scale)
+    return (y + F.interpolate(missing, scale_factor=scale, mode="bicubic", align_corners=False))[0].numpy()
 
 
 def smaller(image: Volume, scale: int) -> tuple[Volume, Volume]:

@@ -232,6 +232,19 @@ def test_pet_in_unknown_units_is_said():
 # ---- pathology
 
 
+@pytest.mark.parametrize("scale", [2, 4])
+def test_what_is_made_finer_gives_the_picture_back_when_it_is_made_coarser(scale):
+    rgb = stain().array[:, :, 0].astype(np.float32) / 255
+    blurred = restore_pathology_rat.enlarged(ndimage.gaussian_filter(rgb, (1, 1, 0)), scale)
+    better = restore_pathology_rat.consistent(blurred, rgb, scale)
+
+    def missing(y: np.ndarray) -> float:
+        coarse = y.reshape(3, rgb.shape[0], scale, rgb.shape[1], scale).mean((2, 4)).transpose(1, 2, 0)
+        return float(np.abs(coarse - rgb)[2:-2, 2:-2].mean())
+
+    assert missing(better) < 0.35 * missing(blurred)
+
+
 @pytest.mark.parametrize("scale", ["2", "4"])
 def test_pathology_comes_back_finer_over_the_same_field(scale):
     turned = np.array([[0, -0.5, 0, 3], [0.25, 0, 0, 4], [0, 0, 1.0, 0], [0, 0, 0, 1]])
