@@ -21,7 +21,7 @@ def _bm3d(image: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def _nlm(image: np.ndarray, sigma: float) -> np.ndarray:
-    return denoise_nl_means(image, 5, 6, h=0.8 * sigma, sigma=sigma, fast_mode=True)
+    return denoise_nl_means(image, 5, 6 if image.ndim == 2 else 3, h=0.8 * sigma, sigma=sigma, fast_mode=True)
 
 
 def _tv(image: np.ndarray, sigma: float) -> np.ndarray:
