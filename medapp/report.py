@@ -10,12 +10,15 @@ from types import ModuleType
 import numpy as np
 
 from medapp.result import NOT_A_DIAGNOSIS, Provenance, Result, Table
-from medapp.tasks import restoration, segmentation
+from medapp.tasks import registration, restoration, segmentation
 from medapp.views import charts, colour, markup, planes, svg
 from medapp.views.layers import Layer
 from medapp.views.sheets import is_flat
 
-DERIVED = ("mask", "probability", "restored", "regions")  # what the method made; the other volumes were put in
+DERIVED = (  # what the method made; the other volumes were put in
+    "mask", "probability", "restored", "regions",
+    "aligned", "warped", "aligned_labels", "warped_labels", "carried", "fixed_prepared", "moving_prepared",
+)  # fmt: skip
 COMPARED = (
     "dice", "hd95", "reference_volume", "volume_difference", "lesion_f1",
     "psnr_before", "psnr", "ssim_before", "ssim", "rmse_before", "rmse", "bias", "data_range",
@@ -41,6 +44,19 @@ WORDS = {
     "data_range": "Data range that PSNR and SSIM refer to",
     "noise_before": "Noise before (standard deviation)",
     "noise": "Noise (standard deviation)",
+    "ncc_before": "Correlation before",
+    "ncc": "Correlation (normalised; 1 is the same picture)",
+    "dice_before": "Dice before (mean over the regions)",
+    "folding": "Folding (share of brain voxels, raw Jacobian determinant)",
+    "sdlogj": "SDlogJ (spread of the log Jacobian determinant)",
+    "sdlogj_learn2reg": "SDlogJ as Learn2Reg counts it",
+    "bending_energy": "Bending energy (mean squared second derivatives)",
+    "inverse_residual": "Inverse residual (there and back, mean)",
+    "inverse_residual_max": "Inverse residual, largest",
+    "displacement_mean": "Displacement, mean",
+    "displacement_max": "Displacement, largest",
+    "endpoint_error": "Error against the known deformation, mean",
+    "boundary_jump": "Jump of the field between regions, mean",
 }
 FILES = {  # the end of a file's name, and what it is
     "mask.nii.gz": "the mask, 1 = lesion; NIfTI, in the space of the input image, voxel for voxel",
@@ -52,6 +68,15 @@ FILES = {  # the end of a file's name, and what it is
     "regions.nii.gz": "the regions, a whole number each; NIfTI, in the space of the restored image, voxel for voxel",
     "restored_dicom": "the restored image as a DICOM series of the input's study, same frame of reference",
     "regions.csv": "one row per region",
+    "warped.nii.gz": "the moving image on the fixed image's grid, by displacement and affine",
+    "displacement.nii.gz": "the displacement as ITK's field (LPS mm) on the fixed grid; then comes affine.tfm",
+    "inverse_displacement.nii.gz": "the displacement from the moving side back, ITK's field; first invert affine.tfm",
+    "affine.tfm": "the affine as ITK's transform, fixed to moving points; it follows the displacement",
+    "disp_learn2reg.npz": "the whole deformation, affine too, in Learn2Reg's form (voxels, half resolution)",
+    "labels.nii.gz": "the fixed image's regions on its own grid",
+    "warped_labels.nii.gz": "the moving image's regions on the fixed image's grid",
+    "carried.nii.gz": "what was brought along, on the fixed image's grid",
+    "landmarks.csv": "one row per landmark: its error before and after",
     "result.json": "settings, figures, notes and provenance, for programs",
     "report.html": "this result as a page to read and print; needs no network",
 }
@@ -60,10 +85,11 @@ FILES = {  # the end of a file's name, and what it is
 def html(result: Result, title: str, about: Mapping[str, str] | None = None, *, radiological: bool = True) -> str:
     """The page: `title` is the method's; `about` what else is to be said of it, for example its licence and its limits.
 
-    Needs the role "image"; draws "mask" and "reference" on it where there are. Holds no link and loads nothing.
+    Draws what the result's task shows: of a segmentation "image", with "mask" and "reference" where there are. Holds no
+    link and loads nothing.
     """
-    comparison = [name for name in result.metrics if name in COMPARED]
-    figures = [name for name in result.metrics if name not in COMPARED]
+    comparison = [name for name in result.metrics if name in COMPARED and _task(result) is not registration]
+    figures = [name for name in result.metrics if name not in comparison]
     return markup.page(
         title,
         [
@@ -143,12 +169,14 @@ def _origin(origin: Provenance) -> list[tuple[str, object]]:
 
 
 def _task(result: Result) -> ModuleType:
+    if "warped" in result.volumes:
+        return registration
     return restoration if "restored" in result.volumes else segmentation
 
 
 def _pictures(result: Result, radiological: bool) -> str:
-    if _task(result) is restoration:
-        return "\n".join(markup.picture(p, said, said) for p, said in restoration.pictures(result, radiological))
+    if (task := _task(result)) is not segmentation:
+        return "\n".join(markup.picture(p, said, said) for p, said in task.pictures(result, radiological))
     image, mask, reference = result.volumes["image"], result.volumes.get("mask"), result.volumes.get("reference")
     lesion = mask if mask is not None and mask.array.any() else None
     flat = is_flat(image.grid)

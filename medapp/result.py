@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from medapp.imaging import files
+import numpy as np
+
+from medapp.imaging import files, transforms
 from medapp.imaging.deformation import Deformation
 from medapp.imaging.volume import Volume
 
@@ -54,10 +56,16 @@ class Provenance:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """Facts only: volumes by role, the deformation, numbers, tables, remarks, the options used, and the provenance."""
+    """Facts only: volumes by role, the deformation, numbers, tables, remarks, the options used, and the provenance.
+
+    A point of the fixed image goes through `deformation`, on that image's grid, and then through `affine` (4, 4), RAS+
+    millimetres, to the moving image. `inverse` is the displacement the other way, on the same grid.
+    """
 
     volumes: Mapping[str, Volume]
     deformation: Deformation | None = None
+    inverse: Deformation | None = None
+    affine: np.ndarray | None = None
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     tables: Mapping[str, Table] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -87,11 +95,12 @@ class Result:
         }
 
     def save(self, folder: Path, roles: tuple[str, ...] = ("mask", "probability")) -> list[Path]:
-        """Write the volumes of `roles`, the tables (CSV), the facts (JSON).
+        """Write the volumes of `roles`, the deformation, the tables (CSV), the facts (JSON).
 
         Volumes become NIfTI, a coloured picture PNG. What was made from DICOM is DICOM besides: a mask as SEG,
-        `restored` as a series in the folder `restored_dicom`. Returns the paths written; of a series, its folder.
-        `folder` is made if it is not there.
+        `restored` as a series in the folder `restored_dicom`. A deformation becomes ITK's displacement field and, with
+        the affine in it, Learn2Reg's; its inverse a field too, the affine ITK's transform (see `imaging.transforms`).
+        Returns the paths written; of a series, its folder. `folder` is made if it is not there.
         """
         folder.mkdir(parents=True, exist_ok=True)
         written = []
@@ -106,9 +115,26 @@ class Result:
             elif role == "restored" and volume.headers:
                 files.write_dicom(volume, folder / f"{role}_dicom", f"medapp {role}, for research only")
                 written.append(folder / f"{role}_dicom")
+        written += self._transforms(folder)
         for name, table in self.tables.items():
             written.append(folder / f"{name}.csv")
             written[-1].write_text(table.csv(), encoding="utf-8")
         written.append(folder / "result.json")
         written[-1].write_text(json.dumps(self.facts(), indent=2), encoding="utf-8")
+        return written
+
+    def _transforms(self, folder: Path) -> list[Path]:
+        """Write what moves points, where there is any."""
+        written = []
+        if self.deformation is not None:
+            written.append(transforms.write_displacement(self.deformation, folder / "displacement.nii.gz"))
+        if self.inverse is not None:
+            written.append(transforms.write_displacement(self.inverse, folder / "inverse_displacement.nii.gz"))
+        if self.affine is not None:
+            written.append(transforms.write_affine(self.affine, folder / "affine.tfm"))
+        if self.deformation is not None:
+            whole = np.eye(4) if self.affine is None else self.affine
+            if "moving" in self.volumes:  # Learn2Reg counts voxels from the same index, wherever the grids lie
+                whole = self.deformation.affine @ np.linalg.inv(self.volumes["moving"].affine) @ whole
+            written.append(transforms.write_learn2reg(self.deformation.compose(whole), folder / "disp_learn2reg.npz"))
         return written

@@ -11,7 +11,7 @@ import numpy as np
 
 from medapp.imaging.regions import superpixels
 from medapp.imaging.volume import Volume
-from medapp.pipelines.restore_pet_rat import CARD, known_level, stacked, unit_of
+from medapp.pipelines.restore_pet_rat import AROUND, CARD, known_level, stacked, unit_of
 from training.case import Case
 from training.restoration import SEED, Patch, fit, parser, turned
 from training.restoration_pet import FRACTIONS
@@ -44,19 +44,19 @@ class Scan:
         at = [int(random.integers(max(n - side, 0) + 1)) for n in self.low.shape[1:]]
         box = tuple(slice(a, a + side) for a in at)
         low, full = self.low[number][box].astype(np.float32), self.full[number][box].astype(np.float32)
-        sides, single = [], random.random() < alone
+        others, single = [], random.random() < alone
         linked = random.uniform(0, 0.7) if random.random() < 0.4 else 0.0
-        for m in (number - 1, number + 1):
+        for m in (number + a for a in AROUND):
             if single or not 0 <= m < len(self.low) or self.stack[m] != self.stack[number]:
-                sides.append(low)
+                others.append(low)
                 continue
             there = self.full[m][box].astype(np.float32)
             noise = self.low[m][box].astype(np.float32) - there
-            sides.append(there + linked * (low - full) + (1 - linked**2) ** 0.5 * noise)
+            others.append(there + linked * (low - full) + (1 - linked**2) ** 0.5 * noise)
         kind = int(random.integers(len(self.maps) + 1)) if random.random() < 0.5 else 0
         labels = self.maps[kind][number][box] if kind < len(self.maps) else np.zeros(low.shape, np.int16)
         level = known_level(self.fraction[number]) if known else 0.0
-        return Patch(stacked(low, *sides, level), labels, full[None])
+        return Patch(stacked([low, *others], level), labels, full[None])
 
 
 def cases(data: Path, part: str) -> Iterator[Case]:

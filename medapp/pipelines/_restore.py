@@ -37,14 +37,16 @@ class Slicing:
     """How one slice goes through the network: `encode` (H, W) or (H, W, 3) as stored to (C, sH, sW) float32, `seen`
     to what the regions are found in, on the grid of the answer; `decode` the answer (C, sH, sW) and the slice back.
 
-    `encode` is also given the slices on either side, or the slice itself where there is none.
+    `encode` is also given the slices around, as many as `around` and in its order, or the slice itself where there is
+    none; 1 is the next slice, -1 the one before.
     """
 
-    encode: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+    encode: Callable[..., np.ndarray]
     seen: Callable[[np.ndarray], np.ndarray]
     decode: Callable[[np.ndarray, np.ndarray], np.ndarray]
     scale: int = 1
     dtype: type = np.float32
+    around: tuple[int, ...] = ()
 
 
 def restored(
@@ -82,8 +84,8 @@ def restored(
             labels = found if labels is None else regions.follow(labels, found)
             labels = labels if labels.max() <= MOST else found
         drawn[n] = labels
-        sides = (source[m] if 0 <= m < len(source) else picture for m in (n - 1, n + 1))
-        x = torch.from_numpy(slicing.encode(picture, *sides))[None]
+        others = (source[n + m] if 0 <= n + m < len(source) else picture for m in slicing.around)
+        x = torch.from_numpy(slicing.encode(picture, *others))[None]
         y = tiled(net, x, torch.from_numpy(labels)[None], partial(clock.restoring, n))
         target[n] = slicing.decode(y[0].numpy(), picture)
     progress(0.95, "Measuring")

@@ -55,7 +55,7 @@ def restore(
                 "little and may cost fine detail.",
             )
 
-    def encode(stored: np.ndarray, *_: np.ndarray) -> np.ndarray:
+    def encode(stored: np.ndarray) -> np.ndarray:
         hu = stored.astype(np.float32) * gain + offset
         return scaled(hu)
 

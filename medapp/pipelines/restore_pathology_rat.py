@@ -45,7 +45,7 @@ def restore(
     if degrade != "no":
         image, clean = smaller(image, times)
 
-    def encode(stored: np.ndarray, *_: np.ndarray) -> np.ndarray:
+    def encode(stored: np.ndarray) -> np.ndarray:
         return enlarged(stored.astype(np.float32) / 255, times)
 
     def seen(stored: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Low-count PET brought towards full counts, slice by slice and region by region, by RAT."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -15,6 +16,7 @@ from medapp.result import Result
 
 FRACTIONS = {"1/2": 1 / 2, "1/4": 1 / 4, "1/10": 1 / 10, "1/20": 1 / 20}
 METHODS = ("mobilesam", "superpixels", "sam_vit_b", "one")
+AROUND = (-1, 1, -2, 2)  # the slices seen besides each slice
 
 
 def restore(
@@ -23,7 +25,7 @@ def restore(
 ) -> Result:  # fmt: skip
     """The image with less noise, float32 in its own unit and on its own grid.
 
-    `net` maps (1, 4, H, W) float32, see `stacked`, and labels (1, H, W) to (1, 4, H, W), of which the first channel is
+    `net` maps (1, 6, H, W) float32, see `stacked`, and labels (1, H, W) to (1, 6, H, W), of which the first channel is
     the answer. Raises InputError for colour, CT, an empty image.
     """
     progress(0.0, "Preparing the scan")
@@ -43,9 +45,8 @@ def restore(
     level = known_level(FRACTIONS[counts]) if counts in FRACTIONS else estimated_level(image.array)
     floor = 0.0 if image.array.min() >= 0 else -np.inf
 
-    def encode(stored: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-        x, y, z = (each.astype(np.float32) / scale for each in (stored, before, after))
-        return stacked(x, y, z, level)
+    def encode(*stored: np.ndarray) -> np.ndarray:
+        return stacked([each.astype(np.float32) / scale for each in stored], level)
 
     def seen(stored: np.ndarray) -> np.ndarray:
         return stored.astype(np.float32).clip(0, scale)
@@ -54,8 +55,8 @@ def restore(
         return np.maximum(answer[0] * scale, floor)
 
     return restored(
-        net, image, region_map, Slicing(encode, seen, decode), method=regions, points=int(points), aid=aid,
-        progress=progress, clean=clean, settings={"counts": counts, "degrade": degrade}, notes=notes,
+        net, image, region_map, Slicing(encode, seen, decode, around=AROUND), method=regions, points=int(points),
+        aid=aid, progress=progress, clean=clean, settings={"counts": counts, "degrade": degrade}, notes=notes,
     )  # fmt: skip
 
 
@@ -64,10 +65,10 @@ def unit_of(activity: np.ndarray) -> float:
     return float(np.percentile(activity[activity > 0], 99.5))
 
 
-def stacked(x: np.ndarray, before: np.ndarray, after: np.ndarray, level: float) -> np.ndarray:
-    """What the network sees of a slice (H, W) in units of `unit_of`: (4, H, W), with the count level second, the slices
-    before and after it last."""
-    return np.stack([x, np.full_like(x, level), before, after])
+def stacked(slices: Sequence[np.ndarray], level: float) -> np.ndarray:
+    """What the network sees of a slice (H, W) and those AROUND it, in units of `unit_of`: (6, H, W), the count level
+    second."""
+    return np.stack([slices[0], np.full_like(slices[0], level), *slices[1:]])
 
 
 def known_level(fraction: float) -> float:
@@ -110,9 +111,9 @@ CARD = Card(
     ),
     weights=Weights(
         "restore_pet_rat.safetensors", "medapp/restore_pet_rat", "v0.1.0",
-        "7cb9799eb1a2df41a2af9c3217a3efcc95f52671fa3a1dc33f456a1aa142b920",
+        "b4a68f18dd37290bd0c6ee814e94494f9e8e3783cb1593dcdab981f3a2369595",
     ),
-    build=partial(RAT, img_channel=4, width=16, middle_blk_num=3, limit=4096),
+    build=partial(RAT, img_channel=6, width=16, middle_blk_num=3, limit=4096),
     run=restore,
     aids=aids(*METHODS),
     licence="pending",

@@ -2,9 +2,13 @@
 
 from types import ModuleType
 
-from medapp.tasks import regions, restoration, segmentation
+from medapp.tasks import regions, registration, restoration, segmentation
 
-TASKS = {"segmentation": segmentation, "restoration": restoration}  # the tabs, in their order
+TASKS = {  # the tabs, in their order
+    "segmentation": segmentation,
+    "restoration": restoration,
+    "registration": registration,
+}
 
 
 def of(task: str) -> ModuleType:

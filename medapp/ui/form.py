@@ -115,7 +115,9 @@ def _forget() -> gr.Dropdown:
 @cache
 def thumbnail(example: Example) -> np.ndarray:
     """A picture (H, W, 3) uint8 of an example: the axial plane through what is marked in it, or through the middle."""
-    image = files.read([example.images[next(n for n in ("image", "flair") if n in example.images)]], colour=True)
+    image = files.read(
+        [example.images[next(n for n in ("image", "flair", "fixed") if n in example.images)]], colour=True
+    )
     truth = example.truth()
     if truth is not None and truth.array.max() == 1:
         mm = planes.best_position(truth)

@@ -14,11 +14,16 @@ from medapp.errors import UserError
 from medapp.examples import of_task
 from medapp.tasks import TASKS
 from medapp.ui import api, style, tab, viewer, words
+from medapp.ui.registration import Registered
 from medapp.ui.restoration import Restored
 from medapp.ui.segmentation import Lesions
 from medapp.ui.session import LIFETIME, visitors
 
-BODIES: dict[str, Callable[..., tab.Body]] = {"segmentation": Lesions, "restoration": Restored}
+BODIES: dict[str, Callable[..., tab.Body]] = {
+    "segmentation": Lesions,
+    "restoration": Restored,
+    "registration": Registered,
+}
 MAX_UPLOAD = "600mb"
 
 
@@ -30,9 +35,10 @@ def build() -> gr.Blocks:
         gr.HTML(words.banner())
         with gr.Tabs():
             for name, task in TASKS.items():
-                with gr.Tab(task.TITLE, id=name):
-                    own = [card for card in cards if card.task == name]
-                    tab.Tab(task, name, own, BODIES[name](name, own))
+                own = [card for card in cards if card.task == name]
+                if own:  # a task without a method is not offered
+                    with gr.Tab(task.TITLE, id=name):
+                        tab.Tab(task, name, own, BODIES[name](name, own))
         for card in cards:
             api.build(card)
         demo.unload(_leave)

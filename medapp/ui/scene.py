@@ -69,7 +69,10 @@ class Regions(GradioModel):
 
 
 class Heat(GradioModel):
-    """A map in colours, transparent at `low`; or, if `solid`, another image in the window of the one at the bottom."""
+    """A map in colours, transparent at `low`; or, if `solid`, another image in the window of the one at the bottom.
+
+    A `signed` map is transparent in the middle.
+    """
 
     file: FileData
     name: str
@@ -78,6 +81,7 @@ class Heat(GradioModel):
     colours: list[list[int]]
     opacity: float
     solid: bool = False
+    signed: bool = False
 
 
 class Scene(GradioModel):
@@ -169,6 +173,7 @@ def _heat(name: str, layer: Layer, folder: Path) -> Heat:
         colours=np.rint(steps * 255).astype(int).tolist(),
         opacity=layer.opacity,
         solid=solid,
+        signed=not solid and window.low < 0 < window.high,
     )
 
 

@@ -32,11 +32,17 @@ CSS = """
 .med-numbers dt { font-size: 0.8rem; opacity: 0.75; }
 .med-numbers dd { margin: 0; font-size: 1.05rem; font-variant-numeric: tabular-nums; }
 .med-figures { font-variant-numeric: tabular-nums; margin: 0.5rem 0; }
+.med-figures, .med-figures tr { border: 0; }
 .med-figures th, .med-figures td { text-align: left; padding: 0.2rem 1.2rem 0.2rem 0; border: 0; }
 .med-figures thead th { font-size: 0.8rem; opacity: 0.75; border-bottom: 1px solid var(--border-color-primary); }
 .med-figures td:last-child { font-size: 0.85rem; opacity: 0.8; }
 .med-regions { font-size: 0.95rem; }
 .med-origin, .med-origin th, .med-origin td { border: 0 !important; }
 .med-origin th { text-align: left; padding: 0.15rem 1rem 0.15rem 0; vertical-align: top; white-space: nowrap; }
+.med-flicker { display: grid; justify-content: center; background: #000; }
+.med-flicker img { grid-area: 1 / 1; max-height: 640px; }
+.med-flicker img + img { animation: med-flicker 1.4s step-end infinite; }
+.med-flicker:hover img { animation-play-state: paused; }
+@keyframes med-flicker { 50% { opacity: 0; } }
 .med-origin td { overflow-wrap: anywhere; }
 """

@@ -177,12 +177,18 @@ async function shown(scene) {
   if (fresh) await loadImage(scene.image, scene.crosshair);
   if (!before || before.radiological !== scene.radiological) setSide(page.radiological ?? scene.radiological);
   if (String(before?.crosshair) !== String(scene.crosshair) && scene.crosshair) goTo(scene.crosshair);
+  follow();
   await loadHeats(scene.heats);
   await loadRegions(scene.regions, before?.regions);
   message('');
   root.querySelector('.mv-remark').textContent = scene.image.remark;
   link();
   my.nv.createOnLocationChange();
+}
+
+function follow() {
+  if (my.jump) goTo(my.jump);
+  my.jump = null;
 }
 
 function load(file, rest) {
@@ -228,10 +234,11 @@ async function loadHeats(heats) {
     my.heats.delete(url);
   }
   for (const heat of heats.filter((h) => !my.heats.has(h.file.url))) {
-    const name = `heat ${heat.solid} ${JSON.stringify(heat.colours)}`;
+    const name = `heat ${heat.solid} ${heat.signed} ${JSON.stringify(heat.colours)}`;
     const ramp = heat.colours.map((_, i) => Math.round((i * 255) / (heat.colours.length - 1)));
     const [R, G, B] = [0, 1, 2].map((channel) => heat.colours.map((colour) => colour[channel]));
-    nv.addColormap(name, { R, G, B, A: heat.solid ? ramp.map(() => 255) : ramp, I: ramp });
+    const clear = heat.signed ? ramp.map((v) => Math.round(Math.abs(2 * v - 255))) : ramp;
+    nv.addColormap(name, { R, G, B, A: heat.solid ? ramp.map(() => 255) : clear, I: ramp });
     if (heat.opacity === 0) my.hidden.add(heat.name);
     const image = await load(heat.file, { colormap: name, cal_min: heat.low, cal_max: heat.high, opacity: 0 });
     image.wanted = heat.opacity || (heat.solid ? 1 : 0.7);

@@ -180,5 +180,9 @@ if (!page.listening) {
 
 element.medapp_viewer = my;
 watch('value', show);
-watch('jump', () => { if (my.image && props.jump) goTo(props.jump.slice(0, 3)); });
+watch('jump', () => {
+  if (!props.jump) return;
+  my.jump = props.jump.slice(0, 3); // kept until there is an image to go to it in
+  if (my.image) follow();
+});
 show();

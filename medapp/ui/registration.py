@@ -1,0 +1,241 @@
+"""The body of the registration tab: one plane in many views, the linked planes, the regions, and what went in."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from medapp.card import Card
+from medapp.imaging.volume import Volume
+from medapp.result import Result
+from medapp.tasks import registration as task
+from medapp.ui import form as forms
+from medapp.ui.measures import measures, reading
+from medapp.ui.scene import scene
+from medapp.ui.sections import ABOUT, FLICKER, GRID, GRIDS, PAIRED, PAIRS, SWIPE, VIEWS, Section, flicker
+from medapp.ui.session import Session
+from medapp.ui.tab import PRIVATE, Given, Tab
+from medapp.ui.viewer import Viewer, jump
+from medapp.views import colour, planes
+from medapp.views.charts import ENDS
+from medapp.views.deformation import DIRECTION
+from medapp.views.layers import Layer
+from medapp.views.sheets import NORMAL, PLANES, Plane
+
+BUTTONS: Any = ["download", "fullscreen"]
+PREPARED = {"fixed_prepared": "Fixed", "moving_prepared": "Moving, after the affine"}
+
+
+class Registered:
+    """See `tab.Body`."""
+
+    def __init__(self, name: str, cards: Sequence[Card]) -> None:
+        self.name, self.cards = name, cards
+        self.live: dict[str, dict[str, Any]] = {card.name: {} for card in cards}
+        self.groups: dict[str, gr.Row] = {}
+        self.more: list[Any] = []
+        self.buttons: list[Any] = []
+
+    # ---- laid out
+    def button(self) -> None:
+        """Nothing."""
+
+    def above(self) -> None:
+        """Nothing."""
+
+    def pictures(self) -> None:
+        name, pair, way = self.name, next(iter(PAIRS)), next(iter(GRIDS))
+        self.view = gr.Radio(list(VIEWS), value=SWIPE, label="View", elem_id=f"{name}-view")
+        with gr.Row():
+            self.plane = gr.Radio(
+                [p.capitalize() for p in PLANES], value="Axial", label="Plane", elem_id=f"{name}-plane"
+            )
+            self.slice = gr.Slider(-1, 1, 0, step=1, label=_along("axial"), elem_id=f"{name}-slice")
+            self.pair = gr.Radio(list(PAIRS), value=pair, label="Images", elem_id=f"{name}-pair")
+            self.way = gr.Radio(list(GRIDS), value=way, label="Which grid", visible=False, elem_id=f"{name}-way")
+            self.step = gr.Slider(4, 20, 8, step=1, label="Grid spacing (mm)", visible=False)
+        self.about = gr.HTML(elem_id=f"{name}-about")
+        common: dict[str, Any] = {"format": "png", "show_label": False, "buttons": BUTTONS, "interactive": False}
+        self.swipe = gr.ImageSlider(label="Two images", type="numpy", max_height=640, elem_id=f"{name}-swipe", **common)
+        self.picture = gr.Image(label="The plane", height=640, visible=False, elem_id=f"{name}-picture", **common)
+        self.flicker = gr.HTML(visible=False, elem_id=f"{name}-flicker")
+        self.reading = gr.HTML(visible=False, elem_id=f"{name}-reading")
+        self.shown = [self.slice, self.pair, self.way, self.step, self.about, self.swipe, self.picture, self.flicker]
+        self.shown += [self.reading]
+
+    def report(self) -> None:
+        self.numbers = gr.HTML(elem_id=f"{self.name}-numbers")
+        self.table = gr.Dataframe(
+            interactive=False,
+            buttons=["copy"],
+            max_height=360,
+            label="Regions: click a row to go there",
+            elem_id=f"{self.name}-table",
+        )
+        with gr.Accordion("What the network saw", open=False, visible=False) as self.prepared:
+            gr.HTML('<p class="med-small">The pair as it was prepared: without skull, turned, 1 mm, scaled.</p>')
+            self.inputs = {
+                role: gr.Image(format="png", label=said, buttons=BUTTONS, interactive=False)
+                for role, said in PREPARED.items()
+            }
+
+    def tabs(self) -> None:
+        name = self.name
+        with gr.Tab("Three planes") as self.linked:
+            self.viewer = Viewer(elem_id=f"{name}-viewer", height=620)
+        with gr.Tab("Side by side") as self.synced:
+            gr.HTML('<p class="med-small">The fixed and the warped moving image; both follow each other.</p>')
+            self.both = []
+            with gr.Row():
+                for side in ("fixed", "warped"):
+                    with gr.Column(min_width=420):
+                        self.both.append(Viewer(elem_id=f"{name}-{side}", height=460, sync=f"{name}-both"))
+        with gr.Tab("Arrows"):
+            gr.HTML('<p class="med-small">From points of the fixed image to where they go in the moving one.</p>')
+            self.longer = gr.Slider(1, 5, 1, step=0.5, label="Times longer", elem_id=f"{name}-longer")
+            self.arrows = gr.Plot(show_label=False, format="png", elem_id=f"{name}-arrows")
+        self.quick = [self.view, self.plane, *self.shown, self.numbers, self.table, self.prepared]
+        self.quick += self.inputs.values()
+        self.slow = [self.viewer, *self.both, self.arrows]
+
+    # ---- what goes in
+    def given(self, form: forms.Form, data: dict, volumes: Given) -> tuple[Given, Callable[[Result], Result]]:
+        return volumes, lambda result: result
+
+    # ---- what is shown
+    def show(self, held: Session, card: Card, fresh: bool) -> dict:
+        result = held.result
+        table = result.tables.get(task.TABLE)
+        saw = {role: result.volumes[role] for role in PREPARED if role in result.volumes}
+        return {
+            self.view: SWIPE,
+            self.plane: "Axial",
+            **self._drawn(held, SWIPE, "Axial", next(iter(PAIRS)), next(iter(GRIDS)), 8),
+            self.numbers: measures(result),
+            self.table: gr.Dataframe(
+                value=[list(row) for row in table.rows] if table else [],
+                headers=list(table.columns) if table else ["region"],
+                visible=table is not None,
+            ),
+            self.prepared: gr.Accordion(visible=bool(saw)),
+            **{box: _three(saw[role]) if role in saw else None for role, box in self.inputs.items()},
+        }
+
+    def draw(self, held: Session | None) -> dict:
+        if held is None:
+            return {}
+        layers = task.layers(held.result)
+        first = {name: layer for name, layer in layers.items() if name in ("Fixed", "Regions")}
+        return {
+            self.viewer: scene(layers, held.folder, mm=held.mm),
+            self.both[0]: scene(first, held.folder, mm=held.mm),
+            self.both[1]: scene(task.warped_layers(held.result), held.folder, mm=held.mm),
+            self.arrows: Section(held.result, "axial", held.mm).arrows(1),
+        }
+
+    def _drawn(self, held: Session, view: str, plane: str, pair: str, way: str, step: float) -> dict:
+        """The plane through the session's point in the chosen view; the other views are put away."""
+        cut = _named(plane)
+        section = Section(held.result, cut, held.mm)
+        low, high = section.span
+        at = int(np.clip(round(held.mm[NORMAL[cut]]), low, high))
+        about = DIRECTION[GRIDS[way]] + "." if view == GRID else ABOUT[view]
+        one = view not in (SWIPE, FLICKER)
+        return {
+            self.slice: gr.Slider(minimum=low, maximum=high, value=at, label=_along(cut)),
+            self.pair: gr.Radio(visible=view in PAIRED),
+            self.way: gr.Radio(visible=view == GRID),
+            self.step: gr.Slider(visible=view == GRID),
+            self.about: f'<p class="med-small">{about}</p>',
+            self.swipe: gr.ImageSlider(value=section.pair(pair), visible=True)
+            if view == SWIPE
+            else gr.ImageSlider(visible=False),
+            self.picture: gr.Image(value=section.picture(view, pair, way, step), visible=True)
+            if one
+            else gr.Image(visible=False),
+            self.flicker: gr.HTML(value=flicker(*section.pair(pair)), visible=True)
+            if view == FLICKER
+            else gr.HTML(visible=False),
+            self.reading: gr.HTML(value=reading(section.read(held.mm)), visible=one),
+        }
+
+    # ---- wired
+    def wire(self, tab: Tab) -> None:
+        nothing = {part: gr.skip() for part in self.shown}
+
+        def look(held: Session | None, *chosen: Any) -> dict:
+            return nothing if held is None else self._drawn(held, *chosen)
+
+        def slide(held: Session | None, number: float, *chosen: Any) -> dict:
+            if held is None:
+                return {part: gr.skip() for part in self.shown[1:]}
+            held.mm = np.array(held.mm, float)
+            held.mm[NORMAL[_named(chosen[1])]] = number
+            return {part: value for part, value in self._drawn(held, *chosen).items() if part is not self.slice}
+
+        def aim(
+            held: Session | None, view: str, plane: str, pair: str, way: str, step: float, event: gr.SelectData
+        ) -> dict:
+            mm = None if held is None else Section(held.result, _named(plane), held.mm).under(*event.index)
+            if held is None or mm is None:
+                return {**nothing, self.viewer: gr.skip()}
+            held.mm = mm
+            return {**self._drawn(held, view, plane, pair, way, step), self.viewer: jump(mm)}
+
+        def go(
+            held: Session | None, view: str, plane: str, pair: str, way: str, step: float, event: gr.SelectData
+        ) -> dict:
+            viewers = [self.viewer, *self.both]
+            if held is None or task.TABLE not in held.result.tables:
+                return {**nothing, **{viewer: gr.skip() for viewer in viewers}}
+            held.mm = task.place(held.result, event.row_value)
+            drawn = self._drawn(held, view, plane, pair, way, step)
+            return {**drawn, **{viewer: jump(held.mm) for viewer in viewers}}
+
+        def follow(
+            held: Session | None, view: str, plane: str, pair: str, way: str, step: float, event: gr.EventData
+        ) -> dict:
+            if held is None:
+                return nothing
+            held.mm = np.asarray(event.mm, float)
+            return self._drawn(held, view, plane, pair, way, step)
+
+        def there(held: Session | None) -> Any:
+            return gr.skip() if held is None else jump(held.mm)
+
+        def arrows(held: Session | None, plane: str, longer: float) -> Any:
+            return gr.skip() if held is None else Section(held.result, _named(plane), held.mm).arrows(longer)
+
+        quiet: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden", **PRIVATE}
+        chosen = [self.view, self.plane, self.pair, self.way, self.step]
+        pointed = [tab.kept, self.plane, self.longer]
+        for knob in chosen:
+            knob.input(look, [tab.kept, *chosen], self.shown, **quiet)
+        self.slice.input(slide, [tab.kept, self.slice, *chosen], self.shown[1:], **quiet)
+        self.picture.select(aim, [tab.kept, *chosen], [*self.shown, self.viewer], **quiet)
+        self.table.select(go, [tab.kept, *chosen], [*self.shown, self.viewer, *self.both], **quiet)
+        for viewer in (self.viewer, *self.both):
+            viewer.select(follow, [tab.kept, *chosen], self.shown, **quiet)
+        self.linked.select(there, tab.kept, self.viewer, **quiet)
+        self.synced.select(there, tab.kept, self.both[0], **quiet)
+        self.longer.input(arrows, pointed, self.arrows, **quiet)
+        for moved in (self.plane.input, self.slice.release):
+            moved(arrows, pointed, self.arrows, **quiet)
+
+
+def _named(plane: str) -> Plane:
+    """The plane of a choice."""
+    return next(p for p in PLANES if p.capitalize() == plane)
+
+
+def _along(plane: Plane) -> str:
+    """The title of the slider that moves a plane."""
+    start, end = ENDS[NORMAL[plane]]
+    return f"Position, {start} to {end} (mm)"
+
+
+def _three(volume: Volume) -> np.ndarray:
+    """The three planes through the middle of a prepared image, 0 to 1."""
+    mm = volume.grid.to_mm((np.array(volume.shape) - 1) / 2)
+    return planes.three_planes([Layer(volume, window=colour.Window(0.0, 1.0))], mm, height=300, crosshair=False)
