@@ -135,16 +135,18 @@ CARD = Card(
     ),
     weights=Weights(
         "restore_pathology_rat.safetensors", "medapp/restore_pathology_rat", "v0.1.0",
-        "644ddcf61e87e79f3bff48b9fb07cdfb016dacbc7bd641e3bda6c851ff314a63",
+        "c772f2b67255d9439d135ae1dd7865d92ad8b2a9d80eea146a5a7b7e0df38170",
     ),
     build=partial(RAT, img_channel=3, width=24, middle_blk_num=3, limit=4096),
     run=restore,
     aids=aids(*METHODS),
-    licence="pending",
+    licence="CC BY-NC-SA 4.0 (fields of the training data)",
     cite="Yang et al. 2024, arXiv:2407.09268; Kirillov et al. 2023, arXiv:2304.02643; Zhang et al. 2023, "
     "arXiv:2306.14289",
-    trained_on="H&E fields at 40 times, made smaller by blurring optics and larger pixels.",
-    scores="Not measured yet.",
+    trained_on="20 fields of MoNuSeg (H&E, 40 times, one a patient), made smaller by area, bicubic and Lanczos filters, "
+    "in part with blur, noise and JPEG.",
+    scores="6 fields of patients never seen: 1.7 to 2.0 dB over bicubic enlargement at twice, 2.0 to 2.1 at four times, "
+    "depending on how the picture was made smaller.",
     limits="Detail is what is likely, not what was seen: never count or grade on it. Pictures at 40 times made smaller "
     "were all it saw; other magnifications, stains and compressed pictures differ.",
 )  # fmt: skip

@@ -116,11 +116,15 @@ CARD = Card(
     build=partial(RAT, img_channel=6, width=16, middle_blk_num=3, limit=4096),
     run=restore,
     aids=aids(*METHODS),
-    licence="pending",
+    licence="CC BY-NC 4.0 (labels of the training data)",
     cite="Yang et al. 2024, arXiv:2407.09268; Kirillov et al. 2023, arXiv:2304.02643; Zhang et al. 2023, "
     "arXiv:2306.14289",
-    trained_on="PET phantoms and PET whose counts were thinned in the sinogram.",
-    scores="Not measured yet.",
-    limits="Small hot spots that drown in noise can be smoothed away, and noise that looks like one can stay. Uptake "
-    "should be read from the image that was put in.",
+    trained_on="Phantoms of 18 brains and of torsos from 6 patients' CT, and 90 slices of one real FDG scan, with "
+    "counts thinned in the sinogram.",
+    scores="On the test part, counts not told: brains (4) gain 1.5, 2.9, 5.5 and 5.3 dB at 1/2, 1/4, 1/10 and 1/20 of "
+    "the counts, torsos (3) 1.7, 4.7, 8.2 and 8.2, other slices of the real scan -0.8, 1.5, 3.7 and 5.6. Against the "
+    "best of Gaussian, non-local means and total variation, each tuned to the case: from 1.5 dB less (real, 1/2) to "
+    "1.1 more.",
+    limits="At half the counts it can do harm unless it is told the level. Small hot spots that drown in noise can be "
+    "smoothed away, and noise that looks like one can stay. Uptake should be read from the image that was put in.",
 )  # fmt: skip
