@@ -143,10 +143,10 @@ CARD = Card(
     licence="CC BY-NC-SA 4.0 (fields of the training data)",
     cite="Yang et al. 2024, arXiv:2407.09268; Kirillov et al. 2023, arXiv:2304.02643; Zhang et al. 2023, "
     "arXiv:2306.14289",
-    trained_on="20 fields of MoNuSeg (H&E, 40 times, one a patient), made smaller by area, bicubic and Lanczos filters, "
-    "in part with blur, noise and JPEG.",
-    scores="6 fields of patients never seen: 1.7 to 2.0 dB over bicubic enlargement at twice, 2.0 to 2.1 at four times, "
-    "depending on how the picture was made smaller.",
+    trained_on="20 fields of MoNuSeg (H&E, 40 times, one a patient), made smaller by area, bicubic and Lanczos "
+    "filters, in part with blur, noise and JPEG.",
+    scores="6 fields of patients never seen: 1.7 to 2.0 dB over bicubic enlargement at twice, 2.0 to 2.1 at four "
+    "times, depending on how the picture was made smaller.",
     limits="Detail is what is likely, not what was seen: never count or grade on it. Pictures at 40 times made smaller "
     "were all it saw; other magnifications, stains and compressed pictures differ.",
 )  # fmt: skip
