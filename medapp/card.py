@@ -1,5 +1,6 @@
 """Card: all that is known of a pipeline before it runs."""
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,9 @@ from medapp.errors import InputError, OptionError
 
 T = TypeVar("T")
 MOST_POINTS = 100
+MOST_LANDMARKS = 5000
+MOST_LETTERS = 20_000
+YES, NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 VOLUME_FILES = (
     ".nii",
@@ -108,7 +112,86 @@ class Points:
         return tuple((int(m[1]), int(m[2]), int(m[3])) for m in found if m)
 
 
-Option = Slider | Choice | Points
+@dataclass(frozen=True)
+class Toggle:
+    """Yes or no."""
+
+    name: str
+    title: str
+    default: bool
+    about: str = ""
+    live: bool = False
+
+    def parse(self, value: object) -> bool:
+        """The value, also from words such as "true" and "no". Raises OptionError."""
+        word = str(value).strip().lower()
+        if word not in (*YES, *NO):
+            raise OptionError(f"{self.name} must be true or false, not {value!r}.")
+        return word in YES
+
+
+@dataclass(frozen=True)
+class Text:
+    """Words, in one line or several; `check` raises OptionError for what cannot be meant."""
+
+    name: str
+    title: str
+    default: str = ""
+    about: str = ""
+    live: bool = False
+    lines: int = 1
+    check: Callable[[str], Any] | None = None
+
+    def parse(self, value: object) -> str:
+        """The words without the blanks around them. Raises OptionError."""
+        text = str(value).strip()
+        if len(text) > MOST_LETTERS:
+            raise OptionError(f"{self.name} must have at most {MOST_LETTERS} letters.")
+        if self.check:
+            self.check(text)
+        return text
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """Pairs of points, a line each: x, y, z in the fixed image and x, y, z in the moving one, RAS+ millimetres."""
+
+    name: str
+    title: str
+    about: str = ""
+    default: str = ""
+    live: bool = False
+    lines: int = 3
+
+    def parse(self, value: object) -> tuple[tuple[float, ...], ...]:
+        """Six numbers a pair, from lines with commas, semicolons or blanks; a first line of titles is passed over.
+
+        Raises OptionError.
+        """
+        if isinstance(value, tuple):
+            return value
+        lines = [line for line in str(value).splitlines() if line.strip()]
+        pairs = [_numbers(line) for line in lines]
+        if pairs and pairs[0] is None and lines[0].strip()[0].isalpha():
+            pairs = pairs[1:]
+        if len(pairs) > MOST_LANDMARKS or any(pair is None or len(pair) != 6 for pair in pairs):
+            raise OptionError(
+                f"{self.name} must hold six numbers a line, x, y, z in the fixed and x, y, z in the moving image, in "
+                f"at most {MOST_LANDMARKS} lines."
+            )
+        return tuple(pair for pair in pairs if pair)
+
+
+def _numbers(line: str) -> tuple[float, ...] | None:
+    """The numbers of a line; None if something in it is none."""
+    try:
+        found = tuple(float(word) for word in re.split(r"[,;\s]+", line.strip(" ,;\t")))
+    except ValueError:
+        return None
+    return found if all(math.isfinite(number) for number in found) else None
+
+
+Option = Slider | Choice | Points | Toggle | Text | Landmarks
 
 
 @dataclass(frozen=True)

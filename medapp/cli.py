@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medapp import runtime, tasks
-from medapp.card import Card, Choice
+from medapp.card import Card, Choice, Landmarks
 from medapp.errors import InputError, OptionError, UserError
 from medapp.imaging import files
 from medapp.result import NOT_A_DIAGNOSIS
@@ -46,6 +46,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="an option; may be repeated; regions=FILE for a map of your own",
     )
+    for name in _optional():
+        runner.add_argument(
+            f"--{name.replace('_', '-')}", type=Path, metavar="FILE", help=f"the input {name}, by its name"
+        )
     runner.add_argument("--reference", type=Path, metavar="FILE", help="a mask, or a clean image, to compare with")
     runner.add_argument(
         "--device", choices=("cuda", "mps", "cpu"), help="where to compute; the best there is by default"
@@ -67,8 +71,8 @@ def _list(args: argparse.Namespace) -> None:
 def _run(args: argparse.Namespace) -> None:
     card = runtime.card(args.pipeline)
     task = tasks.of(card.task)
-    options = dict(_pair(text) for text in args.set)
-    uploads = _uploads(card, options)
+    options = _texts(card, dict(_pair(text) for text in args.set))
+    uploads = _uploads(card, options) | _named(card, args)
     card.settings(options)  # a wrong option is said before a big file is read
     colour = any(source.colour for source in card.inputs)
     volumes = [
@@ -90,6 +94,18 @@ def _run(args: argparse.Namespace) -> None:
     print("wrote " + ", ".join(str(path) for path in written))
 
 
+def _texts(card: Card, options: dict[str, str]) -> dict[str, str]:
+    """The options, landmarks that were given as a file read from it. Raises InputError."""
+    for option in card.options:
+        path = Path(options.get(option.name, ""))
+        if isinstance(option, Landmarks) and options.get(option.name) and path.is_file():
+            try:
+                options[option.name] = path.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise InputError(f"{path.name} could not be read as text.") from error
+    return options
+
+
 def _uploads(card: Card, options: dict[str, str]) -> dict[str, Path]:
     """Input's name to file, for options that were given a file in place of a word; those are taken out of `options`."""
     found = {}
@@ -98,6 +114,20 @@ def _uploads(card: Card, options: dict[str, str]) -> dict[str, Path]:
         if isinstance(option, Choice) and option.upload and value not in option.values and Path(value).exists():
             found[option.upload] = Path(options.pop(option.name))
     return found
+
+
+def _optional() -> list[str]:
+    """The names of all methods' optional inputs."""
+    return list(dict.fromkeys(s.name for card in runtime.cards().values() for s in card.inputs if s.optional))
+
+
+def _named(card: Card, args: argparse.Namespace) -> dict[str, Path]:
+    """Input's name to file, for optional inputs given by name. Raises OptionError for one of another method."""
+    given = {name: path for name in _optional() if (path := getattr(args, name))}
+    known = {source.name for source in card.inputs}
+    if wrong := given.keys() - known:
+        raise OptionError(f"{card.name} has no input {', '.join(sorted(wrong))}; it has {', '.join(sorted(known))}.")
+    return given
 
 
 def _arranged(card: Card, given: Sequence[str], uploads: dict[str, Path]) -> list[Path | None]:

@@ -55,7 +55,11 @@ WORDS = {
     "inverse_residual_max": "Inverse residual, largest",
     "displacement_mean": "Displacement, mean",
     "displacement_max": "Displacement, largest",
-    "endpoint_error": "Error against the known deformation, mean",
+    "tre": "Error at the landmarks (TRE), mean",
+    "tre_before": "Error at the landmarks before, mean",
+    "tre_max": "Error at the landmarks, largest",
+    "prompts_network": "Prompts A to B, the network's fields, mean",
+    "prompts": "Prompts A to B, the result, mean",
     "boundary_jump": "Jump of the field between regions, mean",
 }
 FILES = {  # the end of a file's name, and what it is

@@ -2,7 +2,7 @@
 
 import pytest
 
-from medapp.card import Choice, Points
+from medapp.card import Choice, Landmarks, Points, Text, Toggle
 from medapp.errors import OptionError
 
 
@@ -26,3 +26,42 @@ def test_a_choice_knows_which_input_may_stand_in_for_it():
     assert option.parse("two") == "two" and option.upload == "region_map"
     with pytest.raises(OptionError, match="one of one, two"):
         option.parse("/etc/passwd")  # a path from elsewhere is never a word
+
+
+def test_yes_and_no_in_words():
+    option = Toggle("refine", "Refine", True)
+    assert [option.parse(word) for word in (True, "true", "Yes", "0", False, " off ")] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+    with pytest.raises(OptionError, match="true or false"):
+        option.parse("maybe")
+
+
+def test_words_are_trimmed_checked_and_limited():
+    def check(text: str) -> None:
+        if "=" not in text:
+            raise OptionError("no sign")
+
+    assert Text("names", "Names", check=check).parse(" a = b ") == "a = b"
+    with pytest.raises(OptionError, match="no sign"):
+        Text("names", "Names", check=check).parse("a")
+    with pytest.raises(OptionError, match="at most"):
+        Text("names", "Names").parse("a" * 30_000)
+
+
+def test_landmarks_are_read_from_lines():
+    option = Landmarks("landmarks", "Landmarks")
+    assert option.parse("") == ()
+    pairs = option.parse("x,y,z,a,b,c\n1,2,3,4,5,6\n 1.5 -2 3e1\t4;5, 6 \n")
+    assert pairs == ((1, 2, 3, 4, 5, 6), (1.5, -2, 30, 4, 5, 6)) == option.parse(pairs)
+
+
+@pytest.mark.parametrize("bad", ["1,2,3", "1,2,3,4,5,nan", "1,2,3,4,5,6\nx,y,z,a,b,c", "1,2,3,4,5,6,7"])
+def test_what_is_no_pair_of_landmarks_is_refused(bad):
+    with pytest.raises(OptionError, match="six numbers a line"):
+        Landmarks("landmarks", "Landmarks").parse(bad)

@@ -143,8 +143,13 @@ class Deformation:
         """Mean over the voxels (of `mask`) of the squared second derivatives of the vectors, in 1/mm²."""
         back = np.linalg.inv(self.affine[:3, :3])
         metric = (back @ back.T).astype(np.float32)  # from voxel steps to millimetres, oblique or not
-        total = np.zeros(self.grid.shape, np.float32)
-        for component in self.vectors:
+        box: tuple[slice, ...] = (slice(None),) * 3
+        if mask is not None and mask.any():
+            ends = [np.flatnonzero(mask.any(axis=tuple(b for b in range(3) if b != a)))[[0, -1]] for a in range(3)]
+            box = tuple(slice(max(low - 2, 0), high + 3) for low, high in ends)
+            mask = mask[box]
+        total = np.zeros(self.vectors[0][box].shape, np.float32)
+        for component in (v[box] for v in self.vectors):
             second = np.stack([np.stack(np.gradient(first)) for first in np.gradient(component)])
             turned = np.einsum("abijk,bc->acijk", second, metric, optimize=True)
             total += np.einsum("acijk,caijk->ijk", turned, turned)

@@ -36,14 +36,25 @@ class Drawn:
         self.volumes, self.field = volumes, field
         self.fixed = volumes["fixed"]
         self.window = colour.automatic(self.fixed.array, self.fixed.unit)
+        self._images: dict[str, Volume] = {}
 
-    @cached_property
+    @property
     def aligned(self) -> Volume:
-        return self._scaled("aligned")
+        return self.scaled("aligned")
 
-    @cached_property
+    @property
     def warped(self) -> Volume:
-        return self._scaled("warped")
+        return self.scaled("warped")
+
+    def scaled(self, role: str) -> Volume:
+        """An image on the fixed image's scale, so that one window serves all; empty stays empty."""
+        if role == "fixed":
+            return self.fixed
+        if role not in self._images:
+            volume, (slope, intercept) = self.volumes[role], self._scale
+            array = np.where(volume.array == 0, min(0, self.fixed.array.min()), slope * volume.array + intercept)
+            self._images[role] = volume.like(array.astype(np.float32), unit=self.fixed.unit, headers=())
+        return self._images[role]
 
     @cached_property
     def head(self) -> np.ndarray:
@@ -96,6 +107,8 @@ class Drawn:
             "length": difference.span(self.length.array[head]),
             "log": max(0.1, difference.span(self.log_jacobian.array[head], 99)),
         }
+        if "between" in self.volumes:
+            ends["between"] = difference.span(self.volumes["between"].array[head])
         if self.jumps is not None:
             ends["jump"] = difference.span(self.jumps.array[self.jumps.array > 0], 98)
         return ends
@@ -110,12 +123,6 @@ class Drawn:
         (a, b), (c, d) = (np.percentile(array[both][::7], ENDS) for array in (self.fixed.array, warped))
         slope = (b - a) / (d - c) if d > c else 1.0
         return float(slope), float(a - slope * c)
-
-    def _scaled(self, role: str) -> Volume:
-        """The image on the fixed image's scale, so that one window serves both; empty stays empty."""
-        volume, (slope, intercept) = self.volumes[role], self._scale
-        array = np.where(volume.array == 0, min(0, self.fixed.array.min()), slope * volume.array + intercept)
-        return volume.like(array.astype(np.float32), unit=self.fixed.unit, headers=())
 
 
 _drawn: WeakKeyDictionary[Result, Drawn] = WeakKeyDictionary()

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from medapp.card import Card, Choice, Input, Option, Points, Slider
+from medapp.card import Card, Choice, Input, Landmarks, Option, Points, Slider, Text, Toggle
 from medapp.errors import InputError
 from medapp.examples import Example
 from medapp.imaging import files
@@ -59,7 +59,7 @@ class Form:
         return read
 
 
-def knob(option: Option) -> gr.Slider | gr.Dropdown | gr.Textbox:
+def knob(option: Option) -> gr.Slider | gr.Dropdown | gr.Textbox | gr.Checkbox:
     """The component of one option."""
     if isinstance(option, Slider):
         return gr.Slider(
@@ -67,6 +67,10 @@ def knob(option: Option) -> gr.Slider | gr.Dropdown | gr.Textbox:
         )
     if isinstance(option, Points):
         return gr.Textbox(option.default, label=option.title, info=option.about, placeholder="i,j,k; i,j,k")
+    if isinstance(option, Toggle):
+        return gr.Checkbox(option.default, label=option.title, info=option.about)
+    if isinstance(option, Text | Landmarks):
+        return gr.Textbox(option.default, label=option.title, info=option.about, lines=option.lines, max_lines=8)
     return gr.Dropdown(list(option.values), value=option.default, label=option.title, info=option.about)
 
 

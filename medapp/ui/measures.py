@@ -3,16 +3,15 @@
 from collections.abc import Sequence
 from html import escape
 
-from medapp.result import Result
+from medapp.result import Result, Table
+
+MOST = 10  # regions, of those that two sets of words move apart
 
 READ = (
     ("dice", "Dice, mean over the regions", "overlap of the regions; 1 is full"),
     ("ncc", "Correlation", "how alike the images are in the brain; 1 is the same but for brightness and contrast"),
-    (
-        "endpoint_error",
-        "Error against the known deformation",
-        "mean distance of where a point goes from where it should",
-    ),
+    ("tre", "Error at the landmarks, mean (TRE)", "how far from its partner a landmark comes to lie"),
+    ("tre_max", "Error at the landmarks, largest", ""),
     ("displacement_mean", "Displacement, mean", "how far points go after the affine"),
     ("displacement_max", "Displacement, largest", ""),
     ("folding", "Folding", "brain voxels that turn inside out, on the raw determinant; 0 is right"),
@@ -21,6 +20,12 @@ READ = (
     ("bending_energy", "Bending energy", "how curved the field is; lower is smoother"),
     ("inverse_residual", "Inverse residual, mean", "by how much a point that goes there and back misses itself"),
     ("inverse_residual_max", "Inverse residual, largest", ""),
+    (
+        "prompts_network",
+        "Prompts A to B, network",
+        "how far the network's fields under the two sets of words part, mean",
+    ),
+    ("prompts", "Prompts A to B, result", "the same after refinement, which knows no words"),
     ("boundary_jump", "Jump between regions, mean", "0 where the field runs on evenly from region to region"),
 )
 
@@ -38,8 +43,20 @@ def measures(result: Result) -> str:
         rows += f'<tr><th scope="row">{escape(title)}</th>{line}</tr>'
     head = "".join(f'<th scope="col">{c}</th>' for c in ("", "Affine alone", "Result", "Unit", "Read it as"))
     table = f'<table class="med-figures"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>' if rows else ""
+    table += parted(result.tables["prompts"]) if "prompts" in result.tables else ""
     abouts = "".join(f"<p>{escape(t.about)}</p>" for t in result.tables.values() if t.about)
     return f'{table}<div class="med-small">{abouts}</div>'
+
+
+def parted(words: Table) -> str:
+    """The regions that two sets of words move the furthest apart."""
+    rows = sorted(words.rows, key=lambda row: -float(row[1]))[:MOST]
+    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in words.columns)
+    body = "".join(
+        f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{_said(v)}</td>" for v in values)}</tr>'
+        for name, *values in rows
+    )
+    return f'<table class="med-figures"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
 def reading(rows: Sequence[tuple[str, str]]) -> str:

@@ -13,7 +13,7 @@ from medapp.tasks import registration as task
 from medapp.ui import form as forms
 from medapp.ui.measures import measures, reading
 from medapp.ui.scene import scene
-from medapp.ui.sections import ABOUT, FLICKER, GRID, GRIDS, PAIRED, PAIRS, SWIPE, VIEWS, Section, flicker
+from medapp.ui.sections import ABOUT, FLICKER, GRID, GRIDS, PAIRED, PAIRS, SWIPE, VIEWS, Section, flicker, pairs, views
 from medapp.ui.session import Session
 from medapp.ui.tab import PRIVATE, Given, Tab
 from medapp.ui.viewer import Viewer, jump
@@ -109,9 +109,10 @@ class Registered:
         table = result.tables.get(task.TABLE)
         saw = {role: result.volumes[role] for role in PREPARED if role in result.volumes}
         return {
-            self.view: SWIPE,
             self.plane: "Axial",
             **self._drawn(held, SWIPE, "Axial", next(iter(PAIRS)), next(iter(GRIDS)), 8),
+            self.view: gr.Radio(choices=views(result), value=SWIPE),
+            self.pair: gr.Radio(choices=pairs(result), value=next(iter(PAIRS)), visible=True),
             self.numbers: measures(result),
             self.table: gr.Dataframe(
                 value=[list(row) for row in table.rows] if table else [],

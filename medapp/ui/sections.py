@@ -19,16 +19,17 @@ from medapp.views.layers import Layer
 from medapp.views.sheets import NORMAL, Plane, sheet
 
 SIDE = 640  # pixels of the longer side
-FIXED, ALIGNED, WARPED = "Fixed", "Moving, aligned", "Moving, warped"
+FIXED, ALIGNED, WARPED, OTHER = "Fixed", "Moving, aligned", "Moving, warped", "Warped, prompts B"
 PAIRS = {
     "Fixed | Warped": (FIXED, WARPED),
     "Fixed | Aligned": (FIXED, ALIGNED),
     "Aligned | Warped": (ALIGNED, WARPED),
+    "Prompts A | B": (WARPED, OTHER),
 }
 SWIPE, FLICKER = "Swipe", "Flicker"
 PAIRED = (SWIPE, "Checkerboard", FLICKER, "Blend")
-GRID, LENGTH, LOG, JUMP = "Deformed grid", "Displacement", "Log Jacobian", "Jumps"
-VIEWS = (*PAIRED, "Difference", GRID, LENGTH, LOG, JUMP)
+GRID, LENGTH, LOG, JUMP, BETWEEN = "Deformed grid", "Displacement", "Log Jacobian", "Jumps", "A to B"
+VIEWS = (*PAIRED, "Difference", GRID, LENGTH, LOG, JUMP, BETWEEN)
 GRIDS: dict[str, Way] = {
     "Moving's grid, over the warped image": "moving",
     "Fixed's grid, over the moving image": "fixed",
@@ -45,8 +46,19 @@ ABOUT = {
     LOG: "Natural logarithm of the Jacobian determinant: 0 keeps the volume, 0.69 doubles it in the moving image "
     "(orange), −0.69 halves it (blue). Green: the field folds.",
     JUMP: discontinuity.ABOUT,
+    BETWEEN: "How far the displacements under the prompts A and B part.",
 }
 WITHOUT_REGIONS = "The picture of the jumps needs the fixed image's regions, and there are none."
+
+
+def views(result: Result) -> list[str]:
+    """The views there are of a result: that of two sets of words only where there are two."""
+    return [view for view in VIEWS if view != BETWEEN or "between" in result.volumes]
+
+
+def pairs(result: Result) -> list[str]:
+    """The pairs of images there are of a result."""
+    return [name for name, both in PAIRS.items() if OTHER not in both or "warped_against" in result.volumes]
 
 
 class Section:
@@ -74,7 +86,8 @@ class Section:
         return marks.captioned(picture, name, 18, corner)
 
     def bare(self, name: str) -> np.ndarray:
-        volume = {FIXED: self.seen.fixed, ALIGNED: self.seen.aligned, WARPED: self.seen.warped}[name]
+        role = {FIXED: "fixed", ALIGNED: "aligned", WARPED: "warped", OTHER: "warped_against"}[name]
+        volume = self.seen.scaled(role)
         return planes.painted([Layer(volume, window=self.seen.window)], self.sheet)
 
     def pair(self, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -106,6 +119,10 @@ class Section:
         elif view == LOG:
             drawn = deformation.jacobian(fixed, onto, seen.log_jacobian, ends["log"], seen.mask)
             scale = difference.bar(ends["log"], "log J", len(drawn))
+        elif view == BETWEEN:
+            between = self.result.volumes["between"]
+            drawn = deformation.magnitude(fixed, onto, between, ends["between"], seen.mask)
+            scale = deformation.bar(ends["between"], "mm", len(drawn))
         elif seen.jumps is not None:
             drawn = deformation.jump(fixed, onto, seen.jumps, ends["jump"])
             scale = deformation.bar(ends["jump"], "mm", len(drawn), low=0.2)

@@ -241,11 +241,12 @@ class Tab:
         form = self.by_name[example.pipeline]
         result, truth = example_result(example), example.truth()
         settings = form.card.settings(example.settings)
+        asked = {option.name: example.settings.get(option.name, option.default) for option in form.card.options}
         result = words.noted(self.task.moved(result, truth, settings), example)
         held = Session(result, self.task.start(result), truth, example.volumes(form.card.inputs)[0])
         shown = self.show(visitors.keep(request.session_hash, held, self.name), fresh=True)
         shown |= {box: [str(example.images[n])] if n in example.images else None for n, box in form.boxes.items()}
-        shown |= {knob: settings[n] for n, knob in (form.options | form.live).items()}
+        shown |= {knob: asked[n] for n, knob in (form.options | form.live).items()}
         return shown | {
             self.method: form.card.name,
             self.reference: [str(example.reference)] if example.reference else None,

@@ -52,3 +52,15 @@ def served(tmp_path_factory):
     yield address
     process.terminate()
     process.wait(10)
+
+
+def put_file(page, box: str, path: Path) -> None:
+    """Put a file into an upload box; again where a page that was still being set up took no notice."""
+    shown = page.locator(f"{box} :text('{path.name[:8]}')").first
+    for attempt in range(4):
+        page.set_input_files(f"{box} input[type=file]", str(path))
+        try:
+            return shown.wait_for(timeout=30_000)
+        except Exception:
+            if attempt == 3:
+                raise

@@ -7,7 +7,7 @@ import zipfile
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import BROWSER, FLAGS
+from conftest import BROWSER, FLAGS, put_file
 from PIL import Image
 
 from medapp import examples
@@ -60,8 +60,7 @@ def done(browser, served):
 
 
 def put(page, role: str, path) -> None:
-    page.set_input_files(f"{FORM}-{role} input[type=file]", str(path))
-    page.wait_for_selector(f"{FORM}-{role} :text('{path.name[:8]}')")
+    put_file(page, f"{FORM}-{role}", path)
 
 
 def headline(page) -> str:

@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-from conftest import BROWSER, FLAGS
+from conftest import BROWSER, FLAGS, put_file
 from PIL import Image
 
 from medapp import examples
@@ -43,8 +43,7 @@ def page(browser, served):
 
 
 def put(page, path) -> None:
-    page.set_input_files("#restore_ct_rat-image input[type=file]", str(path))
-    page.wait_for_selector(f"#restore_ct_rat-image :text('{path.name[:8]}')")
+    put_file(page, "#restore_ct_rat-image", path)
 
 
 def choose(page, label: str, value: str) -> None:
