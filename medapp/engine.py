@@ -65,6 +65,22 @@ class Engine:
         forward, self.name, self.precision = self._ready[size, many]
         return forward(x, *more)
 
+    @torch.inference_mode()
+    def labels(self, x: Tensor) -> Tensor:
+        """What the network's own `labels` makes of (B, C, *size), on the CPU, in the 16-bit type if its output agrees.
+
+        For networks in torch whose output at every voxel would be too much to keep.
+        """
+        x = x.float()
+        key = ((x.shape[1],), False)
+        if key not in self._ready:
+            corner = x[(..., *(slice(PROBE) for _ in x.shape[2:]))]
+            self._ready[key] = self._choose(noise((1, *corner.shape[1:])), (), False)
+        _, self.name, self.precision = self._ready[key]
+        dtype = half(self.device) if self.precision != "fp32" else None
+        with torch.autocast(torch.device(self.device).type, dtype, enabled=dtype is not None):
+            return self.net.labels(x.to(self.device)).cpu()
+
     def _probe(self, x: Tensor, more: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """A noise image of the size of `x`, small if it cannot be traced, and what of `more` lies on such an image."""
         if self.traceable:

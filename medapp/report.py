@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 
 from medapp.result import NOT_A_DIAGNOSIS, Provenance, Result, Table
-from medapp.tasks import registration, restoration, segmentation
+from medapp.tasks import parcels, registration, restoration, segmentation
 from medapp.views import charts, colour, markup, planes, svg
 from medapp.views.layers import Layer
 from medapp.views.sheets import is_flat
@@ -19,8 +19,9 @@ DERIVED = (  # what the method made; the other volumes were put in
     "mask", "probability", "restored", "regions",
     "aligned", "warped", "aligned_labels", "warped_labels", "carried", "fixed_prepared", "moving_prepared",
 )  # fmt: skip
+FOUND = ("labels", "brain", "disagreement")  # also made by the method, where it finds regions
 COMPARED = (
-    "dice", "hd95", "reference_volume", "volume_difference", "lesion_f1",
+    "dice", "hd95", "volume_error", "reference_volume", "volume_difference", "lesion_f1",
     "psnr_before", "psnr", "ssim_before", "ssim", "rmse_before", "rmse", "bias", "data_range",
 )  # fmt: skip
 WORDS = {
@@ -34,6 +35,14 @@ WORDS = {
     "volume_difference": "Volume against the reference",
     "lesion_f1": "F1 over lesions (1 is all found, none too many)",
     "regions": "Regions",
+    "brain": "Brain",
+    "cortex": "Cerebral cortex",
+    "white_matter": "Cerebral white matter",
+    "ventricles": "Ventricles",
+    "cerebellum": "Cerebellum",
+    "hippocampus_left": "Left hippocampus",
+    "hippocampus_right": "Right hippocampus",
+    "volume_error": "Volume against the reference (mean over the regions, without sign)",
     "psnr_before": "PSNR before",
     "psnr": "PSNR (peak signal to noise; higher is nearer)",
     "ssim_before": "SSIM before",
@@ -77,7 +86,11 @@ FILES = {  # the end of a file's name, and what it is
     "inverse_displacement.nii.gz": "the displacement from the moving side back, ITK's field; first invert affine.tfm",
     "affine.tfm": "the affine as ITK's transform, fixed to moving points; it follows the displacement",
     "disp_learn2reg.npz": "the whole deformation, affine too, in Learn2Reg's form (voxels, half resolution)",
-    "labels.nii.gz": "the fixed image's regions on its own grid",
+    "labels.nii.gz": "the regions, a whole number each; NIfTI, in the space of the image that they were found in",
+    "labels.label": "number, colour and name of each region, as ITK-SNAP reads them",
+    "labels.seg.dcm": "the regions as a DICOM segmentation of the input series, same frame of reference",
+    "brain.nii.gz": "the brain, 1 = brain, without holes; NIfTI, in the space of the input image, voxel for voxel",
+    "brain.seg.dcm": "the brain as a DICOM segmentation of the input series, same frame of reference",
     "warped_labels.nii.gz": "the moving image's regions on the fixed image's grid",
     "carried.nii.gz": "what was brought along, on the fixed image's grid",
     "landmarks.csv": "one row per landmark: its error before and after",
@@ -154,9 +167,10 @@ def _table(table: Table) -> str:
 
 def _inputs(result: Result) -> str:
     columns = ("Role", "Image", "Voxels", "Voxel size (mm)", "Axes", "Unit")
+    derived = (*DERIVED, *FOUND) if _task(result) is parcels else DERIVED
     rows = []
     for role, volume in result.volumes.items():
-        if role not in DERIVED:
+        if role not in derived:
             size, spacing = " × ".join(map(str, volume.shape)), " × ".join(f"{s:.3g}" for s in volume.spacing)
             rows.append((role, volume.name, size, spacing, volume.axes, volume.unit or "arbitrary"))
     about = "Axes: where each voxel axis points, R or L, A (front) or P, S (head) or I."
@@ -175,7 +189,9 @@ def _origin(origin: Provenance) -> list[tuple[str, object]]:
 def _task(result: Result) -> ModuleType:
     if "warped" in result.volumes:
         return registration
-    return restoration if "restored" in result.volumes else segmentation
+    if "restored" in result.volumes:
+        return restoration
+    return parcels if "labels" in result.volumes else segmentation
 
 
 def _pictures(result: Result, radiological: bool) -> str:

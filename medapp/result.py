@@ -98,9 +98,10 @@ class Result:
         """Write the volumes of `roles`, the deformation, the tables (CSV), the facts (JSON).
 
         Volumes become NIfTI, a coloured picture PNG. What was made from DICOM is DICOM besides: a mask as SEG,
-        `restored` as a series in the folder `restored_dicom`. A deformation becomes ITK's displacement field and, with
-        the affine in it, Learn2Reg's; its inverse a field too, the affine ITK's transform (see `imaging.transforms`).
-        Returns the paths written; of a series, its folder. `folder` is made if it is not there.
+        `restored` as a series in the folder `restored_dicom`. With `labels` of a single image comes ITK-SNAP's table of
+        them. A deformation becomes ITK's displacement field and, with the affine in it, Learn2Reg's; its inverse a
+        field too, the affine ITK's transform (see `imaging.transforms`). Returns the paths written; of a series, its
+        folder. `folder` is made if it is not there.
         """
         folder.mkdir(parents=True, exist_ok=True)
         written = []
@@ -110,6 +111,8 @@ class Result:
             volume = self.volumes[role]
             picture = volume.is_colour and 1 in volume.shape
             written.append(files.write(volume, folder / f"{role}{'.png' if picture else '.nii.gz'}"))
+            if role == "labels" and self.deformation is None:
+                written.append(files.write_label_table(volume, folder / f"{role}.label"))
             if volume.labels and volume.headers:
                 written.append(files.write_dicom_seg(volume, folder / f"{role}.seg.dcm"))
             elif role == "restored" and volume.headers:

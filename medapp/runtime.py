@@ -47,10 +47,14 @@ _aids: dict[tuple[str, str], Any] = {}
 
 @cache
 def cards() -> dict[str, Card]:
-    """Every pipeline's card by name, ordered by task, then name. The pipelines are imported on the first call."""
+    """Every pipeline's card by name, ordered by task, then name. The pipelines are imported on the first call.
+
+    A card whose sha256 is nothing but zeros has no weights yet and is left out.
+    """
     names = [m.name for m in pkgutil.iter_modules(pipelines.__path__) if not m.name.startswith("_")]
     found = [importlib.import_module(f"{pipelines.__name__}.{name}").CARD for name in names]
-    return {card.name: card for card in sorted(found, key=lambda card: (card.task, card.name))}
+    ready = [card for card in found if card.weights.sha256.strip("0")]
+    return {card.name: card for card in sorted(ready, key=lambda card: (card.task, card.name))}
 
 
 def card(name: str) -> Card:

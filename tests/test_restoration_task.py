@@ -36,7 +36,7 @@ def result(reference: bool) -> Result:
 
 def test_every_task_offers_what_the_doors_ask_of_it():
     for task in (*tasks.TASKS.values(), tasks.of("regions")):
-        for name in ("TITLE", "ABOUT", "RUN", "REFERENCE", "REFERENCE_ABOUT", "FIGURES", "FILES", "TABLE"):
+        for name in ("TITLE", "ABOUT", "RUN", "REFERENCE", "REFERENCE_ABOUT", "FIGURES", "FILES"):
             assert hasattr(task, name), name
         for name in ("layers", "figures", "moved", "start", "headline", "place"):
             assert callable(getattr(task, name)), name

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from medapp import runtime
-from training.scores import SCORERS
+from training import scores
 
 
 def summary(values: list[float]) -> dict[str, float]:
@@ -61,6 +61,18 @@ def table(rows: list[dict], figure: str) -> str:
     return "\n".join(lines)
 
 
+def means(rows: list[dict], figures: tuple[str, ...]) -> str:
+    """Markdown: a row per figure, its mean ± standard deviation over patients in every condition."""
+    conditions = list(dict.fromkeys(r["condition"] for r in rows))
+    lines = [f"| | {' | '.join(conditions)} |", "|---" * (len(conditions) + 1) + "|"]
+    for figure in figures:
+        found = [summary(per_patient([r for r in rows if r["condition"] == c], figure)) for c in conditions]
+        if any(s["n"] for s in found):
+            cells = [f"{s['mean']:.3f} ± {s['sd']:.3f}" if s["n"] else "" for s in found]
+            lines.append(f"| {figure} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pipeline")
@@ -74,11 +86,11 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     given = dict(pair.split("=", 1) for pair in args.set)
     card = runtime.card(args.pipeline)
-    settings, scorer = card.settings(given), SCORERS[card.task]
-    rows = []
+    settings, rows = card.settings(given), []
     for case in importlib.import_module(f"training.{args.pipeline}").cases(args.data, args.part):
         if args.condition in (None, case.condition):
             result = runtime.run(args.pipeline, *case.volumes, **(dict(case.options) | given))
+            scorer = scores.of(result)
             more = scorer.rows(case, result, settings, args.peers)
             rows += more
             for row in more:
@@ -94,6 +106,8 @@ def main() -> None:
         json.dumps({"part": args.part, "weights": weights, "settings": settings, "summary": numbers}, indent=1)
     )
     text = "\n\n".join(f"### {figure}\n\n{table(rows, figure)}" for figure in scorer.shown)
+    if scorer.parts:
+        text += "\n\n### parts\n\n" + means(rows, scorer.parts)
     (args.out / "summary.md").write_text(text + "\n")
     print(text)
 

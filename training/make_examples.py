@@ -97,14 +97,10 @@ def outlined(lesion: np.ndarray) -> np.ndarray:
 
 
 def save(folder: Path, recipe: Recipe, images: dict[str, Volume], reference: Volume) -> None:
-    """Write the images (int16, gzip without a time stamp, so that the bytes repeat) and `case.json`."""
+    """Write the images and `case.json`."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, volume in {**images, "reference": reference}.items():
-        image = nib.Nifti1Image(np.asarray(volume.array, np.int16), volume.affine)
-        image.header.set_xyzt_units("mm")
-        image.set_qform(volume.affine, 1)
-        image.set_sform(volume.affine, 1)
-        (folder / f"{name}.nii.gz").write_bytes(gzip.compress(image.to_bytes(), 9, mtime=0))
+        written(volume, folder / f"{name}.nii.gz")
     case = {
         "pipeline": "segment_glioma_ar2unet",
         "title": recipe.title,
@@ -117,6 +113,15 @@ def save(folder: Path, recipe: Recipe, images: dict[str, Volume], reference: Vol
         "licence": LICENCE,
     }
     (folder / "case.json").write_text(json.dumps(case, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def written(volume: Volume, path: Path) -> None:
+    """Write a volume as int16, gzip without a time stamp, so that the bytes repeat."""
+    image = nib.Nifti1Image(np.asarray(volume.array, np.int16), volume.affine)
+    image.header.set_xyzt_units("mm")
+    image.set_qform(volume.affine, 1)
+    image.set_sform(volume.affine, 1)
+    path.write_bytes(gzip.compress(image.to_bytes(), 9, mtime=0))
 
 
 def picture(path: Path, images: dict[str, Volume], reference: Volume) -> None:

@@ -5,7 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from medapp import parcels
 from medapp.fidelity import figures
+from medapp.imaging import measure
+from medapp.imaging.anatomy import NAMES
 from medapp.imaging.regions import superpixels
 from medapp.lesions import measured
 from medapp.result import Result
@@ -16,11 +19,40 @@ Row = dict[str, Any]
 
 
 class Scorer(NamedTuple):
-    """`rows(case, result, settings, with_peers)`, the names of the figures, and those that the summary shows."""
+    """`rows(case, result, settings, with_peers)`, the names of the figures, and those that the summary shows.
+
+    `parts` are figures of which the summary shows the means alone, in one table.
+    """
 
     rows: Callable[[Case, Result, Mapping[str, Any], bool], list[Row]]
     figures: tuple[str, ...]
     shown: tuple[str, ...]
+    parts: tuple[str, ...] = ()
+
+
+def of(result: Result) -> Scorer:
+    """The scorer that suits what the method made."""
+    if "restored" in result.volumes:
+        return RESTORER
+    return PARCELLATOR if "labels" in result.volumes else SEGMENTER
+
+
+def parcellation(case: Case, result: Result, settings: Mapping[str, Any], with_peers: bool) -> list[Row]:
+    """Figures over the regions of the truth, choroid plexus counted to the lateral ventricles, and Dice of each."""
+    compared = parcels.measured(result, case.truth)
+    table = compared.tables["regions"]
+    dice, distance = (table.columns.index(name) for name in ("Dice", "HD95 (mm)"))
+    row: Row = {name: compared.metrics[name].value for name in PARCELLATION if name in compared.metrics}
+    solid = [line[dice] for line in table.rows if line[dice] is not None and "Vessel" not in line[0]]
+    row["dice_no_vessel"] = round(float(np.mean(solid)), 4)
+    brain, truth = result.volumes["brain"].array > 0, compared.volumes["reference"].array > 0
+    row["dice_brain"] = round(measure.dice(brain, truth), 4)
+    row["seconds"] = round(result.provenance.seconds, 2)
+    row["memory_mb"] = result.provenance.peak_memory_mb
+    row |= dict.fromkeys(REGIONS) | dict.fromkeys(DISTANCES)
+    for line in table.rows:
+        row |= {f"dice {line[0]}": line[dice], f"hd95 {line[0]}": line[distance]}
+    return [{"patient": case.patient, "group": case.group, "condition": case.condition, **row}]
 
 
 def segmentation(case: Case, result: Result, settings: Mapping[str, Any], with_peers: bool) -> list[Row]:
@@ -83,11 +115,15 @@ def regional_error(answer: np.ndarray, truth: np.ndarray) -> float:
 
 SEGMENTATION = ("dice", "hd95", "volume_difference", "lesion_f1", "false_positive_ml", "volume", "reference_volume")
 RESTORATION = ("psnr", "ssim", "rmse", "bias")
-SCORERS = {
-    "segmentation": Scorer(
-        segmentation,
-        (*SEGMENTATION, "seconds"),
-        ("dice", "hd95", "false_positive_ml", "lesion_f1", "volume_difference"),
-    ),
-    "restoration": Scorer(restoration, (*RESTORATION, "regional_error", "seconds"), (*RESTORATION, "regional_error")),
-}
+PARCELLATION = ("dice", "dice_no_vessel", "hd95", "volume_error", "dice_brain", "brain", "seconds", "memory_mb")
+REGIONS = tuple(f"dice {name}" for name in NAMES[1:])
+DISTANCES = tuple(f"hd95 {name}" for name in NAMES[1:])
+SEGMENTER = Scorer(
+    segmentation,
+    (*SEGMENTATION, "seconds"),
+    ("dice", "hd95", "false_positive_ml", "lesion_f1", "volume_difference"),
+)
+PARCELLATOR = Scorer(
+    parcellation, (*PARCELLATION, *REGIONS, *DISTANCES), PARCELLATION[:5] + ("seconds",), (*REGIONS, *DISTANCES)
+)
+RESTORER = Scorer(restoration, (*RESTORATION, "regional_error", "seconds"), (*RESTORATION, "regional_error"))

@@ -1,9 +1,9 @@
 """Trains the brain parcellation: `python -m training.segment_anatomy_unet --data DATA --out OUT`.
 
-DATA holds T1 scans without skull and their Neuromorphometrics labels, `ID_t1.nii.gz` and `ID_labels.nii.gz`. Half of
-the patches keep the scan's own contrast, strongly varied, half get a contrast made up from the labels (domain
-randomisation as in SynthSeg, Billot et al. 2023, doi:10.1016/j.media.2023.102789); most get a made-up skull, scalp and
-neck.
+DATA holds T1 scans without skull and their Neuromorphometrics labels, `ID_t1.nii.gz` and `ID_labels.nii.gz`. Most of
+the patches keep the scan's own contrast, strongly varied; after a while the others get one made up from the labels
+(domain randomisation as in SynthSeg, Billot et al. 2023, doi:10.1016/j.media.2023.102789); most get a made-up skull,
+scalp and neck.
 OUT gets `checkpoint.pt`, from which a killed run goes on as if nothing had happened, `best.safetensors` and `log.csv`;
 the scans, turned to RAS, are kept in `runs/data/anatomy`.
 """
@@ -12,7 +12,7 @@ import argparse
 import csv
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +30,7 @@ from medapp.imaging.geometry import isotropic, oriented, resample, respaced
 from medapp.imaging.intensity import CLIP, standardize
 from medapp.imaging.volume import Grid, Volume
 from medapp.networks.unet3d import UNet3D, blocks
+from medapp.pipelines._anatomy import likeliest
 from training.case import Case
 
 VALIDATION = ("1007", "1012", "1036")
@@ -38,6 +39,7 @@ SEED = 20261122
 CACHE = Path("runs/data/anatomy")
 MARGIN = 24  # voxels around what is not black
 PATCH, WHOLE = (112, 128, 112), (144, 176, 160)  # voxels
+MADE_UP, EASY = 0.3, 0.15  # share of the patches in a made-up contrast, and of the steps before the first
 STEP_MM = 0.25  # of the distance from the brain, kept as uint8
 
 # Tissues, finer than the classes, for made-up contrasts: beyond the 36 classes these, with their class.
@@ -114,15 +116,19 @@ class Luck:
         return F.interpolate(knots, tuple(shape), mode="trilinear", align_corners=True)[0] * 1.4
 
 
-def view(scan: Scan, size: tuple[int, int, int], luck: Luck) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """A moved, turned, stretched, bent and perhaps mirrored patch of a scan.
+class Pose(NamedTuple):
+    """Where a patch lies in a scan: the voxel index along each axis, (X, Y, Z) each, and whether it is mirrored."""
 
-    Returns, all of `size`: image 0 to 1, tissue uint8, distance from the brain in millimetres, and how far below the
-    middle of the brain each voxel lies (millimetres, for the neck).
-    """
-    shape = torch.tensor(scan.image.shape)
-    room = (shape - 2 * MARGIN - torch.tensor(size)).clamp(min=0) / 2 + 10
-    centre = (shape - 1) / 2 + room * (torch.rand(3, generator=luck.generator) * 2 - 1)
+    points: list[Tensor]
+    mirrored: bool
+
+
+def pose(shape: tuple[int, ...], size: tuple[int, int, int], luck: Luck, about: Tensor | None = None) -> Pose:
+    """A moved, turned, stretched, bent and perhaps mirrored patch of `size`, about an index (3,) if one is given."""
+    extent = torch.tensor(shape)
+    room = (extent - 2 * MARGIN - torch.tensor(size)).clamp(min=0) / 2 + 10
+    away = torch.rand(3, generator=luck.generator) * 2 - 1
+    centre = (extent - 1) / 2 + room * away if about is None else about + torch.tensor(size) / 4 * away
     angles = luck.normal(3, scale=math.radians(11))
     matrix = torch.eye(3)
     for axis, angle in enumerate(angles):
@@ -141,24 +147,47 @@ def view(scan: Scan, size: tuple[int, int, int], luck: Luck) -> tuple[Tensor, Te
     for axis in range(3):
         a, b, c = (matrix[axis, k] * along[k] for k in range(3))
         points.append(centre[axis] + a[:, None, None] + b[:, None] + c + bend[axis])
+    return Pose(points, mirrored)
 
-    low = [max(int(p.min().floor()) - 1, 0) for p in points]
-    high = [min(int(p.max().ceil()) + 2, n) for p, n in zip(points, scan.image.shape, strict=True)]
+
+def linear(images: Sequence[Tensor], seen: Pose) -> Tensor:
+    """Images of one scan, each (X, Y, Z) uint8, as they are seen: (C, *size) float32, 0 outside."""
+    shape = images[0].shape
+    low = [max(int(p.min().floor()) - 1, 0) for p in seen.points]
+    high = [min(int(p.max().ceil()) + 2, n) for p, n in zip(seen.points, shape, strict=True)]
     box = tuple(slice(a, max(b, a + 2)) for a, b in zip(low, high, strict=True))
-    both = torch.stack([scan.image[box], 255 - scan.distance[box]]).float()[None]  # zero outside: black, and far away
+    within = torch.stack([image[box] for image in images]).float()[None]
     grid = torch.stack(
-        [(p - a) * 2 / (n - 1) - 1 for p, a, n in zip(points, low, both.shape[2:], strict=True)][::-1], -1
+        [(p - a) * 2 / (n - 1) - 1 for p, a, n in zip(seen.points, low, within.shape[2:], strict=True)][::-1], -1
     )
-    image, near = F.grid_sample(both, grid[None], mode="bilinear", padding_mode="zeros", align_corners=True)[0]
+    return F.grid_sample(within, grid[None], mode="bilinear", padding_mode="zeros", align_corners=True)[0]
+
+
+def nearest(tissue: Tensor, seen: Pose) -> Tensor:
+    """Tissue (X, Y, Z) uint8 as it is seen, left and right exchanged if it is mirrored."""
+    size = seen.points[0].shape
     index, inside = torch.zeros(size, dtype=torch.int64), torch.ones(size, dtype=torch.bool)
-    for p, n in zip(points, scan.image.shape, strict=True):
+    for p, n in zip(seen.points, tissue.shape, strict=True):
         p = p.round().long()
         inside &= (p >= 0) & (p < n)
         index = index * n + p.clamp(0, n - 1)
-    tissue = torch.take(scan.tissue, index) * inside
-    if mirrored:
-        tissue = SWAP[tissue.long()]
-    return image / 255, tissue, (255 - near) * STEP_MM, (scan.image.shape[2] - 1) / 2 - points[2]
+    found = torch.take(tissue, index) * inside
+    return SWAP[found.long()] if seen.mirrored else found
+
+
+def below(scan: Scan, seen: Pose) -> Tensor:
+    """How far below the middle of the brain each voxel lies, in millimetres, for the neck."""
+    return (scan.image.shape[2] - 1) / 2 - seen.points[2]
+
+
+def view(scan: Scan, size: tuple[int, int, int], luck: Luck) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """A patch of a scan in a random pose.
+
+    Returns, all of `size`: image 0 to 1, tissue uint8, distance from the brain in millimetres, and `below`.
+    """
+    seen = pose(scan.image.shape, size, luck)
+    image, near = linear([scan.image, 255 - scan.distance], seen)  # zero outside: black, and far away
+    return image / 255, nearest(scan.tissue, seen), (255 - near) * STEP_MM, below(scan, seen)
 
 
 def recoloured(image: Tensor, tissue: Tensor, luck: Luck) -> Tensor:
@@ -245,11 +274,11 @@ def scanned(image: Tensor, luck: Luck) -> Tensor:
     return (image * math.exp(luck.one(0.12)) + luck.one(0.15)).clamp(*CLIP)
 
 
-def sample(scans: list[Scan], luck: Luck) -> tuple[Tensor, Tensor]:
-    """One patch: image (X, Y, Z) standardised, classes (X, Y, Z) uint8."""
+def sample(scans: list[Scan], luck: Luck, made_up: float = MADE_UP) -> tuple[Tensor, Tensor]:
+    """One patch: image (X, Y, Z) standardised, classes (X, Y, Z) uint8; `made_up` is the share of made-up contrasts."""
     size = WHOLE if luck.chance(0.08) else PATCH
     image, tissue, distance, below = view(scans[luck.below(len(scans))], size, luck)
-    image = (recoloured if luck.chance(0.5) else varied)(image, tissue, luck)
+    image = (recoloured if luck.chance(made_up) else varied)(image, tissue, luck)
     if luck.chance(0.6):
         image = dressed(image, distance, below, luck)
     return scanned(image, luck), CLASS[tissue.long()]
@@ -284,16 +313,6 @@ def objective(logits: Tensor, target: Tensor) -> Tensor:
     return 1 - share[there].mean() - own.mean()
 
 
-@torch.inference_mode()
-def predict(net: UNet3D, image: np.ndarray) -> np.ndarray:
-    """Classes (X, Y, Z) uint8 of a standardised head (X, Y, Z) at 1 mm, axes along RAS; any size."""
-    more = [(-n) % net.stride for n in image.shape]
-    x = torch.from_numpy(np.pad(image, [(m // 2, m - m // 2) for m in more], constant_values=image.min()))
-    with torch.autocast("cpu", torch.bfloat16):
-        found = net.labels(x[None, None])[0].numpy()
-    return found[tuple(slice(m // 2, m // 2 + n) for m, n in zip(more, image.shape, strict=True))]
-
-
 def overlaps(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Dice (36,) of every class; NaN where the truth has none."""
     both = np.bincount(truth.ravel().astype(np.int64) * 36 + found.ravel(), minlength=36 * 36).reshape(36, 36)
@@ -313,7 +332,7 @@ def validate(net: UNet3D, pictures: dict[str, list[tuple[np.ndarray, np.ndarray]
     scores = {}
     vessel = [n for n, name in enumerate(NAMES) if "Vessel" in name]
     for kind, cases in pictures.items():
-        each = np.array([overlaps(predict(net, image), truth) for image, truth in cases])[:, 1:]
+        each = np.array([overlaps(likeliest(net, image), truth) for image, truth in cases])[:, 1:]
         scores[kind] = float(np.nanmean(each))
         scores[f"{kind}_no_vessel"] = float(np.nanmean(np.delete(each, [n - 1 for n in vessel], 1)))
     return scores
@@ -353,7 +372,7 @@ def train(args: argparse.Namespace) -> None:
 
     began = time.time()
     while step < args.steps:
-        image, target = sample(scans, luck)
+        image, target = sample(scans, luck, MADE_UP if step > EASY * args.steps else 0)
         index, classes = chosen(target, luck)
         with torch.autocast("cpu", torch.bfloat16):
             features = net.features(image[None, None])
@@ -441,7 +460,7 @@ def main() -> None:
     parser.add_argument("--out", required=True)
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--width", type=int, default=32)
-    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--rate", type=float, default=4e-3)
     parser.add_argument("--every", type=int, default=400, help="steps between validations")
     parser.add_argument("--keep", type=int, default=100, help="steps between checkpoints")
     parser.add_argument("--minutes", type=float, default=0, help="stop after this time; run again to go on")

@@ -184,3 +184,43 @@ def without_plexus(classes: np.ndarray) -> np.ndarray:
     for plexus, ventricle in PLEXUS.items():
         table[plexus] = ventricle
     return table[classes]
+
+
+_COLOURS = {  # neighbours differ in lightness, not in hue alone
+    "Cerebral-White-Matter": (110, 150, 200),
+    "Cerebral-Cortex": (214, 120, 95),
+    "Lateral-Ventricle": (40, 70, 200),
+    "Inf-Lat-Ventricle": (150, 190, 255),
+    "3rd-Ventricle": (0, 114, 178),
+    "4th-Ventricle": (20, 40, 120),
+    "Cerebellum-White-Matter": (250, 228, 170),
+    "Cerebellum-Cortex": (222, 145, 20),
+    "Thalamus": (0, 158, 115),
+    "Caudate": (60, 225, 235),
+    "Putamen": (225, 130, 185),
+    "Pallidum": (95, 40, 130),
+    "Hippocampus": (240, 228, 66),
+    "Amygdala": (213, 70, 0),
+    "Accumbens": (150, 220, 120),
+    "Ventral-DC": (120, 95, 40),
+    "Brain-Stem": (165, 165, 170),
+    "Vessel": (150, 0, 40),
+    "Choroid-Plexus": (0, 220, 200),
+}
+
+
+def sided(region: str) -> tuple[str, str]:
+    """A region's side, "Left", "Right" or "", and the structure without it."""
+    side, _, structure = region.partition("-")
+    return (side, structure) if side in ("Left", "Right") else ("", region)
+
+
+def colours(regions: Mapping[int, str]) -> dict[int, tuple[int, int, int]]:
+    """Number to red, green and blue, 0 to 255: one colour for each structure of ours, a little darker on the right."""
+    found = {}
+    for number, region in regions.items():
+        side, structure = sided(region)
+        if structure in _COLOURS:
+            red, green, blue = _COLOURS[structure]
+            found[number] = (red * 4 // 5, green * 4 // 5, blue * 4 // 5) if side == "Right" else (red, green, blue)
+    return found

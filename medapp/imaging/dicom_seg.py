@@ -12,6 +12,7 @@ from pydicom.uid import generate_uid
 import medapp
 from medapp.errors import InputError
 from medapp.imaging import dicom_frames
+from medapp.imaging.anatomy import sided
 from medapp.imaging.dicom_frames import Frame, Stack
 from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Grid, Volume
@@ -27,6 +28,28 @@ BLANK = (
     "StudyTime", "ReferringPhysicianName",
 )  # fmt: skip
 NEEDED = KEPT[:5]
+ANATOMY = {  # a label without its side, and SNOMED's name for it, or for what it is part of
+    "brain": "Brain",
+    "Cerebral-White-Matter": "CerebralWhiteMatter",
+    "Cerebral-Cortex": "CerebralCortex",
+    "Lateral-Ventricle": "LateralVentricle",
+    "Inf-Lat-Ventricle": "LateralVentricle",
+    "3rd-Ventricle": "ThirdVentricle",
+    "4th-Ventricle": "FourthVentricle",
+    "Cerebellum-White-Matter": "Cerebellum",
+    "Cerebellum-Cortex": "CerebellarCortex",
+    "Thalamus": "Thalamus",
+    "Caudate": "CaudateNucleus",
+    "Putamen": "Putamen",
+    "Pallidum": "GlobusPallidus",
+    "Hippocampus": "Hippocampus",
+    "Amygdala": "Amygdala",
+    "Accumbens": "NucleusAccumbens",
+    "Ventral-DC": "Diencephalon",
+    "Brain-Stem": "BrainStem",
+    "Vessel": "Brain",
+    "Choroid-Plexus": "LateralVentricle",
+}
 
 
 def reduced(headers: Sequence[Dataset], frames: Sequence[Frame], stack: Stack) -> tuple[Dataset, ...]:
@@ -44,7 +67,7 @@ def reduced(headers: Sequence[Dataset], frames: Sequence[Frame], stack: Stack) -
 
 
 def write_dicom_seg(mask: Volume, path: Path) -> Path:
-    """Write `mask` as a binary DICOM SEG, one segment per label, and return the path.
+    """Write `mask` as a binary DICOM SEG, one segment per label that occurs, and return the path.
 
     `mask.headers` are those of the series the image was read from; a mask on another grid is taken to the series' own
     by nearest voxel. An empty mask gives a SEG whose frames are all empty. Raises InputError if there are no headers.
@@ -58,12 +81,14 @@ def write_dicom_seg(mask: Volume, path: Path) -> Path:
     stack = dicom_frames.placed(frames)
     shape = (int(sources[0].Columns), int(sources[0].Rows), len(frames))
     array = resample(mask, Grid(shape, stack.affine)).array
+    there = set(np.unique(array).tolist())
+    labels = {value: label for value, label in mask.labels.items() if value in there} or mask.labels
     numbered = np.zeros(array.shape, np.uint8)
-    for number, value in enumerate(mask.labels, start=1):
+    for number, value in enumerate(labels, start=1):
         numbered[array == value] = number
     planes = np.empty(shape[::-1], np.uint8)
     planes[stack.order] = numbered.T  # (slices, rows, columns), in the order of the source
-    segments = [_segment(n, label) for n, label in enumerate(mask.labels.values(), start=1)]
+    segments = [_segment(n, label) for n, label in enumerate(labels.values(), start=1)]
     seg = highdicom.seg.Segmentation(
         source_images=sources,
         pixel_array=planes,
@@ -87,11 +112,14 @@ def write_dicom_seg(mask: Volume, path: Path) -> Path:
 def _segment(number: int, label: str) -> Dataset:
     import highdicom
 
+    anatomy = ANATOMY.get(sided(label)[1])
+    category = codes.SCT.AnatomicalStructure if anatomy else codes.SCT.MorphologicallyAbnormalStructure
+    kind = getattr(codes.SCT, anatomy) if anatomy else codes.SCT.Lesion
     return highdicom.seg.SegmentDescription(
         segment_number=number,
         segment_label=label[:64],
-        segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
-        segmented_property_type=codes.SCT.Lesion,
+        segmented_property_category=category,
+        segmented_property_type=kind,
         algorithm_type="AUTOMATIC",
         algorithm_identification=highdicom.AlgorithmIdentificationSequence(
             name="medapp", version=medapp.__version__, family=codes.DCM.ArtificialIntelligence

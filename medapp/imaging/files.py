@@ -13,11 +13,12 @@ from medapp.imaging.checks import MAX_BYTES, MAX_FILES, MAX_VOXELS, said
 from medapp.imaging.dicom import Series, SeveralSeries
 from medapp.imaging.dicom_seg import write_dicom_seg
 from medapp.imaging.dicom_write import write_dicom
+from medapp.imaging.snap import write_label_table
 from medapp.imaging.volume import Volume
 
 __all__ = [
     "MAX_BYTES", "MAX_FILES", "MAX_VOXELS", "Series", "SeveralSeries", "read", "write", "write_dicom",
-    "write_dicom_seg",
+    "write_dicom_seg", "write_label_table",
 ]  # fmt: skip
 
 READERS = {"nifti": nifti.read, "itk": itk.read, "picture": pictures.read}

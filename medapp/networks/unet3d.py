@@ -2,8 +2,8 @@
 
 After Ronneberger et al. 2015, arXiv:1505.04597. Every 2×2×2 block of voxels enters as eight channels and leaves as
 eight predictions (sub-pixel convolution, Shi et al. 2016, arXiv:1609.05158), so that the whole head is seen in one pass
-and no tensor of features exists at full resolution. Normalised over the channels of each voxel (Ba et al. 2016,
-arXiv:1607.06450): nothing depends on the batch, nor on how much of the head is in view.
+and no tensor of features exists at full resolution. Each channel is normalised over the image (Ulyanov et al. 2016,
+arXiv:1607.08022), so that nothing depends on the scale of the intensities.
 """
 
 from collections.abc import Sequence
@@ -15,19 +15,20 @@ from torch import Tensor, nn
 
 
 class Conv(nn.Module):
-    """3×3×3 convolution, norm over channels, GELU: (B, C, X, Y, Z) -> (B, D, X, Y, Z), channels last in memory.
-
-    Without the convolution's bias the norm could not tell a dark place from a bright one.
-    """
+    """3×3×3 convolution, norm of each channel over the image, leaky ReLU: (B, C, X, Y, Z) -> (B, D, X, Y, Z)."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.conv = nn.Conv3d(in_channels, out_channels, 3, padding=1)
-        self.norm = nn.LayerNorm(out_channels)
+        self.conv = nn.Conv3d(in_channels, out_channels, 3, padding=1, bias=False)
+        self.norm = nn.InstanceNorm3d(out_channels, affine=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv(x).permute(0, 2, 3, 4, 1)
-        return F.gelu(self.norm(x)).permute(0, 4, 1, 2, 3)
+        x, norm = self.conv(x), self.norm
+        if len(x) == 1:  # the same, but the channels may stay last in memory
+            x = F.batch_norm(x, None, None, norm.weight, norm.bias, True, eps=norm.eps)
+        else:
+            x = norm(x)
+        return F.leaky_relu(x, 0.01)
 
 
 class UNet3D(nn.Module):
@@ -36,6 +37,8 @@ class UNet3D(nn.Module):
     X, Y and Z must be multiples of `stride` (16 as built by default); ValueError otherwise. `width` is the number of
     channels at half resolution, `growth` by how much it is multiplied there and at each coarser level.
     """
+
+    traceable = False  # whole heads are asked for their labels alone
 
     def __init__(
         self, classes: int = 36, width: int = 32, channels: int = 1, growth: Sequence[int] = (1, 2, 4, 6)

@@ -2,7 +2,8 @@
 
 The force of local cross-correlation (Avants et al., Med Image Anal 2008), by its formula instead of automatic
 differentiation, is smoothed, given momentum, and composed onto the field step by step, as in Yushkevich's "greedy".
-Filters are products with banded matrices, in bfloat16 where the device is good at that.
+Where the regions of both images are known, the force of the squared difference of their maps is added to it. Filters
+are products with banded matrices, in bfloat16 where the device is good at that.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from medapp.imaging.anatomy import NAMES
 from medapp.machine import half
 
 RADIUS = 3  # voxels: half the window of the correlation
@@ -23,6 +25,16 @@ FLAT = 1e-5  # of the squared range: the product of the variances below which th
 FLAT_MOVING = 1e-4  # the same for the moving image's variance alone
 MIDDLE = 0.5  # taken off the intensities: 16 bits are finest around zero
 MARGIN = 8  # voxels around what is not empty
+PULL = 2.0  # weight of the regions beside the images
+KINDS = (
+    ("Cerebral-Cortex",),
+    ("White-Matter",),
+    ("Ventricle", "Choroid-Plexus"),
+    ("Thalamus", "Putamen", "Vessel", "Hippocampus"),
+    ("Caudate", "Pallidum", "Amygdala", "Ventral-DC"),
+    ("Accumbens", "Brain-Stem", "Cerebellum-Cortex"),
+)
+"""The maps, and how the names of their regions end: regions that hardly touch share one, so that six do for 35."""
 
 
 class Level(NamedTuple):
@@ -42,12 +54,14 @@ def refine(
     start: Tensor | None = None,
     levels: Sequence[Level] = LEVELS,
     progress: Callable[[float], None] = lambda share: None,
+    regions: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """The displacement (3, D, H, W) in voxels at which `moving` looks like `fixed`: warped(p) = moving(p + u(p)).
 
     Both images are (D, H, W) with intensities from 0, taken for empty, to 1; `start` (3, D, H, W) is the field to begin
     with, by default none; all on one device. Where both are empty the field goes on as at the border of what is not.
-    `progress` is told the share that is done.
+    `progress` is told the share that is done. `regions` are the 36 classes of `medapp.imaging.anatomy`, (D, H, W)
+    integers, of the moving and of the fixed image; they may be wrong in places, the images have their say too.
     """
     with torch.no_grad():
         size = fixed.shape
@@ -59,11 +73,13 @@ def refine(
         flow = fixed.new_zeros(3, *fixed.shape)
         if start is not None:
             flow = F.pad(start[(slice(None), *box)].float()[None], pad, mode="replicate")[0]
+        classes = [F.pad(part[box], pad) for part in regions or ()]
         work = [level.steps / level.image**3 for level in levels]
         for number, level in enumerate(levels, 1):
             coarse = [n // level.field for n in fixed.shape]
             source, target = (F.avg_pool3d(image[None], level.image)[0] for image in (moving, fixed))
-            flow = _descend(source, target, _resized(flow / level.field, coarse), level.steps)
+            kinds = [_kinds(part, level.field) for part in classes]
+            flow = _descend(source, target, _resized(flow / level.field, coarse), level.steps, kinds)
             flow = _resized(flow, fixed.shape) * level.field
             progress(sum(work[:number]) / sum(work))
         flow = flow[(slice(None), *(slice(b.stop - b.start) for b in box))]
@@ -71,8 +87,11 @@ def refine(
         return F.pad(flow[None], around, mode="replicate")[0]
 
 
-def _descend(moving: Tensor, fixed: Tensor, flow: Tensor, steps: int) -> Tensor:
-    """The field (3, d, h, w) after so many steps; the images are (D, H, W), as large or a whole number of times so."""
+def _descend(moving: Tensor, fixed: Tensor, flow: Tensor, steps: int, kinds: Sequence[Tensor]) -> Tensor:
+    """The field (3, d, h, w) after so many steps; the images are (D, H, W), as large or a whole number of times so.
+
+    `kinds` are the maps (K, d, h, w) of the moving and of the fixed image, or none.
+    """
     size, ratio = fixed.shape, fixed.shape[0] // flow.shape[1]
     kind = torch.bfloat16 if half(fixed.device.type) == torch.bfloat16 else torch.float32
     window = _bands(torch.ones(2 * RADIUS + 1, device=fixed.device), size, kind)
@@ -97,6 +116,13 @@ def _descend(moving: Tensor, fixed: Tensor, flow: Tensor, steps: int) -> Tensor:
             torch.sub(image.narrow(axis, 2, n), image.narrow(axis, 0, n), out=inside)
             inside *= strength.narrow(axis, 1, n)
         force = push if ratio == 1 else F.avg_pool3d(push, ratio)
+        if kinds:
+            found = _sampled(kinds[0], coarse, flow)
+            missing = kinds[1] - found
+            for axis, along in enumerate(force):
+                n = along.shape[axis] - 2
+                slope = found.narrow(axis + 1, 2, n) - found.narrow(axis + 1, 0, n)
+                along.narrow(axis, 1, n).add_((slope * missing.narrow(axis + 1, 1, n)).sum(0), alpha=PULL)
         force = torch.stack([_filtered(x, update) for x in force])
         speed.mul_(MOMENTUM).add_(force / force.square().sum(0).amax().sqrt().clamp_(min=1e-20))
         length = speed.square().sum(0).sqrt_()
@@ -106,6 +132,13 @@ def _descend(moving: Tensor, fixed: Tensor, flow: Tensor, steps: int) -> Tensor:
         step += _sampled(flow, coarse, step)
         flow = torch.stack([_filtered(x, field) for x in step])
     return flow
+
+
+def _kinds(classes: Tensor, factor: int) -> Tensor:
+    """(K, D/factor, H/factor, W/factor): how much of each voxel belongs to each of `KINDS`."""
+    table = [[name.endswith(kind) for name in NAMES] for kind in KINDS]
+    maps = (torch.tensor(row, device=classes.device)[classes.long()] for row in table)
+    return torch.stack([F.avg_pool3d(part[None].float(), factor)[0] for part in maps])
 
 
 def _box(there: Tensor) -> tuple[slice, slice, slice]:

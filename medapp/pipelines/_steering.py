@@ -55,14 +55,15 @@ def filters(net: TextSCF, aid: Callable, by: str, names: str, template: str) -> 
 
 def bent(net: TextSCF, pair: Pair, filters: Tensor, refined: bool, progress: Callable[[float, str], None]) -> Steered:
     """What the network makes of a pair with these filters, and what refinement makes of that."""
-    place = filters.device
-    moving, fixed, regions = (
-        torch.tensor(np.array(volume.array), device=place) for volume in (pair.moving, pair.fixed, pair.fixed_regions)
+    moving, fixed, gone, there = (
+        torch.tensor(np.array(volume.array), device=filters.device)
+        for volume in (pair.moving, pair.fixed, pair.moving_regions, pair.fixed_regions)
     )
-    raw = start(net, moving, fixed, regions, filters)
+    raw = start(net, moving, fixed, there, filters)
     if not refined:
         return Steered(raw, raw)
-    return Steered(raw, refine(moving, fixed, raw, progress=lambda share: progress(share, "Refining")))
+    flow = refine(moving, fixed, raw, progress=lambda share: progress(share, "Refining"), regions=(gone, there))
+    return Steered(raw, flow)
 
 
 def compared(result: Result, pair: Pair, first: Steered, second: Steered, moving: Volume) -> Result:

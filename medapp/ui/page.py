@@ -16,11 +16,11 @@ from medapp.tasks import TASKS
 from medapp.ui import api, style, tab, viewer, words
 from medapp.ui.registration import Registered
 from medapp.ui.restoration import Restored
-from medapp.ui.segmentation import Lesions
+from medapp.ui.segmentation import Segmented
 from medapp.ui.session import LIFETIME, visitors
 
 BODIES: dict[str, Callable[..., tab.Body]] = {
-    "segmentation": Lesions,
+    "segmentation": Segmented,
     "restoration": Restored,
     "registration": Registered,
 }

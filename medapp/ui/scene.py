@@ -191,7 +191,7 @@ def _regions(masks: Sequence[tuple[str, Layer]], grid: Grid, folder: Path) -> Re
         for value in values:
             label = mask.labels.get(value, f"label {value}")
             title = label if len(masks) == 1 else caption if len(values) == 1 else f"{caption}: {label}"
-            paint = colour.css(layer.colour or colour.of_label(value))
+            paint = colour.css(layer.colour or (layer.colours or {}).get(value) or colour.of_label(value))
             regions.append(Region(name=title, colour=paint, found=value < len(counts) and bool(counts[value])))
         table = np.zeros(max(len(counts), *values, 0) + 1, np.uint16 if base * (len(values) + 1) < 65536 else np.int64)
         table[values] = base * np.arange(1, len(values) + 1)

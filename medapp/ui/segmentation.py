@@ -1,4 +1,4 @@
-"""The body of the segmentation tab: the linked planes, the live sliders, the table of lesions."""
+"""The body of the segmentation tab: the linked planes, the live sliders, the table of lesions or regions."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ from medapp.views import planes
 AXES = ("Right to left", "Back to front", "Foot to head")
 
 
-class Lesions:
+class Segmented:
     """See `tab.Body`."""
 
     def __init__(self, name: str, cards: Sequence[Card]) -> None:
@@ -54,7 +54,7 @@ class Lesions:
             interactive=False,
             buttons=["copy"],
             max_height=320,
-            label="Lesions: click a row to go there",
+            label="Click a row to go there",
             elem_id=f"{self.name}-table",
         )
         self.numbers = gr.HTML(elem_id=f"{self.name}-numbers")
@@ -67,11 +67,11 @@ class Lesions:
         return volumes, lambda result: result
 
     def show(self, held: Session, card: Card, fresh: bool) -> dict:
-        layers, lesions = task.layers(held.result), held.result.tables["lesions"]
+        layers, table = task.layers(held.result), task.table(held.result)
         return {
             self.viewer: scene(layers, held.folder, mm=held.mm if fresh else None),
             self.picture: planes.three_planes(list(layers.values()), held.mm),
-            self.table: gr.Dataframe(value=[list(row) for row in lesions.rows], headers=list(lesions.columns)),
+            self.table: gr.Dataframe(value=[list(row) for row in table.rows], headers=list(table.columns)),
             self.numbers: words.numbers(held.result),
         }
 
@@ -91,7 +91,7 @@ class Lesions:
             return tab.show(held, fresh=False)
 
         def go(held: Session | None, event: gr.SelectData) -> tuple:
-            if held is None or not held.result.tables["lesions"].rows:
+            if held is None or not task.table(held.result).rows:
                 return gr.skip(), gr.skip()
             held.mm = task.place(held.result, event.row_value)
             return jump(held.mm), planes.three_planes(list(task.layers(held.result).values()), held.mm)

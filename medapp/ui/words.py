@@ -42,6 +42,15 @@ NAMES = {
     "reference_volume": "Reference volume",
     "volume_difference": "Volume difference",
     "lesion_f1": "Lesion-wise F1",
+    "brain": "Brain",
+    "regions": "Regions",
+    "cortex": "Cerebral cortex",
+    "white_matter": "Cerebral white matter",
+    "ventricles": "Ventricles",
+    "cerebellum": "Cerebellum",
+    "hippocampus_left": "Left hippocampus",
+    "hippocampus_right": "Right hippocampus",
+    "volume_error": "Volume error, mean",
 }
 
 

@@ -1,5 +1,6 @@
 """Colour: from the values of a scan to the grey and the colours of a screen."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import matplotlib
@@ -70,9 +71,11 @@ def of_label(label: int) -> tuple[int, int, int]:
     return LABELS[(int(label) - 1) % len(LABELS)]
 
 
-def of_labels(labels: np.ndarray) -> np.ndarray:
-    """Integers (...) to colours (..., 3) float32, 0 to 255; 0 is black."""
-    colours = np.asarray(LABELS, np.float32)[(labels - 1) % len(LABELS)]
+def of_labels(labels: np.ndarray, own: Mapping[int, tuple[int, int, int]] | None = None) -> np.ndarray:
+    """Integers (...) to colours (..., 3) float32, 0 to 255; 0 is black. `own` are used in place of `of_label`."""
+    table = {int(n): (own or {}).get(int(n), of_label(n)) for n in np.unique(labels)}
+    numbers = np.array(list(table))
+    colours = np.array(list(table.values()), np.float32)[np.searchsorted(numbers, labels)]
     return colours * (labels > 0)[..., None]
 
 

@@ -1,5 +1,6 @@
 """Layer: one volume in a picture and how it is painted, and the painting of it on a sheet."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,9 +16,9 @@ from medapp.views.colour import Window
 class Layer:
     """A volume painted as an "image" (grey or its own colours), a "mask" (label colours) or "heat" (a colour map).
 
-    `window` is automatic for an image, 0 to 1 for heat. `colour` replaces the label's own colour. `opacity` runs from
-    0 to 1; heat fades out besides towards the window's low end. `contour` is the width of the outline in pixels; at 0 a
-    mask is filled.
+    `window` is automatic for an image, 0 to 1 for heat. `colour` replaces the colours of all labels, `colours` (by
+    label) those of some. `opacity` runs from 0 to 1; heat fades out besides towards the window's low end. `contour` is
+    the width of the outline in pixels; at 0 a mask is filled.
     """
 
     volume: Volume
@@ -27,6 +28,7 @@ class Layer:
     opacity: float = 1.0
     contour: int = 0
     colour_map: str = "plasma"
+    colours: Mapping[int, tuple[int, int, int]] | None = None
 
 
 def paint(canvas: np.ndarray, layer: Layer, onto: Grid) -> np.ndarray:
@@ -54,7 +56,7 @@ def _mask(canvas: np.ndarray, layer: Layer, labels: np.ndarray) -> np.ndarray:
     margin = layer.contour + 1
     part = tuple(slice(max(0, s.start - margin), s.stop + margin) for s in box)
     labels = colour.outline(labels[part], layer.contour) if layer.contour else labels[part]
-    colours = colour.of_labels(labels) if layer.colour is None else np.float32(layer.colour)
+    colours = colour.of_labels(labels, layer.colours) if layer.colour is None else np.float32(layer.colour)
     canvas = canvas.copy()
     canvas[part] = colour.blend(canvas[part], colours, layer.opacity * (labels > 0))
     return canvas

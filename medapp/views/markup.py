@@ -63,7 +63,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], about: str =
     head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
     body = ""
     for first, *rest in rows:
-        cells = "".join(f"<td>{escape(str(cell))}</td>" for cell in rest)
+        cells = "".join(f"<td>{'' if cell is None else escape(str(cell))}</td>" for cell in rest)
         body += f'<tr><th scope="row">{escape(str(first))}</th>{cells}</tr>'
     body = body or f'<tr><td colspan="{len(columns)}">{escape(empty)}</td></tr>'
     under = f'<p class="about">{escape(about)}</p>' if about else ""

@@ -31,6 +31,11 @@ def figure(mask: Volume, image: Volume | None = None) -> go.Figure:
         return sentence(NOTHING)
     if image is not None and not image.is_colour:
         traces += [h for h in (hull(image),) if h is not None]
+    return framed(traces)
+
+
+def framed(traces: list[go.Mesh3d]) -> go.Figure:
+    """The surfaces with the letters of the directions, seen from the patient's front, right and above."""
     hidden = {"visible": False, "showspikes": False}
     eye = {"x": 0.85, "y": 1.15, "z": 0.7}
     return go.Figure([*traces, _letters(traces)]).update_layout(
@@ -42,6 +47,19 @@ def figure(mask: Volume, image: Volume | None = None) -> go.Figure:
     )  # fmt: skip
 
 
+def solid(
+    inside: np.ndarray, start: np.ndarray, affine: np.ndarray, step: int, name: str, tint: str, smooth: float = 0.6
+) -> go.Mesh3d:
+    """The surface of (i, j, k) bool, whose first voxel has the index `start`; where it is thin, steps are small."""
+    steps = np.minimum(step, np.maximum(1, np.array(inside.shape) // 6))
+    padding = [(n + 2, 2 * n + 2) for n in steps]
+    field = ndimage.gaussian_filter(np.pad(inside.astype(np.float32), padding), smooth * steps)
+    field = field[tuple(slice(None, None, n) for n in steps)]
+    onto = from_matvec(np.diag(steps.astype(float)), start - (steps + 2))
+    vertices, faces = surface(field, affine @ onto, level=min(0.5, float(field.max()) / 2))
+    return _trace(vertices, faces, name, tint)
+
+
 def lesions(mask: Volume) -> list[go.Mesh3d]:
     """A surface for each of the largest lesions and one for all that are smaller, largest first."""
     index = filled(mask)
@@ -50,17 +68,17 @@ def lesions(mask: Volume) -> list[go.Mesh3d]:
     lower, upper = index.min(axis=0), index.max(axis=0) + 1
     labels, count = measure.components(mask.array[tuple(slice(a, b) for a, b in zip(lower, upper, strict=True))] > 0)
     sizes = np.bincount(labels.ravel())[1:] * mask.grid.voxel_ml
-    step = _step(labels)
+    step, tint = _step(labels), colour.css(colour.of_label(1))
     traces = []
     boxes = ndimage.find_objects(labels, min(count, SINGLE))
     for number, box in enumerate(boxes, 1):
         start = lower + [s.start for s in box]
         traces.append(
-            _lesion(labels[box] == number, start, mask.affine, step, f"lesion {number}, {sizes[number - 1]:.3g} ml")
+            solid(labels[box] == number, start, mask.affine, step, f"lesion {number}, {sizes[number - 1]:.3g} ml", tint)
         )
     if count > SINGLE:
         name = f"lesions {SINGLE + 1} to {count}, {sizes[SINGLE:].sum():.3g} ml together"
-        traces.append(_lesion(labels > SINGLE, lower, mask.affine, 1, name, smooth=0.0))
+        traces.append(solid(labels > SINGLE, lower, mask.affine, 1, name, tint, smooth=0.0))
     return traces
 
 
@@ -90,19 +108,6 @@ def surface(field: np.ndarray, affine: np.ndarray, level: float) -> tuple[np.nda
     if np.einsum("ij,ij->", a, np.cross(b, c)) < 0:  # the volume the triangles enclose
         faces = faces[:, ::-1]
     return vertices.astype(np.float32), faces
-
-
-def _lesion(
-    inside: np.ndarray, start: np.ndarray, affine: np.ndarray, step: int, name: str, smooth: float = 0.6
-) -> go.Mesh3d:
-    """`inside` is (i, j, k) bool whose first voxel has the index `start`; where it is thin, steps are small."""
-    steps = np.minimum(step, np.maximum(1, np.array(inside.shape) // 6))
-    padding = [(n + 2, 2 * n + 2) for n in steps]
-    field = ndimage.gaussian_filter(np.pad(inside.astype(np.float32), padding), smooth * steps)
-    field = field[tuple(slice(None, None, n) for n in steps)]
-    onto = from_matvec(np.diag(steps.astype(float)), start - (steps + 2))
-    vertices, faces = surface(field, affine @ onto, level=min(0.5, float(field.max()) / 2))
-    return _trace(vertices, faces, name, colour.css(colour.of_label(1)))
 
 
 def _step(labels: np.ndarray) -> int:

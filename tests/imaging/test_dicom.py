@@ -362,6 +362,21 @@ def test_a_segmentation_lies_over_the_images(tmp_path: Path, sources: dict[str, 
     refused([path], "a segmentation")
 
 
+def test_regions_of_the_brain_are_anatomy_and_those_not_found_are_left_out(
+    tmp_path: Path, sources: dict[str, list[Path]]
+) -> None:
+    volume = files.read(sources["single"])
+    array = np.zeros(volume.shape, np.uint8)
+    array[6, 2, 4], array[1, 5, 1] = 14, 30
+    labels = {13: "Brain-Stem", 14: "Left-Hippocampus", 30: "Right-Hippocampus"}
+    seg = hd.seg.segread(files.write_dicom_seg(volume.like(array, labels=labels), tmp_path / "labels.seg.dcm"))
+    found = [seg.get_segment_description(n) for n in seg.segment_numbers]
+    assert [one.segment_label for one in found] == ["Left-Hippocampus", "Right-Hippocampus"]
+    assert {one.segmented_property_category.value for one in found} == {"91723000"}
+    assert {one.segmented_property_type.value for one in found} == {"5366008"}
+    np.testing.assert_allclose(lit_mm(seg, 2), expected_mm(volume.like(array), 30), atol=1e-4)
+
+
 def test_each_frame_of_a_segmentation_names_the_image_it_was_drawn_on(
     tmp_path: Path, sources: dict[str, list[Path]]
 ) -> None:

@@ -1,9 +1,10 @@
-"""Refinement finds a deformation that is known, from nothing and from a start, and does not fold."""
+"""Refinement finds a deformation that is known, from nothing and from a start, follows regions, and does not fold."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from medapp.imaging.anatomy import NAMES
 from medapp.networks.textscf import warp
 from medapp.pipelines._refine import Level, refine
 
@@ -66,3 +67,17 @@ def test_does_not_fold(pair):
     found = refine(moving, fixed, levels=FAST)
     jacobian = torch.stack([torch.stack(torch.gradient(part)) for part in found]).permute(2, 3, 4, 0, 1) + torch.eye(3)
     assert (torch.linalg.det(jacobian) <= 0).float().mean() < 1e-3
+
+
+def test_regions_pull_where_the_images_show_nothing():
+    distance = torch.stack(torch.meshgrid(*(torch.arange(n) - n / 2 for n in SIZE), indexing="ij")).norm(dim=0)
+    image = 0.5 * (distance < 20)
+    inner, outer = NAMES.index("Left-Thalamus"), NAMES.index("Left-Cerebral-White-Matter")
+    moving, fixed = (torch.where(distance < radius, inner, outer) for radius in (8, 11))
+
+    def overlap(flow: torch.Tensor) -> float:
+        moved, truth = warp(moving[None, None].float(), flow[None], "nearest")[0, 0] == inner, fixed == inner
+        return (2 * (moved & truth).sum() / (moved.sum() + truth.sum())).item()
+
+    assert overlap(refine(image, image, levels=FAST)) < 0.75
+    assert overlap(refine(image, image, levels=FAST, regions=(moving, fixed))) > 0.95

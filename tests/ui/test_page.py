@@ -40,7 +40,7 @@ def page(browser, served):
     page = browser.new_page(viewport={"width": 1500, "height": 1300})
     page.set_default_timeout(90_000)
     page.goto(served)
-    page.wait_for_selector("#segmentation-run")
+    choose(page)
     yield page
     page.close()
 
@@ -51,12 +51,21 @@ def done(browser, served):
     page = browser.new_page(viewport={"width": 1500, "height": 1300}, accept_downloads=True)
     page.set_default_timeout(90_000)
     page.goto(served)
+    choose(page)
     put(page, "flair", LESION.images["flair"])
     page.click("#segmentation-run")
     page.wait_for_selector("#segmentation-viewer canvas")
     page.wait_for_function("document.querySelector('#segmentation-status h2').textContent.includes('ml in')")
     yield page
     page.close()
+
+
+def choose(page) -> None:
+    """Take the method for lesions, where there is another."""
+    page.wait_for_selector("#segmentation-run")
+    method = page.locator(f"#segmentation-method input[value={FORM.removeprefix('#')}]")
+    if method.count():
+        method.check()
 
 
 def put(page, role: str, path) -> None:

@@ -1,0 +1,87 @@
+"""RAX-Net, a residual U-shaped network for stroke lesions in slices of a T1 scan.
+
+Mousavi, medRxiv 2025, doi:10.1101/2025.09.26.25336733; arithmetic as in the authors' Keras release, so that their
+weights can be taken over (`training/convert_raxnet_keras.py`). The name promises attention; the release has none. Its
+transposed convolutions have stride 1, and are written here as the convolutions that they are. A 1×1 convolution stands
+before an enlargement to the nearest pixel instead of after it, which is the same and costs a quarter.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+EPS = 1e-3  # Keras' own
+DEEP = 2  # stages from here on have every step twice
+
+
+def norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, EPS)
+
+
+class Down(nn.Module):
+    """(B, before, H, W) -> (B, after, H/2, W/2)."""
+
+    def __init__(self, before: int, after: int, times: int) -> None:
+        super().__init__()
+        steps: list[nn.Module] = []
+        for channels in (before, after)[:times]:
+            steps += [nn.ReLU(), nn.Conv2d(channels, after, 3, padding=1), norm(after), nn.ReLU()]
+            steps += [nn.Conv2d(after, after, 3, padding=1, groups=after, bias=False), nn.Conv2d(after, after, 1)]
+            steps += [norm(after)]
+        self.main = nn.Sequential(*steps, nn.MaxPool2d(3, 2, ceil_mode=True))
+        self.residual = nn.Conv2d(before, after, 1, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.main(x) + self.residual(x)
+
+
+class Up(nn.Module):
+    """(B, before, H, W) and what is handed across, (B, skip, 2H, 2W) -> (B, after, 2H, 2W)."""
+
+    def __init__(self, before: int, after: int, skip: int, times: int) -> None:
+        super().__init__()
+        steps: list[nn.Module] = []
+        for channels in (before, *[after] * (2 * times - 1)):
+            steps += [nn.ReLU(), nn.Conv2d(channels, after, 3, padding=1), norm(after)]
+        self.main = nn.Sequential(*steps)
+        self.before = nn.Conv2d(before, after, 1)
+        self.skip = nn.Conv2d(skip, after, 1)
+        self.residual = nn.Sequential(nn.ReLU(), nn.Conv2d(after, after, 1), norm(after))
+
+    def forward(self, x: Tensor, across: Tensor) -> Tensor:
+        return double(self.main(x)) + self.residual(double(self.before(x)) + self.skip(across))
+
+
+def double(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2.0)
+
+
+class RAXNet(nn.Module):
+    """Logits of lesion: (B, 1, H, W) -> (B, classes, H, W), H and W multiples of 16.
+
+    The default widths are the paper's, 4.8 million parameters; there, slices run from 0 to 255.
+    """
+
+    stride = 16
+
+    def __init__(self, classes: int = 1, widths: Sequence[int] = (32, 64, 128, 256)) -> None:
+        super().__init__()
+        first, deepest = widths[0], widths[-1]
+        times = [1 if at < DEEP else 2 for at in range(len(widths))]
+        self.stem = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(1, first, 3, 2), norm(first), nn.ReLU())
+        self.downs = nn.ModuleList(Down(a, b, n) for (a, b), n in zip(pairwise(widths), times[1:], strict=True))
+        shapes = zip((deepest, *widths[:0:-1]), widths[::-1], (*widths[-2::-1], 1), times[::-1], strict=True)
+        self.ups = nn.ModuleList(Up(*shape) for shape in shapes)
+        self.head = nn.Conv2d(first, classes, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        skips = [x]
+        x = self.stem(x)  # (B, 32, H/2, W/2)
+        for down in self.downs:
+            skips.append(x)
+            x = down(x)  # at last (B, 256, H/16, W/16)
+        for up in self.ups:
+            x = up(x, skips.pop())
+        return self.head(x)

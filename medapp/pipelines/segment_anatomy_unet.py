@@ -1,0 +1,95 @@
+"""Regions of the brain and their volumes from one MR image, by a 3-D U-Net that sees the whole head at once."""
+
+from functools import partial
+
+import numpy as np
+
+from medapp.card import Card, Input, Network, Weights
+from medapp.imaging.volume import Volume
+from medapp.networks.unet3d import UNet3D
+from medapp.parcels import measured
+from medapp.pipelines._anatomy import Parcellation, confused, parcellate
+from medapp.pipelines._checks import require_contrast, require_grey, require_mr
+from medapp.result import Result
+
+CUT = 8.0  # cm² of brain in an outermost slice: then the image ends within the brain
+THICK = 3.0  # mm, coarser than most of what was trained on
+SMALL = 700  # ml: less than a whole brain of an adult
+ENDS = {"R": "right", "L": "left", "A": "front", "P": "back", "S": "top", "I": "foot"}
+
+
+def segment(net, image: Volume, *, progress) -> Result:
+    """Regions (`labels`) and `brain` mask on the grid of `image`, with the volumes; `net` as in `_anatomy.parcellate`.
+
+    Raises InputError for colour, CT, PET or an empty image.
+    """
+    require_grey(image)
+    require_mr(image)
+    require_contrast(image)
+    found = parcellate(net, image, progress=progress)
+    progress(0.95, "Measuring")
+    volumes = {"image": image, "labels": found.labels, "brain": found.brain}
+    return measured(Result(volumes, notes=notes(image, found)))
+
+
+def notes(image: Volume, found: Parcellation) -> tuple[str, ...]:
+    """What the user should know of this input before trusting the result."""
+    said = list(image.remarks)
+    ml = float(found.brain.array.sum()) * image.grid.voxel_ml
+    ends = cut(found.brain)
+    if not ml:
+        said.append("No brain was found: check that this is an MR image of a head and that its axes are right.")
+    elif ends:
+        said.append(f"The image ends within the brain, at the {' and the '.join(ends)}: volumes there are too small.")
+    elif ml < SMALL:
+        said.append(f"Only {ml:.0f} ml of brain were found: check the file's voxel size, and whether all is in view.")
+    if max(image.spacing) > THICK:
+        said.append(
+            f"Voxels are {max(image.spacing):.1f} mm long: small regions and the cortex are coarse, volumes uncertain."
+        )
+    if mixed := confused(found.labels):
+        said.append(f"Left and right are mixed up in {', '.join(mixed)}: does the head lie as the file says?")
+    return tuple(dict.fromkeys(said))
+
+
+def cut(brain: Volume) -> list[str]:
+    """The ends of the image, in words, at which the brain goes on."""
+    found = []
+    for axis, letter in enumerate(brain.axes):
+        area = brain.grid.voxel_ml / brain.spacing[axis] * 10  # cm² of a voxel's face
+        back = {"R": "L", "L": "R", "A": "P", "P": "A", "S": "I", "I": "S"}[letter]
+        for end, name in ((-1, letter), (0, back)):
+            if brain.shape[axis] > 1 and np.take(brain.array, end, axis).sum() * area > CUT:
+                found.append(ENDS[name])
+    return found
+
+
+NETWORK = Network(
+    Weights(
+        "segment_anatomy_unet.safetensors",
+        "medapp/segment_anatomy_unet",
+        "v0.1.0",
+        "0000000000000000000000000000000000000000000000000000000000000000",
+    ),
+    partial(UNet3D, 36, 32),
+)
+
+CARD = Card(
+    name="segment_anatomy_unet",
+    task="segmentation",
+    title="Brain regions and their volumes (3-D U-Net)",
+    about="Divides the brain into its regions, left and right, on MRI with or without the skull, and measures them.",
+    inputs=(Input("image", "Brain MRI", "Best T1 of about 1 mm; another contrast and thick slices are taken too."),),
+    options=(),
+    weights=NETWORK.weights,
+    build=NETWORK.build,
+    run=segment,
+    licence="CC BY-NC 4.0 (images and labels of the training data)",
+    cite="Ronneberger et al. 2015, arXiv:1505.04597; Billot et al. 2023, doi:10.1016/j.media.2023.102789",
+    trained_on="18 T1 scans of 13 people of OASIS-1, labels by Neuromorphometrics (MICCAI 2012), in their own contrast "
+    "and in made-up ones, with made-up skulls, shading, noise and thick slices. The labels have no choroid plexus: it "
+    "counts to the lateral ventricles.",
+    scores="To be measured.",
+    limits="Adults, one scanner, few people: children, atrophy beyond theirs, tumours, bleeding and operated brains "
+    "were never seen. Contrasts other than T1 were only made up.",
+)

@@ -1,0 +1,162 @@
+"""Made-up MS: lesions in white matter, none in brains without, the same from the same luck; training that resumes."""
+
+import csv
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from medapp.networks.rsanet import RSANet
+from training import ms_heads, segment_ms_rsanet
+from training.ms_lesions import NUCLEI, WHITE, flair, painted, placed, planted, specks, thinned
+from training.segment_anatomy_unet import MIRROR, STEP_MM, Luck, Scan
+
+SIZE = (32, 32, 32)
+
+
+def phantom() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A ball of white matter under a cortex, two ventricles in it: tissue uint8, T1 (white 1), depth in mm."""
+    side = 48 + 2 * ms_heads.MARGIN
+    x, y, z = np.indices((side,) * 3) - (side - 1) / 2
+    radius = np.sqrt(x**2 + y**2 + z**2)
+    right = x > 0
+    tissue = np.where(radius < 22, np.where(right, 21, 2), 0)
+    tissue = np.where(radius < 18, np.where(right, 20, 1), tissue)
+    hollow = np.sqrt((2 * x) ** 2 + y**2 + z**2)
+    tissue = np.where(hollow < 8, np.where(right, 22, 3), tissue)
+    t1 = np.select([np.isin(tissue, (1, 20)), np.isin(tissue, (2, 21)), np.isin(tissue, (3, 22))], [1, 0.68, 0.3], 0)
+    return tissue.astype(np.uint8), t1.astype(np.float32), np.maximum(hollow - 8, 0) / 1.5
+
+
+@pytest.fixture(scope="module")
+def head() -> ms_heads.Head:
+    tissue, t1, depth = phantom()
+    radius = np.sqrt(((np.indices(tissue.shape) - (tissue.shape[0] - 1) / 2) ** 2).sum(0))
+    distance = (np.maximum(radius - 22, 0) / STEP_MM).clip(0, 255)
+    lesions = np.argwhere((np.indices(tissue.shape) % 12 < 5).all(0) & WHITE.numpy()[tissue])
+    arrays = ((t1 * 200).astype(np.uint8), tissue, distance.astype(np.uint8))
+    scan = Scan(*(torch.from_numpy(a) for a in arrays))
+    shallow = torch.from_numpy((depth / STEP_MM).clip(0, 255).astype(np.uint8))
+    return ms_heads.Head(scan, shallow, {"patient01": torch.from_numpy(lesions.astype(np.int16))})
+
+
+def test_lesions_are_pushed_into_white_matter_and_cut_to_the_brain():
+    tissue, _, depth = phantom()
+    rough = np.zeros(tissue.shape, bool)
+    middle = tissue.shape[0] // 2
+    rough[middle + 19 : middle + 24, middle - 3 : middle + 3, middle - 3 : middle + 3] = True  # cortex and beyond
+    lesions = planted(rough, tissue, depth, Luck(0))
+    white = WHITE.numpy()[tissue]
+    assert lesions.any()
+    assert (lesions & white).sum() > 0.7 * lesions.sum()
+    assert not (lesions & (np.isin(tissue, (0, 3, 22)))).any()
+    assert not planted(np.zeros_like(rough), tissue, depth, Luck(0)).any()
+
+
+def test_a_brain_is_found_in_its_place():
+    tissue = np.zeros((160, 190, 160), np.uint8)
+    tissue[11:80, 5:180, 10:153], tissue[80:149, 5:180, 10:153] = 1, 20
+    for number, centre in NUCLEI.items():
+        for side, sign in ((number, -1), (MIRROR[number], 1)):
+            x, y, z = np.array(centre) * (sign, 1, 1) + (80, 109, 75)
+            tissue[x - 1 : x + 2, y - 1 : y + 2, z - 1 : z + 2] = side
+    expected = np.eye(4)
+    expected[:3, 3] = (-80, -109, -75)
+    np.testing.assert_allclose(placed(tissue) @ (50, 60, 90, 1), expected @ (50, 60, 90, 1), atol=4)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_lesions_are_brighter_than_white_matter_in_flair_and_not_in_t1(seed):
+    tissue, t1, depth = (torch.from_numpy(a) for a in phantom())
+    soft = torch.zeros(t1.shape)
+    soft[58:66, 44:52, 44:52] = 1
+    soft *= WHITE[tissue.long()]
+    luck = Luck(seed)
+    bare = {"flair": flair(t1, tissue, depth.float(), luck), "t1": t1, "t2": t1}
+    images = painted(bare, soft, luck)
+    white = WHITE[tissue.long()] & (soft == 0)
+    assert images["flair"][soft > 0.5].median() > 1.1 * images["flair"][white].median()
+    assert images["t1"][soft > 0.5].median() <= 1.05 * images["t1"][white].median()
+    assert painted(bare, torch.zeros_like(soft), luck) is bare
+
+
+def test_loads_vary_and_specks_keep_to_their_room():
+    soft = torch.zeros(40, 40, 40)
+    soft[::8, ::8, ::8] = 1
+    counts = {int(thinned(soft, Luck(seed)).sum()) for seed in range(8)}
+    assert len(counts) > 4 and max(counts) <= int(soft.sum())
+    room = torch.zeros(40, 40, 40, dtype=torch.bool)
+    room[:20] = True
+    found = torch.stack([specks(room, Luck(seed)) for seed in range(5)])
+    assert found.any() and not found[:, 20:].any()
+
+
+def test_the_same_luck_gives_the_same_patch(head):
+    first, second = (ms_heads.made(head, SIZE, Luck(7)) for _ in range(2))
+    torch.testing.assert_close(first, second)
+    images = ms_heads.acquired(first[0], Luck(1))
+    assert images.shape == (3, *SIZE) and images.isfinite().all()
+    torch.testing.assert_close(images, ms_heads.acquired(second[0], Luck(1)))
+
+
+def test_a_brain_without_lesions_stays_without(head):
+    free = head._replace(plots={"none": torch.zeros(0, 3, dtype=torch.int16)})
+    assert not any(ms_heads.made(free, SIZE, Luck(seed))[1].any() for seed in range(6))
+
+
+def test_sequences_are_missing_as_when_served(head):
+    given = set()
+    for seed in range(20):
+        images = ms_heads.acquired(ms_heads.made(head, SIZE, Luck(seed))[0], Luck(seed))
+        given.add(tuple(bool(image.any()) for image in images))
+    assert all(flair for flair, _, _ in given) and {(True, False, False), (True, True, False)} <= given
+
+
+@pytest.fixture
+def small(monkeypatch, head):
+    class Clinic:
+        def __init__(self, *_):
+            pass
+
+        def sample(self, luck):
+            images, target = ms_heads.made(head, SIZE, luck)
+            return ms_heads.Patch(ms_heads.acquired(images, luck), target)
+
+    monkeypatch.setattr(segment_ms_rsanet, "Clinic", Clinic)
+    monkeypatch.setattr(segment_ms_rsanet, "WHOLE", SIZE)
+    monkeypatch.setattr(segment_ms_rsanet, "VALIDATION", ("1007",))
+    monkeypatch.setattr(segment_ms_rsanet, "prepare", lambda *_: head)
+    monkeypatch.setattr(segment_ms_rsanet, "build", partial(RSANet, 1, 3, 4, (8, 16, 32), block=2, dropout=0.1))
+
+
+def test_a_stopped_training_goes_on_as_if_nothing_had_happened(small, tmp_path):
+    run = ["--data", str(tmp_path), "--every", "2", "--steps", "4", "--out"]
+    segment_ms_rsanet.main([*run, str(tmp_path / "whole")])
+    segment_ms_rsanet.main([*run, str(tmp_path / "halves"), "--minutes", "1e-9"])  # a step at a time
+    for _ in range(3):
+        segment_ms_rsanet.main([*run, str(tmp_path / "halves"), "--minutes", "1e-9"])
+    whole, halves = (load_file(tmp_path / name / "best.safetensors") for name in ("whole", "halves"))
+    for key, value in whole.items():
+        assert value.dtype == torch.float16
+        torch.testing.assert_close(value, halves[key])
+    with (tmp_path / "halves" / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["2", "4"]
+    assert {"made_dice", "made_f1", "free_ml"} <= set(rows[0])
+
+
+@torch.no_grad()
+def test_any_size_is_predicted():
+    net = RSANet(1, 3, 4, (8, 16, 32, 64), block=2).eval()
+    found = segment_ms_rsanet.predict(net, np.random.default_rng(0).normal(size=(3, 33, 40, 27)).astype(np.float32))
+    assert found.shape == (33, 40, 27) and found.min() >= 0 and found.max() <= 1
+
+
+def test_who_is_left_out_is_seen_in_no_way(monkeypatch):
+    monkeypatch.setattr(ms_heads, "masks", lambda _: {f"patient{n:02}": np.zeros((1, 3), np.int16) for n in (7, 8)})
+    monkeypatch.setattr(ms_heads, "read", lambda _, name: name)
+    clinic = ms_heads.Clinic(Path(), [], ["p07", "P14"])
+    assert set(clinic.patients) == {"p19", "P18"} and clinic.without & set(clinic.bank) == {"patient07"}

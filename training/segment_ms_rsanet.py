@@ -1,0 +1,198 @@
+"""Trains RSANet on MS lesions: `python -m training.segment_ms_rsanet --data DATA --out OUT --leave PATIENT ...`.
+
+DATA holds `brain_t1` (see `segment_anatomy_unet`) and `ms`: a few patients in MNI space with FLAIR, T1 and consensus
+mask, and the masks of 29 more. Half of the patches are theirs, half are made up, see `ms_heads`. A PATIENT (p07, p19,
+P14, P18) is left out altogether and validated on; without any, `best.safetensors` is the latest state. OUT also gets
+`checkpoint.pt`, from which a killed run goes on as if nothing had happened, and `log.csv`.
+"""
+
+import argparse
+import csv
+import math
+import time
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from medapp.imaging.intensity import standardize
+from medapp.imaging.measure import bounds, dice, lesion_f1
+from medapp.networks.rsanet import RSANet
+from training import ms_heads
+from training.ms_heads import WHOLE, Clinic, Head, Real, acquired, made, patient, prepare, read
+from training.segment_anatomy_unet import TEST, VALIDATION, Luck, ema, names_in
+
+SEED = 20261123
+STRIDE = 16  # voxels: sides are filled up to a multiple
+SMOOTH = 30.0  # voxels of lesion below which overlap counts less and less
+build = partial(RSANet, classes=1, in_channels=3, widths=(32, 64, 128, 256), block=2, dropout=0.05)
+
+
+class Exam(NamedTuple):
+    """What is validated on: standardised images (3, X, Y, Z) float32, zeros where missing, and the truth, bool."""
+
+    kind: str
+    images: np.ndarray
+    truth: np.ndarray
+
+
+def exams_of(real: Real) -> list[Exam]:
+    """A real patient as served: cut to the brain; FLAIR alone, and with T1."""
+    box = bounds(real.flair.numpy() > 0)
+    flair, t1 = (standardize(image.numpy()[box]) for image in (real.flair, real.t1))
+    truth, none = real.lesions.numpy()[box] > 127, np.zeros_like(flair)
+    given = {"flair": [flair, none, none], "t1": [flair, t1, none]}
+    return [Exam(f"{real.patient}_{kind}", np.stack(images), truth) for kind, images in given.items()]
+
+
+def exams_on(head: Head, seed: int) -> list[Exam]:
+    """A made-up patient, and the same brain without lesions."""
+    free = head._replace(plots={"none": torch.zeros(0, 3, dtype=torch.int16)})
+    both = []
+    for kind, source in (("made", head), ("free", free)):
+        luck = Luck(seed)
+        images, target = made(source, WHOLE, luck)
+        both.append(Exam(kind, acquired(images, luck).numpy(), target.numpy() > 0.5))
+    return both
+
+
+@torch.inference_mode()
+def predict(net: RSANet, images: np.ndarray) -> np.ndarray:
+    """Probability (X, Y, Z) from standardised images (3, X, Y, Z) at 1 mm, axes along RAS; any size, in one pass."""
+    size = images.shape[1:]
+    more = [(0, -n % STRIDE) for n in size]
+    x = torch.from_numpy(np.stack([np.pad(i, more, constant_values=i.min()) for i in images]))[None]
+    with torch.autocast("cpu", torch.bfloat16):
+        probability = net(x)[0, 0].float().sigmoid().numpy()
+    return probability[tuple(slice(n) for n in size)]
+
+
+def validate(net: RSANet, exams: list[Exam], threshold: float = 0.5) -> dict[str, float]:
+    """Mean Dice and lesion-wise F1 of every kind of exam; millilitres found where there is nothing."""
+    net.eval()
+    scores: dict[str, list[float]] = {}
+    for kind, images, truth in exams:
+        mask = predict(net, images) >= threshold
+        if kind == "free":
+            scores.setdefault("free_ml", []).append(float(mask.sum()) / 1000)
+        else:
+            scores.setdefault(f"{kind}_dice", []).append(dice(mask, truth))
+            scores.setdefault(f"{kind}_f1", []).append(lesion_f1(mask, truth))
+    return {name: float(np.mean(values)) for name, values in scores.items()}
+
+
+def objective(logits: Tensor, target: Tensor, weight: float = 1.0) -> Tensor:
+    """Cross entropy, lesion counted `weight` times, plus one minus soft Dice, against the lesion share of voxels."""
+    p = logits.sigmoid()
+    overlap = (2 * (p * target).sum() + SMOOTH) / (p.sum() + target.sum() + SMOOTH)
+    return 2 * F.binary_cross_entropy_with_logits(logits, target, 1 + (weight - 1) * target) + 1 - overlap
+
+
+def emphasis(step: int, steps: int) -> float:
+    """How often a lesion voxel counts: 15 times at first, lest "nothing anywhere" be learned, once after a third."""
+    return 1 + 14 * max(0.0, 1 - 3 * step / steps)
+
+
+def rate(step: int, steps: int) -> float:
+    """The learning rate's share: up in 100 steps, then down along a cosine."""
+    return min(1, (step + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * min(step / steps, 1))) + 1e-3
+
+
+def train(args: argparse.Namespace) -> None:
+    torch.manual_seed(SEED)
+    data, out = Path(args.data), Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    brains = [name for name in names_in(data / "brain_t1") if name not in VALIDATION + TEST]
+    clinic = Clinic(data, brains[: args.brains], args.leave)
+    held = [name for name in ms_heads.REALS if patient(name) in args.leave]
+    exams = [exam for name in held for exam in exams_of(read(data, name))]
+    for seed, name in enumerate(VALIDATION):
+        exams += exams_on(prepare(data, name), seed)
+
+    net = build().to(memory_format=torch.channels_last_3d)
+    average = torch.optim.swa_utils.AveragedModel(net, avg_fn=ema)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=1e-2)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(rate, steps=args.steps))
+    luck = Luck(SEED)
+    step, best, spent, losses = 0, -1.0, 0.0, []
+    checkpoint = out / "checkpoint.pt"
+    if checkpoint.exists():
+        kept = torch.load(checkpoint, weights_only=True)
+        for name, part in (("net", net), ("average", average), ("optimizer", optimizer), ("scheduler", scheduler)):
+            part.load_state_dict(kept[name])
+        luck.generator.set_state(kept["random"])
+        torch.set_rng_state(kept["dropout"])
+        step, best, spent, losses = kept["step"], kept["best"], kept["minutes"], kept["losses"]
+
+    began = saved = time.time()
+    while step < args.steps:
+        net.train()
+        loss = torch.zeros(())
+        for images, target in (clinic.sample(luck) for _ in range(args.batch)):
+            with torch.autocast("cpu", torch.bfloat16):
+                logits = net(images[None])
+            part = objective(logits[0, 0].float(), target, emphasis(step, args.steps)) / args.batch
+            part.backward()
+            loss += part.detach()
+        if nn.utils.clip_grad_norm_(net.parameters(), 1.0).isfinite():  # oneDNN errs where a level is 2 voxels wide
+            optimizer.step()
+        optimizer.zero_grad()
+        scheduler.step()
+        average.update_parameters(net)
+        losses.append(loss.item())
+        step += 1
+
+        minutes = spent + (time.time() - began) / 60
+        late = bool(args.minutes) and time.time() - began > 60 * args.minutes
+        if step % args.every == 0 or step == args.steps:
+            scores = validate(average.module, exams)
+            row = {"step": step, "loss": round(float(np.mean(losses)), 4), "minutes": round(minutes, 1)}
+            row |= {k: round(v, 4) for k, v in scores.items()}
+            losses.clear()
+            print(row, flush=True)
+            fresh = not (out / "log.csv").exists()
+            with (out / "log.csv").open("a", newline="") as file:
+                writer = csv.DictWriter(file, list(row))
+                if fresh:
+                    writer.writeheader()
+                writer.writerow(row)
+            score = sum(v for k, v in scores.items() if not k.startswith(("made", "free"))) if held else step
+            if score > best:
+                best = score
+                state = {k: v.half().contiguous() for k, v in average.module.state_dict().items()}
+                save_file(state, out / "best.safetensors")
+        elif step % 50 == 0:
+            print(step, round(float(np.mean(losses[-50:])), 4), f"{minutes:.1f} min", flush=True)
+        if time.time() - saved > 60 * args.keep or step == args.steps or late:
+            kept = {"net": net.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
+            kept |= {"scheduler": scheduler.state_dict(), "random": luck.generator.get_state()}
+            kept |= {"dropout": torch.get_rng_state(), "step": step, "best": best, "minutes": minutes, "losses": losses}
+            torch.save(kept, checkpoint.with_suffix(".tmp"))
+            checkpoint.with_suffix(".tmp").replace(checkpoint)
+            saved = time.time()
+        if late:
+            break
+
+
+def main(given: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--leave", nargs="*", default=[], help="patients left out of training, to validate on")
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--batch", type=int, default=1, help="patches a step, one after the other")
+    parser.add_argument("--brains", type=int, help="how many brains, for a quick look; all unless said")
+    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--every", type=int, default=250, help="steps between validations")
+    parser.add_argument("--keep", type=float, default=5, help="minutes between checkpoints")
+    parser.add_argument("--minutes", type=float, default=0, help="stop after this time; run again to go on")
+    train(parser.parse_args(given))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""Trains RAX-Net for one plane: `python -m training.segment_stroke_raxnet --plane PLANE --data DATA --out OUT`.
+
+DATA holds `brain_t1` and `stroke_masks`; the heads are painted by `training.stroke_heads` while the training goes on,
+kept in `runs/data/stroke` and shared by the three planes. OUT gets `checkpoint.pt`, from which a killed run goes on as
+if nothing had happened, `best.safetensors` and `log.csv`.
+"""
+
+import argparse
+import copy
+import csv
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from medapp.networks.blocks import fold
+from medapp.networks.raxnet import RAXNet
+from training.segment_anatomy_unet import SEED, Luck
+from training.stroke_heads import Head, head
+from training.stroke_lesions import Shapes
+from training.stroke_losses import LOSSES
+from training.stroke_slices import CROP, PLANES, Slices, augment, standard
+
+WIDTHS = (24, 48, 96, 192)  # three quarters of the paper's
+HELD = (0, 1, 2, 3, 4, 6, 7, 5, 11)  # the heads that validate; the last two have no lesion
+PRIOR = -4.0  # logit of lesion, as rare as it is, from which the training sets out
+BEFORE, EVERY = 36, 10  # heads painted before the first step; then another after so many steps
+
+
+@torch.inference_mode()
+def predict(net: nn.Module, image: np.ndarray, plane: str) -> np.ndarray:
+    """Probability (X, Y, Z) float32 of a standardised head (X, Y, Z) in template space, slice by slice."""
+    x = torch.from_numpy(np.moveaxis(image, PLANES[plane], 0)[:, None])  # (N, 1, H, W)
+    border = []
+    for n in x.shape[:1:-1]:
+        border += [-n % 16 // 2, -n % 16 - -n % 16 // 2]
+    x = F.pad(x, border, value=float(image.min()))
+    out = []
+    for piece in x.split(8):
+        with torch.autocast("cpu", torch.bfloat16):
+            out.append(net(piece.contiguous(memory_format=torch.channels_last))[:, 0].float().sigmoid())
+    high, wide = x.shape[2:]
+    found = torch.cat(out)[:, border[2] : high - border[3], border[0] : wide - border[1]]
+    return np.moveaxis(found.numpy(), 0, PLANES[plane])
+
+
+def validate(net: nn.Module, held: list[Head], plane: str) -> dict[str, float]:
+    """Mean 3-D Dice over lesions of any size and those under 20 ml, and false millilitres in heads without."""
+    net = fold(copy.deepcopy(net).eval())
+    scores, small, false = [], [], []
+    for each in held:
+        found = predict(net, standard(torch.from_numpy(each.image)).numpy(), plane) > 0.5
+        size = int(each.mask.sum())
+        if not size:
+            false.append(found.sum() / 1000)
+            continue
+        scores.append(2 * (found & each.mask).sum() / (found.sum() + size))
+        if size < 20_000:
+            small.append(scores[-1])
+    return {
+        name: float(np.mean(v)) if v else 0.0 for name, v in (("dice", scores), ("small", small), ("false_ml", false))
+    }
+
+
+def ema(average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+    """Exponential moving average that forgets the first steps fast; of counters, the last."""
+    if not current.is_floating_point():
+        return current
+    return torch.lerp(average, current, 1 - min(0.997, (1 + int(count)) / (10 + int(count))))
+
+
+def train(args: argparse.Namespace) -> None:
+    torch.manual_seed(SEED)
+    data, out = Path(args.data), Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    shapes = {part: Shapes(data / "stroke_masks", part) for part in ("train", "validation")}
+    held = [head(data, "validation", n, shapes["validation"]) for n in HELD[: args.held] + HELD[-1:]]
+
+    widths = tuple(args.width * n for n in (1, 2, 4, 8))
+    net = RAXNet(1, widths).to(memory_format=torch.channels_last)
+    nn.init.constant_(net.head.bias, PRIOR)
+    average = torch.optim.swa_utils.AveragedModel(net, avg_fn=ema, use_buffers=True)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=4e-3)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda s: min(1, (s + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * min(s / args.steps, 1))) + 1e-3
+    )
+    luck = Luck(SEED + PLANES[args.plane])
+    step, best, spent, losses = 0, -math.inf, 0.0, []
+    checkpoint = out / "checkpoint.pt"
+    if checkpoint.exists():
+        kept = torch.load(checkpoint, weights_only=True)
+        for name, part in (("net", net), ("average", average), ("optimizer", optimizer), ("scheduler", scheduler)):
+            part.load_state_dict(kept[name])
+        luck.generator.set_state(kept["random"])
+        step, best, spent, losses = kept["step"], kept["best"], kept["minutes"], kept["losses"]
+
+    slices = Slices(args.plane)
+    began = saved = time.time()
+    while step < args.steps:
+        while len(slices.images) < min(args.heads, args.before + step // EVERY):
+            slices.add(head(data, "train", len(slices.images), shapes["train"]))
+        x, y = augment(*slices.draw(args.batch, luck), CROP[args.plane], args.plane != "sagittal", luck)
+        net.train()
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = net(x.contiguous(memory_format=torch.channels_last))
+        loss = LOSSES[args.loss](logits.float(), y)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        scheduler.step()
+        average.update_parameters(net)
+        losses.append(loss.item())
+        step += 1
+
+        minutes = spent + (time.time() - began) / 60
+        late = bool(args.minutes) and time.time() - began > 60 * args.minutes
+        if step % args.every == 0 or step == args.steps:
+            scores = validate(average.module, held, args.plane)
+            row: dict[str, Any] = {"step": step, "loss": round(float(np.mean(losses)), 4), "minutes": round(minutes, 1)}
+            row |= {k: round(v, 4) for k, v in scores.items()}
+            losses.clear()
+            print(row, flush=True)
+            fresh = not (out / "log.csv").exists()
+            with (out / "log.csv").open("a", newline="") as file:
+                writer = csv.DictWriter(file, list(row))
+                if fresh:
+                    writer.writeheader()
+                writer.writerow(row)
+            worth = scores["dice"] + 0.5 * scores["small"] - 0.02 * min(scores["false_ml"], 10)
+            if worth > best:
+                best = worth
+                state = {k: v.contiguous() for k, v in average.module.state_dict().items()}
+                half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+                save_file(half, out / "best.safetensors")
+        elif step % 50 == 0:
+            print(step, round(float(np.mean(losses[-50:])), 4), f"{minutes:.1f} min", flush=True)
+        if step % args.every == 0 or step == args.steps or late or time.time() - saved > 60 * args.keep:
+            saved = time.time()
+            content = {"net": net.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
+            content |= {"scheduler": scheduler.state_dict(), "random": luck.generator.get_state()}
+            content |= {"step": step, "best": best, "minutes": minutes, "losses": losses}
+            torch.save(content, checkpoint.with_suffix(".tmp"))
+            checkpoint.with_suffix(".tmp").replace(checkpoint)
+        if late:
+            break
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--plane", choices=PLANES, required=True)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--width", type=int, default=WIDTHS[0])
+    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--loss", choices=LOSSES, default="dice_entropy")
+    parser.add_argument("--heads", type=int, default=300, help="how many are painted in the end")
+    parser.add_argument("--before", type=int, default=BEFORE, help="how many before the first step")
+    parser.add_argument(
+        "--held", type=int, default=len(HELD) - 1, help="heads that validate, beside one without lesion"
+    )
+    parser.add_argument("--every", type=int, default=400, help="steps between validations")
+    parser.add_argument("--keep", type=float, default=5, help="minutes between checkpoints")
+    parser.add_argument("--minutes", type=float, default=0, help="stop after this time; run again to go on")
+    train(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()
