@@ -3,16 +3,20 @@
 import os
 import platform
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 import medapp
 
+T = TypeVar("T")
 LIBRARIES = ("numpy", "scipy", "nibabel", "pydicom", "torch")
 
 
@@ -39,6 +43,12 @@ def threads() -> int:
         return max(1, min(count, round(int(quota) / int(period))))
     except (OSError, ValueError):  # no cgroup, or the quota is "max"
         return count
+
+
+def together(*jobs: Callable[[], T]) -> list[T]:
+    """The answers of jobs that run side by side, as many as there are processors: for libraries that let others in."""
+    with ThreadPoolExecutor(threads()) as pool:
+        return [running.result() for running in [pool.submit(job) for job in jobs]]
 
 
 def describe(device: str) -> str:

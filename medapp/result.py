@@ -3,8 +3,10 @@
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -127,17 +129,19 @@ class Result:
         return written
 
     def _transforms(self, folder: Path) -> list[Path]:
-        """Write what moves points, where there is any."""
-        written = []
+        """Write what moves points, where there is any, side by side: packing takes the time."""
+        jobs: list[Callable[[], Path]] = []
         if self.deformation is not None:
-            written.append(transforms.write_displacement(self.deformation, folder / "displacement.nii.gz"))
+            jobs.append(partial(transforms.write_displacement, self.deformation, folder / "displacement.nii.gz"))
         if self.inverse is not None:
-            written.append(transforms.write_displacement(self.inverse, folder / "inverse_displacement.nii.gz"))
+            jobs.append(partial(transforms.write_displacement, self.inverse, folder / "inverse_displacement.nii.gz"))
         if self.affine is not None:
-            written.append(transforms.write_affine(self.affine, folder / "affine.tfm"))
+            jobs.append(partial(transforms.write_affine, self.affine, folder / "affine.tfm"))
         if self.deformation is not None:
             whole = np.eye(4) if self.affine is None else self.affine
             if "moving" in self.volumes:  # Learn2Reg counts voxels from the same index, wherever the grids lie
                 whole = self.deformation.affine @ np.linalg.inv(self.volumes["moving"].affine) @ whole
-            written.append(transforms.write_learn2reg(self.deformation.compose(whole), folder / "disp_learn2reg.npz"))
-        return written
+            voxels = self.deformation.compose(whole)
+            jobs.append(partial(transforms.write_learn2reg, voxels, folder / "disp_learn2reg.npz"))
+        with ThreadPoolExecutor() as pool:
+            return [running.result() for running in [pool.submit(job) for job in jobs]]

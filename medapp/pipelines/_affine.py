@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from nibabel.affines import from_matvec
+from scipy import ndimage
 from torch import Tensor
 
 from medapp.errors import InputError
@@ -16,10 +17,10 @@ from medapp.imaging.volume import Volume
 
 TURNS = (-30, -15, 0, 15, 30)  # degrees about each axis, from which the search starts
 SHIFTS = (0, 25)  # mm along each axis, either way, likewise
-KEPT = 12  # starts that are descended
+KEPT = 8  # starts that are descended
 ARM = 80.0  # mm: a turn by 1 rad and a shift by ARM count alike in the descent
-COARSE, FINE = (8.0, 60, 0.03), ((4.0, 60, 0.01), (2.0, 60, 0.003))  # mm, steps, first rate of the descent
-POINTS = 60_000  # of the fixed image, at most, that are compared
+COARSE, FINE = (8.0, 40, 0.04), ((4.0, 40, 0.015), (2.0, 25, 0.004))  # mm, steps, first rate of the descent
+POINTS = 30_000  # of the fixed image, at most, that are compared
 REACH = 12.0  # mm around the head within which they lie
 OVERLAP = 0.6  # share of them in the moving field of view below which a start counts less
 TOP = 99.5  # percentile of the head's intensities that becomes 1
@@ -99,8 +100,8 @@ def _moves(state: Tensor, centres: tuple[Tensor, Tensor]) -> tuple[Tensor, Tenso
 def _points(target: Scan) -> tuple[Tensor, Tensor]:
     """Points (N, 3) in millimetres in and around the head of the fixed image, and its values there (N,)."""
     reach = round(REACH / float(target.affine[:3, 0].norm()))
-    near = F.max_pool3d(target.head.float()[None], 2 * reach + 1, 1, reach)[0] > 0
-    index = near.nonzero()
+    near = ndimage.maximum_filter(target.head.cpu().numpy(), 2 * reach + 1)
+    index = torch.tensor(np.argwhere(near), device=target.head.device)
     index = index[:: max(1, len(index) // POINTS)]
     values = target.values[index[:, 0], index[:, 1], index[:, 2]]
     return index.float() @ target.affine[:3, :3].T + target.affine[:3, 3], values

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy import ndimage
@@ -9,6 +10,7 @@ from scipy import ndimage
 from medapp.errors import InputError
 from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Grid, Volume
+from medapp.machine import together
 from medapp.pipelines._affine import align
 from medapp.pipelines._conform import conformed, scaled
 
@@ -46,8 +48,11 @@ def prepare(
     The images and their regions (36 classes) may lie on any grids. Raises InputError where there is no brain.
     """
     seen = [_checked(regions, image.name) for image, regions in ((fixed, fixed_regions), (moving, moving_regions))]
-    (target, there), (source, _) = (
-        bare(image, regions, conformed(regions)) for image, regions in zip((fixed, moving), seen, strict=True)
+    (target, there), (source, _) = together(
+        *(
+            partial(bare, image, regions, conformed(regions))
+            for image, regions in zip((fixed, moving), seen, strict=True)
+        )
     )
     affine = align(source, target, device, progress)
     drawn, gone = bare(placed(moving, affine), placed(seen[1], affine), target.grid)

@@ -14,6 +14,7 @@ from medapp.errors import InputError
 from medapp.imaging.deformation import Deformation, folding, sdlogj, sdlogj_learn2reg
 from medapp.imaging.volume import Volume
 from medapp.landmarks import measured
+from medapp.machine import together
 from medapp.networks.textscf import TextSCF
 from medapp.pipelines._anatomy import parcellate
 from medapp.pipelines._checks import require_grey, require_mr, require_overlap
@@ -121,33 +122,30 @@ def laid_open(
     miss = miss.cpu().numpy()[inside]  # voxels of 1 mm
 
     progress(0.84, "Drawing on the fixed image's grid")
-    native = field.resample(fixed.grid)
-    aligned = Deformation.of_affine(np.eye(4), fixed.grid)
+    native, back_native = together(partial(field.resample, fixed.grid), partial(inverted.resample, fixed.grid))
+    still = Deformation.of_affine(np.eye(4), fixed.grid)
+    drawn = dict(
+        zip(
+            ("aligned", "warped", "aligned_labels", "warped_labels"),
+            together(*(partial(by.warp, what, pair.affine) for what in (moving, there.own) for by in (still, native))),
+            strict=True,
+        )
+    )
+    given = {"fixed": fixed, "moving": moving, "labels": here.own, "moving_labels": there.own}
+    prepared = {"fixed_prepared": pair.fixed, "moving_prepared": pair.moving}
     volumes = {
-        "fixed": fixed,
-        "moving": moving,
-        "aligned": aligned.warp(moving, pair.affine),
-        "warped": native.warp(moving, pair.affine),
-        "labels": here.own,
-        "moving_labels": there.own,
-        "aligned_labels": aligned.warp(there.own, pair.affine),
-        "warped_labels": native.warp(there.own, pair.affine),
-        "fixed_prepared": pair.fixed,
-        "moving_prepared": pair.moving,
-    }
-    volumes = {
-        role: volume.like(volume.array, name=role.replace("_", " "), headers=volume.headers * (role == "fixed"))
-        for role, volume in volumes.items()
+        role: replace(volume, name=role.replace("_", " "), headers=volume.headers if role == "fixed" else ())
+        for role, volume in (given | drawn | prepared).items()
     }
 
     progress(0.9, "Measuring")
     determinant = field.jacobian_determinant()
-    length = field.magnitude[inside]
-    drawn = field.warp(pair.moving).array
     table, metrics = agreement(pair, field, determinant, here, there)
+    warped = field.warp(pair.moving).array
+    length = field.magnitude[inside]
     metrics |= {
         "ncc_before": Metric(_correlation(pair.moving.array, pair.fixed.array, inside)),
-        "ncc": Metric(_correlation(drawn, pair.fixed.array, inside)),
+        "ncc": Metric(_correlation(warped, pair.fixed.array, inside)),
         "displacement_mean": Metric(round(float(length.mean()), 3), "mm"),
         "displacement_max": Metric(round(float(length.max()), 3), "mm"),
         "folding": Metric(round(folding(determinant, inside), 5), "%"),
@@ -157,7 +155,7 @@ def laid_open(
         "inverse_residual": Metric(round(float(miss.mean()), 4), "mm"),
         "inverse_residual_max": Metric(round(float(miss.max()), 3), "mm"),
     }
-    return Result(volumes, native, inverted.resample(fixed.grid), pair.affine, metrics, {"regions": table})
+    return Result(volumes, native, back_native, pair.affine, metrics, {"regions": table})
 
 
 def agreement(
@@ -167,13 +165,14 @@ def agreement(
     same = here.numbering == there.numbering
     mine, theirs = (here.own, there.own) if same else (here.classes, there.classes)
     still = Deformation.of_affine(np.eye(4), pair.grid)
-    labels = still.warp(mine)
+    labels, before, after = together(
+        partial(still.warp, mine), partial(still.warp, theirs, pair.affine), partial(field.warp, theirs, pair.affine)
+    )
     sources = {
         name: each.numbering if each.numbering == overlap.PREDICTED else f"uploaded, {each.numbering}"
         for name, each in (("fixed", here), ("moving", there))
     }
-    before, after = (deformation.warp(theirs, pair.affine).array for deformation in (still, field))
-    return overlap.by_region(labels, before, after, field, determinant, sources)
+    return overlap.by_region(labels, before.array, after.array, field, determinant, sources)
 
 
 def remarks(fixed: Volume, moving: Volume, pair: Pair, here: Labelled, there: Labelled) -> tuple[str, ...]:
