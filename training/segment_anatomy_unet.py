@@ -40,6 +40,7 @@ CACHE = Path("runs/data/anatomy")
 MARGIN = 24  # voxels around what is not black
 PATCH, WHOLE = (112, 128, 112), (144, 176, 160)  # voxels
 MADE_UP, EASY = 0.3, 0.15  # share of the patches in a made-up contrast, and of the steps before the first
+SETTLED = 0.65  # share of the steps after which the norms no longer follow each patch
 STEP_MM = 0.25  # of the distance from the brain, kept as uint8
 
 # Tissues, finer than the classes, for made-up contrasts: beyond the 36 classes these, with their class.
@@ -343,6 +344,13 @@ def ema(average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
     return torch.lerp(average, current, 1 - min(0.998, (1 + int(count)) / (10 + int(count))))
 
 
+def settle(net: UNet3D, settled: bool) -> None:
+    """Norms that follow each patch learn fast; fixed ones, at last, see a whole head as they saw its parts."""
+    for part in net.modules():
+        if isinstance(part, nn.BatchNorm3d):
+            part.train(not settled)
+
+
 def train(args: argparse.Namespace) -> None:
     torch.manual_seed(SEED)
     data, out = Path(args.data), Path(args.out)
@@ -372,6 +380,7 @@ def train(args: argparse.Namespace) -> None:
 
     began = time.time()
     while step < args.steps:
+        settle(net, step > SETTLED * args.steps)
         image, target = sample(scans, luck, MADE_UP if step > EASY * args.steps else 0)
         index, classes = chosen(target, luck)
         with torch.autocast("cpu", torch.bfloat16):
@@ -390,7 +399,8 @@ def train(args: argparse.Namespace) -> None:
         minutes = spent + (time.time() - began) / 60
         late = bool(args.minutes) and time.time() - began > 60 * args.minutes
         if step % args.every == 0 or step == args.steps:
-            scores = validate(average.module, pictures)
+            average.module.load_state_dict(dict(net.named_buffers()), strict=False)
+            scores = validate(average.module.eval(), pictures)
             row = {"step": step, "loss": round(float(np.mean(losses)), 4), "minutes": round(minutes, 1)}
             row |= {k: round(v, 4) for k, v in scores.items()}
             losses.clear()

@@ -2,8 +2,7 @@
 
 After Ronneberger et al. 2015, arXiv:1505.04597. Every 2×2×2 block of voxels enters as eight channels and leaves as
 eight predictions (sub-pixel convolution, Shi et al. 2016, arXiv:1609.05158), so that the whole head is seen in one pass
-and no tensor of features exists at full resolution. Each channel is normalised over the image (Ulyanov et al. 2016,
-arXiv:1607.08022), so that nothing depends on the scale of the intensities.
+and no tensor of features exists at full resolution.
 """
 
 from collections.abc import Sequence
@@ -15,20 +14,15 @@ from torch import Tensor, nn
 
 
 class Conv(nn.Module):
-    """3×3×3 convolution, norm of each channel over the image, leaky ReLU: (B, C, X, Y, Z) -> (B, D, X, Y, Z)."""
+    """3×3×3 convolution, batch norm, leaky ReLU: (B, C, X, Y, Z) -> (B, D, X, Y, Z)."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv3d(in_channels, out_channels, 3, padding=1, bias=False)
-        self.norm = nn.InstanceNorm3d(out_channels, affine=True)
+        self.norm = nn.BatchNorm3d(out_channels, momentum=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
-        x, norm = self.conv(x), self.norm
-        if len(x) == 1:  # the same, but the channels may stay last in memory
-            x = F.batch_norm(x, None, None, norm.weight, norm.bias, True, eps=norm.eps)
-        else:
-            x = norm(x)
-        return F.leaky_relu(x, 0.01)
+        return F.leaky_relu(self.norm(self.conv(x)), 0.01)
 
 
 class UNet3D(nn.Module):
