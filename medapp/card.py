@@ -132,7 +132,10 @@ class Toggle:
 
 @dataclass(frozen=True)
 class Text:
-    """Words, in one line or several; `check` raises OptionError for what cannot be meant."""
+    """Words, in one line or several; `check` raises OptionError for what cannot be meant.
+
+    `known` lists what the words may be about, and what is said of each unless the visitor says otherwise.
+    """
 
     name: str
     title: str
@@ -141,6 +144,7 @@ class Text:
     live: bool = False
     lines: int = 1
     check: Callable[[str], Any] | None = None
+    known: Mapping[str, str] = field(default_factory=dict)
 
     def parse(self, value: object) -> str:
         """The words without the blanks around them. Raises OptionError."""
@@ -222,6 +226,7 @@ class Card:
 
     `aids` are further networks that `run` may ask for by name: it then gets `aid(name) -> nn.Module` too. A pipeline
     that needs these alone has no `build` and gets None for `net`; its `weights` are those of its usual aid.
+    `folds` maps a title to the optional inputs and the options that are folded away together under it.
     """
 
     name: str
@@ -239,6 +244,7 @@ class Card:
     scores: str
     limits: str
     aids: Mapping[str, Network] = field(default_factory=dict)
+    folds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def arrange(self, given: Sequence[T]) -> tuple[T | None, ...]:
         """One place an input, in the card's order: `given` holds either all of them or just those that are required.

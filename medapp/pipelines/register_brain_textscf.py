@@ -24,7 +24,7 @@ from medapp.pipelines._labels import Labelled, labelled
 from medapp.pipelines._pair import Pair, prepare
 from medapp.pipelines._steering import OWN, TOWERS, Steered, bent, compared, filters
 from medapp.pipelines._text import DIM, tower
-from medapp.pipelines._wording import TEMPLATE, edited, sentence
+from medapp.pipelines._wording import SPOKEN, TEMPLATE, edited, sentence
 from medapp.pipelines.segment_anatomy_unet import NETWORK as ANATOMY
 from medapp.result import Metric, Result, Table
 
@@ -240,6 +240,7 @@ CARD = Card(
             about='For instance "left hippocampus = ammon\'s horn on the left; 13 = brainstem".',
             lines=2,
             check=edited,
+            known={str(n): name for n, name in SPOKEN.items()},
         ),
         Text(
             "template",
@@ -283,5 +284,10 @@ CARD = Card(
             ),
             tower,
         ),
+    },
+    folds={
+        "Label maps, if you have them": ("fixed_labels", "moving_labels"),
+        "Words: what the network is told of each region": ("names", "template", "against", "encoder"),
+        "Landmarks, to measure the error": ("landmarks",),
     },
 )

@@ -26,6 +26,7 @@ FILES = ("warped", "labels", "warped_labels", "carried")
 TABLE = "regions"
 FIGURES = ("Dice by region", "HD95 by region", "Change of volume")
 ENDS = (5, 95)  # per cent of the voxels, between which two images are brought to one scale
+LEAST = 0.5  # mm: where the scale of two fields' difference ends at least, so that nothing is not painted as much
 FEW = 64  # different values: whole numbers of no more are taken for labels
 
 
@@ -108,7 +109,7 @@ class Drawn:
             "log": max(0.1, difference.span(self.log_jacobian.array[head], 99)),
         }
         if "between" in self.volumes:
-            ends["between"] = difference.span(self.volumes["between"].array[head])
+            ends["between"] = max(LEAST, difference.span(self.volumes["between"].array[head]))
         if self.jumps is not None:
             ends["jump"] = difference.span(self.jumps.array[self.jumps.array > 0], 98)
         return ends
@@ -202,6 +203,8 @@ def headline(result: Result) -> str:
     """One sentence for the top of the page."""
     value = {name: metric.value for name, metric in result.metrics.items() if metric.value is not None}
     said: list[str] = []
+    if {"tre", "tre_before"} <= set(value):
+        said.append(f"Error at the landmarks {value['tre_before']:.1f} to {value['tre']:.1f} mm")
     for name, title, form in (("dice", "Dice", ".3f"), ("ncc", "Correlation", ".3f")):
         if not said and {name, f"{name}_before"} <= set(value):
             said.append(f"{title} {value[f'{name}_before']:{form}} to {value[name]:{form}}")

@@ -1,5 +1,6 @@
 """Form: what a method asks of the visitor, as components made from its card."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from html import escape
@@ -51,7 +52,7 @@ class Form:
         for source in self.card.inputs:
             paths, series = data[self.boxes[source.name]], data[self.series[source.name]]
             if not paths and not source.optional:
-                raise InputError(f"Put a {source.title} image in first, or click an example.")
+                raise InputError(f"Put a {source.title.removesuffix(' image')} image in first, or click an example.")
             try:
                 read.append(_read(paths, series, source) if paths else None)
             except files.SeveralSeries as several:
@@ -69,9 +70,20 @@ def knob(option: Option) -> gr.Slider | gr.Dropdown | gr.Textbox | gr.Checkbox:
         return gr.Textbox(option.default, label=option.title, info=option.about, placeholder="i,j,k; i,j,k")
     if isinstance(option, Toggle):
         return gr.Checkbox(option.default, label=option.title, info=option.about)
+    if isinstance(option, Text) and option.known:
+        gr.HTML(listed(option.known))
     if isinstance(option, Text | Landmarks):
         return gr.Textbox(option.default, label=option.title, info=option.about, lines=option.lines, max_lines=8)
     return gr.Dropdown(list(option.values), value=option.default, label=option.title, info=option.about)
+
+
+def listed(known: Mapping[str, str]) -> str:
+    """What an option's words may be about, and what is said of each by default, folded away."""
+    rows = "".join(f'<tr><th scope="row">{escape(k)}</th><td>{escape(v)}</td></tr>' for k, v in known.items())
+    return (
+        f'<details class="med-about"><summary>The {len(known)} regions and their usual words</summary>'
+        f'<table class="med-known">{rows}</table></details>'
+    )
 
 
 def uploads(card: Card) -> tuple[dict[str, gr.File], dict[str, gr.Dropdown], dict[str, Any]]:
@@ -86,14 +98,24 @@ def uploads(card: Card) -> tuple[dict[str, gr.File], dict[str, gr.Dropdown], dic
     for source in card.inputs:
         if not source.optional:
             ask(source)
+            if source.about:
+                gr.HTML(f'<p class="med-small">{escape(source.about)}</p>')
     gr.HTML(f'<p class="med-small">{FORMATS}</p>')
+    folded = {name for names in card.folds.values() for name in names}
     instead = {option.upload for option in card.options if isinstance(option, Choice)}
-    more = [source for source in card.inputs if source.optional and source.name not in instead]
+    more = [source for source in card.inputs if source.optional and source.name not in instead | folded]
     if more:
         with gr.Accordion(f"More sequences: {', '.join(source.title for source in more)}", open=False):
             for source in more:
                 ask(source)
-    options = {o.name: knob(o) for o in card.options if not o.live}
+    options = {o.name: knob(o) for o in card.options if not o.live and o.name not in folded}
+    for title, names in card.folds.items():
+        with gr.Accordion(title, open=False):
+            for source in (source for source in card.inputs if source.name in names):
+                if source.about:
+                    gr.HTML(f'<p class="med-small">{escape(source.about)}</p>')
+                ask(source)
+            options |= {o.name: knob(o) for o in card.options if o.name in names}
     for source in (source for source in card.inputs if source.name in instead):
         with gr.Accordion(f"{source.title}, from a file", open=False):
             gr.HTML(f'<p class="med-small">{escape(source.about)}</p>')

@@ -37,12 +37,16 @@ CSS = """
 .med-figures thead th { font-size: 0.8rem; opacity: 0.75; border-bottom: 1px solid var(--border-color-primary); }
 .med-figures td:last-child { font-size: 0.85rem; opacity: 0.8; }
 .med-regions { font-size: 0.95rem; }
-.med-origin, .med-origin th, .med-origin td { border: 0 !important; }
+.med-origin, .med-origin tr, .med-origin th, .med-origin td { border: 0 !important; }
 .med-origin th { text-align: left; padding: 0.15rem 1rem 0.15rem 0; vertical-align: top; white-space: nowrap; }
+.med-known { display: block; max-height: 16rem; overflow-y: auto; font-size: 0.85rem; }
+.med-known, .med-known tr, .med-known th, .med-known td { border: 0 !important; }
+.med-known th { text-align: left; font-weight: 500; padding: 0.1rem 1rem 0.1rem 0; }
 .med-flicker { display: grid; justify-content: center; background: #000; }
 .med-flicker img { grid-area: 1 / 1; max-height: 640px; }
 .med-flicker img + img { animation: med-flicker 1.4s step-end infinite; }
 .med-flicker:hover img { animation-play-state: paused; }
 @keyframes med-flicker { 50% { opacity: 0; } }
-.med-origin td { overflow-wrap: anywhere; }
+.med-origin td, .med-status { overflow-wrap: anywhere; }
+@media (max-width: 640px) { .med-figures tr > :nth-child(5) { display: none; } }
 """

@@ -1,6 +1,8 @@
 """A tab: the form on the left, the result on the right; what is particular to a task is its body's."""
 
+import threading
 import zipfile
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import lru_cache, wraps
 from types import ModuleType
@@ -38,9 +40,17 @@ def told(handler: Callable) -> Callable:
     return wrapped
 
 
-@lru_cache(maxsize=24)
+_once: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # by example, held while it is computed
+
+
 def example_result(example: Example) -> Result:
     """What the method makes of an example; computed once for all visitors, since nobody's data are in it."""
+    with _once[example.name]:
+        return _example_result(example)
+
+
+@lru_cache(maxsize=24)
+def _example_result(example: Example) -> Result:
     card = runtime.card(example.pipeline)
     return runtime.run(card.name, *example.volumes(card.inputs), **example.settings)
 
@@ -121,7 +131,9 @@ class Tab:
                 gr.HTML(words.about(card))
                 self.asked[card.name] = forms.uploads(card)
         with gr.Accordion(self.task.REFERENCE, open=False):
-            self.reference = forms.upload("Reference", f"{self.name}-reference")
+            about = self.task.REFERENCE_ABOUT
+            gr.HTML(f'<p class="med-small">{about[0].upper()}{about[1:]}.</p>')
+            self.reference = forms.upload("Image or label map", f"{self.name}-reference")
         with gr.Row():
             self.run = gr.Button(self.task.RUN, variant="primary", elem_id=f"{self.name}-run")
             self.body.button()
@@ -258,6 +270,9 @@ class Tab:
         boxes = [box for form in self.by_name.values() for box in form.boxes.values()]
         knobs = [knob for form in self.by_name.values() for knob in (form.options | form.live).values()]
         groups = [*self.groups.values(), *self.body.groups.values()]
+        look = f"() => document.getElementById('{self.name}-status').scrollIntoView({{block: 'nearest'}})"
+        for asked in (self.run.click, self.gallery.select):
+            asked(None, js=look, queue=False, **PRIVATE)  # the result may lie above or, on a phone, below
         self.follow(self.run, self.start, self.everything, [*self.quick, *lists])
         done = self.gallery.select(
             self.pick,
@@ -276,7 +291,8 @@ class Tab:
         resting = [self.run, *self.body.buttons]
         first = button.click(lambda: _buttons(resting, False), None, [*resting, self.stop], queue=False, **PRIVATE)
         done = first.then(job, inputs, outputs, show_progress_on=[self.status], **GPU, **PRIVATE)
-        done.then(lambda: _buttons(resting, True), None, [*resting, self.stop], queue=False, **PRIVATE)
+        for end in (done.success, done.failure):
+            end(lambda: _buttons(resting, True), None, [*resting, self.stop], queue=False, **PRIVATE)
         if drawn:
             done.success(self.draw, self.kept, self.slow, show_progress="minimal", **PRIVATE)
 

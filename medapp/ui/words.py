@@ -171,7 +171,7 @@ def origin(result: Result, card: Card) -> str:
         "sha256": weights.get("sha256", ""),
         "Device": f"{facts['device']}, {facts['engine']}, {facts['precision']}",
         "Time": f"{facts['seconds']:.1f} s, peak memory {facts['peak_memory_mb']:.0f} MB",
-        "Options": ", ".join(f"{k} = {v}" for k, v in facts["settings"].items()),
+        "Options": ", ".join(f"{k} = {v}" for k, v in facts["settings"].items() if v != ""),
         "Versions": ", ".join(f"{k} {v}" for k, v in facts["versions"].items()),
         "Licence of the weights": card.licence,
         "Cite": card.cite,

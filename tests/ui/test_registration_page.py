@@ -1,0 +1,91 @@
+"""The registration tab as a visitor uses it: a known deformation measured, looked at, downloaded and applied by ITK."""
+
+import re
+import zipfile
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from conftest import BROWSER, FLAGS
+
+from medapp import examples, runtime
+from medapp.ui.sections import BETWEEN, FLICKER, SWIPE, VIEWS
+
+sync_api = pytest.importorskip("playwright.sync_api")
+NAME = "register_brain_textscf"
+pytestmark = [
+    pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome here"),
+    pytest.mark.skipif(NAME not in runtime.cards(), reason="no weights yet"),
+]
+KNOWN = [example.name for example in examples.of_task("registration")].index("known_deformation")
+MOVING = examples.of_task("registration")[KNOWN].images["moving"]
+
+
+@pytest.fixture(scope="module")
+def page(served):
+    with sync_api.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1500, "height": 1300}, accept_downloads=True)
+        page.set_default_timeout(300_000)
+        page.goto(served)
+        page.get_by_role("tab", name="Registration").click()
+        page.locator("#registration-examples button.thumbnail-item").nth(KNOWN).click()
+        page.wait_for_selector("#registration-numbers table")
+        page.wait_for_selector("#registration-zip:not([disabled])", state="attached")
+        yield page
+        browser.close()
+
+
+def test_the_error_against_the_known_deformation_is_told(page):
+    row = page.inner_text("#registration-numbers tr:has-text('TRE')")
+    before, after = map(float, re.findall(r"\d+\.\d+", row)[:2])
+    assert after < 0.7 * before
+    assert page.locator("label:has-text('Landmarks') textarea").input_value().count("\n") > 100
+
+
+def test_every_view_draws_its_own_picture(page):
+    offered = page.locator("#registration-view input")
+    seen = set()
+    for view in VIEWS:
+        choice = page.locator(f"#registration-view label:has-text('{view}')")
+        if view == BETWEEN:
+            assert offered.count() == len(VIEWS) - 1, "only one set of words"
+            continue
+        choice.click()
+        shown = {SWIPE: "swipe", FLICKER: "flicker"}.get(view, "picture")
+        page.wait_for_function(
+            """([where, seen]) => {
+                const image = document.querySelector(`#registration-${where} img`);
+                return image && image.naturalWidth > 100 && !seen.includes(image.src);
+            }""",
+            arg=[shown, sorted(seen)],
+        )
+        seen.add(page.locator(f"#registration-{shown} img").first.get_attribute("src"))
+
+
+def test_itk_makes_the_same_image_of_the_files(page, tmp_path):
+    page.get_by_role("tab", name="Files").locator("visible=true").click()
+    with page.expect_download() as download:
+        page.click("#registration-zip")
+    download.value.save_as(tmp_path / "all.zip")
+    with zipfile.ZipFile(tmp_path / "all.zip") as packed:
+        packed.extractall(tmp_path)
+    files = {path.name.removeprefix(f"{NAME}_"): path for path in tmp_path.rglob("*") if path.is_file()}
+    assert {
+        "displacement.nii.gz",
+        "inverse_displacement.nii.gz",
+        "affine.tfm",
+        "warped.nii.gz",
+        "landmarks.csv",
+    } <= set(files)
+    ours = sitk.ReadImage(str(files["warped.nii.gz"]), sitk.sitkFloat64)
+    field = sitk.DisplacementFieldTransform(sitk.ReadImage(str(files["displacement.nii.gz"]), sitk.sitkVectorFloat64))
+    whole = sitk.CompositeTransform([sitk.ReadTransform(str(files["affine.tfm"])), field])
+    theirs = sitk.Resample(sitk.ReadImage(str(MOVING), sitk.sitkFloat64), ours, whole, sitk.sitkLinear, 0.0)
+    a, b = (sitk.GetArrayFromImage(image) for image in (ours, theirs))
+    inside = (a > 0) & (b > 0)
+    assert inside.mean() > 0.2
+    bright = np.percentile(a[inside], 99)
+    assert np.abs(a - b)[inside].mean() < 0.005 * bright
+    assert nib.load(files["displacement.nii.gz"]).shape == (*nib.load(files["warped.nii.gz"]).shape, 1, 3)
