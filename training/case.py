@@ -10,7 +10,7 @@ from medapp.imaging.volume import Volume
 class Case(NamedTuple):
     """`volumes` are in the order of the card's inputs, None where absent; `truth` is a label map, or the clean image.
 
-    `options` are those that the condition asks for.
+    `options` are those that the condition asks for. `moving_truth` is the label map of the second image of a pair.
     """
 
     patient: str
@@ -19,3 +19,4 @@ class Case(NamedTuple):
     volumes: tuple[Volume | None, ...]
     truth: Volume
     options: Mapping[str, str] = MappingProxyType({})
+    moving_truth: Volume | None = None

@@ -1,7 +1,8 @@
-"""Scores a pipeline as the app serves it: `python -m training.evaluate PIPELINE DATA --out DIR [--peers]`.
+"""Scores a pipeline as the app serves it: `python -m training.evaluate PIPELINE DATA --out DIR [--peers [NAMES]]`.
 
 Writes `cases.csv` (a row per patient and condition), `summary.json` and `summary.md` (mean, standard deviation, median,
-quartiles, and a bootstrap interval of the mean, over patients and per group). `training.<pipeline>.cases` reads DATA.
+quartiles, and a bootstrap interval of the mean, over patients and per group; where methods are compared, their means
+and Wilcoxon's signed-rank test against ours). `training.<pipeline>.cases` reads DATA.
 """
 
 import argparse
@@ -11,9 +12,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import wilcoxon
 
 from medapp import runtime
 from training import scores
+
+AGAINST = "Difference from ours (p of Wilcoxon's signed-rank test, as if pairs that share a person were independent):"
 
 
 def summary(values: list[float]) -> dict[str, float]:
@@ -73,6 +77,59 @@ def means(rows: list[dict], figures: tuple[str, ...]) -> str:
     return "\n".join(lines)
 
 
+def by_method(rows: list[dict], figures: tuple[str, ...]) -> str:
+    """Markdown: a row per method, mean ± standard deviation of each figure over patients, then what tells it from ours.
+
+    The second table holds the mean difference from ours, patient by patient, and the p of Wilcoxon's signed-rank test.
+    A method in a condition other than the first is named with it.
+    """
+    first = rows[0]["condition"]
+    methods: dict[str, list[dict]] = {}
+    for row in rows:
+        name = row["group"] if row["condition"] == first else f"{row['group']}, {row['condition']}"
+        methods.setdefault(name, []).append(row)
+    head = f"| {' | '.join(figures)} |\n" + "|---" * (len(figures) + 2) + "|"
+    means, tests = [f"| method | n {head}"], [f"| method | n {head}"]
+    for name, mine in methods.items():
+        found = [summary(per_patient(mine, figure)) for figure in figures]
+        cells = [f"{digits(s['mean'])} ± {digits(s['sd'])}" if s["n"] else "" for s in found]
+        means.append(f"| {name} | {max(s['n'] for s in found)} | {' | '.join(cells)} |")
+        if name != "ours":
+            pairs = [differences(mine, methods["ours"], figure) for figure in figures]
+            cells = [f"{digits(d.mean(), '+')} ({tested(d)})" if len(d) else "" for d in pairs]
+            tests.append(f"| {name} | {max(map(len, pairs))} | {' | '.join(cells)} |")
+    return "\n".join([*means, "", AGAINST, "", *tests])
+
+
+def differences(rows: list[dict], ours: list[dict], figure: str) -> np.ndarray:
+    """(N,) a figure in `rows` less that in `ours`, for every patient who has it in both."""
+    mine, theirs = ({r["patient"]: r[figure] for r in part if r.get(figure) is not None} for part in (rows, ours))
+    return np.array([value - theirs[patient] for patient, value in mine.items() if patient in theirs])
+
+
+def tested(difference: np.ndarray) -> str:
+    """p of Wilcoxon's signed-rank test of (N,) against nothing."""
+    return f"{wilcoxon(difference).pvalue:.2g}" if difference.any() else "1"
+
+
+def digits(value: float, sign: str = "") -> str:
+    return f"{value:{sign}.{3 if abs(value) < 10 else 1 if abs(value) < 100 else 0}f}"
+
+
+def which(row: dict) -> tuple[str, str, str]:
+    return row["patient"], row["condition"], row["group"]
+
+
+def earlier(path: Path) -> list[dict]:
+    """The rows that an earlier run wrote, none if it wrote none."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        kept = list(csv.DictReader(file))
+    names = ("patient", "group", "condition")
+    return [{k: v if k in names else float(v) if v else None for k, v in row.items()} for row in kept]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pipeline")
@@ -81,24 +138,36 @@ def main() -> None:
     parser.add_argument("--part", default="test", choices=["train", "validation", "test", "all"])
     parser.add_argument("--condition", help="only this one")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
-    parser.add_argument("--peers", action="store_true", help="score also what a user would pick instead")
+    parser.add_argument("--pairs", type=int, help="only so many patients, or pairs of them")
+    parser.add_argument(
+        "--peers", nargs="?", const="all", default="", metavar="NAMES", help="score also what a user would pick instead"
+    )
+    parser.add_argument(
+        "--more", action="store_true", help="keep what DIR holds of other patients, conditions, methods"
+    )
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     given = dict(pair.split("=", 1) for pair in args.set)
     card = runtime.card(args.pipeline)
-    settings, rows = card.settings(given), []
+    settings, patients = card.settings(given), set()
+    peers = tuple(filter(None, args.peers.split(",")))
+    found = {which(row): row for row in earlier(args.out / "cases.csv")} if args.more else {}
     for case in importlib.import_module(f"training.{args.pipeline}").cases(args.data, args.part):
+        patients.add(case.patient)
+        if args.pairs and len(patients) > args.pairs:
+            break
         if args.condition in (None, case.condition):
             result = runtime.run(args.pipeline, *case.volumes, **(dict(case.options) | given))
             scorer = scores.of(result)
-            more = scorer.rows(case, result, settings, args.peers)
-            rows += more
+            more = scorer.rows(case, result, settings, peers)
+            found |= {which(row): row for row in more}
             for row in more:
                 print(row["patient"], row["condition"], row["group"], row[scorer.shown[0]], flush=True)
-    with (args.out / "cases.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows)
+            with (args.out / "cases.csv").open("w", newline="") as file:
+                writer = csv.DictWriter(file, more[0].keys())
+                writer.writeheader()
+                writer.writerows(found.values())
+    rows = list(found.values())
     conditions = dict.fromkeys(r["condition"] for r in rows)
     numbers = {c: by_group([r for r in rows if r["condition"] == c], scorer.figures) for c in conditions}
     weights = dict(result.provenance.weights)
@@ -106,6 +175,8 @@ def main() -> None:
         json.dumps({"part": args.part, "weights": weights, "settings": settings, "summary": numbers}, indent=1)
     )
     text = "\n\n".join(f"### {figure}\n\n{table(rows, figure)}" for figure in scorer.shown)
+    if scorer.methods:
+        text = f"### methods\n\n{by_method(rows, scorer.methods)}\n\n{text}"
     if scorer.parts:
         text += "\n\n### parts\n\n" + means(rows, scorer.parts)
     (args.out / "summary.md").write_text(text + "\n")

@@ -13,7 +13,7 @@ import argparse
 import csv
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +33,8 @@ from medapp.pipelines._conform import SHAPE, conformed, scaled
 from medapp.pipelines._refine import refine
 from medapp.pipelines._text import DIM, encoder, features, tower
 from medapp.pipelines._wording import REGIONS, TEMPLATES, phrases, sentence
+from training.case import Case
+from training.registration import PREDICTED, TRUE
 from training.segment_anatomy_unet import TEST, VALIDATION, Luck, ema, names_in
 
 SEED = 20261123
@@ -365,6 +367,26 @@ def train(args: argparse.Namespace) -> None:
             checkpoint.with_suffix(".tmp").replace(checkpoint)
         if late:
             break
+
+
+def cases(data: Path, part: str) -> Iterator[Case]:
+    """Pairs of different people of one part of the split, fixed and moving, with predicted and with true regions.
+
+    Everyone is fixed once, then everyone a second time with another moving image, and so on: the first pairs of a
+    part are as varied as can be.
+    """
+    parts = {"validation": VALIDATION, "test": TEST}
+    known = names_in(data)
+    names = [n for n in known if part == "all" or n in parts.get(part, set(known) - set(VALIDATION + TEST))]
+    for step in range(1, len(names)):
+        for number, fixed in enumerate(names):
+            moving = names[(number + step) % len(names)]
+            if RESCANS.get(fixed, fixed) == RESCANS.get(moving, moving):
+                continue
+            (t1, truth), (other, moving_truth) = (read(data, name) for name in (fixed, moving))
+            for condition, labels in ((PREDICTED, None), (TRUE, truth)):
+                volumes = (t1, other, labels, None)
+                yield Case(f"{fixed}-{moving}", "OASIS-1", condition, volumes, truth, moving_truth=moving_truth)
 
 
 def main() -> None:

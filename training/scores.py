@@ -12,7 +12,7 @@ from medapp.imaging.anatomy import NAMES
 from medapp.imaging.regions import superpixels
 from medapp.lesions import measured
 from medapp.result import Result
-from training import peers
+from training import peers, registration
 from training.case import Case
 
 Row = dict[str, Any]
@@ -21,23 +21,27 @@ Row = dict[str, Any]
 class Scorer(NamedTuple):
     """`rows(case, result, settings, with_peers)`, the names of the figures, and those that the summary shows.
 
-    `parts` are figures of which the summary shows the means alone, in one table.
+    `parts` are figures of which the summary shows the means alone, in one table; `methods` are figures by which the
+    groups are compared with "ours", in another. `with_peers` names the peers, or is ("all",); none by default.
     """
 
-    rows: Callable[[Case, Result, Mapping[str, Any], bool], list[Row]]
+    rows: Callable[[Case, Result, Mapping[str, Any], tuple[str, ...]], list[Row]]
     figures: tuple[str, ...]
     shown: tuple[str, ...]
     parts: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
 
 
 def of(result: Result) -> Scorer:
     """The scorer that suits what the method made."""
     if "restored" in result.volumes:
         return RESTORER
+    if result.deformation is not None:
+        return REGISTRAR
     return PARCELLATOR if "labels" in result.volumes else SEGMENTER
 
 
-def parcellation(case: Case, result: Result, settings: Mapping[str, Any], with_peers: bool) -> list[Row]:
+def parcellation(case: Case, result: Result, settings: Mapping[str, Any], with_peers: tuple[str, ...]) -> list[Row]:
     """Figures over the regions of the truth, choroid plexus counted to the lateral ventricles, and Dice of each."""
     compared = parcels.measured(result, case.truth)
     table = compared.tables["regions"]
@@ -55,7 +59,7 @@ def parcellation(case: Case, result: Result, settings: Mapping[str, Any], with_p
     return [{"patient": case.patient, "group": case.group, "condition": case.condition, **row}]
 
 
-def segmentation(case: Case, result: Result, settings: Mapping[str, Any], with_peers: bool) -> list[Row]:
+def segmentation(case: Case, result: Result, settings: Mapping[str, Any], with_peers: tuple[str, ...]) -> list[Row]:
     """False positives are counted in ml on the slices (third axis) that hold no truth."""
     compared = measured(result, settings["threshold"], settings["smallest"], case.truth)
     truth, mask = compared.volumes["reference"].array > 0, compared.volumes["mask"].array > 0
@@ -66,7 +70,7 @@ def segmentation(case: Case, result: Result, settings: Mapping[str, Any], with_p
     return [{"patient": case.patient, "group": case.group, "condition": case.condition, **row}]
 
 
-def restoration(case: Case, result: Result, settings: Mapping[str, Any], with_peers: bool) -> list[Row]:
+def restoration(case: Case, result: Result, settings: Mapping[str, Any], with_peers: tuple[str, ...]) -> list[Row]:
     """A row a method: the input (enlarged, if it is smaller), ours, and the peers on request; slice by slice."""
     given, restored = result.volumes["image"], result.volumes["restored"]
     truth = np.asarray(case.truth.array)
@@ -127,3 +131,9 @@ PARCELLATOR = Scorer(
     parcellation, (*PARCELLATION, *REGIONS, *DISTANCES), PARCELLATION[:5] + ("seconds",), (*REGIONS, *DISTANCES)
 )
 RESTORER = Scorer(restoration, (*RESTORATION, "regional_error", "seconds"), (*RESTORATION, "regional_error"))
+REGISTRAR = Scorer(
+    registration.rows,
+    registration.FIGURES + registration.COSTS,
+    registration.FIGURES[:3],
+    methods=registration.FIGURES + registration.COSTS,
+)
