@@ -9,22 +9,21 @@ import torch
 from scipy import ndimage
 
 from medapp import overlap
-from medapp.card import Card, Choice, Input, Landmarks, Network, Text, Toggle, Weights
-from medapp.errors import InputError
+from medapp.card import Card, Choice, Landmarks, Network, Text, Toggle, Weights
 from medapp.imaging.deformation import Deformation, folding, sdlogj, sdlogj_learn2reg
 from medapp.imaging.volume import Volume
 from medapp.landmarks import measured
 from medapp.machine import together
 from medapp.networks.textscf import TextSCF
-from medapp.pipelines._anatomy import parcellate
-from medapp.pipelines._checks import require_grey, require_mr, require_overlap
+from medapp.pipelines._brains import brains, correlation, remarks, within
 from medapp.pipelines._field import in_millimetres
 from medapp.pipelines._inverse import inverse
-from medapp.pipelines._labels import Labelled, labelled
-from medapp.pipelines._pair import Pair, prepare
+from medapp.pipelines._labels import Labelled
+from medapp.pipelines._pair import Pair
 from medapp.pipelines._steering import OWN, TOWERS, Steered, bent, compared, filters
 from medapp.pipelines._text import DIM, tower
 from medapp.pipelines._wording import SPOKEN, TEMPLATE, edited, sentence
+from medapp.pipelines.prepare_brain_pair import FOLD, INPUTS
 from medapp.pipelines.segment_anatomy_unet import NETWORK as ANATOMY
 from medapp.result import Metric, Result, Table
 
@@ -53,35 +52,23 @@ def register(
     images in which no brain is found, for label maps that are not of a known numbering or do not lie on their image,
     and for a text encoder whose words these weights do not understand.
     """
-    for image, labels in ((fixed, fixed_labels), (moving, moving_labels)):
-        require_grey(image)
-        require_mr(image)
-        if labels is not None:
-            require_overlap(labels, image)
     net = aid("textscf")
     words, said = filters(net, aid, encoder, names, template)
     other = filters(net, aid, encoder, against, template)[0] if against else None
-
-    regions = []
-    for number, (image, labels) in enumerate(((fixed, fixed_labels), (moving, moving_labels))):
-        step = partial(_within, progress, 0.02 + 0.22 * number, 0.24 + 0.22 * number, f"{image.name}: ")
-        regions.append(regions_of(image, labels, aid, step))
-    place = next(net.parameters()).device
-    progress(0.46, "Aligning the brains")
-    here, there = regions
-    pair = prepare(
+    here, there, pair = brains(
         fixed,
         moving,
-        here.classes,
-        there.classes,
-        device=place.type,
-        progress=lambda share: progress(0.46 + 0.1 * share, "Aligning the brains"),
+        fixed_labels,
+        moving_labels,
+        aid=aid,
+        progress=partial(within, progress, 0.0, 0.58, ""),
+        device=next(net.parameters()).device.type,
     )
 
     progress(0.58, "The network bends the moving brain")
-    steered = [bent(net, pair, words, refine, partial(_within, progress, 0.58, 0.78, ""))]
+    steered = [bent(net, pair, words, refine, partial(within, progress, 0.58, 0.78, ""))]
     if other is not None:
-        steered.append(bent(net, pair, other, refine, partial(_within, progress, 0.7, 0.78, "")))
+        steered.append(bent(net, pair, other, refine, partial(within, progress, 0.7, 0.78, "")))
     progress(0.78, "Looking for the way back")
     result = laid_open(pair, steered[0], fixed, moving, here, there, progress=progress)
     if other is not None:
@@ -92,16 +79,6 @@ def register(
     settings["landmarks"] = f"{len(landmarks)} pairs" if landmarks else ""
     notes = (*said, *remarks(fixed, moving, pair, here, there))
     return replace(result, settings=settings, notes=tuple(dict.fromkeys(notes)))
-
-
-def regions_of(image: Volume, labels: Volume | None, aid: Callable, progress: Callable[[float, str], None]) -> Labelled:
-    """The label map that came with the image, or the one that the parcellation network makes of it."""
-    if labels is not None:
-        return labelled(labels)
-    found = parcellate(aid("anatomy"), image, progress=progress).labels
-    if not found.array.any():
-        raise InputError(f"No brain was found in the {image.name}.")
-    return Labelled(found, found, overlap.PREDICTED)
 
 
 def laid_open(
@@ -144,8 +121,8 @@ def laid_open(
     warped = field.warp(pair.moving).array
     length = field.magnitude[inside]
     metrics |= {
-        "ncc_before": Metric(_correlation(pair.moving.array, pair.fixed.array, inside)),
-        "ncc": Metric(_correlation(warped, pair.fixed.array, inside)),
+        "ncc_before": Metric(correlation(pair.moving.array, pair.fixed.array, inside)),
+        "ncc": Metric(correlation(warped, pair.fixed.array, inside)),
         "displacement_mean": Metric(round(float(length.mean()), 3), "mm"),
         "displacement_max": Metric(round(float(length.max()), 3), "mm"),
         "folding": Metric(round(folding(determinant, inside), 5), "%"),
@@ -175,43 +152,6 @@ def agreement(
     return overlap.by_region(labels, before.array, after.array, field, determinant, sources)
 
 
-def remarks(fixed: Volume, moving: Volume, pair: Pair, here: Labelled, there: Labelled) -> tuple[str, ...]:
-    """What the user should know of these inputs before trusting the result."""
-    said = [*fixed.remarks, *moving.remarks]
-    for image, regions in ((fixed, here), (moving, there)):
-        if max(image.spacing) > 3:
-            said.append(f"{image.name}: voxels of {max(image.spacing):.1f} mm; what lies between them is guessed.")
-        if regions.numbering != overlap.PREDICTED:
-            said.append(
-                f"{image.name}: its regions come from the uploaded label map, numbered as in {regions.numbering}."
-            )
-        volume = float((regions.classes.array > 0).sum()) * regions.classes.grid.voxel_ml
-        if not 700 < volume < 2200:
-            said.append(f"{image.name}: the brain measures {volume:.0f} ml, odd for an adult; is all of it there?")
-    stretch = np.linalg.svd(pair.affine[:3, :3], compute_uv=False)
-    if np.linalg.det(pair.affine[:3, :3]) < 0 or stretch.max() > 1.5 or stretch.min() < 0.67:
-        said.append("The affine stretches the brain by more than a half: look whether the prepared pair fits.")
-    if not _overlapping(pair):
-        said.append("The brains hardly overlap after the affine: look whether the prepared pair fits.")
-    return tuple(said)
-
-
-def _overlapping(pair: Pair) -> bool:
-    a, b = pair.fixed.array > 0, pair.moving.array > 0
-    return bool(2 * (a & b).sum() > 0.8 * (a.sum() + b.sum()))
-
-
-def _correlation(a: np.ndarray, b: np.ndarray, inside: np.ndarray) -> float:
-    return round(float(np.corrcoef(a[inside], b[inside])[0, 1]), 4)
-
-
-def _within(
-    progress: Callable[[float, str], None], low: float, high: float, who: str, share: float, stage: str
-) -> None:
-    """Progress of a part as that of the whole."""
-    progress(low + (high - low) * share, f"{who}{stage}")
-
-
 TEXTSCF = Weights(
     "register_brain_textscf.safetensors",
     "medapp/register_brain_textscf",
@@ -224,14 +164,7 @@ CARD = Card(
     task="registration",
     title="Brains in T1 (TextSCF)",
     about="Bends one brain onto another, every region as the words for it say, and refines that on the pair itself.",
-    inputs=(
-        Input("fixed", "Fixed image", "T1 of a brain, as it comes from the scanner; its grid is the result's."),
-        Input("moving", "Moving image", "T1 of another brain, or of another time; any grid."),
-        Input(
-            "fixed_labels", "Fixed image's labels", "FreeSurfer aseg, OASIS-35 or Neuromorphometrics.", optional=True
-        ),
-        Input("moving_labels", "Moving image's labels", "Likewise; they are warped too.", optional=True),
-    ),
+    inputs=INPUTS,
     options=(
         Toggle("refine", "Refine on the pair itself", True, "Local cross-correlation, coarse to fine."),
         Text(
@@ -286,7 +219,7 @@ CARD = Card(
         ),
     },
     folds={
-        "Label maps, if you have them": ("fixed_labels", "moving_labels"),
+        **FOLD,
         "Words: what the network is told of each region": ("names", "template", "against", "encoder"),
         "Landmarks, to measure the error": ("landmarks",),
     },

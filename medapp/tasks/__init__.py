@@ -2,7 +2,7 @@
 
 from types import ModuleType
 
-from medapp.tasks import regions, registration, restoration, segmentation
+from medapp.tasks import pair, regions, registration, restoration, segmentation
 
 TASKS = {  # the tabs, in their order
     "segmentation": segmentation,
@@ -13,4 +13,4 @@ TASKS = {  # the tabs, in their order
 
 def of(task: str) -> ModuleType:
     """The module of a card's task, which need not have a tab."""
-    return {**TASKS, "regions": regions}[task]
+    return {**TASKS, "pair": pair, "regions": regions}[task]

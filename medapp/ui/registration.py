@@ -1,30 +1,49 @@
 """The body of the registration tab: one plane in many views, the linked planes, the regions, and what went in."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 import numpy as np
 
+from medapp import overlap, runtime
 from medapp.card import Card
+from medapp.errors import Cancelled
 from medapp.imaging.volume import Volume
 from medapp.result import Result
+from medapp.tasks import pair as task_pair
 from medapp.tasks import registration as task
 from medapp.ui import form as forms
+from medapp.ui import words
 from medapp.ui.measures import measures, reading
-from medapp.ui.scene import scene
+from medapp.ui.scene import digest, scene
 from medapp.ui.sections import ABOUT, FLICKER, GRID, GRIDS, PAIRED, PAIRS, SWIPE, VIEWS, Section, flicker, pairs, views
-from medapp.ui.session import Session
-from medapp.ui.tab import PRIVATE, Given, Tab
+from medapp.ui.session import LIFETIME, Session
+from medapp.ui.tab import PRIVATE, Given, Tab, told
 from medapp.ui.viewer import Viewer, jump
 from medapp.views import colour, planes
 from medapp.views.charts import ENDS
 from medapp.views.deformation import DIRECTION
 from medapp.views.layers import Layer
+from medapp.views.pair import blended
 from medapp.views.sheets import NORMAL, PLANES, Plane
 
 BUTTONS: Any = ["download", "fullscreen"]
-PREPARED = {"fixed_prepared": "Fixed", "moving_prepared": "Moving, after the affine"}
+LOOK, READIER = "Look at the pair first", "prepare_brain_pair"
+PREPARED = {
+    "both": "Fixed in blue, moving in orange: grey where they agree",
+    "fixed_prepared": "Fixed",
+    "moving_prepared": "Moving, after the affine",
+}
+
+
+@dataclass(frozen=True)
+class Looked:
+    """Of a pair that was looked at: what it was put in, and the label maps that were found in it, by input."""
+
+    key: tuple[str, ...]
+    labels: dict[str, Volume]
 
 
 class Registered:
@@ -39,10 +58,20 @@ class Registered:
 
     # ---- laid out
     def button(self) -> None:
-        """Nothing."""
+        self.look = gr.Button(LOOK, elem_id=f"{self.name}-look")
+        self.buttons = [self.look]
 
     def above(self) -> None:
-        """Nothing."""
+        with gr.Accordion(
+            "What the registration sees", open=False, visible=False, elem_id=f"{self.name}-prepared"
+        ) as self.prepared:
+            gr.HTML('<p class="med-small">The pair made ready: without skull, aligned, 1 mm, from 0 to 1.</p>')
+            self.inputs = {
+                role: gr.Image(format="png", label=said, buttons=BUTTONS, interactive=False)
+                for role, said in PREPARED.items()
+            }
+        self.looked = gr.State(None, time_to_live=LIFETIME)
+        self.more = [self.looked]
 
     def pictures(self) -> None:
         name, pair, way = self.name, next(iter(PAIRS)), next(iter(GRIDS))
@@ -73,12 +102,6 @@ class Registered:
             label="Regions: click a row to go there",
             elem_id=f"{self.name}-table",
         )
-        with gr.Accordion("What the network saw", open=False, visible=False) as self.prepared:
-            gr.HTML('<p class="med-small">The pair as it was prepared: without skull, turned, 1 mm, scaled.</p>')
-            self.inputs = {
-                role: gr.Image(format="png", label=said, buttons=BUTTONS, interactive=False)
-                for role, said in PREPARED.items()
-            }
 
     def tabs(self) -> None:
         name = self.name
@@ -101,13 +124,17 @@ class Registered:
 
     # ---- what goes in
     def given(self, form: forms.Form, data: dict, volumes: Given) -> tuple[Given, Callable[[Result], Result]]:
-        return volumes, lambda result: result
+        """With the regions that were found when the visitor looked at this pair: they need not be found again."""
+        looked: Looked | None = data[self.looked]
+        if looked is None or looked.key != _key(volumes):
+            return volumes, lambda result: result
+        names = [source.name for source in form.card.inputs]
+        return [v or looked.labels.get(n) for n, v in zip(names, volumes, strict=True)], lambda result: result
 
     # ---- what is shown
     def show(self, held: Session, card: Card, fresh: bool) -> dict:
         result = held.result
         table = result.tables.get(task.TABLE)
-        saw = {role: result.volumes[role] for role in PREPARED if role in result.volumes}
         return {
             self.plane: "Axial",
             **self._drawn(held, SWIPE, "Axial", next(iter(PAIRS)), next(iter(GRIDS)), 8),
@@ -119,8 +146,7 @@ class Registered:
                 headers=list(table.columns) if table else ["region"],
                 visible=table is not None,
             ),
-            self.prepared: gr.Accordion(visible=bool(saw)),
-            **{box: _three(saw[role]) if role in saw else None for role, box in self.inputs.items()},
+            **self._ready(result, False),
         }
 
     def draw(self, held: Session | None) -> dict:
@@ -133,6 +159,18 @@ class Registered:
             self.both[0]: scene(first, held.folder, mm=held.mm),
             self.both[1]: scene(task.warped_layers(held.result), held.folder, mm=held.mm),
             self.arrows: Section(held.result, "axial", held.mm).arrows(1),
+        }
+
+    def _ready(self, result: Result, wide: bool) -> dict:
+        """The pair as it was made ready, each alone and both together."""
+        saw = [result.volumes[role] for role in PREPARED if role in result.volumes]
+        if len(saw) < 2:
+            return {self.prepared: gr.Accordion(visible=False), **dict.fromkeys(self.inputs.values())}
+        shown = [_three(volume) for volume in saw]
+        both = blended(shown[1], shown[0])
+        return {
+            self.prepared: gr.Accordion(visible=True, open=wide),
+            **dict(zip(self.inputs.values(), [both, *shown], strict=True)),
         }
 
     def _drawn(self, held: Session, view: str, plane: str, pair: str, way: str, step: float) -> dict:
@@ -164,6 +202,41 @@ class Registered:
     # ---- wired
     def wire(self, tab: Tab) -> None:
         nothing = {part: gr.skip() for part in self.shown}
+
+        @told
+        def ready(data: dict, request: gr.Request, progress: gr.Progress = gr.Progress()) -> dict:  # noqa: B008
+            form = tab.by_name[data[tab.method]]
+            step = tab.begin(request, progress)
+            try:
+                step(0.0, "Reading the files")
+                volumes = form.volumes(data)
+                result = runtime.run(READIER, *volumes, progress=step)
+            except forms.WhichSeries as which:
+                return tab.ask(which, LOOK)
+            except Cancelled as word:
+                gr.Info(str(word))
+                return {tab.status: gr.skip()}
+            found = {"fixed_labels": "labels", "moving_labels": "moving_labels"}
+            labels = {
+                name: result.volumes[role]
+                for name, role in found.items()
+                if result.volumes[role].name == overlap.PREDICTED
+            }
+            held: Session | None = data[tab.kept]
+            another = held is None or held.image is None or digest(held.image) != _key(volumes)[0]
+            return {
+                **self._ready(result, True),
+                self.looked: Looked(_key(volumes), labels),
+                tab.status: words.headline(
+                    task_pair.headline(result),
+                    [f"Look at the pair below; if the brains lie upon each other, press {task.RUN}.", *result.notes],
+                ),
+                **({tab.results: gr.Column(visible=False)} if another else {}),
+            }
+
+        lists = [box for form in tab.by_name.values() for box in form.series.values()]
+        outputs = [self.prepared, *self.inputs.values(), self.looked, *lists, tab.status, tab.results]
+        tab.follow(self.look, ready, tab.everything, outputs, drawn=False)
 
         def look(held: Session | None, *chosen: Any) -> dict:
             return nothing if held is None else self._drawn(held, *chosen)
@@ -223,6 +296,11 @@ class Registered:
         self.longer.input(arrows, pointed, self.arrows, **quiet)
         for moved in (self.plane.input, self.slice.release):
             moved(arrows, pointed, self.arrows, **quiet)
+
+
+def _key(volumes: Given) -> tuple[str, ...]:
+    """Tells one set of uploads from another."""
+    return tuple("" if volume is None else digest(volume) for volume in volumes)
 
 
 def _named(plane: str) -> Plane:

@@ -8,11 +8,14 @@ from nibabel.affines import from_matvec
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from medapp import overlap
 from medapp.card import Card
 from medapp.errors import InputError, OptionError
 from medapp.imaging.volume import Volume
 from medapp.networks.textscf import TextSCF
+from medapp.pipelines.prepare_brain_pair import look
 from medapp.pipelines.register_brain_textscf import CARD, register
+from medapp.tasks import pair as task
 
 WHITE, CORTEX, OTHER = (1, 20), (2, 21), 7
 
@@ -137,3 +140,18 @@ def test_what_cannot_be_registered_is_refused(pair):
         settings(names="foo = bar")
     with pytest.raises(OptionError, match="sentence"):
         settings(template="no place for a name")
+
+
+def test_the_pair_can_be_looked_at_first_and_what_was_found_is_used_again(pair):
+    fixed, moving, mine, theirs = pair
+    result = look(None, *pair, aid=aid, progress=lambda *_: None)
+    assert result.metrics["turn"].value < 8, "it is the grid that is turned, not the head"
+    assert result.metrics["shift"].value == pytest.approx(9, abs=3) and abs(result.metrics["growth"].value) < 15
+    assert result.metrics["dice_before"].value > 0.7 and "turned by" in task.headline(result)
+    shapes = {result.volumes[role].shape for role in ("fixed_prepared", "moving_prepared")}
+    assert shapes == {(160, 192, 224)}
+
+    found = [v.like(v.array.astype(np.uint8), labels={1: "x"}, name=overlap.PREDICTED) for v in (mine, theirs)]
+    again = look(None, fixed, moving, *found, aid=aid, progress=lambda *_: None)
+    assert not any("uploaded" in note for note in again.notes)
+    np.testing.assert_allclose(again.affine, result.affine, atol=1e-6)
