@@ -39,8 +39,8 @@ SEED = 20261122
 CACHE = Path("runs/data/anatomy")
 MARGIN = 24  # voxels around what is not black
 PATCH, WHOLE = (112, 128, 112), (144, 176, 160)  # voxels
-MADE_UP, EASY = 0.3, 0.15  # share of the patches in a made-up contrast, and of the steps before the first
-SETTLED = 0.65  # share of the steps after which the norms no longer follow each patch
+MADE_UP, EASY = 0.3, 0.07  # share of the patches in a made-up contrast, and of the steps before the first
+SETTLED = 0.3  # share of the steps after which the norms no longer follow each patch
 STEP_MM = 0.25  # of the distance from the brain, kept as uint8
 
 # Tissues, finer than the classes, for made-up contrasts: beyond the 36 classes these, with their class.
@@ -468,7 +468,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True)
     parser.add_argument("--out", required=True)
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=7000)
     parser.add_argument("--width", type=int, default=32)
     parser.add_argument("--rate", type=float, default=4e-3)
     parser.add_argument("--every", type=int, default=400, help="steps between validations")
