@@ -9,6 +9,7 @@ the scans, turned to RAS, are kept in `runs/data/anatomy`.
 """
 
 import argparse
+import copy
 import csv
 import math
 import time
@@ -29,7 +30,7 @@ from medapp.imaging.anatomy import MIRROR, NAMES, translated
 from medapp.imaging.geometry import isotropic, oriented, resample, respaced
 from medapp.imaging.intensity import CLIP, standardize
 from medapp.imaging.volume import Grid, Volume
-from medapp.networks.unet3d import UNet3D, blocks
+from medapp.networks.unet3d import Conv, UNet3D, blocks
 from medapp.pipelines._anatomy import likeliest
 from training.case import Case
 
@@ -351,6 +352,18 @@ def settle(net: UNet3D, settled: bool) -> None:
             part.train(not settled)
 
 
+def halved(net: UNet3D) -> dict[str, Tensor]:
+    """The weights in 16 bits; variances beyond their range go into the convolutions before them."""
+    net = copy.deepcopy(net)
+    for part in net.modules():
+        if isinstance(part, Conv):
+            scale = torch.rsqrt(part.norm.running_var + part.norm.eps)
+            part.conv.weight.data *= scale.view(-1, 1, 1, 1, 1)
+            part.norm.running_mean *= scale
+            part.norm.running_var.fill_(1 - part.norm.eps)
+    return {k: v.half().contiguous() for k, v in net.state_dict().items()}
+
+
 def train(args: argparse.Namespace) -> None:
     torch.manual_seed(SEED)
     data, out = Path(args.data), Path(args.out)
@@ -413,9 +426,7 @@ def train(args: argparse.Namespace) -> None:
                 writer.writerow(row)
             if scores["bare"] + scores["head"] > best:
                 best = scores["bare"] + scores["head"]
-                save_file(
-                    {k: v.half().contiguous() for k, v in average.module.state_dict().items()}, out / "best.safetensors"
-                )
+                save_file(halved(average.module), out / "best.safetensors")
         elif step % 50 == 0:
             print(step, round(float(np.mean(losses[-50:])), 4), f"{minutes:.1f} min", flush=True)
         if step % args.keep == 0 or step == args.steps or late:
