@@ -166,7 +166,8 @@ class Registered:
         saw = [result.volumes[role] for role in PREPARED if role in result.volumes]
         if len(saw) < 2:
             return {self.prepared: gr.Accordion(visible=False), **dict.fromkeys(self.inputs.values())}
-        shown = [_three(volume) for volume in saw]
+        extent = planes.field([Layer(saw[0])])
+        shown = [_three(volume, extent) for volume in saw]
         both = blended(shown[1], shown[0])
         return {
             self.prepared: gr.Accordion(visible=True, open=wide),
@@ -314,7 +315,9 @@ def _along(plane: Plane) -> str:
     return f"Position, {start} to {end} (mm)"
 
 
-def _three(volume: Volume) -> np.ndarray:
-    """The three planes through the middle of a prepared image, 0 to 1."""
+def _three(volume: Volume, extent: np.ndarray) -> np.ndarray:
+    """The three planes through the middle of a prepared image, 0 to 1; `extent` as `planes.field` gives it."""
     mm = volume.grid.to_mm((np.array(volume.shape) - 1) / 2)
-    return planes.three_planes([Layer(volume, window=colour.Window(0.0, 1.0))], mm, height=300, crosshair=False)
+    return planes.three_planes(
+        [Layer(volume, window=colour.Window(0.0, 1.0))], mm, height=300, extent=extent, crosshair=False
+    )
