@@ -226,7 +226,7 @@ def dressed(image: Tensor, distance: Tensor, below: Tensor, luck: Luck) -> Tenso
     size = tuple(image.shape)
     far = distance + luck.field(size, 14)[0] * luck.uniform(0.3, 1.2)
     coarse, fine = luck.field(size, 32)[0], luck.field(size, 9)[0]
-    bright = luck.uniform(0.7, 1.3)
+    bright = luck.uniform(0.6, 2.0)  # fat outshines white matter
     fluid_to = luck.uniform(0.5, 4)
     bone_to = fluid_to + luck.uniform(2, 8) + coarse.clamp(-2, 2)
     skin_to = bone_to + luck.uniform(2, 12) + 2 * coarse.roll(size[0] // 3, 0)
@@ -281,7 +281,7 @@ def sample(scans: list[Scan], luck: Luck, made_up: float = MADE_UP) -> tuple[Ten
     size = WHOLE if luck.chance(0.08) else PATCH
     image, tissue, distance, below = view(scans[luck.below(len(scans))], size, luck)
     image = (recoloured if luck.chance(made_up) else varied)(image, tissue, luck)
-    if luck.chance(0.6):
+    if luck.chance(0.7):
         image = dressed(image, distance, below, luck)
     return scanned(image, luck), CLASS[tissue.long()]
 
