@@ -10,9 +10,7 @@ are kept in `runs/data/registration`.
 """
 
 import argparse
-import csv
 import math
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -35,7 +33,8 @@ from medapp.pipelines._text import DIM, encoder, features, tower
 from medapp.pipelines._wording import REGIONS, TEMPLATES, phrases, sentence
 from training.case import Case
 from training.registration import PREDICTED, TRUE
-from training.segment_anatomy_unet import TEST, VALIDATION, Luck, ema, names_in
+from training.run import Run, halves
+from training.segment_anatomy_unet import TEST, VALIDATION, Luck, names_in
 
 SEED = 20261123
 CACHE = Path("runs/data/registration")
@@ -289,7 +288,6 @@ def baseline(pairs: Sequence[tuple[Scan, Scan]]) -> dict[str, float]:
 def train(args: argparse.Namespace) -> None:
     torch.manual_seed(SEED)
     data, out = Path(args.data), Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
     names = [name for name in names_in(data) if name not in VALIDATION + TEST]
     scans = {name: prepare(data, name, names[0]) for name in names}
     pairs = [(prepare(data, fixed, fixed), prepare(data, moving, fixed)) for fixed, moving in PAIRS]
@@ -302,22 +300,10 @@ def train(args: argparse.Namespace) -> None:
     net.text.copy_(words.text)
     begin(net)
     net.to(memory_format=torch.channels_last_3d)
-    average = torch.optim.swa_utils.AveragedModel(net, avg_fn=ema)
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, betas=(0.9, 0.99), weight_decay=1e-4)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda s: min(1, (s + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * min(s / args.steps, 1))) + 1e-3
-    )
-    step, best, spent, losses = 0, 0.0, 0.0, []
-    checkpoint = out / "checkpoint.pt"
-    if checkpoint.exists():
-        kept = torch.load(checkpoint, weights_only=True)
-        for name, part in (("net", net), ("average", average), ("optimizer", optimizer), ("scheduler", scheduler)):
-            part.load_state_dict(kept[name])
-        luck.generator.set_state(kept["random"])
-        step, best, spent, losses = kept["step"], kept["best"], kept["minutes"], kept["losses"]
+    run = Run(out, net, optimizer, luck.generator, args.steps, warm=50)
 
-    began = time.time()
-    while step < args.steps:
+    while not run.ended:
         fixed, moving = (names[luck.below(len(names))] for _ in range(2))
         if RESCANS.get(fixed, fixed) == RESCANS.get(moving, moving):
             continue
@@ -329,42 +315,20 @@ def train(args: argparse.Namespace) -> None:
         shared = overlap(found.flow[0], pair.moving_parcels, pair.fixed_parcels)
         bent = rough(found.raw)
         loss = 1 - similar + args.dice * (1 - shared) + args.smooth * bent
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
-        scheduler.step()
-        average.update_parameters(net)
-        losses.append([loss.item(), similar.item(), shared.item(), bent.item()])
-        step += 1
+        run.descend(loss, similar.item(), shared.item(), bent.item())
 
-        minutes = spent + (time.time() - began) / 60
-        late = bool(args.minutes) and time.time() - began > 60 * args.minutes
-        if step % args.every == 0 or step == args.steps:
-            means = dict(zip(("loss", "correlation", "dice", "rough"), np.mean(losses, 0), strict=True))
-            row = {"step": step, "minutes": minutes} | means | validate(average.module, pairs, args.refined)
-            row = {key: round(float(value), 5) for key, value in row.items()}
-            losses.clear()
-            print(row, flush=True)
-            fresh = not (out / "log.csv").exists()
-            with (out / "log.csv").open("a", newline="") as file:
-                writer = csv.DictWriter(file, list(row))
-                if fresh:
-                    writer.writeheader()
-                writer.writerow(row)
-            score = row["refined" if args.refined else "net"]
-            if score > best:
-                best = score
-                state = average.module.state_dict()
-                save_file({k: v.half().contiguous() for k, v in state.items()}, out / "best.safetensors")
-        elif step % 10 == 0:
-            print(step, np.mean(losses[-10:], 0).round(4).tolist(), f"{minutes:.2f} min", flush=True)
-        if step % args.keep == 0 or step == args.steps or late:
-            kept = {"net": net.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
-            kept |= {"scheduler": scheduler.state_dict(), "random": luck.generator.get_state()}
-            kept |= {"step": step, "best": best, "minutes": minutes, "losses": losses}
-            torch.save(kept, checkpoint.with_suffix(".tmp"))
-            checkpoint.with_suffix(".tmp").replace(checkpoint)
+        late = run.late(args.minutes)
+        if run.step % args.every == 0 or run.ended:
+            means = dict(zip(("loss", "correlation", "dice", "rough"), np.mean(run.losses, 0), strict=True))
+            row = {"step": run.step, "minutes": run.minutes} | means
+            row |= validate(run.average.module, pairs, args.refined)
+            run.log(row := {key: round(float(value), 5) for key, value in row.items()})
+            if run.better(row["refined" if args.refined else "net"]):
+                save_file(halves(run.average.module.state_dict()), out / "best.safetensors")
+        else:
+            run.tell(10)
+        if run.step % args.keep == 0 or run.ended or late:
+            run.keep()
         if late:
             break
 

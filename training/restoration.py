@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from training.segment_glioma_ar2unet import ema
+from training.run import ema
 
 SEED = 20261121
 

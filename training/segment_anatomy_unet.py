@@ -10,9 +10,7 @@ the scans, turned to RAS, are kept in `runs/data/anatomy`.
 
 import argparse
 import copy
-import csv
 import math
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -33,6 +31,7 @@ from medapp.imaging.volume import Grid, Volume
 from medapp.networks.unet3d import Conv, UNet3D, blocks
 from medapp.pipelines._anatomy import likeliest
 from training.case import Case
+from training.run import Run, halves
 
 VALIDATION = ("1007", "1012", "1036")
 TEST = ("1001", "1009", "1014", "1017")  # people scanned once: the rescans of the set are all trained on
@@ -340,11 +339,6 @@ def validate(net: UNet3D, pictures: dict[str, list[tuple[np.ndarray, np.ndarray]
     return scores
 
 
-def ema(average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
-    """Exponential moving average that forgets the first steps fast."""
-    return torch.lerp(average, current, 1 - min(0.998, (1 + int(count)) / (10 + int(count))))
-
-
 def settle(net: UNet3D, settled: bool) -> None:
     """Norms that follow each patch learn fast; fixed ones, at last, see a whole head as they saw its parts."""
     for part in net.modules():
@@ -361,13 +355,12 @@ def halved(net: UNet3D) -> dict[str, Tensor]:
             part.conv.weight.data *= scale.view(-1, 1, 1, 1, 1)
             part.norm.running_mean *= scale
             part.norm.running_var.fill_(1 - part.norm.eps)
-    return {k: v.half().contiguous() for k, v in net.state_dict().items()}
+    return halves(net.state_dict())
 
 
 def train(args: argparse.Namespace) -> None:
     torch.manual_seed(SEED)
     data, out = Path(args.data), Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
     scans = [prepare(data, name) for name in names_in(data) if name not in VALIDATION + TEST]
     pictures: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {"bare": [], "head": []}
     for number, scan in enumerate(prepare(data, name) for name in VALIDATION):
@@ -376,65 +369,29 @@ def train(args: argparse.Namespace) -> None:
         pictures["head"].append((standardize(clothed(scan, number)), truth))
 
     net = UNet3D(len(NAMES), args.width).to(memory_format=torch.channels_last_3d)
-    average = torch.optim.swa_utils.AveragedModel(net, avg_fn=ema)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=1e-2)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda s: min(1, (s + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * min(s / args.steps, 1))) + 1e-3
-    )
     luck = Luck(SEED)
-    step, best, spent, losses = 0, 0.0, 0.0, []
-    checkpoint = out / "checkpoint.pt"
-    if checkpoint.exists():
-        kept = torch.load(checkpoint, weights_only=True)
-        for name, part in (("net", net), ("average", average), ("optimizer", optimizer), ("scheduler", scheduler)):
-            part.load_state_dict(kept[name])
-        luck.generator.set_state(kept["random"])
-        step, best, spent, losses = kept["step"], kept["best"], kept["minutes"], kept["losses"]
-
-    began = time.time()
-    while step < args.steps:
-        settle(net, step > SETTLED * args.steps)
-        image, target = sample(scans, luck, MADE_UP if step > EASY * args.steps else 0)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=1e-2)
+    run = Run(out, net, optimizer, luck.generator, args.steps)
+    while not run.ended:
+        settle(net, run.step > SETTLED * args.steps)
+        image, target = sample(scans, luck, MADE_UP if run.step > EASY * args.steps else 0)
         index, classes = chosen(target, luck)
         with torch.autocast("cpu", torch.bfloat16):
             features = net.features(image[None, None])
             logits = net.logits(features.flatten(0, 3)[index])
-        loss = objective(logits.flatten(0, 1), classes.flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
-        scheduler.step()
-        average.update_parameters(net)
-        losses.append(loss.item())
-        step += 1
+        run.descend(objective(logits.flatten(0, 1), classes.flatten()))
 
-        minutes = spent + (time.time() - began) / 60
-        late = bool(args.minutes) and time.time() - began > 60 * args.minutes
-        if step % args.every == 0 or step == args.steps:
-            average.module.load_state_dict(dict(net.named_buffers()), strict=False)
-            scores = validate(average.module.eval(), pictures)
-            row = {"step": step, "loss": round(float(np.mean(losses)), 4), "minutes": round(minutes, 1)}
-            row |= {k: round(v, 4) for k, v in scores.items()}
-            losses.clear()
-            print(row, flush=True)
-            fresh = not (out / "log.csv").exists()
-            with (out / "log.csv").open("a", newline="") as file:
-                writer = csv.DictWriter(file, list(row))
-                if fresh:
-                    writer.writeheader()
-                writer.writerow(row)
-            if scores["bare"] + scores["head"] > best:
-                best = scores["bare"] + scores["head"]
-                save_file(halved(average.module), out / "best.safetensors")
-        elif step % 50 == 0:
-            print(step, round(float(np.mean(losses[-50:])), 4), f"{minutes:.1f} min", flush=True)
-        if step % args.keep == 0 or step == args.steps or late:
-            kept = {"net": net.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
-            kept |= {"scheduler": scheduler.state_dict(), "random": luck.generator.get_state()}
-            kept |= {"step": step, "best": best, "minutes": minutes, "losses": losses}
-            torch.save(kept, checkpoint.with_suffix(".tmp"))
-            checkpoint.with_suffix(".tmp").replace(checkpoint)
+        late = run.late(args.minutes)
+        if run.step % args.every == 0 or run.ended:
+            served = run.average.module
+            served.load_state_dict(dict(net.named_buffers()), strict=False)
+            run.note(scores := validate(served.eval(), pictures))
+            if run.better(scores["bare"] + scores["head"]):
+                save_file(halved(served), out / "best.safetensors")
+        else:
+            run.tell()
+        if run.step % args.keep == 0 or run.ended or late:
+            run.keep()
         if late:
             break
 

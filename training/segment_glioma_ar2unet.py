@@ -27,6 +27,7 @@ from medapp.imaging.intensity import CLIP, standardize
 from medapp.imaging.volume import Volume
 from medapp.networks.ar2unet import AR2UNet
 from training.case import Case
+from training.run import ema
 
 SIDE = 192  # pixels a side of a slice: 240 mm at the 1.25 mm that the pipeline works at
 CROP = 144  # pixels a side of a training patch
@@ -178,11 +179,6 @@ def settle(net: nn.Module, norms: list[nn.BatchNorm2d], batches: Iterable[Tensor
             net(x)
     for layer in norms:
         layer.momentum = 0.1
-
-
-def ema(average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
-    """Exponential moving average that forgets the first steps fast."""
-    return torch.lerp(average, current, 1 - min(0.998, (1 + int(count)) / (10 + int(count))))
 
 
 @torch.inference_mode()

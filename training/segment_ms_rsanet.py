@@ -7,8 +7,6 @@ P14, P18) is left out altogether and validated on; without any, `best.safetensor
 """
 
 import argparse
-import csv
-import math
 import time
 from functools import partial
 from pathlib import Path
@@ -25,7 +23,8 @@ from medapp.imaging.measure import bounds, dice, lesion_f1
 from medapp.networks.rsanet import RSANet
 from training import ms_heads
 from training.ms_heads import WHOLE, Clinic, Head, Real, acquired, made, patient, prepare, read
-from training.segment_anatomy_unet import TEST, VALIDATION, Luck, ema, names_in
+from training.run import Run, halves
+from training.segment_anatomy_unet import TEST, VALIDATION, Luck, names_in
 
 SEED = 20261123
 STRIDE = 16  # voxels: sides are filled up to a multiple
@@ -98,15 +97,9 @@ def emphasis(step: int, steps: int) -> float:
     return 1 + 14 * max(0.0, 1 - 3 * step / steps)
 
 
-def rate(step: int, steps: int) -> float:
-    """The learning rate's share: up in 100 steps, then down along a cosine."""
-    return min(1, (step + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * min(step / steps, 1))) + 1e-3
-
-
 def train(args: argparse.Namespace) -> None:
     torch.manual_seed(SEED)
     data, out = Path(args.data), Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
     brains = [name for name in names_in(data / "brain_t1") if name not in VALIDATION + TEST]
     clinic = Clinic(data, brains[: args.brains], args.leave)
     held = [name for name in ms_heads.REALS if patient(name) in args.leave]
@@ -115,66 +108,34 @@ def train(args: argparse.Namespace) -> None:
         exams += exams_on(prepare(data, name), seed)
 
     net = build().to(memory_format=torch.channels_last_3d)
-    average = torch.optim.swa_utils.AveragedModel(net, avg_fn=ema)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=1e-2)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(rate, steps=args.steps))
     luck = Luck(SEED)
-    step, best, spent, losses = 0, -1.0, 0.0, []
-    checkpoint = out / "checkpoint.pt"
-    if checkpoint.exists():
-        kept = torch.load(checkpoint, weights_only=True)
-        for name, part in (("net", net), ("average", average), ("optimizer", optimizer), ("scheduler", scheduler)):
-            part.load_state_dict(kept[name])
-        luck.generator.set_state(kept["random"])
-        torch.set_rng_state(kept["dropout"])
-        step, best, spent, losses = kept["step"], kept["best"], kept["minutes"], kept["losses"]
+    optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=1e-2)
+    run = Run(out, net, optimizer, luck.generator, args.steps, best=-1.0)
 
-    began = saved = time.time()
-    while step < args.steps:
+    while not run.ended:
         net.train()
         loss = torch.zeros(())
         for images, target in (clinic.sample(luck) for _ in range(args.batch)):
             with torch.autocast("cpu", torch.bfloat16):
                 logits = net(images[None])
-            part = objective(logits[0, 0].float(), target, emphasis(step, args.steps)) / args.batch
+            part = objective(logits[0, 0].float(), target, emphasis(run.step, args.steps)) / args.batch
             part.backward()
             loss += part.detach()
         if nn.utils.clip_grad_norm_(net.parameters(), 1.0).isfinite():  # oneDNN errs where a level is 2 voxels wide
             optimizer.step()
         optimizer.zero_grad()
-        scheduler.step()
-        average.update_parameters(net)
-        losses.append(loss.item())
-        step += 1
+        run.advance(loss.item())
 
-        minutes = spent + (time.time() - began) / 60
-        late = bool(args.minutes) and time.time() - began > 60 * args.minutes
-        if step % args.every == 0 or step == args.steps:
-            scores = validate(average.module, exams)
-            row = {"step": step, "loss": round(float(np.mean(losses)), 4), "minutes": round(minutes, 1)}
-            row |= {k: round(v, 4) for k, v in scores.items()}
-            losses.clear()
-            print(row, flush=True)
-            fresh = not (out / "log.csv").exists()
-            with (out / "log.csv").open("a", newline="") as file:
-                writer = csv.DictWriter(file, list(row))
-                if fresh:
-                    writer.writeheader()
-                writer.writerow(row)
-            score = sum(v for k, v in scores.items() if not k.startswith(("made", "free"))) if held else step
-            if score > best:
-                best = score
-                state = {k: v.half().contiguous() for k, v in average.module.state_dict().items()}
-                save_file(state, out / "best.safetensors")
-        elif step % 50 == 0:
-            print(step, round(float(np.mean(losses[-50:])), 4), f"{minutes:.1f} min", flush=True)
-        if time.time() - saved > 60 * args.keep or step == args.steps or late:
-            kept = {"net": net.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
-            kept |= {"scheduler": scheduler.state_dict(), "random": luck.generator.get_state()}
-            kept |= {"dropout": torch.get_rng_state(), "step": step, "best": best, "minutes": minutes, "losses": losses}
-            torch.save(kept, checkpoint.with_suffix(".tmp"))
-            checkpoint.with_suffix(".tmp").replace(checkpoint)
-            saved = time.time()
+        late = run.late(args.minutes)
+        if run.step % args.every == 0 or run.ended:
+            run.note(scores := validate(run.average.module, exams))
+            score = sum(v for k, v in scores.items() if not k.startswith(("made", "free"))) if held else run.step
+            if run.better(score):
+                save_file(halves(run.average.module.state_dict()), out / "best.safetensors")
+        else:
+            run.tell()
+        if time.time() - run.saved > 60 * args.keep or run.ended or late:
+            run.keep()
         if late:
             break
 

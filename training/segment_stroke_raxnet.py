@@ -7,20 +7,19 @@ if nothing had happened, `best.safetensors` and `log.csv`.
 
 import argparse
 import copy
-import csv
 import math
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from medapp.networks.blocks import fold
 from medapp.networks.raxnet import RAXNet
+from training.run import Run, halves
 from training.segment_anatomy_unet import SEED, Luck
 from training.stroke_heads import Head, head
 from training.stroke_lesions import Shapes
@@ -68,86 +67,38 @@ def validate(net: nn.Module, held: list[Head], plane: str) -> dict[str, float]:
     }
 
 
-def ema(average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
-    """Exponential moving average that forgets the first steps fast; of counters, the last."""
-    if not current.is_floating_point():
-        return current
-    return torch.lerp(average, current, 1 - min(0.997, (1 + int(count)) / (10 + int(count))))
-
-
 def train(args: argparse.Namespace) -> None:
     torch.manual_seed(SEED)
     data, out = Path(args.data), Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
     shapes = {part: Shapes(data / "stroke_masks", part) for part in ("train", "validation")}
     held = [head(data, "validation", n, shapes["validation"]) for n in HELD[: args.held] + HELD[-1:]]
 
     widths = tuple(args.width * n for n in (1, 2, 4, 8))
     net = RAXNet(1, widths).to(memory_format=torch.channels_last)
     nn.init.constant_(net.head.bias, PRIOR)
-    average = torch.optim.swa_utils.AveragedModel(net, avg_fn=ema, use_buffers=True)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=4e-3)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda s: min(1, (s + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * min(s / args.steps, 1))) + 1e-3
-    )
     luck = Luck(SEED + PLANES[args.plane])
-    step, best, spent, losses = 0, -math.inf, 0.0, []
-    checkpoint = out / "checkpoint.pt"
-    if checkpoint.exists():
-        kept = torch.load(checkpoint, weights_only=True)
-        for name, part in (("net", net), ("average", average), ("optimizer", optimizer), ("scheduler", scheduler)):
-            part.load_state_dict(kept[name])
-        luck.generator.set_state(kept["random"])
-        step, best, spent, losses = kept["step"], kept["best"], kept["minutes"], kept["losses"]
+    optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=4e-3)
+    run = Run(out, net, optimizer, luck.generator, args.steps, forget=0.997, buffers=True, best=-math.inf)
 
     slices = Slices(args.plane)
-    began = saved = time.time()
-    while step < args.steps:
-        while len(slices.images) < min(args.heads, args.before + step // EVERY):
+    while not run.ended:
+        while len(slices.images) < min(args.heads, args.before + run.step // EVERY):
             slices.add(head(data, "train", len(slices.images), shapes["train"]))
         x, y = augment(*slices.draw(args.batch, luck), CROP[args.plane], args.plane != "sagittal", luck)
         net.train()
         with torch.autocast("cpu", torch.bfloat16):
             logits = net(x.contiguous(memory_format=torch.channels_last))
-        loss = LOSSES[args.loss](logits.float(), y)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
-        scheduler.step()
-        average.update_parameters(net)
-        losses.append(loss.item())
-        step += 1
+        run.descend(LOSSES[args.loss](logits.float(), y))
 
-        minutes = spent + (time.time() - began) / 60
-        late = bool(args.minutes) and time.time() - began > 60 * args.minutes
-        if step % args.every == 0 or step == args.steps:
-            scores = validate(average.module, held, args.plane)
-            row: dict[str, Any] = {"step": step, "loss": round(float(np.mean(losses)), 4), "minutes": round(minutes, 1)}
-            row |= {k: round(v, 4) for k, v in scores.items()}
-            losses.clear()
-            print(row, flush=True)
-            fresh = not (out / "log.csv").exists()
-            with (out / "log.csv").open("a", newline="") as file:
-                writer = csv.DictWriter(file, list(row))
-                if fresh:
-                    writer.writeheader()
-                writer.writerow(row)
-            worth = scores["dice"] + 0.5 * scores["small"] - 0.02 * min(scores["false_ml"], 10)
-            if worth > best:
-                best = worth
-                state = {k: v.contiguous() for k, v in average.module.state_dict().items()}
-                half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
-                save_file(half, out / "best.safetensors")
-        elif step % 50 == 0:
-            print(step, round(float(np.mean(losses[-50:])), 4), f"{minutes:.1f} min", flush=True)
-        if step % args.every == 0 or step == args.steps or late or time.time() - saved > 60 * args.keep:
-            saved = time.time()
-            content = {"net": net.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
-            content |= {"scheduler": scheduler.state_dict(), "random": luck.generator.get_state()}
-            content |= {"step": step, "best": best, "minutes": minutes, "losses": losses}
-            torch.save(content, checkpoint.with_suffix(".tmp"))
-            checkpoint.with_suffix(".tmp").replace(checkpoint)
+        late = run.late(args.minutes)
+        if run.step % args.every == 0 or run.ended:
+            run.note(scores := validate(run.average.module, held, args.plane))
+            if run.better(scores["dice"] + 0.5 * scores["small"] - 0.02 * min(scores["false_ml"], 10)):
+                save_file(halves(run.average.module.state_dict()), out / "best.safetensors")
+        else:
+            run.tell()
+        if run.step % args.every == 0 or run.ended or late or time.time() - run.saved > 60 * args.keep:
+            run.keep()
         if late:
             break
 
