@@ -3,7 +3,7 @@
 DATA holds T1 scans without skull and their Neuromorphometrics labels, `ID_t1.nii.gz` and `ID_labels.nii.gz`. Most of
 the patches keep the scan's own contrast, strongly varied; after a while the others get one made up from the labels
 (domain randomisation as in SynthSeg, Billot et al. 2023, doi:10.1016/j.media.2023.102789); most get a made-up skull,
-scalp and neck.
+scalp and neck, or an average head round them.
 OUT gets `checkpoint.pt`, from which a killed run goes on as if nothing had happened, `best.safetensors` and `log.csv`;
 the scans, turned to RAS, are kept in `runs/data/anatomy`.
 """
@@ -26,12 +26,13 @@ from torch import Tensor, nn
 from medapp.imaging import files
 from medapp.imaging.anatomy import MIRROR, NAMES, translated
 from medapp.imaging.geometry import isotropic, oriented, resample, respaced
-from medapp.imaging.intensity import CLIP, standardize
+from medapp.imaging.intensity import CLIP, GLARE, dimmed, standardize
 from medapp.imaging.volume import Grid, Volume
 from medapp.networks.unet3d import Conv, UNet3D, blocks
 from medapp.pipelines._anatomy import likeliest
 from training.case import Case
 from training.run import Run, halves
+from training.template_head import ROOM, STEP, WHITE, fitted
 
 VALIDATION = ("1007", "1012", "1036")
 TEST = ("1001", "1009", "1014", "1017")  # people scanned once: the rescans of the set are all trained on
@@ -53,11 +54,15 @@ FLUIDS = torch.tensor([3, 4, 11, 12, FLUID, RIM])
 
 
 class Scan(NamedTuple):
-    """One scan at 1 mm, axes along RAS: all (X, Y, Z) uint8; `distance` is from the brain, in steps of STEP_MM."""
+    """One scan at 1 mm, axes along RAS: (X, Y, Z) uint8; `distance` is from the brain, in steps of STEP_MM.
+
+    `head` is the average head round it, on the grid of `template_head.fitted`.
+    """
 
     image: Tensor
     tissue: Tensor
     distance: Tensor
+    head: Tensor | None = None
 
 
 def names_in(data: Path) -> list[str]:
@@ -87,7 +92,15 @@ def prepare(data: Path, name: str) -> Scan:
         CACHE.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(kept, image=t1, tissue=tissue, distance=distance.clip(0, 255).astype(np.uint8))
     arrays = np.load(kept)
-    return Scan(*(torch.from_numpy(arrays[field]) for field in Scan._fields))
+    return Scan(*(torch.from_numpy(arrays[field]) for field in ("image", "tissue", "distance")))
+
+
+def with_head(scan: Scan, name: str) -> Scan:
+    """The scan with the average head round it, made, or kept from before."""
+    kept = CACHE / f"{name}_head.npy"
+    if not kept.exists():
+        np.save(kept, fitted(scan.distance.numpy() == 0))
+    return scan._replace(head=torch.from_numpy(np.load(kept)))
 
 
 class Luck:
@@ -181,14 +194,18 @@ def below(scan: Scan, seen: Pose) -> Tensor:
     return (scan.image.shape[2] - 1) / 2 - seen.points[2]
 
 
-def view(scan: Scan, size: tuple[int, int, int], luck: Luck) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """A patch of a scan in a random pose.
+def view(
+    scan: Scan, size: tuple[int, int, int], luck: Luck, face: bool = False
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Pose]:
+    """A patch of a scan in a random pose, which looks at the face and neck if asked to.
 
-    Returns, all of `size`: image 0 to 1, tissue uint8, distance from the brain in millimetres, and `below`.
+    Returns, all of `size`: image 0 to 1, tissue uint8, distance from the brain in millimetres, `below`; and the pose.
     """
-    seen = pose(scan.image.shape, size, luck)
+    extent = torch.tensor(scan.image.shape)
+    low = extent * torch.tensor([0.5, 0.65, 0]) + torch.tensor([0, 0, MARGIN - 10])
+    seen = pose(scan.image.shape, size, luck, low if face else None)
     image, near = linear([scan.image, 255 - scan.distance], seen)  # zero outside: black, and far away
-    return image / 255, nearest(scan.tissue, seen), (255 - near) * STEP_MM, below(scan, seen)
+    return image / 255, nearest(scan.tissue, seen), (255 - near) * STEP_MM, below(scan, seen), seen
 
 
 def recoloured(image: Tensor, tissue: Tensor, luck: Luck) -> Tensor:
@@ -246,8 +263,32 @@ def dressed(image: Tensor, distance: Tensor, below: Tensor, luck: Luck) -> Tenso
     return image * brain + out.clamp(min=0) * (1 - brain)
 
 
-def scanned(image: Tensor, luck: Luck) -> Tensor:
-    """What scanners do: coil shading, thick slices or blur, noise, and an unknown scale; standardised."""
+def beheld(image: Tensor, scan: Scan, distance: Tensor, seen: Pose, luck: Luck) -> Tensor:
+    """The brain within the average head, whose contrast and sharpness are made up."""
+    size = tuple(image.shape)
+    points = [(p + room[0]) / STEP for p, room in zip(seen.points, ROOM, strict=True)]
+    value = linear([scan.head], Pose(points, seen.mirrored))[0] / WHITE  # white matter would be 1
+    value = value * luck.uniform(0.7, 1.3)
+    fine = luck.field(size, 8)[0]
+    bright = luck.uniform(0.6, 2.0)
+    if luck.chance(0.5):
+        out = value ** luck.uniform(0.6, 2.0) * (1 + luck.uniform(0, 0.3) * fine) * bright
+    else:  # air, bone, muscle and fat apart
+        edges = torch.tensor([luck.uniform(0.08, 0.2), luck.uniform(0.3, 0.5), luck.uniform(0.6, 1.1)])
+        levels = torch.tensor([luck.uniform(0, 0.05), luck.uniform(0, 0.3), luck.uniform(0.2, 0.8), bright])
+        rough = value * (1 + luck.uniform(0, 0.3) * fine)
+        out = levels[torch.bucketize(rough, edges)] + luck.uniform(0, 0.4) * value * (rough > edges[0])
+    gap = luck.uniform(0, 4) * (1 + 0.3 * luck.field(size, 14)[0])
+    out = torch.where(distance < gap, luck.uniform(0, 0.4) * (1 + 0.2 * fine), out)
+    brain = (distance < 0.5).float()
+    return image * brain + out.clamp(min=0) * (1 - brain)
+
+
+def scanned(image: Tensor, luck: Luck, glare: float = math.inf) -> Tensor:
+    """What scanners do: coil shading, thick slices or blur, noise, and an unknown scale; standardised.
+
+    What is brighter than `glare` times the median of the head is cut to that first.
+    """
     size = tuple(image.shape)
     if luck.chance(0.8):
         image = image * torch.exp(luck.field(size, 64)[0] * luck.uniform(0, 0.25))
@@ -270,6 +311,8 @@ def scanned(image: Tensor, luck: Luck) -> Tensor:
     head = few[few > torch.minimum(few, few.quantile(0.999)).mean()]
     if len(head) < 100:
         return image
+    most = glare * float(head.median())
+    image, head = image.clamp(max=most), head.clamp(max=most)
     low, middle, high = head.quantile(torch.tensor([0.1, 0.5, 0.9])).tolist()
     image = (image - middle) / max(high - low, 0.02)
     return (image * math.exp(luck.one(0.12)) + luck.one(0.15)).clamp(*CLIP)
@@ -278,11 +321,14 @@ def scanned(image: Tensor, luck: Luck) -> Tensor:
 def sample(scans: list[Scan], luck: Luck, made_up: float = MADE_UP) -> tuple[Tensor, Tensor]:
     """One patch: image (X, Y, Z) standardised, classes (X, Y, Z) uint8; `made_up` is the share of made-up contrasts."""
     size = WHOLE if luck.chance(0.08) else PATCH
-    image, tissue, distance, below = view(scans[luck.below(len(scans))], size, luck)
+    scan, around = scans[luck.below(len(scans))], luck.uniform(0, 1)
+    image, tissue, distance, below, seen = view(scan, size, luck, around < 0.15)
     image = (recoloured if luck.chance(made_up) else varied)(image, tissue, luck)
-    if luck.chance(0.7):
+    if around < 0.45:
+        image = beheld(image, scan, distance, seen, luck)
+    elif around < 0.78:
         image = dressed(image, distance, below, luck)
-    return scanned(image, luck), CLASS[tissue.long()]
+    return scanned(image, luck, GLARE), CLASS[tissue.long()]
 
 
 def chosen(target: Tensor, luck: Luck, near: int = 40_000, far: int = 8_000) -> tuple[Tensor, Tensor]:
@@ -361,12 +407,13 @@ def halved(net: UNet3D) -> dict[str, Tensor]:
 def train(args: argparse.Namespace) -> None:
     torch.manual_seed(SEED)
     data, out = Path(args.data), Path(args.out)
-    scans = [prepare(data, name) for name in names_in(data) if name not in VALIDATION + TEST]
+    names = [name for name in names_in(data) if name not in VALIDATION + TEST]
+    scans = [with_head(prepare(data, name), name) for name in names]
     pictures: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {"bare": [], "head": []}
     for number, scan in enumerate(prepare(data, name) for name in VALIDATION):
         truth = CLASS[scan.tissue.long()].numpy()
-        pictures["bare"].append((standardize(scan.image.numpy()), truth))
-        pictures["head"].append((standardize(clothed(scan, number)), truth))
+        pictures["bare"].append((standardize(dimmed(scan.image.numpy())), truth))
+        pictures["head"].append((standardize(dimmed(clothed(scan, number))), truth))
 
     net = UNet3D(len(NAMES), args.width).to(memory_format=torch.channels_last_3d)
     luck = Luck(SEED)

@@ -3,6 +3,7 @@
 import numpy as np
 
 CLIP = (-4.0, 6.0)
+GLARE = 1.5  # times the median of the head
 
 
 def standardize(array: np.ndarray) -> np.ndarray:
@@ -20,3 +21,15 @@ def standardize(array: np.ndarray) -> np.ndarray:
     low, middle, high = np.percentile(head, (10, 50, 90)).tolist()
     spread = max(high - low, 1e-3 * abs(middle), 1e-30)
     return np.clip((array - middle) / spread, *CLIP)
+
+
+def dimmed(array: np.ndarray, most: float = GLARE) -> np.ndarray:
+    """An MR volume whose brightest parts, such as fat under a surface coil, do not outshine the rest, in float32.
+
+    What is brighter than `most` times the median of the head (found as in `standardize`), both above the volume's
+    minimum, is cut to that.
+    """
+    array = np.asarray(array, np.float32)
+    few = array.ravel()[:: max(1, array.size // 1_000_000)] - array.min()
+    head = few[few > np.minimum(few, np.percentile(few, 99.9)).mean()]
+    return np.minimum(array, array.min() + most * np.median(head)) if head.size else array

@@ -11,7 +11,7 @@ from torch import nn
 from medapp.errors import InputError
 from medapp.imaging.anatomy import MIRROR, NAMES
 from medapp.imaging.geometry import boxed, isotropic, oriented, resample
-from medapp.imaging.intensity import standardize
+from medapp.imaging.intensity import dimmed, standardize
 from medapp.imaging.measure import bounds, components
 from medapp.imaging.volume import Grid, Volume
 from medapp.machine import half
@@ -39,7 +39,7 @@ def parcellate(net, head: Volume, *, progress: Callable[[float, str], None]) -> 
     """
     progress(0.0, "Preparing the scan")
     grid = working_grid(head)
-    image = standardize(resample(head, grid, outside=float(head.array.min())).array)
+    image = standardize(dimmed(resample(head, grid, outside=float(head.array.min())).array))
     progress(0.15, "Finding the regions")
     found = likeliest(net, image)
     progress(0.75, "Tidying up")

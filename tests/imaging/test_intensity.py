@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from medapp.imaging.intensity import CLIP, standardize
+from medapp.imaging.intensity import CLIP, dimmed, standardize
 
 
 def head() -> np.ndarray:
@@ -37,3 +37,19 @@ def test_constant_and_outlying_values():
     a[6, 6, 6] = 1e9
     z = standardize(a)
     assert np.isfinite(z).all() and z.max() == CLIP[1] and z.min() >= CLIP[0]
+
+
+def test_a_bright_scalp_does_not_set_the_scale():
+    plain = head()
+    scalp = plain.copy()
+    scalp[5:7] = 5000
+    inside = (slice(7, 25), slice(5, 35), slice(3, 17))
+    assert dimmed(scalp).max() < 2 * 500
+    np.testing.assert_array_equal(dimmed(scalp)[inside], scalp[inside])
+    calm, glaring = (standardize(a)[inside].std() for a in (dimmed(scalp), scalp))
+    assert calm > 8 * glaring
+
+
+def test_an_ordinary_head_is_not_dimmed_and_a_constant_one_survives():
+    np.testing.assert_array_equal(dimmed(head()), head())
+    np.testing.assert_array_equal(dimmed(np.full((3, 3, 3), 7)), np.full((3, 3, 3), 7))

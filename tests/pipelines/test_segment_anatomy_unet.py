@@ -21,7 +21,7 @@ class Bands:
     def labels(self, x: torch.Tensor) -> torch.Tensor:
         self.seen = x[0, 0]
         low, high = self.seen[self.seen > -1.3].quantile(torch.tensor([0.15, 0.8]))
-        self.head, self.ball = self.seen > low - 0.6 * (high - low), self.seen > high + 0.9 * (high - low)
+        self.head, self.ball = self.seen > low - 1.2 * (high - low), self.seen > high + 0.9 * (high - low)
         brain = torch.where(self.seen > (low + high) / 2, RIGHT, LEFT)
         return torch.where(self.head, torch.where(self.ball, STEM, brain), 0).byte()[None]
 
@@ -48,9 +48,9 @@ def phantom(shape, **how) -> tuple[Volume, np.ndarray]:
     mm = index @ place[:3, :3].T + place[:3, 3] - [3, -4, 5]
     head = ((mm / (30, 38, 28)) ** 2).sum(-1) < 1
     ball = np.linalg.norm(mm - (12, 14, 8), axis=-1) < 9
-    noise = np.random.default_rng(0).normal(0, 2, shape)
+    noise = np.random.default_rng(0).normal(0, 1, shape)
     truth = np.where(ball, STEM, np.where(mm[..., 0] > 0, RIGHT, LEFT)) * head
-    bright = 100 + 30 * (mm[..., 0] > 0) + 60 * ball + noise
+    bright = 100 + 15 * (mm[..., 0] > 0) + 30 * ball + noise
     return Volume((bright * head).astype(np.float32), place), truth
 
 
