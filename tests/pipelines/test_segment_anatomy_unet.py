@@ -119,7 +119,7 @@ def test_the_result_holds_volumes_table_and_notes():
     result = segment(Bands(), head, progress=quiet)
     assert set(result.volumes) == {"image", "labels", "brain"}
     ml = (truth > 0).sum() * head.grid.voxel_ml
-    assert result.metrics["brain"].value == pytest.approx(ml, rel=0.03)
+    assert result.metrics["brain"].value == pytest.approx(ml, rel=0.05)
     assert result.metrics["regions"].value == 3 == len(result.tables["regions"].rows)
     assert any("ml of brain were found" in note for note in result.notes), "too small for a person"
 
