@@ -1,6 +1,7 @@
 """Affine alignment of two heads by correlation: many starts on a coarse grid, the best descended to a fine one."""
 
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 from typing import NamedTuple
 
@@ -8,18 +9,21 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from nibabel.affines import from_matvec
-from scipy import ndimage
+from scipy import ndimage, optimize
+from scipy.linalg import logm
 from torch import Tensor
 
 from medapp.errors import InputError
 from medapp.imaging.geometry import isotropic, resample
 from medapp.imaging.volume import Volume
+from medapp.machine import together
 
 TURNS = (-30, -15, 0, 15, 30)  # degrees about each axis, from which the search starts
 SHIFTS = (0, 25)  # mm along each axis, either way, likewise
 KEPT = 8  # starts that are descended
 ARM = 80.0  # mm: a turn by 1 rad and a shift by ARM count alike in the descent
-COARSE, FINE = (8.0, 40, 0.04), ((4.0, 40, 0.015), (2.0, 25, 0.004))  # mm, steps, first rate of the descent
+COARSE, STEPS, RATE = 8.0, 40, 0.04  # mm, and steps and first rate of the descent there
+FINE = ((4.0, 25), (2.0, 12))  # mm, and most steps of the descent there
 POINTS = 30_000  # of the fixed image, at most, that are compared
 REACH = 12.0  # mm around the head within which they lie
 OVERLAP = 0.6  # share of them in the moving field of view below which a start counts less
@@ -42,30 +46,40 @@ class Scan(NamedTuple):
 
 
 def align(
-    moving: Volume, fixed: Volume, device: str = "cpu", progress: Callable[[float], None] = lambda share: None
+    moving: Volume,
+    fixed: Volume,
+    device: str = "cpu",
+    progress: Callable[[float], None] = lambda share: None,
+    start: np.ndarray | None = None,
 ) -> np.ndarray:
     """(4, 4) that sends fixed to moving points, RAS+ millimetres to RAS+ millimetres, with 12 parameters.
 
     Any two grids of heads of like contrast, both with the skull or both without. After the centres of mass lie upon
-    each other the heads may still be 30° and 30 mm apart. `progress` is told the share that is done. Raises InputError
-    for an image that is empty.
+    each other the heads may still be 30° and 30 mm apart; with an affine to `start` from, nothing else is tried.
+    `progress` is told the share that is done. Raises InputError for an image that is empty.
     """
     with torch.inference_mode(False), torch.no_grad():
-        target, source = (_scan(volume, COARSE[0], device) for volume in (fixed, moving))
+        finest = FINE[-1][0]
+        drawn = together(*(partial(resample, volume, isotropic(volume.grid, finest)) for volume in (fixed, moving)))
+        target, source = (_scan(volume, COARSE, device) for volume in drawn)
         centres = target.centre, source.centre
-        starts = _starts(device)
-        looks = *_points(target), source, centres
-        score = torch.cat([_compared(part, *looks) for part in starts.split(64)])
-        progress(0.2)
-        best, score = _descended(starts[score.topk(KEPT).indices], target, source, centres, *COARSE[1:], rigid=True)
-        best = best[score.argmax()][None]
-        for number, (spacing, steps, rate) in enumerate(FINE, 1):
+        best = _searched(target, source, centres) if start is None else _state(start, centres)
+        for number, (spacing, steps) in enumerate(FINE, 1):
             progress(0.3 * number)
-            target, source = (_scan(volume, spacing, device) for volume in (fixed, moving))
-            best, _ = _descended(best, target, source, centres, steps, rate)
+            target, source = (_scan(volume, spacing, device) for volume in drawn)
+            best = _polished(best, target, source, centres, steps)
         progress(1.0)
         turn, shift = _moves(best, centres)
     return from_matvec(turn[0].cpu().numpy().astype(float), shift[0].cpu().numpy().astype(float))
+
+
+def _searched(target: Scan, source: Scan, centres: tuple[Tensor, Tensor]) -> Tensor:
+    """(1, 12): the best of the starts, those that look well descended without stretching."""
+    starts = _starts(target.values.device)
+    looks = *_points(target), source, centres
+    score = torch.cat([_compared(part, *looks) for part in starts.split(64)])
+    best, score = _descended(starts[score.topk(KEPT).indices], target, source, centres)
+    return best[score.argmax()][None]
 
 
 def _scan(volume: Volume, spacing: float, device: str) -> Scan:
@@ -80,7 +94,7 @@ def _scan(volume: Volume, spacing: float, device: str) -> Scan:
     return Scan(values, head, torch.tensor(drawn.affine, dtype=torch.float32, device=device))
 
 
-def _starts(device: str) -> Tensor:
+def _starts(device: torch.device) -> Tensor:
     """(S, 12): every combination of turns, and each of them shifted along one axis."""
     shifts = {
         tuple(sign * mm * (axis == a) for a in range(3)) for mm in SHIFTS for sign in (1, -1) for axis in range(3)
@@ -95,6 +109,19 @@ def _moves(state: Tensor, centres: tuple[Tensor, Tensor]) -> tuple[Tensor, Tenso
     rows = [torch.stack(row, 1) for row in ((a, d - z, e + y), (d + z, b, f - x), (e - y, f + x, c))]
     turn = torch.linalg.matrix_exp(torch.stack(rows, 1))
     return turn, centres[1] + ARM * state[:, 3:6] - turn @ centres[0]
+
+
+def _state(affine: np.ndarray, centres: tuple[Tensor, Tensor]) -> Tensor:
+    """(1, 12) whose `_moves` are an affine (4, 4); raises ValueError for one that mirrors."""
+    if np.linalg.det(affine[:3, :3]) <= 0:
+        raise ValueError("an affine that mirrors or flattens is no start")
+    m = np.real(logm(affine[:3, :3]))
+    one, other = (centre.cpu().numpy() for centre in centres)
+    shift = affine[:3, :3] @ one + affine[:3, 3] - other
+    odd, even = (m - m.T) / 2, (m + m.T) / 2
+    turn, shear = (odd[2, 1], odd[0, 2], odd[1, 0]), (even[1, 0], even[0, 2], even[2, 1])
+    row = [*turn, *(shift / ARM), *np.diag(m), *shear]
+    return torch.tensor([row], dtype=torch.float32, device=centres[0].device)
 
 
 def _points(target: Scan) -> tuple[Tensor, Tensor]:
@@ -124,28 +151,32 @@ def _compared(state: Tensor, points: Tensor, fixed: Tensor, source: Scan, centre
     return score * (there.float().mean(1) / OVERLAP).clamp(max=1)
 
 
-def _descended(
-    state: Tensor,
-    target: Scan,
-    source: Scan,
-    centres: tuple[Tensor, Tensor],
-    steps: int,
-    rate: float,
-    rigid: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """States (B, 12) after so many steps of Adam at a falling rate, and their correlation (B,)."""
+def _descended(state: Tensor, target: Scan, source: Scan, centres: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """States (B, 12), turned and shifted by so many steps of Adam at a falling rate, and their correlation (B,)."""
     points, fixed = _points(target)
     with torch.enable_grad():
         state = state.clone().requires_grad_()
-        free = torch.ones(12, device=state.device)
-        free[6:] = 0 if rigid else 1
-        adam = torch.optim.Adam([state], rate, betas=(0.8, 0.9))
-        fall = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
-        for _ in range(steps):
+        adam = torch.optim.Adam([state], RATE, betas=(0.8, 0.9))
+        fall = torch.optim.lr_scheduler.CosineAnnealingLR(adam, STEPS)
+        for _ in range(STEPS):
             adam.zero_grad()
             score = _compared(state, points, fixed, source, centres)
             (-score.sum()).backward()
-            state.grad *= free
+            state.grad[:, 6:] = 0
             adam.step()
             fall.step()
     return state.detach(), score.detach()
+
+
+def _polished(state: Tensor, target: Scan, source: Scan, centres: tuple[Tensor, Tensor], steps: int) -> Tensor:
+    """The state (1, 12) where the correlation is highest nearby, by at most so many steps of L-BFGS."""
+    points, fixed = _points(target)
+
+    def missing(row: np.ndarray) -> tuple[float, np.ndarray]:
+        with torch.enable_grad():
+            x = torch.tensor(row[None], dtype=torch.float32, device=state.device, requires_grad=True)
+            (gradient,) = torch.autograd.grad(score := -_compared(x, points, fixed, source, centres).sum(), x)
+        return score.item(), gradient[0].cpu().numpy().astype(float)
+
+    found = optimize.minimize(missing, state[0].cpu().numpy(), jac=True, method="L-BFGS-B", options={"maxiter": steps})
+    return torch.tensor(found.x[None], dtype=torch.float32, device=state.device)

@@ -117,8 +117,10 @@ def laid_open(
 
     progress(0.9, "Measuring")
     determinant = field.jacobian_determinant()
-    table, metrics = agreement(pair, field, determinant, here, there)
-    warped = field.warp(pair.moving).array
+    (table, metrics), (warped, bending) = together(
+        partial(agreement, pair, field, determinant, here, there),
+        lambda: (field.warp(pair.moving).array, field.bending_energy(inside)),
+    )
     length = field.magnitude[inside]
     metrics |= {
         "ncc_before": Metric(correlation(pair.moving.array, pair.fixed.array, inside)),
@@ -128,7 +130,7 @@ def laid_open(
         "folding": Metric(round(folding(determinant, inside), 5), "%"),
         "sdlogj": Metric(round(sdlogj(determinant, inside), 4)),
         "sdlogj_learn2reg": Metric(round(sdlogj_learn2reg(determinant), 4)),
-        "bending_energy": Metric(float(f"{field.bending_energy(inside):.4g}"), "1/mm²"),
+        "bending_energy": Metric(float(f"{bending:.4g}"), "1/mm²"),
         "inverse_residual": Metric(round(float(miss.mean()), 4), "mm"),
         "inverse_residual_max": Metric(round(float(miss.max()), 3), "mm"),
     }

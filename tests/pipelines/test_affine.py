@@ -10,6 +10,7 @@ from medapp.errors import InputError
 from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Grid, Volume
 from medapp.pipelines._affine import align
+from medapp.pipelines._pair import matched
 
 
 def ellipsoid(points: np.ndarray, middle, radii) -> np.ndarray:
@@ -80,3 +81,38 @@ def test_an_empty_image_is_refused():
     empty = Volume(np.zeros((20, 20, 20), np.float32), np.eye(4) * 3)
     with pytest.raises(InputError, match="empty"):
         align(empty, head())
+
+
+def test_a_start_is_taken_as_it_is_and_polished():
+    true = transform(70, 20, 0.1, seed=4)  # further than the search would look
+    fixed = head(skull=False)
+    moving = moved(fixed, true, (130, 140, 130), (2.0, 2.0, 2.0))
+    near = true @ transform(3, 4, 0.03, seed=5)
+    assert error(align(moving, fixed, start=near), true) < 1
+    with pytest.raises(ValueError, match="mirrors"):
+        align(moving, fixed, start=np.diag([-1.0, 1, 1, 1]))
+
+
+def regions(grid: Grid, middle, size: float, apart: float) -> Volume:
+    """Twelve balls as the classes 1 to 12, strewn about `middle`."""
+    points = apply_affine(grid.affine, np.moveaxis(np.indices(grid.shape), 0, -1))
+    array = np.zeros(grid.shape, np.uint8)
+    for number, away in enumerate(np.random.default_rng(2).uniform(-apart, apart, (12, 3)), 1):
+        array[ellipsoid(points, np.add(middle, away), (size,) * 3)] = number
+    return Volume(array, grid.affine, labels={n: str(n) for n in range(1, 36)})
+
+
+def test_middles_of_regions_give_an_affine_of_any_turn():
+    true = transform(100, 40, 0.05, seed=6)
+    fixed = regions(Grid((80, 80, 80), from_matvec(np.eye(3) * 2, [-80.0] * 3)), (0, 0, 0), 9, 55)
+    moving = fixed.like(fixed.array, affine=true @ fixed.affine)
+    assert error(matched(moving, fixed), true) < 1e-3
+
+
+def test_too_few_or_odd_regions_give_none():
+    fixed = regions(Grid((80, 80, 80), from_matvec(np.eye(3) * 2, [-80.0] * 3)), (0, 0, 0), 9, 55)
+    few = fixed.like(np.where(fixed.array < 6, fixed.array, 0))
+    assert matched(few, fixed) is None
+    assert matched(fixed.like(fixed.array[::-1].copy()), fixed) is None, "mirrored"
+    long = fixed.like(fixed.array, affine=np.diag([1, 1, 2.0, 1]) @ fixed.affine)
+    assert matched(long, fixed) is None
