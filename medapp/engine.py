@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from medapp.machine import half, threads
+from medapp.machine import half, one_thread, threads
 from medapp.networks.blocks import fold
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,8 @@ class Engine:
     Further arguments, tensors whose last axes lie on the image, are handed on to a network that is not `traceable`.
 
     `wanted` is "auto", "torch" or "openvino". `folder`, if given, keeps the converted network for the next process.
-    `name` and `precision` tell what served the last call.
+    `name` and `precision` tell what served the last call. A network of several that are asked one by one is asked by
+    `get_submodule`, as the module itself would be.
     """
 
     def __init__(self, net: nn.Module, device: str = "cpu", wanted: str = "auto", folder: Path | None = None):
@@ -51,6 +52,17 @@ class Engine:
         self.name, self.precision = "torch", "fp32"
         self._model: Any = None
         self._ready: dict[tuple[tuple[int, ...], bool], tuple[Forward, str, str]] = {}
+        self._parts: dict[str, Engine] = {}
+        self._whole = self
+
+    def get_submodule(self, name: str) -> "Engine":
+        """The engine of one part of the network, made once; the whole tells by what the part asked last was served."""
+        if name not in self._parts:
+            folder = self.folder and self.folder.with_name(f"{self.folder.name}-{name}")
+            part = Engine(self.net.get_submodule(name), self.device, self.wanted, folder)
+            part._whole = self
+            self._parts[name] = part
+        return self._parts[name]
 
     @torch.inference_mode()
     def __call__(self, x: Tensor, *more: Tensor) -> Tensor:
@@ -63,6 +75,7 @@ class Engine:
                 del self._ready[next(iter(self._ready))]
             self._ready[size, many] = self._choose(*self._probe(x, more), many)
         forward, self.name, self.precision = self._ready[size, many]
+        self._whole.name, self._whole.precision = self.name, self.precision
         return forward(x, *more)
 
     @torch.inference_mode()
@@ -186,17 +199,6 @@ def noise(shape: tuple[int, ...]) -> Tensor:
     blobs = torch.randn((*shape[:2], *(8 for _ in shape[2:])), generator=chance)
     grain = torch.randn(shape, generator=chance)
     return functional.interpolate(blobs, shape[2:]) + 0.3 * grain
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch on one thread: on a busy machine several wait for each other longer than a single image is worth."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def keep(write: Callable[[Path], None], folder: Path) -> None:

@@ -32,6 +32,11 @@ def vote(probabilities: np.ndarray, threshold: float = THRESHOLD) -> np.ndarray:
     return 2 * agreement(probabilities, threshold) > len(probabilities)
 
 
+def voted(probabilities: np.ndarray) -> np.ndarray:
+    """(I, J, K) what more than half of the planes reach at least: at any threshold, its mask is that of `vote`."""
+    return np.sort(probabilities, axis=0)[(len(probabilities) - 1) // 2]
+
+
 def variance(probabilities: np.ndarray) -> np.ndarray:
     """(I, J, K) from 0, where all planes say the same, to 0.25, where they contradict each other."""
     return np.var(probabilities, axis=0)

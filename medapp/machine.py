@@ -3,9 +3,9 @@
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
@@ -49,6 +49,17 @@ def together(*jobs: Callable[[], T]) -> list[T]:
     """The answers of jobs that run side by side, as many as there are processors: for libraries that let others in."""
     with ThreadPoolExecutor(threads()) as pool:
         return [running.result() for running in [pool.submit(job) for job in jobs]]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one thread: on a busy machine several wait for each other longer than a single image is worth."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def describe(device: str) -> str:

@@ -17,6 +17,7 @@ from medapp.views.sheets import is_flat
 
 DERIVED = (  # what the method made; the other volumes were put in
     "mask", "probability", "restored", "regions",
+    "probability_axial", "probability_coronal", "probability_sagittal", "template", "agreement", "variance", "entropy",
     "aligned", "warped", "aligned_labels", "warped_labels", "carried", "fixed_prepared", "moving_prepared",
 )  # fmt: skip
 FOUND = ("labels", "brain", "disagreement")  # also made by the method, where it finds regions
@@ -34,6 +35,8 @@ WORDS = {
     "reference_volume": "Volume of the reference",
     "volume_difference": "Volume against the reference",
     "lesion_f1": "F1 over lesions (1 is all found, none too many)",
+    "agreed": "Of what any plane sees, seen by all",
+    "fit": "Correlation with the template",
     "regions": "Regions",
     "brain": "Brain",
     "cortex": "Cerebral cortex",
@@ -74,6 +77,13 @@ WORDS = {
 FILES = {  # the end of a file's name, and what it is
     "mask.nii.gz": "the mask, 1 = lesion; NIfTI, in the space of the input image, voxel for voxel",
     "probability.nii.gz": "the probability of lesion, 0 to 1; NIfTI, in the space of the input image, voxel for voxel",
+    "probability_axial.nii.gz": "the probability as the network of axial slices sees it",
+    "probability_coronal.nii.gz": "the probability as the network of coronal slices sees it",
+    "probability_sagittal.nii.gz": "the probability as the network of sagittal slices sees it",
+    "agreement.nii.gz": "how many of the planes see lesion, 0 to 3",
+    "variance.nii.gz": "the variance of the planes' probabilities, 0 to 0.25: where they disagree",
+    "entropy.nii.gz": "the entropy of the fused probability in bits, 0 to 1",
+    "planes.csv": "every plane against the fusion, and against the reference, if there is one",
     "mask.seg.dcm": "the mask as a DICOM segmentation of the input series, same frame of reference",
     "lesions.csv": "one row per lesion; positions are RAS+ millimetres in the space of the input image",
     "restored.nii.gz": "the restored image, in the unit of the input image; NIfTI, in its space",

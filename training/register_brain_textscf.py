@@ -34,13 +34,12 @@ from medapp.pipelines._wording import REGIONS, TEMPLATES, phrases, sentence
 from training.case import Case
 from training.registration import PREDICTED, TRUE
 from training.run import Run, halves
-from training.segment_anatomy_unet import TEST, VALIDATION, Luck, names_in
+from training.segment_anatomy_unet import RESCANS, TEST, VALIDATION, Luck, names_in
 
 SEED = 20261123
 CACHE = Path("runs/data/registration")
 TOWER = Path("weights/text_tower.safetensors")
 PAIRS = (("1007", "1012"), ("1012", "1036"), ("1036", "1007"))  # fixed and moving, of VALIDATION
-RESCANS = {"1023": "1003", "1024": "1004", "1025": "1005", "1038": "1018", "1039": "1019"}
 SIZE = (80, 80, 96)  # voxels of 2 mm: what of SHAPE brains fill
 WORDINGS = 120  # of every prompt
 RADIUS = 2  # voxels of 2 mm: half the window of the correlation

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from medapp import parcels
+from medapp import parcels, strokes
 from medapp.fidelity import figures
 from medapp.imaging import measure
 from medapp.imaging.anatomy import NAMES
@@ -38,7 +38,9 @@ def of(result: Result) -> Scorer:
         return RESTORER
     if result.deformation is not None:
         return REGISTRAR
-    return PARCELLATOR if "labels" in result.volumes else SEGMENTER
+    if "labels" in result.volumes:
+        return PARCELLATOR
+    return PLANES if "agreement" in result.volumes else SEGMENTER
 
 
 def parcellation(case: Case, result: Result, settings: Mapping[str, Any], with_peers: tuple[str, ...]) -> list[Row]:
@@ -68,6 +70,29 @@ def segmentation(case: Case, result: Result, settings: Mapping[str, Any], with_p
     row["false_positive_ml"] = round(float(mask[:, :, clean].sum()) * compared.volumes["mask"].grid.voxel_ml, 3)
     row["seconds"] = round(result.provenance.seconds, 2)
     return [{"patient": case.patient, "group": case.group, "condition": case.condition, **row}]
+
+
+def planes(case: Case, result: Result, settings: Mapping[str, Any], with_peers: tuple[str, ...]) -> list[Row]:
+    """A row a mask: fused by the mean (ours), by the vote, and each plane alone; overlap where there is a lesion."""
+    found = {}
+    for rule in ("vote", "mean"):
+        table = strokes.measured(result, {**settings, "fusion": rule}, case.truth).tables["planes"]
+        at = {name: n for n, name in enumerate(table.columns)}
+        against = {row[0]: row for row in table.rows if row[1] == "reference"}
+        found["ours" if rule == "mean" else rule] = against["fusion"]
+    found |= {plane: against[plane] for plane in strokes.PLANES}
+    truth = float((case.truth.array > 0).sum()) * case.truth.grid.voxel_ml
+    rows = []
+    for name, line in found.items():
+        row: Row = {"patient": case.patient, "group": name, "condition": case.condition, "reference_volume": truth}
+        row |= {figure: line[at[column]] if truth else None for figure, column in OF_PLANES.items()}
+        row["dice_small"] = row["dice"] if truth < SMALL_ML else None
+        row["false_ml"] = None if truth else line[at["volume (ml)"]]
+        row |= {
+            f"dice_{plane}_slices": line[at[f"Dice, {plane} slices"]] if truth else None for plane in strokes.PLANES
+        }
+        rows.append(row | {"seconds": round(result.provenance.seconds, 2) if name == "ours" else None})
+    return rows
 
 
 def restoration(case: Case, result: Result, settings: Mapping[str, Any], with_peers: tuple[str, ...]) -> list[Row]:
@@ -118,6 +143,16 @@ def regional_error(answer: np.ndarray, truth: np.ndarray) -> float:
 
 
 SEGMENTATION = ("dice", "hd95", "volume_difference", "lesion_f1", "false_positive_ml", "volume", "reference_volume")
+SMALL_ML = 5.0
+OF_PLANES = {
+    "dice": "Dice",
+    "precision": "precision",
+    "recall": "recall",
+    "hd95": "HD95 (mm)",
+    "volume_difference": "volume difference (%)",
+    "lesion_f1": "lesion-wise F1",
+}
+SLICES = tuple(f"dice_{plane}_slices" for plane in strokes.PLANES)
 RESTORATION = ("psnr", "ssim", "rmse", "bias")
 PARCELLATION = ("dice", "dice_no_vessel", "hd95", "volume_error", "dice_brain", "brain", "seconds", "memory_mb")
 REGIONS = tuple(f"dice {name}" for name in NAMES[1:])
@@ -126,6 +161,12 @@ SEGMENTER = Scorer(
     segmentation,
     (*SEGMENTATION, "seconds"),
     ("dice", "hd95", "false_positive_ml", "lesion_f1", "volume_difference"),
+)
+PLANES = Scorer(
+    planes,
+    ("dice", "dice_small", "false_ml", *list(OF_PLANES)[1:], *SLICES, "seconds"),
+    ("dice", "dice_small", "false_ml"),
+    methods=("dice", "dice_small", "false_ml", *list(OF_PLANES)[1:], *SLICES),
 )
 PARCELLATOR = Scorer(
     parcellation, (*PARCELLATION, *REGIONS, *DISTANCES), PARCELLATION[:5] + ("seconds",), (*REGIONS, *DISTANCES)

@@ -36,6 +36,7 @@ from training.template_head import ROOM, STEP, WHITE, fitted
 
 VALIDATION = ("1007", "1012", "1036")
 TEST = ("1001", "1009", "1014", "1017")  # people scanned once: the rescans of the set are all trained on
+RESCANS = {"1023": "1003", "1024": "1004", "1025": "1005", "1038": "1018", "1039": "1019"}  # of the same person
 SEED = 20261122
 CACHE = Path("runs/data/anatomy")
 MARGIN = 24  # voxels around what is not black

@@ -9,25 +9,35 @@ import argparse
 import copy
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from nibabel.affines import from_matvec
 from safetensors.torch import save_file
+from scipy.spatial.transform import Rotation
 from torch import nn
 
+from medapp.imaging.geometry import resample
+from medapp.imaging.volume import Grid, Volume
 from medapp.networks.blocks import fold
 from medapp.networks.raxnet import RAXNet
+from medapp.pipelines._template import template
+from medapp.pipelines.segment_stroke_raxnet import WIDTHS
+from training.case import Case
 from training.run import Run, halves
 from training.segment_anatomy_unet import SEED, Luck
-from training.stroke_heads import Head, head
+from training.stroke_heads import SEEDS, Head, head
 from training.stroke_lesions import Shapes
 from training.stroke_losses import LOSSES
 from training.stroke_slices import CROP, PLANES, Slices, augment, standard
 
-WIDTHS = (24, 48, 96, 192)  # three quarters of the paper's
 HELD = (0, 1, 2, 3, 4, 6, 7, 5, 11)  # the heads that validate; the last two have no lesion
+SCORED = 60  # heads of a part, by `cases`
+TURN = Rotation.from_euler("xyz", (15, -8, 10), degrees=True).as_matrix() @ np.diag([-1.0, -1, 3])
+OBLIQUE = Grid((220, 250, 70), from_matvec(TURN, np.array([0.0, -18, 8]) - TURN @ (np.array((220, 250, 70)) - 1) / 2))
 PRIOR = -4.0  # logit of lesion, as rare as it is, from which the training sets out
 BEFORE, EVERY = 36, 10  # heads painted before the first step; then another after so many steps
 
@@ -65,6 +75,20 @@ def validate(net: nn.Module, held: list[Head], plane: str) -> dict[str, float]:
     return {
         name: float(np.mean(v)) if v else 0.0 for name, v in (("dice", scores), ("small", small), ("false_ml", false))
     }
+
+
+def cases(data: Path, part: str) -> Iterator[Case]:
+    """Heads of brains and with masks of that part alone, each as it is and as a scanner might store it."""
+    for each in SEEDS if part == "all" else (part,):
+        shapes = Shapes(data / "stroke_masks", each)
+        for number in range(SCORED):
+            painted = head(data, each, number, shapes)
+            image = Volume(painted.image.astype(np.int16), template().affine, name="T1")
+            truth = image.like(painted.mask.astype(np.uint8), labels={1: "painted"})
+            patient, group = f"{each} {number:03d}", f"{painted.mask.sum() / 1000:.1f} ml"
+            yield Case(patient, group, "1 mm", (image,), truth)
+            drawn = [resample(volume, OBLIQUE) for volume in (image, truth)]
+            yield Case(patient, group, "oblique, 3 mm slices", (drawn[0],), drawn[1])
 
 
 def train(args: argparse.Namespace) -> None:

@@ -16,13 +16,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from nilearn.datasets import load_mni152_template
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from medapp.imaging.intensity import CLIP
 from medapp.imaging.volume import Grid, Volume
 from medapp.pipelines._affine import align
+from medapp.pipelines._template import template
 from training import segment_anatomy_unet as anatomy
 from training.segment_anatomy_unet import GROUP, STEP_MM, Luck, Scan, dressed, scanned
 from training.stroke_lesions import VENTRICLE, Shapes, ageing, fluid_and_white, paint, place
@@ -39,13 +39,6 @@ class Head(NamedTuple):
     mask: np.ndarray
     brain: str
     shapes: tuple[str, ...]
-
-
-@cache
-def template() -> Volume:
-    """The MNI152 template without skull, 1 mm."""
-    image = load_mni152_template(resolution=1)
-    return Volume(np.asarray(image.dataobj, np.float32), image.affine)
 
 
 def brains(data: Path, part: str) -> list[str]:

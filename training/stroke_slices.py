@@ -11,6 +11,7 @@ from training.stroke_heads import Head
 
 PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}  # the axis across the slices
 CROP = {"axial": (144, 160), "coronal": (144, 144), "sagittal": (160, 144)}  # pixels of a training patch
+FAINT = 40  # of 255: a slice in which nothing stands out more holds noise alone
 BINS = (1, 200, 500, 1000, 2000, 3000)  # pixels of lesion in a slice, from which a bin begins; the last has no end
 
 
@@ -32,7 +33,7 @@ class Slices:
         for at, (pixels, contrast) in enumerate(zip(mask.sum((1, 2)), np.ptp(image, (1, 2)), strict=True)):
             if pixels:
                 self.bins[int(np.digitize(pixels, BINS)) - 1].append((len(self.images), at))
-            elif contrast > 40:  # more than noise
+            elif contrast > FAINT:
                 self.empty.append((len(self.images), at))
         self.images.append(image)
         self.masks.append(np.packbits(mask, axis=2))

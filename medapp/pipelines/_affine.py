@@ -51,34 +51,36 @@ def align(
     device: str = "cpu",
     progress: Callable[[float], None] = lambda share: None,
     start: np.ndarray | None = None,
+    reach: float = REACH,
 ) -> np.ndarray:
     """(4, 4) that sends fixed to moving points, RAS+ millimetres to RAS+ millimetres, with 12 parameters.
 
     Any two grids of heads of like contrast, both with the skull or both without. After the centres of mass lie upon
     each other the heads may still be 30° and 30 mm apart; with an affine to `start` from, nothing else is tried.
-    `progress` is told the share that is done. Raises InputError for an image that is empty.
+    `progress` is told the share that is done. Within a short `reach` (mm) around the fixed one, fluid and bone are as
+    dark as nothing: then it may be without skull and the other with. Raises InputError for an image that is empty.
     """
     with torch.inference_mode(False), torch.no_grad():
         finest = FINE[-1][0]
         drawn = together(*(partial(resample, volume, isotropic(volume.grid, finest)) for volume in (fixed, moving)))
         target, source = (_scan(volume, COARSE, device) for volume in drawn)
         centres = target.centre, source.centre
-        best = _searched(target, source, centres) if start is None else _state(start, centres)
+        best = _searched(target, source, centres, reach) if start is None else _state(start, centres)
         for number, (spacing, steps) in enumerate(FINE, 1):
             progress(0.3 * number)
             target, source = (_scan(volume, spacing, device) for volume in drawn)
-            best = _polished(best, target, source, centres, steps)
+            best = _polished(best, _points(target, reach), source, centres, steps)
         progress(1.0)
         turn, shift = _moves(best, centres)
     return from_matvec(turn[0].cpu().numpy().astype(float), shift[0].cpu().numpy().astype(float))
 
 
-def _searched(target: Scan, source: Scan, centres: tuple[Tensor, Tensor]) -> Tensor:
+def _searched(target: Scan, source: Scan, centres: tuple[Tensor, Tensor], reach: float) -> Tensor:
     """(1, 12): the best of the starts, those that look well descended without stretching."""
     starts = _starts(target.values.device)
-    looks = *_points(target), source, centres
+    looks = *_points(target, reach), source, centres
     score = torch.cat([_compared(part, *looks) for part in starts.split(64)])
-    best, score = _descended(starts[score.topk(KEPT).indices], target, source, centres)
+    best, score = _descended(starts[score.topk(KEPT).indices], *looks)
     return best[score.argmax()][None]
 
 
@@ -124,10 +126,10 @@ def _state(affine: np.ndarray, centres: tuple[Tensor, Tensor]) -> Tensor:
     return torch.tensor([row], dtype=torch.float32, device=centres[0].device)
 
 
-def _points(target: Scan) -> tuple[Tensor, Tensor]:
+def _points(target: Scan, reach: float) -> tuple[Tensor, Tensor]:
     """Points (N, 3) in millimetres in and around the head of the fixed image, and its values there (N,)."""
-    reach = round(REACH / float(target.affine[:3, 0].norm()))
-    near = ndimage.maximum_filter(target.head.cpu().numpy(), 2 * reach + 1)
+    voxels = round(reach / float(target.affine[:3, 0].norm()))
+    near = ndimage.maximum_filter(target.head.cpu().numpy(), 2 * voxels + 1)
     index = torch.tensor(np.argwhere(near), device=target.head.device)
     index = index[:: max(1, len(index) // POINTS)]
     values = target.values[index[:, 0], index[:, 1], index[:, 2]]
@@ -151,9 +153,10 @@ def _compared(state: Tensor, points: Tensor, fixed: Tensor, source: Scan, centre
     return score * (there.float().mean(1) / OVERLAP).clamp(max=1)
 
 
-def _descended(state: Tensor, target: Scan, source: Scan, centres: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def _descended(
+    state: Tensor, points: Tensor, fixed: Tensor, source: Scan, centres: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
     """States (B, 12), turned and shifted by so many steps of Adam at a falling rate, and their correlation (B,)."""
-    points, fixed = _points(target)
     with torch.enable_grad():
         state = state.clone().requires_grad_()
         adam = torch.optim.Adam([state], RATE, betas=(0.8, 0.9))
@@ -168,14 +171,15 @@ def _descended(state: Tensor, target: Scan, source: Scan, centres: tuple[Tensor,
     return state.detach(), score.detach()
 
 
-def _polished(state: Tensor, target: Scan, source: Scan, centres: tuple[Tensor, Tensor], steps: int) -> Tensor:
+def _polished(
+    state: Tensor, looks: tuple[Tensor, Tensor], source: Scan, centres: tuple[Tensor, Tensor], steps: int
+) -> Tensor:
     """The state (1, 12) where the correlation is highest nearby, by at most so many steps of L-BFGS."""
-    points, fixed = _points(target)
 
     def missing(row: np.ndarray) -> tuple[float, np.ndarray]:
         with torch.enable_grad():
             x = torch.tensor(row[None], dtype=torch.float32, device=state.device, requires_grad=True)
-            (gradient,) = torch.autograd.grad(score := -_compared(x, points, fixed, source, centres).sum(), x)
+            (gradient,) = torch.autograd.grad(score := -_compared(x, *looks, source, centres).sum(), x)
         return score.item(), gradient[0].cpu().numpy().astype(float)
 
     found = optimize.minimize(missing, state[0].cpu().numpy(), jac=True, method="L-BFGS-B", options={"maxiter": steps})

@@ -1,4 +1,4 @@
-"""Segmentation: lesions, or the regions of the brain; the result tells which."""
+"""Segmentation: lesions, those of three planes, or the regions of the brain; the result tells which."""
 
 from collections.abc import Callable, Mapping
 from types import ModuleType
@@ -8,7 +8,7 @@ from plotly.graph_objects import Figure
 
 from medapp.imaging.volume import Volume
 from medapp.result import Result, Table
-from medapp.tasks import lesions, parcels
+from medapp.tasks import lesions, parcels, strokes
 from medapp.views.layers import Layer
 
 TITLE = "Segmentation"
@@ -16,13 +16,15 @@ ABOUT = "Outline what is abnormal, or every region of the brain; measure it, and
 RUN = "Segment"
 REFERENCE = "Compare with a mask of your own"
 REFERENCE_ABOUT = "a mask, or for the regions of the brain a label map, to compare with"
-FILES = (*lesions.FILES, *parcels.FILES)
+FILES = (*lesions.FILES, *strokes.FILES, *parcels.FILES)
 FIGURES = lesions.FIGURES  # of the same captions in both
 
 
 def kind(result: Result) -> ModuleType:
-    """Which of the two modules shows the result."""
-    return parcels if "labels" in result.volumes else lesions
+    """Which of the modules shows the result."""
+    if "labels" in result.volumes:
+        return parcels
+    return strokes if "agreement" in result.volumes else lesions
 
 
 def layers(result: Result) -> dict[str, Layer]:
@@ -33,6 +35,11 @@ def layers(result: Result) -> dict[str, Layer]:
 def table(result: Result) -> Table:
     """A row for each lesion or region; see `place`."""
     return result.tables[kind(result).TABLE]
+
+
+def further(result: Result) -> list[Table]:
+    """The other tables."""
+    return [table for name, table in result.tables.items() if name != kind(result).TABLE]
 
 
 def figures(result: Result) -> dict[str, Callable[[], Figure]]:

@@ -72,7 +72,7 @@ class Segmented:
             self.viewer: scene(layers, held.folder, mm=held.mm if fresh else None),
             self.picture: planes.three_planes(list(layers.values()), held.mm),
             self.table: gr.Dataframe(value=[list(row) for row in table.rows], headers=list(table.columns)),
-            self.numbers: words.numbers(held.result),
+            self.numbers: words.numbers(held.result) + "".join(map(words.table, task.further(held.result))),
         }
 
     def draw(self, held: Session | None) -> dict:

@@ -13,7 +13,7 @@ from medapp.examples import Example
 from medapp.imaging.geometry import slice_axis, upright
 from medapp.imaging.pictures import NO_SIZE
 from medapp.imaging.volume import Grid
-from medapp.result import NOT_A_DIAGNOSIS, Result
+from medapp.result import NOT_A_DIAGNOSIS, Result, Table
 from medapp.ui.session import LIFETIME
 
 FIGURES = (
@@ -42,6 +42,8 @@ NAMES = {
     "reference_volume": "Reference volume",
     "volume_difference": "Volume difference",
     "lesion_f1": "Lesion-wise F1",
+    "agreed": "Planes agree on",
+    "fit": "Correlation with the template",
     "brain": "Brain",
     "regions": "Regions",
     "cortex": "Cerebral cortex",
@@ -102,6 +104,16 @@ def numbers(result: Result) -> str:
     cells = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in said.items())
     abouts = "".join(f"<p>{escape(t.about)}</p>" for t in result.tables.values())
     return f'<dl class="med-numbers">{cells}</dl><div class="med-small">{abouts}</div>'
+
+
+def table(table: Table) -> str:
+    """A table besides that of the lesions; its values are said by `numbers`."""
+    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in table.columns)
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{'' if cell is None else escape(str(cell))}</td>" for cell in row) + "</tr>"
+        for row in table.rows
+    )
+    return f'<table class="med-known"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
 
 
 def fidelity(result: Result) -> str:

@@ -14,6 +14,8 @@ from medapp.imaging.volume import Volume
 TILT = np.array([[-0.9, 0.1, 1.2, 80], [0.12, 0.88, -0.6, -100], [-0.05, 0.15, 4.8, -40], [0, 0, 0, 1]])
 CARDS = list(runtime.cards().values())
 SEGMENTATIONS = [card for card in CARDS if card.task == "segmentation"]  # for the others: test_restore.py
+WHOLE = ("segment_stroke_raxnet",)  # refuse a single slice
+SMALL = {"segment_stroke_raxnet": {"widths": (4, 8, 16, 32)}}  # what would take long untrained at its full size
 
 
 def quiet(fraction: float, stage: str) -> None:
@@ -23,7 +25,8 @@ def quiet(fraction: float, stage: str) -> None:
 def run(card, *volumes, **options):
     torch.manual_seed(0)
     with torch.inference_mode():
-        return card.run(card.build().eval(), *card.arrange(volumes), progress=quiet, **card.settings(options))
+        net = card.build(**SMALL.get(card.name, {})).eval()
+        return card.run(net, *card.arrange(volumes), progress=quiet, **card.settings(options))
 
 
 def head(affine=TILT, shape=(64, 72, 12), name="image") -> Volume:
@@ -58,7 +61,7 @@ def test_answers_on_the_grid_of_the_input(card, turn):
         assert answer.grid.same(volume.grid), role
 
 
-@pytest.mark.parametrize("card", SEGMENTATIONS, ids=lambda c: c.name)
+@pytest.mark.parametrize("card", [c for c in SEGMENTATIONS if c.name not in WHOLE], ids=lambda c: c.name)
 def test_a_picture_of_one_slice_is_taken(card):
     volume = head(np.diag([-0.9, -0.9, 1, 1]), (100, 90, 1))
     assert all(v.grid.same(volume.grid) for v in run(card, volume).volumes.values())

@@ -1,0 +1,186 @@
+"""Old stroke lesions in a T1 scan, by RAX-Net along three axes in template space, and their fusion."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from medapp.card import Card, Choice, Input, Slider, Toggle, Weights
+from medapp.errors import InputError
+from medapp.imaging.geometry import resample
+from medapp.imaging.intensity import standardize
+from medapp.imaging.volume import Volume
+from medapp.machine import half, together
+from medapp.networks.raxnet import RAXNet
+from medapp.pipelines._checks import require_contrast, require_grey, require_mr
+from medapp.pipelines._template import Laid, around, lay, template
+from medapp.result import Metric, Result
+from medapp.strokes import PLANES, RULES, measured
+
+WIDTHS = (24, 48, 96, 192)  # three quarters of the paper's
+BATCH = 8  # slices
+LEAST = 0.002  # a probability under it counts as none
+SLICES = 8  # fewer are not a head
+FIT = 0.3  # correlation with the template under which something is wrong
+THICK = 3.0  # mm, coarser than most of what was trained on
+
+
+class View(NamedTuple):
+    """How one network looks: the axis across its slices, the paper's canvas in pixels, and where a slice lies on it."""
+
+    axis: int
+    canvas: tuple[int, int]
+    corner: tuple[int, int]
+
+
+VIEWS = {
+    "axial": View(2, (208, 240), (6, 3)),
+    "coronal": View(1, (208, 208), (5, 9)),
+    "sagittal": View(0, (240, 208), (3, 9)),
+}
+
+
+def segment(net, image: Volume, *, progress: Callable[[float, str], None], scaling: str, **settings) -> Result:
+    """Probability of lesion as seen along each of three axes, and fused, on the grid of `image`.
+
+    `net.get_submodule(plane)` maps (B, 1, H, W) float32 to logits (B, 1, H, W), for each of PLANES. `scaling` is one of
+    "volume", as in training, and "slice", as the authors'; `settings` are those of `strokes.measured`. Raises
+    InputError for colour, CT, PET, an empty image or a single slice.
+    """
+    require_grey(image)
+    require_mr(image)
+    require_contrast(image)
+    if min(image.shape) < SLICES:
+        raise InputError(f"The image has {min(image.shape)} slice(s); a whole head is needed, of {SLICES} at least.")
+    progress(0.0, "Finding the template's place in the scan")
+    laid = lay(image, lambda share: progress(0.3 * share, "Finding the template's place in the scan"))
+    drawn = resample(image, laid.grid, outside=float(image.array.min())).array
+    if scaling == "volume":
+        drawn = standardize(drawn)
+
+    found = {}
+    for number, plane in enumerate(PLANES):
+        slices = np.moveaxis(drawn, VIEWS[plane].axis, 0)
+        slices = by_slice(slices) if scaling == "slice" else slices
+        step = partial(_step, progress, number, plane)
+        found[plane] = predict(net.get_submodule(plane), slices, VIEWS[plane], step)
+
+    progress(0.85, "Drawing on the input's grid")
+    at = laid.grid.affine
+    arrays = {f"probability_{plane}": found[plane] for plane in PLANES} | {"template": template().array}
+    backs = together(*(partial(resample, Volume(array, at), onto=image.grid) for array in arrays.values()))
+    volumes = {"image": image}
+    for role, native in zip(arrays, backs, strict=True):
+        kept = native.array if role == "template" else np.where(native.array < LEAST, np.float32(0), native.array)
+        volumes[role] = image.like(kept, name=role, unit="", remarks=())
+    progress(0.95, "Measuring")
+    fit = {"fit": Metric(round(laid.fit, 3))}
+    return measured(Result(volumes, metrics=fit, notes=notes(image, laid), settings={"scaling": scaling}), settings)
+
+
+def by_slice(slices: np.ndarray) -> np.ndarray:
+    """Slices (N, H, W), each from its own zero to its own maximum of 255, as the authors have them; empty ones stay."""
+    most = slices.max((1, 2), keepdims=True)
+    return (np.where(most > 0, slices, 0) / np.where(most > 0, most, 1) * 255).astype(np.float32)
+
+
+def predict(net, slices: np.ndarray, view: View, step: Callable[[float], None] = lambda share: None) -> np.ndarray:
+    """Probability (197, 233, 189) float32 of scaled slices (N, H, W) of one view, none where the template has no brain.
+
+    `net` maps (B, 1, *view.canvas) to logits (B, 1, *view.canvas): an engine, or a plain module, which then runs in the
+    16-bit type that suits its device.
+    """
+    count, high, wide = slices.shape
+    top, left = view.corner
+    canvas = np.full((count, 1, *view.canvas), slices.min(), np.float32)
+    canvas[:, 0, top : top + high, left : left + wide] = slices
+    brain = np.moveaxis(around(), view.axis, 0).any((1, 2))
+    worth = np.flatnonzero(brain & (np.ptp(slices, axis=(1, 2)) > 0))
+    probability = np.zeros(slices.shape, np.float32)
+    for begin in range(0, len(worth), BATCH):
+        step(begin / len(worth))
+        some = worth[begin : begin + BATCH]
+        logits = forward(net, torch.from_numpy(canvas[some]))[:, 0, top : top + high, left : left + wide]
+        probability[some] = logits.sigmoid().numpy()
+    return np.moveaxis(probability, 0, view.axis)
+
+
+def forward(net, x: torch.Tensor) -> torch.Tensor:
+    """Logits on the CPU, float32."""
+    if not isinstance(net, nn.Module):
+        return net(x)
+    place = next(net.parameters()).device
+    dtype = half(place.type)
+    with torch.inference_mode(), torch.autocast(place.type, dtype, enabled=dtype is not None):
+        return net(x.to(place, memory_format=torch.channels_last)).float().cpu()
+
+
+def _step(progress: Callable[[float, str], None], number: int, plane: str, share: float) -> None:
+    progress(0.35 + (number + share) / len(PLANES) / 2, f"Looking at the {plane} slices")
+
+
+def notes(image: Volume, laid: Laid) -> tuple[str, ...]:
+    """What the user should know of this input before trusting the result."""
+    said = list(image.remarks)
+    if laid.fit < FIT:
+        said.append(
+            f"The scan hardly resembles the template (correlation {laid.fit:.2f}): look at the template over it, and "
+            "check that it is a T1 scan of a whole head."
+        )
+    stretch = np.linalg.svd(laid.grid.affine[:3, :3], compute_uv=False)
+    if stretch.max() > 1.4 or stretch.min() < 0.7:
+        said.append(
+            f"The template had to be stretched by {stretch.min():.2f} to {stretch.max():.2f} to fit: check the file's "
+            "voxel size."
+        )
+    if max(image.spacing) > THICK:
+        said.append(f"Voxels are {max(image.spacing):.1f} mm long: what lies between them is guessed.")
+    return tuple(dict.fromkeys(said))
+
+
+def networks(widths: Sequence[int] = WIDTHS) -> nn.ModuleDict:
+    """A network for each of PLANES, by its name."""
+    return nn.ModuleDict({plane: RAXNet(1, widths) for plane in PLANES})
+
+
+RULE = "Mean: the authors' code. Vote: more than half of the planes, the paper's rule. Weighted: mean by the weights."
+CARD = Card(
+    name="segment_stroke_raxnet",
+    task="segmentation",
+    title="Old stroke lesions on T1 (RAX-Net, three planes)",
+    about="Outlines chronic stroke lesions on a T1 scan as seen slice by slice along three axes, and shows where the "
+    "three agree.",
+    inputs=(Input("image", "T1", "A brain MRI, with or without the skull, on any grid; best of about 1 mm."),),
+    options=(
+        Choice("scaling", "Intensity scaling", ("volume", "slice"), "volume",
+               "By the whole volume, as these networks were trained; by slice, 0 to 255, is for the authors' weights."),
+        Choice("fusion", "Fusion", RULES, "mean", RULE, live=True),
+        Slider("threshold", "Threshold", 0.05, 0.95, 0.01, 0.5, "Probability from which a voxel counts.", live=True),
+        Slider("smallest", "Smallest lesion (ml)", 0.0, 5.0, 0.05, 0.1, "Smaller components are left out.", live=True),
+        *(Toggle(plane, f"{plane.capitalize()} slices", True, live=True) for plane in PLANES),
+        *(
+            Slider(f"weight_{plane}", f"Weight, {plane}", 0.0, 1.0, 0.05, 1.0, "For the weighted mean.", live=True)
+            for plane in PLANES
+        ),
+    ),
+    weights=Weights(
+        "segment_stroke_raxnet.safetensors",
+        "medapp/segment_stroke_raxnet",
+        "v0.1.0",
+        "0000000000000000000000000000000000000000000000000000000000000000",
+    ),
+    build=partial(networks, widths=WIDTHS),
+    run=segment,
+    licence="CC BY-NC 4.0 (labels of the brains that lesions were painted into; see NOTICE)",
+    cite="Mousavi 2025, medRxiv, doi:10.1101/2025.09.26.25336733",
+    trained_on="Painted lesions, not real ones: the shapes of real strokes (105 chronic, 1,149 acute), mirrored, bent "
+    "and given the look of old infarcts, in T1 scans of 13 healthy people of OASIS-1, some with a made-up skull. No "
+    "scan of a patient with stroke was seen.",
+    scores="To be measured.",
+    limits="How well it does on patients is not known. Made for old infarcts, dark on T1; fresh strokes, bleeding, "
+    "tumours, other contrasts and children were never seen. Wide ventricles or sulci and white-matter disease may be "
+    "taken for lesions.",
+)  # fmt: skip

@@ -1,0 +1,148 @@
+"""Makes the examples for stroke: `python -m training.make_stroke_examples [--out DIR] [--only NAME]`.
+
+The template, bent at random, gets a made-up lesion with the look of an old infarct. No person's scan or mask is in it.
+"""
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from nilearn.datasets import load_mni152_gm_template, load_mni152_wm_template
+from scipy import ndimage
+
+from medapp.imaging.geometry import boxed, oriented, resample
+from medapp.imaging.intensity import CLIP
+from medapp.imaging.volume import Grid, Volume
+from medapp.pipelines._template import template
+from training.make_examples import LICENCE, OUT, axial, written
+from training.segment_anatomy_unet import FLUID, STEP_MM, Luck, Scan, dressed, scanned
+from training.stroke_heads import points, sampled
+from training.stroke_lesions import CORTEX, VENTRICLE, WHITE, ageing, fluid_and_white, paint
+
+SOURCE = "training/make_stroke_examples.py, from the ICBM 152 nonlinear symmetric 2009a template that nilearn ships"
+MARGIN = 16  # voxels around the template, for skull and scalp
+DEEP = 22  # mm inside the brain, from which fluid is that of the ventricles
+BRIGHTEST = 250  # of what is written
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A case before it is made: where its lesion lies (RAS+ millimetres of the template), its half axes in mm."""
+
+    name: str
+    seed: int
+    centre: tuple[float, float, float]
+    axes: tuple[float, float, float]
+    skull: bool
+    grid: Grid
+    title: str
+    about: str
+
+
+RECIPES = (
+    Recipe(
+        "stroke_template",
+        71,
+        (42, -8, 22),
+        (17, 27, 19),
+        False,
+        oriented(axial(160, 1.25, 126, 1.25, (9, -6, 12), (0, -18, 8)), "PSR"),
+        "Stroke: an average brain, no skull",
+        "A lesion in the territory of the right middle cerebral artery is painted into the average of 152 brains, on "
+        "sagittal slices of 1.25 mm, turned.",
+    ),
+    Recipe(
+        "stroke_whole_head",
+        72,
+        (-24, -74, 6),
+        (13, 19, 15),
+        True,
+        axial(200, 1.15, 66, 2.5, (-10, 4, -5), (0, -18, 6)),
+        "Stroke: whole head, 2.5 mm slices",
+        "A lesion in the territory of the left posterior cerebral artery is painted into a brain bent at random, in a "
+        "made-up head, on axial slices of 1.15 × 1.15 × 2.5 mm.",
+    ),
+)
+
+
+def average() -> tuple[Scan, Grid]:
+    """The template as a scan in which strokes can be painted, and where its voxels lie."""
+    grid = boxed(template().grid, np.full(3, -MARGIN), np.array(template().shape) + MARGIN)
+    t1 = np.pad(template().array, MARGIN)
+    grey, white = (
+        np.pad(np.asarray(load(resolution=1).dataobj, np.float32), MARGIN)
+        for load in (load_mni152_gm_template, load_mni152_wm_template)
+    )
+    brain = ndimage.binary_fill_holes(t1 > 0)
+    inside = ndimage.distance_transform_edt(brain)
+    tissue = np.where(inside > DEEP, VENTRICLE, FLUID)
+    solid = np.maximum(grey, white) > 0.4
+    tissue = np.where(solid, np.where(white > grey, WHITE, CORTEX), tissue) * brain
+    distance = np.clip(ndimage.distance_transform_edt(~brain) / STEP_MM, 0, 255)
+    parts = (np.rint(t1 / t1.max() * 255), tissue, distance)
+    return Scan(*(torch.from_numpy(part.astype(np.uint8)) for part in parts)), grid
+
+
+def blob(shape: tuple[int, ...], axes: tuple[float, float, float], luck: Luck) -> np.ndarray:
+    """(X, Y, Z) bool of 1 mm: an ellipsoid with a ragged border, in the middle."""
+    steps = np.meshgrid(*(np.arange(n) - (n - 1) / 2 for n in shape), indexing="ij")
+    far = np.sqrt(sum((step / axis) ** 2 for step, axis in zip(steps, axes, strict=True)))
+    return far + 0.22 * luck.field(shape, 12)[0].numpy() + 0.1 * luck.field(shape, 5)[0].numpy() < 1
+
+
+def make(recipe: Recipe) -> tuple[Volume, Volume]:
+    """The image and the mask of what was painted, on the recipe's grid."""
+    luck = Luck(recipe.seed)
+    scan, grid = average()
+    bend = luck.field(grid.shape, 45, 3) * 2.2 + luck.field(grid.shape, 18, 3) * 0.6
+    image, tissue, distance = sampled(scan, points(np.eye(4), grid.shape, []) + bend)
+    ageing(image, tissue, luck, fluid_and_white(image, tissue))
+    reach = np.ceil(np.multiply(recipe.axes, 1.8)).astype(int)
+    middle = np.rint(grid.to_index(np.array(recipe.centre))).astype(int)
+    box = tuple(slice(a, b) for a, b in zip((middle - reach).tolist(), (middle + reach + 1).tolist(), strict=True))
+    wanted = blob(tuple(2 * reach + 1), recipe.axes, luck)
+    mask = np.zeros(grid.shape, np.uint8)
+    mask[box] = paint(image[box], tissue[box], wanted, luck, fluid_and_white(image, tissue))
+    if recipe.skull:
+        below = ((grid.shape[2] - 1) / 2 - torch.arange(grid.shape[2])).expand(grid.shape)
+        image = dressed(image, distance, below, luck)
+    image = (scanned(image, luck).numpy() - CLIP[0]) * (BRIGHTEST / (CLIP[1] - CLIP[0]))
+    image -= np.median(image[:4])  # air
+    drawn = resample(Volume(np.clip(image, 0, BRIGHTEST), grid.affine), recipe.grid)
+    painted = resample(Volume(mask, grid.affine, labels={1: "painted lesion"}), recipe.grid)
+    return drawn.like(np.rint(drawn.array)), painted
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--only", help="the name of one case")
+    args = parser.parse_args()
+    for recipe in RECIPES:
+        if args.only not in (None, recipe.name):
+            continue
+        image, reference = make(recipe)
+        folder = args.out / recipe.name
+        folder.mkdir(parents=True, exist_ok=True)
+        written(image, folder / "image.nii.gz")
+        written(reference, folder / "reference.nii.gz")
+        case = {
+            "pipeline": "segment_stroke_raxnet",
+            "title": recipe.title,
+            "about": f"Synthetic. {recipe.about}",
+            "files": {"image": "image.nii.gz"},
+            "reference": "reference.nii.gz",
+            "reference_about": "The outline of what was painted; no person drew it.",
+            "synthetic": True,
+            "source": SOURCE,
+            "licence": LICENCE,
+        }
+        (folder / "case.json").write_text(json.dumps(case, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        print(f"{recipe.name}: {float(reference.array.sum()) * reference.grid.voxel_ml:.1f} ml painted")
+
+
+if __name__ == "__main__":
+    main()
