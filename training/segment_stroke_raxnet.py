@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from nibabel.affines import from_matvec
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from scipy.spatial.transform import Rotation
 from torch import nn
 
@@ -100,6 +100,8 @@ def train(args: argparse.Namespace) -> None:
     widths = tuple(args.width * n for n in (1, 2, 4, 8))
     net = RAXNet(1, widths).to(memory_format=torch.channels_last)
     nn.init.constant_(net.head.bias, PRIOR)
+    if args.like:
+        net.load_state_dict(load_file(args.like))
     luck = Luck(SEED + PLANES[args.plane])
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=4e-3)
     run = Run(out, net, optimizer, luck.generator, args.steps, forget=0.997, buffers=True, best=-math.inf)
@@ -132,6 +134,7 @@ def main() -> None:
     parser.add_argument("--plane", choices=PLANES, required=True)
     parser.add_argument("--data", required=True)
     parser.add_argument("--out", required=True)
+    parser.add_argument("--like", type=Path, help="weights of another plane to set out from")
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--width", type=int, default=WIDTHS[0])

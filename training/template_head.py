@@ -5,54 +5,33 @@ from importlib.resources import files as shipped
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
-from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
+from nibabel.affines import from_matvec
 from scipy import ndimage
 
 from medapp.imaging import files
 from medapp.imaging.geometry import isotropic, oriented, resample
-from medapp.imaging.volume import Volume
+from medapp.pipelines._affine import align
+from medapp.pipelines._template import RIM, template
 
 ROOM = ((24, 24), (24, 40), (72, 24))  # voxels of 1 mm added round a scan: left and right, back and front, below, above
+MIDDLE, STRETCH = np.array([-5.7, 0.6, -2.8]), np.array([0.9, 0.9, 0.85])  # the average head's brain: RAS mm, size
 STEP = 2  # voxels: the average is too smooth for less
 WHITE = 100  # of 255: where the average white matter lies in a fitted head
-GUESS = -20.0  # mm: how far the middle of the average head lies below that of its brain
 
 
 @cache
 def average() -> tuple[np.ndarray, np.ndarray]:
     """The average head and the signed distance from its brain in millimetres, both (X, Y, Z) float32, RAS, 1 mm.
 
-    The brain is that of the MNI template, laid onto the head by an affine (mutual information within the brain).
+    The brain is that of the MNI template, laid onto the head by an affine.
     """
     head = files.read([Path(str(shipped("pydeface") / "data" / "mean_reg2mean.nii.gz"))])
     head = resample(head, isotropic(oriented(head.grid), 1.0))
-    template, mask = (
-        Volume(np.asarray(image.dataobj, np.float32), image.affine)
-        for image in (load_mni152_template(resolution=1), load_mni152_brain_mask(resolution=1))
-    )
-    fixed, moving, inside = (_itk(volume) for volume in (template, head, mask))
-    start = sitk.AffineTransform(
-        sitk.CenteredTransformInitializer(
-            fixed, moving, sitk.AffineTransform(3), sitk.CenteredTransformInitializerFilter.GEOMETRY
-        )
-    )
-    start.SetTranslation((np.array(start.GetTranslation()) + (0, 0, -GUESS)).tolist())
-    method = sitk.ImageRegistrationMethod()
-    method.SetNumberOfThreads(1)  # the same each time
-    method.SetMetricAsMattesMutualInformation(48)
-    method.SetMetricFixedMask(sitk.Cast(inside > 0, sitk.sitkUInt8))
-    method.SetMetricSamplingStrategy(method.REGULAR)
-    method.SetMetricSamplingPercentage(0.2)
-    method.SetInterpolator(sitk.sitkLinear)
-    method.SetOptimizerAsRegularStepGradientDescent(0.5, 1e-3, 300)
-    method.SetOptimizerScalesFromPhysicalShift()
-    method.SetShrinkFactorsPerLevel([4, 2])
-    method.SetSmoothingSigmasPerLevel([3, 1])
-    method.SetInitialTransform(start, inPlace=True)
-    method.Execute(fixed, moving)
-    brain = sitk.Resample(inside > 0, moving, start.GetInverse(), sitk.sitkNearestNeighbor)
-    brain = sitk.GetArrayFromImage(brain).transpose(2, 1, 0) > 0
+    mask = template().like((template().array > 0).astype(np.uint8), labels={1: "brain"})
+    middle = template().grid.to_mm(np.argwhere(mask.array).mean(0))
+    start = from_matvec(np.diag(STRETCH), MIDDLE - STRETCH * middle)
+    affine = align(head, template(), start=start, reach=RIM)
+    brain = resample(mask.like(mask.array, affine=affine @ mask.affine), head.grid).array > 0
     signed = ndimage.distance_transform_edt(~brain) - ndimage.distance_transform_edt(brain)
     core = ndimage.binary_erosion(brain, iterations=5)
     white = np.percentile(head.array[core], 75)
@@ -84,12 +63,3 @@ def _ends(mask: np.ndarray) -> list[tuple[int, int]]:
     """The first and the last index of what is True, along each axis."""
     there = (np.flatnonzero(mask.any(tuple(a for a in range(3) if a != axis))) for axis in range(3))
     return [(int(index[0]), int(index[-1])) for index in there]
-
-
-def _itk(volume: Volume) -> sitk.Image:
-    """In the volume's own voxels and RAS millimetres, which serve here as well as LPS."""
-    image = sitk.GetImageFromArray(np.ascontiguousarray(np.asarray(volume.array, np.float32).transpose(2, 1, 0)))
-    image.SetSpacing([float(s) for s in volume.spacing])
-    image.SetOrigin(volume.affine[:3, 3].tolist())
-    image.SetDirection((volume.affine[:3, :3] / volume.spacing).ravel().tolist())
-    return image
