@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--width", type=int, default=WIDTHS[0])
     parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--loss", choices=LOSSES, default="dice_entropy")
+    parser.add_argument("--loss", choices=LOSSES, default="balanced")
     parser.add_argument("--heads", type=int, default=300, help="how many are painted in the end")
     parser.add_argument("--before", type=int, default=BEFORE, help="how many before the first step")
     parser.add_argument(
