@@ -180,14 +180,19 @@ def linear(images: Sequence[Tensor], seen: Pose) -> Tensor:
 
 def nearest(tissue: Tensor, seen: Pose) -> Tensor:
     """Tissue (X, Y, Z) uint8 as it is seen, left and right exchanged if it is mirrored."""
+    found = nearest_plain(tissue, seen)
+    return SWAP[found.long()] if seen.mirrored else found
+
+
+def nearest_plain(tissue: Tensor, seen: Pose) -> Tensor:
+    """Numbers without a side (X, Y, Z) uint8 as they are seen, 0 outside."""
     size = seen.points[0].shape
     index, inside = torch.zeros(size, dtype=torch.int64), torch.ones(size, dtype=torch.bool)
     for p, n in zip(seen.points, tissue.shape, strict=True):
         p = p.round().long()
         inside &= (p >= 0) & (p < n)
         index = index * n + p.clamp(0, n - 1)
-    found = torch.take(tissue, index) * inside
-    return SWAP[found.long()] if seen.mirrored else found
+    return torch.take(tissue, index) * inside
 
 
 def below(scan: Scan, seen: Pose) -> Tensor:

@@ -45,7 +45,7 @@ class Level(NamedTuple):
     steps: int
 
 
-LEVELS = (Level(4, 4, 30), Level(2, 2, 25), Level(1, 2, 10))
+LEVELS = (Level(4, 4, 80), Level(2, 2, 25), Level(1, 2, 10))
 
 
 def refine(
