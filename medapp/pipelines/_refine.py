@@ -25,7 +25,7 @@ FLAT = 1e-5  # of the squared range: the product of the variances below which th
 FLAT_MOVING = 1e-4  # the same for the moving image's variance alone
 MIDDLE = 0.5  # taken off the intensities: 16 bits are finest around zero
 MARGIN = 8  # voxels around what is not empty
-PULL = 2.0  # weight of the regions beside the images
+PULL = 0.5  # weight of the regions beside the images
 KINDS = (
     ("Cerebral-Cortex",),
     ("White-Matter",),
