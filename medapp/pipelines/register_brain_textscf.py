@@ -160,7 +160,7 @@ TEXTSCF = Weights(
     "register_brain_textscf.safetensors",
     "medapp/register_brain_textscf",
     "v0.1.0",
-    "0000000000000000000000000000000000000000000000000000000000000000",
+    "b025e0e65b4aec603597ef9167c4f1102be1552f50569f2c2c2224b120bdffc6",
 )
 
 CARD = Card(
@@ -206,9 +206,14 @@ CARD = Card(
     licence="CC BY-NC 4.0 (the scans of the training data)",
     cite="Chen et al. 2023, arXiv:2311.15607; Jia et al. 2022, arXiv:2208.04939; Avants et al. 2008, "
     "doi:10.1016/j.media.2007.06.004",
-    trained_on="",
-    scores="",
-    limits="",
+    trained_on="18 T1 scans of 13 people of OASIS-1 without skull, labels by Neuromorphometrics (MICCAI 2012), in "
+    "pairs of different people at 2 mm; the words for the regions varied.",
+    scores="4 pairs of 4 people never seen, from raw files: Dice 0.64 over about 138 labels (greedy 0.62, affine "
+    "0.40), 0.78 over 35 regions, nothing folds. The network alone reaches 0.54; refinement alone reaches what both do "
+    "together.",
+    limits="Adults, T1, one scanner, few people. A lesion, a tumour or a missing part has no partner in the other "
+    "brain: what the field does there means nothing. Words move the network's field; refinement takes most of that "
+    "back.",
     aids={
         "textscf": Network(TEXTSCF, partial(TextSCF, 8, DIM, 256, diffeomorphic=True)),
         "anatomy": ANATOMY,
