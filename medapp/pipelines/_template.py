@@ -11,7 +11,9 @@ from medapp.imaging.geometry import isotropic, resample
 from medapp.imaging.volume import Grid, Volume
 from medapp.machine import one_thread
 from medapp.pipelines._affine import align
-from medapp.pipelines._anatomy import working_grid
+from medapp.pipelines._anatomy import parcellate, working_grid
+from medapp.pipelines._conform import conformed
+from medapp.pipelines._pair import bare, matched
 
 RIM = 4  # mm around the brain, dark in a T1 scan with the skull or without
 COARSE = 2.0  # mm, on which heads are compared
@@ -39,18 +41,30 @@ def around() -> np.ndarray:
     return ndimage.binary_dilation(template().array > 0, iterations=RIM)
 
 
-def lay(head: Volume, progress: Callable[[float], None] = lambda share: None) -> Laid:
+@cache
+def divided(anatomy) -> Volume:
+    """The template's own regions, as the parcellation network `anatomy` sees them."""
+    return parcellate(anatomy, template(), progress=lambda share, stage: None).labels
+
+
+def lay(head: Volume, anatomy, progress: Callable[[float], None] = lambda share: None) -> Laid:
     """Find the template in a T1 scan, with or without the skull, by twelve parameters.
 
-    Raises InputError for an image that is empty.
+    The parcellation network `anatomy` takes the skull off and tells where the search starts; where it sees no brain, or
+    not enough of one, the whole head is searched. Raises InputError for an image that is empty.
     """
-    few = resample(head, isotropic(working_grid(head), COARSE), outside=float(head.array.min()))
+    regions = parcellate(anatomy, head, progress=lambda share, stage: progress(share / 2)).labels
+    start = matched(regions, divided(anatomy)) if regions.array.any() else None
     with one_thread():
-        affine = align(few, template(), progress=progress, reach=RIM)
+        if start is None:
+            seen = resample(head, isotropic(working_grid(head), COARSE), outside=float(head.array.min()))
+        else:
+            seen, _ = bare(head, regions, conformed(regions))
+        affine = align(seen, template(), progress=lambda share: progress((1 + share) / 2), start=start, reach=RIM)
     grid = Grid(template().shape, affine @ template().affine)
     sparse = template().array[::2, ::2, ::2]
     inside = sparse > 0
     every = Grid(sparse.shape, grid.affine @ np.diag([2.0, 2, 2, 1]))
-    ours, theirs = resample(few, every).array[inside], sparse[inside]
+    ours, theirs = resample(seen, every).array[inside], sparse[inside]
     spread = ours.std() * theirs.std()
     return Laid(grid, float(((ours - ours.mean()) * (theirs - theirs.mean())).mean() / spread) if spread else 0.0)

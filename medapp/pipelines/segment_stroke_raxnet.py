@@ -17,6 +17,7 @@ from medapp.machine import half, together
 from medapp.networks.raxnet import RAXNet
 from medapp.pipelines._checks import require_contrast, require_grey, require_mr
 from medapp.pipelines._template import Laid, around, lay, template
+from medapp.pipelines.segment_anatomy_unet import NETWORK as ANATOMY
 from medapp.result import Metric, Result
 from medapp.strokes import PLANES, RULES, measured
 
@@ -43,7 +44,9 @@ VIEWS = {
 }
 
 
-def segment(net, image: Volume, *, progress: Callable[[float, str], None], scaling: str, **settings) -> Result:
+def segment(
+    net, image: Volume, *, aid: Callable, progress: Callable[[float, str], None], scaling: str, **settings
+) -> Result:
     """Probability of lesion as seen along each of three axes, and fused, on the grid of `image`.
 
     `net.get_submodule(plane)` maps (B, 1, H, W) float32 to logits (B, 1, H, W), for each of PLANES. `scaling` is one of
@@ -56,7 +59,7 @@ def segment(net, image: Volume, *, progress: Callable[[float, str], None], scali
     if min(image.shape) < SLICES:
         raise InputError(f"The image has {min(image.shape)} slice(s); a whole head is needed, of {SLICES} at least.")
     progress(0.0, "Finding the template's place in the scan")
-    laid = lay(image, lambda share: progress(0.3 * share, "Finding the template's place in the scan"))
+    laid = lay(image, aid("anatomy"), lambda share: progress(0.3 * share, "Finding the template's place in the scan"))
     drawn = resample(image, laid.grid, outside=float(image.array.min())).array
     if scaling == "volume":
         drawn = standardize(drawn)
@@ -174,6 +177,7 @@ CARD = Card(
     ),
     build=partial(networks, widths=WIDTHS),
     run=segment,
+    aids={"anatomy": ANATOMY},
     licence="CC BY-NC 4.0 (labels of the brains that lesions were painted into; see NOTICE)",
     cite="Mousavi 2025, medRxiv, doi:10.1101/2025.09.26.25336733",
     trained_on="Painted lesions, not real ones: the shapes of real strokes (105 chronic, 1,149 acute), mirrored, bent "

@@ -1,5 +1,6 @@
 """Stroke: each network looks along its own axis of the template; what it sees goes back to where the patient has it."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from nibabel.affines import from_matvec
 from scipy.spatial.transform import Rotation
 
+from medapp import runtime
 from medapp.engine import Engine
 from medapp.errors import InputError
 from medapp.imaging import files
@@ -20,6 +22,7 @@ from medapp.pipelines.segment_stroke_raxnet import CARD, VIEWS, by_slice, networ
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "segmentation" / "stroke_whole_head"
 SETTINGS = CARD.settings({"smallest": 0})
+AID = partial(runtime._aid, CARD, "cpu", {})
 
 
 def quiet(fraction: float, stage: str) -> None:
@@ -71,13 +74,13 @@ GRIDS = {
 @pytest.fixture
 def in_place(monkeypatch):
     """The template need not be looked for: the scan lies in its space."""
-    monkeypatch.setattr(stroke, "lay", lambda head, progress: Laid(template().grid, 1.0))
+    monkeypatch.setattr(stroke, "lay", lambda head, anatomy, progress: Laid(template().grid, 1.0))
 
 
 @pytest.mark.parametrize("name", GRIDS)
 def test_every_plane_sees_its_own_axis_whatever_the_file_does(name, in_place):
     scan = resample(template(), GRIDS[name])
-    result = segment(Halves(), scan, progress=quiet, **SETTINGS)
+    result = segment(Halves(), scan, aid=AID, progress=quiet, **SETTINGS)
     assert all(volume.grid.same(scan.grid) for volume in result.volumes.values())
     x, y, z = np.moveaxis(scan.grid.to_mm(np.moveaxis(np.indices(scan.shape), 0, -1)), -1, 0)
     brain = scan.array > 0.3 * scan.array.max()
@@ -111,14 +114,14 @@ def test_a_turned_anisotropic_scan_is_found_and_answered_in_its_own_space():
     where = Grid((230, 60, 210), from_matvec(np.array([[-1.1, 0, 0], [0, 0, 1.1], [0, 3.5, 0]]), [130, -140, -80]))
     scan = resample(painted, where)
     truth = resample(painted.like((ball < 14).astype(np.uint8), labels={1: "ball"}), where)
-    result = segment(Bright(), scan, progress=quiet, **SETTINGS)
+    result = segment(Bright(), scan, aid=AID, progress=quiet, **SETTINGS)
     assert result.metrics["fit"].value > 0.6 and result.volumes["mask"].grid.same(where)
     assert dice(result.volumes["mask"].array > 0, truth.array > 0) > 0.85
     assert any("3.5 mm long" in note for note in result.notes)
 
 
 def test_the_template_is_found_in_a_whole_head():
-    laid = lay(files.read([EXAMPLE / "image.nii.gz"]))
+    laid = lay(files.read([EXAMPLE / "image.nii.gz"]), AID("anatomy"))
     stretch = np.linalg.svd(laid.grid.affine[:3, :3], compute_uv=False)
     assert laid.fit > 0.6 and stretch.max() < 1.15 and stretch.min() > 0.85
     np.testing.assert_allclose(laid.grid.affine[:3, 3], template().affine[:3, 3], atol=12)
@@ -127,9 +130,9 @@ def test_the_template_is_found_in_a_whole_head():
 def test_another_contrast_is_told():
     scan = resample(template(), GRIDS["RAS"])
     inverse = scan.like((scan.array > 0.1) * (scan.array.max() * 1.2 - scan.array))
-    said = stroke.notes(inverse, lay(inverse))
+    said = stroke.notes(inverse, lay(inverse, AID("anatomy")))
     assert any("hardly resembles" in note for note in said)
-    assert not any("hardly" in note for note in stroke.notes(scan, lay(scan)))
+    assert not any("hardly" in note for note in stroke.notes(scan, lay(scan, AID("anatomy"))))
 
 
 def test_an_empty_slice_never_becomes_nan(in_place):
@@ -144,7 +147,7 @@ def test_an_empty_slice_never_becomes_nan(in_place):
     holed = scan.array.copy()
     holed[:, 20:24] = 0
     result = segment(
-        networks((2, 4, 8, 16)).eval(), scan.like(holed), progress=quiet, **SETTINGS | {"scaling": "slice"}
+        networks((2, 4, 8, 16)).eval(), scan.like(holed), aid=AID, progress=quiet, **SETTINGS | {"scaling": "slice"}
     )
     assert all(np.isfinite(volume.array).all() for volume in result.volumes.values())
     assert result.settings["scaling"] == "slice"
@@ -162,7 +165,7 @@ def test_an_empty_slice_never_becomes_nan(in_place):
 )
 def test_what_cannot_work_is_refused_in_words(image, said):
     with pytest.raises(InputError, match=said):
-        segment(Halves(), image, progress=quiet, **SETTINGS)
+        segment(Halves(), image, aid=AID, progress=quiet, **SETTINGS)
 
 
 def test_the_engine_serves_every_network_of_the_three():
