@@ -42,7 +42,7 @@ def test_card_is_complete(card):
         assert getattr(card, field).strip(), field
     assert card.build is None or card.weights.file == f"{card.name}.safetensors"
     assert len(card.weights.sha256) == 64 and set(card.weights.sha256) <= set("0123456789abcdef")
-    assert card.name.split("_")[0] in ("restore", "register", "segment", "find")
+    assert card.name.split("_")[0] in ("restore", "register", "segment", "find", "prepare")
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda c: c.name)
