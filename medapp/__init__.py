@@ -14,7 +14,12 @@ The law of imports, left sees right (import-linter checks it):
     training >  medapp                                               (and never back)
 
 `imaging`, `views` and `tasks` do not know torch; nobody but `ui` knows Gradio. Importing does nothing: no download, no
-device, no launch.
+device, no launch; but for one word to OpenMP, before anything loads it: threads that wait should sleep. Spinning ones
+wait for each other several times longer than the work takes when the machine is busy with a browser or a visitor more.
 """
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
