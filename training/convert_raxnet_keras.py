@@ -12,6 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -83,12 +84,20 @@ def convert(layers: Layers) -> dict[str, Tensor]:
     return tensors
 
 
+def widened(state: Mapping[str, Tensor], channels: int) -> dict[str, Tensor]:
+    """The state dict of a RAXNet that sees so many channels, and makes nothing of those that the given one did not."""
+    first = [name for name in state if name in ("stem.1.weight", "ups.3.skip.weight")]
+    more = {name: F.pad(state[name], (0, 0, 0, 0, 0, channels - state[name].shape[1])) for name in first}
+    return {**state, **more}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", type=Path)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--channels", type=int, default=1, help="5 for the app, whose networks see more than a slice")
     args = parser.parse_args()
-    save_file(convert(read(args.file)), args.out)
+    save_file(widened(convert(read(args.file)), args.channels), args.out)
     print(args.out, args.out.stat().st_size)
 
 

@@ -1,7 +1,6 @@
 """Makes the examples for the regions of the brain: `python -m training.make_anatomy_examples [--out DIR]`."""
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from nilearn.datasets import load_mni152_template
 
 from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Grid, Volume
-from training.make_examples import LICENCE, OUT, axial, written
+from training.make_examples import OUT, axial, keep
 from training.synthetic import PRE, head, scan
 
 SOURCE = "training/make_anatomy_examples.py, from the ICBM 152 nonlinear symmetric 2009a template that nilearn ships"
@@ -56,19 +55,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
     for name, make, title, about in CASES:
-        folder = args.out / name
-        folder.mkdir(parents=True, exist_ok=True)
-        written(make(), folder / "image.nii.gz")
-        case = {
-            "pipeline": "segment_anatomy_unet",
-            "title": title,
-            "about": f"Synthetic. {about}",
-            "files": {"image": "image.nii.gz"},
-            "synthetic": True,
-            "source": SOURCE,
-            "licence": LICENCE,
-        }
-        (folder / "case.json").write_text(json.dumps(case, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        keep(args.out / name, "segment_anatomy_unet", (title, about, SOURCE), {"image": make()})
 
 
 if __name__ == "__main__":

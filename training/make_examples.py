@@ -6,9 +6,10 @@ Every case is made from its own seed, so the command gives the same images again
 import argparse
 import gzip
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -97,21 +98,39 @@ def outlined(lesion: np.ndarray) -> np.ndarray:
 
 
 def save(folder: Path, recipe: Recipe, images: dict[str, Volume], reference: Volume) -> None:
-    """Write the images and `case.json`."""
+    """Write the images, the reference and `case.json` of a case of glioma."""
+    keep(folder, "segment_glioma_ar2unet", (recipe.title, recipe.about, SOURCE), images, reference)
+
+
+def keep(
+    folder: Path,
+    pipeline: str,
+    told: tuple[str, str, str],
+    images: Mapping[str, Volume],
+    reference: Volume | None = None,
+    **more: Any,
+) -> None:
+    """Write the images, the painted reference if there is one, and `case.json`.
+
+    `told` is the title, what the case is about, and where it comes from; `more` goes into `case.json` as it is.
+    """
+    title, about, source = told
     folder.mkdir(parents=True, exist_ok=True)
-    for name, volume in {**images, "reference": reference}.items():
-        written(volume, folder / f"{name}.nii.gz")
     case = {
-        "pipeline": "segment_glioma_ar2unet",
-        "title": recipe.title,
-        "about": f"Synthetic. {recipe.about}",
+        "pipeline": pipeline,
+        "title": title,
+        "about": f"Synthetic. {about}",
         "files": {name: f"{name}.nii.gz" for name in images},
-        "reference": "reference.nii.gz",
-        "reference_about": "The outline of what was painted; no person drew it.",
-        "synthetic": True,
-        "source": SOURCE,
-        "licence": LICENCE,
     }
+    if reference is not None:
+        images = {**images, "reference": reference}
+        case |= {
+            "reference": "reference.nii.gz",
+            "reference_about": "The outline of what was painted; no person drew it.",
+        }
+    case |= {**more, "synthetic": True, "source": source, "licence": LICENCE}
+    for name, volume in images.items():
+        written(volume, folder / f"{name}.nii.gz")
     (folder / "case.json").write_text(json.dumps(case, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

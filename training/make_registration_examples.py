@@ -4,7 +4,6 @@ Every case is made from its own seed, so the command gives the same images again
 """
 
 import argparse
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from scipy import ndimage
 from medapp.imaging.deformation import Deformation
 from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Grid, Volume
-from training.make_examples import LICENCE, axial, written
+from training.make_examples import axial, keep
 from training.synthetic import PRE, head, scan
 
 OUT = Path(__file__).resolve().parent.parent / "examples" / "registration"
@@ -154,21 +153,7 @@ def main() -> None:
         if args.only not in (None, name):
             continue
         images, settings = make()
-        folder = args.out / name
-        folder.mkdir(parents=True, exist_ok=True)
-        for role, volume in images.items():
-            written(volume, folder / f"{role}.nii.gz")
-        case = {
-            "pipeline": "register_brain_textscf",
-            "title": title,
-            "about": f"Synthetic. {about}",
-            "files": {role: f"{role}.nii.gz" for role in images},
-            "settings": settings,
-            "synthetic": True,
-            "source": SOURCE,
-            "licence": LICENCE,
-        }
-        (folder / "case.json").write_text(json.dumps(case, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        keep(args.out / name, "register_brain_textscf", (title, about, SOURCE), images, settings=settings)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ The template, bent at random, gets a made-up lesion with the look of an old infa
 """
 
 import argparse
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from medapp.imaging.geometry import boxed, oriented, resample
 from medapp.imaging.intensity import CLIP
 from medapp.imaging.volume import Grid, Volume
 from medapp.pipelines._template import template
-from training.make_examples import LICENCE, OUT, axial, written
+from training.make_examples import OUT, axial, keep
 from training.segment_anatomy_unet import FLUID, STEP_MM, Luck, Scan, dressed, scanned
 from training.stroke_heads import points, sampled
 from training.stroke_lesions import CORTEX, VENTRICLE, WHITE, ageing, fluid_and_white, paint
@@ -125,22 +124,8 @@ def main() -> None:
         if args.only not in (None, recipe.name):
             continue
         image, reference = make(recipe)
-        folder = args.out / recipe.name
-        folder.mkdir(parents=True, exist_ok=True)
-        written(image, folder / "image.nii.gz")
-        written(reference, folder / "reference.nii.gz")
-        case = {
-            "pipeline": "segment_stroke_raxnet",
-            "title": recipe.title,
-            "about": f"Synthetic. {recipe.about}",
-            "files": {"image": "image.nii.gz"},
-            "reference": "reference.nii.gz",
-            "reference_about": "The outline of what was painted; no person drew it.",
-            "synthetic": True,
-            "source": SOURCE,
-            "licence": LICENCE,
-        }
-        (folder / "case.json").write_text(json.dumps(case, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        told = recipe.title, recipe.about, SOURCE
+        keep(args.out / recipe.name, "segment_stroke_raxnet", told, {"image": image}, reference)
         print(f"{recipe.name}: {float(reference.array.sum()) * reference.grid.voxel_ml:.1f} ml painted")
 
 

@@ -134,5 +134,8 @@ def rate(step: int, steps: int, warm: int) -> float:
 
 
 def halves(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights as they are served: in 16 bits, counters as they are."""
-    return {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in state.items()}
+    """Weights as they are served: in 16 bits, counters as they are. Raises ValueError for what 16 bits cannot hold."""
+    served = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in state.items()}
+    if beyond := [k for k, v in served.items() if not v.isfinite().all()]:
+        raise ValueError(f"beyond 16 bits, or not a number: {', '.join(beyond)}")
+    return served

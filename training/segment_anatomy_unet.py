@@ -180,19 +180,14 @@ def linear(images: Sequence[Tensor], seen: Pose) -> Tensor:
 
 def nearest(tissue: Tensor, seen: Pose) -> Tensor:
     """Tissue (X, Y, Z) uint8 as it is seen, left and right exchanged if it is mirrored."""
-    found = nearest_plain(tissue, seen)
-    return SWAP[found.long()] if seen.mirrored else found
-
-
-def nearest_plain(tissue: Tensor, seen: Pose) -> Tensor:
-    """Numbers without a side (X, Y, Z) uint8 as they are seen, 0 outside."""
     size = seen.points[0].shape
     index, inside = torch.zeros(size, dtype=torch.int64), torch.ones(size, dtype=torch.bool)
     for p, n in zip(seen.points, tissue.shape, strict=True):
         p = p.round().long()
         inside &= (p >= 0) & (p < n)
         index = index * n + p.clamp(0, n - 1)
-    return torch.take(tissue, index) * inside
+    found = torch.take(tissue, index) * inside
+    return SWAP[found.long()] if seen.mirrored else found
 
 
 def below(scan: Scan, seen: Pose) -> Tensor:
@@ -243,6 +238,12 @@ def varied(image: Tensor, tissue: Tensor, luck: Luck) -> Tensor:
     return image
 
 
+def within(image: Tensor, around: Tensor, distance: Tensor) -> Tensor:
+    """The image where the brain is, and what is `around` it elsewhere."""
+    brain = (distance < 0.5).float()
+    return image * brain + around.clamp(min=0) * (1 - brain)
+
+
 def dressed(image: Tensor, distance: Tensor, below: Tensor, luck: Luck) -> Tensor:
     """The brain within made-up fluid, skull with marrow, scalp, neck and face; sometimes only the first of these."""
     size = tuple(image.shape)
@@ -265,8 +266,7 @@ def dressed(image: Tensor, distance: Tensor, below: Tensor, luck: Luck) -> Tenso
     if luck.chance(0.12):
         skin = fluid_to + luck.uniform(0, 3)
     out = out * (far < skin)
-    brain = (distance < 0.5).float()
-    return image * brain + out.clamp(min=0) * (1 - brain)
+    return within(image, out, distance)
 
 
 def beheld(image: Tensor, scan: Scan, distance: Tensor, seen: Pose, luck: Luck) -> Tensor:
@@ -286,8 +286,7 @@ def beheld(image: Tensor, scan: Scan, distance: Tensor, seen: Pose, luck: Luck) 
         out = levels[torch.bucketize(rough, edges)] + luck.uniform(0, 0.4) * value * (rough > edges[0])
     gap = luck.uniform(0, 4) * (1 + 0.3 * luck.field(size, 14)[0])
     out = torch.where(distance < gap, luck.uniform(0, 0.4) * (1 + 0.2 * fine), out)
-    brain = (distance < 0.5).float()
-    return image * brain + out.clamp(min=0) * (1 - brain)
+    return within(image, out, distance)
 
 
 def scanned(image: Tensor, luck: Luck, glare: float = math.inf) -> Tensor:

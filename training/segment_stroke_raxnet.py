@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from nibabel.affines import from_matvec
 from safetensors.torch import load_file, save_file
 from scipy.spatial.transform import Rotation
@@ -25,8 +24,9 @@ from medapp.imaging.volume import Grid, Volume
 from medapp.networks.blocks import fold
 from medapp.networks.raxnet import RAXNet
 from medapp.pipelines._template import template
-from medapp.pipelines.segment_stroke_raxnet import WIDTHS
+from medapp.pipelines.segment_stroke_raxnet import CHANNELS, VIEWS, WIDTHS, predict
 from training.case import Case
+from training.convert_raxnet_keras import widened
 from training.run import Run, halves
 from training.segment_anatomy_unet import SEED, Luck
 from training.stroke_heads import SEEDS, Head, head
@@ -42,29 +42,12 @@ PRIOR = -4.0  # logit of lesion, as rare as it is, from which the training sets 
 BEFORE, EVERY = 36, 10  # heads painted before the first step; then another after so many steps
 
 
-@torch.inference_mode()
-def predict(net: nn.Module, image: np.ndarray, plane: str) -> np.ndarray:
-    """Probability (X, Y, Z) float32 of a standardised head (X, Y, Z) in template space, slice by slice."""
-    x = torch.from_numpy(np.moveaxis(image, PLANES[plane], 0)[:, None])  # (N, 1, H, W)
-    border = []
-    for n in x.shape[:1:-1]:
-        border += [-n % 16 // 2, -n % 16 - -n % 16 // 2]
-    x = F.pad(x, border, value=float(image.min()))
-    out = []
-    for piece in x.split(8):
-        with torch.autocast("cpu", torch.bfloat16):
-            out.append(net(piece.contiguous(memory_format=torch.channels_last))[:, 0].float().sigmoid())
-    high, wide = x.shape[2:]
-    found = torch.cat(out)[:, border[2] : high - border[3], border[0] : wide - border[1]]
-    return np.moveaxis(found.numpy(), 0, PLANES[plane])
-
-
 def validate(net: nn.Module, held: list[Head], plane: str) -> dict[str, float]:
     """Mean 3-D Dice over lesions of any size and those under 20 ml, and false millilitres in heads without."""
     net = fold(copy.deepcopy(net).eval())
     scores, small, false = [], [], []
     for each in held:
-        found = predict(net, standard(torch.from_numpy(each.image)).numpy(), plane) > 0.5
+        found = predict(net, standard(torch.from_numpy(each.image)).numpy(), VIEWS[plane]) > 0.5
         size = int(each.mask.sum())
         if not size:
             false.append(found.sum() / 1000)
@@ -98,19 +81,24 @@ def train(args: argparse.Namespace) -> None:
     held = [head(data, "validation", n, shapes["validation"]) for n in HELD[: args.held] + HELD[-1:]]
 
     widths = tuple(args.width * n for n in (1, 2, 4, 8))
-    net = RAXNet(1, widths).to(memory_format=torch.channels_last)
+    net = RAXNet(1, widths, CHANNELS).to(memory_format=torch.channels_last)
     nn.init.constant_(net.head.bias, PRIOR)
     if args.like:
-        net.load_state_dict(load_file(args.like))
-    luck = Luck(SEED + PLANES[args.plane])
+        net.load_state_dict(widened(load_file(args.like), CHANNELS))
+    luck = Luck(SEED + len(args.plane))
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=4e-3)
     run = Run(out, net, optimizer, luck.generator, args.steps, forget=0.997, buffers=True, best=-math.inf)
 
-    slices = Slices(args.plane)
+    sources = [Slices(plane) for plane in (PLANES if args.plane == "every" else (args.plane,))]
+    painted = 0
     while not run.ended:
-        while len(slices.images) < min(args.heads, args.before + run.step // EVERY):
-            slices.add(head(data, "train", len(slices.images), shapes["train"]))
-        x, y = augment(*slices.draw(args.batch, luck), CROP[args.plane], args.plane != "sagittal", luck)
+        for number in range(painted, min(args.heads, args.before + run.step // EVERY)):
+            new = head(data, "train", number, shapes["train"])
+            for source in sources:
+                source.add(new)
+            painted = number + 1
+        source = sources[luck.below(len(sources))]
+        x, y = augment(*source.draw(args.batch, luck), CROP[source.plane], source.plane != "sagittal", luck)
         net.train()
         with torch.autocast("cpu", torch.bfloat16):
             logits = net(x.contiguous(memory_format=torch.channels_last))
@@ -118,7 +106,7 @@ def train(args: argparse.Namespace) -> None:
 
         late = run.late(args.minutes)
         if run.step % args.every == 0 or run.ended:
-            run.note(scores := validate(run.average.module, held, args.plane))
+            run.note(scores := validate(run.average.module, held, sources[0].plane))
             if run.better(scores["dice"] + 0.5 * scores["small"] - 0.02 * min(scores["false_ml"], 10)):
                 save_file(halves(run.average.module.state_dict()), out / "best.safetensors")
         else:
@@ -131,10 +119,10 @@ def train(args: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--plane", choices=PLANES, required=True)
+    parser.add_argument("--plane", choices=(*PLANES, "every"), required=True, help="every: what all set out from")
     parser.add_argument("--data", required=True)
     parser.add_argument("--out", required=True)
-    parser.add_argument("--like", type=Path, help="weights of another plane to set out from")
+    parser.add_argument("--like", type=Path, help="weights to set out from")
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--width", type=int, default=WIDTHS[0])

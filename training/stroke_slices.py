@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medapp.imaging.intensity import CLIP
+from medapp.pipelines.segment_stroke_raxnet import average, seen
 from training.segment_anatomy_unet import Luck
 from training.stroke_heads import Head
 
@@ -19,39 +20,36 @@ class Slices:
     """The slices of one plane of many heads, and in which of them how much lesion lies."""
 
     def __init__(self, plane: str) -> None:
-        self.axis = PLANES[plane]
-        self.images: list[np.ndarray] = []  # (N, H, W) uint8 each
-        self.masks: list[np.ndarray] = []  # (N, H, W / 8) packed
-        self.width = 0
+        self.plane, self.axis = plane, PLANES[plane]
+        self.heads: list[Head] = []
         self.bins: list[list[tuple[int, int]]] = [[] for _ in BINS]
         self.empty: list[tuple[int, int]] = []
 
     def add(self, new: Head) -> None:
-        image = np.ascontiguousarray(np.moveaxis(new.image, self.axis, 0))
-        mask = np.moveaxis(new.mask, self.axis, 0)
-        self.width = image.shape[2]
-        for at, (pixels, contrast) in enumerate(zip(mask.sum((1, 2)), np.ptp(image, (1, 2)), strict=True)):
+        rest = tuple(axis for axis in range(3) if axis != self.axis)
+        for at, (pixels, contrast) in enumerate(zip(new.mask.sum(rest), np.ptp(new.image, rest), strict=True)):
             if pixels:
-                self.bins[int(np.digitize(pixels, BINS)) - 1].append((len(self.images), at))
+                self.bins[int(np.digitize(pixels, BINS)) - 1].append((len(self.heads), at))
             elif contrast > FAINT:
-                self.empty.append((len(self.images), at))
-        self.images.append(image)
-        self.masks.append(np.packbits(mask, axis=2))
+                self.empty.append((len(self.heads), at))
+        self.heads.append(new)
 
     def draw(self, size: int, luck: Luck) -> tuple[Tensor, Tensor]:
-        """Standardised slices (size, 1, H, W) and masks: five of eight with lesion, of every size of it.
+        """What is seen of slices, (size, 5, H, W) standardised, and masks (size, 1, H, W): five of eight with lesion.
 
         A bin is drawn by the root of what it holds, so that the rare sizes are seen oftener than they occur.
         """
         share = np.cumsum(np.sqrt([len(kept) for kept in self.bins]))
-        chosen = []
-        for at in range(size):
+        images, masks, templates = [], [], []
+        for number in range(size):
             kept = self.bins[int(np.searchsorted(share, luck.uniform(0, share[-1] * 0.999999), "right"))]
-            kept = kept if at < size * 5 / 8 else self.empty
-            chosen.append(kept[luck.below(len(kept))])
-        images = np.stack([self.images[which][at] for which, at in chosen])[:, None]
-        masks = np.unpackbits(np.stack([self.masks[w][at] for w, at in chosen]), axis=2, count=self.width)[:, None]
-        return standard(torch.from_numpy(images)), torch.from_numpy(masks).float()
+            kept = kept if number < size * 5 / 8 else self.empty
+            which, at = kept[luck.below(len(kept))]
+            images.append(seen(self.heads[which].image, np.array([at]), self.axis))
+            masks.append(self.heads[which].mask.take(at, self.axis))
+            templates.append(average().take(at, self.axis))
+        shown = [standard(torch.from_numpy(np.concatenate(images))), torch.from_numpy(np.stack(templates))[:, None]]
+        return torch.cat(shown, 1), torch.from_numpy(np.stack(masks))[:, None].float()
 
 
 def standard(image: Tensor) -> Tensor:
@@ -60,9 +58,10 @@ def standard(image: Tensor) -> Tensor:
 
 
 def augment(image: Tensor, target: Tensor, crop: tuple[int, int], mirror: bool, luck: Luck) -> tuple[Tensor, Tensor]:
-    """A random view of slices (B, 1, H, W) and masks -> (B, 1, *crop), three of four with what lesion there is in it.
+    """A random view of slices (B, C, H, W) and masks (B, 1, H, W), cut to `crop`, mostly where there is lesion.
 
-    Turned, scaled, perhaps mirrored along the first axis; then contrast, shading, blur and noise.
+    Turned, scaled, perhaps mirrored along the first axis; then contrast, shading, blur and noise, but for the last
+    channel, the template.
     """
     batch, size = len(image), torch.tensor(image.shape[2:])
 
@@ -92,6 +91,7 @@ def augment(image: Tensor, target: Tensor, crop: tuple[int, int], mirror: bool, 
     image = F.grid_sample(image - air, grid, align_corners=False) + air
     target = (F.grid_sample(target, grid, align_corners=False) > 0.5).float()
 
+    image, template = image[:, :-1], image[:, -1:]
     position = ((image - CLIP[0]) / (CLIP[1] - CLIP[0])).clamp(0, 1)
     image = position ** torch.exp(uniform(-0.15, 0.15, 1, 1, 1)) * (CLIP[1] - CLIP[0]) + CLIP[0]
     image = image * torch.exp(uniform(-0.15, 0.15, 1, 1, 1)) + uniform(-0.15, 0.15, 1, 1, 1)
@@ -101,4 +101,5 @@ def augment(image: Tensor, target: Tensor, crop: tuple[int, int], mirror: bool, 
     if luck.chance(0.15):
         image = F.avg_pool2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), 3, 1)
     level = uniform(0, 0.2, 1, 1, 1) * chance(0.4)[:, None, None, None]
-    return (image + level * luck.normal(*image.shape)).clamp(*CLIP), target
+    image = (image + level * luck.normal(*image.shape)).clamp(*CLIP)
+    return torch.cat([image, template], 1), target

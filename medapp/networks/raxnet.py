@@ -59,20 +59,20 @@ def double(x: Tensor) -> Tensor:
 
 
 class RAXNet(nn.Module):
-    """Logits of lesion: (B, 1, H, W) -> (B, classes, H, W), H and W multiples of 16.
+    """Logits of lesion: (B, channels, H, W) -> (B, classes, H, W), H and W multiples of 16.
 
-    The default widths are the paper's, 4.8 million parameters; there, slices run from 0 to 255.
+    The defaults are the paper's, 4.8 million parameters; there, the one channel is a slice that runs from 0 to 255.
     """
 
     stride = 16
 
-    def __init__(self, classes: int = 1, widths: Sequence[int] = (32, 64, 128, 256)) -> None:
+    def __init__(self, classes: int = 1, widths: Sequence[int] = (32, 64, 128, 256), channels: int = 1) -> None:
         super().__init__()
         first, deepest = widths[0], widths[-1]
         times = [1 if at < DEEP else 2 for at in range(len(widths))]
-        self.stem = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(1, first, 3, 2), norm(first), nn.ReLU())
+        self.stem = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(channels, first, 3, 2), norm(first), nn.ReLU())
         self.downs = nn.ModuleList(Down(a, b, n) for (a, b), n in zip(pairwise(widths), times[1:], strict=True))
-        shapes = zip((deepest, *widths[:0:-1]), widths[::-1], (*widths[-2::-1], 1), times[::-1], strict=True)
+        shapes = zip((deepest, *widths[:0:-1]), widths[::-1], (*widths[-2::-1], channels), times[::-1], strict=True)
         self.ups = nn.ModuleList(Up(*shape) for shape in shapes)
         self.head = nn.Conv2d(first, classes, 1)
 

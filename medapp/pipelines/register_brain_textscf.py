@@ -117,12 +117,11 @@ def laid_open(
 
     progress(0.9, "Measuring")
     determinant = field.jacobian_determinant()
-    regions, warped, bending = together(
+    (table, metrics), warped, bending = together(
         partial(agreement, pair, field, determinant, here, there),
         lambda: field.warp(pair.moving).array,
         partial(field.bending_energy, inside),
     )
-    table, metrics = regions
     length = field.magnitude[inside]
     metrics |= {
         "ncc_before": Metric(correlation(pair.moving.array, pair.fixed.array, inside)),

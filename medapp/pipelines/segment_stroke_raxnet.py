@@ -1,7 +1,7 @@
 """Old stroke lesions in a T1 scan, by RAX-Net along three axes in template space, and their fusion."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +22,8 @@ from medapp.result import Metric, Result
 from medapp.strokes import PLANES, RULES, measured
 
 WIDTHS = (24, 48, 96, 192)  # three quarters of the paper's
+CHANNELS = 5  # what `seen` gives and `average` adds; the paper's networks see the slice alone
+NEAR = 3  # mm to the slices before and behind that are seen with a slice
 BATCH = 8  # slices
 LEAST = 0.002  # a probability under it counts as none
 SLICES = 8  # fewer are not a head
@@ -49,7 +51,7 @@ def segment(
 ) -> Result:
     """Probability of lesion as seen along each of three axes, and fused, on the grid of `image`.
 
-    `net.get_submodule(plane)` maps (B, 1, H, W) float32 to logits (B, 1, H, W), for each of PLANES. `scaling` is one of
+    `net.get_submodule(plane)` maps (B, 5, H, W) float32 to logits (B, 1, H, W), for each of PLANES. `scaling` is one of
     "volume", as in training, and "slice", as the authors'; `settings` are those of `strokes.measured`. Raises
     InputError for colour, CT, PET, an empty image or a single slice.
     """
@@ -66,10 +68,9 @@ def segment(
 
     found = {}
     for number, plane in enumerate(PLANES):
-        slices = np.moveaxis(drawn, VIEWS[plane].axis, 0)
-        slices = by_slice(slices) if scaling == "slice" else slices
+        scaled = by_slice(drawn, VIEWS[plane].axis) if scaling == "slice" else drawn
         step = partial(_step, progress, number, plane)
-        found[plane] = predict(net.get_submodule(plane), slices, VIEWS[plane], step)
+        found[plane] = predict(net.get_submodule(plane), scaled, VIEWS[plane], step)
 
     progress(0.85, "Drawing on the input's grid")
     at = laid.grid.affine
@@ -84,29 +85,52 @@ def segment(
     return measured(Result(volumes, metrics=fit, notes=notes(image, laid), settings={"scaling": scaling}), settings)
 
 
-def by_slice(slices: np.ndarray) -> np.ndarray:
-    """Slices (N, H, W), each from its own zero to its own maximum of 255, as the authors have them; empty ones stay."""
-    most = slices.max((1, 2), keepdims=True)
-    return (np.where(most > 0, slices, 0) / np.where(most > 0, most, 1) * 255).astype(np.float32)
+def by_slice(scan: np.ndarray, axis: int) -> np.ndarray:
+    """(X, Y, Z), each slice across `axis` from its own zero to its own maximum of 255, as the authors have it.
+
+    Empty slices stay.
+    """
+    most = scan.max(tuple(a for a in range(3) if a != axis), keepdims=True)
+    return (np.where(most > 0, scan, 0) / np.where(most > 0, most, 1) * 255).astype(np.float32)
 
 
-def predict(net, slices: np.ndarray, view: View, step: Callable[[float], None] = lambda share: None) -> np.ndarray:
-    """Probability (197, 233, 189) float32 of scaled slices (N, H, W) of one view, none where the template has no brain.
+def seen(scan: np.ndarray, at: np.ndarray, axis: int) -> np.ndarray:
+    """Slices `at` (B,) across `axis` of a scan (X, Y, Z) in template space, and what is seen with each: (B, 4, H, W).
 
-    `net` maps (B, 1, *view.canvas) to logits (B, 1, *view.canvas): an engine, or a plain module, which then runs in the
+    Those are the slices NEAR before and behind it, which tell a sulcus from a cavity, and the slice that lies where it
+    does in the other half of the head, which tells what should be there.
+    """
+    last = scan.shape[axis] - 1
+    numbers = (at, np.maximum(at - NEAR, 0), np.minimum(at + NEAR, last))
+    own, before, behind = (np.moveaxis(scan.take(n, axis), axis, 0) for n in numbers)
+    return np.stack([own, before, behind, np.moveaxis(scan[::-1].take(at, axis), axis, 0)], 1)
+
+
+@cache
+def average() -> np.ndarray:
+    """The template, standardised as a scan is: the last of what a network sees."""
+    return standardize(template().array)
+
+
+def predict(net, scan: np.ndarray, view: View, step: Callable[[float], None] = lambda share: None) -> np.ndarray:
+    """Probability (197, 233, 189) float32 in a scaled scan of that shape, none where the template has no brain.
+
+    `net` maps (B, 5, *view.canvas) to logits (B, 1, *view.canvas): an engine, or a plain module, which then runs in the
     16-bit type that suits its device.
     """
-    count, high, wide = slices.shape
-    top, left = view.corner
-    canvas = np.full((count, 1, *view.canvas), slices.min(), np.float32)
-    canvas[:, 0, top : top + high, left : left + wide] = slices
-    brain = np.moveaxis(around(), view.axis, 0).any((1, 2))
-    worth = np.flatnonzero(brain & (np.ptp(slices, axis=(1, 2)) > 0))
-    probability = np.zeros(slices.shape, np.float32)
+    rest = tuple(axis for axis in range(3) if axis != view.axis)
+    worth = np.flatnonzero(around().any(rest) & (np.ptp(scan, axis=rest) > 0))
+    high, wide = (scan.shape[axis] for axis in rest)
+    inside = (..., slice(view.corner[0], view.corner[0] + high), slice(view.corner[1], view.corner[1] + wide))
+    probability = np.zeros((scan.shape[view.axis], high, wide), np.float32)
+    canvas = np.full((BATCH, CHANNELS, *view.canvas), scan.min(), np.float32)
+    canvas[:, -1] = average().min()
     for begin in range(0, len(worth), BATCH):
         step(begin / len(worth))
         some = worth[begin : begin + BATCH]
-        logits = forward(net, torch.from_numpy(canvas[some]))[:, 0, top : top + high, left : left + wide]
+        canvas[inside][: len(some), :-1] = seen(scan, some, view.axis)
+        canvas[inside][: len(some), -1] = np.moveaxis(average().take(some, view.axis), view.axis, 0)
+        logits = forward(net, torch.from_numpy(canvas[: len(some)]))[:, 0][inside]
         probability[some] = logits.sigmoid().numpy()
     return np.moveaxis(probability, 0, view.axis)
 
@@ -146,7 +170,7 @@ def notes(image: Volume, laid: Laid) -> tuple[str, ...]:
 
 def networks(widths: Sequence[int] = WIDTHS) -> nn.ModuleDict:
     """A network for each of PLANES, by its name."""
-    return nn.ModuleDict({plane: RAXNet(1, widths) for plane in PLANES})
+    return nn.ModuleDict({plane: RAXNet(1, widths, CHANNELS) for plane in PLANES})
 
 
 RULE = "Mean: the authors' code. Vote: more than half of the planes, the paper's rule. Weighted: mean by the weights."

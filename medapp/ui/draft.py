@@ -24,8 +24,8 @@ Edit = Callable[[np.ndarray], np.ndarray]
 class Draft:
     """An index map over an image on the same grid: found by `how` in the image put in whose digest is `key`.
 
-    `picked` are the regions that the next click may use, in slice `number`; `past` what undo brings back: by step, the
-    number and the former labels of every slice that changed.
+    `picked` are the regions that the next click may use, in slice `number`, if it means what the last did, `mode`;
+    `past` is what undo brings back: by step, the number and the former labels of every slice that changed.
     """
 
     key: str
@@ -34,6 +34,7 @@ class Draft:
     labels: np.ndarray
     number: int = 0
     picked: tuple[int, ...] = ()
+    mode: str = ""
     past: list[list[tuple[int, np.ndarray]]] = field(default_factory=list)
     folder: Path = field(default_factory=sessions.folder)
     written: int = 0

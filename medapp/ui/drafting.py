@@ -6,7 +6,7 @@ import gradio as gr
 import numpy as np
 
 from medapp import runtime
-from medapp.errors import Cancelled, InputError
+from medapp.errors import InputError
 from medapp.imaging.geometry import is_flat, upright
 from medapp.ui import form as forms
 from medapp.ui import session as sessions
@@ -14,7 +14,7 @@ from medapp.ui import words
 from medapp.ui.draft import Draft, drafted
 from medapp.ui.scene import digest
 from medapp.ui.session import visitors
-from medapp.ui.tab import GPU, PRIVATE, Tab, told
+from medapp.ui.tab import GPU, PRIVATE, Given, Step, Tab, told
 from medapp.views import colour, slices
 from medapp.views import regions as overlay
 
@@ -42,6 +42,7 @@ class Drafting:
         name = self.name
         with gr.Accordion("Regions: see and change them", open=True, visible=False, elem_id=f"{name}-draft") as panel:
             self.words = gr.HTML(elem_id=f"{name}-draft-words")
+            self.hint = gr.HTML(elem_id=f"{name}-draft-hint")
             with gr.Row(equal_height=False):
                 with gr.Column(scale=3, min_width=320):
                     self.picture = gr.Image(
@@ -62,7 +63,7 @@ class Drafting:
                     self.download = gr.DownloadButton("Download the index map", elem_id=f"{name}-draft-download")
         self.accordion = panel
         self.kept = gr.State(None, time_to_live=sessions.LIFETIME, delete_callback=sessions.close)
-        self.shown = [self.words, self.picture, self.undo, self.reset, self.kept]
+        self.shown = [self.words, self.hint, self.picture, self.undo, self.reset, self.kept]
         self.opened = [*self.shown, self.accordion, self.slice, self.everywhere, self.download, self.mode]
 
     # ---- what is shown of a draft
@@ -73,7 +74,8 @@ class Drafting:
         values = upright(image.array, image.grid)[frame.number]
         window = None if image.is_colour else colour.automatic(image.array, image.unit)
         return {
-            self.words: words.regions(draft.count, len(np.unique(draft.stack[frame.number])), draft, said),
+            self.words: words.regions(draft.count, len(np.unique(draft.stack[frame.number])), draft),
+            self.hint: words.hint(said),
             self.picture: overlay.outlined(
                 slices.drawn(values, frame, window),
                 draft.stack[frame.number],
@@ -101,40 +103,35 @@ class Drafting:
     def wire(self, tab: Tab) -> None:
         @told
         def find(data: dict, request: gr.Request, progress: gr.Progress = gr.Progress()) -> dict:  # noqa: B008
-            form = tab.by_name[data[tab.method]]
-            step = tab.begin(request, progress)
-            try:
-                step(0.0, "Reading the files")
-                volumes = form.volumes(data)
+            def work(step: Step, form: forms.Form, volumes: Given) -> dict:
                 put_in = volumes[0]
                 assert put_in is not None  # the form has asked for it
                 own = next((v for v in volumes[1:] if v is not None), None)
                 chosen = {n: data[k] for n, k in form.options.items() if n in ("regions", "points")}
                 result = runtime.run(FINDER, put_in, own, progress=step, **chosen)
-            except forms.WhichSeries as which:
-                return tab.ask(which, BUTTON)
-            except Cancelled as word:
-                gr.Info(str(word))
-                return {tab.status: gr.skip()}
-            how = "uploaded" if own is not None else str(data[form.options["regions"]])
-            draft = drafted(put_in, result.volumes["image"], result.volumes["regions"], how)
-            visitors.keep(request.session_hash, draft, f"{self.name}-draft")
-            held: sessions.Session | None = data[tab.kept]
-            another = held is None or held.image is None or digest(held.image) != draft.key
-            return {
-                **self.open(draft, wide=True),
-                tab.status: words.headline(
-                    f"{draft.count} regions found",
-                    [f"Change them below if you like, then press {tab.task.RUN}.", *result.notes],
-                ),
-                **({tab.results: gr.Column(visible=False)} if another else {}),
-            }
+                how = "uploaded" if own is not None else str(data[form.options["regions"]])
+                draft = drafted(put_in, result.volumes["image"], result.volumes["regions"], how)
+                visitors.keep(request.session_hash, draft, f"{self.name}-draft")
+                held: sessions.Session | None = data[tab.kept]
+                another = held is None or held.image is None or digest(held.image) != draft.key
+                return {
+                    **self.open(draft, wide=True),
+                    tab.status: words.headline(
+                        f"{draft.count} regions found",
+                        [f"Change them below if you like, then press {tab.task.RUN}.", *result.notes],
+                    ),
+                    **({tab.results: gr.Column(visible=False)} if another else {}),
+                }
+
+            return tab.attempt(BUTTON, work, data, request, progress)
 
         @told
         def click(draft: Draft | None, mode: str, everywhere: bool, event: gr.SelectData, request: gr.Request) -> dict:
             if draft is None:
                 return {self.words: gr.skip()}
             row, column, number = draft.at(*event.index)
+            if mode != draft.mode:
+                draft.mode, draft.picked = mode, ()
             if mode == LOOK:
                 draft.picked = (number,)
                 return self.show(draft, words.region(draft, number))
@@ -167,12 +164,6 @@ class Drafting:
             draft.number, draft.picked = int(number) - 1, ()
             return self.show(draft)
 
-        def change(draft: Draft | None, mode: str) -> dict:
-            if draft is None:
-                return {self.words: gr.skip()}
-            draft.picked = ()
-            return self.show(draft, SAID[mode])
-
         def write(draft: Draft | None) -> Any:
             return gr.skip() if draft is None else gr.DownloadButton(value=str(draft.file()))
 
@@ -194,7 +185,7 @@ class Drafting:
         ]
         for changed in done:
             changed.success(write, self.kept, self.download, **quiet)
-        self.mode.input(change, [self.kept, self.mode], self.shown, **quiet)
+        self.mode.input(lambda mode: words.hint(SAID[mode]), self.mode, self.hint, **quiet)  # no draft: a click may run
         self.slice.input(turn, [self.kept, self.slice], self.shown, trigger_mode="always_last", **quiet)
 
 

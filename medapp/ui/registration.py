@@ -9,7 +9,6 @@ import numpy as np
 
 from medapp import overlap, runtime
 from medapp.card import Card
-from medapp.errors import Cancelled
 from medapp.imaging.volume import Volume
 from medapp.result import Result
 from medapp.tasks import pair as task_pair
@@ -20,7 +19,7 @@ from medapp.ui.measures import measures, reading
 from medapp.ui.scene import digest, scene
 from medapp.ui.sections import ABOUT, FLICKER, GRID, GRIDS, PAIRED, PAIRS, SWIPE, VIEWS, Section, flicker, pairs, views
 from medapp.ui.session import LIFETIME, Session
-from medapp.ui.tab import PRIVATE, Given, Tab, told
+from medapp.ui.tab import PRIVATE, Given, Step, Tab, told
 from medapp.ui.viewer import Viewer, jump
 from medapp.views import colour, planes
 from medapp.views.charts import ENDS
@@ -206,34 +205,30 @@ class Registered:
 
         @told
         def ready(data: dict, request: gr.Request, progress: gr.Progress = gr.Progress()) -> dict:  # noqa: B008
-            form = tab.by_name[data[tab.method]]
-            step = tab.begin(request, progress)
-            try:
-                step(0.0, "Reading the files")
-                volumes = form.volumes(data)
+            def work(step: Step, _form: forms.Form, volumes: Given) -> dict:
                 result = runtime.run(READIER, *volumes, progress=step)
-            except forms.WhichSeries as which:
-                return tab.ask(which, LOOK)
-            except Cancelled as word:
-                gr.Info(str(word))
-                return {tab.status: gr.skip()}
-            found = {"fixed_labels": "labels", "moving_labels": "moving_labels"}
-            labels = {
-                name: result.volumes[role]
-                for name, role in found.items()
-                if result.volumes[role].name == overlap.PREDICTED
-            }
-            held: Session | None = data[tab.kept]
-            another = held is None or held.image is None or digest(held.image) != _key(volumes)[0]
-            return {
-                **self._ready(result, True),
-                self.looked: Looked(_key(volumes), labels),
-                tab.status: words.headline(
-                    task_pair.headline(result),
-                    [f"Look at the pair below; if the brains lie upon each other, press {task.RUN}.", *result.notes],
-                ),
-                **({tab.results: gr.Column(visible=False)} if another else {}),
-            }
+                found = {"fixed_labels": "labels", "moving_labels": "moving_labels"}
+                labels = {
+                    name: result.volumes[role]
+                    for name, role in found.items()
+                    if result.volumes[role].name == overlap.PREDICTED
+                }
+                held: Session | None = data[tab.kept]
+                another = held is None or held.image is None or digest(held.image) != _key(volumes)[0]
+                return {
+                    **self._ready(result, True),
+                    self.looked: Looked(_key(volumes), labels),
+                    tab.status: words.headline(
+                        task_pair.headline(result),
+                        [
+                            f"Look at the pair below; if the brains lie upon each other, press {task.RUN}.",
+                            *result.notes,
+                        ],
+                    ),
+                    **({tab.results: gr.Column(visible=False)} if another else {}),
+                }
+
+            return tab.attempt(LOOK, work, data, request, progress)
 
         lists = [box for form in tab.by_name.values() for box in form.series.values()]
         outputs = [self.prepared, *self.inputs.values(), self.looked, *lists, tab.status, tab.results]

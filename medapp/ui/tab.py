@@ -25,6 +25,7 @@ from medapp.ui.session import Session, visitors
 GPU: dict[str, Any] = {"concurrency_id": "gpu", "concurrency_limit": 1}  # one queue for all that computes
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 Given = list[Volume | None]
+Step = Callable[[float, str], None]
 
 
 def told(handler: Callable) -> Callable:
@@ -209,11 +210,7 @@ class Tab:
     # ---- what happens
     @told
     def start(self, data: dict, request: gr.Request, progress: gr.Progress = gr.Progress()) -> dict:  # noqa: B008
-        form = self.by_name[data[self.method]]
-        step = self.begin(request, progress)
-        try:
-            step(0.0, "Reading the files")
-            volumes = form.volumes(data)
+        def work(step: Step, form: forms.Form, volumes: Given) -> dict:
             paths = data[self.reference]
             truth = files.read(paths, name="reference", colour=form.colour) if paths else None
             put_in, remark = self.body.given(form, data, volumes)
@@ -221,23 +218,39 @@ class Tab:
                 runtime.run(form.card.name, *put_in, progress=step, **{n: data[k] for n, k in form.options.items()})
             )
             result = self.task.moved(result, truth, dict(result.settings) | {n: data[k] for n, k in form.live.items()})
-        except forms.WhichSeries as which:
-            return self.ask(which, self.task.RUN)
-        except Cancelled as word:
-            gr.Info(str(word))
-            return {self.status: gr.skip()}
-        held = Session(result, self.task.start(result), truth, volumes[0])
-        return self.show(visitors.keep(request.session_hash, held, self.name), fresh=True)
+            held = Session(result, self.task.start(result), truth, volumes[0])
+            return self.show(visitors.keep(request.session_hash, held, self.name), fresh=True)
 
-    def begin(self, request: gr.Request, progress: gr.Progress) -> Callable[[float, str], None]:
-        """A fresh Cancel flag, and the function that is to be called at every step, which looks at it."""
+        return self.attempt(self.task.RUN, work, data, request, progress)
+
+    def attempt(
+        self,
+        button: str,
+        work: Callable[[Step, forms.Form, Given], dict],
+        data: dict,
+        request: gr.Request,
+        progress: gr.Progress,
+    ) -> dict:
+        """The updates that `work` gives, from the method's form and what was put into it.
+
+        Instead of them the question which of several series is meant, after which `button` is to be pressed again, or
+        word of a Cancel: `work` gets the function that is to be called at every step, which looks out for one.
+        """
         flag = visitors.begin(request.session_hash)
 
         def step(fraction: float, stage: str) -> None:
             sessions.check(flag)
             progress(fraction, desc=stage)
 
-        return step
+        form = self.by_name[data[self.method]]
+        try:
+            step(0.0, "Reading the files")
+            return work(step, form, form.volumes(data))
+        except forms.WhichSeries as which:
+            return self.ask(which, button)
+        except Cancelled as word:
+            gr.Info(str(word))
+            return {self.status: gr.skip()}
 
     def ask(self, which: forms.WhichSeries, button: str) -> dict:
         """The list of series of an upload that holds several."""

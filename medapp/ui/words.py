@@ -154,11 +154,16 @@ def difference(seen: Any) -> str:
     return f'<p class="med-small">{escape(said)} {colours}</p>'
 
 
-def regions(count: int, here: int, draft: Any, said: str) -> str:
-    """How many regions there are, how they were found, and what a click does."""
+def regions(count: int, here: int, draft: Any) -> str:
+    """How many regions there are, and how they were found."""
     where = f", {here} in this slice" if len(draft.stack) > 1 else ""
     how = HOW.get(draft.how, draft.how) + (", changed by hand" if draft.edited else "")
-    return f'<div class="med-regions" role="status"><b>{count} regions</b>{where} ({escape(how)}). {escape(said)}</div>'
+    return f'<div class="med-regions" role="status"><b>{count} regions</b>{where} ({escape(how)}).</div>'
+
+
+def hint(said: str) -> str:
+    """What a click does, or did."""
+    return f'<div class="med-regions" role="status">{escape(said)}</div>'
 
 
 def region(draft: Any, number: int) -> str:

@@ -9,7 +9,7 @@ import torch
 
 from medapp.networks.blocks import fold
 from medapp.networks.raxnet import RAXNet
-from training.convert_raxnet_keras import convert, read
+from training.convert_raxnet_keras import convert, read, widened
 
 FIXTURE = Path(__file__).parent.parent / "parity" / "rax_small.npz"
 WIDTHS = (4, 8, 16, 32)
@@ -51,6 +51,17 @@ def test_reproduces_the_authors_output_from_their_file(tmp_path, whole, first):
     for part, number in zip(adds, (0, 1, 2, 4, 6, 8, 10), strict=True):
         expected = nchw(fixture[f"add{number}"])
         np.testing.assert_allclose(part, expected, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_authors_weights_serve_a_network_that_sees_more(tmp_path):
+    fixture = np.load(FIXTURE)
+    state = convert(read(keras_file(tmp_path / "axial.h5", fixture)))
+    net = RAXNet(1, WIDTHS, 5).eval()
+    net.load_state_dict(widened(state, 5), strict=True)
+    x = nchw(fixture["x"])
+    x = torch.cat([x, torch.randn(len(x), 4, *x.shape[2:])], 1)
+    np.testing.assert_allclose(net(x).sigmoid(), nchw(fixture["y"]), rtol=0, atol=1e-5)
 
 
 def test_another_network_is_refused(tmp_path):

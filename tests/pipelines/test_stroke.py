@@ -18,7 +18,17 @@ from medapp.imaging.measure import dice
 from medapp.imaging.volume import Grid, Volume
 from medapp.pipelines import segment_stroke_raxnet as stroke
 from medapp.pipelines._template import Laid, around, lay, template
-from medapp.pipelines.segment_stroke_raxnet import CARD, VIEWS, by_slice, networks, predict, segment
+from medapp.pipelines.segment_stroke_raxnet import (
+    CARD,
+    NEAR,
+    VIEWS,
+    average,
+    by_slice,
+    networks,
+    predict,
+    seen,
+    segment,
+)
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "segmentation" / "stroke_whole_head"
 SETTINGS = CARD.settings({"smallest": 0})
@@ -34,7 +44,7 @@ class Halves:
 
     def get_submodule(self, plane: str):
         def look(x: torch.Tensor) -> torch.Tensor:
-            assert x.shape[1:] == (1, *VIEWS[plane].canvas) and x.dtype == torch.float32 and x.isfinite().all()
+            assert x.shape[1:] == (5, *VIEWS[plane].canvas) and x.dtype == torch.float32 and x.isfinite().all()
             row, column = torch.arange(x.shape[2])[:, None], torch.arange(x.shape[3])
             middle = -template().affine[:3, 3]
             top, left = VIEWS[plane].corner
@@ -43,7 +53,7 @@ class Halves:
                 "coronal": column > left + middle[2],
                 "sagittal": row > top + middle[1],
             }[plane]
-            return (20.0 * marked - 10).expand(x.shape)
+            return (20.0 * marked - 10).expand(x[:, :1].shape)
 
         return look
 
@@ -52,7 +62,7 @@ class Bright:
     """Stands in for the networks: marks what is brighter than any tissue."""
 
     def get_submodule(self, plane: str):
-        return lambda x: 20 * (x - 2)
+        return lambda x: 20 * (x[:, :1] - 2)
 
 
 def grid(spacing, turn=(0, 0, 0), order=(0, 1, 2), flip=(1, 1, 1), size=(160, 190, 160)) -> Grid:
@@ -96,13 +106,31 @@ def test_every_plane_sees_its_own_axis_whatever_the_file_does(name, in_place):
 def test_a_slice_lies_on_its_canvas_and_comes_back(plane):
     random = np.random.default_rng(0).uniform(-3, 3, template().shape).astype(np.float32)
     view = VIEWS[plane]
-    found = predict(lambda x: x, np.moveaxis(random, view.axis, 0), view)
+    found = predict(lambda x: x[:, :1], random, view)
     rest = tuple(a for a in range(3) if a != view.axis)
     seen = np.moveaxis(np.zeros(random.shape, bool), view.axis, 0)
     seen[around().any(rest)] = True
     np.testing.assert_allclose(
         found, np.where(np.moveaxis(seen, 0, view.axis), 1 / (1 + np.exp(-random)), 0), rtol=1e-5
     )
+
+
+@pytest.mark.parametrize("plane", VIEWS)
+def test_a_slice_is_seen_with_its_neighbours_and_the_other_half(plane):
+    scan = np.random.default_rng(0).random((9, 11, 10))
+    axis = VIEWS[plane].axis
+    at = np.array([1, 5])
+    own, before, behind, other = np.moveaxis(seen(scan, at, axis), 1, 0)
+    slices, mirrored = np.moveaxis(scan, axis, 0), np.moveaxis(scan[::-1], axis, 0)
+    np.testing.assert_array_equal(own, slices[at])
+    np.testing.assert_array_equal(before, slices[[0, 5 - NEAR]])
+    np.testing.assert_array_equal(behind, slices[np.add(at, NEAR)])
+    np.testing.assert_array_equal(other, mirrored[at])
+
+
+def test_the_template_is_the_same_in_both_halves():
+    np.testing.assert_array_equal(template().array, template().array[::-1])
+    assert average().shape == template().shape and abs(average()[around()].mean()) < 1
 
 
 def test_a_turned_anisotropic_scan_is_found_and_answered_in_its_own_space():
@@ -136,13 +164,12 @@ def test_another_contrast_is_told():
 
 
 def test_an_empty_slice_never_becomes_nan(in_place):
-    slices = np.zeros((3, 4, 5), np.float32)
-    slices[1] = 7
-    slices[1, 0, 0] = 14
-    scaled = by_slice(slices)
-    assert (
-        scaled.dtype == np.float32 and scaled[1].max() == 255 and scaled[1, 1, 1] == 127.5 and not scaled[[0, 2]].any()
-    )
+    dull = np.zeros((4, 3, 5), np.float32)
+    dull[:, 1] = 7
+    dull[0, 1, 0] = 14
+    scaled = by_slice(dull, 1)
+    assert scaled.dtype == np.float32 and not scaled[:, [0, 2]].any()
+    assert scaled[:, 1].max() == 255 and scaled[1, 1, 1] == 127.5
     scan = resample(template(), GRIDS["RAS"])
     holed = scan.array.copy()
     holed[:, 20:24] = 0
@@ -171,7 +198,7 @@ def test_what_cannot_work_is_refused_in_words(image, said):
 def test_the_engine_serves_every_network_of_the_three():
     torch.manual_seed(0)
     whole = networks((2, 4, 8, 16)).eval()
-    x = torch.randn(2, 1, 32, 48)
+    x = torch.randn(2, 5, 32, 48)
     with torch.inference_mode():
         expected = {plane: whole.get_submodule(plane)(x) for plane in VIEWS}
     engine = Engine(whole, "cpu", "torch")

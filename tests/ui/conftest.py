@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,18 @@ def served(tmp_path_factory):
     yield address
     process.terminate()
     process.wait(10)
+
+
+def unpacked(page, tab: str, folder: Path) -> list[Path]:
+    """The files of the zip that a tab's page offers, once it does, unpacked into `folder`."""
+    page.get_by_role("tab", name="Files").locator("visible=true").click()
+    page.wait_for_selector(f"#{tab}-zip:not([disabled])")
+    with page.expect_download() as download:
+        page.click(f"#{tab}-zip")
+    download.value.save_as(folder / "all.zip")
+    with zipfile.ZipFile(folder / "all.zip") as packed:
+        packed.extractall(folder)
+        return [folder / name for name in packed.namelist() if not name.endswith("/")]
 
 
 def put_file(page, box: str, path: Path) -> None:

@@ -1,13 +1,12 @@
 """The registration tab as a visitor uses it: a known deformation measured, looked at, downloaded and applied by ITK."""
 
 import re
-import zipfile
 
 import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import BROWSER, FLAGS
+from conftest import BROWSER, FLAGS, unpacked
 
 from medapp import examples, runtime
 from medapp.ui.sections import BETWEEN, FLICKER, SWIPE, VIEWS
@@ -65,14 +64,7 @@ def test_every_view_draws_its_own_picture(page):
 
 
 def test_itk_makes_the_same_image_of_the_files(page, tmp_path):
-    page.get_by_role("tab", name="Files").locator("visible=true").click()
-    page.wait_for_selector("#registration-zip:not([disabled])")
-    with page.expect_download() as download:
-        page.click("#registration-zip")
-    download.value.save_as(tmp_path / "all.zip")
-    with zipfile.ZipFile(tmp_path / "all.zip") as packed:
-        packed.extractall(tmp_path)
-    files = {path.name.removeprefix(f"{NAME}_"): path for path in tmp_path.rglob("*") if path.is_file()}
+    files = {path.name.removeprefix(f"{NAME}_"): path for path in unpacked(page, "registration", tmp_path)}
     assert {
         "displacement.nii.gz",
         "inverse_displacement.nii.gz",

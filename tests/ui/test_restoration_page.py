@@ -3,13 +3,12 @@
 import io
 import json
 import re
-import zipfile
 
 import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-from conftest import BROWSER, FLAGS, put_file
+from conftest import BROWSER, FLAGS, put_file, unpacked
 from PIL import Image
 
 from medapp import examples
@@ -74,6 +73,15 @@ def changed(page, before: int) -> int:
     return count(page)
 
 
+def click(page, x: float, y: float) -> None:
+    """Click the picture of the regions at that share of its size, once it is drawn."""
+    shown = page.locator("#restoration-draft-picture img")
+    page.wait_for_function("(() => { const i = document.querySelector('#restoration-draft-picture img');"
+                           " return i && i.complete && i.naturalWidth > 0; })()")  # fmt: skip
+    box = shown.bounding_box()
+    shown.click(position={"x": box["width"] * x, "y": box["height"] * y})
+
+
 def test_regions_are_found_merged_taken_back_and_used(page, tmp_path):
     put(page, SLICE)
     choose(page, "Regions", "superpixels")
@@ -82,17 +90,15 @@ def test_regions_are_found_merged_taken_back_and_used(page, tmp_path):
     assert int(said.split()[0]) == found > 3
 
     page.get_by_label("Merge two").click()
-    shown = page.locator("#restoration-draft-picture img")
-    box = shown.bounding_box()
-    shown.click(position={"x": box["width"] * 0.25, "y": box["height"] * 0.8})
-    page.wait_for_selector("#restoration-draft-words :text('joined with')")
-    shown.click(position={"x": box["width"] * 0.75, "y": box["height"] * 0.8})
+    click(page, 0.25, 0.8)
+    page.wait_for_selector("#restoration-draft-hint :text('now click the one')")
+    click(page, 0.75, 0.8)
     assert changed(page, found) == found - 1
     page.click("#restoration-draft-undo")
     assert changed(page, found - 1) == found
 
     page.get_by_label("Remove", exact=True).click()
-    shown.click(position={"x": box["width"] * 0.25, "y": box["height"] * 0.8})
+    click(page, 0.25, 0.8)
     assert changed(page, found) == found - 1
 
     assert "HU" in press(page, "run", "Noise")
@@ -101,13 +107,7 @@ def test_regions_are_found_merged_taken_back_and_used(page, tmp_path):
     swipe = picture(page, "#restoration-swipe")
     assert (swipe.max(-1) > 60).mean() > 0.2, "the slice is drawn"
 
-    page.get_by_role("tab", name="Files").locator("visible=true").click()
-    page.wait_for_selector("#restoration-zip:not([disabled])")
-    with page.expect_download() as download:
-        page.click("#restoration-zip")
-    download.value.save_as(tmp_path / "all.zip")
-    with zipfile.ZipFile(tmp_path / "all.zip") as packed:
-        packed.extractall(tmp_path)
+    unpacked(page, "restoration", tmp_path)
     dicom = pydicom.dcmread(next(tmp_path.rglob("*.dcm")))
     assert (dicom.Rows, dicom.Columns) == (128, 128) and dicom.Modality == "CT"
     labels = nib.load(next(tmp_path.rglob("*regions.nii.gz")))
@@ -123,9 +123,7 @@ def test_a_click_adds_what_segment_anything_sees_there(page):
     press(page, "find", "regions found")
     assert count(page) == 1
     page.get_by_label("Add one").click()
-    shown = page.locator("#restoration-draft-picture img")
-    box = shown.bounding_box()
-    shown.click(position={"x": box["width"] * 0.68, "y": box["height"] * 0.1})  # the aorta
+    click(page, 0.68, 0.1)  # the aorta
     assert changed(page, 1) == 2
 
 
