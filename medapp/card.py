@@ -249,11 +249,12 @@ class Card:
     def arrange(self, given: Sequence[T]) -> tuple[T | None, ...]:
         """One place an input, in the card's order: `given` holds either all of them or just those that are required.
 
-        Raises InputError for any other number.
+        Where the optional ones come last, the first of them will do too. Raises InputError for any other number.
         """
         required = [i for i in self.inputs if not i.optional]
-        if len(given) == len(self.inputs):
-            return tuple(given)
+        last = all(i.optional for i in self.inputs[len(required) :])
+        if len(given) == len(self.inputs) or (last and len(required) <= len(given) < len(self.inputs)):
+            return (*given, *[None] * (len(self.inputs) - len(given)))
         if len(given) == len(required):
             rest = iter(given)
             return tuple(None if i.optional else next(rest) for i in self.inputs)

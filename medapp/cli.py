@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="an option; may be repeated; regions=FILE for a map of your own",
+        help="an option; may be repeated; NAME=FILE also for an optional input, and regions=FILE for a map of your own",
     )
     for name in _optional():
         runner.add_argument(
@@ -107,8 +107,11 @@ def _texts(card: Card, options: dict[str, str]) -> dict[str, str]:
 
 
 def _uploads(card: Card, options: dict[str, str]) -> dict[str, Path]:
-    """Input's name to file, for options that were given a file in place of a word; those are taken out of `options`."""
-    found = {}
+    """Input's name to file, for optional inputs, and options that were given a file in place of a word.
+
+    Those are taken out of `options`.
+    """
+    found = {s.name: Path(options.pop(s.name)) for s in card.inputs if s.optional and s.name in options}
     for option in card.options:
         value = options.get(option.name, "")
         if isinstance(option, Choice) and option.upload and value not in option.values and Path(value).exists():

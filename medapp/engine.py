@@ -84,6 +84,16 @@ class Engine:
 
         For networks in torch whose output at every voxel would be too much to keep.
         """
+        return self._asked(self.net.labels, x).cpu()
+
+    @torch.inference_mode()
+    def explained(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """What the network's own `explained` makes of (B, C, *size): its output, and what it looked at, as `labels`."""
+        out, seen = self._asked(self.net.explained, x)
+        return out.float().cpu(), [each.float().cpu() for each in seen]
+
+    def _asked(self, ask: Callable[[Tensor], Any], x: Tensor) -> Any:
+        """The answer in torch, in the 16-bit type if the network's output on noise agrees."""
         x = x.float()
         key = ((x.shape[1],), False)
         if key not in self._ready:
@@ -92,7 +102,7 @@ class Engine:
         _, self.name, self.precision = self._ready[key]
         dtype = half(self.device) if self.precision != "fp32" else None
         with torch.autocast(torch.device(self.device).type, dtype, enabled=dtype is not None):
-            return self.net.labels(x.to(self.device)).cpu()
+            return ask(x.to(self.device))
 
     def _probe(self, x: Tensor, more: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """A noise image of the size of `x`, small if it cannot be traced, and what of `more` lies on such an image."""

@@ -10,7 +10,7 @@ from medapp import examples
 from medapp.cli import main
 
 LESION = next(e for e in examples.of_task("segmentation") if e.reference and set(e.images) == {"flair"})
-THREE = next(e for e in examples.of_task("segmentation") if len(e.images) == 3)
+THREE = next(e for e in examples.of_task("segmentation") if set(e.images) == {"pre", "flair", "post"})
 NAME = "segment_glioma_ar2unet"
 
 

@@ -12,6 +12,7 @@ from training.stroke_heads import Head
 
 PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}  # the axis across the slices
 CROP = {"axial": (144, 160), "coronal": (144, 144), "sagittal": (160, 144)}  # pixels of a training patch
+BEND = 0.05  # of half a slice, by which a view is bent at most, as a standard deviation
 FAINT = 40  # of 255: a slice in which nothing stands out more holds noise alone
 BINS = (1, 200, 500, 1000, 2000, 3000)  # pixels of lesion in a slice, from which a bin begins; the last has no end
 
@@ -60,8 +61,8 @@ def standard(image: Tensor) -> Tensor:
 def augment(image: Tensor, target: Tensor, crop: tuple[int, int], mirror: bool, luck: Luck) -> tuple[Tensor, Tensor]:
     """A random view of slices (B, C, H, W) and masks (B, 1, H, W), cut to `crop`, mostly where there is lesion.
 
-    Turned, scaled, perhaps mirrored along the first axis; then contrast, shading, blur and noise, but for the last
-    channel, the template.
+    Turned, scaled, bent, perhaps mirrored along the first axis; then, but for the last channel, the template: contrast,
+    shading, blur and noise.
     """
     batch, size = len(image), torch.tensor(image.shape[2:])
 
@@ -86,14 +87,16 @@ def augment(image: Tensor, target: Tensor, crop: tuple[int, int], mirror: bool, 
     theta[:, 0, 0], theta[:, 0, 1] = wide * scale * angle.cos(), -high * scale * angle.sin() * aspect
     theta[:, 1, 0], theta[:, 1, 1] = wide * scale * angle.sin() / aspect * side, high * scale * angle.cos() * side
     theta[:, :, 2] = centre.flip(1)
-    grid = F.affine_grid(theta, [batch, 1, *crop], align_corners=False)
+    bends = luck.normal(batch, 2, 5, 5) * uniform(0, BEND, 1, 1, 1)
+    bent = F.interpolate(bends, crop, mode="bicubic", align_corners=True).movedim(1, 3)
+    grid = F.affine_grid(theta, [batch, 1, *crop], align_corners=False) + bent
     air = image.amin((2, 3), keepdim=True)
     image = F.grid_sample(image - air, grid, align_corners=False) + air
     target = (F.grid_sample(target, grid, align_corners=False) > 0.5).float()
 
     image, template = image[:, :-1], image[:, -1:]
     position = ((image - CLIP[0]) / (CLIP[1] - CLIP[0])).clamp(0, 1)
-    image = position ** torch.exp(uniform(-0.15, 0.15, 1, 1, 1)) * (CLIP[1] - CLIP[0]) + CLIP[0]
+    image = position ** torch.exp(uniform(-0.3, 0.3, 1, 1, 1)) * (CLIP[1] - CLIP[0]) + CLIP[0]
     image = image * torch.exp(uniform(-0.15, 0.15, 1, 1, 1)) + uniform(-0.15, 0.15, 1, 1, 1)
     knots = luck.normal(batch, 1, 3, 3) * uniform(0, 0.12, 1, 1, 1)
     shade = F.interpolate(knots, crop, mode="bilinear", align_corners=True)

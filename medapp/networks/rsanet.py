@@ -121,6 +121,8 @@ class RSANet(nn.Module):
     an eighth of the work; the last voxel of an odd side is repeated and cut off again.
     """
 
+    traceable = False  # every head has a size of its own, and the attention is asked for with the logits
+
     def __init__(
         self,
         classes: int = 2,
@@ -152,10 +154,15 @@ class RSANet(nn.Module):
             self.rsa_encoder, self.rsa_decoder = (RecurrentSliceAttention(widths[-2]) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.explained(x)[0]
+
+    def explained(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The logits, and how the slices at the bottleneck draw on each other: (B, L, L) for axes H, W and D of `x`."""
         size = x.shape[2:]
+        seen: list[Tensor] = []
         x, skips = self.encode(x)
         if self.form != "000":
-            x = self.rsa_block(x)
+            x, seen = self.rsa_block.attend(x)
         for level in reversed(self.levels):
             x = getattr(self, f"up_concat{level}")(skips[level - 1], x)
             if level == self.levels[-1] and self.form == "111":
@@ -163,7 +170,7 @@ class RSANet(nn.Module):
         x = self.final(x)
         if self.block > 1:
             x = unblocked(x.unflatten(1, (-1, 2, 2, 2)).permute(0, 1, 5, 6, 7, 2, 3, 4))
-        return x[..., : size[0], : size[1], : size[2]]
+        return x[..., : size[0], : size[1], : size[2]], seen
 
     def encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The features at the bottleneck before attention, and those of each level above, the finest first."""
@@ -181,7 +188,3 @@ class RSANet(nn.Module):
             skips.append(x)
             x = getattr(self, f"down{level}")(x)
         return self.center(x), skips
-
-    def attention(self, x: Tensor) -> list[Tensor]:
-        """How the slices at the bottleneck draw on each other: (B, L, L) for axes H, W and D of the input."""
-        return self.rsa_block.attend(self.encode(x)[0])[1]

@@ -98,11 +98,11 @@ def bare(head: Volume, regions: Volume, grid: Grid) -> tuple[Volume, Volume]:
     """The brain alone on `grid`, of 1 mm, from 0 to 1, and its regions there."""
     there = resample(regions, grid)
     image = resample(head, grid)
-    array = scaled(np.where(_brain(there.array > 0), image.array, 0))
+    array = scaled(np.where(enclosed(there.array > 0), image.array, 0))
     return image.like(array, unit="", headers=()), there
 
 
-def _brain(labelled: np.ndarray) -> np.ndarray:
+def enclosed(labelled: np.ndarray) -> np.ndarray:
     """(I, J, K) bool of 1 mm: the labelled voxels, what lies between them, and a rim."""
     inside = labelled | ndimage.binary_closing(labelled, iterations=CLOSED)
     return ndimage.binary_dilation(ndimage.binary_fill_holes(inside), iterations=GROWN)

@@ -1,4 +1,4 @@
-"""Segmentation: lesions, those of three planes, or the regions of the brain; the result tells which."""
+"""Segmentation: lesions, those of three planes or with places, or the brain's regions; the result tells which."""
 
 from collections.abc import Callable, Mapping
 from types import ModuleType
@@ -8,7 +8,7 @@ from plotly.graph_objects import Figure
 
 from medapp.imaging.volume import Volume
 from medapp.result import Result, Table
-from medapp.tasks import lesions, parcels, strokes
+from medapp.tasks import lesions, parcels, sclerosis, strokes
 from medapp.views.layers import Layer
 
 TITLE = "Segmentation"
@@ -16,7 +16,7 @@ ABOUT = "Outline what is abnormal, or every region of the brain; measure it, and
 RUN = "Segment"
 REFERENCE = "Compare with a mask of your own"
 REFERENCE_ABOUT = "a mask, or for the regions of the brain a label map, to compare with"
-FILES = (*lesions.FILES, *strokes.FILES, *parcels.FILES)
+FILES = (*lesions.FILES, *strokes.FILES, *sclerosis.FILES, *parcels.FILES)
 FIGURES = lesions.FIGURES  # of the same captions in both
 
 
@@ -24,6 +24,8 @@ def kind(result: Result) -> ModuleType:
     """Which of the modules shows the result."""
     if "labels" in result.volumes:
         return parcels
+    if "zones" in result.volumes:
+        return sclerosis
     return strokes if "agreement" in result.volumes else lesions
 
 
@@ -38,8 +40,14 @@ def table(result: Result) -> Table:
 
 
 def further(result: Result) -> list[Table]:
-    """The other tables."""
-    return [table for name, table in result.tables.items() if name != kind(result).TABLE]
+    """The other tables, but for those that have a picture of their own."""
+    drawn = (kind(result).TABLE, *sclerosis.ATTENTION)
+    return [table for name, table in result.tables.items() if name not in drawn]
+
+
+def attention(result: Result) -> dict[str, Table]:
+    """Plane to the table of what its slices draw on; empty where the method does not tell."""
+    return sclerosis.attention(result)
 
 
 def figures(result: Result) -> dict[str, Callable[[], Figure]]:

@@ -1,4 +1,4 @@
-"""The body of the segmentation tab: the linked planes, the live sliders, the table of lesions or regions."""
+"""The body of the segmentation tab: the linked planes, the live sliders, the table, what the network drew on."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,6 +8,7 @@ import numpy as np
 
 from medapp.card import Card
 from medapp.result import Result
+from medapp.sclerosis import PLANES
 from medapp.tasks import segmentation as task
 from medapp.ui import form as forms
 from medapp.ui import words
@@ -15,7 +16,7 @@ from medapp.ui.scene import scene
 from medapp.ui.session import Session
 from medapp.ui.tab import PRIVATE, Given, Tab, told
 from medapp.ui.viewer import Viewer, jump
-from medapp.views import planes
+from medapp.views import attention, planes
 
 AXES = ("Right to left", "Back to front", "Foot to head")
 
@@ -61,7 +62,23 @@ class Segmented:
         self.quick = [self.viewer, self.picture, self.table, self.numbers]
 
     def tabs(self) -> None:
-        """None."""
+        name = self.name
+        with gr.Tab("Attention", visible=False) as self.attention:
+            gr.HTML(
+                '<p class="med-small">Which slices a slice draws on before the network decides. It follows the '
+                "crosshair; the frame marks the slice, the tint how much it draws on each.</p>"
+            )
+            with gr.Row():
+                titles = [(plane.capitalize(), plane) for plane in PLANES]
+                self.plane = gr.Radio(titles, value="axial", label="Slices", elem_id=f"{name}-attention-plane")
+                self.row = gr.Slider(1, 2, 1, step=1, label="Slice (blocks of about 16 mm)")
+            with gr.Row(equal_height=False):
+                self.strip = gr.Image(format="png", show_label=False, label="The slices from the edge", buttons=[],
+                                      interactive=False, elem_id=f"{name}-attention-strip")  # fmt: skip
+                self.profile = gr.Plot(show_label=False, format="png")
+            self.maps = gr.Plot(show_label=False, format="png", elem_id=f"{name}-attention-maps")
+        self.attended = [self.row, self.strip, self.profile, self.maps]
+        self.slow = [self.attention, self.plane, *self.attended]
 
     def given(self, form: forms.Form, data: dict, volumes: Given) -> tuple[Given, Callable[[Result], Result]]:
         return volumes, lambda result: result
@@ -76,7 +93,25 @@ class Segmented:
         }
 
     def draw(self, held: Session | None) -> dict:
-        return {}
+        if held is None or held.shown > 1:
+            return {}
+        tables = task.attention(held.result)
+        plane = next(iter(tables), "axial")
+        return {self.attention: gr.Tab(visible=bool(tables)), self.plane: plane, **self.looked(held, plane)}
+
+    def looked(self, held: Session, plane: str, row: int | None = None) -> dict:
+        """What a slice of the plane draws on: the row of blocks of that number, else that of the crosshair."""
+        tables, image = task.attention(held.result), held.result.volumes["image"]
+        if plane not in tables:
+            return dict.fromkeys(self.attended, gr.skip())
+        count = len(tables[plane].rows)
+        at = attention.nearest(tables[plane], image.grid, plane, held.mm) if row is None else min(row, count) - 1
+        return {
+            self.row: gr.Slider(maximum=max(2, count), value=at + 1) if row is None else gr.skip(),
+            self.strip: attention.strip(image, tables[plane], plane, at, held.mm),
+            self.profile: attention.profile(tables[plane], plane, at),
+            self.maps: attention.maps(tables, plane, at),
+        }
 
     def wire(self, tab: Tab) -> None:
         @told
@@ -102,12 +137,24 @@ class Segmented:
             held.mm = words.along(held.result.volumes["image"].grid, shares)
             return planes.three_planes(list(task.layers(held.result).values()), held.mm)
 
+        def attend(held: Session | None, plane: str, row: int | None = None) -> dict:
+            return self.looked(held, plane, row) if held else dict.fromkeys(self.attended, gr.skip())
+
+        def follow(held: Session | None, plane: str, event: gr.EventData) -> dict:
+            if held is None or not task.attention(held.result):
+                return dict.fromkeys(self.attended, gr.skip())
+            held.mm = np.asarray(event.mm, float)
+            return self.looked(held, plane)
+
         latest: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden", **PRIVATE}
         for knobs in self.live.values():
             for knob in knobs.values():
                 moved = knob.input(move, tab.everything, tab.quick, **latest)
                 moved.then(tab.draw, tab.kept, tab.slow, **latest)
         self.table.select(go, tab.kept, [self.viewer, self.picture], show_progress="hidden", **PRIVATE)
+        self.plane.input(attend, [tab.kept, self.plane], self.attended, **latest)
+        self.row.input(attend, [tab.kept, self.plane, self.row], self.attended, **latest)
+        self.viewer.select(follow, [tab.kept, self.plane], self.attended, **latest)
         self.viewer.nowebgl(lambda: gr.Group(visible=True), None, self.fallback, queue=False, **PRIVATE)
         for slider in self.where:
             slider.input(look, [tab.kept, *self.where], self.picture, **latest)

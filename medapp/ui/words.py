@@ -44,6 +44,12 @@ NAMES = {
     "lesion_f1": "Lesion-wise F1",
     "agreed": "Planes agree on",
     "fit": "Correlation with the template",
+    "new": "New",
+    "enlarging": "Enlarging",
+    "shrinking": "Shrinking",
+    "stable": "Stable",
+    "gone": "Gone",
+    "volume_before": "Volume then",
     "brain": "Brain",
     "regions": "Regions",
     "cortex": "Cerebral cortex",
@@ -102,7 +108,8 @@ def numbers(result: Result) -> str:
         NAMES.get(n, n): "not defined" if m.value is None else f"{m.value} {m.unit}" for n, m in result.metrics.items()
     }
     cells = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in said.items())
-    abouts = "".join(f"<p>{escape(t.about)}</p>" for t in result.tables.values())
+    said_once = dict.fromkeys(table.about for table in result.tables.values() if table.about)
+    abouts = "".join(f"<p>{escape(about)}</p>" for about in said_once)
     return f'<dl class="med-numbers">{cells}</dl><div class="med-small">{abouts}</div>'
 
 

@@ -65,7 +65,7 @@ def test_attention_starts_as_nothing_and_its_weights_are_shares():
     plain.load_state_dict({k: v for k, v in net.state_dict().items() if not k.startswith("rsa_")})
     x = torch.rand(1, 1, 16, 24, 20)
     torch.testing.assert_close(net(x), plain(x))
-    weights = net.attention(x)
+    weights = net.explained(x)[1]
     assert [w.shape[1] for w in weights] == [6, 5, 4]
     for w in weights:
         torch.testing.assert_close(w.sum(-1), torch.ones(w.shape[:2]))

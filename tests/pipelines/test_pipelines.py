@@ -1,6 +1,7 @@
 """Every pipeline: its card is complete. Every segmentation: even untrained it answers on the grid of its input."""
 
 import hashlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,8 @@ from medapp.imaging.volume import Volume
 TILT = np.array([[-0.9, 0.1, 1.2, 80], [0.12, 0.88, -0.6, -100], [-0.05, 0.15, 4.8, -40], [0, 0, 0, 1]])
 CARDS = list(runtime.cards().values())
 SEGMENTATIONS = [card for card in CARDS if card.task == "segmentation"]  # for the others: test_restore.py
-WHOLE = ("segment_stroke_raxnet",)  # refuse a single slice
-SMALL = {"segment_stroke_raxnet": {"widths": (4, 8, 16, 32)}}  # what would take long untrained at its full size
+WHOLE = ("segment_ms_rsanet", "segment_stroke_raxnet")  # refuse a single slice
+SMALL = {name: {"widths": (8, 16, 32, 64)} for name in WHOLE}  # what would take long untrained at its full size
 
 
 def quiet(fraction: float, stage: str) -> None:
@@ -26,7 +27,8 @@ def run(card, *volumes, **options):
     torch.manual_seed(0)
     with torch.inference_mode():
         net = card.build(**SMALL.get(card.name, {})).eval()
-        return card.run(net, *card.arrange(volumes), progress=quiet, **card.settings(options))
+        more = {"aid": partial(runtime._aid, card, "cpu", {})} if card.aids else {}
+        return card.run(net, *card.arrange(volumes), progress=quiet, **more, **card.settings(options))
 
 
 def head(affine=TILT, shape=(64, 72, 12), name="image") -> Volume:

@@ -1,0 +1,266 @@
+"""Lesions of multiple sclerosis on FLAIR, with T1 and T2 where there are, by RSANet; and since an earlier FLAIR."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from medapp.card import Card, Input, Slider, Weights
+from medapp.errors import InputError
+from medapp.imaging.geometry import boxed, resample
+from medapp.imaging.intensity import standardize
+from medapp.imaging.measure import bounds
+from medapp.imaging.rigid import middle, motion, rigid
+from medapp.imaging.volume import Grid, Volume
+from medapp.machine import together
+from medapp.networks.rsanet import RSANet
+from medapp.pipelines._anatomy import parcellate, working_grid
+from medapp.pipelines._checks import require_contrast, require_grey, require_mr
+from medapp.pipelines._pair import CLOSED, GROWN, enclosed, placed
+from medapp.pipelines._tiles import ramp, starts
+from medapp.pipelines.segment_anatomy_unet import NETWORK as ANATOMY
+from medapp.result import Result, Table
+from medapp.sclerosis import PLACES, PLANES, along, attention, measured, zones
+
+SEQUENCES = ("flair", "t1", "t2")  # the network's channels
+ORDER = ("coronal", "axial", "sagittal")  # in which slices attend to each other: along y, z and x of (X, Y, Z)
+STRIDE = 16  # voxels a row of blocks at the bottom of the network; sides are filled up to a multiple
+WHOLE = 12_000_000  # voxels up to which a box is seen in one pass
+SIDE, OVERLAP = 160, 32  # voxels of the windows otherwise
+SLICES = 8  # fewer are not a head
+LEAST_BRAIN = 200  # ml: less is none
+LIKELY = 0.5  # probability from which a voxel is not taken for cortex
+LEAST = 0.002  # a probability under it counts as none
+THICK = 6.0  # mm, coarser than what was trained on
+MUCH = (2.0, 3.0)  # degrees and mm of a motion that is worth a word
+COVERED = 0.95  # share of the brain that another scan should show
+
+
+class Anatomy(NamedTuple):
+    """Both (X, Y, Z) on the working grid: regions, none where no brain was seen, and what is to be looked at."""
+
+    regions: np.ndarray
+    inside: np.ndarray
+
+
+def segment(
+    net,
+    flair: Volume,
+    t1: Volume | None = None,
+    t2: Volume | None = None,
+    baseline: Volume | None = None,
+    *,
+    aid: Callable,
+    progress: Callable[[float, str], None],
+    **settings,
+) -> Result:
+    """Probability of lesion on the grid of `flair`, its places and what draws on what; the others lie on any grid.
+
+    `net.explained` maps (1, 3, X, Y, Z) float32, sides multiples of STRIDE, to logits (1, 1, X, Y, Z) and three
+    attention matrices (1, L, L), in ORDER. With a `baseline`, FLAIR alone is looked at, at both times. `settings` are
+    those of `sclerosis.measured`. Raises InputError for colour, CT, PET, an empty image or a few slices.
+    """
+    others = {role: v for role, v in (("t1", t1), ("t2", t2), ("baseline", baseline)) if v is not None}
+    for volume in (flair, *others.values()):
+        require(volume)
+    grid = working_grid(flair)
+    progress(0.0, "Aligning the sequences")
+    sessions = {role: volume for role, volume in others.items() if role != "baseline"}
+    motions = dict(zip(sessions, together(*(partial(rigid, v, flair) for v in sessions.values())), strict=True))
+    scans = {"flair": flair} | {role: placed(volume, motions[role]) for role, volume in sessions.items()}
+    progress(0.15, "Finding the brain")
+    seen = anatomy(aid("anatomy"), scans, grid, lambda share, stage: progress(0.15 + 0.3 * share, "Finding the brain"))
+    if baseline is not None:
+        progress(0.45, "Aligning the earlier scan")
+        within = Volume(seen.inside.astype(np.uint8), grid.affine, labels={1: "inside"})
+        motions["baseline"] = rigid(baseline, flair, within)
+        scans["baseline"] = placed(baseline, motions["baseline"])
+
+    box = bounds(seen.inside)
+    view = boxed(grid, np.array([side.start for side in box]), np.array([side.stop for side in box]))
+    jobs = (partial(prepared, volume, view, seen.inside[box]) for volume in scans.values())
+    drawn = dict(zip(scans, together(*jobs), strict=True))
+    looks = {"probability": {role: drawn[role] for role in SEQUENCES if role in drawn}}
+    if baseline is not None:
+        looks = {"probability": {"flair": drawn["flair"]}, "probability_baseline": {"flair": drawn["baseline"]}}
+    volumes = {"image": flair.like(flair.array, name="FLAIR")}
+    tables: dict[str, Table] = {}
+    lesion = np.zeros(grid.shape, bool)
+    for number, (role, images) in enumerate(looks.items()):
+        share = 0.4 / len(looks)
+        step = partial(_step, progress, 0.5 + number * share, share)
+        found, weights = predict(net, stacked(images), step)
+        found = found[tuple(map(slice, view.shape))]
+        lesion[box] |= found >= LIKELY
+        native = resample(Volume(found, view.affine), flair.grid).array
+        kept = np.where(native < LEAST, np.float32(0), native)
+        volumes[role] = flair.like(kept, name=role, unit="", remarks=())
+        tables = tables or matrices(weights, view, flair.grid)
+
+    progress(0.9, "Measuring")
+    zone = resample(Volume(zones(seen.regions, grid.spacing, lesion), grid.affine, labels=PLACES), flair.grid)
+    volumes["zones"] = flair.like(zone.array, labels=PLACES, name="zones", unit="", remarks=(), headers=())
+    volumes |= {role: volume for role, volume in scans.items() if role != "flair"}
+    said = notes(flair, others, motions, scans, seen, grid, bool(tables))
+    return measured(Result(volumes, tables=tables, notes=said), settings)
+
+
+def require(volume: Volume) -> None:
+    """Raises InputError for what cannot be worked on."""
+    require_grey(volume)
+    require_mr(volume)
+    require_contrast(volume)
+    if min(volume.shape) < SLICES:
+        raise InputError(
+            f"The {volume.name} image has {min(volume.shape)} slice(s); a whole head is needed, of {SLICES} at least."
+        )
+
+
+def anatomy(net, scans: Mapping[str, Volume], grid: Grid, progress: Callable[[float, str], None]) -> Anatomy:
+    """Regions and brain by the parcellation network `net`, from T1 where there is one and a brain in it, else FLAIR."""
+    for role in ("t1", "flair"):
+        if role not in scans:
+            continue
+        head = Volume(resample(scans[role], grid, outside=float(scans[role].array.min())).array, grid.affine)
+        if head.array.min() == head.array.max():
+            continue
+        regions = parcellate(net, head, progress=progress).labels.array
+        if (regions > 0).sum() * grid.voxel_ml >= LEAST_BRAIN:
+            margin = CLOSED + GROWN + 1
+            box = tuple(slice(max(s.start - margin, 0), s.stop + margin) for s in bounds(regions > 0))
+            inside = np.zeros(grid.shape, bool)
+            inside[box] = enclosed(regions[box] > 0)
+            return Anatomy(regions, inside)
+    return Anatomy(np.zeros(grid.shape, np.uint8), np.ones(grid.shape, bool))
+
+
+def prepared(volume: Volume, view: Grid, inside: np.ndarray) -> np.ndarray:
+    """The volume on the grid `view`, nothing but what is `inside` (X, Y, Z) bool, standardised."""
+    low = float(volume.array.min())
+    return standardize((resample(volume, view, outside=low).array - low) * inside)
+
+
+def stacked(images: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(3, X, Y, Z) float32 in the order of SEQUENCES, zeros where one is missing, sides filled up to STRIDE."""
+    shape = images["flair"].shape
+    more = [(0, -n % STRIDE) for n in shape]
+    given = (images.get(role, np.zeros(shape, np.float32)) for role in SEQUENCES)
+    return np.stack([np.pad(image, more, constant_values=image.min()) for image in given])
+
+
+def predict(net, x: np.ndarray, step: Callable[[float], None] = lambda share: None) -> tuple[np.ndarray, list]:
+    """Probability (X, Y, Z) and attention matrices (L, L), in ORDER, from (3, X, Y, Z).
+
+    A box of more than WHOLE voxels is seen in windows of SIDE that overlap; then there are no matrices.
+    """
+    size = x.shape[1:]
+    if np.prod(size) <= WHOLE:
+        step(0.0)
+        logits, seen = net.explained(torch.from_numpy(x)[None])
+        return logits[0, 0].sigmoid().numpy(), [each[0].numpy() for each in seen]
+    corners = list(product(*(starts(n, SIDE, OVERLAP) for n in size)))
+    total, weight = torch.zeros(size), torch.zeros(size)
+    for number, corner in enumerate(corners):
+        step(number / len(corners))
+        box = tuple(slice(a, a + SIDE) for a in corner)
+        logits = net.explained(torch.from_numpy(x[(slice(None), *box)])[None])[0][0, 0]
+        i, j, k = (ramp(n, OVERLAP) for n in logits.shape)
+        share = i[:, None, None] * j[:, None] * k
+        total[box] += logits * share
+        weight[box] += share
+    return total.div_(weight).sigmoid().numpy(), []
+
+
+def matrices(weights: list[np.ndarray], view: Grid, image: Grid) -> dict[str, Table]:
+    """Tables `attention_coronal`, `_axial` and `_sagittal`: positions along the axes of `image`."""
+    tables = {}
+    for plane, each in zip(ORDER, weights, strict=False):
+        axis = PLANES[plane]
+        index = np.tile((np.array(view.shape) - 1) / 2, (len(each), 1))
+        index[:, axis] = STRIDE * np.arange(len(each)) + (STRIDE - 1) / 2
+        tables[f"attention_{plane}"] = attention(each, [along(image, axis, mm) for mm in view.to_mm(index)])
+    return tables
+
+
+def notes(
+    flair: Volume,
+    others: Mapping[str, Volume],
+    motions: Mapping[str, np.ndarray],
+    scans: Mapping[str, Volume],
+    seen: Anatomy,
+    grid: Grid,
+    attended: bool,
+) -> tuple[str, ...]:
+    """What the user should know of this input before trusting the result."""
+    said = [*flair.remarks, *(remark for volume in others.values() for remark in volume.remarks)]
+    if not seen.regions.any():
+        said.append("No brain was found: the whole head was looked at, and nothing tells where the lesions lie.")
+    for role, volume in others.items():
+        turn, way = motion(motions[role], middle(flair))
+        if turn > MUCH[0] or way > MUCH[1]:
+            said.append(
+                f"{volume.name}: turned by {turn:.0f}° and moved by {way:.0f} mm onto the FLAIR: look whether it fits."
+            )
+        share = covered(scans[role], seen.inside, grid)
+        if share < COVERED:
+            more = ": lesions in the rest count as new" if role == "baseline" else ""
+            said.append(f"{volume.name}: shows only {share:.0%} of what the FLAIR shows of the brain{more}.")
+    if "baseline" in others and len(others) > 1:
+        said.append("Lesions were looked for on FLAIR alone at both times, so that like is compared with like.")
+    for volume in (flair, *others.values()):
+        if max(volume.spacing) > THICK:
+            said.append(f"{volume.name}: voxels of {max(volume.spacing):.1f} mm; what lies between them is guessed.")
+    if not attended:
+        said.append("The head is too large to be seen at once: it was seen in windows, and the attention is not shown.")
+    return tuple(dict.fromkeys(said))
+
+
+def covered(volume: Volume, inside: np.ndarray, grid: Grid) -> float:
+    """Share of the voxels `inside` (X, Y, Z) on `grid` that lie in the box of the volume."""
+    points = np.argwhere(inside[::4, ::4, ::4]) * 4
+    index = volume.grid.to_index(grid.to_mm(points))
+    return float(((index > -1) & (index < volume.shape)).all(1).mean())
+
+
+def _step(progress: Callable[[float, str], None], begin: float, length: float, share: float) -> None:
+    progress(begin + length * share, "Looking for lesions")
+
+
+CARD = Card(
+    name="segment_ms_rsanet",
+    task="segmentation",
+    title="Multiple sclerosis lesions on FLAIR (RSANet)",
+    about="Outlines the lesions of multiple sclerosis in 3-D, tells where they lie, what became of them since an "
+    "earlier scan, and which slices the network drew on.",
+    inputs=(
+        Input("flair", "FLAIR", "A brain MRI with or without the skull, on any grid."),
+        Input("t1", "T1", "Of the same patient and time; any grid, it is aligned.", optional=True),
+        Input("t2", "T2", "Of the same patient and time; any grid, it is aligned.", optional=True),
+        Input("baseline", "Earlier FLAIR", "Of the same patient, to see what changed; any grid.", optional=True),
+    ),
+    options=(
+        Slider("threshold", "Threshold", 0.05, 0.95, 0.01, 0.5, "Probability from which a voxel counts.", live=True),
+        Slider("smallest", "Smallest lesion (ml)", 0.0, 1.0, 0.005, 0.01,
+               "Smaller components are left out; a ball of 3 mm has 0.014 ml.", live=True),
+    ),
+    weights=Weights(
+        "segment_ms_rsanet.safetensors",
+        "medapp/segment_ms_rsanet",
+        "v0.1.0",
+        "0000000000000000000000000000000000000000000000000000000000000000",
+    ),
+    build=partial(RSANet, classes=1, in_channels=3, widths=(32, 64, 128, 256), block=2, dropout=0.05),
+    run=segment,
+    aids={"anatomy": ANATOMY},
+    folds={"What changed since an earlier scan": ("baseline",)},
+    licence="To be settled with the weights.",
+    cite="Zhang et al. 2019, arXiv:2002.12470",
+    trained_on="Weights to come: a few patients with FLAIR, T1 and consensus masks, and lesions of real shapes painted "
+    "into the brains of healthy people.",
+    scores="To be measured.",
+    limits="How well it does on patients is not known. Other diseases and age brighten white matter too and are taken "
+    "for lesions. What is called new or enlarging is what two outlines say, and has been checked on no patient.",
+)  # fmt: skip
