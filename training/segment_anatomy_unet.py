@@ -289,7 +289,7 @@ def beheld(image: Tensor, scan: Scan, distance: Tensor, seen: Pose, luck: Luck) 
     return within(image, out, distance)
 
 
-def scanned(image: Tensor, luck: Luck, glare: float = math.inf) -> Tensor:
+def scanned(image: Tensor, luck: Luck, glare: float = math.inf, noise: float = 0.08) -> Tensor:
     """What scanners do: coil shading, thick slices or blur, noise, and an unknown scale; standardised.
 
     What is brighter than `glare` times the median of the head is cut to that first.
@@ -308,7 +308,7 @@ def scanned(image: Tensor, luck: Luck, glare: float = math.inf) -> Tensor:
         small = F.interpolate(image[None, None], [round(n) for n in coarse], mode="area")
         image = F.interpolate(small, size, mode="trilinear", align_corners=False)[0, 0]
     if luck.chance(0.7):
-        level = luck.uniform(0, 0.08)
+        level = luck.uniform(0, noise)
         image = image + luck.normal(*size, scale=level)
         if luck.chance(0.5):
             image = image.abs()

@@ -29,6 +29,7 @@ from training.stroke_lesions import VENTRICLE, Shapes, ageing, fluid_and_white, 
 
 CACHE = Path("runs/data/stroke")
 SEEDS = {"train": 50_000, "validation": 60_000, "test": 70_000}
+NOISE = 0.05  # of the range of the scan, at most
 STEP = 4  # voxels between the points at which the ventricles are looked for
 
 
@@ -169,7 +170,7 @@ def made(data: Path, part: str, number: int, shapes: Shapes) -> Head:
     if luck.chance(0.6):
         below = ((grid.shape[2] - 1) / 2 - torch.arange(grid.shape[2])).expand(grid.shape)
         image = dressed(image, distance, below, luck)
-    image = scanned(image, luck).clamp(*CLIP)
+    image = scanned(image, luck, noise=NOISE).clamp(*CLIP)
     levels8 = ((image - CLIP[0]) * (255 / (CLIP[1] - CLIP[0]))).round().to(torch.uint8).numpy()
     return Head(levels8, mask, name, tuple(used))
 

@@ -121,17 +121,17 @@ def paint(image: Tensor, tissue: Tensor, wanted: np.ndarray, luck: Luck, levels:
     fields = {spacing: luck.field(size, spacing)[0].numpy() for spacing in (4, 7, 12)}
     depth = ndimage.distance_transform_edt(mask)
     thick = depth.max()  # of a lacune little, of a territory much
-    rim = luck.uniform(0.2, min(3.5, 0.3 * thick + 0.25)) * np.exp(0.4 * fields[12])
-    core = np.clip((depth - rim) / luck.uniform(0.7, 2.0) + 0.3, 0, 1)
-    glial = np.clip(luck.uniform(0.35, 0.7) * (1 + 0.25 * fields[7]), 0.25, 0.85)
+    rim = luck.uniform(0.2, min(2.5, 0.25 * thick + 0.25)) * np.exp(0.4 * fields[12])
+    core = np.clip((depth - rim) / luck.uniform(0.7, 1.6) + 0.4, 0, 1)
+    glial = np.clip(luck.uniform(0.5, 0.8) * (1 + 0.2 * fields[7]), 0.4, 0.9)  # darker than grey matter
     kind = luck.uniform(0, 1)
-    hollow: float | np.ndarray = luck.uniform(0.8, 1.0)
+    hollow: float | np.ndarray = luck.uniform(0.85, 1.0)
     if kind < 0.12:  # never hollowed out
-        hollow = luck.uniform(0.45, 0.75)
+        hollow = luck.uniform(0.6, 0.8)
     elif kind < 0.4:  # hollow in places
-        hollow = hollow * np.clip(0.7 + 0.5 * fields[12] + 0.25 * fields[7], 0, 1)
+        hollow = hollow * np.clip(0.75 + 0.4 * fields[12] + 0.2 * fields[7], 0.3, 1)
     if luck.chance(0.35):  # strands
-        hollow = hollow * (1 - luck.uniform(0.3, 0.7) * np.clip(1 - np.abs(fields[7]) / 0.12, 0, 1))
+        hollow = hollow * (1 - luck.uniform(0.3, 0.6) * np.clip(1 - np.abs(fields[7]) / 0.12, 0, 1))
     share = mask * np.maximum(core * hollow, glial)
     share = ndimage.gaussian_filter(share, luck.uniform(0.35, 0.75))
 
