@@ -8,7 +8,7 @@ P14, P18) is left out altogether and validated on; without any, `best.safetensor
 
 import argparse
 import time
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,10 +18,15 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from medapp.imaging import files
+from medapp.imaging.geometry import resample, respaced, slice_axis
 from medapp.imaging.intensity import standardize
 from medapp.imaging.measure import bounds, dice, lesion_f1
+from medapp.imaging.volume import Volume
 from medapp.networks.rsanet import RSANet
+from medapp.pipelines.segment_ms_rsanet import build
 from training import ms_heads
+from training.case import Case
 from training.ms_heads import WHOLE, Clinic, Head, Real, acquired, made, patient, prepare, read
 from training.run import Run, halves
 from training.segment_anatomy_unet import TEST, VALIDATION, Luck, names_in
@@ -29,7 +34,7 @@ from training.segment_anatomy_unet import TEST, VALIDATION, Luck, names_in
 SEED = 20261123
 STRIDE = 16  # voxels: sides are filled up to a multiple
 SMOOTH = 30.0  # voxels of lesion below which overlap counts less and less
-build = partial(RSANet, classes=1, in_channels=3, widths=(32, 64, 128, 256), block=2, dropout=0.05)
+LEFT = ("p07", "P18")  # patients that the served weights have not seen
 
 
 class Exam(NamedTuple):
@@ -95,6 +100,29 @@ def objective(logits: Tensor, target: Tensor, weight: float = 1.0) -> Tensor:
 def emphasis(step: int, steps: int) -> float:
     """How often a lesion voxel counts: 15 times at first, lest "nothing anywhere" be learned, once after a third."""
     return 1 + 14 * max(0.0, 1 - 3 * step / steps)
+
+
+def cases(data: Path, part: str) -> Iterator[Case]:
+    """Real patients, with T1 and without and in thick slices; then brains with made-up lesions, and without any.
+
+    The part "test" is LEFT and brains that are not trained on, "train" the other patients, "validation" brains alone.
+    """
+    for name in ms_heads.REALS:
+        if part == "validation" or (part != "all" and (patient(name) in LEFT) != (part == "test")):
+            continue
+        source = name.split("_")[0]
+        flair, t1, mask = (files.read([data / "ms" / f"{name}_{role}.nii.gz"]) for role in ("flair", "t1", "mask"))
+        truth = mask.like((mask.array > 0).astype(np.uint8), labels={1: "lesion"})
+        yield Case(name, source, "FLAIR alone", (flair,), truth)
+        yield Case(name, source, "FLAIR and T1", (flair, t1), truth)
+        thick = respaced(flair.grid, np.where(np.arange(3) == slice_axis(flair.grid), 5.0, flair.spacing))
+        yield Case(name, source, "FLAIR alone, 5 mm slices", (resample(flair, thick),), resample(truth, thick))
+    brains = {"test": TEST, "validation": VALIDATION, "all": VALIDATION + TEST}.get(part, ())
+    for seed, name in enumerate(brains, 100):
+        for exam in exams_on(prepare(data, name), seed):
+            image, truth = Volume(exam.images[0], np.eye(4), name="FLAIR"), exam.truth.astype(np.uint8)
+            kind = "lesions made up" if exam.kind == "made" else "no lesions"
+            yield Case(name, "OASIS-1", kind, (image,), image.like(truth, labels={1: "lesion"}))
 
 
 def train(args: argparse.Namespace) -> None:

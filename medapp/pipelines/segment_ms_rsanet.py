@@ -34,6 +34,7 @@ SLICES = 8  # fewer are not a head
 LEAST_BRAIN = 200  # ml: less is none
 LIKELY = 0.5  # probability from which a voxel is not taken for cortex
 LEAST = 0.002  # a probability under it counts as none
+build = partial(RSANet, classes=1, in_channels=3, widths=(32, 64, 128, 256), block=2, dropout=0.05)
 THICK = 6.0  # mm, coarser than what was trained on
 MUCH = (2.0, 3.0)  # degrees and mm of a motion that is worth a word
 COVERED = 0.95  # share of the brain that another scan should show
@@ -252,7 +253,7 @@ CARD = Card(
         "v0.1.0",
         "0000000000000000000000000000000000000000000000000000000000000000",
     ),
-    build=partial(RSANet, classes=1, in_channels=3, widths=(32, 64, 128, 256), block=2, dropout=0.05),
+    build=build,
     run=segment,
     aids={"anatomy": ANATOMY},
     folds={"What changed since an earlier scan": ("baseline",)},
