@@ -6,7 +6,7 @@ Every case is made from its own seed, so the command gives the same images again
 import argparse
 import gzip
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,6 +155,17 @@ def picture(path: Path, images: dict[str, Volume], reference: Volume) -> None:
     rows[-1] = np.maximum(rows[-1], np.hstack([outline[:, :, k].T for k in columns]))
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray((np.vstack(rows) * 255).astype(np.uint8)).save(path)
+
+
+def asked(about: str, recipes: Sequence[Any], out: Path = OUT) -> Iterator[tuple[Path, Any]]:
+    """The folder of each case and its recipe, which has a `name`: all, or the one that the command line names."""
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=out)
+    parser.add_argument("--only", help="the name of one case")
+    args = parser.parse_args()
+    for recipe in recipes:
+        if args.only in (None, recipe.name):
+            yield args.out / recipe.name, recipe
 
 
 def main() -> None:

@@ -4,9 +4,7 @@ FLAIR and T1 are made of the template, bent at random; lesions are painted where
 time alone. No person's scan or mask is in it.
 """
 
-import argparse
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from medapp.imaging.geometry import oriented, resample
 from medapp.imaging.intensity import CLIP
 from medapp.imaging.volume import Grid, Volume
-from training.make_examples import OUT, axial, keep
+from training.make_examples import asked, axial, keep
 from training.make_stroke_examples import average, blob
 from training.ms_lesions import VENTRICLE, blurred, flair, painted
 from training.segment_anatomy_unet import Luck, dressed, scanned
@@ -130,16 +128,10 @@ def make(recipe: Recipe) -> tuple[dict[str, Volume], Volume, Volume | None]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--only", help="the name of one case")
-    args = parser.parse_args()
-    for recipe in RECIPES:
-        if args.only not in (None, recipe.name):
-            continue
+    for folder, recipe in asked(__doc__, RECIPES):
         images, reference, _ = make(recipe)
         told = recipe.title, recipe.about, SOURCE
-        keep(args.out / recipe.name, "segment_ms_rsanet", told, images, reference)
+        keep(folder, "segment_ms_rsanet", told, images, reference)
         print(f"{recipe.name}: {float(reference.array.sum()) * reference.grid.voxel_ml:.1f} ml painted")
 
 

@@ -3,7 +3,6 @@
 Every case is made from its own seed and from what dependencies ship, so the command gives the same images again.
 """
 
-import argparse
 import gzip
 import json
 import shutil
@@ -19,6 +18,7 @@ from scipy import ndimage
 from medapp.imaging.geometry import resample, upright
 from medapp.imaging.volume import Grid, Volume
 from medapp.physics import ct, optics, pet
+from training.make_examples import asked
 from training.torso import abdomen
 
 OUT = Path(__file__).resolve().parent.parent / "examples" / "restoration"
@@ -203,14 +203,9 @@ def save(folder: Path, recipe: Recipe) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--only", help="the name of one case")
-    args = parser.parse_args()
-    for recipe in RECIPES:
-        if args.only in (None, recipe.name):
-            save(args.out / recipe.name, recipe)
-            print(recipe.name)
+    for folder, recipe in asked(__doc__, RECIPES, OUT):
+        save(folder, recipe)
+        print(recipe.name)
 
 
 if __name__ == "__main__":

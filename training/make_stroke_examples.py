@@ -3,9 +3,7 @@
 The template, bent at random, gets a made-up lesion with the look of an old infarct. No person's scan or mask is in it.
 """
 
-import argparse
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,7 +14,7 @@ from medapp.imaging.geometry import boxed, oriented, resample
 from medapp.imaging.intensity import CLIP
 from medapp.imaging.volume import Grid, Volume
 from medapp.pipelines._template import template
-from training.make_examples import OUT, axial, keep
+from training.make_examples import asked, axial, keep
 from training.segment_anatomy_unet import FLUID, STEP_MM, Luck, Scan, dressed, scanned
 from training.stroke_heads import points, sampled
 from training.stroke_lesions import CORTEX, VENTRICLE, WHITE, ageing, fluid_and_white, paint
@@ -116,16 +114,10 @@ def make(recipe: Recipe) -> tuple[Volume, Volume]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--only", help="the name of one case")
-    args = parser.parse_args()
-    for recipe in RECIPES:
-        if args.only not in (None, recipe.name):
-            continue
+    for folder, recipe in asked(__doc__, RECIPES):
         image, reference = make(recipe)
         told = recipe.title, recipe.about, SOURCE
-        keep(args.out / recipe.name, "segment_stroke_raxnet", told, {"image": image}, reference)
+        keep(folder, "segment_stroke_raxnet", told, {"image": image}, reference)
         print(f"{recipe.name}: {float(reference.array.sum()) * reference.grid.voxel_ml:.1f} ml painted")
 
 

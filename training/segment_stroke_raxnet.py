@@ -85,18 +85,16 @@ def train(args: argparse.Namespace) -> None:
     nn.init.constant_(net.head.bias, PRIOR)
     if args.like:
         net.load_state_dict(widened(load_file(args.like), CHANNELS))
-    luck = Luck(SEED + len(args.plane))
+    luck = Luck(SEED + PLANES.get(args.plane, len(PLANES)))
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=4e-3)
     run = Run(out, net, optimizer, luck.generator, args.steps, forget=0.997, buffers=True, best=-math.inf)
 
     sources = [Slices(plane) for plane in (PLANES if args.plane == "every" else (args.plane,))]
-    painted = 0
     while not run.ended:
-        for number in range(painted, min(args.heads, args.before + run.step // EVERY)):
+        for number in range(len(sources[0].heads), min(args.heads, args.before + run.step // EVERY)):
             new = head(data, "train", number, shapes["train"])
             for source in sources:
                 source.add(new)
-            painted = number + 1
         source = sources[luck.below(len(sources))]
         x, y = augment(*source.draw(args.batch, luck), CROP[source.plane], source.plane != "sagittal", luck)
         net.train()

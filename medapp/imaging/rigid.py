@@ -8,13 +8,13 @@ import SimpleITK as sitk
 from nibabel.affines import from_matvec
 
 from medapp.imaging.geometry import isotropic, oriented, resample
+from medapp.imaging.transforms import LPS
 from medapp.imaging.volume import Volume
 
 SPACING = 2.0  # mm at which the scans are compared last, after 4 and 8 mm
 SHARE, SEED = 0.1, 1  # of the voxels that are compared, and for their choice
 BINS, STEPS = 32, 60  # of the histogram, and at each spacing
 STRAIGHT = 2.0  # mm: a start whose heads lie nearer than this to the other's is no other start
-LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 class Motion(NamedTuple):
@@ -63,8 +63,8 @@ def motion(affine: np.ndarray, middle: np.ndarray) -> Motion:
 
 def middle(volume: Volume) -> np.ndarray:
     """(3,) centre of what is brighter than the mean, RAS+ millimetres; that of the box where nothing is."""
-    few = volume.array[tuple(slice(None, None, max(1, n // 64)) for n in volume.shape)]
     step = [max(1, n // 64) for n in volume.shape]
+    few = volume.array[tuple(slice(None, None, n) for n in step)]
     bright = np.argwhere(few > few.mean())
     index = bright.mean(0) * step if len(bright) else (np.array(volume.shape) - 1) / 2
     return volume.grid.to_mm(index)

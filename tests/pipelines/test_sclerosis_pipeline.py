@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from nibabel.affines import from_matvec
+from phantoms import grid
 from scipy.spatial.transform import Rotation
 
 from medapp import runtime
@@ -70,18 +71,11 @@ def truth(centre: np.ndarray, radius: float, onto: Grid) -> np.ndarray:
     return resample(mask, onto).array > 0
 
 
-def grid(spacing, turn=(0, 0, 0), order=(0, 1, 2), flip=(1, 1, 1), size=(170, 200, 170)) -> Grid:
-    """A box of `size` mm about the template's middle, stored in that order."""
-    matrix = Rotation.from_euler("xyz", turn, degrees=True).as_matrix() @ np.diag(np.multiply(spacing, flip))
-    shape = tuple(int(s / d) for s, d in zip(size, spacing, strict=True))
-    place = from_matvec(matrix, np.array([0, -18, 10]) - matrix @ (np.array(shape) - 1) / 2)
-    return Grid(tuple(shape[a] for a in order), place[:, [*order, 3]])
-
-
+BOX = (170, 200, 170)  # mm
 GRIDS = {
-    "LPI": grid((2, 2, 2), flip=(-1, -1, -1)),
-    "sagittal": grid((4, 1.5, 2), order=(1, 2, 0), flip=(-1, 1, -1)),
-    "oblique": grid((1.5, 1.5, 5), turn=(18, -10, 12), order=(2, 0, 1)),
+    "LPI": grid((2, 2, 2), flip=(-1, -1, -1), size=BOX),
+    "sagittal": grid((4, 1.5, 2), order=(1, 2, 0), flip=(-1, 1, -1), size=BOX),
+    "oblique": grid((1.5, 1.5, 5), turn=(18, -10, 12), order=(2, 0, 1), size=BOX),
 }
 
 

@@ -9,7 +9,8 @@ from medapp.imaging import files
 from medapp.imaging.geometry import resample
 from medapp.pipelines._pair import placed
 from medapp.pipelines.segment_ms_rsanet import CARD
-from training.make_ms_examples import GONE, MOVED, NEW, OUT, RECIPES, Recipe
+from training.make_examples import OUT
+from training.make_ms_examples import GONE, MOVED, NEW, RECIPES, Recipe
 
 
 def read(recipe: Recipe, role: str):

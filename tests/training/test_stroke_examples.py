@@ -17,7 +17,8 @@ from medapp.strokes import PLANES, measured
 from training import evaluate, scores
 from training.case import Case
 from training.install import packed, read
-from training.make_stroke_examples import OUT, RECIPES, blob
+from training.make_examples import OUT
+from training.make_stroke_examples import RECIPES, blob
 from training.run import halves
 from training.segment_anatomy_unet import Luck
 

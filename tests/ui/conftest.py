@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.request
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,21 @@ def served(tmp_path_factory):
     yield address
     process.terminate()
     process.wait(10)
+
+
+@contextmanager
+def browsed(served: str, height: int = 1700):
+    """The app's page in a browser of its own, its segmentation tab open."""
+    from playwright import sync_api
+
+    with sync_api.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1500, "height": height})
+        page.set_default_timeout(180_000)
+        page.goto(served)
+        page.wait_for_selector("#segmentation-run")
+        yield page
+        browser.close()
 
 
 def unpacked(page, tab: str, folder: Path) -> list[Path]:

@@ -1,11 +1,11 @@
 """Multiple sclerosis on the page: an example with an earlier scan, its tables, and what its slices draw on."""
 
 import pytest
-from conftest import BROWSER, FLAGS
+from conftest import BROWSER, browsed
 
 from medapp import examples, runtime
 
-sync_api = pytest.importorskip("playwright.sync_api")
+pytest.importorskip("playwright.sync_api")
 NAME = "segment_ms_rsanet"
 SHOWN = [e for e in examples.of_task("segmentation") if e.pipeline in runtime.cards()]
 SINCE = next((n for n, e in enumerate(SHOWN) if e.pipeline == NAME and "baseline" in e.images), None)
@@ -20,17 +20,11 @@ STRIP = "#segmentation-attention-strip img"
 
 @pytest.fixture(scope="module")
 def page(served):
-    with sync_api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=BROWSER, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1500, "height": 1700})
-        page.set_default_timeout(180_000)
-        page.goto(served)
-        page.wait_for_selector("#segmentation-run")
+    with browsed(served) as page:
         page.locator(EXAMPLE).nth(SINCE).click()
         page.wait_for_selector("#segmentation-numbers table")
         page.wait_for_selector("#segmentation-viewer canvas")
         yield page
-        browser.close()
 
 
 def test_places_and_changes_are_told(page):

@@ -1,11 +1,11 @@
 """Stroke on the page: an example, its maps and tables, and rules and planes that move without the networks."""
 
 import pytest
-from conftest import BROWSER, FLAGS
+from conftest import BROWSER, browsed
 
 from medapp import examples, runtime
 
-sync_api = pytest.importorskip("playwright.sync_api")
+pytest.importorskip("playwright.sync_api")
 NAME = "segment_stroke_raxnet"
 pytestmark = [
     pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome here"),
@@ -18,17 +18,11 @@ LIVE = f"#{NAME}-live"
 
 @pytest.fixture(scope="module")
 def page(served):
-    with sync_api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=BROWSER, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1500, "height": 1700})
-        page.set_default_timeout(180_000)
-        page.goto(served)
-        page.wait_for_selector("#segmentation-run")
+    with browsed(served) as page:
         page.locator(EXAMPLE).nth(SHOWN.index(NAME)).click()
         page.wait_for_selector("#segmentation-numbers table")
         page.wait_for_selector("#segmentation-viewer canvas")
         yield page
-        browser.close()
 
 
 def planes(page) -> str:
