@@ -9,7 +9,7 @@ The law of imports, left sees right (import-linter checks it):
 
     ui, cli  >  runtime  >  engine, hub, pipelines  >  networks, machine
     ui, cli  >  report, tasks, examples             >  views
-    both arms  >  lesions, parcels, fidelity  >  result, card  >  imaging  >  errors
+    both arms  >  strokes, sclerosis  >  lesions, parcels, fusion, fidelity, ...  >  result, card  >  imaging  >  errors
     pipelines, training  >  physics: how a scanner or a lens loses quality (physics, networks: torch, nothing of ours)
     training >  medapp                                               (and never back)
 

@@ -268,14 +268,7 @@ def sheet(patches: list[Patch]) -> Image.Image:
         volume, mask = images.numpy(), target.numpy() > 0.5
         at = [int(mask.sum(tuple(b for b in range(3) if b != a)).argmax()) or mask.shape[a] // 2 for a in range(3)]
         tiles = []
-        for axis, channel, outlined in (
-            (2, 0, False),
-            (2, 0, True),
-            (1, 0, False),
-            (0, 0, False),
-            (2, 1, False),
-            (2, 2, False),
-        ):
+        for axis, channel, outlined in TILES:
             piece = np.take(volume[channel], at[axis], axis).T[::-1]
             grey = np.repeat(((piece + 2.2) / 5 * 255).clip(0, 255).astype(np.uint8)[..., None], 3, -1)
             if outlined:

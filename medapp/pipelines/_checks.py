@@ -6,6 +6,8 @@ from medapp.errors import InputError
 from medapp.imaging.geometry import slice_axis
 from medapp.imaging.volume import Volume
 
+SLICES = 8  # fewer are not a head
+
 
 def require_grey(volume: Volume) -> None:
     """Raises InputError for a colour image."""
@@ -18,6 +20,17 @@ def require_mr(volume: Volume) -> None:
     modality = {"HU": "CT", "Bq/ml": "PET"}.get(volume.unit)
     if modality:
         raise InputError(f"The {volume.name} image is {modality} ({volume.unit}); this method needs MRI.")
+
+
+def require_head(volume: Volume) -> None:
+    """Raises InputError for what cannot be an MRI of a whole head: colour, CT, PET, an empty image, a few slices."""
+    require_grey(volume)
+    require_mr(volume)
+    require_contrast(volume)
+    if min(volume.shape) < SLICES:
+        raise InputError(
+            f"The {volume.name} image has {min(volume.shape)} slice(s); a whole head is needed, of {SLICES} at least."
+        )
 
 
 def require_overlap(volume: Volume, fixed: Volume, share: float = 0.5) -> None:

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from medapp.card import Card, Input, Slider, Weights
-from medapp.errors import InputError
 from medapp.imaging.geometry import boxed, resample
 from medapp.imaging.intensity import standardize
 from medapp.imaging.measure import bounds
@@ -18,7 +17,7 @@ from medapp.imaging.volume import Grid, Volume
 from medapp.machine import together
 from medapp.networks.rsanet import RSANet
 from medapp.pipelines._anatomy import parcellate, working_grid
-from medapp.pipelines._checks import require_contrast, require_grey, require_mr
+from medapp.pipelines._checks import require_head
 from medapp.pipelines._pair import CLOSED, GROWN, enclosed, placed
 from medapp.pipelines._tiles import ramp, starts
 from medapp.pipelines.segment_anatomy_unet import NETWORK as ANATOMY
@@ -30,7 +29,6 @@ ORDER = ("coronal", "axial", "sagittal")  # in which slices attend to each other
 STRIDE = 16  # voxels a row of blocks at the bottom of the network; sides are filled up to a multiple
 WHOLE = 12_000_000  # voxels up to which a box is seen in one pass
 SIDE, OVERLAP = 160, 32  # voxels of the windows otherwise
-SLICES = 8  # fewer are not a head
 LEAST_BRAIN = 200  # ml: less is none
 LIKELY = 0.5  # probability from which a voxel is not taken for cortex
 LEAST = 0.002  # a probability under it counts as none
@@ -66,7 +64,7 @@ def segment(
     """
     others = {role: v for role, v in (("t1", t1), ("t2", t2), ("baseline", baseline)) if v is not None}
     for volume in (flair, *others.values()):
-        require(volume)
+        require_head(volume)
     grid = working_grid(flair)
     progress(0.0, "Aligning the sequences")
     sessions = {role: volume for role, volume in others.items() if role != "baseline"}
@@ -107,17 +105,6 @@ def segment(
     volumes |= {role: volume for role, volume in scans.items() if role != "flair"}
     said = notes(flair, others, motions, scans, seen, grid, bool(tables))
     return measured(Result(volumes, tables=tables, notes=said), settings)
-
-
-def require(volume: Volume) -> None:
-    """Raises InputError for what cannot be worked on."""
-    require_grey(volume)
-    require_mr(volume)
-    require_contrast(volume)
-    if min(volume.shape) < SLICES:
-        raise InputError(
-            f"The {volume.name} image has {min(volume.shape)} slice(s); a whole head is needed, of {SLICES} at least."
-        )
 
 
 def anatomy(net, scans: Mapping[str, Volume], grid: Grid, progress: Callable[[float, str], None]) -> Anatomy:

@@ -9,13 +9,12 @@ import torch
 from torch import nn
 
 from medapp.card import Card, Choice, Input, Slider, Toggle, Weights
-from medapp.errors import InputError
 from medapp.imaging.geometry import resample
 from medapp.imaging.intensity import standardize
 from medapp.imaging.volume import Volume
 from medapp.machine import half, together
 from medapp.networks.raxnet import RAXNet
-from medapp.pipelines._checks import require_contrast, require_grey, require_mr
+from medapp.pipelines._checks import require_head
 from medapp.pipelines._template import Laid, around, lay, template
 from medapp.pipelines.segment_anatomy_unet import NETWORK as ANATOMY
 from medapp.result import Metric, Result
@@ -26,7 +25,6 @@ CHANNELS = 5  # what `seen` gives and `average` adds; the paper's networks see t
 NEAR = 3  # mm to the slices before and behind that are seen with a slice
 BATCH = 8  # slices
 LEAST = 0.002  # a probability under it counts as none
-SLICES = 8  # fewer are not a head
 FIT = 0.3  # correlation with the template under which something is wrong
 THICK = 3.0  # mm, coarser than most of what was trained on
 
@@ -55,11 +53,7 @@ def segment(
     "volume", as in training, and "slice", as the authors'; `settings` are those of `strokes.measured`. Raises
     InputError for colour, CT, PET, an empty image or a single slice.
     """
-    require_grey(image)
-    require_mr(image)
-    require_contrast(image)
-    if min(image.shape) < SLICES:
-        raise InputError(f"The image has {min(image.shape)} slice(s); a whole head is needed, of {SLICES} at least.")
+    require_head(image)
     progress(0.0, "Finding the template's place in the scan")
     laid = lay(image, aid("anatomy"), lambda share: progress(0.3 * share, "Finding the template's place in the scan"))
     drawn = resample(image, laid.grid, outside=float(image.array.min())).array
