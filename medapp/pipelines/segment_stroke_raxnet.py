@@ -191,7 +191,7 @@ CARD = Card(
         "segment_stroke_raxnet.safetensors",
         "medapp/segment_stroke_raxnet",
         "v0.1.0",
-        "0000000000000000000000000000000000000000000000000000000000000000",
+        "8ef6d858cc27420d6448dc3af9b6bbd3dd49fdca2a40edb170ddb88bc2a32ace",
     ),
     build=partial(networks, widths=WIDTHS),
     run=segment,
