@@ -18,8 +18,9 @@ from medapp.imaging.volume import Grid, Volume
 from training.make_examples import asked, axial, keep
 from training.make_stroke_examples import average, blob
 from training.ms_lesions import VENTRICLE, blurred, flair, painted
-from training.segment_anatomy_unet import Luck, dressed, scanned
+from training.segment_anatomy_unet import Luck, scanned
 from training.stroke_heads import points, sampled
+from training.synthetic import FLAIR, PRE, acquired, covered
 
 SOURCE = "training/make_ms_examples.py, from the ICBM 152 nonlinear symmetric 2009a template that nilearn ships"
 BRIGHTEST = 600  # of what is written
@@ -107,7 +108,6 @@ def make(recipe: Recipe) -> tuple[dict[str, Volume], Volume, Volume | None]:
     t1 = image / image[tissue == 1].median()
     bare = {"flair": flair(t1, tissue, depth, luck) * (tissue > 0), "t1": t1, "t2": t1}
     room = blurred((tissue == 1).float()) > 0.4
-    below = ((grid.shape[2] - 1) / 2 - torch.arange(grid.shape[2])).expand(grid.shape)
     images, masks = {}, {}
     for time, spots, roles in (("now", recipe.now, ("flair", "t1")), ("then", recipe.then, ("baseline",))):
         soft = shares(spots, grid, bend, room, recipe.seed)
@@ -117,11 +117,15 @@ def make(recipe: Recipe) -> tuple[dict[str, Volume], Volume, Volume | None]:
             if role not in recipe.grids:
                 continue
             whole = seen["flair" if role == "baseline" else role]
+            place = MOVED @ grid.affine if role == "baseline" else grid.affine
             if recipe.skull:
-                whole = dressed(whole, distance, below, Luck(recipe.seed + 2))
+                white, around = (1.0, PRE) if role == "t1" else (0.5, FLAIR)
+                random = np.random.default_rng(recipe.seed)
+                signal = covered((whole / white).numpy(), distance.numpy() == 0, grid.affine, around, random)
+                images[role] = acquired(random, signal, place, recipe.grids[role])
+                continue
             array = (scanned(whole, luck).numpy() - CLIP[0]) * (BRIGHTEST / (CLIP[1] - CLIP[0]))
             array = np.clip(array - np.median(array[:4]), 0, BRIGHTEST)
-            place = MOVED @ grid.affine if role == "baseline" else grid.affine
             drawn = resample(Volume(array, place), recipe.grids[role])
             images[role] = drawn.like(np.rint(drawn.array))
     return images, resample(masks["now"], recipe.grids["flair"]), masks["then"] if recipe.then else None

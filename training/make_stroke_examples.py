@@ -15,12 +15,12 @@ from medapp.imaging.intensity import CLIP
 from medapp.imaging.volume import Grid, Volume
 from medapp.pipelines._template import template
 from training.make_examples import asked, axial, keep
-from training.segment_anatomy_unet import FLUID, STEP_MM, Luck, Scan, dressed, scanned
+from training.segment_anatomy_unet import FLUID, STEP_MM, Luck, Scan, scanned
 from training.stroke_heads import points, sampled
 from training.stroke_lesions import CORTEX, VENTRICLE, WHITE, ageing, fluid_and_white, paint
+from training.synthetic import MARGIN, PRE, acquired, covered
 
 SOURCE = "training/make_stroke_examples.py, from the ICBM 152 nonlinear symmetric 2009a template that nilearn ships"
-MARGIN = 16  # voxels around the template, for skull and scalp
 DEEP = 22  # mm inside the brain, from which fluid is that of the ventricles
 BRIGHTEST = 250  # of what is written
 
@@ -103,13 +103,17 @@ def make(recipe: Recipe) -> tuple[Volume, Volume]:
     wanted = blob(tuple(2 * reach + 1), recipe.axes, luck)
     mask = np.zeros(grid.shape, np.uint8)
     mask[box] = paint(image[box], tissue[box], wanted, luck, fluid_and_white(image, tissue))
+    painted = resample(Volume(mask, grid.affine, labels={1: "painted lesion"}), recipe.grid)
     if recipe.skull:
-        below = ((grid.shape[2] - 1) / 2 - torch.arange(grid.shape[2])).expand(grid.shape)
-        image = dressed(image, distance, below, luck)
+        fluid, white = fluid_and_white(image, tissue)
+        dark = PRE["fluid"] / PRE["white"]
+        bare = (dark + (image - fluid) / (white - fluid) * (1 - dark)).clamp(min=0).numpy()
+        random = np.random.default_rng(recipe.seed)
+        whole = covered(bare, distance.numpy() == 0, grid.affine, PRE, random)
+        return acquired(random, whole, grid.affine, recipe.grid), painted
     image = (scanned(image, luck).numpy() - CLIP[0]) * (BRIGHTEST / (CLIP[1] - CLIP[0]))
     image -= np.median(image[:4])  # air
     drawn = resample(Volume(np.clip(image, 0, BRIGHTEST), grid.affine), recipe.grid)
-    painted = resample(Volume(mask, grid.affine, labels={1: "painted lesion"}), recipe.grid)
     return drawn.like(np.rint(drawn.array)), painted
 
 

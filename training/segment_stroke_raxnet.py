@@ -2,7 +2,7 @@
 
 DATA holds `brain_t1` and `stroke_masks`; the heads are painted by `training.stroke_heads` while the training goes on,
 kept in `runs/data/stroke` and shared by the three planes. OUT gets `checkpoint.pt`, from which a killed run goes on as
-if nothing had happened, `best.safetensors` and `log.csv`.
+if nothing had happened, `best.safetensors` (by this plane alone), `last.safetensors` and `log.csv`.
 """
 
 import argparse
@@ -105,8 +105,9 @@ def train(args: argparse.Namespace) -> None:
         late = run.late(args.minutes)
         if run.step % args.every == 0 or run.ended:
             run.note(scores := validate(run.average.module, held, sources[0].plane))
-            if run.better(scores["dice"] + 0.5 * scores["small"] - 0.02 * min(scores["false_ml"], 10)):
-                save_file(halves(run.average.module.state_dict()), out / "best.safetensors")
+            better = run.better(scores["dice"] + 0.5 * scores["small"] - 0.02 * min(scores["false_ml"], 10))
+            for name in ("last", "best")[: 1 + better]:
+                save_file(halves(run.average.module.state_dict()), out / f"{name}.safetensors")
         else:
             run.tell()
         if run.step % args.every == 0 or run.ended or late or time.time() - run.saved > 60 * args.keep:

@@ -76,6 +76,21 @@ def head(random: np.random.Generator, lesion: Lesion | None = None) -> Head:
     return Head(tissue, affine)
 
 
+def covered(
+    image: np.ndarray, brain: np.ndarray, affine: np.ndarray, bright: dict[str, float], random: np.random.Generator
+) -> np.ndarray:
+    """The signal of a brain near the template's place within all that `head` has around it, (X, Y, Z).
+
+    `image` (X, Y, Z) is the brain's brightness, 1 where white matter is sound; `brain` (X, Y, Z) bool tells where it
+    is, `affine` (a diagonal one) sends voxels of 1 mm to RAS+ millimetres, `bright` is one of FLAIR, PRE and POST.
+    """
+    soft = np.clip(ndimage.gaussian_filter(brain.astype(np.float32), 0.8), 0, 1)
+    mm = np.indices(brain.shape, dtype=np.float32) * _field(np.diag(affine)[:3]) + _field(affine[:3, 3])
+    tissue = {"fluid": np.zeros(brain.shape, np.float32)}
+    _cover(tissue, soft, mm, random)
+    return image * soft * bright["white"] + sum(share * bright[name] for name, share in tissue.items())
+
+
 def _cover(tissue: dict[str, np.ndarray], brain: np.ndarray, mm: np.ndarray, random: np.random.Generator) -> None:
     """Add fluid around the brain, bone, scalp, and something of a face and a neck: eyes, muscle, fat, airways."""
     shape, outside = brain.shape, 1 - brain
@@ -116,7 +131,7 @@ def _cover(tissue: dict[str, np.ndarray], brain: np.ndarray, mm: np.ndarray, ran
 
 
 def scan(random: np.random.Generator, head: Head, bright: dict[str, float], grid: Grid, rim: float = 0.0) -> Volume:
-    """One sequence on `grid`, int16: brightness of the tissues, blur of the slice, coil shading, Rician noise.
+    """One sequence on `grid`: the tissues as bright as `bright` says, a little uneven, `acquired`.
 
     `rim` is what contrast agent adds, in patches, where the lesion borders on the brain.
     """
@@ -132,7 +147,12 @@ def scan(random: np.random.Generator, head: Head, bright: dict[str, float], grid
         patches = _step(_waves(random, shape, 14), 0.3, 1.3)
         signal = signal + rim * patches * 4 * edge * (1 - edge) * head.tissue["lesion"]
     signal = signal * (1 + 0.03 * _waves(random, shape, 7))
-    clean = resample(Volume(signal.astype(np.float32), head.affine), grid).array
+    return acquired(random, signal, head.affine, grid)
+
+
+def acquired(random: np.random.Generator, signal: np.ndarray, affine: np.ndarray, grid: Grid) -> Volume:
+    """What a scanner makes of a signal (X, Y, Z) placed by `affine`: slices of `grid`, coil shading, noise; int16."""
+    clean = resample(Volume(signal.astype(np.float32), affine), grid).array
     clean = clean * np.exp(0.07 * _waves(random, (*grid.shape[:2], 1), max(grid.shape) / 2.5))
     noise = NOISE * random.standard_normal((2, *grid.shape))
     values = np.rint(np.hypot(clean + noise[0], noise[1])).astype(np.int16)

@@ -167,7 +167,7 @@ def networks(widths: Sequence[int] = WIDTHS) -> nn.ModuleDict:
     return nn.ModuleDict({plane: RAXNet(1, widths, CHANNELS) for plane in PLANES})
 
 
-RULE = "Mean: the authors' code. Vote: more than half of the planes, the paper's rule. Weighted: mean by the weights."
+RULE = "Mean: as in the authors' code. Vote: most of the planes, as in their paper. Weighted: mean by the weights."
 CARD = Card(
     name="segment_stroke_raxnet",
     task="segmentation",
@@ -196,6 +196,7 @@ CARD = Card(
     build=partial(networks, widths=WIDTHS),
     run=segment,
     aids={"anatomy": ANATOMY},
+    folds={"Weights of the planes, for the weighted mean": tuple(f"weight_{plane}" for plane in PLANES)},
     licence="CC BY-NC 4.0 (labels of the brains that lesions were painted into; see NOTICE)",
     cite="Mousavi 2025, medRxiv, doi:10.1101/2025.09.26.25336733",
     trained_on="Painted lesions, not real ones: the shapes of real strokes (105 chronic, 1,149 acute), mirrored, bent "

@@ -15,7 +15,7 @@ from medapp.views.layers import Layer
 FILES = ("places", "change", "probability_baseline", "zones")
 TABLE = lesions.TABLE
 ATTENTION = tuple(f"attention_{plane}" for plane in PLANES)
-PAINT = {1: (255, 110, 30), 2: (240, 228, 66), 3: (0, 190, 140), 4: (86, 180, 233)}  # by place
+PAINT = {1: (255, 110, 30), 2: (240, 228, 66), 3: (0, 190, 140), 4: (230, 140, 190)}  # by place
 SINCE = {1: (255, 110, 30), 2: (240, 228, 66), 3: (86, 180, 233), 4: (190, 190, 190), 5: (60, 110, 230)}  # by change
 SHOWN = {"t1": "T1, aligned", "t2": "T2, aligned", "baseline": "Earlier FLAIR, aligned"}
 

@@ -12,7 +12,7 @@ from medapp.views.layers import Layer
 
 FILES = (*(f"probability_{plane}" for plane in PLANES), "agreement", "variance", "entropy")
 TABLE = lesions.TABLE
-COLOURS = {1: (86, 180, 233), 2: (240, 228, 66), 3: (0, 190, 140)}  # by how many planes
+COLOURS = {1: (120, 94, 240), 2: (240, 228, 66), 3: (0, 190, 140)}  # by how many planes
 MOST = 0.25  # variance of probabilities that contradict each other
 
 

@@ -77,6 +77,25 @@ def knob(option: Option) -> gr.Slider | gr.Dropdown | gr.Textbox | gr.Checkbox:
     return gr.Dropdown(list(option.values), value=option.default, label=option.title, info=option.about)
 
 
+def standing(card: Card) -> dict[str, Any]:
+    """The options that stand beside the result: a row, a row of what is on or off, and what is folded away."""
+    live = [o for o in card.options if o.live]
+    folded = {name for names in card.folds.values() for name in names}
+    toggles = [o for o in live if isinstance(o, Toggle) and o.name not in folded]
+    first = [o for o in live if o not in toggles and o.name not in folded]
+    knobs: dict[str, Any] = {}
+    for some in (first, toggles):
+        if some:
+            with gr.Row():
+                knobs |= {o.name: knob(o) for o in some}
+    for title, names in card.folds.items():
+        some = [o for o in live if o.name in names]
+        if some:
+            with gr.Accordion(title, open=False), gr.Row():
+                knobs |= {o.name: knob(o) for o in some}
+    return knobs
+
+
 def listed(known: Mapping[str, str]) -> str:
     """What an option's words may be about, and what is said of each by default, folded away."""
     rows = "".join(f'<tr><th scope="row">{escape(k)}</th><td>{escape(v)}</td></tr>' for k, v in known.items())
@@ -108,14 +127,18 @@ def uploads(card: Card) -> tuple[dict[str, gr.File], dict[str, gr.Dropdown], dic
         with gr.Accordion(f"More sequences: {', '.join(source.title for source in more)}", open=False):
             for source in more:
                 ask(source)
-    options = {o.name: knob(o) for o in card.options if not o.live and o.name not in folded}
+    asked = [o for o in card.options if not o.live]
+    options = {o.name: knob(o) for o in asked if o.name not in folded}
     for title, names in card.folds.items():
+        sources, more_options = ([part for part in parts if part.name in names] for parts in (card.inputs, asked))
+        if not (sources or more_options):
+            continue
         with gr.Accordion(title, open=False):
-            for source in (source for source in card.inputs if source.name in names):
+            for source in sources:
                 if source.about:
                     gr.HTML(f'<p class="med-small">{escape(source.about)}</p>')
                 ask(source)
-            options |= {o.name: knob(o) for o in card.options if o.name in names}
+            options |= {o.name: knob(o) for o in more_options}
     for source in (source for source in card.inputs if source.name in instead):
         with gr.Accordion(f"{source.title}, from a file", open=False):
             gr.HTML(f'<p class="med-small">{escape(source.about)}</p>')

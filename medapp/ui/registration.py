@@ -51,7 +51,7 @@ class Registered:
     def __init__(self, name: str, cards: Sequence[Card]) -> None:
         self.name, self.cards = name, cards
         self.live: dict[str, dict[str, Any]] = {card.name: {} for card in cards}
-        self.groups: dict[str, gr.Row] = {}
+        self.groups: dict[str, gr.Column] = {}
         self.more: list[Any] = []
         self.buttons: list[Any] = []
 

@@ -31,7 +31,7 @@ class Restored:
     def __init__(self, name: str, cards: Sequence[Card]) -> None:
         self.name, self.cards = name, cards
         self.live: dict[str, dict[str, Any]] = {card.name: {} for card in cards}
-        self.groups: dict[str, gr.Row] = {}
+        self.groups: dict[str, gr.Column] = {}
         self.drafting = Drafting(name)
 
     # ---- laid out

@@ -27,7 +27,7 @@ class Segmented:
     def __init__(self, name: str, cards: Sequence[Card]) -> None:
         self.name, self.cards = name, cards
         self.live: dict[str, dict[str, Any]] = {}
-        self.groups: dict[str, gr.Row] = {}
+        self.groups: dict[str, gr.Column] = {}
         self.more: list[Any] = []
         self.slow: list[Any] = []
         self.buttons: list[Any] = []
@@ -47,8 +47,8 @@ class Segmented:
             with gr.Row():
                 self.where = [gr.Slider(0, 1, 0.5, step=0.005, label=label) for label in AXES]
         for card in self.cards:
-            with gr.Row(visible=card is self.cards[0], elem_id=f"{card.name}-live") as self.groups[card.name]:
-                self.live[card.name] = {o.name: forms.knob(o) for o in card.options if o.live}
+            with gr.Column(visible=card is self.cards[0], elem_id=f"{card.name}-live") as self.groups[card.name]:
+                self.live[card.name] = forms.standing(card)
 
     def report(self) -> None:
         self.table = gr.Dataframe(

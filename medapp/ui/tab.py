@@ -65,7 +65,7 @@ class Body(Protocol):
     """
 
     live: dict[str, dict[str, Any]]
-    groups: dict[str, gr.Row]
+    groups: dict[str, gr.Column]
     more: list[Any]
     quick: list[Any]
     slow: list[Any]

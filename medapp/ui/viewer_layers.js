@@ -59,10 +59,13 @@ function showLegend({ regions }) {
 
 function showHeats(heats) {
   root.querySelector('.mv-heats').hidden = !heats.length;
+  const more = new Map(); // what a map has beside its box, shown with it
   const redraw = () => {
     for (const heat of heats) {
       const image = my.heats.get(heat.file.url);
-      image.opacity = my.hidden.has(heat.name) ? 0 : image.wanted;
+      const hidden = my.hidden.has(heat.name);
+      image.opacity = hidden ? 0 : image.wanted;
+      for (const part of more.get(heat.name)) part.style.display = hidden ? 'none' : '';
     }
     if (heats.length) my.nv.updateGLVolume();
   };
@@ -78,6 +81,7 @@ function showHeats(heats) {
     input.value = image.wanted;
     input.addEventListener('input', soon(() => { image.wanted = Number(input.value); redraw(); }));
     slider.append(Object.assign(document.createElement('span'), { textContent: 'Opacity' }), input);
+    more.set(heat.name, [ramp, slider]);
     return [row(heat.name, heat.name, `linear-gradient(to right, ${stops})`, redraw), ramp, slider];
   }));
   redraw();
