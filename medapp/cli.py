@@ -114,7 +114,7 @@ def _uploads(card: Card, options: dict[str, str]) -> dict[str, Path]:
     found = {s.name: Path(options.pop(s.name)) for s in card.inputs if s.optional and s.name in options}
     for option in card.options:
         value = options.get(option.name, "")
-        if isinstance(option, Choice) and option.upload and value not in option.values and Path(value).exists():
+        if isinstance(option, Choice) and option.upload and value not in ("", *option.values) and Path(value).exists():
             found[option.upload] = Path(options.pop(option.name))
     return found
 

@@ -1,0 +1,173 @@
+"""Golden pair: a small input and what the served pipeline made of it, so that anyone can check published weights."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import nibabel as nib
+import numpy as np
+from PIL import Image
+
+from medapp import examples
+from medapp.card import Card
+from medapp.errors import UserError
+
+ROOT = Path(examples.FOLDER).parent
+INDEX = "golden.json"
+TOLERANCES = {
+    "image": (5e-3, "largest difference, as a share of the golden image's range; a level of 255 is 0.0039"),
+    "labels": (1e-2, "share of the labelled voxels that differ"),
+    "numbers": (1e-2, "largest difference, as a share of the larger number or of 1"),
+}
+
+
+class Refused(UserError):
+    """What was asked for is not done, and the text says why."""
+
+
+class Difference(NamedTuple):
+    """How far a file of the output is from the golden one; `allowed` is the tolerance of its kind."""
+
+    file: str
+    kind: str
+    found: float
+    allowed: float
+
+    def __str__(self) -> str:
+        found = f"differs by {self.found:.2g}" if self.found else "exact"
+        return f"{self.file}: {found} (allowed {self.allowed:g})"
+
+
+def make(card: Card, folder: Path) -> dict[str, Any]:
+    """Copy the pipeline's smallest example to `folder`/input, run it, keep what the command line writes in
+    `folder`/output, and write golden.json beside them; returns its content. Raises Refused."""
+    example = smallest(card)
+    (folder / "input").mkdir(parents=True)
+    inputs = {name: f"input/{path.name}" for name, path in example.images.items()}
+    for name, path in example.images.items():
+        shutil.copyfile(path, folder / inputs[name])
+    output = folder / "output"
+    served(card, {name: folder / path for name, path in inputs.items()}, example.settings, output)
+    facts = json.loads((output / "result.json").read_text(encoding="utf-8"))
+    index = {
+        "pipeline": card.name,
+        "title": example.title,
+        "source": example.source,
+        "licence": example.licence,
+        "weights": {"file": card.weights.file, "sha256": card.weights.sha256},
+        "inputs": inputs,
+        "settings": example.settings,
+        "made_with": {name: facts[name] for name in ("device", "engine", "precision", "versions")},
+        "tolerances": {kind: {"allowed": allowed, "of": of} for kind, (allowed, of) in TOLERANCES.items()},
+        "sha256": {p.relative_to(folder).as_posix(): sha256(p) for p in sorted(folder.rglob("*")) if p.is_file()},
+    }
+    (folder / INDEX).write_text(json.dumps(index, indent=2, ensure_ascii=False), encoding="utf-8")
+    return index
+
+
+def smallest(card: Card) -> examples.Example:
+    """The synthetic example with the fewest bytes whose settings fit on a command line: one of the pipeline's own, or
+    else of another whose images have the names of its inputs, without settings. Raises Refused if there is none."""
+    every = [e for folder in sorted(examples.FOLDER.iterdir()) for e in examples.of_task(folder.name) if e.synthetic]
+    own = [e for e in every if e.pipeline == card.name and not any("\n" in str(v) for v in e.settings.values())]
+    needed, taken = {i.name for i in card.inputs if not i.optional}, {i.name for i in card.inputs}
+    found = own or [replace(e, settings={}) for e in every if needed <= e.images.keys() <= taken]
+    if not found:
+        raise Refused(f"There is no synthetic example in examples/ for {card.name}, so no golden pair can be made.")
+    return min(found, key=lambda e: sum(path.stat().st_size for path in e.images.values()))
+
+
+def served(card: Card, images: Mapping[str, Path], settings: Mapping[str, Any], out: Path, **environment: str) -> None:
+    """Run the app's command line on the images, by torch on the CPU, in a process of its own; files go to `out`.
+
+    `environment` is added to this process's. Raises Refused with what the app said.
+    """
+    named = {source.name for source in card.inputs if source.optional}
+    command = [sys.executable, "-m", "medapp", "run", card.name, "--out", str(out), "--device", "cpu", "--quiet"]
+    command += [str(images[source.name]) for source in card.inputs if not source.optional]
+    for name in named & images.keys():
+        command += [f"--{name.replace('_', '-')}", str(images[name])]
+    for name, value in settings.items():
+        command += ["--set", f"{name}={value}"]
+    around = os.environ | {"MEDAPP_ENGINE": "torch"} | environment
+    done = subprocess.run(command, cwd=ROOT, env=around, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or ["it ended without a word."]
+        raise Refused(f"The app did not make the golden output: {said[-1]}")
+
+
+def differences(folder: Path, out: Path) -> list[Difference]:
+    """Every golden file of `folder` beside that of the same name in `out`. Raises Refused for one that is not there."""
+    index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    found = []
+    for path in (folder / name for name in index["sha256"] if name.startswith("output/")):
+        again = out / path.relative_to(folder / "output")
+        if not again.is_file():
+            raise Refused(f"The app wrote no {again.name}, which the golden output has.")
+        kind, far = _difference(path, again)
+        found.append(Difference(path.name, kind, far, index["tolerances"][kind]["allowed"]))
+    return found
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _difference(golden: Path, again: Path) -> tuple[str, float]:
+    """What kind of file it is, and how far the two are apart, infinitely if they do not fit each other."""
+    if golden.suffix in (".gz", ".png", ".npz"):
+        (first, where), (second, there) = _array(golden), _array(again)
+        labels = golden.suffix == ".gz" and first.dtype.kind in "iub"
+        kind = "labels" if labels else "image"
+        if first.shape != second.shape or not np.allclose(where, there, atol=1e-3):
+            return kind, np.inf
+        apart = first != second
+        if not apart.any():
+            return kind, 0.0
+        if labels:
+            return kind, float(apart.sum() / ((first != 0) | (second != 0)).sum())
+        first, second = first.astype(float), second.astype(float)
+        return kind, float(np.nan_to_num(np.abs(first - second).max() / np.ptp(first), nan=np.inf))
+    return "numbers", _apart(_words(golden), _words(again))
+
+
+def _array(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The values of NIfTI, PNG or NumPy's .npz, and the affine, which only NIfTI has."""
+    if path.suffix == ".gz":
+        image = nib.load(path)
+        return np.asanyarray(image.dataobj), image.affine
+    if path.suffix == ".npz":
+        return np.load(path)["arr_0"], np.eye(4)
+    return np.asarray(Image.open(path)), np.eye(4)
+
+
+def _words(path: Path) -> list[str]:
+    """The words and numbers of a text; of result.json only what is to be the same: settings and metrics."""
+    text = path.read_text(encoding="utf-8")
+    if path.name == "result.json":
+        facts = json.loads(text)
+        text = json.dumps([facts["settings"], facts["metrics"]])
+    return re.findall(r"[^\s,;:\[\]{}\"]+", text)
+
+
+def _apart(first: list[str], second: list[str]) -> float:
+    if len(first) != len(second):
+        return np.inf
+    return max((_distance(a, b) for a, b in zip(first, second, strict=True) if a != b), default=0.0)
+
+
+def _distance(first: str, second: str) -> float:
+    try:
+        a, b = float(first), float(second)
+    except ValueError:
+        return np.inf
+    return abs(a - b) / max(abs(a), abs(b), 1.0)
