@@ -1,0 +1,63 @@
+"""Study: rivals that are trained alike, what they learn from and how they are scored; one file for each subject."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from torch import Tensor, nn
+
+from training.segment_anatomy_unet import Luck
+
+Batch = tuple[Tensor, ...]
+
+
+class Rival(NamedTuple):
+    """`build` makes the network at a share of its full widths; `loss` is what it learns by, of a batch."""
+
+    build: Callable[[float], nn.Module]
+    loss: Callable[[nn.Module, Batch], Tensor]
+
+
+class Bench(Protocol):
+    """What the rivals of a study learn from and are scored on; `about` says it in words."""
+
+    about: str
+
+    def draw(self, luck: Luck) -> Batch:
+        """A batch on the CPU, always the same for the same luck."""
+        ...
+
+    def score(self, net: nn.Module) -> Iterator[dict[str, Any]]:
+        """For each held-out image `patient` and the study's figures, None where one is not defined."""
+        ...
+
+
+class Size(NamedTuple):
+    """How much a bench holds: images to learn from, images to be scored on, and images in a batch."""
+
+    cases: int
+    held: int
+    batch: int
+
+
+@dataclass(frozen=True)
+class Study:
+    """`rivals` by name, ours first; `bench` reads DATA, `phantom` makes up something tiny without any.
+
+    After the share `freeze` of the steps batch norms stand still. `rate` is the optimiser's.
+    """
+
+    title: str
+    rivals: Mapping[str, Rival]
+    bench: Callable[[Path, Size], Bench]
+    phantom: Callable[[], Bench]
+    figures: tuple[str, ...]
+    size: Size
+    rate: float = 2e-3
+    freeze: float = 1.0
+
+
+def scaled(width: int, share: float) -> int:
+    """A share of so many channels, one at least."""
+    return max(1, round(width * share))

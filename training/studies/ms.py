@@ -1,0 +1,112 @@
+"""RSANet's attention by slices for MS lesions, against none and against non-local attention."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from medapp.imaging.measure import dice, lesion_f1
+from medapp.networks.rsanet import RSANet
+from medapp.pipelines.segment_ms_rsanet import build
+from training.comparators.nonlocal_attention import NonLocalAttention
+from training.ms_heads import REALS, Clinic, Patch, patient, prepare, read
+from training.segment_anatomy_unet import TEST, VALIDATION, Luck, names_in
+from training.segment_ms_rsanet import LEFT, Exam, exams_of, exams_on, objective, predict
+from training.studies import Batch, Rival, Size, Study, scaled
+
+FIGURES = ("dice", "lesion_f1", "false_ml")
+GROUPS = 8  # of the group norms, which a width must divide into
+
+
+class Source(Protocol):
+    def sample(self, luck: Luck) -> Patch: ...
+
+
+class Exams:
+    """Patches to learn from, one at a time, and whole brains to be scored on."""
+
+    def __init__(self, source: Source, held: Sequence[tuple[str, Exam]], about: str) -> None:
+        self.source, self.held, self.about = source, held, about
+
+    def draw(self, luck: Luck) -> Batch:
+        images, target = self.source.sample(luck)
+        return images[None], target
+
+    def score(self, net: nn.Module) -> Iterator[dict[str, Any]]:
+        net = net.cpu().eval()
+        for name, exam in self.held:
+            found = predict(net, exam.images) >= 0.5
+            row: dict[str, Any] = {"patient": name} | dict.fromkeys(FIGURES)
+            if exam.truth.any():
+                row |= {"dice": dice(found, exam.truth), "lesion_f1": lesion_f1(found, exam.truth)}
+            else:
+                row["false_ml"] = float(found.sum()) / 1000
+            yield row
+
+
+def bench(data: Path, size: Size) -> Exams:
+    """Patients and brains as in the training; held out are LEFT and brains with made-up lesions, and without any.
+
+    A patient who was scanned several times counts once, with the mean. Raises ValueError for a batch of several
+    patches, since their sizes differ.
+    """
+    if size.batch != 1:
+        raise ValueError("patches differ in size: a batch is one of them")
+    brains = [name for name in names_in(data / "brain_t1") if name not in VALIDATION + TEST][: size.cases]
+    held = [(patient(name), exam) for name in REALS if patient(name) in LEFT for exam in exams_of(read(data, name))]
+    for number in range(size.held):
+        name = (TEST + VALIDATION)[number % len(TEST + VALIDATION)]
+        held += [(f"{name} {number:03d}", exam) for exam in exams_on(prepare(data, name), 100 + number)]
+    fitted = f"one patch of real patients or of {len(brains)} brains with made-up lesions"
+    others = f"{len(LEFT)} other patients and {size.held} times another brain, with made-up lesions and without any"
+    return Exams(Clinic(data, brains, LEFT), held, f"{fitted}; scored on {others}")
+
+
+class Box:
+    """A brighter box in noise, in place of a clinic."""
+
+    def sample(self, luck: Luck) -> Patch:
+        target = torch.zeros(48, 48, 48)
+        target[8:20, 8:20, 8:20] = 1
+        return Patch(luck.normal(3, *target.shape) + 3 * target, target)
+
+
+def phantom() -> Exams:
+    images, target = Box().sample(Luck(0))
+    held = [(f"held {n}", Exam("made", images.numpy(), target.numpy() > 0.5)) for n in range(2)]
+    return Exams(Box(), held, "a box in noise; scored on two")
+
+
+def loss(net: nn.Module, batch: Batch) -> Tensor:
+    x, y = batch
+    return objective(net(x)[0, 0].float(), y)
+
+
+def formed(form: str) -> Callable[[float], RSANet]:
+    """RSANet as served, with its attention ("010"), without ("000"), or with non-local attention in its place."""
+
+    def made(share: float) -> RSANet:
+        widths = [GROUPS * scaled(4, share) * n for n in (1, 2, 4, 8)]
+        net = build(widths=widths, form="000" if form == "non-local" else form)
+        if form == "non-local":
+            net.form, net.rsa_block = "010", NonLocalAttention(widths[-1])
+        return net.to(memory_format=torch.channels_last_3d)
+
+    return made
+
+
+ATTENTION = Study(
+    "Attention at the bottleneck for MS lesions",
+    {
+        "RSANet": Rival(formed("010"), loss),
+        "no attention": Rival(formed("000"), loss),
+        "non-local": Rival(formed("non-local"), loss),
+    },
+    bench,
+    phantom,
+    FIGURES,
+    Size(cases=20, held=14, batch=1),
+    rate=1.5e-3,
+)

@@ -1,0 +1,124 @@
+"""RAT for low-dose CT, attending within regions, against the same network for which all is one region."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from medapp.fidelity import figures
+from medapp.networks.rat import RAT
+from medapp.pipelines.restore_ct_rat import UNIT
+from training.restoration import Patch, batch, focal_region_loss, turned
+from training.restore_ct_rat import SIDE, Slice
+from training.segment_anatomy_unet import Luck
+from training.studies import Batch, Rival, Size, Study, scaled
+
+FIGURES = ("psnr", "ssim")
+WHOLE = 224  # pixels a side of what is scored
+BETA = 0.1  # of the focal region loss
+
+
+class Source(Protocol):
+    def patch(self, random: np.random.Generator, side: int) -> Patch: ...
+
+
+class Slices:
+    """Patches of slices to learn from, and one large patch of each of other slices, by patient, to be scored on."""
+
+    def __init__(
+        self, fitted: Sequence[Source], held: Sequence[tuple[str, Patch]], batch: int, side: int = SIDE
+    ) -> None:
+        self.fitted, self.held, self.batch, self.side = fitted, held, batch, side
+        people = len({name for name, _ in held})
+        self.about = f"{batch} patches of {len(fitted)} slices; scored on {len(held)} slices of {people} other patients"
+
+    def draw(self, luck: Luck) -> Batch:
+        return batch(self.patch, self.batch, np.random.default_rng(luck.below(2**31)))
+
+    def patch(self, random: np.random.Generator) -> Patch:
+        while True:  # mostly inside the body
+            patch = self.fitted[int(random.integers(len(self.fitted)))].patch(random, self.side)
+            if patch.y.shape[1:] == (self.side, self.side) and (patch.y > -0.5).mean() > 0.2:
+                return turned(patch, random)
+
+    @torch.inference_mode()
+    def score(self, net: nn.Module) -> Iterator[dict[str, Any]]:
+        net = net.eval()
+        place = next(net.parameters()).device
+        for name, patch in self.held:
+            x, labels, y = (torch.from_numpy(part)[None] for part in patch)
+            with torch.autocast(place.type, torch.bfloat16):
+                found = net(x.to(place), labels.to(place)).float().cpu()
+            answer, truth = (each[0].movedim(0, -1).numpy() * UNIT for each in (found, y))  # (H, W, 1) in HU
+            scored = figures(answer, truth, "HU")
+            yield {"patient": name} | {figure: scored[figure] for figure in FIGURES}
+
+
+def bench(data: Path, size: Size) -> Slices:
+    """DATA as `training.restoration_data ct` makes it: slices of its training part, and of all other patients."""
+    files: dict[bool, list[tuple[str, Path]]] = {True: [], False: []}
+    for file in sorted(data.glob("*.npz")):
+        with np.load(file) as kept:
+            files[str(kept["part"]) == "train"].append((str(kept["patient"]), file))
+    none, random = Path("none"), np.random.default_rng(0)
+    fitted = [Slice(file, none) for _, file in thinned(files[True], size.cases)]
+    held = [(name, Slice(file, none).patch(random, WHOLE)) for name, file in thinned(files[False], size.held)]
+    return Slices(fitted, held, size.batch)
+
+
+def thinned(files: list, most: int) -> list:
+    """So many of them, evenly."""
+    return files[:: -(-len(files) // most)] if files else []
+
+
+class Disc:
+    """A bright disc in noise, in place of a slice."""
+
+    def patch(self, random: np.random.Generator, side: int) -> Patch:
+        across = np.arange(side) - side / 2
+        labels = (np.hypot(*np.meshgrid(across, across)) < side / 4).astype(np.int16)
+        clean = labels[None].astype(np.float32)
+        return Patch(clean + random.normal(0, 0.3, clean.shape).astype(np.float32), labels, clean)
+
+
+def phantom() -> Slices:
+    random = np.random.default_rng(0)
+    return Slices([Disc()], [(f"held {n}", Disc().patch(random, 32)) for n in range(2)], 2, 32)
+
+
+class OneRegion(nn.Module):
+    """A RAT to which everything is one region."""
+
+    def __init__(self, net: RAT) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        return self.net(x, torch.zeros_like(labels))
+
+
+def rat(share: float) -> RAT:
+    """As served; at first what goes in comes out."""
+    net = RAT(width=2 * scaled(12, share), middle_blk_num=3, limit=4096)
+    nn.init.zeros_(net.ending.weight)
+    nn.init.zeros_(net.ending.bias)
+    return net.to(memory_format=torch.channels_last)
+
+
+def loss(net: nn.Module, batch: Batch) -> Tensor:
+    x, labels, y = batch
+    return focal_region_loss(net(x, labels).float(), y, labels, BETA)
+
+
+REGIONS = Study(
+    "Regions for low-dose CT",
+    {"RAT": Rival(rat, loss), "one region": Rival(lambda share: OneRegion(rat(share)), loss)},
+    bench,
+    phantom,
+    FIGURES,
+    Size(cases=40, held=40, batch=8),
+    rate=1e-3,
+)

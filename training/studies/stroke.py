@@ -1,0 +1,140 @@
+"""Networks, and losses, for strokes in axial slices of painted heads."""
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from medapp.imaging.measure import dice, lesion_f1
+from medapp.networks.blocks import fold
+from medapp.networks.raxnet import RAXNet
+from medapp.pipelines._template import template
+from medapp.pipelines.segment_stroke_raxnet import CHANNELS, VIEWS, predict
+from training.comparators.clcinet import CLCINet
+from training.comparators.dunet import DUNet
+from training.comparators.unet import UNet
+from training.comparators.xnet import XNet
+from training.segment_stroke_raxnet import PRIOR
+from training.stroke_heads import Head, head
+from training.stroke_lesions import Shapes
+from training.stroke_losses import LOSSES
+from training.stroke_slices import CROP, Slices, augment, standard
+from training.studies import Batch, Rival, Size, Study, scaled
+
+PLANE = "axial"
+ALONG = (1, 0, 2, 3, 4)  # of what is seen: the slice before, itself, the one behind, the other half, the template
+FIGURES = ("dice", "precision", "recall", "lesion_f1", "false_ml")
+SHOWN = {
+    "balanced": "balanced",
+    "dice": "Dice",
+    "focal": "focal",
+    "tversky": "Tversky",
+    "focal_tversky": "focal Tversky",
+}
+
+
+class Heads:
+    """Slices of heads to learn from, and whole heads to be scored on, through the axial network alone."""
+
+    def __init__(
+        self, fitted: Iterable[Head], held: Sequence[Head], batch: int, crop: tuple[int, int] = CROP[PLANE]
+    ) -> None:
+        self.slices, self.held, self.batch, self.crop = Slices(PLANE), held, batch, crop
+        for each in fitted:
+            self.slices.add(each)
+        brains = len({each.brain for each in held})
+        fitted, others = (
+            f"{batch} slices of {len(self.slices.heads)} painted heads",
+            f"{len(held)} of {brains} other brains",
+        )
+        self.about = f"{fitted}; scored on {others}"
+
+    def draw(self, luck) -> Batch:
+        return augment(*self.slices.draw(self.batch, luck), self.crop, True, luck)
+
+    def score(self, net: nn.Module) -> Iterator[dict[str, Any]]:
+        net = fold(copy.deepcopy(net).eval())
+        for number, each in enumerate(self.held):
+            image = standard(torch.from_numpy(each.image)).numpy()
+            found, truth = predict(net, image, VIEWS[PLANE]) > 0.5, each.mask
+            row: dict[str, Any] = {"patient": f"{each.brain} {number:03d}"} | dict.fromkeys(FIGURES)
+            if truth.any():
+                hit = (found & truth).sum()
+                row |= {"dice": dice(found, truth), "lesion_f1": lesion_f1(found, truth)}
+                row |= {"precision": hit / max(found.sum(), 1), "recall": hit / truth.sum()}
+            else:
+                row["false_ml"] = found.sum() / 1000
+            yield {k: v if v is None or k == "patient" else float(v) for k, v in row.items()}
+
+
+def bench(data: Path, size: Size) -> Heads:
+    """Heads of the training part, and of the test part; what is not yet painted is, and kept."""
+    shapes = {part: Shapes(data / "stroke_masks", part) for part in ("train", "test")}
+    fitted = (head(data, "train", number, shapes["train"]) for number in range(size.cases))
+    return Heads(fitted, [head(data, "test", number, shapes["test"]) for number in range(size.held)], size.batch)
+
+
+def phantom() -> Heads:
+    """Four slices with a box in two of them."""
+    image, mask = np.zeros(template().shape, np.uint8), np.zeros(template().shape, bool)
+    image[60:140, 60:170, 88:92] = 120
+    mask[80:100, 90:120, 88:90] = True
+    image[mask] = 60
+    return Heads([Head(image, mask, "fitted", ())], [Head(image, mask, f"held {n}", ()) for n in range(2)], 4, (32, 32))
+
+
+def by(criterion: Callable[[Tensor, Tensor], Tensor]) -> Callable[[nn.Module, Batch], Tensor]:
+    def loss(net: nn.Module, batch: Batch) -> Tensor:
+        x, y = batch
+        return criterion(net(x.contiguous(memory_format=torch.channels_last)).float(), y)
+
+    return loss
+
+
+def rare(build: Callable[[float], nn.Module]) -> Callable[[float], nn.Module]:
+    """The same networks, which set out from lesion being as rare as it is."""
+
+    def made(share: float) -> nn.Module:
+        net = build(share)
+        nn.init.constant_(net.head.bias, PRIOR)
+        for layer in net.modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.to(memory_format=torch.channels_last)
+        return net
+
+    return made
+
+
+def raxnet(share: float) -> RAXNet:
+    return RAXNet(1, [scaled(32 * n, share) for n in (1, 2, 4, 8)], CHANNELS)
+
+
+NETWORKS = Study(
+    "Networks for stroke lesions, one plane",
+    {
+        name: Rival(rare(build), by(LOSSES["balanced"]))
+        for name, build in {
+            "RAX-Net": raxnet,
+            "X-Net": lambda share: XNet(CHANNELS, scaled(64, share)),
+            "CLCI-Net": lambda share: CLCINet(CHANNELS, scaled(32, share)),
+            "D-UNet": lambda share: DUNet(CHANNELS, scaled(32, share), ALONG),
+            "U-Net": lambda share: UNet(CHANNELS, scaled(32, share)),
+        }.items()
+    },
+    bench,
+    phantom,
+    FIGURES,
+    Size(cases=80, held=24, batch=16),
+)
+LOSSES_ALONE = Study(
+    "Losses for stroke lesions, RAX-Net in one plane",
+    {shown: Rival(rare(raxnet), by(LOSSES[name])) for name, shown in SHOWN.items()},
+    bench,
+    phantom,
+    FIGURES,
+    NETWORKS.size,
+)
