@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
@@ -17,6 +18,13 @@ from medapp.pipelines._conform import conformed, scaled
 
 FEWEST, STRETCH = 10, 1.6  # regions in common, and times longer or shorter, for which their middles are trusted
 CLOSED, GROWN = 4, 2  # mm: by how much the labelled brain is closed, and then grown, before it is cut out
+
+
+class Middles(NamedTuple):
+    """Where the regions from 1 lie, (35, 3) in RAS+ millimetres, and how large they are, (35, 1) in millilitres."""
+
+    mm: np.ndarray
+    ml: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -56,37 +64,34 @@ def prepare(
             for image, regions in zip((fixed, moving), seen, strict=True)
         )
     )
-    affine = align(source, target, device, progress, matched(*seen[::-1]))
+    affine = align(source, target, device, progress, matched(*map(middles, seen[::-1])))
     drawn, gone = bare(placed(moving, affine), placed(seen[1], affine), target.grid)
     return Pair(target, drawn, there, gone, affine)
 
 
-def matched(moving: Volume, fixed: Volume) -> np.ndarray | None:
+def matched(moving: Middles, fixed: Middles) -> np.ndarray | None:
     """(4, 4) that sends the middles of the fixed regions to the moving ones as nearly as can be, RAS+ millimetres.
 
     None if they have too few regions in common, or if it would mirror the brain or stretch it beyond all measure.
     """
-    middles, sizes = zip(*(_middles(regions) for regions in (fixed, moving)), strict=True)
-    weight = np.sqrt(np.minimum(*sizes))
+    weight = np.sqrt(np.minimum(fixed.ml, moving.ml)).ravel()
     common = weight > 0
     if common.sum() < FEWEST:
         return None
-    points = np.c_[middles[0], np.ones(len(weight))][common] * weight[common, None]
+    points = np.c_[fixed.mm, np.ones(len(weight))][common] * weight[common, None]
     affine = np.eye(4)
-    affine[:3] = np.linalg.lstsq(points, middles[1][common] * weight[common, None], rcond=None)[0].T
+    affine[:3] = np.linalg.lstsq(points, moving.mm[common] * weight[common, None], rcond=None)[0].T
     stretch = np.linalg.svd(affine[:3, :3], compute_uv=False)
     usual = np.linalg.det(affine[:3, :3]) > 0 and stretch.max() < STRETCH and stretch.min() > 1 / STRETCH
     return affine if usual else None
 
 
-def _middles(regions: Volume) -> tuple[np.ndarray, np.ndarray]:
-    """The middle (35, 3) in RAS+ millimetres and the size (35,) in millilitres of the classes from 1."""
+def middles(regions: Volume) -> Middles:
     index = np.argwhere(regions.array)
     classes = regions.array[tuple(index.T)]
-    count = np.bincount(classes, minlength=len(NAMES))[1:]
+    count = np.bincount(classes, minlength=len(NAMES))[1:, None]
     total = [np.bincount(classes, index[:, axis], minlength=len(NAMES))[1:] for axis in range(3)]
-    middle = np.stack(total, 1) / np.maximum(count, 1)[:, None]
-    return regions.grid.to_mm(middle), count * regions.grid.voxel_ml
+    return Middles(regions.grid.to_mm(np.stack(total, 1) / np.maximum(count, 1)), count * regions.grid.voxel_ml)
 
 
 def placed(moving: Volume, affine: np.ndarray) -> Volume:

@@ -18,7 +18,8 @@ from medapp.imaging.geometry import resample
 from medapp.imaging.measure import dice
 from medapp.imaging.volume import Grid, Volume
 from medapp.pipelines import segment_stroke_raxnet as stroke
-from medapp.pipelines._template import Laid, around, lay, template
+from medapp.pipelines._pair import middles
+from medapp.pipelines._template import REGIONS, Laid, around, lay, template
 from medapp.pipelines.segment_stroke_raxnet import (
     CARD,
     NEAR,
@@ -206,3 +207,15 @@ def test_the_card_says_that_lesions_were_painted():
         VIEWS
     )
     assert [o.name for o in CARD.options if not o.live] == ["scaling"]
+
+
+def test_the_template_is_nilearns_and_its_regions_lie_where_the_table_says():
+    from nilearn.datasets import load_mni152_template
+
+    image = load_mni152_template(resolution=1)
+    np.testing.assert_allclose(template().affine, image.affine)
+    np.testing.assert_allclose(template().array, np.asarray(image.dataobj), atol=1e-6)
+    found = middles(runtime.run("segment_anatomy_unet", template()).volumes["labels"])
+    assert ((found.ml > 0.05) == (REGIONS.ml > 0)).all()
+    there = REGIONS.ml[:, 0] > 0
+    assert np.abs(found.mm - REGIONS.mm)[there].max() < 1
