@@ -9,11 +9,9 @@ from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 from medapp.errors import InputError
-from medapp.imaging.checks import MAX_BYTES, MAX_FILES, parsing, said
+from medapp.imaging.checks import Sipped, in_time, parsing, said
+from medapp.imaging.limits import FREE, MAX_BYTES, MAX_DIRECTORY, MAX_FILES, MAX_RATIO, SLACK
 
-MAX_RATIO = 200  # unpacked to packed, for what unpacks to more than FREE; an empty mask packs 1000 times
-FREE = 256 * 1024**2
-SLACK = 1024**2  # bytes that may follow the voxels in a gzip file
 CHUNK = 1024**2
 
 
@@ -23,10 +21,12 @@ def unzip(path: Path, folder: Path, room: int = MAX_BYTES) -> list[Path]:
     Hidden files, `__MACOSX` and directories are left out. Raises InputError for a damaged or locked zip, a path that
     leads out, a link, a zip inside, more than MAX_FILES entries, or more than `room` bytes.
     """
-    with parsing(path, "a zip"), zipfile.ZipFile(path) as box:
+    many = f"{said(path)} holds more than {MAX_FILES} files."
+    sips = Sipped(path, many, most=MAX_DIRECTORY, rest=MAX_DIRECTORY)
+    with parsing(path, "a zip"), sips as file, zipfile.ZipFile(file) as box:
         entries = [entry for entry in box.infolist() if not entry.is_dir()]
         if len(entries) > MAX_FILES:
-            raise InputError(f"{said(path)} holds more than {MAX_FILES} files.")
+            raise InputError(many)
         total = sum(entry.file_size for entry in entries)
         if total > room or (total > FREE and total > MAX_RATIO * path.stat().st_size):
             raise InputError(f"{said(path)} unpacks to {total / 1024**2:.0f} MB, which is more than is taken.")
@@ -41,7 +41,9 @@ def unzip(path: Path, folder: Path, room: int = MAX_BYTES) -> list[Path]:
                 continue
             if entry.flag_bits & 1:
                 raise InputError(f"{said(path)} is locked with a password; upload it unlocked.")
-            target = folder / str(number) / (said(parts[-1], 100).lstrip(".") or "file")
+            if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise InputError(f"{said(path)} is packed in an unusual way; make it anew as an ordinary zip.")
+            target = folder / str(number) / _named(parts[-1])
             target.parent.mkdir(parents=True)
             with box.open(entry) as source:
                 room -= _pour(source, target, room, path)
@@ -57,15 +59,18 @@ def gunzip(path: Path, folder: Path, promise: Callable[[bytes], int], room: int 
     """A gzip file unpacked into `folder` without its `.gz`, as far as `promise` allows.
 
     `promise` is given the first kilobyte and says how many bytes its header speaks of (or raises InputError). Raises
-    InputError if there are fewer, or many more, or if the packing is damaged.
+    InputError if there are fewer, or many more, or if the packing is damaged; of what promises nothing that can be
+    checked, also if it unpacks beyond MAX_RATIO.
     """
-    target = folder / (path.stem + {".mgz": ".mgh"}.get(path.suffix.lower(), ""))
+    target = folder / _named(path.stem + {".mgz": ".mgh"}.get(path.suffix.lower(), ""))
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with gzip.open(path) as source:
-            promised = min(promise(source.read(1024)), room)
+            promised = promise(source.read(1024))
+            if promised >= MAX_BYTES:
+                promised = max(FREE, MAX_RATIO * path.stat().st_size)
             source.seek(0)
-            _pour(cast(IO[bytes], source), target, promised + SLACK, path)
+            _pour(cast(IO[bytes], source), target, min(promised, room) + SLACK, path)
     except (EOFError, zlib.error, OSError) as error:
         raise InputError(f"{said(path)} could not be unpacked: it is damaged or truncated; upload it again.") from error
     return target
@@ -81,10 +86,16 @@ def is_gzip(path: Path) -> bool:
         return file.read(2) == b"\x1f\x8b"
 
 
+def _named(text: str) -> str:
+    """A harmless file name that keeps the ending of `text`; short, for a letter may take four bytes."""
+    return said(text[-50:], 50).lstrip(". ") or "file"
+
+
 def _pour(source: IO[bytes], target: Path, room: int, archive: Path) -> int:
     written = 0
     with target.open("wb") as file:
         while chunk := source.read(CHUNK):
+            in_time()
             written += len(chunk)
             if written > room:
                 raise InputError(f"{said(archive)} unpacks to more than its header promises or than is taken.")

@@ -1,18 +1,22 @@
 """What every reader asks of a file, and the words when the answer is no."""
 
+import io
+import math
+import os
 import re
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 import numpy as np
 from nibabel.affines import voxel_sizes
 
 from medapp.errors import InputError
+from medapp.imaging.limits import MAX_AWAY, MAX_MM, MAX_SECONDS, MAX_SIDE, MAX_VOXELS, MIN_MM
 
-MAX_VOXELS = 200_000_000  # 512 × 512 × 760
-MAX_BYTES = 2 * 1024**3  # of one upload, unpacked
-MAX_FILES = 20_000
+_until: ContextVar[float] = ContextVar("_until", default=math.inf)
 
 
 def said(text: Path | str, length: int = 60) -> str:
@@ -36,6 +40,44 @@ def parsing(path: Path, kind: str) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def timed(seconds: float = MAX_SECONDS) -> Iterator[None]:
+    """What is read inside is given up after `seconds`, at the next `in_time`."""
+    mark = _until.set(time.monotonic() + seconds)
+    try:
+        yield
+    finally:
+        _until.reset(mark)
+
+
+def in_time() -> None:
+    """Raise InputError if the reading that is going on takes too long."""
+    if time.monotonic() > _until.get():
+        raise InputError(f"This upload takes longer than {MAX_SECONDS} seconds to read; upload less at once.")
+
+
+class Sipped(io.BufferedReader):
+    """A file that is not given out by the gallon: reading more than `most` bytes at once raises `refusal`.
+
+    For libraries that would hold in memory, or unpack there, as much as a file tells them to. Reading all the rest
+    without saying how much that is has a limit of its own, `rest`.
+    """
+
+    def __init__(self, path: Path, refusal: str, *, most: float = math.inf, rest: float = 0) -> None:
+        super().__init__(io.FileIO(path))
+        self.refusal, self.most, self.rest = refusal, most, rest
+
+    def read(self, size: int | None = -1) -> bytes:
+        left = (
+            self.rest - (os.fstat(self.fileno()).st_size - self.tell())
+            if size is None or size < 0
+            else self.most - size
+        )
+        if left < 0:
+            raise InputError(self.refusal)
+        return super().read(size)
+
+
 def right_size(shape: Sequence[int], path: Path) -> None:
     """Raise InputError if an image of `shape` is empty or beyond MAX_VOXELS; called before its voxels are read."""
     sizes = [int(n) for n in shape]
@@ -44,10 +86,11 @@ def right_size(shape: Sequence[int], path: Path) -> None:
     count = 1
     for n in sizes:
         count *= n
-    if count > MAX_VOXELS:
+    if count > MAX_VOXELS or max(sizes) > MAX_SIDE:
         size = " × ".join(map(str, sizes))
         raise InputError(
-            f"{said(path)} is too large: {size} voxels, and at most {MAX_VOXELS // 10**6} million are taken."
+            f"{said(path)} is too large: {size} voxels, and at most {MAX_VOXELS // 10**6} million are taken, "
+            f"{MAX_SIDE} along one axis."
         )
 
 
@@ -91,8 +134,10 @@ def plain_numbers(array: np.ndarray, path: Path) -> np.ndarray:
 
 
 def sound(affine: np.ndarray) -> bool:
-    """Whether `affine` (4, 4) is finite and spans a box that is not flat."""
-    if not np.isfinite(affine).all():
+    """Whether `affine` (4, 4) spans a box that is not flat, of a size and at a place that can be meant."""
+    if not np.isfinite(affine).all() or np.abs(affine[:3, 3]).max() > MAX_AWAY:
         return False
     sizes = voxel_sizes(affine)
-    return bool((sizes > 0).all() and abs(np.linalg.det(affine[:3, :3] / sizes)) > 1e-3)
+    if sizes.min() < MIN_MM or sizes.max() > MAX_MM:
+        return False
+    return bool(abs(np.linalg.det(affine[:3, :3] / sizes)) > 1e-3)

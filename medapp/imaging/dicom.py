@@ -8,7 +8,8 @@ from pydicom.dataset import Dataset
 
 from medapp.errors import InputError
 from medapp.imaging import dicom_frames, dicom_pixels, dicom_seg
-from medapp.imaging.checks import parsing, plain_numbers, right_size, said
+from medapp.imaging.checks import in_time, parsing, plain_numbers, right_size, said, sound
+from medapp.imaging.limits import MAX_SERIES, MAX_SLICES
 from medapp.imaging.volume import Volume
 
 NOT_IMAGES = {
@@ -69,6 +70,7 @@ def _by_series(paths: Sequence[Path]) -> dict[str, dict[Path, Dataset]]:
     found: dict[str, dict[Path, Dataset]] = {}
     seen, reasons = set(), []
     for path in paths:
+        in_time()
         with parsing(path, "DICOM"):
             header = dicom_pixels.opened(path)
             if reason := _no_image(header):
@@ -76,6 +78,8 @@ def _by_series(paths: Sequence[Path]) -> dict[str, dict[Path, Dataset]]:
             elif header.get("SOPInstanceUID", path) not in seen:
                 seen.add(header.get("SOPInstanceUID", path))
                 found.setdefault(str(header.get("SeriesInstanceUID", "")), {})[path] = header
+    if len(found) > MAX_SERIES:
+        raise InputError(f"The upload holds more than {MAX_SERIES} series; upload the one you want.")
     if not found:
         raise InputError(reasons[0] if reasons else "The upload holds no DICOM image.")
     return found
@@ -124,11 +128,15 @@ def _volume(files: dict[Path, Dataset]) -> Volume:
             raise InputError("This series is a Siemens mosaic, all slices in one picture; convert it to NIfTI first.")
         count = sum(int(header.get("NumberOfFrames") or 1) for header in headers)
         right_size((first.Columns, first.Rows, count), paths[0])
+        if count > MAX_SLICES:
+            raise InputError(f"This series has {count} slices, and at most {MAX_SLICES} are taken.")
         if count == 1 and not dicom_frames.has_place(first):
             frames, stack = dicom_frames.flat(first)
         else:
             frames = dicom_frames.frames(headers)
             stack = dicom_frames.placed(frames)
+        if not sound(stack.affine):
+            raise InputError("The position or the pixel size in the headers of this series is damaged.")
         remarks += stack.remarks
         if count == 1 and first.get("SamplesPerPixel", 1) == 3:
             return Volume(dicom_pixels.coloured(paths[0]), stack.affine, remarks=remarks)

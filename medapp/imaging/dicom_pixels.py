@@ -6,24 +6,33 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_file_meta_info
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.encaps import generate_frames
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from medapp.errors import InputError
-from medapp.imaging.checks import parsing, said
+from medapp.imaging.checks import Sipped, in_time, parsing, said
 from medapp.imaging.dicom_frames import Frame
+
+IDENTITY = (0x0010, 0x0012, 0x0032, 0x0038, 0x0040)  # groups: patient, trial, request, visit, procedure
+MAX_PACKED = 1.5  # packed frame to its pixels, and SLACK; even noise does not grow so much
+SLACK = 65_536
+MAX_BITS = 32
+pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE  # its warnings quote the patient's data
 
 
 def opened(path: Path, pixels: bool = False) -> Dataset:
     """The dataset of a file, with or without its preamble, by default without its pixels.
 
-    Raises InputError for what is no whole DICOM file, and for the deflated syntax, whose size nothing bounds.
+    Private elements and those of the patient are not in it. Raises InputError for what is no whole DICOM file, and for
+    the deflated syntax, whose size nothing bounds.
     """
-    with path.open("rb") as file:
+    with Sipped(path, f"{said(path)} is packed in a way (deflate) that is not taken; export it uncompressed.") as file:
         whole = file.read(132)[128:] == b"DICM"
-    if whole and read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-        raise InputError(f"{said(path)} is packed in a way (deflate) that is not taken; export it uncompressed.")
-    dataset = pydicom.dcmread(path, stop_before_pixels=not pixels, force=not whole)
+        file.seek(0)
+        dataset = pydicom.dcmread(file, stop_before_pixels=not pixels, force=not whole)
+    tags = dataset.keys()
+    for tag in [tag for tag in tags if tag.is_private or tag.group in IDENTITY]:
+        del dataset[tag]
     if "SOPClassUID" not in dataset and "Rows" not in dataset:
         raise InputError(f"{said(path)} is not a whole DICOM file.")
     if "TransferSyntaxUID" not in dataset.file_meta:
@@ -51,7 +60,7 @@ def stacked(paths: Sequence[Path], frames: Sequence[Frame], order: np.ndarray, p
 def coloured(path: Path) -> np.ndarray:
     """(columns, rows, 1, 3) uint8: the one coloured picture of a file."""
     with parsing(path, "DICOM"):
-        array = opened(path, pixels=True).pixel_array
+        array = _decoded(opened(path, pixels=True), path)
         if array.dtype != np.uint8:
             raise InputError(f"{said(path)} has more than 8 bits a colour, which is not taken.")
         return array.swapaxes(0, 1)[:, :, None]
@@ -60,6 +69,7 @@ def coloured(path: Path) -> np.ndarray:
 def _rescaled(paths: Sequence[Path], frames: Sequence[Frame]) -> list[np.ndarray]:
     slices, source, raw = [], -1, np.empty(0)
     for frame in frames:
+        in_time()
         if frame.source != source:
             source, raw = frame.source, _raw(paths[frame.source])
         pixels = (raw if raw.ndim == 2 else raw[frame.number]).T
@@ -81,4 +91,19 @@ def _raw(path: Path) -> np.ndarray:
             raise InputError(f"{said(path)} gives its values by a table, which is not taken; export it as NIfTI.")
         if dataset.get("SamplesPerPixel", 1) != 1 or dataset.PhotometricInterpretation == "PALETTE COLOR":
             raise InputError(f"{said(path)} is coloured, and grey values are needed; choose the original series.")
-        return dataset.pixel_array
+        return _decoded(dataset, path)
+
+
+def _decoded(dataset: Dataset, path: Path) -> np.ndarray:
+    """The pixels. Raises InputError before anything is unpacked that is larger than it may be."""
+    if int(dataset.BitsAllocated) > MAX_BITS:
+        raise InputError(f"{said(path)} has more than {MAX_BITS} bits a pixel, which is not taken.")
+    if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        count = int(dataset.get("NumberOfFrames") or 1)
+        size = dataset.Rows * dataset.Columns * dataset.get("SamplesPerPixel", 1) * dataset.BitsAllocated / 8
+        table = [dataset.get(f"ExtendedOffsetTable{which}") for which in ("", "Lengths")]
+        offsets = (table[0], table[1]) if all(table) else None
+        for packed in generate_frames(dataset.PixelData, number_of_frames=count, extended_offsets=offsets):
+            if len(packed) > MAX_PACKED * size + SLACK:
+                raise InputError(f"{said(path)} is damaged: its pixels take more room packed than unpacked.")
+    return dataset.pixel_array

@@ -9,10 +9,11 @@ import numpy as np
 
 from medapp.errors import InputError
 from medapp.imaging import archives, dicom, itk, nifti, pictures
-from medapp.imaging.checks import MAX_BYTES, MAX_FILES, MAX_VOXELS, said
+from medapp.imaging.checks import said, timed
 from medapp.imaging.dicom import Series, SeveralSeries
 from medapp.imaging.dicom_seg import write_dicom_seg
 from medapp.imaging.dicom_write import write_dicom
+from medapp.imaging.limits import MAX_BYTES, MAX_FILES, MAX_VOXELS
 from medapp.imaging.snap import write_label_table
 from medapp.imaging.volume import Volume
 
@@ -32,9 +33,10 @@ def read(
 
     `series` names, by uid, the DICOM series to take where there are several. A coloured picture is taken only if
     `colour`, as (I, J, K, 3) uint8; a picture whose colours are all grey is grey, whatever `colour` says. A folder
-    stands for the files in it. Raises SeveralSeries, or InputError with one sentence for the user.
+    stands for the files in it. Raises SeveralSeries, or InputError with one sentence for the user; what is taken has
+    the limits of `imaging.limits`.
     """
-    with TemporaryDirectory(prefix="medapp-") as folder:
+    with timed(), TemporaryDirectory(prefix="medapp-") as folder:
         found = _unpacked([Path(p) for p in paths], Path(folder))
         kinds = {path: kind for path in found if (kind := _kind(path))}
         volume = _one(kinds, found, series)
@@ -53,7 +55,10 @@ def write(volume: Volume, path: Path) -> Path:
 
 def _unpacked(paths: list[Path], folder: Path) -> list[Path]:
     """The files themselves: folders listed, zips and gzips unpacked into `folder`."""
-    files = [file for path in paths for file in (_listed(path) if path.is_dir() else [path])]
+    try:
+        files = [file for path in paths for file in (_listed(path) if path.is_dir() else [path])]
+    except OSError as error:
+        raise InputError("The name of a file is too long, or it cannot be opened; give it a short name.") from error
     if not files:
         raise InputError("No file was uploaded.")
     if len(files) > MAX_FILES:

@@ -7,11 +7,11 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError, SpatialImage
 
 from medapp.errors import InputError
-from medapp.imaging.checks import MAX_BYTES, parsing, plain_numbers, right_size, said, sound, three_axes
+from medapp.imaging.checks import parsing, plain_numbers, right_size, said, sound, three_axes
+from medapp.imaging.limits import MAX_BYTES, MAX_OFFSET
 from medapp.imaging.volume import Volume
 
 NO_POSITION = "The file does not say where the image lies in the patient: left and right cannot be relied upon."
-MAX_OFFSET = 16 * 1024**2  # bytes of header and its extensions
 MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
 RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 

@@ -7,8 +7,9 @@ import numpy as np
 from PIL import Image, ImageOps, ImageSequence
 
 from medapp.errors import InputError
-from medapp.imaging.checks import parsing, plain_numbers, right_size, said
+from medapp.imaging.checks import in_time, parsing, plain_numbers, right_size, said
 from medapp.imaging.geometry import upright
+from medapp.imaging.limits import MAX_SLICES
 from medapp.imaging.volume import Volume
 
 MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -23,7 +24,7 @@ def read(path: Path, companions: list[Path]) -> Volume:
     Raises InputError for what is damaged or too large, and for pages that differ in size.
     """
     with parsing(path, "a picture"), Image.open(path, formats=("PNG", "JPEG", "TIFF")) as picture:
-        count = getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
+        count = _count(picture, path) if picture.format == "TIFF" else 1
         right_size((*picture.size, count), path)
         if Image.MAX_IMAGE_PIXELS and picture.width * picture.height > Image.MAX_IMAGE_PIXELS:
             raise InputError(
@@ -49,7 +50,19 @@ def write(volume: Volume, path: Path) -> Path:
     return path
 
 
+def _count(picture: Image.Image, path: Path) -> int:
+    """How many pages there are; they are looked for one by one, since a small file may hold millions."""
+    for number in range(1, MAX_SLICES + 1):
+        try:
+            picture.seek(number)
+        except EOFError:
+            picture.seek(0)
+            return number
+    raise InputError(f"{said(path)} has more than {MAX_SLICES} pages, which is more than is taken.")
+
+
 def _page(page: Image.Image, size: tuple[int, int], path: Path) -> np.ndarray:
+    in_time()
     if page.size != size:
         raise InputError(f"{said(path)} has pages of different sizes; save the one you want as a picture of its own.")
     page = ImageOps.exif_transpose(page)

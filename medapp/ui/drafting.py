@@ -110,6 +110,7 @@ class Drafting:
                 chosen = {n: data[k] for n, k in form.options.items() if n in ("regions", "points")}
                 result = runtime.run(FINDER, put_in, own, progress=step, **chosen)
                 how = "uploaded" if own is not None else str(data[form.options["regions"]])
+                step(1.0, "Drawing")
                 draft = drafted(put_in, result.volumes["image"], result.volumes["regions"], how)
                 visitors.keep(request.session_hash, draft, f"{self.name}-draft")
                 held: sessions.Session | None = data[tab.kept]

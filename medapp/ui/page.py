@@ -13,7 +13,8 @@ from medapp import runtime
 from medapp.errors import UserError
 from medapp.examples import of_task
 from medapp.tasks import TASKS
-from medapp.ui import api, style, tab, viewer, words
+from medapp.ui import api, session, style, tab, viewer, words
+from medapp.ui.guard import guarded
 from medapp.ui.registration import Registered
 from medapp.ui.restoration import Restored
 from medapp.ui.segmentation import Segmented
@@ -29,6 +30,7 @@ MAX_UPLOAD = "600mb"
 
 def build() -> gr.Blocks:
     """Lay out and wire the whole page; loads no weights."""
+    os.environ.setdefault("GRADIO_TEMP_DIR", str(session.uploads()))
     cards = list(runtime.cards().values())
     with gr.Blocks(title="medapp", delete_cache=(300, LIFETIME), analytics_enabled=False, fill_width=True) as demo:
         gr.HTML(words.head())
@@ -71,6 +73,9 @@ def launch(demo: gr.Blocks, **options: object) -> None:
             "run_history": False,
             "enable_monitoring": False,
             "footer_links": ["api"],
+            "strict_cors": True,
+            "ssr_mode": False,  # the guard stands before everything, and Node's server would stand before the guard
+            "app_kwargs": {"lifespan": guarded},
             **options,
         }
     )

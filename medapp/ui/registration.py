@@ -18,7 +18,7 @@ from medapp.ui import words
 from medapp.ui.measures import measures, reading
 from medapp.ui.scene import digest, scene
 from medapp.ui.sections import ABOUT, FLICKER, GRID, GRIDS, PAIRED, PAIRS, SWIPE, VIEWS, Section, flicker, pairs, views
-from medapp.ui.session import LIFETIME, Session
+from medapp.ui.session import LIFETIME, Session, point
 from medapp.ui.tab import PRIVATE, Given, Step, Tab, told
 from medapp.ui.viewer import Viewer, jump
 from medapp.views import colour, planes
@@ -263,12 +263,13 @@ class Registered:
             drawn = self._drawn(held, view, plane, pair, way, step)
             return {**drawn, **{viewer: jump(held.mm) for viewer in viewers}}
 
+        @told
         def follow(
             held: Session | None, view: str, plane: str, pair: str, way: str, step: float, event: gr.EventData
         ) -> dict:
             if held is None:
                 return nothing
-            held.mm = np.asarray(event.mm, float)
+            held.mm = point(event.mm)
             return self._drawn(held, view, plane, pair, way, step)
 
         def there(held: Session | None) -> Any:

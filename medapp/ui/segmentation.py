@@ -13,7 +13,7 @@ from medapp.tasks import segmentation as task
 from medapp.ui import form as forms
 from medapp.ui import words
 from medapp.ui.scene import scene
-from medapp.ui.session import Session
+from medapp.ui.session import Session, point
 from medapp.ui.tab import PRIVATE, Given, Tab, told
 from medapp.ui.viewer import Viewer, jump
 from medapp.views import attention, planes
@@ -140,10 +140,11 @@ class Segmented:
         def attend(held: Session | None, plane: str, row: int | None = None) -> dict:
             return self.looked(held, plane, row) if held else dict.fromkeys(self.attended, gr.skip())
 
+        @told
         def follow(held: Session | None, plane: str, event: gr.EventData) -> dict:
             if held is None or not task.attention(held.result):
                 return dict.fromkeys(self.attended, gr.skip())
-            held.mm = np.asarray(event.mm, float)
+            held.mm = point(event.mm)
             return self.looked(held, plane)
 
         latest: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden", **PRIVATE}

@@ -4,6 +4,7 @@ import shutil
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -11,26 +12,52 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from medapp.errors import Cancelled
+from medapp.errors import Cancelled, InputError
+from medapp.imaging.limits import MAX_AWAY
 from medapp.imaging.volume import Volume
 from medapp.result import Result
 
 LIFETIME = 3600  # seconds that what a visitor left is kept
+SWEEP = 300  # seconds between looks at what is old
 
 
 @cache
 def _root() -> tempfile.TemporaryDirectory:
-    """Holds every folder of this process and goes with it."""
-    return tempfile.TemporaryDirectory(prefix="medapp-")
+    """Holds every folder of this process and goes with it; no other user of the machine can look into it."""
+    root = tempfile.TemporaryDirectory(prefix="medapp-")
+    threading.Thread(target=_sweeping, args=(Path(root.name),), daemon=True).start()
+    return root
+
+
+@cache
+def uploads() -> Path:
+    """Where Gradio keeps uploads and what it serves, which it deletes itself after LIFETIME."""
+    return Path(_uploads().name)
+
+
+@cache
+def _uploads() -> tempfile.TemporaryDirectory:
+    return tempfile.TemporaryDirectory(prefix="medapp-uploads-")
 
 
 def folder() -> Path:
-    """A new empty folder, which is gone when the process ends or after LIFETIME at the latest."""
-    root = Path(_root().name)
+    """A new empty folder, which is gone when the process ends or soon after LIFETIME at the latest."""
+    return Path(tempfile.mkdtemp(dir=_root().name))
+
+
+def sweep(root: Path) -> None:
+    """Remove the folders in `root` that have not been written to for LIFETIME."""
     for old in root.iterdir():
-        if time.time() - old.stat().st_mtime > LIFETIME:
-            shutil.rmtree(old, ignore_errors=True)
-    return Path(tempfile.mkdtemp(dir=root))
+        with suppress(OSError):  # gone in the meantime
+            if time.time() - old.stat().st_mtime > LIFETIME:
+                shutil.rmtree(old, ignore_errors=True)
+
+
+def _sweeping(root: Path) -> None:
+    while root.is_dir():
+        with suppress(OSError):
+            sweep(root)
+        time.sleep(SWEEP)
 
 
 @dataclass(eq=False)
@@ -99,6 +126,17 @@ class Visitors:
 
 
 visitors = Visitors()
+
+
+def point(mm: object) -> np.ndarray:
+    """(3,) RAS+ millimetres from what a browser says of its crosshair. Raises InputError if that is no point."""
+    try:
+        found = np.asarray(mm, np.float64)
+    except (TypeError, ValueError):
+        found = np.empty(0)
+    if found.shape != (3,) or not (np.abs(found) < MAX_AWAY).all():
+        raise InputError("The crosshair is at no point of the image.")
+    return found
 
 
 def check(flag: threading.Event) -> None:

@@ -218,6 +218,7 @@ class Tab:
                 runtime.run(form.card.name, *put_in, progress=step, **{n: data[k] for n, k in form.options.items()})
             )
             result = self.task.moved(result, truth, dict(result.settings) | {n: data[k] for n, k in form.live.items()})
+            step(1.0, "Drawing")  # nothing is kept for who has cancelled or left
             held = Session(result, self.task.start(result), truth, volumes[0])
             return self.show(visitors.keep(request.session_hash, held, self.name), fresh=True)
 

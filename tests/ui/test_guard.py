@@ -1,0 +1,140 @@
+"""What every request passes, and every answer: login, origin, rate, disk, headers; nothing else of Gradio is needed."""
+
+import urllib.error
+import urllib.request
+
+import pytest
+from conftest import BROWSER, browsed
+from starlette.testclient import TestClient
+
+from medapp.ui import guard
+from medapp.ui.guard import Guard, Rate
+
+HOST = "http://testserver"
+
+
+async def app(scope, receive, send):
+    """Answers everything, for everybody."""
+    found = [(b"content-type", b"text/plain"), (b"access-control-allow-origin", b"*"), (b"cache-control", b"public")]
+    await send({"type": "http.response.start", "status": 200, "headers": found})
+    await send({"type": "http.response.body", "body": b"here"})
+
+
+@pytest.fixture
+def guarded(monkeypatch):
+    """A client of the guarded app under an environment."""
+
+    def build(**environment: str) -> TestClient:
+        for name in ("MEDAPP_LOGIN", "MEDAPP_ORIGINS", "MEDAPP_RATE", "MEDAPP_SPARE_MB", "SPACE_ID"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        return TestClient(Guard(app), HOST)
+
+    return build
+
+
+def test_every_answer_has_the_headers(guarded):
+    answer = guarded().get("/")
+    assert answer.text == "here" and answer.headers["x-content-type-options"] == "nosniff"
+    assert "frame-ancestors 'self'" in answer.headers["content-security-policy"]
+    assert answer.headers["x-frame-options"] == "SAMEORIGIN" and answer.headers["cache-control"] == "public"
+    space = guarded(SPACE_ID="a/b").get("/").headers
+    assert "huggingface.co" in space["content-security-policy"] and "x-frame-options" not in space
+
+
+def test_images_are_not_kept_by_browsers(guarded):
+    client = guarded()
+    assert client.get("/gradio_api/file=/tmp/a.nii.gz").headers["cache-control"] == "private, no-store"
+    assert client.get("/gradio_api/file=/tmp/niivue.js").headers["cache-control"] == "public"
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "http://testserver.evil.example", "http://testserver:81"]
+)
+def test_pages_of_other_sites_get_nothing(guarded, origin):
+    client = guarded()
+    assert client.post("/gradio_api/queue/join", headers={"origin": origin}).status_code == 403
+    assert "access-control-allow-origin" not in client.get("/", headers={"origin": origin}).headers
+    assert guarded(MEDAPP_ORIGINS=f"http://a, {origin}").post("/x", headers={"origin": origin}).status_code == 200
+
+
+def test_our_own_page_and_programs_are_let_in(guarded):
+    client = guarded()
+    assert client.post("/gradio_api/queue/join", headers={"origin": HOST}).status_code == 200
+    assert client.post("/gradio_api/queue/join").status_code == 200
+    proxied = {"origin": "https://a.hf.space", "x-forwarded-host": "a.hf.space"}
+    assert client.post("/gradio_api/queue/join", headers=proxied).status_code == 200
+
+
+def test_login_stands_before_everything(guarded):
+    client = guarded(MEDAPP_LOGIN="ada:pass:wörd")
+    for path in ("/", "/gradio_api/upload", "/gradio_api/mcp/", "/gradio_api/file=/etc/passwd"):
+        answer = client.get(path)
+        assert (
+            answer.status_code == 401
+            and answer.headers["www-authenticate"].startswith("Basic")
+            and "here" not in answer.text
+        )
+    assert client.get("/", auth=("ada", "pass:wörd".encode())).text == "here"
+    for wrong in ("Basic", "Basic %%%", "Bearer YWRh", "Basic YWRhOg=="):
+        assert client.get("/", headers={"authorization": wrong}).status_code == 401
+    assert client.get(guard.OPEN).status_code == 200
+    with pytest.raises(ValueError, match="user:password"):
+        guarded(MEDAPP_LOGIN="ada:").get("/")
+
+
+def test_guessing_a_password_is_slow(guarded):
+    client = guarded(MEDAPP_LOGIN="ada:x", MEDAPP_RATE="20")
+    codes = [client.get("/", auth=("ada", str(n))).status_code for n in range(6)]
+    assert codes == [401] * 4 + [429] * 2
+    assert client.get("/", auth=("ada", "x")).status_code == 200
+
+
+def test_what_costs_is_counted_and_what_does_not_is_not(guarded):
+    client = guarded(MEDAPP_RATE="3")
+    assert [client.post("/gradio_api/upload").status_code for _ in range(5)] == [200] * 3 + [429] * 2
+    assert all(client.get("/").status_code == 200 for _ in range(9))
+    assert all(guarded(MEDAPP_RATE="0").post("/gradio_api/upload").status_code == 200 for _ in range(9))
+
+
+def test_a_bucket_fills_again(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(guard.time, "monotonic", lambda: now[0])
+    rate = Rate(60)
+    assert all(rate.allows("a") for _ in range(60)) and not rate.allows("a") and rate.allows("b")
+    now[0] = 2.0
+    assert rate.allows("a") and rate.allows("a") and not rate.allows("a")
+
+
+def test_uploads_leave_room_on_the_disk(guarded):
+    full = guarded(MEDAPP_SPARE_MB=str(10**12))
+    assert full.post("/gradio_api/upload").status_code == 507
+    assert full.post("/gradio_api/queue/join").status_code == 200
+
+
+def test_the_running_page_is_guarded(served):
+    with urllib.request.urlopen(served) as answer:
+        assert "script-src" in answer.headers["Content-Security-Policy"]
+    evil = {"Origin": "https://evil.example"}
+    with urllib.request.urlopen(urllib.request.Request(f"{served}config", headers=evil)) as answer:
+        assert answer.headers["Access-Control-Allow-Origin"] is None
+    foreign = urllib.request.Request(f"{served}gradio_api/upload", b"", evil)
+    for request in (foreign, f"{served}gradio_api/file=/etc/passwd", f"{served}gradio_api/file=app.py"):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(request)
+        assert caught.value.code in (403, 404)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome here")
+def test_the_page_keeps_to_its_policy(served):
+    pytest.importorskip("playwright.sync_api")
+    told = []
+    with browsed(served) as page:
+        page.on("console", lambda message: told.append(message.text))
+        page.reload()
+        page.wait_for_selector("#segmentation-run")
+        page.wait_for_timeout(3000)
+        made = page.evaluate("() => new Function('return 1')()")
+    refused = [text for text in told if "Content Security Policy" in text and "iframe-resizer" not in text]
+    assert made == 1 and not refused

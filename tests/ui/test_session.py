@@ -1,0 +1,62 @@
+"""What visitors have is theirs, and is gone when they leave or after a time."""
+
+import os
+import stat
+import time
+
+import numpy as np
+import pytest
+
+from medapp.errors import InputError
+from medapp.result import Result
+from medapp.ui import session as sessions
+from medapp.ui.session import LIFETIME, Session, Visitors
+
+
+def test_folders_are_of_one_visitor_and_of_no_other_user_of_the_machine():
+    first, second = sessions.folder(), sessions.folder()
+    assert first != second
+    for place in (first, second, first.parent, sessions.uploads()):
+        assert stat.S_IMODE(place.stat().st_mode) == 0o700
+    assert not sessions.uploads().is_relative_to(first.parent)
+
+
+def test_old_folders_are_swept_without_anybody_coming(tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    for place in (old, new):
+        place.mkdir()
+        (place / "mask.nii.gz").write_bytes(b"x")
+    os.utime(old, (time.time() - LIFETIME - 1,) * 2)
+    sessions.sweep(tmp_path)
+    assert not old.exists() and new.exists()
+
+
+def test_who_leaves_takes_everything_along_and_nothing_of_others():
+    visitors, mm = Visitors(), np.zeros(3)
+    mine = [visitors.keep("a", Session(Result({}), mm), place) for place in ("one", "two")]
+    other = visitors.keep("b", Session(Result({}), mm), "one")
+    mine.append(visitors.keep("a", Session(Result({}), mm), "one"))
+    assert not mine[0].folder.exists() and mine[1].folder.exists()
+    flag, others = visitors.begin("a"), visitors.begin("b")
+    visitors.leave("a")
+    visitors.leave("a")
+    assert not any(held.folder.exists() for held in mine) and flag.is_set()
+    assert other.folder.exists() and not others.is_set()
+    visitors.leave("b")
+
+
+def test_a_crosshair_from_the_browser_is_a_point_or_refused():
+    np.testing.assert_array_equal(sessions.point([1, -2.5, 3]), [1, -2.5, 3])
+    for bad in (
+        None,
+        "x",
+        [1, 2],
+        [[1, 2, 3]],
+        [1, 2, float("nan")],
+        [1, 2, 1e300],
+        {"a": 1},
+        [1, "b", 3],
+        [[1], [2, 3]],
+    ):
+        with pytest.raises(InputError):
+            sessions.point(bad)
