@@ -11,6 +11,7 @@ class Case(NamedTuple):
     """`volumes` are in the order of the card's inputs, None where absent; `truth` is a label map, or the clean image.
 
     `options` are those that the condition asks for. `moving_truth` is the label map of the second image of a pair.
+    `image` tells several of one patient apart.
     """
 
     patient: str
@@ -20,3 +21,4 @@ class Case(NamedTuple):
     truth: Volume
     options: Mapping[str, str] = MappingProxyType({})
     moving_truth: Volume | None = None
+    image: str = ""

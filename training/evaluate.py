@@ -1,54 +1,32 @@
 """Scores a pipeline as the app serves it: `python -m training.evaluate PIPELINE DATA --out DIR [--peers [NAMES]]`.
 
-Writes `cases.csv` (a row per patient and condition), `summary.json` and `summary.md` (mean, standard deviation, median,
-quartiles, and a bootstrap interval of the mean, over patients and per group; where methods are compared, their means
-and Wilcoxon's signed-rank test against ours). `training.<pipeline>.cases` reads DATA.
+DATA is laid out as for the training, and `training.<pipeline>.cases` reads it; or it is anyone's folder, images beside
+masks or BIDS, see `training.folder`. Writes `cases.csv` (a row per image, condition and method), `summary.json` and
+`summary.md` (mean, standard deviation, median, quartiles, and a bootstrap interval of the mean, over patients and per
+group; where methods are compared, their means and Wilcoxon's signed-rank test against ours), and all of it with
+pictures as one page, `report.html`.
 """
 
 import argparse
 import csv
 import importlib
 import json
+import shlex
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
-from scipy.stats import wilcoxon
-
 from medapp import runtime
-from training import scores
+from medapp.card import Card
+from medapp.errors import InputError, UserError
+from medapp.result import Provenance
+from training import folder, report_page, scores
+from training.case import Case
+from training.statistics import by_condition, by_group, differences, p_value, per_patient, summary, tests
 
 AGAINST = "Difference from ours (p of Wilcoxon's signed-rank test, as if pairs that share a person were independent):"
-
-
-def summary(values: list[float]) -> dict[str, float]:
-    """Mean, spread and a 95 % bootstrap interval of the mean."""
-    v = np.array([x for x in values if x is not None], float)
-    if not len(v):
-        return {"n": 0}
-    draws = np.random.default_rng(0).choice(v, (2000, len(v))).mean(axis=1)
-    low, high = np.percentile(draws, (2.5, 97.5))
-    q1, median, q3 = np.percentile(v, (25, 50, 75))
-    figures = {"mean": v.mean(), "sd": v.std(ddof=1) if len(v) > 1 else 0.0, "median": median, "q1": q1, "q3": q3}
-    figures |= {"min": v.min(), "max": v.max(), "low95": low, "high95": high}
-    return {"n": len(v)} | {k: round(float(x), 4) for k, x in figures.items()}
-
-
-def by_group(rows: list[dict], figures: tuple[str, ...]) -> dict[str, dict[str, dict[str, float]]]:
-    """Group to figure to summary; first over all patients, unless the groups are methods on the same patients."""
-    groups = list(dict.fromkeys(sorted(r["group"] for r in rows)))
-    methods = "ours" in groups
-    parts = {g: [r for r in rows if r["group"] == g] for g in groups}
-    parts = parts if methods else {"all": rows} | parts
-    return {g: {f: summary(per_patient(part, f)) for f in figures} for g, part in parts.items()}
-
-
-def per_patient(rows: list[dict], figure: str) -> list[float]:
-    """One value a patient, the mean over their images."""
-    kept: dict[str, list[float]] = {}
-    for row in rows:
-        if row.get(figure) is not None:
-            kept.setdefault(row["patient"], []).append(row[figure])
-    return [float(np.mean(values)) for values in kept.values()]
+NAMES = ("patient", "image", "group", "condition")
 
 
 def table(rows: list[dict], figure: str) -> str:
@@ -70,7 +48,7 @@ def means(rows: list[dict], figures: tuple[str, ...]) -> str:
     conditions = list(dict.fromkeys(r["condition"] for r in rows))
     lines = [f"| | {' | '.join(conditions)} |", "|---" * (len(conditions) + 1) + "|"]
     for figure in figures:
-        found = [summary(per_patient([r for r in rows if r["condition"] == c], figure)) for c in conditions]
+        found = [summary(per_patient([r for r in rows if r["condition"] == c], figure).values()) for c in conditions]
         if any(s["n"] for s in found):
             cells = [f"{s['mean']:.3f} ± {s['sd']:.3f}" if s["n"] else "" for s in found]
             lines.append(f"| {figure} | {' | '.join(cells)} |")
@@ -91,33 +69,22 @@ def by_method(rows: list[dict], figures: tuple[str, ...]) -> str:
     head = f"| {' | '.join(figures)} |\n" + "|---" * (len(figures) + 2) + "|"
     means, tests = [f"| method | n {head}"], [f"| method | n {head}"]
     for name, mine in methods.items():
-        found = [summary(per_patient(mine, figure)) for figure in figures]
+        found = [summary(per_patient(mine, figure).values()) for figure in figures]
         cells = [f"{digits(s['mean'])} ± {digits(s['sd'])}" if s["n"] else "" for s in found]
         means.append(f"| {name} | {max(s['n'] for s in found)} | {' | '.join(cells)} |")
         if name != "ours":
             pairs = [differences(mine, methods["ours"], figure) for figure in figures]
-            cells = [f"{digits(d.mean(), '+')} ({tested(d)})" if len(d) else "" for d in pairs]
+            cells = [f"{digits(d.mean(), '+')} ({p_value(d):.2g})" if len(d) else "" for d in pairs]
             tests.append(f"| {name} | {max(map(len, pairs))} | {' | '.join(cells)} |")
     return "\n".join([*means, "", AGAINST, "", *tests])
-
-
-def differences(rows: list[dict], ours: list[dict], figure: str) -> np.ndarray:
-    """(N,) a figure in `rows` less that in `ours`, for every patient who has it in both."""
-    mine, theirs = ({r["patient"]: r[figure] for r in part if r.get(figure) is not None} for part in (rows, ours))
-    return np.array([value - theirs[patient] for patient, value in mine.items() if patient in theirs])
-
-
-def tested(difference: np.ndarray) -> str:
-    """p of Wilcoxon's signed-rank test of (N,) against nothing."""
-    return f"{wilcoxon(difference).pvalue:.2g}" if difference.any() else "1"
 
 
 def digits(value: float, sign: str = "") -> str:
     return f"{value:{sign}.{3 if abs(value) < 10 else 1 if abs(value) < 100 else 0}f}"
 
 
-def which(row: dict) -> tuple[str, str, str]:
-    return row["patient"], row["condition"], row["group"]
+def which(row: dict) -> tuple:
+    return tuple(row.get(name, "") for name in NAMES)
 
 
 def earlier(path: Path) -> list[dict]:
@@ -126,8 +93,38 @@ def earlier(path: Path) -> list[dict]:
         return []
     with path.open(newline="") as file:
         kept = list(csv.DictReader(file))
-    names = ("patient", "group", "condition")
-    return [{k: v if k in names else float(v) if v else None for k, v in row.items()} for row in kept]
+    return [{k: v if k in NAMES else float(v) if v else None for k, v in row.items()} for row in kept]
+
+
+def cases(card: Card, data: Path, part: str, subject: str) -> tuple[str, Iterator[Case]]:
+    """The training's cases of a part where DATA is laid out as for it, else all of anyone's folder."""
+    if find_spec(f"training.{card.name}"):
+        training = importlib.import_module(f"training.{card.name}")
+        if any(data.glob(training.LAYOUT)):
+            return part, training.cases(data, part)
+    return "all", folder.cases(card, data, subject)
+
+
+def origin(provenance: Provenance) -> dict:
+    """Where figures come from: weights with their sha256, machine, versions, and the command."""
+    machine = {"device": provenance.device, "engine": provenance.engine, "precision": provenance.precision}
+    command = shlex.join(["python", "-m", "training.evaluate", *sys.argv[1:]])
+    return {"weights": dict(provenance.weights), **machine, "versions": dict(provenance.versions), "command": command}
+
+
+def write(out: Path, rows: list[dict], scorer: scores.Scorer, about: dict) -> str:
+    """Write the summaries and the page of all rows; the markdown is returned too."""
+    numbers, compared = by_condition(rows, scorer.figures), tests(rows, scorer.methods or scorer.shown)
+    text = "\n\n".join(f"### {figure}\n\n{table(rows, figure)}" for figure in scorer.shown)
+    if scorer.methods:
+        text = f"### methods\n\n{by_method(rows, scorer.methods)}\n\n{text}"
+    if scorer.parts:
+        text += "\n\n### parts\n\n" + means(rows, scorer.parts)
+    (out / "summary.json").write_text(json.dumps({**about, "summary": numbers, "tests": compared}, indent=1))
+    (out / "summary.md").write_text(text + "\n")
+    shown = tuple(dict.fromkeys((*scorer.shown, *scorer.methods)))
+    (out / "report.html").write_text(report_page.html(rows, shown, numbers, compared, about), encoding="utf-8")
+    return text
 
 
 def main() -> None:
@@ -135,7 +132,10 @@ def main() -> None:
     parser.add_argument("pipeline")
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--part", default="test", choices=["train", "validation", "test", "all"])
+    parser.add_argument(
+        "--part", default="test", choices=["train", "validation", "test", "all"], help="of our own data"
+    )
+    parser.add_argument("--subject", default=folder.SUBJECT, help="pattern of the person in the names of your files")
     parser.add_argument("--condition", help="only this one")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--pairs", type=int, help="only so many patients, or pairs of them")
@@ -146,41 +146,47 @@ def main() -> None:
         "--more", action="store_true", help="keep what DIR holds of other patients, conditions, methods"
     )
     args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
+    try:
+        print(evaluate(args))
+    except UserError as error:
+        parser.exit(1, f"{error}\n")
+
+
+def evaluate(args: argparse.Namespace) -> str:
+    """Score every case and write what there is of it. Raises UserError where nothing can be scored."""
     given = dict(pair.split("=", 1) for pair in args.set)
     card = runtime.card(args.pipeline)
-    settings, patients = card.settings(given), set()
+    settings, patients, left = card.settings(given), set(), {}
     peers = tuple(filter(None, args.peers.split(",")))
+    args.out.mkdir(parents=True, exist_ok=True)
     found = {which(row): row for row in earlier(args.out / "cases.csv")} if args.more else {}
-    for case in importlib.import_module(f"training.{args.pipeline}").cases(args.data, args.part):
+    result = None
+    part, chosen = cases(card, args.data, args.part, args.subject)
+    for case in chosen:
         patients.add(case.patient)
         if args.pairs and len(patients) > args.pairs:
             break
-        if args.condition in (None, case.condition):
+        if args.condition not in (None, case.condition):
+            continue
+        try:
             result = runtime.run(args.pipeline, *case.volumes, **(dict(case.options) | given))
             scorer = scores.of(result)
-            more = scorer.rows(case, result, settings, peers)
-            found |= {which(row): row for row in more}
-            for row in more:
-                print(row["patient"], row["condition"], row["group"], row[scorer.shown[0]], flush=True)
-            with (args.out / "cases.csv").open("w", newline="") as file:
-                writer = csv.DictWriter(file, more[0].keys())
-                writer.writeheader()
-                writer.writerows(found.values())
-    rows = list(found.values())
-    conditions = dict.fromkeys(r["condition"] for r in rows)
-    numbers = {c: by_group([r for r in rows if r["condition"] == c], scorer.figures) for c in conditions}
-    weights = dict(result.provenance.weights)
-    (args.out / "summary.json").write_text(
-        json.dumps({"part": args.part, "weights": weights, "settings": settings, "summary": numbers}, indent=1)
-    )
-    text = "\n\n".join(f"### {figure}\n\n{table(rows, figure)}" for figure in scorer.shown)
-    if scorer.methods:
-        text = f"### methods\n\n{by_method(rows, scorer.methods)}\n\n{text}"
-    if scorer.parts:
-        text += "\n\n### parts\n\n" + means(rows, scorer.parts)
-    (args.out / "summary.md").write_text(text + "\n")
-    print(text)
+            more = [{"image": case.image} | row for row in scorer.rows(case, result, settings, peers)]
+        except InputError as error:
+            left[f"{case.image or case.patient}, {case.condition}"] = str(error)
+            print(f"left out: {case.image or case.patient}: {error}", file=sys.stderr, flush=True)
+            continue
+        found |= {which(row): row for row in more}
+        for row in more:
+            print(row["patient"], row["condition"], row["group"], row[scorer.shown[0]], flush=True)
+        with (args.out / "cases.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, more[0].keys())
+            writer.writeheader()
+            writer.writerows(found.values())
+    if result is None or not found:
+        raise InputError(f"Nothing in {args.data} could be scored. {next(iter(left.values()), '')}".rstrip())
+    about = {"pipeline": card.name, "part": part, **origin(result.provenance), "settings": settings, "left": left}
+    return write(args.out, list(found.values()), scorer, about)
 
 
 if __name__ == "__main__":

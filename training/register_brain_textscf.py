@@ -332,6 +332,9 @@ def train(args: argparse.Namespace) -> None:
             break
 
 
+LAYOUT = f"{TEST[0]}_labels.nii.gz"  # by which DATA of `cases` is known
+
+
 def cases(data: Path, part: str) -> Iterator[Case]:
     """Pairs of different people of one part of the split, fixed and moving, with predicted and with true regions.
 

@@ -42,6 +42,9 @@ class Slice:
         return Patch(scaled(low), labels, scaled(full))
 
 
+LAYOUT = "ct_fulldose/*.jp2"  # by which DATA of `cases` is known
+
+
 def cases(data: Path, part: str) -> Iterator[Case]:
     """Full-dose slices of one part, four a patient at most, brought to a quarter of the dose; DATA as released."""
     chosen: dict[str, list[dict]] = {}
@@ -55,7 +58,8 @@ def cases(data: Path, part: str) -> Iterator[Case]:
             affine = np.diag([-entry["pixel_mm"], -entry["pixel_mm"], entry["thickness_mm"] or 1.0, 1.0])
             image, truth = (Volume(hu.T[..., None], affine, name="CT", unit="HU") for hu in (low, full))
             for regions in ("mobilesam", "superpixels", "one"):
-                yield Case(patient, patient, f"quarter dose, {regions}", (image,), truth, {"regions": regions})
+                condition, options = f"quarter dose, {regions}", {"regions": regions}
+                yield Case(patient, patient, condition, (image,), truth, options, image=entry["file"])
 
 
 def main() -> None:

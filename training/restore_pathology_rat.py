@@ -65,6 +65,9 @@ def regions(rgb: np.ndarray, folder: Path, name: str) -> list[np.ndarray]:
     return maps + [np.load(file)["labels"].astype(np.int16) for file in sorted(folder.glob(f"{name}*.npz"))]
 
 
+LAYOUT = "TCGA-*.jpg"  # by which DATA of `cases` is known
+
+
 def cases(data: Path, part: str) -> Iterator[Case]:
     """Fields of one part, made smaller in the two ways that picture software knows."""
     parts = split(data)

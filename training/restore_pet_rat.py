@@ -59,6 +59,9 @@ class Scan:
         return Patch(stacked([low, *others], level), labels, full[None])
 
 
+LAYOUT = "*.npz"  # by which DATA of `cases` is known
+
+
 def cases(data: Path, part: str) -> Iterator[Case]:
     """Real slices and phantoms of one part at each count level, of DATA as for the training; no count level is told."""
     for file in sorted(data.glob("*.npz")):

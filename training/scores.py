@@ -85,6 +85,7 @@ def planes(case: Case, result: Result, settings: Mapping[str, Any], with_peers: 
     rows = []
     for name, line in found.items():
         row: Row = {"patient": case.patient, "group": name, "condition": case.condition, "reference_volume": truth}
+        row["volume"] = line[at["volume (ml)"]]
         row |= {figure: line[at[column]] if truth else None for figure, column in OF_PLANES.items()}
         row["dice_small"] = row["dice"] if truth < SMALL_ML else None
         row["false_ml"] = None if truth else line[at["volume (ml)"]]

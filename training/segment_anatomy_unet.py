@@ -448,6 +448,9 @@ def train(args: argparse.Namespace) -> None:
             break
 
 
+LAYOUT = f"{TEST[0]}_labels.nii.gz"  # by which DATA of `cases` is known
+
+
 def cases(data: Path, part: str) -> Iterator[Case]:
     """The scans of one part of the split in several conditions; the truth is numbered in our classes."""
     known = {n: name for n, name in enumerate(NAMES) if n}

@@ -317,6 +317,9 @@ def train(args: argparse.Namespace) -> None:
             break
 
 
+LAYOUT = "TCGA_*/[0-9][0-9][0-9].jpg"  # by which DATA of `cases` is known
+
+
 def cases(data: Path, part: str) -> Iterator[Case]:
     """The patients of one part of the split, as a user would upload them, in several conditions.
 

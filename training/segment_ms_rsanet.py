@@ -102,6 +102,9 @@ def emphasis(step: int, steps: int) -> float:
     return 1 + 14 * max(0.0, 1 - 3 * step / steps)
 
 
+LAYOUT = "ms/*_flair.nii.gz"  # by which DATA of `cases` is known
+
+
 def cases(data: Path, part: str) -> Iterator[Case]:
     """Real patients, with T1 and without and in thick slices; then brains with made-up lesions, and without any.
 

@@ -60,6 +60,9 @@ def validate(net: nn.Module, held: list[Head], plane: str) -> dict[str, float]:
     }
 
 
+LAYOUT = "stroke_masks/*.npz"  # by which DATA of `cases` is known
+
+
 def cases(data: Path, part: str) -> Iterator[Case]:
     """Heads of brains and with masks of that part alone, each as it is and as a scanner might store it."""
     for each in SEEDS if part == "all" else (part,):

@@ -130,7 +130,8 @@ def uploads(card: Card) -> tuple[dict[str, gr.File], dict[str, gr.Dropdown], dic
     asked = [o for o in card.options if not o.live]
     options = {o.name: knob(o) for o in asked if o.name not in folded}
     for title, names in card.folds.items():
-        sources, more_options = ([part for part in parts if part.name in names] for parts in (card.inputs, asked))
+        sources = [source for source in card.inputs if source.name in names]
+        more_options = [option for option in asked if option.name in names]
         if not (sources or more_options):
             continue
         with gr.Accordion(title, open=False):

@@ -151,6 +151,7 @@ def test_the_command_writes_its_tables_and_adds_to_them(tmp_path, monkeypatch):
         return (tmp_path / "summary.md").read_text()
 
     phantoms = {name: parcelled(SHIFT * (name == "1009")) for name in register_brain_textscf.TEST}
+    (tmp_path / register_brain_textscf.LAYOUT).touch()
     monkeypatch.setattr(evaluate.runtime, "run", served)
     monkeypatch.setattr(register_brain_textscf, "names_in", lambda data: sorted(phantoms))
     monkeypatch.setattr(register_brain_textscf, "read", lambda data, name: (phantoms[name], phantoms[name]))

@@ -1,0 +1,201 @@
+"""Time and memory against size, beside a peer: `python -m benchmarks.scaling [METHOD ...] --out FILE.csv`.
+
+Each method runs on an example with half, as many and twice the voxels, on 1, 2 and 4 threads (if there are as many),
+and on the graphics card if there is one. The peer does the like to the same image: non-local means or bicubic
+enlargement for restoration, greedy or demons for registration (the deformable part alone), for segmentation a plain
+U-Net with as many parameters, run by torch as it is. Every measurement is a process of its own, which does the job
+twice and counts the second time; methods and peers take turns. Seconds are the least of the repeats, memory, which is
+that of the whole process, is the median.
+"""
+
+import argparse
+import csv
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from benchmarks.rivals import named, rival
+from medapp import examples, machine, runtime
+from medapp.card import Card
+from medapp.imaging.geometry import resample, respaced
+from medapp.imaging.volume import Volume
+
+COLUMNS = (
+    "method", "device", "threads", "size", "voxels", "seconds", "cpu_seconds", "memory_mb", "gpu_mb", "times_size_1",
+    "peer", "peer_seconds", "peer_memory_mb", "times_peer_seconds", "times_peer_memory",
+)  # fmt: skip
+
+
+class Way(NamedTuple):
+    """A method or its peer, on so many threads of a device, with `size` times the example's voxels."""
+
+    method: str
+    peer: bool
+    device: str
+    threads: int
+    size: float
+
+
+def example(card: Card, size: float) -> tuple[tuple[Volume | None, ...], dict]:
+    """The required images of an example with `size` times its voxels, and the example's settings.
+
+    It is one of the method's own, or the first that has its images. Raises LookupError if there is none.
+    """
+    needed = [i.name for i in card.inputs if not i.optional]
+    found = [e for folder in sorted(examples.FOLDER.iterdir()) for e in examples.of_task(folder.name)]
+    fitting = sorted((e for e in found if set(needed) <= set(e.images)), key=lambda e: e.pipeline != card.name)
+    if not fitting:
+        raise LookupError(f"there is no example with {', '.join(needed)}")
+    wanted = [i for i in card.inputs if i.name in needed]
+    drawn = {i.name: scaled(v, size) for i, v in zip(wanted, fitting[0].volumes(wanted), strict=True) if v}
+    settings = fitting[0].settings if fitting[0].pipeline == card.name else {}
+    return tuple(drawn.get(i.name) for i in card.inputs), settings
+
+
+def scaled(volume: Volume, size: float) -> Volume:
+    """The same field of view with `size` times the voxels, along every axis that has more than one."""
+    axes = np.array(volume.shape) > 1
+    grid = respaced(volume.grid, np.where(axes, volume.spacing * size ** (-1 / axes.sum()), volume.spacing))
+    drawn = resample(volume, grid)
+    return drawn.like(np.asarray(drawn.array).round().astype(np.uint8)) if volume.is_colour else drawn
+
+
+def measured(way: Way) -> dict:
+    """Do the job twice in this process; seconds, processor seconds and peak memory in MB of the second time."""
+    torch.set_num_threads(way.threads)
+    card = runtime.card(way.method)
+    volumes, settings = example(card, way.size)
+    if way.peer:
+        job = rival(card, way.device, settings)
+    else:
+        job = lambda given: runtime.run(card.name, *given, device=way.device, **settings)  # noqa: E731
+    job(tuple(v and v.like(np.roll(v.array, 1, 0)) for v in volumes))  # another image, so that no answer is kept
+    machine.forget_peak(way.device)
+    wall, busy = time.perf_counter(), time.process_time()
+    job(volumes)
+    seconds, spent = time.perf_counter() - wall, time.process_time() - busy
+    gpu = torch.cuda.max_memory_allocated() / 2**20 if way.device == "cuda" else 0.0
+    voxels = sum(int(np.prod(v.shape)) for v in volumes if v)
+    found = {"voxels": voxels, "seconds": round(seconds, 3), "cpu_seconds": round(spent, 3)}
+    return found | {"memory_mb": round(machine.peak(), 1), "gpu_mb": round(gpu, 1)}
+
+
+def apart(way: Way) -> dict | None:
+    """What `measured` finds in a process of its own, confined to the threads; None, and why on stderr, if it fails."""
+    limits = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
+    more = dict.fromkeys(limits, str(way.threads))
+    command = [sys.executable, "-m", "benchmarks.scaling", "--one", json.dumps(way)]
+    with confined(way.threads):
+        done = subprocess.run(command, env=os.environ | more, capture_output=True, text=True)
+    if done.returncode:
+        print(f"{way}: {(done.stderr.strip().splitlines() or ['failed'])[-1]}", file=sys.stderr, flush=True)
+        return None
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@contextmanager
+def confined(threads: int) -> Iterator[None]:
+    """So many processors for this process and those that it starts (Linux; elsewhere nothing is done)."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:threads])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def places(threads: Sequence[int]) -> list[tuple[str, int]]:
+    """Devices with threads: the CPU with each number that there is, a graphics card with all of them."""
+    most = machine.threads()
+    found = [("cpu", n) for n in threads if n <= most] or [("cpu", most)]
+    return found + [(device, most) for device in machine.devices() if device == "cuda"]
+
+
+def lines(found: dict[Way, list[dict]]) -> list[dict]:
+    """A row of COLUMNS for every method, device, number of threads and size, from the repeats of each way."""
+    whole = {way: joined(repeats) for way, repeats in found.items() if repeats}
+    rows = []
+    for way, own in whole.items():
+        if not way.peer:
+            unit, other = whole.get(way._replace(size=1.0)), whole.get(way._replace(peer=True))
+            row = {**dict.fromkeys(COLUMNS), **{k: v for k, v in way._asdict().items() if k != "peer"}}
+            row |= {k: own[k] for k in ("voxels", "seconds", "cpu_seconds", "memory_mb", "gpu_mb")}
+            row["times_size_1"] = round(own["seconds"] / unit["seconds"], 2) if unit else None
+            if other:
+                row["peer"] = named(runtime.card(way.method), way.device)
+                row |= {"peer_seconds": other["seconds"], "peer_memory_mb": other["memory_mb"]}
+                row["times_peer_seconds"] = round(own["seconds"] / max(other["seconds"], 1e-3), 2)
+                row["times_peer_memory"] = round(own["memory_mb"] / max(other["memory_mb"], 1e-3), 2)
+            rows.append(row)
+    return rows
+
+
+def joined(repeats: list[dict]) -> dict:
+    """The least seconds and the median memory of the repeats."""
+    least = {k: min(r[k] for r in repeats) for k in ("seconds", "cpu_seconds")}
+    return repeats[0] | least | {k: statistics.median(r[k] for r in repeats) for k in ("memory_mb", "gpu_mb")}
+
+
+def table(rows: list[dict]) -> str:
+    """Markdown of the rows."""
+    head = ("method", "on", "voxels", "seconds", "times size 1", "MB", "peer", "times its seconds", "times its MB")
+    out = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for r in rows:
+        on = f"{r['threads']} thread{'s' * (r['threads'] > 1)}" if r["device"] == "cpu" else r["device"]
+        memory = r["gpu_mb"] if r["device"] == "cuda" else r["memory_mb"]
+        voxels = f"{r['voxels'] / 1e6:.2f} M (× {r['size']:g})"
+        cells = [r["method"], on, voxels, f"{r['seconds']:.2f}", r["times_size_1"], f"{memory:.0f}"]
+        cells += [r["peer"], r["times_peer_seconds"], r["times_peer_memory"]]
+        out.append(f"| {' | '.join('' if cell is None else str(cell) for cell in cells)} |")
+    return "\n".join(out)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("methods", nargs="*", help="all by default")
+    parser.add_argument("--sizes", type=float, nargs="+", default=[0.5, 1.0, 2.0], help="times the example's voxels")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("scaling.csv"))
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.one:
+        print(json.dumps(measured(Way(*json.loads(args.one)))))
+        return
+    ways = [
+        Way(method, peer, device, threads, size)
+        for method in args.methods or runtime.cards()
+        for device, threads in places(args.threads)
+        for size in args.sizes
+        for peer in (False, True)
+        if not peer or named(runtime.card(method), device)
+    ]
+    found: dict[Way, list[dict]] = {way: [] for way in ways}
+    for number in range(args.repeats):
+        for way in ways:
+            if len(found[way]) == number and (one := apart(way)):  # what failed once is left
+                found[way].append(one)
+    rows = lines(found)
+    with args.out.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    print(f"{machine.describe('cpu')}; {', '.join(f'{k} {v}' for k, v in machine.versions('openvino').items())}\n")
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
