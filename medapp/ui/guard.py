@@ -25,7 +25,7 @@ Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Callable[[], Awaitable[Any]], Send], Awaitable[None]]
 
-RATE, SPARE_MB = 300, 1024
+RATE, SPARE_MB = 1200, 1024  # a slider that is dragged asks ten times a second
 KNOWN = 10_000  # addresses that are remembered
 OPEN = "/gradio_api/startup-events"  # Gradio asks itself for it when it starts; tells nothing
 FILES, STATIC = "/gradio_api/file", (".js", ".css", ".woff2")
