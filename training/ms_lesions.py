@@ -179,8 +179,8 @@ def flair(t1: Tensor, tissue: Tensor, depth: Tensor, luck: Luck) -> Tensor:
     """FLAIR of a brain without lesions, white matter near 0.5, with what in it is bright by nature; (X, Y, Z)."""
     size = tuple(t1.shape)
     white, fluid = 0.5, luck.uniform(0.0, 0.2)
-    grey = white * luck.uniform(1.0, 1.3)
-    image = contrast(t1, tissue, (fluid, grey, white, white * luck.uniform(0.85, 1)), luck)
+    grey = white * luck.uniform(1.0, 1.5)
+    image = contrast(t1, tissue, (fluid, grey, white, white * luck.uniform(0.85, 1)), luck, luck.uniform(0.01, 0.07))
     image = torch.where(CORTEX[tissue.long()] & (t1 > 0.4), image.clamp(max=grey * 1.1), image)
     brain, water = WHITE[tissue.long()], WATER[tissue.long()]
     image = torch.where(water, torch.minimum(image, torch.tensor(white)) * luck.uniform(0.3, 1) + 0.3 * fluid, image)
@@ -192,8 +192,9 @@ def flair(t1: Tensor, tissue: Tensor, depth: Tensor, luck: Luck) -> Tensor:
         image = image + (rim + caps).clamp(min=0) * brain
     if luck.chance(0.5):  # white matter a little brighter far and wide
         image = image + luck.uniform(0, 0.08) * (coarse + 0.5).clamp(0, 1.5) * torch.exp(-depth / 12) * brain
-    if luck.chance(0.6):  # cortex: insula, cingulum, temporal pole
-        image = image + luck.uniform(0, 0.2) * coarse.flip(0).clamp(0, 1.5) * CORTEX[tissue.long()] * (t1 > 0.5)
+    if luck.chance(0.8):  # grey matter: insula, cingulum, temporal pole, hippocampus; brain stem
+        patches = luck.uniform(0, 0.3) * coarse.flip(0).clamp(0, 1.5) + luck.uniform(0, 0.15) * fine.flip(2).clamp(0, 2)
+        image = image + patches * (brain.logical_not() & (t1 > 0.5) & ~water)
     if luck.chance(0.6):  # choroid plexus
         plexus = (SIDES[0] | SIDES[1])[tissue.long()] * ((fine - luck.uniform(0.6, 1.6)) * 3).clamp(0, 1)
         image = torch.lerp(image, torch.tensor(luck.uniform(0.3, 0.8)), plexus)

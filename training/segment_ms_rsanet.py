@@ -9,6 +9,7 @@ P14, P18) is left out altogether and validated on; without any, `best.safetensor
 import argparse
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,13 +28,14 @@ from medapp.networks.rsanet import RSANet
 from medapp.pipelines.segment_ms_rsanet import build
 from training import ms_heads
 from training.case import Case
-from training.ms_heads import WHOLE, Clinic, Head, Real, acquired, made, patient, prepare, read
+from training.ms_heads import WHOLE, Clinic, Head, Patch, Real, acquired, made, patient, prepare, read
 from training.run import Run, halves
 from training.segment_anatomy_unet import TEST, VALIDATION, Luck, names_in
 
 SEED = 20261123
 STRIDE = 16  # voxels: sides are filled up to a multiple
 SMOOTH = 30.0  # voxels of lesion below which overlap counts less and less
+RARE = 1000
 LEFT = ("p07", "P18")  # patients that the served weights have not seen
 
 
@@ -97,12 +99,9 @@ def objective(logits: Tensor, target: Tensor, weight: float = 1.0) -> Tensor:
     return 2 * F.binary_cross_entropy_with_logits(logits, target, 1 + (weight - 1) * target) + 1 - overlap
 
 
-def emphasis(step: int, steps: int) -> float:
-    """How often a lesion voxel counts: 15 times at first, lest "nothing anywhere" be learned, once after a third."""
-    return 1 + 14 * max(0.0, 1 - 3 * step / steps)
-
-
-LAYOUT = "ms/*_flair.nii.gz"  # by which DATA of `cases` is known
+def emphasis(step: int) -> float:
+    """How often a lesion voxel counts: 15 times at first, lest "nothing anywhere" be learned, once from RARE steps."""
+    return 1 + 14 * max(0.0, 1 - step / RARE)
 
 
 def cases(data: Path, part: str) -> Iterator[Case]:
@@ -143,13 +142,19 @@ def train(args: argparse.Namespace) -> None:
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=1e-2)
     run = Run(out, net, optimizer, luck.generator, args.steps, best=-1.0)
 
+    def batch(step: int) -> list[Patch]:
+        return [clinic.sample(Luck(SEED + step * args.batch + number)) for number in range(args.batch)]
+
+    ahead = ThreadPoolExecutor(1)  # draws the next patches while the network learns from these
+    coming = ahead.submit(batch, run.step)
     while not run.ended:
         net.train()
         loss = torch.zeros(())
-        for images, target in (clinic.sample(luck) for _ in range(args.batch)):
+        patches, coming = coming.result(), ahead.submit(batch, run.step + 1)
+        for images, target in patches:
             with torch.autocast("cpu", torch.bfloat16):
                 logits = net(images[None])
-            part = objective(logits[0, 0].float(), target, emphasis(run.step, args.steps)) / args.batch
+            part = objective(logits[0, 0].float(), target, emphasis(run.step)) / args.batch
             part.backward()
             loss += part.detach()
         if nn.utils.clip_grad_norm_(net.parameters(), 1.0).isfinite():  # oneDNN errs where a level is 2 voxels wide
