@@ -11,12 +11,14 @@ further arguments, such as a map of regions; its 16-bit form is compared once, o
 
 import logging
 import shutil
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -155,8 +157,7 @@ class Engine:
 
     def _openvino_forms(self, probe: Tensor, many: bool) -> Iterator[tuple[Forward, str, str]]:
         """OpenVINO in the precision it prefers on this processor, then in float32."""
-        import openvino
-
+        openvino = untold()
         core = openvino.Core()
         options = {"PERFORMANCE_HINT": "THROUGHPUT" if many else "LATENCY", "INFERENCE_NUM_THREADS": threads()}
         for model in self._models(core, probe):
@@ -170,8 +171,7 @@ class Engine:
 
     def _models(self, core: Any, probe: Tensor) -> Iterator[Any]:
         """The network in OpenVINO's form: as it served before, as the folder keeps it, and converted anew."""
-        import openvino
-
+        openvino = untold()
         if self._model is not None:
             yield self._model
         kept = self.folder / "network.xml" if self.folder else None
@@ -187,6 +187,14 @@ class Engine:
         if self.folder:
             keep(lambda folder: openvino.save_model(model, folder / "network.xml", compress_to_fp16=False), self.folder)
         yield model
+
+
+def untold() -> ModuleType:
+    """OpenVINO without its telemetry, which tells Google Analytics of every import and every conversion."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # so that it cannot be imported
+    import openvino
+
+    return openvino
 
 
 def _streams(queue: Any) -> Forward:

@@ -29,7 +29,7 @@ def locate(weights: Weights) -> Located:
     """The file that the card names, from the nearest place that has it. Raises WeightsMissing with what to do."""
     if not weights.file.endswith(".safetensors") and not weights.foreign:
         raise WeightsMissing(f"{weights.file} is not a .safetensors file; no other kind is read.")
-    beside = _folder() / Path(weights.file).name
+    beside = folder() / Path(weights.file).name
     if beside.is_file() and _sha256(beside) == weights.sha256:
         return Located(beside, weights.sha256, "beside the app")
     repo = _repo(weights)
@@ -46,14 +46,19 @@ def locate(weights: Weights) -> Located:
         raise WeightsMissing(_words(error, weights.file, place) + remark) from error
 
 
-def _folder() -> Path:
+def folder() -> Path:
+    """Where weights lie beside the app."""
     return Path(os.environ.get("MEDAPP_WEIGHTS") or Path(__file__).parents[1] / "weights")
 
 
+def variable(weights: Weights) -> str:
+    """The environment variable that names another repository for these weights."""
+    return f"MEDAPP_REPO_{Path(weights.file).stem.upper().replace('-', '_')}"
+
+
 def _repo(weights: Weights) -> str:
-    stem = Path(weights.file).stem.upper().replace("-", "_")
     ours = None if weights.foreign else os.environ.get("MEDAPP_REPO")
-    return os.environ.get(f"MEDAPP_REPO_{stem}") or ours or weights.repo
+    return os.environ.get(variable(weights)) or ours or weights.repo
 
 
 def _cached(weights: Weights, repo: str) -> Path | None:

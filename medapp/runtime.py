@@ -29,7 +29,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 import medapp
-from medapp import hub, machine, pipelines
+from medapp import hub, journal, machine, pipelines
 from medapp.card import Card
 from medapp.engine import Engine
 from medapp.errors import InputError, OptionError, UserError, WeightsMissing
@@ -83,12 +83,16 @@ def run(
     for source, volume in zip(chosen.inputs, given, strict=True):
         if volume is None and not source.optional:
             raise InputError(f"{chosen.title} needs a {source.title} image.")
-    if spaces:
-        answer = _elsewhere(name, given, settings, device)
-        if isinstance(answer, UserError):
-            raise answer
+    with journal.entry(name, given) as told:
+        if spaces:
+            answer = _elsewhere(name, given, settings, device)
+            if isinstance(answer, UserError):
+                raise answer
+        else:
+            answer = _run(chosen, given, settings, device, progress or _silent)
+        if made := answer.provenance:
+            told |= {"device": made.device, "engine": made.engine, "peak_memory_mb": made.peak_memory_mb}
         return answer
-    return _run(chosen, given, settings, device, progress or _silent)
 
 
 def warm(name: str, device: str | None = None) -> None:

@@ -6,6 +6,7 @@ import sys
 import threading
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -89,7 +90,7 @@ def test_a_result_says_where_it_comes_from(tiny):
 @pytest.mark.parametrize("wanted", ["torch", "openvino", "auto"])
 def test_every_engine_gives_the_answer_of_the_plain_network(tiny, monkeypatch, wanted):
     if wanted == "openvino":
-        pytest.importorskip("openvino")
+        find_spec("openvino") or pytest.skip("no OpenVINO here")
     monkeypatch.setenv("MEDAPP_ENGINE", wanted)
     result = runtime.run("segment_tiny", IMAGE, device="cpu")
     plain = build().eval()
@@ -283,7 +284,7 @@ def test_an_engine_that_disagrees_is_not_used(monkeypatch, caplog):
 
 
 def test_the_converted_network_is_kept_and_a_spoilt_or_stale_one_replaced(tmp_path, monkeypatch):
-    openvino = pytest.importorskip("openvino")
+    openvino = engine.untold() if find_spec("openvino") else pytest.skip("no OpenVINO here")
     folder, x = tmp_path / "deep" / "net", torch.ones(2, 1, 16, 16)
 
     def fresh(seed=0):

@@ -7,7 +7,6 @@ comparison goes on, `cases.csv` and `comparison.md`. `--smoke` needs no data: tw
 """
 
 import argparse
-import csv
 import json
 import time
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from training.evaluate import by_method, earlier
+from training.evaluate import by_method, earlier, keep
 from training.run import Run
 from training.segment_anatomy_unet import Luck
 from training.segment_glioma_ar2unet import settle
@@ -85,7 +84,7 @@ def compared(study: Study, bench: Bench, args: argparse.Namespace) -> tuple[list
                 began = time.perf_counter()
                 mine = [{"group": name, "condition": f"seed {seed}"} | row for row in bench.score(run.average.module)]
                 seconds = (time.perf_counter() - began) / len(mine)
-                write(scored, mine)
+                keep(scored, mine)
                 size = sum(p.numel() for p in run.net.parameters())
                 told.write_text(json.dumps({"parameters": size, "minutes": run.minutes, "seconds": seconds}))
             spent.append(json.loads(told.read_text()))
@@ -124,13 +123,6 @@ def report(study: Study, bench: Bench, rows: list[Row], costs: dict, args: argpa
     return "\n".join([*lines, "", table, ""])
 
 
-def write(path: Path, rows: list[Row]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 def main(given: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("study", choices=STUDIES)
@@ -164,7 +156,7 @@ def main(given: list[str] | None = None) -> None:
     kept.write_text(json.dumps(settings, indent=1))
 
     rows, costs = compared(study, bench, args)
-    write(args.out / "cases.csv", rows)
+    keep(args.out / "cases.csv", rows)
     (args.out / "comparison.md").write_text(text := report(study, bench, rows, costs, args))
     print(text)
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-import openvino
 import torch
 from onnx import numpy_helper
 from safetensors.torch import save_file
 from torch import Tensor
 
+from medapp.engine import untold
 from medapp.networks.mobilesam import mobilesam
 
 SHA256 = "3d0d4217f5af08cf1d2c72a0ade218deb8ddacefe666ab89e2f71f8e4c494849"
@@ -107,7 +107,7 @@ def difference(net: Any, files: dict[str, bytes]) -> dict[str, float]:
     With a point alone, and with a point and a mask. The export hands out one mask of four; it is compared with the
     nearest of ours, and its IoU with that of the same one.
     """
-    core = openvino.Core()
+    core = untold().Core()
     core.set_property("CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     encoder, decoder = (core.compile_model(core.read_model(files[name]), "CPU") for name in ("encoder", "sam"))
     chance = torch.Generator().manual_seed(0)

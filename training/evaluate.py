@@ -96,6 +96,14 @@ def earlier(path: Path) -> list[dict]:
     return [{k: v if k in NAMES else float(v) if v else None for k, v in row.items()} for row in kept]
 
 
+def keep(path: Path, rows: list[dict]) -> None:
+    """Write the rows as `earlier` reads them."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 def cases(card: Card, data: Path, part: str, subject: str) -> tuple[str, Iterator[Case]]:
     """The training's cases of a part where DATA is laid out as for it, else all of anyone's folder."""
     if find_spec(f"training.{card.name}"):
@@ -179,10 +187,7 @@ def evaluate(args: argparse.Namespace) -> str:
         found |= {which(row): row for row in more}
         for row in more:
             print(row["patient"], row["condition"], row["group"], row[scorer.shown[0]], flush=True)
-        with (args.out / "cases.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, more[0].keys())
-            writer.writeheader()
-            writer.writerows(found.values())
+        keep(args.out / "cases.csv", list(found.values()))
     if result is None or not found:
         raise InputError(f"Nothing in {args.data} could be scored. {next(iter(left.values()), '')}".rstrip())
     about = {"pipeline": card.name, "part": part, **origin(result.provenance), "settings": settings, "left": left}

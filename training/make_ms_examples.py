@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from nibabel.affines import from_matvec
-from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from medapp.imaging.geometry import oriented, resample
@@ -17,13 +16,15 @@ from medapp.imaging.intensity import CLIP
 from medapp.imaging.volume import Grid, Volume
 from training.make_examples import asked, axial, keep
 from training.make_stroke_examples import average, blob
-from training.ms_lesions import VENTRICLE, blurred, flair, painted
+from training.ms_lesions import blurred, contrast
 from training.segment_anatomy_unet import Luck, scanned
 from training.stroke_heads import points, sampled
 from training.synthetic import FLAIR, PRE, acquired, covered
 
 SOURCE = "training/make_ms_examples.py, from the ICBM 152 nonlinear symmetric 2009a template that nilearn ships"
 BRIGHTEST = 600  # of what is written
+LOUD = 2.5  # the signal beside the noise of the other examples
+LESION = {"flair": 0.98, "t1": 0.7}  # where white matter is 0.5 and 1
 Spot = tuple[tuple[float, float, float], tuple[float, float, float]]
 """Where a lesion lies, RAS+ millimetres of the template, and its half axes in mm."""
 LASTING: tuple[Spot, ...] = (
@@ -35,9 +36,9 @@ LASTING: tuple[Spot, ...] = (
     ((30, -10, 34), (3, 3, 3)),
     ((-16, -60, -36), (4, 4, 3)),
 )
-NEW: tuple[Spot, ...] = (((38, 6, 28), (4, 5, 4)), ((-34, -34, 30), (3, 4, 3)))
+NEW: tuple[Spot, ...] = (((-28, -4, 31), (4, 5, 4)), ((-34, -34, 30), (3, 4, 3)))
 GROWN: tuple[Spot, ...] = (((26, -48, 24), (8, 12, 8)),)
-GONE: tuple[Spot, ...] = (((-32, 10, 30), (3, 4, 3)),)
+GONE: tuple[Spot, ...] = (((27, 8, 28), (4, 5, 4)),)
 MOVED = from_matvec(Rotation.from_euler("xyz", (5, -4, 7), degrees=True).as_matrix(), (6, -5, 4))
 
 
@@ -104,14 +105,13 @@ def make(recipe: Recipe) -> tuple[dict[str, Volume], Volume, Volume | None]:
     scan, grid = average()
     bend = luck.field(grid.shape, 45, 3) * 2.2 + luck.field(grid.shape, 18, 3) * 0.6
     image, tissue, distance = sampled(scan, points(np.eye(4), grid.shape, []) + bend)
-    depth = torch.from_numpy(ndimage.distance_transform_edt(~VENTRICLE[tissue.long()].numpy())).float()
     t1 = image / image[tissue == 1].median()
-    bare = {"flair": flair(t1, tissue, depth, luck) * (tissue > 0), "t1": t1, "t2": t1}
+    bare = {"flair": contrast(t1, tissue, (0.08, 0.58, 0.5, 0.47), luck, 0.01) * (tissue > 0), "t1": t1}
     room = blurred((tissue == 1).float()) > 0.4
     images, masks = {}, {}
     for time, spots, roles in (("now", recipe.now, ("flair", "t1")), ("then", recipe.then, ("baseline",))):
         soft = shares(spots, grid, bend, room, recipe.seed)
-        seen = painted(bare, soft, Luck(recipe.seed + 1))
+        seen = {role: torch.lerp(bare[role], torch.tensor(level), blurred(soft)) for role, level in LESION.items()}
         masks[time] = Volume(soft.numpy().astype(np.uint8), grid.affine, labels={1: "painted lesion"})
         for role in roles:
             if role not in recipe.grids:
@@ -122,9 +122,9 @@ def make(recipe: Recipe) -> tuple[dict[str, Volume], Volume, Volume | None]:
                 white, around = (1.0, PRE) if role == "t1" else (0.5, FLAIR)
                 random = np.random.default_rng(recipe.seed)
                 signal = covered((whole / white).numpy(), distance.numpy() == 0, grid.affine, around, random)
-                images[role] = acquired(random, signal, place, recipe.grids[role])
+                images[role] = acquired(random, LOUD * signal, place, recipe.grids[role])
                 continue
-            array = (scanned(whole, luck).numpy() - CLIP[0]) * (BRIGHTEST / (CLIP[1] - CLIP[0]))
+            array = (scanned(whole, luck, noise=0.03).numpy() - CLIP[0]) * (BRIGHTEST / (CLIP[1] - CLIP[0]))
             array = np.clip(array - np.median(array[:4]), 0, BRIGHTEST)
             drawn = resample(Volume(array, place), recipe.grids[role])
             images[role] = drawn.like(np.rint(drawn.array))

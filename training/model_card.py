@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 from huggingface_hub import EvalResult, ModelCard
 
+from medapp import hub
 from medapp.card import Card
 from training.golden import Refused
 
@@ -63,14 +64,9 @@ def model_card(card: Card, text: str, repo: str, revision: str, scores: Path | N
         revision=revision,
         file=card.weights.file,
         sha256=card.weights.sha256,
-        variable=variable(card),
+        variable=hub.variable(card.weights),
     )
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{ours.text.strip()}\n\n{use}")
-
-
-def variable(card: Card) -> str:
-    """The environment variable that names another repository for the card's weights, see `medapp.hub`."""
-    return f"MEDAPP_REPO_{Path(card.weights.file).stem.upper().replace('-', '_')}"
 
 
 def _data(text: str) -> str:

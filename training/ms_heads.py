@@ -6,7 +6,7 @@ and `ms`; what takes long is kept in `runs/data/ms`.
 
 import argparse
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from medapp.imaging import files
 from medapp.imaging.geometry import isotropic, oriented, resample
 from medapp.imaging.measure import bounds
 from medapp.imaging.volume import Volume
+from training import ms_gliomas
 from training import segment_anatomy_unet as anatomy
 from training.ms_lesions import (
     CORNER,
@@ -48,7 +49,7 @@ PATCH, WHOLE = (96, 112, 96), (144, 176, 144)  # voxels
 TILES = ((2, 0, False), (2, 0, True), (1, 0, False), (0, 0, False), (2, 1, False), (2, 2, False))
 """Of a row of the sheet: axis, channel, outlined."""
 LOUD = {"flair": 2.2, "t1": 1.3, "t2": 1.8}  # brightness beside the noise that scanners add
-REAL = 0.5  # share of the patches
+REAL, GLIOMA = 0.35, 0.35  # shares of the patches; the rest is made up
 REALS = ("openms_p07", "openms_p19", "mslesseg_P14_T1", "mslesseg_P14_T2", "mslesseg_P14_T3", "mslesseg_P18_T1")
 
 
@@ -61,22 +62,27 @@ class Head(NamedTuple):
 
 
 class Real(NamedTuple):
-    """A patient: (X, Y, Z) uint8 each, 1 mm, axes along RAS, MARGIN voxels around the brain; `low` in MNI voxels."""
+    """A real head without its skull: (X, Y, Z) uint8 each, 1 mm, axes along RAS, MARGIN voxels around the brain.
+
+    `t1` is zeros where there is none.
+    """
 
     patient: str
     flair: Tensor
     t1: Tensor
     lesions: Tensor  # 0 or 255
-    white: Tensor  # probability of white matter in MNI space, 255 = 1
-    low: np.ndarray
+    white: Tensor  # probability of white matter, 255 = 1
+    unknown: Tensor  # 255 where nothing is learned
+    plots: dict[str, Tensor]  # as of a `Head`
 
 
 class Patch(NamedTuple):
-    """What is learned from: `images` (3, X, Y, Z) standardised in the order of SEQUENCES, zeros where missing;
-    `target` (X, Y, Z), the share of lesion in each voxel."""
+    """What is learned from: `images` (3, X, Y, Z) standardised in the order of SEQUENCES, zeros where missing; `target`
+    (X, Y, Z), the share of lesion in each voxel; `known` (X, Y, Z) bool, where that is so."""
 
     images: Tensor
     target: Tensor
+    known: Tensor
 
 
 def patient(name: str) -> str:
@@ -107,8 +113,8 @@ def prepare(data: Path, name: str, plots: int = PLOTS) -> Head:
     return Head(scan, arrays.pop("depth"), arrays)
 
 
-def read(data: Path, name: str) -> Real:
-    """Read one patient, or what was kept of one."""
+def read(data: Path, name: str, bank: Mapping[str, np.ndarray] | None = None) -> Real:
+    """Read one patient, or what was kept of one; `bank` has the lesions of others in MNI space, see `masks`."""
     kept = CACHE / f"{name}.npz"
     if not kept.exists():
         given = {role: files.read([data / "ms" / f"{name}_{role}.nii.gz"]) for role in ("flair", "t1", "mask")}
@@ -124,8 +130,19 @@ def read(data: Path, name: str) -> Real:
         CACHE.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(kept, low=low.round().astype(int), **arrays)
     arrays = np.load(kept)
-    pictures = (torch.from_numpy(arrays[role]) for role in ("flair", "t1", "mask", "white"))
-    return Real(patient(name), *pictures, arrays["low"])
+    plots = {who: torch.from_numpy(index - arrays["low"]) for who, index in (bank or {}).items()}
+    flair, t1, mask, white = (torch.from_numpy(arrays[role]) for role in ("flair", "t1", "mask", "white"))
+    return Real(patient(name), flair, t1, mask, white, torch.zeros_like(mask), plots)
+
+
+def glioma(data: Path, name: str) -> Real | None:
+    """A head with a glioma, which is not known to be MS or not; None where the set has too few slices of it."""
+    arrays = ms_gliomas.prepare(data, name, CACHE / f"{name}.npz")
+    if arrays is None:
+        return None
+    flair, t1, white, unknown = (torch.from_numpy(arrays.pop(role)) for role in ("flair", "t1", "white", "unknown"))
+    plots = {role.split()[1]: torch.from_numpy(index) for role, index in arrays.items()}
+    return Real(name, flair, t1, torch.zeros_like(flair), white, unknown, plots)
 
 
 def filled(index: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -181,34 +198,34 @@ def worn(
 
 
 def found(
-    real: Real, size: tuple[int, int, int], luck: Luck, bank: dict[str, Tensor], without: Collection[str] = ()
-) -> tuple[dict[str, Tensor], Tensor]:
-    """A real patient, half the time with lesions of others painted between the own ones; as `made`."""
-    about = None
+    real: Real, size: tuple[int, int, int], luck: Luck, without: Collection[str] = ()
+) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    """A real head, most often with lesions of others painted between its own; as `made`, and where that is known."""
+    who = [name for name in real.plots if name not in without]
+    more = real.plots[who[luck.below(len(who))]] if who else torch.zeros(0, 3)
+    about, own = None, real.lesions.nonzero()
     if size != WHOLE and luck.chance(0.5):
-        where = real.lesions.nonzero()
-        about = where[luck.below(len(where))]
-    who = [name for name in bank if name not in without]
-    more = bank[who[luck.below(len(who))]] - torch.from_numpy(real.low)
+        where = own if len(own) and (luck.chance(0.5) or not len(more)) else more
+        about = where[luck.below(len(where))] if len(where) else None
     seen = anatomy.pose(real.flair.shape, size, luck, about)
-    image, t1, own, white, others = linear(
-        [real.flair, real.t1, real.lesions, real.white, filled(more, real.flair.shape)], seen
-    )
-    own, others, white = own / 255, others / 255, white / 255
-    sound = (white > 0.6) & (own < 0.01)
+    parts = [real.flair, real.t1, real.lesions, real.white, real.unknown, filled(more, real.flair.shape)]
+    image, t1, own, white, unknown, others = linear(parts, seen)
+    own, others, white, known = own / 255, others / 255, white / 255, unknown < 1
+    sound = (white > 0.6) & (own < 0.01) & known
     if sound.sum() < 500:
-        return {"flair": image / 255, "t1": t1 / 255}, own
+        return {"flair": image / 255} | ({"t1": t1 / 255} if t1.any() else {}), own, known
     level, level_t1 = image[sound].median(), t1[sound].median()
-    images = {"flair": image / level * 0.5, "t1": t1 / level_t1}
-    if luck.chance(0.5):
-        room = (white > 0.35) & (images["flair"] > 0.38)
+    images = {"flair": image / level * 0.5}
+    if level_t1 > 0:
+        images["t1"] = t1 / level_t1
+    if luck.chance(0.6):
+        room = (white > 0.35) & (images["flair"] > 0.38) & known
         others = thinned(others * room, luck)
         if luck.chance(0.3):
             others = torch.maximum(others, specks(room & (white > 0.6), luck))
-        images = painted(images | {"t2": images["t1"]}, others * (1 - own), luck)
+        images = painted(images, others * (1 - own), luck)
         own = torch.maximum(own, others)
-    images.pop("t2", None)
-    return images, own
+    return images, own, known
 
 
 def acquired(images: dict[str, Tensor], luck: Luck) -> Tensor:
@@ -217,7 +234,7 @@ def acquired(images: dict[str, Tensor], luck: Luck) -> Tensor:
     FLAIR is always there; T1 and T2 are zeros where they are missing, here as when served.
     """
     way = luck.uniform(0, 1)
-    there = {"flair": True, "t1": way > 0.45, "t2": "t2" in images and (way < 0.05 or way > 0.8)}
+    there = {"flair": True, "t1": "t1" in images and way > 0.45, "t2": "t2" in images and (way < 0.05 or way > 0.8)}
     out = []
     for name in SEQUENCES:
         if not there[name]:
@@ -239,32 +256,36 @@ def sliced(image: Tensor, thickness: float, axis: int) -> Tensor:
 
 
 class Clinic:
-    """The brains named, and all patients but those left out (`P14`, `p07`, ...)."""
+    """The brains named, all patients but those left out (`P14`, `p07`, ...), and heads with a glioma."""
 
-    def __init__(self, data: Path, brains: list[str], leave: Collection[str] = ()) -> None:
+    def __init__(self, data: Path, brains: list[str], leave: Collection[str] = (), gliomas: bool = True) -> None:
         self.heads = [prepare(data, name) for name in brains]
-        self.bank = {k: torch.from_numpy(v) for k, v in masks(data / "ms" / PACKED).items()}
         self.without = {name.replace("p", "patient") for name in leave}  # in the words of the masks
-        self.patients: dict[str, list[Real]] = {}
+        bank, self.patients = masks(data / "ms" / PACKED), dict[str, list[Real]]()
         for name in REALS:
             if patient(name) not in leave:
-                self.patients.setdefault(patient(name), []).append(read(data, name))
+                self.patients.setdefault(patient(name), []).append(read(data, name, bank))
+        rest = (glioma(data, name) for name in (ms_gliomas.names_in(data) if gliomas else ()))
+        self.gliomas = [real for real in rest if real is not None]
 
     def sample(self, luck: Luck) -> Patch:
         """One patch, always the same for the same luck."""
-        size = WHOLE if luck.chance(0.08) else PATCH
-        if luck.chance(REAL):
+        size, way = WHOLE if luck.chance(0.04) else PATCH, luck.uniform(0, 1)
+        if way < REAL:
             scans = list(self.patients.values())[luck.below(len(self.patients))]
-            images, target = found(scans[luck.below(len(scans))], size, luck, self.bank, self.without)
+            images, target, known = found(scans[luck.below(len(scans))], size, luck, self.without)
+        elif way < REAL + GLIOMA and self.gliomas:
+            images, target, known = found(self.gliomas[luck.below(len(self.gliomas))], size, luck, self.without)
         else:
             images, target = made(self.heads[luck.below(len(self.heads))], size, luck, self.without)
-        return Patch(acquired(images, luck), target)
+            known = torch.ones(size, dtype=torch.bool)
+        return Patch(acquired(images, luck), target, known)
 
 
 def sheet(patches: list[Patch]) -> Image.Image:
     """FLAIR in three planes through the most lesion, T1 beside it, lesions outlined once: a row a patch."""
     rows = []
-    for images, target in patches:
+    for images, target, _ in patches:
         volume, mask = images.numpy(), target.numpy() > 0.5
         at = [int(mask.sum(tuple(b for b in range(3) if b != a)).argmax()) or mask.shape[a] // 2 for a in range(3)]
         tiles = []
@@ -288,15 +309,15 @@ def main() -> None:
     args = parser.parse_args()
     brains = [n for n in anatomy.names_in(args.data / "brain_t1") if n not in anatomy.VALIDATION + anatomy.TEST]
     clinic = Clinic(args.data, brains[:3])
+    reals = [scans[0] for scans in clinic.patients.values()]
     patches = []
     for row in range(args.rows):
         luck = Luck(args.seed + row)
-        images, target = (
-            made(clinic.heads[row % 3], WHOLE, luck)
-            if row % 3 < 2
-            else found(list(clinic.patients.values())[row % 4][0], WHOLE, luck, clinic.bank)
-        )
-        patches.append(Patch(acquired(images, luck), target))
+        if row % 3 == 0:
+            images, target = made(clinic.heads[luck.below(3)], WHOLE, luck)
+        else:
+            images, target, _ = found((reals, clinic.gliomas)[row % 3 - 1][luck.below(len(reals))], WHOLE, luck)
+        patches.append(Patch(acquired(images, luck), target, torch.ones_like(target, dtype=torch.bool)))
     sheet(patches).save(args.out)
 
 

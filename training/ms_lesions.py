@@ -65,7 +65,10 @@ def placed(tissue: np.ndarray) -> np.ndarray:
     goals: list[list[float]] = [[], [], []]
     for number, (x, y, z) in NUCLEI.items():
         for side, sign in ((number, -1), (MIRROR[number], 1)):
-            centre = np.append(np.argwhere(tissue == side).mean(0), 1)
+            index = np.argwhere(tissue == side)
+            if not len(index):  # of a slab
+                continue
+            centre = np.append(index.mean(0), 1)
             for axis, goal in enumerate((sign * x, y, z)):
                 rows[axis].append(centre)
                 goals[axis].append(goal)
@@ -179,7 +182,7 @@ def flair(t1: Tensor, tissue: Tensor, depth: Tensor, luck: Luck) -> Tensor:
     """FLAIR of a brain without lesions, white matter near 0.5, with what in it is bright by nature; (X, Y, Z)."""
     size = tuple(t1.shape)
     white, fluid = 0.5, luck.uniform(0.0, 0.2)
-    grey = white * luck.uniform(1.0, 1.5)
+    grey = white * luck.uniform(0.95, 1.3)
     image = contrast(t1, tissue, (fluid, grey, white, white * luck.uniform(0.85, 1)), luck, luck.uniform(0.01, 0.07))
     image = torch.where(CORTEX[tissue.long()] & (t1 > 0.4), image.clamp(max=grey * 1.1), image)
     brain, water = WHITE[tissue.long()], WATER[tissue.long()]
@@ -193,7 +196,7 @@ def flair(t1: Tensor, tissue: Tensor, depth: Tensor, luck: Luck) -> Tensor:
     if luck.chance(0.5):  # white matter a little brighter far and wide
         image = image + luck.uniform(0, 0.08) * (coarse + 0.5).clamp(0, 1.5) * torch.exp(-depth / 12) * brain
     if luck.chance(0.8):  # grey matter: insula, cingulum, temporal pole, hippocampus; brain stem
-        patches = luck.uniform(0, 0.3) * coarse.flip(0).clamp(0, 1.5) + luck.uniform(0, 0.15) * fine.flip(2).clamp(0, 2)
+        patches = luck.uniform(0, 0.15) * coarse.flip(0).clamp(0, 1.5) + luck.uniform(0, 0.1) * fine.flip(2).clamp(0, 2)
         image = image + patches * (brain.logical_not() & (t1 > 0.5) & ~water)
     if luck.chance(0.6):  # choroid plexus
         plexus = (SIDES[0] | SIDES[1])[tissue.long()] * ((fine - luck.uniform(0.6, 1.6)) * 3).clamp(0, 1)
@@ -222,7 +225,9 @@ def painted(images: dict[str, Tensor], soft: Tensor, luck: Luck) -> dict[str, Te
     level = torch.maximum(bright * (1 - 0.8 * hole), base * (1 - hole))
     out["flair"] = torch.lerp(base, level, share) + halo * 0.5 * (base > 0.25)
     dark = (1 - luck.uniform(-0.05, 0.5) * uneven.clamp(0, 2) - 0.4 * hole).clamp(0.25, 1.05)
-    out["t1"] = torch.lerp(images["t1"], torch.minimum(images["t1"], dark), share)
+    if "t1" in images:
+        out["t1"] = torch.lerp(images["t1"], torch.minimum(images["t1"], dark), share)
     wet = (0.5 * (1 + luck.uniform(0.3, 1.2) * uneven) + 0.4 * hole).clamp(0.4, 1.6)
-    out["t2"] = torch.lerp(images["t2"], torch.maximum(images["t2"], wet), share) + halo * 0.3
+    if "t2" in images:
+        out["t2"] = torch.lerp(images["t2"], torch.maximum(images["t2"], wet), share) + halo * 0.3
     return out

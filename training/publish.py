@@ -21,7 +21,7 @@ from medapp.card import Card
 from medapp.errors import UserError
 from training import golden, space
 from training.golden import Refused
-from training.model_card import model_card, variable
+from training.model_card import model_card
 from training.repository import asking, there
 
 
@@ -30,7 +30,7 @@ def prepare(card: Card, repo: str, revision: str, folder: Path, scores: Path | N
 
     The weights are those beside the app; their sha256 is to be that of the pipeline's card.
     """
-    file = hub._folder() / card.weights.file
+    file = hub.folder() / card.weights.file
     if card.weights.foreign:
         raise Refused(f"{card.weights.file} is the work of others, who publish it themselves.")
     if not file.is_file():
@@ -79,7 +79,8 @@ def publish(
         api.create_tag(repo, tag=tag, revision=done.oid)
     told = [f"{done.commit_url} is tagged {tag}."]
     if repo != card.weights.repo:
-        told.append(f"The card of {name} names {card.weights.repo}: set {repo} there, or {variable(card)}={repo}.")
+        variable = hub.variable(card.weights)
+        told.append(f"The card of {name} names {card.weights.repo}: set {repo} there, or {variable}={repo}.")
     if tag != card.weights.revision:
         told.append(f"The card of {name} names {card.weights.revision}, which the app will look for: set it to {tag}.")
     return told
@@ -113,14 +114,16 @@ def verify(name: str, repo: str, revision: str | None = None) -> list[golden.Dif
         place = Path(temporary)
         index = _pulled(card, repo, place)
         others = shutil.ignore_patterns(card.weights.file, "*.md")
-        if hub._folder().is_dir():
-            shutil.copytree(hub._folder(), place / "weights", ignore=others)
+        if hub.folder().is_dir():
+            shutil.copytree(hub.folder(), place / "weights", ignore=others)
         golden.served(
             card,
             {source: place / "golden" / path for source, path in index["inputs"].items()},
             index["settings"],
             place / "output",
-            **{"MEDAPP_WEIGHTS": str(place / "weights"), "HF_HUB_CACHE": str(place / "cache"), variable(card): repo},
+            MEDAPP_WEIGHTS=str(place / "weights"),
+            HF_HUB_CACHE=str(place / "cache"),
+            **{hub.variable(card.weights): repo},
         )
         found = golden.differences(place / "golden", place / "output")
     wrong = [each for each in found if not each.found <= each.allowed]

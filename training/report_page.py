@@ -39,6 +39,8 @@ document.querySelectorAll(".sortable").forEach((table) => {
 });
 """
 
+FEW = 5  # patients
+
 
 def html(
     rows: list[Row],
@@ -82,7 +84,7 @@ def page(title: str, body: Iterable[str]) -> str:
 
 
 def raincloud(rows: list[Row], figure: str) -> go.Figure:
-    """Half a violin, a box and the points of every condition and group, a point a patient."""
+    """Half a violin, a box and the points of every condition and group, a point a patient; of FEW the points alone."""
     picture = go.Figure()
     groups = list(dict.fromkeys(row["group"] for row in rows))
     conditions = list(dict.fromkeys(row["condition"] for row in rows))
@@ -91,13 +93,16 @@ def raincloud(rows: list[Row], figure: str) -> go.Figure:
             mine = [row for row in rows if row["condition"] == condition and row["group"] == group]
             name = f"{condition}, {group}" if len(groups) > 1 else condition
             if values := per_patient(mine, figure):
+                shade = colour.css(colour.of_label(number + 1))
+                look = {"line_color": shade, "box_visible": True}
+                if len(values) <= FEW:  # a density of so few would be made up
+                    look = {"line_width": 0, "fillcolor": "rgba(0,0,0,0)", "marker_color": shade}
                 picture.add_violin(
                     x=list(values.values()), y=[name] * len(values), text=list(values),
                     hovertemplate="%{text}: %{x:.4g}<extra></extra>", orientation="h",
-                    side="negative", width=1.2, box_visible=True, points="all", pointpos=0.35, jitter=0.2,
-                    spanmode="hard", line_color=colour.css(colour.of_label(number + 1)),
+                    side="negative", width=1.2, points="all", pointpos=0.35, jitter=0.2, spanmode="hard", **look,
                 )  # fmt: skip
-    picture.update_layout(template=charts.TEMPLATE, showlegend=False, height=140 + 90 * len(picture.data))
+    picture.update_layout(template=charts.TEMPLATE, showlegend=False, height=140 + 60 * len(picture.data))
     picture.update_yaxes(autorange="reversed", showgrid=False, automargin=True)
     return picture.update_xaxes(title=figure, showgrid=True, gridcolor=charts.FAINT)
 

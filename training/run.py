@@ -3,7 +3,8 @@
 import csv
 import math
 import time
-from functools import partial
+from functools import cached_property, partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ class Run:
             print(self.step, np.mean(self.losses[-every:], 0).round(4), f"{self.minutes:.1f} min", flush=True)
 
     def log(self, row: dict[str, Any]) -> None:
-        """A line for the screen and for `log.csv`."""
+        """A line for the screen, `log.csv`, and TensorBoard where that is installed: `tensorboard --logdir OUT`."""
         self.losses.clear()
         print(row, flush=True)
         fresh = not (self.out / "log.csv").exists()
@@ -104,6 +105,19 @@ class Run:
             if fresh:
                 writer.writeheader()
             writer.writerow(row)
+        if self.board:
+            for name, value in row.items():
+                self.board.add_scalar(name, value, self.step)
+            self.board.flush()
+
+    @cached_property
+    def board(self) -> Any:
+        """What writes for TensorBoard, None without it."""
+        if not find_spec("tensorboard"):
+            return None
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(str(self.out), purge_step=self.step)
 
     def better(self, score: float) -> bool:
         """Whether this is the best score so far; it is from now on."""

@@ -108,9 +108,10 @@ def train(args: argparse.Namespace) -> None:
         late = run.late(args.minutes)
         if run.step % args.every == 0 or run.ended:
             run.note(scores := validate(run.average.module, held, sources[0].plane))
-            better = run.better(scores["dice"] + 0.5 * scores["small"] - 0.02 * min(scores["false_ml"], 10))
-            for name in ("last", "best")[: 1 + better]:
-                save_file(halves(run.average.module.state_dict()), out / f"{name}.safetensors")
+            state = halves(run.average.module.state_dict())
+            save_file(state, out / "last.safetensors")
+            if run.better(scores["dice"] + 0.5 * scores["small"] - 0.02 * min(scores["false_ml"], 10)):
+                save_file(state, out / "best.safetensors")
         else:
             run.tell()
         if run.step % args.every == 0 or run.ended or late or time.time() - run.saved > 60 * args.keep:

@@ -13,12 +13,12 @@ from typing import IO, NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
-from nibabel.affines import from_matvec
 
 from medapp.errors import InputError
 from medapp.imaging.checks import in_time, parsing, plain_numbers, said, sound, three_axes
 from medapp.imaging.limits import MAX_HEADER, MAX_OFFSET
 from medapp.imaging.nifti import NO_POSITION
+from medapp.imaging.transforms import LPS
 from medapp.imaging.volume import Volume
 
 META = {
@@ -214,7 +214,7 @@ def _affine(reader: sitk.ImageFileReader, path: Path) -> np.ndarray:
     lps = np.eye(4)
     lps[:n, :n] = directions * reader.GetSpacing()[:n]
     lps[:n, 3] = reader.GetOrigin()[:n]
-    affine = from_matvec(np.diag([-1.0, -1.0, 1.0])) @ lps
+    affine = LPS @ lps
     if not sound(affine):
         raise InputError(
             f"{said(path)} does not say where its voxels lie: the directions in its header are damaged or flat."

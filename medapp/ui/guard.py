@@ -8,6 +8,7 @@ visitors come from one address. MEDAPP_SPARE_MB is how much of the disk stays fr
 
 import base64
 import hmac
+import json
 import os
 import shutil
 import tempfile
@@ -19,6 +20,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+from medapp import __version__
 from medapp.ui.niivue import CDN
 
 Scope = MutableMapping[str, Any]
@@ -28,6 +30,7 @@ App = Callable[[Scope, Callable[[], Awaitable[Any]], Send], Awaitable[None]]
 RATE, SPARE_MB = 1200, 1024  # a slider that is dragged asks ten times a second
 KNOWN = 10_000  # addresses that are remembered
 OPEN = "/gradio_api/startup-events"  # Gradio asks itself for it when it starts; tells nothing
+HEALTH = "/health"  # answers that the page can be had, also without the password
 FILES, STATIC = "/gradio_api/file", (".js", ".css", ".woff2")
 COSTLY = ("/gradio_api/upload", "/gradio_api/queue/join", "/gradio_api/run", "/gradio_api/call", "/gradio_api/api",
           "/gradio_api/mcp", "/gradio_api/component_server")  # fmt: skip
@@ -93,16 +96,22 @@ class Guard:
         if scope["type"] not in ("http", "websocket"):
             return await self.app(scope, receive, send)
         asked = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
+        if scope["type"] == "http" and scope["path"] == HEALTH:
+            return await self.told(send, 200, {"status": "ok", "version": __version__})
         refusal = self.refusal(scope, asked)
         if refusal is None:
             return await self.app(scope, receive, lambda message: send(self.answered(message, scope, asked)))
         if scope["type"] == "websocket":
             return await send({"type": "websocket.close", "code": 1008})
         status, words = refusal
+        await self.told(send, status, {"detail": words})
+
+    async def told(self, send: Send, status: int, what: dict[str, str]) -> None:
+        """An answer of our own."""
         more = [(b"content-type", b"application/json"), *self.headers]
         more += [(b"www-authenticate", b'Basic realm="medapp", charset="UTF-8"')] if status == 401 else []
         await send({"type": "http.response.start", "status": status, "headers": more})
-        await send({"type": "http.response.body", "body": f'{{"detail": "{words}"}}'.encode()})
+        await send({"type": "http.response.body", "body": json.dumps(what).encode()})
 
     def refusal(self, scope: Scope, asked: dict[str, str]) -> tuple[int, str] | None:
         """Status and sentence, if the request is not to be answered."""

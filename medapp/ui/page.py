@@ -1,6 +1,7 @@
 """The page: a tab for every task that has a method, and how it is launched."""
 
 import os
+import signal
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -9,7 +10,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
 
-from medapp import runtime
+from medapp import journal, runtime
 from medapp.errors import UserError
 from medapp.examples import of_task
 from medapp.tasks import TASKS
@@ -60,7 +61,12 @@ def prepare() -> None:
 
 
 def launch(demo: gr.Blocks, **options: object) -> None:
-    """Serve the page, its API and its MCP tools; keeps no history and sends nothing anywhere."""
+    """Serve the page, its API and its MCP tools; keeps no history and sends nothing anywhere.
+
+    Ends as tidily when it is told to terminate, as containers are, as when it is interrupted from the keyboard.
+    """
+    journal.aloud()
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     if not runtime.spaces:  # on ZeroGPU nothing computes unasked
         threading.Thread(target=prepare, daemon=True).start()
     demo.launch(

@@ -29,7 +29,6 @@ def _root() -> tempfile.TemporaryDirectory:
     return root
 
 
-@cache
 def uploads() -> Path:
     """Where Gradio keeps uploads and what it serves, which it deletes itself after LIFETIME."""
     return Path(_uploads().name)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import gradio as gr
 
-from medapp import report, runtime
+from medapp import journal, report, runtime
 from medapp.card import Card
 from medapp.errors import Cancelled, UserError
 from medapp.examples import Example, of_task
@@ -29,14 +29,22 @@ Step = Callable[[float, str], None]
 
 
 def told(handler: Callable) -> Callable:
-    """A handler whose UserErrors are shown to the user as they are; any other exception is a bug and looks like one."""
+    """A handler whose UserErrors are shown to the user as they are; of any other the user is told what it means.
+
+    The latter goes to the journal by its kind and place, not by its text, which may hold what the user wrote.
+    """
 
     @wraps(handler)
     def wrapped(*args: Any, **more: Any) -> Any:
         try:
             return handler(*args, **more)
+        except gr.Error:
+            raise
         except UserError as error:
             raise gr.Error(str(error), duration=20, print_exception=False) from error
+        except Exception as error:
+            journal.fault(error)
+            raise gr.Error(words.fault(error), duration=20, print_exception=False) from error
 
     return wrapped
 

@@ -1,5 +1,6 @@
 """Words: the small pieces of HTML on the page. Everything that comes from a file or a user is escaped."""
 
+import errno
 from collections.abc import Sequence
 from dataclasses import replace
 from html import escape
@@ -229,4 +230,16 @@ def noted(result: Result, example: Example) -> Result:
     about = example.about.removeprefix("Synthetic. ")
     return replace(
         result, notes=(f"{kind} {about} Source: {example.source}. Licence: {example.licence}.", *result.notes)
+    )
+
+
+def fault(error: Exception) -> str:
+    """What an exception that nobody expected means to the user; never its own text."""
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error).lower()):
+        return "The memory of this machine does not suffice for this image; a smaller or a coarser one may do."
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "The disk of this machine is full at the moment. Try again in an hour."
+    return (
+        "Something went wrong in the app itself: the fault is ours, not your file's. What was shown before is still "
+        f"there. If you report it, say: {type(error).__name__}."
     )

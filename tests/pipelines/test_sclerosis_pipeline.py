@@ -257,7 +257,7 @@ def test_what_is_served_is_what_was_trained():
     brain = np.zeros((40, 50, 45), bool)
     brain[6:30, 5:44, 8:39] = True
     flair, t1 = (torch.from_numpy((chance.integers(40, 250, brain.shape) * brain).astype(np.uint8)) for _ in "ab")
-    _, exam = exams_of(Real("P0", flair, t1, torch.zeros_like(flair), flair, np.zeros(3)))
+    _, exam = exams_of(Real("P0", flair, t1, torch.zeros_like(flair), flair, torch.zeros_like(flair), {}))
     box = tuple(slice(s.start, s.stop) for s in ms.bounds(brain))
     whole = Volume(flair.numpy(), np.eye(4))
     view = Grid(exam.truth.shape, from_matvec(np.eye(3), [s.start for s in box]))

@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from medapp.networks.rsanet import RSANet
-from training import ms_heads, segment_ms_rsanet
+from medapp.pipelines.segment_ms_rsanet import CARD
+from training import evaluate, ms_gliomas, ms_heads, segment_ms_rsanet
 from training.ms_lesions import NUCLEI, WHITE, flair, painted, placed, planted, specks, thinned
 from training.segment_anatomy_unet import MIRROR, STEP_MM, Luck, Scan
 
@@ -123,7 +126,7 @@ def small(monkeypatch, head):
 
         def sample(self, luck):
             images, target = ms_heads.made(head, SIZE, luck)
-            return ms_heads.Patch(ms_heads.acquired(images, luck), target)
+            return ms_heads.Patch(ms_heads.acquired(images, luck), target, target >= 0)
 
     monkeypatch.setattr(segment_ms_rsanet, "Clinic", Clinic)
     monkeypatch.setattr(segment_ms_rsanet, "WHOLE", SIZE)
@@ -132,13 +135,28 @@ def small(monkeypatch, head):
     monkeypatch.setattr(segment_ms_rsanet, "build", partial(RSANet, 1, 3, 4, (8, 16, 32), block=2, dropout=0.1))
 
 
+def test_a_few_voxels_taken_for_lesion_count_where_there_is_none():
+    logits, none = torch.full((40, 40, 40), -6.0), torch.zeros(40, 40, 40)
+    before = segment_ms_rsanet.objective(logits, none)
+    logits[:4, :4, :4] = 3.0  # a thousandth of the patch
+    logits.requires_grad_()
+    after = segment_ms_rsanet.objective(logits, none)
+    after.backward()
+    assert after > before + 0.25
+    wrong, rest = logits.grad[:4, :4, :4], logits.grad[4:]
+    assert wrong.min() > 100 * rest.abs().mean(), "and are pushed down before all others"
+    there = torch.zeros(40, 40, 40)
+    there[10:20, 10:20, 10:20] = 1
+    assert segment_ms_rsanet.objective(40 * there - 20, there) < 1e-3
+
+
 def test_a_stopped_training_goes_on_as_if_nothing_had_happened(small, tmp_path):
     run = ["--data", str(tmp_path), "--every", "2", "--steps", "4", "--out"]
     segment_ms_rsanet.main([*run, str(tmp_path / "whole")])
     segment_ms_rsanet.main([*run, str(tmp_path / "halves"), "--minutes", "1e-9"])  # a step at a time
     for _ in range(3):
         segment_ms_rsanet.main([*run, str(tmp_path / "halves"), "--minutes", "1e-9"])
-    whole, halves = (load_file(tmp_path / name / "best.safetensors") for name in ("whole", "halves"))
+    whole, halves = (load_file(tmp_path / name / "last.safetensors") for name in ("whole", "halves"))
     for key, value in whole.items():
         assert value.dtype == torch.float16
         torch.testing.assert_close(value, halves[key])
@@ -146,6 +164,11 @@ def test_a_stopped_training_goes_on_as_if_nothing_had_happened(small, tmp_path):
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["2", "4"]
     assert {"made_dice", "made_f1", "free_ml"} <= set(rows[0])
+    for folder in ("whole", "halves"):
+        logged = EventAccumulator(str(tmp_path / folder)).Reload()
+        assert [(e.step, e.value) for e in logged.Scalars("loss")] == [
+            (int(row["step"]), pytest.approx(float(row["loss"]))) for row in rows
+        ]
 
 
 @torch.no_grad()
@@ -156,7 +179,58 @@ def test_any_size_is_predicted():
 
 
 def test_who_is_left_out_is_seen_in_no_way(monkeypatch):
-    monkeypatch.setattr(ms_heads, "masks", lambda _: {f"patient{n:02}": np.zeros((1, 3), np.int16) for n in (7, 8)})
-    monkeypatch.setattr(ms_heads, "read", lambda _, name: name)
-    clinic = ms_heads.Clinic(Path(), [], ["p07", "P14"])
-    assert set(clinic.patients) == {"p19", "P18"} and clinic.without & set(clinic.bank) == {"patient07"}
+    bank = {f"patient{n:02}": np.zeros((1, 3), np.int16) for n in (7, 8)}
+    monkeypatch.setattr(ms_heads, "masks", lambda _: bank)
+    monkeypatch.setattr(ms_heads, "read", lambda _, name, bank: name)
+    clinic = ms_heads.Clinic(Path(), [], ["p07", "P14"], gliomas=False)
+    assert set(clinic.patients) == {"p19", "P18"} and clinic.without & set(bank) == {"patient07"}
+
+
+def test_lesions_are_painted_into_real_white_matter_and_gliomas_are_not_known():
+    shape = (60, 60, 60)
+    white = torch.zeros(shape, dtype=torch.uint8)
+    white[10:50, 10:50, 10:50] = 255
+    unknown = torch.zeros(shape, dtype=torch.uint8)
+    unknown[10:20, 10:50, 10:50] = 255
+    plot = torch.tensor(np.argwhere(np.ones((14, 14, 14))) + 25, dtype=torch.int16)
+    none = torch.zeros(shape, dtype=torch.uint8)
+    real = ms_heads.Real("x", white // 2 + 20, none, none, white, unknown, {"a": plot})
+    seen = [ms_heads.found(real, (48, 48, 48), Luck(seed)) for seed in range(6)]
+    with_lesions = [(images, target, known) for images, target, known in seen if target.any()]
+    assert 0 < len(with_lesions) < 6, "some are left without"
+    for images, target, known in with_lesions:
+        assert set(images) == {"flair"} and known.any() and not known.all()
+        assert images["flair"][target > 0.9].mean() > 1.15 * images["flair"][(target == 0) & known].median()
+        assert not target[~known].any()
+
+
+def test_a_stack_of_pictures_is_a_volume_that_lies_as_patients_do(tmp_path, monkeypatch):
+    for number in (3, 6, 9, *range(10, 30), 32, 47):
+        picture = np.zeros((64, 64, 3), np.uint8)
+        picture[4:60, 4:60] = 100
+        picture[4:30, 4:30, 1] = 200 if number >= 20 else 150  # the front of the patient's right, brighter above
+        Image.fromarray(picture).save(tmp_path / f"{number:03}.jpg", quality=95)
+    drawn = np.zeros((64, 64), np.uint8)
+    drawn[4:30, 4:30] = 255
+    Image.fromarray(drawn).save(tmp_path / "025_mask.png")
+    files, step = ms_gliomas.slab(tmp_path)
+    assert step == pytest.approx(ms_gliomas.TALL / 50) and [int(f.stem) for f in files][-1] == 32
+    assert ms_gliomas.volumes(tmp_path) is None, "too low a slab for regions to be found in it"
+    monkeypatch.setattr(ms_gliomas, "LEAST", 60)
+    found = ms_gliomas.volumes(tmp_path)
+    assert found["flair"].shape == found["glioma"].shape == (240, 240, 90)
+    index = np.argwhere(found["flair"].array > 120)
+    where = found["flair"].grid.to_mm(index)
+    middle = found["flair"].grid.to_mm((np.array(found["flair"].shape) - 1) / 2)
+    assert where[:, 0].mean() > middle[0] + 20 and where[:, 1].mean() > middle[1] + 20
+    assert found["flair"].array[180, 180, -5] > found["flair"].array[180, 180, 5]
+    assert found["glioma"].array[180, 180].max() > 0.9 and found["glioma"].array[40].max() < 0.1
+
+
+def test_the_evaluation_knows_the_trainings_folder_and_takes_its_cases(tmp_path, monkeypatch):
+    monkeypatch.setattr(segment_ms_rsanet, "cases", lambda data, part: iter([part]))
+    monkeypatch.setattr(evaluate.folder, "cases", lambda card, data, subject: iter(["anyone's"]))
+    assert [*evaluate.cases(CARD, tmp_path, "test", "")[1]] == ["anyone's"]
+    (tmp_path / "ms").mkdir()
+    (tmp_path / "ms" / "openms_p07_flair.nii.gz").touch()
+    assert [*evaluate.cases(CARD, tmp_path, "test", "")[1]] == ["test"]

@@ -310,7 +310,7 @@ def test_the_app_goes_up_as_a_space_and_nothing_else(server, capsys, monkeypatch
 def test_a_space_with_other_weights_than_the_cards_is_refused(card, capsys, monkeypatch, tmp_path):
     space.front(golden.ROOT)
     monkeypatch.setattr(runtime, "cards", lambda: {NAME: card})
-    monkeypatch.setattr(hub, "_folder", lambda: tmp_path)
+    monkeypatch.setattr(hub, "folder", lambda: tmp_path)
     code, said = told(capsys, "space", "--repo", "ada/app", "--dry-run", str(tmp_path / "out"))
     assert code == 2 and f"{NAME}.safetensors beside the app is not the file" in said
 

@@ -10,8 +10,11 @@ import urllib.request
 import zipfile
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+
+from medapp.ui.niivue import CDN
 
 ROOT = Path(__file__).resolve().parents[2]
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -25,6 +28,23 @@ FLAGS = [
     "--disable-component-update",
     "--no-first-run",
 ]
+WATCH = """
+import os, sys
+
+def watch(event, arguments):
+    if event in ("socket.connect", "socket.sendto"):
+        address = arguments[1]
+    elif event == "socket.getaddrinfo":
+        address = arguments[:2]
+    else:
+        return
+    here = not isinstance(address, tuple) or str(address[0]).startswith("127.")
+    if not here and address[0] not in (None, "", "::1", "localhost", "0.0.0.0"):
+        with open(os.environ["MEDAPP_TEST_WATCH"], "a") as file:
+            print(address, file=file)
+
+sys.addaudithook(watch)
+"""
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +55,14 @@ def served(tmp_path_factory):
         port = found.getsockname()[1]
     kept = tmp_path_factory.mktemp("gradio")
     log = (kept.parent / "app.log").open("w")
+    (temporary := kept.parent / "temporary").mkdir()
+    (hooks := kept.parent / "hooks").mkdir()
+    (hooks / "sitecustomize.py").write_text(WATCH)
+    away = kept.parent / "away.txt"
     environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(hooks), os.environ.get("PYTHONPATH")))),
+        "MEDAPP_TEST_WATCH": str(away),
+        "TMPDIR": str(temporary),
         "GRADIO_SERVER_PORT": str(port),
         "GRADIO_TEMP_DIR": str(kept),
         "GRADIO_SERVER_NAME": "127.0.0.1",
@@ -53,7 +80,11 @@ def served(tmp_path_factory):
             time.sleep(0.5)
     yield address
     process.terminate()
-    process.wait(10)
+    process.wait(20)
+    assert not list(temporary.glob("medapp-*")), "who is told to terminate tidies up"
+    asked = away.read_text().splitlines() if away.exists() else []
+    allowed = ("huggingface.co", *(urlsplit(url).hostname for url in CDN))
+    assert not [line for line in asked if not any(host in line for host in allowed)], "images could leave the machine"
 
 
 @contextmanager

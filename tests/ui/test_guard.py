@@ -7,6 +7,7 @@ import pytest
 from conftest import BROWSER, browsed
 from starlette.testclient import TestClient
 
+from medapp import __version__
 from medapp.ui import guard
 from medapp.ui.guard import Guard, Rate
 
@@ -41,6 +42,12 @@ def test_every_answer_has_the_headers(guarded):
     assert answer.headers["x-frame-options"] == "SAMEORIGIN" and answer.headers["cache-control"] == "public"
     space = guarded(SPACE_ID="a/b").get("/").headers
     assert "huggingface.co" in space["content-security-policy"] and "x-frame-options" not in space
+
+
+def test_health_is_told_without_a_password_and_nothing_else_is(guarded):
+    client = guarded(MEDAPP_LOGIN="ada:secret")
+    assert client.get("/health").json() == {"status": "ok", "version": __version__}
+    assert client.get("/healthy").status_code == client.get("/").status_code == 401
 
 
 def test_images_are_not_kept_by_browsers(guarded):

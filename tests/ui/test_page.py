@@ -175,3 +175,29 @@ def test_without_webgl_pictures_are_drawn_by_the_server(browser, served):
     page.locator(EXAMPLE).first.click()
     page.wait_for_selector("text=Three planes")
     page.close()
+
+
+def test_two_visitors_at_once_see_what_is_theirs(browser, served, tmp_path):
+    shown = {}
+    for name, example in (("ada", LESION), ("bob", CASES["no_lesion"])):
+        file = tmp_path / f"{name}.nii.gz"
+        file.write_bytes(example.images["flair"].read_bytes())
+        page = shown[name] = browser.new_context(viewport={"width": 1300, "height": 1000}).new_page()
+        page.set_default_timeout(90_000)
+        page.goto(served)
+        choose(page)
+        put(page, "flair", file)
+    for page in shown.values():
+        page.click("#segmentation-run")
+    for page in shown.values():
+        page.wait_for_selector("#segmentation-viewer canvas")
+    ada, bob = shown.values()
+    assert "ml in" in headline(ada) and headline(bob) != headline(ada)
+    assert "ada.nii" not in bob.content() and "bob.nii" not in ada.content()
+    bob.context.close()
+    before = headline(ada)
+    threshold = ada.locator(f"{FORM}-live input[type=number]").first
+    threshold.fill("0.9")
+    threshold.press("Enter")
+    ada.wait_for_function("old => document.querySelector('#segmentation-status h2').textContent !== old", arg=before)
+    ada.context.close()

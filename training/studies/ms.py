@@ -31,8 +31,8 @@ class Exams:
         self.source, self.held, self.about = source, held, about
 
     def draw(self, luck: Luck) -> Batch:
-        images, target = self.source.sample(luck)
-        return images[None], target
+        images, target, known = self.source.sample(luck)
+        return images[None], target, known
 
     def score(self, net: nn.Module) -> Iterator[dict[str, Any]]:
         net = net.cpu().eval()
@@ -59,7 +59,7 @@ def bench(data: Path, size: Size) -> Exams:
     for number in range(size.held):
         name = (TEST + VALIDATION)[number % len(TEST + VALIDATION)]
         held += [(f"{name} {number:03d}", exam) for exam in exams_on(prepare(data, name), 100 + number)]
-    fitted = f"one patch of real patients or of {len(brains)} brains with made-up lesions"
+    fitted = f"one patch of real patients, of heads with a glioma or of {len(brains)} brains with made-up lesions"
     others = f"{len(LEFT)} other patients and {size.held} times another brain, with made-up lesions and without any"
     return Exams(Clinic(data, brains, LEFT), held, f"{fitted}; scored on {others}")
 
@@ -70,18 +70,18 @@ class Box:
     def sample(self, luck: Luck) -> Patch:
         target = torch.zeros(48, 48, 48)
         target[8:20, 8:20, 8:20] = 1
-        return Patch(luck.normal(3, *target.shape) + 3 * target, target)
+        return Patch(luck.normal(3, *target.shape) + 3 * target, target, target >= 0)
 
 
 def phantom() -> Exams:
-    images, target = Box().sample(Luck(0))
+    images, target, _ = Box().sample(Luck(0))
     held = [(f"held {n}", Exam("made", images.numpy(), target.numpy() > 0.5)) for n in range(2)]
     return Exams(Box(), held, "a box in noise; scored on two")
 
 
 def loss(net: nn.Module, batch: Batch) -> Tensor:
-    x, y = batch
-    return objective(net(x)[0, 0].float(), y)
+    x, y, known = batch
+    return objective(net(x)[0, 0][known].float(), y[known])
 
 
 def formed(form: str) -> Callable[[float], RSANet]:

@@ -1,0 +1,60 @@
+"""The journal tells what ran and how it ended, and nothing of who or what was looked at."""
+
+import json
+import logging
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+
+from medapp import journal
+from medapp.errors import Cancelled, InputError
+from medapp.imaging.volume import Volume
+
+IMAGE = Volume(np.zeros((4, 5, 6), np.float32), np.eye(4), name="Jane Doe 1961")
+
+
+def told(caplog, error: BaseException | None = None) -> tuple[dict, int]:
+    caplog.clear()
+    ends = pytest.raises(type(error)) if error else nullcontext()
+    with caplog.at_level(logging.INFO, journal.__name__), ends, journal.entry("a_method", (IMAGE, None)) as more:
+        more["device"] = "cpu"
+        if error:
+            raise error
+    (record,) = caplog.records
+    assert "Jane" not in record.message
+    return json.loads(record.message), record.levelno
+
+
+def test_a_run_is_one_line(caplog):
+    line, level = told(caplog)
+    assert level == logging.INFO and line["outcome"] == "done" and line["pipeline"] == "a_method"
+    assert line["shapes"] == [[4, 5, 6], None] and line["device"] == "cpu" and line["seconds"] >= 0
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "level"),
+    [
+        (InputError("Jane Doe's file is empty"), "refused", logging.INFO),
+        (Cancelled(), "cancelled", logging.INFO),
+        (RuntimeError("Jane Doe"), "failed", logging.ERROR),
+        (KeyboardInterrupt(), "failed", logging.ERROR),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_what_went_wrong_is_told_by_its_kind_alone(caplog, error, outcome, level):
+    line, found = told(caplog, error)
+    assert line["outcome"] == outcome and found == level
+    assert line.get("fault") == (None if outcome == "cancelled" else type(error).__name__)
+
+
+def test_aloud_writes_a_line_an_entry(capsys, monkeypatch):
+    monkeypatch.setattr(journal.log, "handlers", [])
+    monkeypatch.setattr(journal.log, "propagate", True)
+    monkeypatch.setattr(journal.log, "level", logging.NOTSET)
+    journal.aloud()
+    journal.aloud()  # a second launch does not double them
+    with journal.entry("a_method", ()):
+        pass
+    (line,) = capsys.readouterr().err.splitlines()
+    assert json.loads(line)["pipeline"] == "a_method"

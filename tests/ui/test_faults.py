@@ -1,0 +1,52 @@
+"""What nobody expected is told to the user in a sentence, and to the journal without what the user wrote."""
+
+import errno
+import json
+import logging
+
+import gradio as gr
+import pytest
+
+from medapp import journal
+from medapp.errors import InputError
+from medapp.ui.tab import told
+
+SECRET = "/tmp/Jane_Doe_1961.nii.gz"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError(SECRET), "memory of this machine"),
+        (RuntimeError(f"DefaultCPUAllocator: can't allocate memory for {SECRET}"), "memory of this machine"),
+        (OSError(errno.ENOSPC, "No space left on device", SECRET), "disk of this machine is full"),
+        (PermissionError(errno.EACCES, "Permission denied", SECRET), "PermissionError"),
+        (ZeroDivisionError(SECRET), "the fault is ours"),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_a_fault_is_a_sentence_here_and_a_line_there(caplog, error, words):
+    @told
+    def handler():
+        raise error
+
+    with caplog.at_level(logging.INFO, journal.__name__), pytest.raises(gr.Error) as shown:
+        handler()
+    assert words in shown.value.message and not shown.value.print_exception
+    (record,) = caplog.records
+    line = json.loads(record.message)
+    assert line["fault"] == type(error).__name__ and "test_faults.py" in line["where"][-1]
+    assert "Jane" not in record.message + shown.value.message
+
+
+def test_what_the_user_can_mend_is_said_as_it_is(caplog):
+    @told
+    def handler(error):
+        raise error
+
+    with caplog.at_level(logging.INFO, journal.__name__):
+        for error in (InputError("The image is empty."), gr.Error("The image is empty.")):
+            with pytest.raises(gr.Error) as shown:
+                handler(error)
+            assert shown.value.message == "The image is empty."
+    assert not caplog.records
