@@ -7,7 +7,6 @@ positions: 240 mm fields of view are assumed, and that each study is TALL mm hig
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 from scipy import ndimage
 
@@ -16,7 +15,7 @@ from medapp.imaging.geometry import isotropic, resample
 from medapp.imaging.measure import bounds
 from medapp.imaging.volume import Volume
 from medapp.pipelines._pair import enclosed
-from training.ms_lesions import PACKED, VENTRICLE, WHITE, masks, moved, placed, planted
+from training.ms_lesions import VENTRICLE, WHITE, plots
 from training.segment_anatomy_unet import MARGIN, Luck
 from training.segment_glioma_ar2unet import split
 
@@ -75,7 +74,7 @@ def volumes(folder: Path) -> dict[str, Volume] | None:
 
 def prepare(data: Path, name: str, kept: Path) -> dict[str, np.ndarray] | None:
     """Arrays of one head without its skull, MARGIN voxels around the brain, or what was kept of that: `flair`, `t1`,
-    `white`, `unknown` (X, Y, Z) uint8; `lesions <patient>` (N, 3). None where there is too little of a brain.
+    `white`, `unknown`, `regions` (X, Y, Z) uint8; `lesions <patient>` (N, 3). None where too little of a brain is seen.
 
     T1 is zeros where the set repeats FLAIR in its place.
     """
@@ -105,9 +104,5 @@ def _prepared(found: dict[str, Volume], luck: Luck, data: Path) -> dict[str, np.
     copied = np.corrcoef(flair[brain], t1[brain])[0, 1] > 0.98
     pictures = {"flair": flair, "t1": t1 * (not copied), "white": white * 255, "unknown": unknown * 255}
     arrays = {role: np.rint(array).clip(0, 255).astype(np.uint8) for role, array in pictures.items()}
-    affine, bank = placed(tissue), masks(data / "ms" / PACKED)
-    for number in torch.randperm(len(bank), generator=luck.generator)[:PLOTS].tolist():
-        who = list(bank)[number]
-        rough = moved(bank[who], affine, tissue.shape, luck)
-        arrays[f"lesions {who}"] = np.argwhere(planted(rough, tissue, depth, luck) & ~unknown).astype(np.int16)
-    return arrays
+    known = {who: index[~unknown[tuple(index.T)]] for who, index in plots(data, tissue, depth, PLOTS, luck).items()}
+    return arrays | {"regions": tissue} | {f"lesions {who}": index for who, index in known.items()}

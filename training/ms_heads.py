@@ -18,10 +18,14 @@ from PIL import Image
 from scipy import ndimage
 from torch import Tensor
 
+from medapp import runtime
 from medapp.imaging import files
 from medapp.imaging.geometry import isotropic, oriented, resample
+from medapp.imaging.intensity import SPAN, relative
 from medapp.imaging.measure import bounds
 from medapp.imaging.volume import Volume
+from medapp.pipelines._whereabouts import TABLE, homeward, maps
+from medapp.pipelines.segment_ms_rsanet import SEQUENCES, stacked
 from training import ms_gliomas
 from training import segment_anatomy_unet as anatomy
 from training.ms_lesions import (
@@ -33,23 +37,21 @@ from training.ms_lesions import (
     contrast,
     flair,
     masks,
-    moved,
     painted,
-    placed,
-    planted,
+    plots,
     specks,
     thinned,
 )  # fmt: skip
-from training.segment_anatomy_unet import MARGIN, RIM, STEP_MM, Luck, below, dressed, linear, nearest, scanned
+from training.segment_anatomy_unet import MARGIN, RIM, STEP_MM, Luck, Pose, below, dressed, linear, nearest, scanned
 
 CACHE = Path("runs/data/ms")
-SEQUENCES = ("flair", "t1", "t2")
+LEAST_WHITE = 500  # voxels of white matter, else a patch is measured by all that it shows
 PLOTS = 10  # patients whose lesions each brain is given in turn
 PATCH, WHOLE = (96, 112, 96), (144, 176, 144)  # voxels
-TILES = ((2, 0, False), (2, 0, True), (1, 0, False), (0, 0, False), (2, 1, False), (2, 2, False))
+TILES = ((2, 0, False), (2, 0, True), (1, 0, False), (0, 0, False), (2, 1, False), (2, 4, False), (2, 3, False))
 """Of a row of the sheet: axis, channel, outlined."""
 LOUD = {"flair": 2.2, "t1": 1.3, "t2": 1.8}  # brightness beside the noise that scanners add
-REAL, GLIOMA = 0.35, 0.35  # shares of the patches; the rest is made up
+REAL, GLIOMA = 0.45, 0.2  # shares of the patches; the rest is made up
 REALS = ("openms_p07", "openms_p19", "mslesseg_P14_T1", "mslesseg_P14_T2", "mslesseg_P14_T3", "mslesseg_P18_T1")
 
 
@@ -59,6 +61,7 @@ class Head(NamedTuple):
     scan: anatomy.Scan
     depth: Tensor  # from the ventricles, in steps of STEP_MM
     plots: dict[str, Tensor]  # patient -> indices (N, 3) of lesion voxels
+    home: Tensor | None  # (4, 4) from voxels to RAS+ mm of the template
 
 
 class Real(NamedTuple):
@@ -73,14 +76,26 @@ class Real(NamedTuple):
     lesions: Tensor  # 0 or 255
     white: Tensor  # probability of white matter, 255 = 1
     unknown: Tensor  # 255 where nothing is learned
+    regions: dict[str, Tensor]  # classes as the parcellation network finds them in FLAIR, and in T1 if there is one
     plots: dict[str, Tensor]  # as of a `Head`
+    home: Tensor | None
+
+
+class Sight(NamedTuple):
+    """What there is to be seen, before a scanner spoils it, (X, Y, Z) each: `images` by sequence; `target`, the share
+    of lesion; `known` bool, where that is so; `regions` by the sequence they are found in; RAS+ mm of the template."""
+
+    images: dict[str, Tensor]
+    target: Tensor
+    known: Tensor
+    regions: dict[str, Tensor]
+    home: list[Tensor] | None
 
 
 class Patch(NamedTuple):
-    """What is learned from: `images` (3, X, Y, Z) standardised in the order of SEQUENCES, zeros where missing; `target`
-    (X, Y, Z), the share of lesion in each voxel; `known` (X, Y, Z) bool, where that is so."""
+    """What is learned from: `x` (CHANNELS, X, Y, Z) as when served, `target` and `known` as of a `Sight`."""
 
-    images: Tensor
+    x: Tensor
     target: Tensor
     known: Tensor
 
@@ -90,7 +105,7 @@ def patient(name: str) -> str:
     return name.split("_")[1]
 
 
-def prepare(data: Path, name: str, plots: int = PLOTS) -> Head:
+def prepare(data: Path, name: str) -> Head:
     """Read one brain and plant lesions in it, or read what was kept of that."""
     scan = anatomy.prepare(data / "brain_t1", name)
     kept = CACHE / f"{name}.npz"
@@ -100,17 +115,12 @@ def prepare(data: Path, name: str, plots: int = PLOTS) -> Head:
         ventricle = VENTRICLE.numpy()[tissue]
         box, depth = bounds(tissue > 0), np.full(tissue.shape, np.inf)
         depth[box] = ndimage.distance_transform_edt(~ventricle[box])
-        affine = placed(tissue)
-        bank = masks(data / "ms" / PACKED)
         arrays = {"depth": (depth / STEP_MM).clip(0, 255).astype(np.uint8)}
-        for number in torch.randperm(len(bank), generator=luck.generator)[:plots].tolist():
-            who = list(bank)[number]
-            rough = moved(bank[who], affine, tissue.shape, luck)
-            arrays[who] = np.argwhere(planted(rough, tissue, depth, luck)).astype(np.int16)
+        arrays |= plots(data, tissue, depth, PLOTS, luck)
         CACHE.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(kept, **arrays)
     arrays = {k: torch.from_numpy(v) for k, v in np.load(kept).items()}
-    return Head(scan, arrays.pop("depth"), arrays)
+    return Head(scan, arrays.pop("depth"), arrays, _home(anatomy.CLASS[scan.tissue.long()]))
 
 
 def read(data: Path, name: str, bank: Mapping[str, np.ndarray] | None = None) -> Real:
@@ -122,6 +132,8 @@ def read(data: Path, name: str, bank: Mapping[str, np.ndarray] | None = None) ->
         given["mask"] = given["mask"].like(given["mask"].array, labels={1: "lesion"})
         image = load_mni152_wm_template(resolution=1)
         given["white"] = Volume(np.asarray(image.dataobj, np.float32) * 255, image.affine)
+        for role in ("flair", "t1"):
+            given[f"regions_{role}"] = runtime.run("segment_anatomy_unet", given[role]).volumes["labels"]
         drawn = {role: resample(volume, grid).array for role, volume in given.items()}
         drawn["mask"] = drawn["mask"] * 255
         box = bounds(drawn["flair"] > 0)
@@ -130,9 +142,11 @@ def read(data: Path, name: str, bank: Mapping[str, np.ndarray] | None = None) ->
         CACHE.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(kept, low=low.round().astype(int), **arrays)
     arrays = np.load(kept)
-    plots = {who: torch.from_numpy(index - arrays["low"]) for who, index in (bank or {}).items()}
+    others = {who: torch.from_numpy(index - arrays["low"]) for who, index in (bank or {}).items()}
     flair, t1, mask, white = (torch.from_numpy(arrays[role]) for role in ("flair", "t1", "mask", "white"))
-    return Real(patient(name), flair, t1, mask, white, torch.zeros_like(mask), plots)
+    regions = {role: torch.from_numpy(arrays[f"regions_{role}"]) for role in ("flair", "t1")}
+    unknown, home = torch.zeros_like(mask), _home(regions["flair"])
+    return Real(patient(name), flair, t1, mask, white, unknown, regions, others, home)
 
 
 def glioma(data: Path, name: str) -> Real | None:
@@ -141,8 +155,16 @@ def glioma(data: Path, name: str) -> Real | None:
     if arrays is None:
         return None
     flair, t1, white, unknown = (torch.from_numpy(arrays.pop(role)) for role in ("flair", "t1", "white", "unknown"))
-    plots = {role.split()[1]: torch.from_numpy(index) for role, index in arrays.items()}
-    return Real(name, flair, t1, torch.zeros_like(flair), white, unknown, plots)
+    regions = torch.from_numpy(arrays.pop("regions"))
+    others = {role.split()[1]: torch.from_numpy(index) for role, index in arrays.items()}
+    found = {"flair": regions, "t1": regions}
+    return Real(name, flair, t1, torch.zeros_like(flair), white, unknown, found, others, _home(regions))
+
+
+def _home(regions: Tensor) -> Tensor | None:
+    """(4, 4) from voxels to RAS+ mm of the template; classes (X, Y, Z)."""
+    found = homeward(Volume(regions.numpy(), np.eye(4)))
+    return None if found is None else torch.from_numpy(found).float()
 
 
 def filled(index: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -154,10 +176,24 @@ def filled(index: Tensor, shape: tuple[int, ...]) -> Tensor:
     return out
 
 
-def made(
-    head: Head, size: tuple[int, int, int], luck: Luck, without: Collection[str] = ()
-) -> tuple[dict[str, Tensor], Tensor]:
-    """A made-up patient, none with the lesions of those in `without`: images by sequence, share of lesion (X, Y, Z)."""
+def mistaken(regions: Tensor, seen: Pose, lesion: Tensor, luck: Luck) -> Tensor:
+    """Classes of a brain as a network may find them: borders a little off, some lesions taken for cortex or fluid."""
+    off = luck.field(tuple(lesion.shape), 12, 3) * luck.uniform(0, 1.2)
+    found = nearest(regions, Pose([p + o for p, o in zip(seen.points, off, strict=True)], seen.mirrored))
+    wrong = (lesion > 0.3) & (luck.field(tuple(lesion.shape), 9)[0] > luck.uniform(-1, 3))
+    return torch.where(wrong, torch.tensor(3 if luck.chance(0.3) else 2, dtype=torch.uint8), found)
+
+
+def homes(home: Tensor | None, seen: Pose, luck: Luck) -> list[Tensor] | None:
+    """RAS+ mm of the template at every voxel seen, (X, Y, Z) each, a little off."""
+    if home is None or luck.chance(0.04):
+        return None
+    home = home[:3] + luck.normal(3, 4, scale=1.0) * torch.tensor([0.015, 0.015, 0.015, 2])
+    return [row[0] * seen.points[0] + row[1] * seen.points[1] + row[2] * seen.points[2] + row[3] for row in home]
+
+
+def made(head: Head, size: tuple[int, int, int], luck: Luck, without: Collection[str] = ()) -> Sight:
+    """A made-up patient, none with the lesions of those in `without`."""
     scan, who = head.scan, [name for name in head.plots if name not in without]
     index = head.plots[who[luck.below(len(who))]]
     about = index[luck.below(len(index))] if len(index) and luck.chance(0.4) and size != WHOLE else None
@@ -174,7 +210,8 @@ def made(
     t2 = contrast(t1, tissue, (luck.uniform(0.9, 1.4), luck.uniform(0.6, 0.8), 0.5, 0.45), luck)
     images = painted({"flair": flair(t1, tissue, depth, luck), "t1": t1, "t2": t2}, soft, luck)
     images = worn(images, t1, tissue, distance, below(scan, seen), luck)
-    return images, soft
+    regions = dict.fromkeys(SEQUENCES, mistaken(anatomy.CLASS[scan.tissue.long()], seen, soft, luck))
+    return Sight(images, soft, torch.ones(size, dtype=torch.bool), regions, homes(head.home, seen, luck))
 
 
 def worn(
@@ -182,7 +219,7 @@ def worn(
 ) -> dict[str, Tensor]:
     """What surrounds the brain: mostly nothing, as extraction leaves it, tight or wide; sometimes a whole head."""
     way = luck.uniform(0, 1)
-    if way < 0.15:
+    if way < 0.08:
         return {k: dressed(image, distance, below, Luck(luck.below(2**31))) for k, image in images.items()}
     if way < 0.4:
         return {k: image * (tissue != RIM) for k, image in images.items()}
@@ -197,10 +234,8 @@ def worn(
     return images
 
 
-def found(
-    real: Real, size: tuple[int, int, int], luck: Luck, without: Collection[str] = ()
-) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-    """A real head, most often with lesions of others painted between its own; as `made`, and where that is known."""
+def found(real: Real, size: tuple[int, int, int], luck: Luck, without: Collection[str] = ()) -> Sight:
+    """A real head, most often with lesions of others painted between its own."""
     who = [name for name in real.plots if name not in without]
     more = real.plots[who[luck.below(len(who))]] if who else torch.zeros(0, 3)
     about, own = None, real.lesions.nonzero()
@@ -212,39 +247,51 @@ def found(
     image, t1, own, white, unknown, others = linear(parts, seen)
     own, others, white, known = own / 255, others / 255, white / 255, unknown < 1
     sound = (white > 0.6) & (own < 0.01) & known
-    if sound.sum() < 500:
-        return {"flair": image / 255} | ({"t1": t1 / 255} if t1.any() else {}), own, known
-    level, level_t1 = image[sound].median(), t1[sound].median()
-    images = {"flair": image / level * 0.5}
+    little = sound.sum() < 500
+    level, level_t1 = (255, 255 * t1.any()) if little else (image[sound].median(), t1[sound].median())
+    images, painting = {"flair": image / level * 0.5}, torch.zeros_like(own)
     if level_t1 > 0:
         images["t1"] = t1 / level_t1
-    if luck.chance(0.6):
+    if luck.chance(0.6) and not little:
         room = (white > 0.35) & (images["flair"] > 0.38) & known
         others = thinned(others * room, luck)
         if luck.chance(0.3):
             others = torch.maximum(others, specks(room & (white > 0.6), luck))
-        images = painted(images, others * (1 - own), luck)
+        painting = others * (1 - own)
+        images = painted(images, painting, luck)
         own = torch.maximum(own, others)
-    return images, own, known
+    regions = {role: mistaken(classes, seen, painting, luck) for role, classes in real.regions.items()}
+    return Sight(images, own, known, regions, homes(real.home, seen, luck))
 
 
-def acquired(images: dict[str, Tensor], luck: Luck) -> Tensor:
-    """What scanners make of it, sequence by sequence, and which sequences there are: (3, X, Y, Z) standardised.
-
-    FLAIR is always there; T1 and T2 are zeros where they are missing, here as when served.
-    """
+def acquired(images: Mapping[str, Tensor], luck: Luck) -> dict[str, Tensor]:
+    """What scanners make of it, sequence by sequence, and which sequences there are: FLAIR always."""
     way = luck.uniform(0, 1)
-    there = {"flair": True, "t1": "t1" in images and way > 0.45, "t2": "t2" in images and (way < 0.05 or way > 0.8)}
-    out = []
+    there = {"flair": True, "t1": way > 0.45, "t2": way < 0.04 or way > 0.88}
+    out = {}
     for name in SEQUENCES:
-        if not there[name]:
-            out.append(torch.zeros_like(images["flair"]))
+        if name not in images or not there[name]:
             continue
         image = (images[name] * LOUD[name]).clamp(min=0) ** math.exp(luck.one(0.12))
         if luck.chance(0.45 if name == "flair" else 0.25):
             image = sliced(image, luck.uniform(1.5, 5), 2 if luck.chance(0.75) else luck.below(2))
-        out.append(scanned(image, luck))
-    return torch.stack(out)
+        out[name] = scanned(image, luck)
+    return out
+
+
+def patch(sight: Sight, luck: Luck) -> Patch:
+    """What the network is shown of it, now and then without any regions, as where no brain is found."""
+    images = acquired(sight.images, luck)
+    regions = sight.regions["t1" if "t1" in images else "flair"].numpy()
+    home = sight.home
+    if luck.chance(0.03):
+        regions, home = np.zeros_like(regions), None
+    white = TABLE[0][regions]
+    if white.sum() < LEAST_WHITE:
+        white = np.zeros_like(white)
+    shown = {role: relative(image.numpy(), white) for role, image in images.items()}
+    known = maps(regions, None if home is None else [mm.numpy() for mm in home])
+    return Patch(torch.from_numpy(stacked(shown, known)), sight.target, sight.known)
 
 
 def sliced(image: Tensor, thickness: float, axis: int) -> Tensor:
@@ -268,30 +315,29 @@ class Clinic:
         rest = (glioma(data, name) for name in (ms_gliomas.names_in(data) if gliomas else ()))
         self.gliomas = [real for real in rest if real is not None]
 
-    def sample(self, luck: Luck) -> Patch:
-        """One patch, always the same for the same luck."""
-        size, way = WHOLE if luck.chance(0.04) else PATCH, luck.uniform(0, 1)
+    def sample(self, luck: Luck, whole: float = 0.04) -> Patch:
+        """One patch, always the same for the same luck; `whole` is the share of whole brains."""
+        size, way = WHOLE if luck.chance(whole) else PATCH, luck.uniform(0, 1)
         if way < REAL:
             scans = list(self.patients.values())[luck.below(len(self.patients))]
-            images, target, known = found(scans[luck.below(len(scans))], size, luck, self.without)
+            sight = found(scans[luck.below(len(scans))], size, luck, self.without)
         elif way < REAL + GLIOMA and self.gliomas:
-            images, target, known = found(self.gliomas[luck.below(len(self.gliomas))], size, luck, self.without)
+            sight = found(self.gliomas[luck.below(len(self.gliomas))], size, luck, self.without)
         else:
-            images, target = made(self.heads[luck.below(len(self.heads))], size, luck, self.without)
-            known = torch.ones(size, dtype=torch.bool)
-        return Patch(acquired(images, luck), target, known)
+            sight = made(self.heads[luck.below(len(self.heads))], size, luck, self.without)
+        return patch(sight, luck)
 
 
 def sheet(patches: list[Patch]) -> Image.Image:
     """FLAIR in three planes through the most lesion, T1 beside it, lesions outlined once: a row a patch."""
     rows = []
-    for images, target, _ in patches:
-        volume, mask = images.numpy(), target.numpy() > 0.5
+    for x, target, _ in patches:
+        volume, mask = x.numpy(), target.numpy() > 0.5
         at = [int(mask.sum(tuple(b for b in range(3) if b != a)).argmax()) or mask.shape[a] // 2 for a in range(3)]
         tiles = []
         for axis, channel, outlined in TILES:
             piece = np.take(volume[channel], at[axis], axis).T[::-1]
-            grey = np.repeat(((piece + 2.2) / 5 * 255).clip(0, 255).astype(np.uint8)[..., None], 3, -1)
+            grey = np.repeat(((piece / SPAN + 1) / 2.5 * 255).clip(0, 255).astype(np.uint8)[..., None], 3, -1)
             if outlined:
                 shown = np.take(mask, at[axis], axis).T[::-1]
                 grey[shown & ~ndimage.binary_erosion(shown)] = (255, 60, 60)
@@ -314,10 +360,10 @@ def main() -> None:
     for row in range(args.rows):
         luck = Luck(args.seed + row)
         if row % 3 == 0:
-            images, target = made(clinic.heads[luck.below(3)], WHOLE, luck)
+            sight = made(clinic.heads[luck.below(3)], WHOLE, luck)
         else:
-            images, target, _ = found((reals, clinic.gliomas)[row % 3 - 1][luck.below(len(reals))], WHOLE, luck)
-        patches.append(Patch(acquired(images, luck), target, torch.ones_like(target, dtype=torch.bool)))
+            sight = found((reals, clinic.gliomas)[row % 3 - 1][luck.below(len(reals))], WHOLE, luck)
+        patches.append(patch(sight, luck))
     sheet(patches).save(args.out)
 
 

@@ -129,6 +129,16 @@ def planted(rough: np.ndarray, tissue: np.ndarray, depth: np.ndarray, luck: Luck
     return out
 
 
+def plots(data: Path, tissue: np.ndarray, depth: np.ndarray, count: int, luck: Luck) -> dict[str, np.ndarray]:
+    """Lesions of `count` people with MS, each of whom might have this brain: patient -> indices (N, 3) int16."""
+    affine, bank, out = placed(tissue), masks(data / "ms" / PACKED), {}
+    for number in torch.randperm(len(bank), generator=luck.generator)[:count].tolist():
+        who = list(bank)[number]
+        rough = moved(bank[who], affine, tissue.shape, luck)
+        out[who] = np.argwhere(planted(rough, tissue, depth, luck)).astype(np.int16)
+    return out
+
+
 def thinned(soft: Tensor, luck: Luck) -> Tensor:
     """Some of the lesions (X, Y, Z), from all to a few: the load of a patient varies a hundredfold."""
     labels, count = ndimage.label((soft > 0.2).numpy())

@@ -9,83 +9,107 @@ choose nothing. OUT also gets `checkpoint.pt`, from which a killed run goes on a
 """
 
 import argparse
+import copy
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from medapp import hub
+from medapp.engine import Engine
 from medapp.imaging import files
 from medapp.imaging.geometry import resample, respaced, slice_axis
-from medapp.imaging.intensity import standardize
-from medapp.imaging.measure import bounds, dice, lesion_f1
-from medapp.imaging.volume import Volume
+from medapp.imaging.measure import dice, lesion_f1
+from medapp.imaging.volume import Grid, Volume
 from medapp.networks.rsanet import RSANet
-from medapp.pipelines.segment_ms_rsanet import build
+from medapp.pipelines._anatomy import working_grid
+from medapp.pipelines.segment_anatomy_unet import NETWORK as ANATOMY
+from medapp.pipelines.segment_ms_rsanet import anatomy, build, predict, prepared, stacked
 from training import ms_heads
 from training.case import Case
-from training.ms_heads import WHOLE, Clinic, Head, Patch, Real, acquired, made, patient, prepare, read
+from training.ms_heads import WHOLE, Clinic, Head, Patch, acquired, made, patient, prepare
 from training.run import Run, halves
-from training.segment_anatomy_unet import TEST, VALIDATION, Luck, names_in
+from training.segment_anatomy_unet import SETTLED, TEST, VALIDATION, Luck, names_in, settle
 
 SEED = 20261123
-STRIDE = 16  # voxels: sides are filled up to a multiple
 SMOOTH = 30.0  # voxels of lesion below which overlap counts less and less
 HARD = 0.01  # share of the voxels that count as most wrong
+WHOLES, LATE = (0.03, 0.3), 0.92  # shares of whole brains before and after this share of the steps
 LEFT = ("p07", "P14")  # patients that the served weights have not seen
 
 
 class Exam(NamedTuple):
-    """What is validated on: standardised images (3, X, Y, Z) float32, zeros where missing, and the truth, bool."""
+    """What is validated on: `x` (CHANNELS, X, Y, Z) float32, made as when served, and the truth (X, Y, Z) bool."""
 
     kind: str
-    images: np.ndarray
+    x: np.ndarray
     truth: np.ndarray
 
 
-def exams_of(real: Real) -> list[Exam]:
-    """A real patient as served: cut to the brain; FLAIR alone, and with T1."""
-    box = bounds(real.flair.numpy() > 0)
-    flair, t1 = (standardize(image.numpy()[box]) for image in (real.flair, real.t1))
-    truth, none = real.lesions.numpy()[box] > 127, np.zeros_like(flair)
-    given = {"flair": [flair, none, none], "t1": [flair, t1, none]}
-    return [Exam(f"{real.patient}_{kind}", np.stack(images), truth) for kind, images in given.items()]
+def exam(kind: str, scans: dict[str, Volume], truth: Volume) -> Exam:
+    """Images of one patient by role, on one grid, cut out and stacked by the pipeline's own ways."""
+    grid = working_grid(scans["flair"])
+    view = prepared(scans, anatomy(Engine(parcellator()), scans, grid, lambda share, stage: None), grid)
+    x = stacked(view.images, view.maps)
+    there = resample(truth, Grid(x.shape[1:], view.grid.affine))
+    return Exam(kind, x.astype(np.float16), there.array > 0)
 
 
-def exams_on(head: Head, seed: int) -> list[Exam]:
-    """A made-up patient, and the same brain without lesions."""
+@cache
+def parcellator() -> nn.Module:
+    net = ANATOMY.build()
+    net.load_state_dict({key: value.float() for key, value in load_file(hub.locate(ANATOMY.weights).path).items()})
+    return net
+
+
+def exams_of(data: Path, name: str) -> list[Exam]:
+    """A real patient: FLAIR alone, and with T1."""
+    flair, t1, mask = given(data, name)
+    who = patient(name)
+    return [exam(f"{who}_flair", {"flair": flair}, mask), exam(f"{who}_t1", {"flair": flair, "t1": t1}, mask)]
+
+
+def given(data: Path, name: str) -> tuple[Volume, Volume, Volume]:
+    """FLAIR, T1 and mask of a real patient."""
+    flair, t1, mask = (files.read([data / "ms" / f"{name}_{role}.nii.gz"]) for role in ("flair", "t1", "mask"))
+    return flair, t1, mask.like((mask.array > 0).astype(np.uint8), labels={1: "lesion"})
+
+
+def made_up(head: Head, seed: int) -> dict[str, tuple[Volume, Volume]]:
+    """FLAIR and mask of a made-up patient, and of the same brain without lesions."""
     free = head._replace(plots={"none": torch.zeros(0, 3, dtype=torch.int16)})
-    both = []
+    both = {}
     for kind, source in (("made", head), ("free", free)):
         luck = Luck(seed)
-        images, target = made(source, WHOLE, luck)
-        both.append(Exam(kind, acquired(images, luck).numpy(), target.numpy() > 0.5))
+        sight = made(source, WHOLE, luck)
+        flair = Volume(acquired(sight.images, luck)["flair"].numpy(), np.eye(4), name="FLAIR")
+        both[kind] = flair, flair.like((sight.target > 0.5).numpy().astype(np.uint8), labels={1: "lesion"})
     return both
 
 
+def exams_on(head: Head, seed: int) -> list[Exam]:
+    return [exam(kind, {"flair": flair}, truth) for kind, (flair, truth) in made_up(head, seed).items()]
+
+
 @torch.inference_mode()
-def predict(net: RSANet, images: np.ndarray) -> np.ndarray:
-    """Probability (X, Y, Z) from standardised images (3, X, Y, Z) at 1 mm, axes along RAS; any size, in one pass."""
-    size = images.shape[1:]
-    more = [(0, -n % STRIDE) for n in size]
-    x = torch.from_numpy(np.stack([np.pad(i, more, constant_values=i.min()) for i in images]))[None]
-    with torch.autocast("cpu", torch.bfloat16):
-        probability = net(x)[0, 0].float().sigmoid().numpy()
-    return probability[tuple(slice(n) for n in size)]
+def probability(net: RSANet, x: np.ndarray) -> np.ndarray:
+    """(X, Y, Z) from (CHANNELS, X, Y, Z) float16, as when served; leaves the network as it is."""
+    return predict(Engine(copy.deepcopy(net)), x.astype(np.float32))[0]
 
 
 def validate(net: RSANet, exams: list[Exam], threshold: float = 0.5) -> dict[str, float]:
     """Mean Dice and lesion-wise F1 of every kind of exam; millilitres found where there is nothing."""
-    net.eval()
     scores: dict[str, list[float]] = {}
-    for kind, images, truth in exams:
-        mask = predict(net, images) >= threshold
+    for kind, x, truth in exams:
+        mask = probability(net, x) >= threshold
         if kind == "free":
             scores.setdefault("free_ml", []).append(float(mask.sum()) / 1000)
         else:
@@ -118,18 +142,15 @@ def cases(data: Path, part: str) -> Iterator[Case]:
         if part == "validation" or (part != "all" and (patient(name) in LEFT) != (part == "test")):
             continue
         source = name.split("_")[0]
-        flair, t1, mask = (files.read([data / "ms" / f"{name}_{role}.nii.gz"]) for role in ("flair", "t1", "mask"))
-        truth = mask.like((mask.array > 0).astype(np.uint8), labels={1: "lesion"})
+        flair, t1, truth = given(data, name)
         yield Case(name, source, "FLAIR alone", (flair,), truth)
         yield Case(name, source, "FLAIR and T1", (flair, t1), truth)
         thick = respaced(flair.grid, np.where(np.arange(3) == slice_axis(flair.grid), 5.0, flair.spacing))
         yield Case(name, source, "FLAIR alone, 5 mm slices", (resample(flair, thick),), resample(truth, thick))
     brains = {"test": TEST, "validation": VALIDATION, "all": VALIDATION + TEST}.get(part, ())
     for seed, name in enumerate(brains, 100):
-        for exam in exams_on(prepare(data, name), seed):
-            image, truth = Volume(exam.images[0], np.eye(4), name="FLAIR"), exam.truth.astype(np.uint8)
-            kind = "lesions made up" if exam.kind == "made" else "no lesions"
-            yield Case(name, "OASIS-1", kind, (image,), image.like(truth, labels={1: "lesion"}))
+        for kind, (image, truth) in made_up(prepare(data, name), seed).items():
+            yield Case(name, "OASIS-1", {"made": "lesions made up", "free": "no lesions"}[kind], (image,), truth)
 
 
 def train(args: argparse.Namespace) -> None:
@@ -138,7 +159,7 @@ def train(args: argparse.Namespace) -> None:
     brains = [name for name in names_in(data / "brain_t1") if name not in VALIDATION + TEST]
     clinic = Clinic(data, brains[: args.brains], args.leave)
     held = [name for name in ms_heads.REALS if patient(name) in args.leave]
-    exams = [exam for name in held for exam in exams_of(read(data, name))]
+    exams = [exam for name in held for exam in exams_of(data, name)]
     for seed, name in enumerate(VALIDATION):
         exams += exams_on(prepare(data, name), seed)
 
@@ -147,17 +168,18 @@ def train(args: argparse.Namespace) -> None:
     run = Run(out, net, optimizer, Luck(SEED).generator, args.steps)
 
     def batch(step: int) -> list[Patch]:
-        return [clinic.sample(Luck(SEED + step * args.batch + number)) for number in range(args.batch)]
+        whole = WHOLES[step > LATE * args.steps]
+        return [clinic.sample(Luck(SEED + step * args.batch + number), whole) for number in range(args.batch)]
 
     ahead = ThreadPoolExecutor(1)  # draws the next patches while the network learns from these
     coming = ahead.submit(batch, run.step)
     while not run.ended:
-        net.train()
+        settle(net.train(), run.step > SETTLED * args.steps)
         loss = torch.zeros(())
         patches, coming = coming.result(), ahead.submit(batch, run.step + 1)
-        for images, target, known in patches:
+        for x, target, known in patches:
             with torch.autocast("cpu", torch.bfloat16):
-                logits = net(images[None])
+                logits = net(x[None])
             part = objective(logits[0, 0][known].float(), target[known]) / args.batch
             part.backward()
             loss += part.detach()
@@ -168,8 +190,10 @@ def train(args: argparse.Namespace) -> None:
 
         late = run.late(args.minutes)
         if run.step % args.every == 0 or run.ended:
-            run.note(validate(run.average.module, exams))
-            save_file(halves(run.average.module.state_dict()), out / "last.safetensors")
+            served = run.average.module
+            served.load_state_dict(dict(net.named_buffers()), strict=False)
+            run.note(validate(served.eval(), exams))
+            save_file(halves(served.state_dict()), out / "last.safetensors")
         else:
             run.tell()
         if time.time() - run.saved > 60 * args.keep or run.ended or late:
@@ -186,7 +210,7 @@ def main(given: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--batch", type=int, default=1, help="patches a step, one after the other")
     parser.add_argument("--brains", type=int, help="how many brains, for a quick look; all unless said")
-    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--every", type=int, default=250, help="steps between validations")
     parser.add_argument("--keep", type=float, default=5, help="minutes between checkpoints")
     parser.add_argument("--minutes", type=float, default=0, help="stop after this time; run again to go on")

@@ -3,6 +3,7 @@
 import numpy as np
 
 CLIP = (-4.0, 6.0)
+SPAN = 3.0  # from black to what others are measured by
 GLARE = 1.5  # times the median of the head
 
 
@@ -33,3 +34,16 @@ def dimmed(array: np.ndarray, most: float = GLARE) -> np.ndarray:
     few = array.ravel()[:: max(1, array.size // 1_000_000)] - array.min()
     head = few[few > np.minimum(few, np.percentile(few, 99.9)).mean()]
     return np.minimum(array, array.min() + most * np.median(head)) if head.size else array
+
+
+def relative(array: np.ndarray, tissue: np.ndarray) -> np.ndarray:
+    """Scale a whole MR volume so that its minimum is -SPAN and the median of a `tissue` 0, in float32.
+
+    `tissue` is bool, as large as the volume; where it is empty, the median of the head takes its place (what is
+    brighter than the mean). What is brighter than CLIP allows is cut to that. A constant volume becomes zeros.
+    """
+    array = np.asarray(array, np.float32)
+    low = array.min()
+    few = array[tissue] if tissue.any() else array[array > array.mean()]
+    level = np.median(few) - low if few.size else 0
+    return np.minimum(SPAN * ((array - low) / level - 1), CLIP[1]) if level > 0 else np.zeros_like(array)

@@ -10,7 +10,7 @@ import torch
 
 from medapp.card import Card, Input, Slider, Weights
 from medapp.imaging.geometry import boxed, resample
-from medapp.imaging.intensity import standardize
+from medapp.imaging.intensity import relative
 from medapp.imaging.measure import bounds
 from medapp.imaging.rigid import middle, motion, rigid
 from medapp.imaging.volume import Grid, Volume
@@ -20,11 +20,12 @@ from medapp.pipelines._anatomy import parcellate, working_grid
 from medapp.pipelines._checks import require_head
 from medapp.pipelines._pair import CLOSED, GROWN, enclosed, placed
 from medapp.pipelines._tiles import ramp, starts
+from medapp.pipelines._whereabouts import MAPS, TABLE, homeward, laid, maps
 from medapp.pipelines.segment_anatomy_unet import NETWORK as ANATOMY
 from medapp.result import Result, Table
 from medapp.sclerosis import PLACES, PLANES, along, attention, measured, zones
 
-SEQUENCES = ("flair", "t1", "t2")  # the network's channels
+SEQUENCES = ("flair", "t1", "t2")  # the network's first channels; the others are `_whereabouts.maps`
 ORDER = ("coronal", "axial", "sagittal")  # in which slices attend to each other: along y, z and x of (X, Y, Z)
 STRIDE = 16  # voxels a row of blocks at the bottom of the network; sides are filled up to a multiple
 WHOLE = 12_000_000  # voxels up to which a box is seen in one pass
@@ -32,7 +33,9 @@ SIDE, OVERLAP = 160, 32  # voxels of the windows otherwise
 LEAST_BRAIN = 200  # ml: less is none
 LIKELY = 0.5  # probability from which a voxel is not taken for cortex
 LEAST = 0.002  # a probability under it counts as none
-build = partial(RSANet, classes=1, in_channels=3, widths=(32, 64, 128, 256), block=2, dropout=0.05)
+WIDTHS = (32, 64, 128, 256)  # half of the paper's
+CHANNELS = len(SEQUENCES) + MAPS
+build = partial(RSANet, classes=1, in_channels=CHANNELS, groups=None, widths=WIDTHS, block=2, dropout=0.05)
 THICK = 6.0  # mm, coarser than what was trained on
 MUCH = (2.0, 3.0)  # degrees and mm of a motion that is worth a word
 COVERED = 0.95  # share of the brain that another scan should show
@@ -43,6 +46,15 @@ class Anatomy(NamedTuple):
 
     regions: np.ndarray
     inside: np.ndarray
+
+
+class View(NamedTuple):
+    """What is looked at: its grid, its box within the working grid, the images by role, and what is known, `maps`."""
+
+    grid: Grid
+    box: tuple[slice, ...]
+    images: dict[str, np.ndarray]
+    maps: np.ndarray
 
 
 def segment(
@@ -58,7 +70,7 @@ def segment(
 ) -> Result:
     """Probability of lesion on the grid of `flair`, its places and what draws on what; the others lie on any grid.
 
-    `net.explained` maps (1, 3, X, Y, Z) float32, sides multiples of STRIDE, to logits (1, 1, X, Y, Z) and three
+    `net.explained` maps (1, CHANNELS, X, Y, Z) float32, sides multiples of STRIDE, to logits (1, 1, X, Y, Z) and three
     attention matrices (1, L, L), in ORDER. With a `baseline`, FLAIR alone is looked at, at both times. `settings` are
     those of `sclerosis.measured`. Raises InputError for colour, CT, PET, an empty image or a few slices.
     """
@@ -78,10 +90,8 @@ def segment(
         motions["baseline"] = rigid(baseline, flair, within)
         scans["baseline"] = placed(baseline, motions["baseline"])
 
-    box = bounds(seen.inside)
-    view = boxed(grid, np.array([side.start for side in box]), np.array([side.stop for side in box]))
-    jobs = (partial(prepared, volume, view, seen.inside[box]) for volume in scans.values())
-    drawn = dict(zip(scans, together(*jobs), strict=True))
+    view = prepared(scans, seen, grid)
+    drawn = view.images
     looks = {"probability": {role: drawn[role] for role in SEQUENCES if role in drawn}}
     if baseline is not None:
         looks = {"probability": {"flair": drawn["flair"]}, "probability_baseline": {"flair": drawn["baseline"]}}
@@ -91,13 +101,13 @@ def segment(
     for number, (role, images) in enumerate(looks.items()):
         share = 0.4 / len(looks)
         step = partial(_step, progress, 0.5 + number * share, share)
-        found, weights = predict(net, stacked(images), step)
-        found = found[tuple(map(slice, view.shape))]
-        lesion[box] |= found >= LIKELY
-        native = resample(Volume(found, view.affine), flair.grid).array
+        found, weights = predict(net, stacked(images, view.maps), step)
+        found = found[tuple(map(slice, view.grid.shape))]
+        lesion[view.box] |= found >= LIKELY
+        native = resample(Volume(found, view.grid.affine), flair.grid).array
         kept = np.where(native < LEAST, np.float32(0), native)
         volumes[role] = flair.like(kept, name=role, unit="", remarks=())
-        tables = tables or matrices(weights, view, flair.grid)
+        tables = tables or matrices(weights, view.grid, flair.grid)
 
     progress(0.9, "Measuring")
     zone = resample(Volume(zones(seen.regions, grid.spacing, lesion), grid.affine, labels=PLACES), flair.grid)
@@ -125,22 +135,40 @@ def anatomy(net, scans: Mapping[str, Volume], grid: Grid, progress: Callable[[fl
     return Anatomy(np.zeros(grid.shape, np.uint8), np.ones(grid.shape, bool))
 
 
-def prepared(volume: Volume, view: Grid, inside: np.ndarray) -> np.ndarray:
-    """The volume on the grid `view`, nothing but what is `inside` (X, Y, Z) bool, standardised."""
+def prepared(scans: Mapping[str, Volume], seen: Anatomy, grid: Grid) -> View:
+    """The brain cut out of every scan by what was `seen` on the working `grid`, and what is known of each voxel."""
+    box = bounds(seen.inside)
+    view = boxed(grid, np.array([side.start for side in box]), np.array([side.stop for side in box]))
+    inside, regions = seen.inside[box], seen.regions[box]
+    white = TABLE[0][regions]
+    jobs = (partial(cut, volume, view, inside, white) for volume in scans.values())
+    images = dict(zip(scans, together(*jobs), strict=True))
+    home = homeward(Volume(seen.regions, grid.affine))
+    places = None if home is None else laid(home @ view.affine, view.shape)
+    return View(view, box, images, maps(regions, places))
+
+
+def cut(volume: Volume, view: Grid, inside: np.ndarray, white: np.ndarray) -> np.ndarray:
+    """The volume on the grid `view`, nothing but what is `inside`, relative to white matter, both (X, Y, Z) bool."""
     low = float(volume.array.min())
-    return standardize((resample(volume, view, outside=low).array - low) * inside)
+    return relative((resample(volume, view, outside=low).array - low) * inside, white)
 
 
-def stacked(images: Mapping[str, np.ndarray]) -> np.ndarray:
-    """(3, X, Y, Z) float32 in the order of SEQUENCES, zeros where one is missing, sides filled up to STRIDE."""
+def stacked(images: Mapping[str, np.ndarray], known: np.ndarray) -> np.ndarray:
+    """(CHANNELS, X, Y, Z) float32: SEQUENCES, zeros where one is missing, and what is `known`; filled up to STRIDE."""
     shape = images["flair"].shape
-    more = [(0, -n % STRIDE) for n in shape]
-    given = (images.get(role, np.zeros(shape, np.float32)) for role in SEQUENCES)
-    return np.stack([np.pad(image, more, constant_values=image.min()) for image in given])
+    x = np.zeros((CHANNELS, *(n + -n % STRIDE for n in shape)), np.float32)
+    within = tuple(map(slice, shape))
+    x[(slice(len(SEQUENCES), None), *within)] = known
+    for channel, role in zip(x, SEQUENCES, strict=False):
+        if role in images:
+            channel.fill(images[role].min())
+            channel[within] = images[role]
+    return x
 
 
 def predict(net, x: np.ndarray, step: Callable[[float], None] = lambda share: None) -> tuple[np.ndarray, list]:
-    """Probability (X, Y, Z) and attention matrices (L, L), in ORDER, from (3, X, Y, Z).
+    """Probability (X, Y, Z) and attention matrices (L, L), in ORDER, from (CHANNELS, X, Y, Z).
 
     A box of more than WHOLE voxels is seen in windows of SIDE that overlap; then there are no matrices.
     """

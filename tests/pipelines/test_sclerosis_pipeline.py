@@ -19,10 +19,21 @@ from medapp.imaging.volume import Grid, Volume
 from medapp.networks.rsanet import RSANet
 from medapp.pipelines import segment_ms_rsanet as ms
 from medapp.pipelines._anatomy import Parcellation
-from medapp.pipelines._pair import placed
 from medapp.pipelines._template import template
-from medapp.pipelines.segment_ms_rsanet import CARD, ORDER, STRIDE, predict, prepared, segment, stacked
+from medapp.pipelines.segment_ms_rsanet import (
+    CARD,
+    CHANNELS,
+    ORDER,
+    STRIDE,
+    Anatomy,
+    predict,
+    prepared,
+    segment,
+    stacked,
+)
 from medapp.sclerosis import PLANES, along, matrix
+from training import ms_heads
+from training.segment_anatomy_unet import Luck
 
 SETTINGS = CARD.settings({"smallest": 0})
 SPOT = np.array([28.0, -30.0, 32.0])  # RAS+ mm of the template: white matter on the right
@@ -39,7 +50,7 @@ class Bright:
         self.seen: list[torch.Tensor] = []
 
     def explained(self, x: torch.Tensor):
-        assert x.shape[:2] == (1, 3) and x.dtype == torch.float32 and x.isfinite().all()
+        assert x.shape[:2] == (1, CHANNELS) and x.dtype == torch.float32 and x.isfinite().all()
         assert not any(n % STRIDE for n in x.shape[2:])
         self.seen.append(x)
         bright = (x[0, 0] > 2.5).float()
@@ -123,7 +134,7 @@ def test_a_t1_on_another_grid_comes_to_lie_on_the_flair(plain):
     points = template().grid.to_mm(np.argwhere(template().array > 0)[::9973])
     assert np.linalg.norm((points @ (carried - motion)[:3, :3].T) + (carried - motion)[:3, 3], axis=1).max() < 1.5
     assert any("T1: turned by 10° and moved by" in note for note in result.notes)
-    flair, t1, t2 = net.seen[0][0]
+    flair, t1, t2 = net.seen[0][0, :3]
     inside = flair > -3
     assert torch.corrcoef(torch.stack([flair[inside], t1[inside]]))[0, 1] > 0.5 and not t2.any()
 
@@ -149,7 +160,7 @@ def test_an_earlier_scan_is_compared_like_with_like(plain):
     then = resample(then.like(then.array, affine=moved @ then.affine, name="Earlier"), GRIDS["oblique"])
     net = Bright()
     result = run(net, now, None, now, then)
-    assert len(net.seen) == 2 and not any(x[0, 1:].any() for x in net.seen)
+    assert len(net.seen) == 2 and not any(x[0, 1:3].any() for x in net.seen)
     rows = result.tables["change"].rows
     assert [row[1] for row in rows] == ["new", "enlarging", "gone"]
     for row, centre in zip(rows, (new, same, gone), strict=True):
@@ -182,7 +193,7 @@ def test_the_real_regions_tell_the_place():
 
 
 def test_windows_give_what_one_pass_gives(monkeypatch):
-    x = np.random.default_rng(0).normal(size=(3, 48, 80, 64)).astype(np.float32)
+    x = np.random.default_rng(0).normal(size=(CHANNELS, 48, 80, 64)).astype(np.float32)
     whole, weights = predict(Bright(), x)
     assert len(weights) == len(ORDER)
     for name, value in (("WHOLE", 1000), ("SIDE", 32), ("OVERLAP", 16)):
@@ -249,19 +260,22 @@ def test_sequences_come_in_order_and_an_earlier_scan_by_name(tmp_path):
     ]
 
 
-def test_what_is_served_is_what_was_trained():
-    from training.ms_heads import Real
-    from training.segment_ms_rsanet import exams_of
-
-    chance = np.random.default_rng(0)
-    brain = np.zeros((40, 50, 45), bool)
-    brain[6:30, 5:44, 8:39] = True
-    flair, t1 = (torch.from_numpy((chance.integers(40, 250, brain.shape) * brain).astype(np.uint8)) for _ in "ab")
-    _, exam = exams_of(Real("P0", flair, t1, torch.zeros_like(flair), flair, torch.zeros_like(flair), {}))
-    box = tuple(slice(s.start, s.stop) for s in ms.bounds(brain))
-    whole = Volume(flair.numpy(), np.eye(4))
-    view = Grid(exam.truth.shape, from_matvec(np.eye(3), [s.start for s in box]))
-    images = {"flair": whole, "t1": placed(whole.like(t1.numpy()), np.eye(4))}
-    x = stacked({role: prepared(volume, view, brain[box]) for role, volume in images.items()})
-    assert all(n % STRIDE == 0 for n in x.shape[1:])
-    np.testing.assert_allclose(x[(slice(None), *map(slice, exam.truth.shape))], exam.images, atol=1e-5)
+def test_what_is_served_is_what_was_trained(monkeypatch):
+    monkeypatch.setattr(ms_heads, "acquired", lambda images, luck: images)  # no scanner spoils it
+    chance, shape = np.random.default_rng(0), (32, 48, 32)
+    flair, t1 = (chance.integers(40, 250, shape).astype(np.float32) for _ in "ab")
+    flair[0, 0, 0] = t1[0, 0, 0] = 0
+    regions = chance.integers(1, 36, shape).astype(np.uint8)
+    grid = Grid(shape, from_matvec(np.eye(3), (-20, -30, -10)))
+    scans = {role: Volume(array, grid.affine) for role, array in (("flair", flair), ("t1", t1))}
+    monkeypatch.setattr(ms, "homeward", lambda regions: np.diag([1.1, 1.1, 1.1, 1]))
+    view = prepared(scans, Anatomy(regions, np.ones(shape, bool)), grid)
+    places = [
+        torch.from_numpy(1.1 * mm).float() for mm in grid.to_mm(np.indices(shape).reshape(3, -1).T).T.reshape(3, *shape)
+    ]
+    images = {"flair": torch.from_numpy(flair), "t1": torch.from_numpy(t1)}
+    none = torch.zeros(shape)
+    sight = ms_heads.Sight(images, none, none == 0, dict.fromkeys(images, torch.from_numpy(regions)), places)
+    trained = ms_heads.patch(sight, Luck(1)).x.numpy()
+    assert trained[:3].any((1, 2, 3)).tolist() == [True, True, False] and trained[3:].any((1, 2, 3)).all()
+    np.testing.assert_allclose(stacked(view.images, view.maps), trained, atol=1e-4)
