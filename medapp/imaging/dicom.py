@@ -39,6 +39,9 @@ class SeveralSeries(InputError):
         shown = "; ".join(s.title for s in self.series[:8]) + ("; …" if len(self.series) > 8 else "")
         super().__init__(f"The upload holds {len(self.series)} series, choose one of them: {shown}.")
 
+    def __reduce__(self) -> tuple:
+        return type(self), (self.series,)
+
 
 def is_dicom(head: bytes, path: Path) -> bool:
     """Whether `head` is that of a DICOM file, or of one without its preamble whose name allows it."""

@@ -9,7 +9,7 @@ import gradio as gr
 
 from medapp import runtime, tasks
 from medapp.card import Card
-from medapp.imaging import files
+from medapp.imaging import apart
 from medapp.ui.form import knob
 from medapp.ui.session import folder
 from medapp.ui.tab import GPU, told
@@ -25,8 +25,8 @@ def build(card: Card) -> None:
     @told
     def call(*values: Any) -> tuple[dict, list[str]]:
         given = dict(zip(names, values, strict=True))
-        volumes = [given[s.name] and files.read([given[s.name]], name=s.title, colour=s.colour) for s in card.inputs]
-        truth = given["reference"] and files.read([given["reference"]], name="reference", colour=colour)
+        volumes = [given[s.name] and apart.read([given[s.name]], name=s.title, colour=s.colour) for s in card.inputs]
+        truth = given["reference"] and apart.read([given["reference"]], name="reference", colour=colour)
         result = runtime.run(card.name, *volumes, **{o.name: given[o.name] for o in card.options})
         if truth is not None:
             result = task.moved(result, truth, result.settings)

@@ -12,7 +12,7 @@ import numpy as np
 from medapp.card import Card, Choice, Input, Landmarks, Option, Points, Slider, Text, Toggle
 from medapp.errors import InputError
 from medapp.examples import Example
-from medapp.imaging import files
+from medapp.imaging import apart, files
 from medapp.imaging.volume import Volume
 from medapp.views import planes
 from medapp.views.layers import Layer
@@ -155,7 +155,7 @@ def upload(title: str, elem_id: str) -> gr.File:
 
 
 def _read(paths: list[str], series: str | None, source: Input) -> Volume:
-    return files.read(paths, series or None, name=source.title, colour=source.colour)
+    return apart.read(paths, series or None, name=source.title, colour=source.colour)
 
 
 def _forget() -> gr.Dropdown:

@@ -13,6 +13,7 @@ import gradio as gr
 from medapp import journal, runtime
 from medapp.errors import UserError
 from medapp.examples import of_task
+from medapp.imaging import apart
 from medapp.tasks import TASKS
 from medapp.ui import api, session, style, tab, viewer, words
 from medapp.ui.guard import guarded
@@ -67,6 +68,7 @@ def launch(demo: gr.Blocks, **options: object) -> None:
     """
     journal.aloud()
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    threading.Thread(target=apart.start, daemon=True).start()
     if not runtime.spaces:  # on ZeroGPU nothing computes unasked
         threading.Thread(target=prepare, daemon=True).start()
     demo.launch(

@@ -14,7 +14,7 @@ from medapp import journal, report, runtime
 from medapp.card import Card
 from medapp.errors import Cancelled, UserError
 from medapp.examples import Example, of_task
-from medapp.imaging import files
+from medapp.imaging import apart
 from medapp.imaging.volume import Volume
 from medapp.result import Result
 from medapp.ui import form as forms
@@ -220,7 +220,7 @@ class Tab:
     def start(self, data: dict, request: gr.Request, progress: gr.Progress = gr.Progress()) -> dict:  # noqa: B008
         def work(step: Step, form: forms.Form, volumes: Given) -> dict:
             paths = data[self.reference]
-            truth = files.read(paths, name="reference", colour=form.colour) if paths else None
+            truth = apart.read(paths, name="reference", colour=form.colour) if paths else None
             put_in, remark = self.body.given(form, data, volumes)
             result = remark(
                 runtime.run(form.card.name, *put_in, progress=step, **{n: data[k] for n, k in form.options.items()})
