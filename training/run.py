@@ -1,5 +1,6 @@
 """Run: a training that outlives its process, with its checkpoint, its log and its best score."""
 
+import copy
 import csv
 import math
 import time
@@ -145,6 +146,21 @@ def ema(average: Tensor, current: Tensor, count: Tensor | int, forget: float = 0
 def rate(step: int, steps: int, warm: int) -> float:
     """The learning rate's share: up in `warm` steps, then down along a cosine."""
     return min(1, (step + 1) / warm) * (0.5 + 0.5 * math.cos(math.pi * min(step / steps, 1))) + 1e-3
+
+
+def halved(net: nn.Module) -> dict[str, Tensor]:
+    """The weights in 16 bits; variances beyond their range go into the convolutions before them.
+
+    For networks whose layers call them `conv` and `norm`.
+    """
+    net = copy.deepcopy(net)
+    for part in net.modules():
+        if isinstance(norm := getattr(part, "norm", None), nn.BatchNorm3d):
+            scale = torch.rsqrt(norm.running_var + norm.eps)
+            part.conv.weight.data *= scale.view(-1, 1, 1, 1, 1)
+            norm.running_mean *= scale
+            norm.running_var.fill_(1 - norm.eps)
+    return halves(net.state_dict())
 
 
 def halves(state: dict[str, Tensor]) -> dict[str, Tensor]:

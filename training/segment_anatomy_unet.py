@@ -9,7 +9,6 @@ the scans, turned to RAS, are kept in `runs/data/anatomy`.
 """
 
 import argparse
-import copy
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -28,10 +27,10 @@ from medapp.imaging.anatomy import MIRROR, NAMES, translated
 from medapp.imaging.geometry import isotropic, oriented, resample, respaced
 from medapp.imaging.intensity import CLIP, GLARE, dimmed, standardize
 from medapp.imaging.volume import Grid, Volume
-from medapp.networks.unet3d import Conv, UNet3D, blocks
+from medapp.networks.unet3d import UNet3D, blocks
 from medapp.pipelines._anatomy import likeliest
 from training.case import Case
-from training.run import Run, halves
+from training.run import Run, halved
 from training.template_head import ROOM, STEP, WHITE, fitted
 
 VALIDATION = ("1007", "1012", "1036")
@@ -395,18 +394,6 @@ def settle(net: UNet3D, settled: bool) -> None:
     for part in net.modules():
         if isinstance(part, nn.BatchNorm3d):
             part.train(not settled)
-
-
-def halved(net: UNet3D) -> dict[str, Tensor]:
-    """The weights in 16 bits; variances beyond their range go into the convolutions before them."""
-    net = copy.deepcopy(net)
-    for part in net.modules():
-        if isinstance(part, Conv):
-            scale = torch.rsqrt(part.norm.running_var + part.norm.eps)
-            part.conv.weight.data *= scale.view(-1, 1, 1, 1, 1)
-            part.norm.running_mean *= scale
-            part.norm.running_var.fill_(1 - part.norm.eps)
-    return halves(net.state_dict())
 
 
 def train(args: argparse.Namespace) -> None:

@@ -36,12 +36,12 @@ from medapp.pipelines.segment_ms_rsanet import anatomy, build, predict, prepared
 from training import ms_heads
 from training.case import Case
 from training.ms_heads import WHOLE, Clinic, Head, Patch, acquired, made, patient, prepare
-from training.run import Run, halves
+from training.run import Run, halved
 from training.segment_anatomy_unet import SETTLED, TEST, VALIDATION, Luck, names_in, settle
 
 SEED = 20261123
 SMOOTH = 30.0  # voxels of lesion below which overlap counts less and less
-HARD = 0.01  # share of the voxels that count as most wrong
+HARD = (0.1, 0.01)  # share of the voxels that count as most wrong, at first and at last
 WHOLES, LATE = (0.03, 0.3), 0.92  # shares of whole brains before and after this share of the steps
 LEFT = ("p07", "P14")  # patients that the served weights have not seen
 
@@ -118,16 +118,17 @@ def validate(net: RSANet, exams: list[Exam], threshold: float = 0.5) -> dict[str
     return {name: float(np.mean(values)) for name, values in scores.items()}
 
 
-def objective(logits: Tensor, target: Tensor) -> Tensor:
-    """Mean cross entropy of the voxels that are most wrong, plus one minus soft Dice; any shape, the share of lesion.
+def objective(logits: Tensor, target: Tensor, hard: float = HARD[1]) -> Tensor:
+    """Mean cross entropy of the share `hard` of the voxels, the most wrong ones, plus one minus soft Dice; any shape.
 
     Over all voxels the few that are taken for lesion in a patch without any would count for nothing beside Dice's push
-    to find what there is in others. After the top-k loss of nnU-Net (Isensee 2021, doi:10.1038/s41592-020-01008-z).
+    to find what there is in others; over very few, doubt everywhere is all that is learned. After the top-k loss of
+    nnU-Net (Isensee 2021, doi:10.1038/s41592-020-01008-z).
     """
     p = logits.sigmoid()
     overlap = (2 * (p * target).sum() + SMOOTH) / (p.sum() + target.sum() + SMOOTH)
     wrong = F.binary_cross_entropy_with_logits(logits, target, reduction="none").flatten()
-    return wrong.topk(max(1, int(HARD * wrong.numel()))).values.mean() + 1 - overlap
+    return wrong.topk(max(1, int(hard * wrong.numel()))).values.mean() + 1 - overlap
 
 
 LAYOUT = "ms/*_flair.nii.gz"  # by which DATA of `cases` is known
@@ -175,12 +176,12 @@ def train(args: argparse.Namespace) -> None:
     coming = ahead.submit(batch, run.step)
     while not run.ended:
         settle(net.train(), run.step > SETTLED * args.steps)
-        loss = torch.zeros(())
+        hard, loss = HARD[0] * (HARD[1] / HARD[0]) ** (run.step / args.steps), torch.zeros(())
         patches, coming = coming.result(), ahead.submit(batch, run.step + 1)
         for x, target, known in patches:
             with torch.autocast("cpu", torch.bfloat16):
                 logits = net(x[None])
-            part = objective(logits[0, 0][known].float(), target[known]) / args.batch
+            part = objective(logits[0, 0][known].float(), target[known], hard) / args.batch
             part.backward()
             loss += part.detach()
         if nn.utils.clip_grad_norm_(net.parameters(), 1.0).isfinite():  # oneDNN errs where a level is 2 voxels wide
@@ -193,7 +194,7 @@ def train(args: argparse.Namespace) -> None:
             served = run.average.module
             served.load_state_dict(dict(net.named_buffers()), strict=False)
             run.note(validate(served.eval(), exams))
-            save_file(halves(served.state_dict()), out / "last.safetensors")
+            save_file(halved(served), out / "last.safetensors")
         else:
             run.tell()
         if time.time() - run.saved > 60 * args.keep or run.ended or late:
@@ -210,7 +211,7 @@ def main(given: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--batch", type=int, default=1, help="patches a step, one after the other")
     parser.add_argument("--brains", type=int, help="how many brains, for a quick look; all unless said")
-    parser.add_argument("--rate", type=float, default=3e-3)
+    parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--every", type=int, default=250, help="steps between validations")
     parser.add_argument("--keep", type=float, default=5, help="minutes between checkpoints")
     parser.add_argument("--minutes", type=float, default=0, help="stop after this time; run again to go on")

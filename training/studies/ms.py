@@ -9,15 +9,15 @@ from torch import Tensor, nn
 
 from medapp.imaging.measure import dice, lesion_f1
 from medapp.networks.rsanet import RSANet
-from medapp.pipelines.segment_ms_rsanet import build
+from medapp.pipelines.segment_ms_rsanet import CHANNELS, build
 from training.comparators.nonlocal_attention import NonLocalAttention
-from training.ms_heads import REALS, Clinic, Patch, patient, prepare, read
+from training.ms_heads import REALS, Clinic, Patch, patient, prepare
 from training.segment_anatomy_unet import TEST, VALIDATION, Luck, names_in
-from training.segment_ms_rsanet import LEFT, Exam, exams_of, exams_on, objective, predict
+from training.segment_ms_rsanet import LEFT, Exam, exams_of, exams_on, objective, probability
 from training.studies import Batch, Rival, Size, Study, scaled
 
 FIGURES = ("dice", "lesion_f1", "false_ml")
-GROUPS = 8  # of the group norms, which a width must divide into
+BASE = 8  # channels of which every width is a multiple
 
 
 class Source(Protocol):
@@ -31,13 +31,13 @@ class Exams:
         self.source, self.held, self.about = source, held, about
 
     def draw(self, luck: Luck) -> Batch:
-        images, target, known = self.source.sample(luck)
-        return images[None], target, known
+        x, target, known = self.source.sample(luck)
+        return x[None], target, known
 
     def score(self, net: nn.Module) -> Iterator[dict[str, Any]]:
         net = net.cpu().eval()
         for name, exam in self.held:
-            found = predict(net, exam.images) >= 0.5
+            found = probability(net, exam.x) >= 0.5
             row: dict[str, Any] = {"patient": name} | dict.fromkeys(FIGURES)
             if exam.truth.any():
                 row |= {"dice": dice(found, exam.truth), "lesion_f1": lesion_f1(found, exam.truth)}
@@ -55,7 +55,7 @@ def bench(data: Path, size: Size) -> Exams:
     if size.batch != 1:
         raise ValueError("patches differ in size: a batch is one of them")
     brains = [name for name in names_in(data / "brain_t1") if name not in VALIDATION + TEST][: size.cases]
-    held = [(patient(name), exam) for name in REALS if patient(name) in LEFT for exam in exams_of(read(data, name))]
+    held = [(patient(name), exam) for name in REALS if patient(name) in LEFT for exam in exams_of(data, name)]
     for number in range(size.held):
         name = (TEST + VALIDATION)[number % len(TEST + VALIDATION)]
         held += [(f"{name} {number:03d}", exam) for exam in exams_on(prepare(data, name), 100 + number)]
@@ -70,12 +70,12 @@ class Box:
     def sample(self, luck: Luck) -> Patch:
         target = torch.zeros(48, 48, 48)
         target[8:20, 8:20, 8:20] = 1
-        return Patch(luck.normal(3, *target.shape) + 3 * target, target, target >= 0)
+        return Patch(luck.normal(CHANNELS, *target.shape) + 3 * target, target, target >= 0)
 
 
 def phantom() -> Exams:
-    images, target, _ = Box().sample(Luck(0))
-    held = [(f"held {n}", Exam("made", images.numpy(), target.numpy() > 0.5)) for n in range(2)]
+    x, target, _ = Box().sample(Luck(0))
+    held = [(f"held {n}", Exam("made", x.numpy(), target.numpy() > 0.5)) for n in range(2)]
     return Exams(Box(), held, "a box in noise; scored on two")
 
 
@@ -88,7 +88,7 @@ def formed(form: str) -> Callable[[float], RSANet]:
     """RSANet as served, with its attention ("010"), without ("000"), or with non-local attention in its place."""
 
     def made(share: float) -> RSANet:
-        widths = [GROUPS * scaled(4, share) * n for n in (1, 2, 4, 8)]
+        widths = [BASE * scaled(4, share) * n for n in (1, 2, 4, 8)]
         net = build(widths=widths, form="000" if form == "non-local" else form)
         if form == "non-local":
             net.form, net.rsa_block = "010", NonLocalAttention(widths[-1])
@@ -108,5 +108,5 @@ ATTENTION = Study(
     phantom,
     FIGURES,
     Size(cases=20, held=14, batch=1),
-    rate=1.5e-3,
+    rate=2e-3,
 )
