@@ -44,18 +44,30 @@ def folder() -> Path:
     return Path(tempfile.mkdtemp(dir=_root().name))
 
 
-def sweep(root: Path) -> None:
-    """Remove the folders in `root` that have not been written to for LIFETIME."""
-    for old in root.iterdir():
-        with suppress(OSError):  # gone in the meantime
-            if time.time() - old.stat().st_mtime > LIFETIME:
-                shutil.rmtree(old, ignore_errors=True)
+class Broom:
+    """Removes the folders in `root` that have not been written to for LIFETIME, whatever the clock on the wall does."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._written: dict[Path, tuple[int, float]] = {}  # when, in the folder's own words, and when that was seen
+
+    def sweep(self) -> None:
+        now, there = time.monotonic(), {}
+        for folder in self.root.iterdir():
+            with suppress(OSError):  # gone in the meantime
+                written = folder.stat().st_mtime_ns
+                before, seen = self._written.get(folder, (None, now))
+                there[folder] = written, seen if before == written else now
+                if now - there[folder][1] > LIFETIME:
+                    shutil.rmtree(folder, ignore_errors=True)
+        self._written = there
 
 
 def _sweeping(root: Path) -> None:
+    broom = Broom(root)
     while root.is_dir():
         with suppress(OSError):
-            sweep(root)
+            broom.sweep()
         time.sleep(SWEEP)
 
 

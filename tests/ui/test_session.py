@@ -21,14 +21,37 @@ def test_folders_are_of_one_visitor_and_of_no_other_user_of_the_machine():
     assert not sessions.uploads().is_relative_to(first.parent)
 
 
-def test_old_folders_are_swept_without_anybody_coming(tmp_path):
-    old, new = tmp_path / "old", tmp_path / "new"
-    for place in (old, new):
+def test_old_folders_are_swept_without_anybody_coming(tmp_path, monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr(sessions.time, "monotonic", lambda: now)
+    old, used, broom = tmp_path / "old", tmp_path / "used", sessions.Broom(tmp_path)
+    for place in (old, used):
         place.mkdir()
         (place / "mask.nii.gz").write_bytes(b"x")
-    os.utime(old, (time.time() - LIFETIME - 1,) * 2)
-    sessions.sweep(tmp_path)
-    assert not old.exists() and new.exists()
+    broom.sweep()
+    now += LIFETIME - 1
+    (used / "report.html").write_bytes(b"x")
+    broom.sweep()
+    assert old.exists()
+    now += 2
+    broom.sweep()
+    assert not old.exists() and used.exists()
+    now += LIFETIME + 1
+    broom.sweep()
+    assert not used.exists()
+
+
+@pytest.mark.parametrize("years", [-3, 3])
+def test_a_clock_that_jumps_takes_nothing_from_anybody(tmp_path, monkeypatch, years):
+    broom = sessions.Broom(tmp_path)
+    (tmp_path / "mine").mkdir()
+    broom.sweep()
+    before = time.time()
+    monkeypatch.setattr(sessions.time, "time", lambda: before + years * 3e7)
+    os.utime(tmp_path / "mine", (before + years * 3e7,) * 2)
+    broom.sweep()
+    broom.sweep()
+    assert (tmp_path / "mine").exists()
 
 
 def test_who_leaves_takes_everything_along_and_nothing_of_others():
