@@ -51,6 +51,7 @@ PATCH, WHOLE = (96, 112, 96), (144, 176, 144)  # voxels
 TILES = ((2, 0, False), (2, 0, True), (1, 0, False), (0, 0, False), (2, 1, False), (2, 4, False), (2, 3, False))
 """Of a row of the sheet: axis, channel, outlined."""
 LOUD = {"flair": 2.2, "t1": 1.3, "t2": 1.8}  # brightness beside the noise that scanners add
+NOISE, SHADE = 0.05, 0.12  # at most, as in `scanned`: what is shared by researchers has been corrected
 REAL, GLIOMA = 0.45, 0.2  # shares of the patches; the rest is made up
 REALS = ("openms_p07", "openms_p19", "mslesseg_P14_T1", "mslesseg_P14_T2", "mslesseg_P14_T3", "mslesseg_P18_T1")
 
@@ -272,10 +273,10 @@ def acquired(images: Mapping[str, Tensor], luck: Luck) -> dict[str, Tensor]:
     for name in SEQUENCES:
         if name not in images or not there[name]:
             continue
-        image = (images[name] * LOUD[name]).clamp(min=0) ** math.exp(luck.one(0.12))
-        if luck.chance(0.45 if name == "flair" else 0.25):
-            image = sliced(image, luck.uniform(1.5, 5), 2 if luck.chance(0.75) else luck.below(2))
-        out[name] = scanned(image, luck)
+        image = (images[name] * LOUD[name]).clamp(min=0) ** math.exp(luck.one(0.08))
+        if luck.chance(0.2):
+            image = sliced(image, luck.uniform(2, 5), 2 if luck.chance(0.75) else luck.below(2))
+        out[name] = scanned(image, luck, noise=NOISE, shade=SHADE)
     return out
 
 

@@ -192,8 +192,8 @@ def flair(t1: Tensor, tissue: Tensor, depth: Tensor, luck: Luck) -> Tensor:
     """FLAIR of a brain without lesions, white matter near 0.5, with what in it is bright by nature; (X, Y, Z)."""
     size = tuple(t1.shape)
     white, fluid = 0.5, luck.uniform(0.0, 0.2)
-    grey = white * luck.uniform(0.95, 1.3)
-    image = contrast(t1, tissue, (fluid, grey, white, white * luck.uniform(0.85, 1)), luck, luck.uniform(0.01, 0.07))
+    grey = white * luck.uniform(0.95, 1.2)
+    image = contrast(t1, tissue, (fluid, grey, white, white * luck.uniform(0.85, 1)), luck, luck.uniform(0.01, 0.04))
     image = torch.where(CORTEX[tissue.long()] & (t1 > 0.4), image.clamp(max=grey * 1.1), image)
     brain, water = WHITE[tissue.long()], WATER[tissue.long()]
     image = torch.where(water, torch.minimum(image, torch.tensor(white)) * luck.uniform(0.3, 1) + 0.3 * fluid, image)
@@ -230,7 +230,7 @@ def painted(images: dict[str, Tensor], soft: Tensor, luck: Luck) -> dict[str, Te
     uneven = 1 + luck.uniform(0.05, 0.25) * luck.field(size, 12)[0] + luck.uniform(0, 0.12) * luck.field(size, 4)[0]
     hole = ((luck.field(size, 10)[0] - 0.7) * 2).clamp(0, 1) * luck.uniform(0, 1) * share**3 * luck.chance(0.35)
     out = dict(images)
-    bright = 0.5 * (1 + luck.uniform(0.3, 0.9) * uneven.clamp(0.5, 1.6))
+    bright = 0.5 * (1 + luck.uniform(0.3, 0.8) * uneven.clamp(0.5, 1.6))
     base = images["flair"]
     level = torch.maximum(bright * (1 - 0.8 * hole), base * (1 - hole))
     out["flair"] = torch.lerp(base, level, share) + halo * 0.5 * (base > 0.25)

@@ -288,14 +288,14 @@ def beheld(image: Tensor, scan: Scan, distance: Tensor, seen: Pose, luck: Luck) 
     return within(image, out, distance)
 
 
-def scanned(image: Tensor, luck: Luck, glare: float = math.inf, noise: float = 0.08) -> Tensor:
+def scanned(image: Tensor, luck: Luck, glare: float = math.inf, noise: float = 0.08, shade: float = 0.25) -> Tensor:
     """What scanners do: coil shading, thick slices or blur, noise, and an unknown scale; standardised.
 
     What is brighter than `glare` times the median of the head is cut to that first.
     """
     size = tuple(image.shape)
     if luck.chance(0.8):
-        image = image * torch.exp(luck.field(size, 64)[0] * luck.uniform(0, 0.25))
+        image = image * torch.exp(luck.field(size, 64)[0] * luck.uniform(0, shade))
     if luck.chance(0.35):
         coarse = [float(n) for n in size]
         if luck.chance(0.6):

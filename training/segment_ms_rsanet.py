@@ -41,7 +41,7 @@ from training.segment_anatomy_unet import SETTLED, TEST, VALIDATION, Luck, names
 
 SEED = 20261123
 SMOOTH = 30.0  # voxels of lesion below which overlap counts less and less
-RARE, EMPHASIS = 600, 15.0  # steps until which lesions count more, and how often they do at first
+DICE, BOTH = 400, 1200  # steps up to which overlap alone counts, and from which the most wrong voxels count in full
 HARD = (0.1, 0.01)  # share of the voxels that count as most wrong, at first and at last
 WHOLES, LATE = (0.03, 0.3), 0.92  # shares of whole brains before and after this share of the steps
 LEFT = ("p07", "P14")  # patients that the served weights have not seen
@@ -119,29 +119,18 @@ def validate(net: RSANet, exams: list[Exam], threshold: float = 0.5) -> dict[str
     return {name: float(np.mean(values)) for name, values in scores.items()}
 
 
-def objective(logits: Tensor, target: Tensor, hard: float = HARD[1], early: float = 0.0) -> Tensor:
-    """Mean cross entropy of the share `hard` of the voxels, the most wrong ones, plus one minus soft Dice; any shape.
+def objective(logits: Tensor, target: Tensor, hard: float = HARD[1], weight: float = 1.0) -> Tensor:
+    """`weight` times the mean cross entropy of the share `hard` of the voxels, the most wrong ones, plus one minus soft
+    Dice; any shape.
 
     Over all voxels the few that are taken for lesion in a patch without any would count for nothing beside Dice's push
-    to find what there is in others; over very few, doubt everywhere is all that is learned. After the top-k loss of
-    nnU-Net (Isensee 2021, doi:10.1038/s41592-020-01008-z). `early`, from 1 to 0, adds that of all voxels with lesions
-    EMPHASIS times, lest "nothing anywhere" be learned.
+    to find what there is in others. After the top-k loss of nnU-Net (Isensee 2021, doi:10.1038/s41592-020-01008-z).
+    From the first step it teaches that there is nothing anywhere.
     """
     p = logits.sigmoid()
     overlap = (2 * (p * target).sum() + SMOOTH) / (p.sum() + target.sum() + SMOOTH)
     wrong = F.binary_cross_entropy_with_logits(logits, target, reduction="none").flatten()
-    emphasis = early * (wrong * (1 + (EMPHASIS - 1) * target.flatten())).mean()
-    return wrong.topk(max(1, int(hard * wrong.numel()))).values.mean() + 1 - overlap + emphasis
-
-
-@torch.no_grad()
-def primed(net: RSANet) -> RSANet:
-    """The new network, which says "no lesion" at first: its last layers have no bias with which to learn that soon."""
-    first, last = net.final[0].weight, net.final[1].weight
-    first.zero_()
-    first[:, :, 1, 1, 1] = torch.eye(len(first))
-    last.sub_(0.15)
-    return net
+    return weight * wrong.topk(max(1, int(hard * wrong.numel()))).values.mean() + 1 - overlap
 
 
 LAYOUT = "ms/*_flair.nii.gz"  # by which DATA of `cases` is known
@@ -177,7 +166,7 @@ def train(args: argparse.Namespace) -> None:
     for seed, name in enumerate(VALIDATION):
         exams += exams_on(prepare(data, name), seed)
 
-    net = primed(build()).to(memory_format=torch.channels_last_3d)
+    net = build().to(memory_format=torch.channels_last_3d)
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=1e-2)
     run = Run(out, net, optimizer, Luck(SEED).generator, args.steps)
 
@@ -190,12 +179,12 @@ def train(args: argparse.Namespace) -> None:
     while not run.ended:
         settle(net.train(), run.step > SETTLED * args.steps)
         hard = HARD[0] * (HARD[1] / HARD[0]) ** (run.step / args.steps)
-        early, loss = max(0.0, 1 - run.step / RARE), torch.zeros(())
+        weight, loss = min(max((run.step - DICE) / (BOTH - DICE), 0.0), 1.0), torch.zeros(())
         patches, coming = coming.result(), ahead.submit(batch, run.step + 1)
         for x, target, known in patches:
             with torch.autocast("cpu", torch.bfloat16):
                 logits = net(x[None])
-            part = objective(logits[0, 0][known].float(), target[known], hard, early) / args.batch
+            part = objective(logits[0, 0][known].float(), target[known], hard, weight) / args.batch
             part.backward()
             loss += part.detach()
         if nn.utils.clip_grad_norm_(net.parameters(), 1.0).isfinite():  # oneDNN errs where a level is 2 voxels wide
@@ -225,7 +214,7 @@ def main(given: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--batch", type=int, default=1, help="patches a step, one after the other")
     parser.add_argument("--brains", type=int, help="how many brains, for a quick look; all unless said")
-    parser.add_argument("--rate", type=float, default=4e-3)
+    parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--every", type=int, default=250, help="steps between validations")
     parser.add_argument("--keep", type=float, default=5, help="minutes between checkpoints")
     parser.add_argument("--minutes", type=float, default=0, help="stop after this time; run again to go on")
