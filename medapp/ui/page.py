@@ -28,6 +28,7 @@ BODIES: dict[str, Callable[..., tab.Body]] = {
     "registration": Registered,
 }
 MAX_UPLOAD = "600mb"
+WAITING = 60  # in the queue; who comes then is told so
 
 
 def build() -> gr.Blocks:
@@ -46,7 +47,7 @@ def build() -> gr.Blocks:
         for card in cards:
             api.build(card)
         demo.unload(_leave)
-    return demo.queue(max_size=20, default_concurrency_limit=4)
+    return demo.queue(max_size=WAITING, default_concurrency_limit=4)
 
 
 def _leave(request: gr.Request) -> None:

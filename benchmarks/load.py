@@ -1,0 +1,163 @@
+"""The page under load: `python -m benchmarks.load [--visitors 50] [--runs 1000] [--out FILE.csv]`.
+
+Starts the app on a port of this machine. First all visitors, each with a session of their own, ask for the same run at
+once over the loopback; then one asks again and again. Told are the seconds till the answer, what was refused and in
+which words, and the memory of the app's processes (resident, shared pages counted in each).
+"""
+
+import argparse
+import csv
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gradio_client import Client, handle_file
+
+from medapp import examples
+
+ROOT = Path(__file__).resolve().parents[1]
+START = 120  # seconds till the page must be there
+WATCH = 0.5  # seconds between looks at the memory
+
+
+class Memory(threading.Thread):
+    """Watches the resident memory of a process and all that it has started, in MB."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.pid, self.most = pid, 0.0
+
+    def now(self) -> float:
+        return sum(map(resident, family(self.pid)))
+
+    def run(self) -> None:
+        while Path(f"/proc/{self.pid}").exists():
+            self.most = max(self.most, self.now())
+            time.sleep(WATCH)
+
+
+def family(pid: int) -> Iterator[int]:
+    """A process and those that descend from it."""
+    yield pid
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            below = task.read_text().split()
+        except OSError:  # it has ended
+            continue
+        for child in below:
+            yield from family(int(child))
+
+
+def resident(pid: int) -> float:
+    """MB; 0 for a process that has ended."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError):
+        return 0.0
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+@contextmanager
+def served() -> Iterator[tuple[str, int]]:
+    """The address of an app of its own, and its process."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    given = os.environ | {"GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1", "MEDAPP_RATE": "0"}
+    app = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=given, stdout=subprocess.DEVNULL)
+    address, began = f"http://127.0.0.1:{port}/", time.monotonic()
+    try:
+        while True:
+            try:
+                urllib.request.urlopen(f"{address}health", timeout=2)
+                break
+            except OSError:
+                if app.poll() is not None or time.monotonic() - began > START:
+                    raise
+                time.sleep(0.5)
+        yield address, app.pid
+    finally:
+        app.terminate()
+        app.wait(30)
+
+
+def asked(client: Client, example: examples.Example) -> tuple[str, float]:
+    """What came of one run, "answer" or the words of a refusal, and after how many seconds."""
+    began = time.monotonic()
+    try:
+        facts, _ = client.predict(
+            **{role: handle_file(str(path)) for role, path in example.images.items()}, api_name=f"/{example.pipeline}"
+        )
+        what = "answer" if facts["pipeline"] == example.pipeline else "another method's answer"
+    except Exception as error:
+        what = str(error)
+    return what, time.monotonic() - began
+
+
+def crowd(address: str, example: examples.Example, visitors: int) -> list[tuple[str, float]]:
+    """All at once; in the order in which they are done."""
+    clients = [Client(address, verbose=False) for _ in range(visitors)]
+    found: list[tuple[str, float]] = []
+    threads = [threading.Thread(target=lambda c=c: found.append(asked(c, example))) for c in clients]  # type: ignore[misc]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for client in clients:
+        client.close()
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--visitors", type=int, default=50)
+    parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("--method", default="segment_glioma_ar2unet")
+    parser.add_argument("--out", type=Path, help="a line for each part")
+    args = parser.parse_args()
+    every = [e for folder in sorted(examples.FOLDER.iterdir()) for e in examples.of_task(folder.name)]
+    example = next(e for e in every if e.pipeline == args.method)
+    lines = []
+    with served() as (address, pid):
+        memory = Memory(pid)
+        first = Client(address, verbose=False)
+        asked(first, example)  # networks are loaded
+        memory.start()
+        parts = {"crowd": lambda: crowd(address, example, args.visitors)}
+        if args.runs:
+            parts["row"] = lambda: [asked(first, example) for _ in range(args.runs)]
+        for name, part in parts.items():
+            memory.most, before, began = 0.0, memory.now(), time.monotonic()
+            found = part()
+            took = time.monotonic() - began
+            time.sleep(5)
+            seconds = [s for what, s in found if what == "answer"] or [float("nan")]
+            lines.append(
+                {
+                    "part": name, "asked": len(found), "answered": sum(what == "answer" for what, _ in found),
+                    "seconds": round(took, 1), "median_wait": round(statistics.median(seconds), 1),
+                    "longest_wait": round(max(seconds), 1), "mb_before": round(before), "mb_most": round(memory.most),
+                    "mb_after": round(memory.now()),
+                }
+            )  # fmt: skip
+            print(lines[-1], flush=True)
+            for what, count in Counter(what for what, _ in found if what != "answer").items():
+                print(f"  {count} times: {what}", flush=True)
+    if args.out:
+        with args.out.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(lines[0]))
+            writer.writeheader()
+            writer.writerows(lines)
+
+
+if __name__ == "__main__":
+    main()
