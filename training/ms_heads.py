@@ -47,7 +47,8 @@ from training.segment_anatomy_unet import MARGIN, RIM, STEP_MM, Luck, Pose, belo
 CACHE = Path("runs/data/ms")
 LEAST_WHITE = 500  # voxels of white matter, else a patch is measured by all that it shows
 PLOTS = 10  # patients whose lesions each brain is given in turn
-PATCH, WHOLE = (96, 112, 96), (144, 176, 144)  # voxels
+PATCH, WHOLE = (64, 64, 64), (144, 176, 144)  # voxels
+NEAR = 0.66  # share of the patches that lie about a lesion, if there is one
 TILES = ((2, 0, False), (2, 0, True), (1, 0, False), (0, 0, False), (2, 1, False), (2, 4, False), (2, 3, False))
 """Of a row of the sheet: axis, channel, outlined."""
 LOUD = {"flair": 2.2, "t1": 1.3, "t2": 1.8}  # brightness beside the noise that scanners add
@@ -197,7 +198,7 @@ def made(head: Head, size: tuple[int, int, int], luck: Luck, without: Collection
     """A made-up patient, none with the lesions of those in `without`."""
     scan, who = head.scan, [name for name in head.plots if name not in without]
     index = head.plots[who[luck.below(len(who))]]
-    about = index[luck.below(len(index))] if len(index) and luck.chance(0.4) and size != WHOLE else None
+    about = index[luck.below(len(index))] if len(index) and luck.chance(NEAR) and size != WHOLE else None
     seen = anatomy.pose(scan.image.shape, size, luck, about)
     image, near, shallow, soft = linear(
         [scan.image, 255 - scan.distance, 255 - head.depth, filled(index, scan.image.shape)], seen
@@ -240,7 +241,7 @@ def found(real: Real, size: tuple[int, int, int], luck: Luck, without: Collectio
     who = [name for name in real.plots if name not in without]
     more = real.plots[who[luck.below(len(who))]] if who else torch.zeros(0, 3)
     about, own = None, real.lesions.nonzero()
-    if size != WHOLE and luck.chance(0.5):
+    if size != WHOLE and luck.chance(NEAR):
         where = own if len(own) and (luck.chance(0.5) or not len(more)) else more
         about = where[luck.below(len(where))] if len(where) else None
     seen = anatomy.pose(real.flair.shape, size, luck, about)
@@ -316,9 +317,9 @@ class Clinic:
         rest = (glioma(data, name) for name in (ms_gliomas.names_in(data) if gliomas else ()))
         self.gliomas = [real for real in rest if real is not None]
 
-    def sample(self, luck: Luck, whole: float = 0.04) -> Patch:
-        """One patch, always the same for the same luck; `whole` is the share of whole brains."""
-        size, way = WHOLE if luck.chance(whole) else PATCH, luck.uniform(0, 1)
+    def sample(self, luck: Luck, size: tuple[int, int, int] = PATCH) -> Patch:
+        """One patch, always the same for the same luck."""
+        way = luck.uniform(0, 1)
         if way < REAL:
             scans = list(self.patients.values())[luck.below(len(self.patients))]
             sight = found(scans[luck.below(len(scans))], size, luck, self.without)

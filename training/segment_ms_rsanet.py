@@ -41,9 +41,9 @@ from training.segment_anatomy_unet import SETTLED, TEST, VALIDATION, Luck, names
 
 SEED = 20261123
 SMOOTH = 30.0  # voxels of lesion below which overlap counts less and less
-DICE, BOTH = 400, 1200  # steps up to which overlap alone counts, and from which the most wrong voxels count in full
+DICE, BOTH, WEIGHT = 600, 2400, 0.5  # steps up to which overlap alone counts, and from which wrong voxels count so much
 HARD = (0.1, 0.01)  # share of the voxels that count as most wrong, at first and at last
-WHOLES, LATE = (0.03, 0.3), 0.92  # shares of whole brains before and after this share of the steps
+LATE, WHOLES = 0.93, 0.3  # share of the steps after which so many are whole brains, one at a time
 LEFT = ("p07", "P14")  # patients that the served weights have not seen
 
 
@@ -171,22 +171,23 @@ def train(args: argparse.Namespace) -> None:
     run = Run(out, net, optimizer, Luck(SEED).generator, args.steps)
 
     def batch(step: int) -> list[Patch]:
-        whole = WHOLES[step > LATE * args.steps]
-        return [clinic.sample(Luck(SEED + step * args.batch + number), whole) for number in range(args.batch)]
+        lucks = [Luck(SEED + step * args.batch + number) for number in range(args.batch)]
+        if step > LATE * args.steps and lucks[0].chance(WHOLES):
+            return [clinic.sample(lucks[0], WHOLE)]
+        return [clinic.sample(luck) for luck in lucks]
 
     ahead = ThreadPoolExecutor(1)  # draws the next patches while the network learns from these
     coming = ahead.submit(batch, run.step)
     while not run.ended:
         settle(net.train(), run.step > SETTLED * args.steps)
         hard = HARD[0] * (HARD[1] / HARD[0]) ** (run.step / args.steps)
-        weight, loss = min(max((run.step - DICE) / (BOTH - DICE), 0.0), 1.0), torch.zeros(())
+        weight = WEIGHT * min(max((run.step - DICE) / (BOTH - DICE), 0.0), 1.0)
         patches, coming = coming.result(), ahead.submit(batch, run.step + 1)
-        for x, target, known in patches:
-            with torch.autocast("cpu", torch.bfloat16):
-                logits = net(x[None])
-            part = objective(logits[0, 0][known].float(), target[known], hard, weight) / args.batch
-            part.backward()
-            loss += part.detach()
+        x, target, known = (torch.stack(parts) for parts in zip(*patches, strict=True))
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = net(x.contiguous(memory_format=torch.channels_last_3d))[:, 0]
+        loss = objective(logits[known].float(), target[known], hard, weight)
+        loss.backward()
         if nn.utils.clip_grad_norm_(net.parameters(), 1.0).isfinite():  # oneDNN errs where a level is 2 voxels wide
             optimizer.step()
         optimizer.zero_grad()
@@ -212,7 +213,7 @@ def main(given: list[str] | None = None) -> None:
     parser.add_argument("--out", required=True)
     parser.add_argument("--leave", nargs="*", default=[], help="patients left out of training, to validate on")
     parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--batch", type=int, default=1, help="patches a step, one after the other")
+    parser.add_argument("--batch", type=int, default=4, help="patches a step")
     parser.add_argument("--brains", type=int, help="how many brains, for a quick look; all unless said")
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--every", type=int, default=250, help="steps between validations")

@@ -136,7 +136,7 @@ def small(monkeypatch, head):
         def __init__(self, *_):
             pass
 
-        def sample(self, luck, whole):
+        def sample(self, luck, size=SIZE):
             return ms_heads.patch(ms_heads.made(head, SIZE, luck), luck)
 
     monkeypatch.setattr(segment_ms_rsanet, "Clinic", Clinic)

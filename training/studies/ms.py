@@ -25,14 +25,15 @@ class Source(Protocol):
 
 
 class Exams:
-    """Patches to learn from, one at a time, and whole brains to be scored on."""
+    """Patches to learn from, `batch` at a time, and whole brains to be scored on."""
 
-    def __init__(self, source: Source, held: Sequence[tuple[str, Exam]], about: str) -> None:
-        self.source, self.held, self.about = source, held, about
+    def __init__(self, source: Source, batch: int, held: Sequence[tuple[str, Exam]], about: str) -> None:
+        self.source, self.batch, self.held, self.about = source, batch, held, about
 
     def draw(self, luck: Luck) -> Batch:
-        x, target, known = self.source.sample(luck)
-        return x[None], target, known
+        patches = [self.source.sample(luck) for _ in range(self.batch)]
+        x, target, known = (torch.stack(parts) for parts in zip(*patches, strict=True))
+        return x, target, known
 
     def score(self, net: nn.Module) -> Iterator[dict[str, Any]]:
         net = net.cpu().eval()
@@ -49,19 +50,17 @@ class Exams:
 def bench(data: Path, size: Size) -> Exams:
     """Patients and brains as in the training; held out are LEFT and brains with made-up lesions, and without any.
 
-    A patient who was scanned several times counts once, with the mean. Raises ValueError for a batch of several
-    patches, since their sizes differ.
+    A patient who was scanned several times counts once, with the mean.
     """
-    if size.batch != 1:
-        raise ValueError("patches differ in size: a batch is one of them")
     brains = [name for name in names_in(data / "brain_t1") if name not in VALIDATION + TEST][: size.cases]
     held = [(patient(name), exam) for name in REALS if patient(name) in LEFT for exam in exams_of(data, name)]
     for number in range(size.held):
         name = (TEST + VALIDATION)[number % len(TEST + VALIDATION)]
         held += [(f"{name} {number:03d}", exam) for exam in exams_on(prepare(data, name), 100 + number)]
-    fitted = f"one patch of real patients, of heads with a glioma or of {len(brains)} brains with made-up lesions"
+    sources = f"real patients, heads with a glioma and {len(brains)} brains with made-up lesions"
+    fitted = f"{size.batch} patches a step, of {sources}"
     others = f"{len(LEFT)} other patients and {size.held} times another brain, with made-up lesions and without any"
-    return Exams(Clinic(data, brains, LEFT), held, f"{fitted}; scored on {others}")
+    return Exams(Clinic(data, brains, LEFT), size.batch, held, f"{fitted}; scored on {others}")
 
 
 class Box:
@@ -76,13 +75,13 @@ class Box:
 def phantom() -> Exams:
     x, target, _ = Box().sample(Luck(0))
     held = [(f"held {n}", Exam("made", x.numpy(), target.numpy() > 0.5)) for n in range(2)]
-    return Exams(Box(), held, "a box in noise; scored on two")
+    return Exams(Box(), 1, held, "a box in noise; scored on two")
 
 
 def loss(net: nn.Module, batch: Batch) -> Tensor:
     """Overlap alone, with which the training begins; a comparison is too short for what it goes on with."""
     x, y, known = batch
-    return objective(net(x)[0, 0][known].float(), y[known], weight=0.0)
+    return objective(net(x)[:, 0][known].float(), y[known], weight=0.0)
 
 
 def formed(form: str) -> Callable[[float], RSANet]:
@@ -108,6 +107,6 @@ ATTENTION = Study(
     bench,
     phantom,
     FIGURES,
-    Size(cases=20, held=14, batch=1),
+    Size(cases=20, held=14, batch=4),
     rate=2e-3,
 )
