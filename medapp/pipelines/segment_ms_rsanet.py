@@ -258,7 +258,7 @@ CARD = Card(
         Input("baseline", "Earlier FLAIR", "Of the same patient, to see what changed; any grid.", optional=True),
     ),
     options=(
-        Slider("threshold", "Threshold", 0.05, 0.95, 0.01, 0.5, "Probability from which a voxel counts.", live=True),
+        Slider("threshold", "Threshold", 0.05, 0.95, 0.01, 0.65, "Probability from which a voxel counts.", live=True),
         Slider("smallest", "Smallest lesion (ml)", 0.0, 1.0, 0.005, 0.01,
                "Smaller components are left out; a ball of 3 mm has 0.014 ml.", live=True),
     ),
@@ -266,17 +266,22 @@ CARD = Card(
         "segment_ms_rsanet.safetensors",
         "medapp/segment_ms_rsanet",
         "v0.1.0",
-        "0000000000000000000000000000000000000000000000000000000000000000",
+        "fdecaa77eb3b0ae18b340309fd6156a162ed2f8abf7eee1ce3d8a9674b4dcf28",
     ),
     build=build,
     run=segment,
     aids={"anatomy": ANATOMY},
     folds={"What changed since an earlier scan": ("baseline",)},
-    licence="To be settled with the weights.",
+    licence="CC BY-NC-SA 4.0: non-commercial use, with attribution, shared alike.",
     cite="Zhang et al. 2019, arXiv:2002.12470",
-    trained_on="Weights to come: a few patients with FLAIR, T1 and consensus masks, and lesions of real shapes painted "
-    "into the brains of healthy people.",
-    scores="To be measured.",
-    limits="How well it does on patients is not known. Other diseases and age brighten white matter too and are taken "
-    "for lesions. What is called new or enlarging is what two outlines say, and has been checked on no patient.",
+    trained_on="Two patients with FLAIR, T1 and consensus masks (Ljubljana, Lesjak 2018; MSLesSeg, Guarnera 2025), and "
+    "lesions in the shapes of 28 people's painted into 13 FLAIR scans of people with a glioma (TCGA-LGG) and into 18 "
+    "T1 scans of OASIS-1 turned into FLAIR.",
+    scores="Two patients never seen. With 25 to 30 ml of lesion (three scans): Dice 0.82, lesion-wise F1 0.53 on FLAIR "
+    "alone; 0.83 and 0.66 with T1. With 1.3 ml in 37 small lesions: Dice 0.17; 0.31 with T1. Four brains without "
+    "lesion, made-up FLAIR: 0.13 ml on average.",
+    limits="Checked on two patients only. Patients with few and small lesions are done badly: cortex is taken for "
+    "lesion, and lesions beside it are missed; so are small ones on thick slices. Other diseases and age brighten "
+    "white matter too and are taken for lesions. What is called new or enlarging is what two outlines say, and has "
+    "been checked on no patient.",
 )  # fmt: skip
