@@ -124,7 +124,7 @@ def make(recipe: Recipe) -> tuple[dict[str, Volume], Volume, Volume | None]:
                 signal = covered((whole / white).numpy(), distance.numpy() == 0, grid.affine, around, random)
                 images[role] = acquired(random, LOUD * signal, place, recipe.grids[role])
                 continue
-            array = (scanned(whole, luck, noise=0.03).numpy() - CLIP[0]) * (BRIGHTEST / (CLIP[1] - CLIP[0]))
+            array = (scanned(whole, luck, noise=0.03, shade=0.08).numpy() - CLIP[0]) * (BRIGHTEST / (CLIP[1] - CLIP[0]))
             array = np.clip(array - np.median(array[:4]), 0, BRIGHTEST)
             drawn = resample(Volume(array, place), recipe.grids[role])
             images[role] = drawn.like(np.rint(drawn.array))

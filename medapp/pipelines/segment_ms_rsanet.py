@@ -83,7 +83,8 @@ def segment(
     motions = dict(zip(sessions, together(*(partial(rigid, v, flair) for v in sessions.values())), strict=True))
     scans = {"flair": flair} | {role: placed(volume, motions[role]) for role, volume in sessions.items()}
     progress(0.15, "Finding the brain")
-    seen = anatomy(aid("anatomy"), scans, grid, lambda share, stage: progress(0.15 + 0.3 * share, "Finding the brain"))
+    given = scans if baseline is None else {"flair": scans["flair"]}  # regions of what the network sees
+    seen = anatomy(aid("anatomy"), given, grid, lambda share, stage: progress(0.15 + 0.3 * share, "Finding the brain"))
     if baseline is not None:
         progress(0.45, "Aligning the earlier scan")
         within = Volume(seen.inside.astype(np.uint8), grid.affine, labels={1: "inside"})
@@ -281,7 +282,7 @@ CARD = Card(
     "alone; 0.83 and 0.66 with T1. With 1.3 ml in 37 small lesions: Dice 0.17; 0.31 with T1. Four brains without "
     "lesion, made-up FLAIR: 0.13 ml on average.",
     limits="Checked on two patients only. Patients with few and small lesions are done badly: cortex is taken for "
-    "lesion, and lesions beside it are missed; so are small ones on thick slices. Other diseases and age brighten "
-    "white matter too and are taken for lesions. What is called new or enlarging is what two outlines say, and has "
-    "been checked on no patient.",
+    "lesion, and lesions beside it are missed; so are small ones on thick slices, and many in images with a strong "
+    "shading that has not been corrected. Other diseases and age brighten white matter too. What is called new or "
+    "enlarging is what two outlines say, and has been checked on no patient.",
 )  # fmt: skip

@@ -192,6 +192,20 @@ def test_the_real_regions_tell_the_place():
     assert found == {"periventricular", "infratentorial"}
 
 
+def test_regions_are_found_in_what_the_network_sees(monkeypatch, still):
+    brightest = []
+
+    def found(net, head, *, progress):
+        brightest.append(round(float(head.array.max())))
+        return Parcellation(head.like((head.array > 0).astype(np.uint8), labels={1: "any"}), head)
+
+    monkeypatch.setattr(ms, "parcellate", found)
+    flair = resample(lit((SPOT, 6)), GRIDS["LPI"])
+    for baseline in (None, flair):
+        run(Bright(), flair, flair.like(5 * flair.array), None, baseline)
+    assert brightest == [10, 2], "T1, unless FLAIR alone is looked at since there is an earlier one"
+
+
 def test_windows_give_what_one_pass_gives(monkeypatch):
     x = np.random.default_rng(0).normal(size=(CHANNELS, 48, 80, 64)).astype(np.float32)
     whole, weights = predict(Bright(), x)
