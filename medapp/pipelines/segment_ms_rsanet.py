@@ -273,7 +273,7 @@ CARD = Card(
     run=segment,
     aids={"anatomy": ANATOMY},
     folds={"What changed since an earlier scan": ("baseline",)},
-    licence="CC BY-NC-SA 4.0: non-commercial use, with attribution, shared alike.",
+    licence="CC BY-NC-SA 4.0 (masks of heads that lesions were painted into; see NOTICE)",
     cite="Zhang et al. 2019, arXiv:2002.12470",
     trained_on="Two patients with FLAIR, T1 and consensus masks (Ljubljana, Lesjak 2018; MSLesSeg, Guarnera 2025), and "
     "lesions in the shapes of 28 people's painted into 13 FLAIR scans of people with a glioma (TCGA-LGG) and into 18 "
