@@ -1,9 +1,9 @@
 """Trains RSANet on MS lesions: `python -m training.segment_ms_rsanet --data DATA --out OUT --leave PATIENT ...`.
 
 DATA holds `brain_t1` (see `segment_anatomy_unet`), `lgg` (see `segment_glioma_ar2unet`) and `ms`: a few patients in MNI
-space with FLAIR, T1 and consensus mask, and the masks of 29 more. A third of the patches are theirs, a third are heads
-with a glioma and painted lesions, a third are made up, see `ms_heads`. A PATIENT (p07, p19, P14, P18) is left out
-altogether and looked at now and then; what is served is the latest state, `last.safetensors`, so that their scores
+space with FLAIR, T1 and consensus mask, and the masks of 29 more. Nearly half of the patches are theirs, a fifth are of
+heads with a glioma and painted lesions, the others are made up, see `ms_heads`. A PATIENT (p07, p19, P14, P18) is left
+out altogether and looked at now and then; what is served is the latest state, `last.safetensors`, so that their scores
 choose nothing. OUT also gets `checkpoint.pt`, from which a killed run goes on as if nothing had happened, and
 `log.csv`.
 """
@@ -166,7 +166,10 @@ def train(args: argparse.Namespace) -> None:
     for seed, name in enumerate(VALIDATION):
         exams += exams_on(prepare(data, name), seed)
 
-    net = build().to(memory_format=torch.channels_last_3d)
+    net = build()
+    if args.like:
+        net.load_state_dict({key: value.float() for key, value in load_file(args.like).items()})
+    net = net.to(memory_format=torch.channels_last_3d)
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=1e-2)
     run = Run(out, net, optimizer, Luck(SEED).generator, args.steps)
 
@@ -181,7 +184,7 @@ def train(args: argparse.Namespace) -> None:
     while not run.ended:
         settle(net.train(), run.step > SETTLED * args.steps)
         hard = HARD[0] * (HARD[1] / HARD[0]) ** (run.step / args.steps)
-        weight = WEIGHT * min(max((run.step - DICE) / (BOTH - DICE), 0.0), 1.0)
+        weight = WEIGHT * (1 if args.like else min(max((run.step - DICE) / (BOTH - DICE), 0.0), 1.0))
         patches, coming = coming.result(), ahead.submit(batch, run.step + 1)
         x, target, known = (torch.stack(parts) for parts in zip(*patches, strict=True))
         with torch.autocast("cpu", torch.bfloat16):
@@ -212,7 +215,8 @@ def main(given: list[str] | None = None) -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--out", required=True)
     parser.add_argument("--leave", nargs="*", default=[], help="patients left out of training, to validate on")
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--like", type=Path, help="weights to set out from, such as those in weights/")
+    parser.add_argument("--steps", type=int, default=3500)
     parser.add_argument("--batch", type=int, default=4, help="patches a step")
     parser.add_argument("--brains", type=int, help="how many brains, for a quick look; all unless said")
     parser.add_argument("--rate", type=float, default=2e-3)
