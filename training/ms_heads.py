@@ -48,6 +48,7 @@ CACHE = Path("runs/data/ms")
 LEAST_WHITE = 500  # voxels of white matter, else a patch is measured by all that it shows
 PLOTS = 10  # patients whose lesions each brain is given in turn
 PATCH, WHOLE = (64, 64, 64), (144, 176, 144)  # voxels
+SINGLE = 0.5  # share of those about its own, where large and small ones are as likely
 NEAR = 0.66  # share of the patches that lie about a lesion, if there is one
 TILES = ((2, 0, False), (2, 0, True), (1, 0, False), (0, 0, False), (2, 1, False), (2, 4, False), (2, 3, False))
 """Of a row of the sheet: axis, channel, outlined."""
@@ -78,6 +79,7 @@ class Real(NamedTuple):
     lesions: Tensor  # 0 or 255
     white: Tensor  # probability of white matter, 255 = 1
     unknown: Tensor  # 255 where nothing is learned
+    spots: Tensor  # (M, 3), a voxel of each of its lesions
     regions: dict[str, Tensor]  # classes as the parcellation network finds them in FLAIR, and in T1 if there is one
     plots: dict[str, Tensor]  # as of a `Head`
     home: Tensor | None
@@ -148,7 +150,7 @@ def read(data: Path, name: str, bank: Mapping[str, np.ndarray] | None = None) ->
     flair, t1, mask, white = (torch.from_numpy(arrays[role]) for role in ("flair", "t1", "mask", "white"))
     regions = {role: torch.from_numpy(arrays[f"regions_{role}"]) for role in ("flair", "t1")}
     unknown, home = torch.zeros_like(mask), _home(regions["flair"])
-    return Real(patient(name), flair, t1, mask, white, unknown, regions, others, home)
+    return Real(patient(name), flair, t1, mask, white, unknown, spots(mask), regions, others, home)
 
 
 def glioma(data: Path, name: str) -> Real | None:
@@ -160,7 +162,15 @@ def glioma(data: Path, name: str) -> Real | None:
     regions = torch.from_numpy(arrays.pop("regions"))
     others = {role.split()[1]: torch.from_numpy(index) for role, index in arrays.items()}
     found = {"flair": regions, "t1": regions}
-    return Real(name, flair, t1, torch.zeros_like(flair), white, unknown, found, others, _home(regions))
+    none = torch.zeros_like(flair)
+    return Real(name, flair, t1, none, white, unknown, spots(none), found, others, _home(regions))
+
+
+def spots(lesions: Tensor) -> Tensor:
+    """(M, 3): a voxel of each lesion of (X, Y, Z) 0 or 255."""
+    labels, count = ndimage.label(lesions.numpy())
+    places = ndimage.maximum_position(labels, labels, np.arange(1, count + 1)) if count else []
+    return torch.tensor(places, dtype=torch.long).reshape(-1, 3)
 
 
 def _home(regions: Tensor) -> Tensor | None:
@@ -243,6 +253,8 @@ def found(real: Real, size: tuple[int, int, int], luck: Luck, without: Collectio
     about, own = None, real.lesions.nonzero()
     if size != WHOLE and luck.chance(NEAR):
         where = own if len(own) and (luck.chance(0.5) or not len(more)) else more
+        if where is own and luck.chance(SINGLE):
+            where = real.spots
         about = where[luck.below(len(where))] if len(where) else None
     seen = anatomy.pose(real.flair.shape, size, luck, about)
     parts = [real.flair, real.t1, real.lesions, real.white, real.unknown, filled(more, real.flair.shape)]

@@ -119,18 +119,20 @@ def validate(net: RSANet, exams: list[Exam], threshold: float = 0.5) -> dict[str
     return {name: float(np.mean(values)) for name, values in scores.items()}
 
 
-def objective(logits: Tensor, target: Tensor, hard: float = HARD[1], weight: float = 1.0) -> Tensor:
-    """`weight` times the mean cross entropy of the share `hard` of the voxels, the most wrong ones, plus one minus soft
-    Dice; any shape.
+def objective(logits: Tensor, target: Tensor, known: Tensor, hard: float = HARD[1], weight: float = 1.0) -> Tensor:
+    """`weight` times the mean cross entropy of the share `hard` of the voxels, the most wrong ones, plus one minus the
+    mean soft Dice of the patches, (B, X, Y, Z) each; where not `known`, nothing counts.
 
-    Over all voxels the few that are taken for lesion in a patch without any would count for nothing beside Dice's push
-    to find what there is in others. After the top-k loss of nnU-Net (Isensee 2021, doi:10.1038/s41592-020-01008-z).
-    From the first step it teaches that there is nothing anywhere.
+    A patch with one small lesion counts as much as one that is full of them: small ones are most of what there is to be
+    found. Over all voxels the few that are taken for lesion in a patch without any would count for nothing beside
+    Dice's push to find what there is in others. After the top-k loss of nnU-Net (Isensee 2021,
+    doi:10.1038/s41592-020-01008-z). From the first step it teaches that there is nothing anywhere.
     """
-    p = logits.sigmoid()
-    overlap = (2 * (p * target).sum() + SMOOTH) / (p.sum() + target.sum() + SMOOTH)
-    wrong = F.binary_cross_entropy_with_logits(logits, target, reduction="none").flatten()
-    return weight * wrong.topk(max(1, int(hard * wrong.numel()))).values.mean() + 1 - overlap
+    each = (1, 2, 3)
+    p, truth = logits.sigmoid() * known, target * known
+    overlap = (2 * (p * truth).sum(each) + SMOOTH) / (p.sum(each) + truth.sum(each) + SMOOTH)
+    wrong = F.binary_cross_entropy_with_logits(logits[known], target[known], reduction="none")
+    return weight * wrong.topk(max(1, int(hard * wrong.numel()))).values.mean() + 1 - overlap.mean()
 
 
 LAYOUT = "ms/*_flair.nii.gz"  # by which DATA of `cases` is known
@@ -182,14 +184,14 @@ def train(args: argparse.Namespace) -> None:
     ahead = ThreadPoolExecutor(1)  # draws the next patches while the network learns from these
     coming = ahead.submit(batch, run.step)
     while not run.ended:
-        settle(net.train(), run.step > SETTLED * args.steps)
+        settle(net.train(), bool(args.like) or run.step > SETTLED * args.steps)
         hard = HARD[0] * (HARD[1] / HARD[0]) ** (run.step / args.steps)
         weight = WEIGHT * (1 if args.like else min(max((run.step - DICE) / (BOTH - DICE), 0.0), 1.0))
         patches, coming = coming.result(), ahead.submit(batch, run.step + 1)
         x, target, known = (torch.stack(parts) for parts in zip(*patches, strict=True))
         with torch.autocast("cpu", torch.bfloat16):
             logits = net(x.contiguous(memory_format=torch.channels_last_3d))[:, 0]
-        loss = objective(logits[known].float(), target[known], hard, weight)
+        loss = objective(logits.float(), target, known, hard, weight)
         loss.backward()
         if nn.utils.clip_grad_norm_(net.parameters(), 1.0).isfinite():  # oneDNN errs where a level is 2 voxels wide
             optimizer.step()

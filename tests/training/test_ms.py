@@ -155,18 +155,35 @@ def exams(head: ms_heads.Head) -> list[segment_ms_rsanet.Exam]:
 
 
 def test_a_few_voxels_taken_for_lesion_count_where_there_is_none():
-    logits, none = torch.full((40, 40, 40), -6.0), torch.zeros(40, 40, 40)
-    before = segment_ms_rsanet.objective(logits, none)
-    logits[:4, :4, :4] = 3.0  # a thousandth of the patch
+    logits, none = torch.full((1, 40, 40, 40), -6.0), torch.zeros(1, 40, 40, 40)
+    known = none < 1
+    before = segment_ms_rsanet.objective(logits, none, known)
+    logits[:, :4, :4, :4] = 3.0  # a thousandth of the patch
     logits.requires_grad_()
-    after = segment_ms_rsanet.objective(logits, none)
+    after = segment_ms_rsanet.objective(logits, none, known)
     after.backward()
     assert after > before + 0.25
-    wrong, rest = logits.grad[:4, :4, :4], logits.grad[4:]
+    wrong, rest = logits.grad[:, :4, :4, :4], logits.grad[:, 4:]
     assert wrong.min() > 100 * rest.abs().mean(), "and are pushed down before all others"
-    there = torch.zeros(40, 40, 40)
-    there[10:20, 10:20, 10:20] = 1
-    assert segment_ms_rsanet.objective(40 * there - 20, there) < 1e-3
+    there = torch.zeros(1, 40, 40, 40)
+    there[:, 10:20, 10:20, 10:20] = 1
+    assert segment_ms_rsanet.objective(40 * there - 20, there, known) < 1e-3
+
+
+def test_one_small_lesion_counts_as_much_as_a_large_one():
+    target = torch.zeros(2, 40, 40, 40)
+    target[0, :5, :5, :5] = 1
+    target[1, :25, :25, :25] = 1
+    known = torch.ones_like(target, dtype=torch.bool)
+
+    def lost(missed: int) -> float:
+        logits = 40 * target - 20
+        logits[missed] = -20.0
+        return float(segment_ms_rsanet.objective(logits, target, known, weight=0.0))
+
+    assert 0.3 < lost(0) <= lost(1) < 0.51
+    known[0, :5, :5, :5] = False
+    assert lost(0) < 1e-3, "nothing is learned from what is not known"
 
 
 def test_a_stopped_training_goes_on_as_if_nothing_had_happened(small, tmp_path):
@@ -207,7 +224,9 @@ def test_lesions_are_painted_into_real_white_matter_and_gliomas_are_not_known():
     plot = torch.tensor(np.argwhere(np.ones((14, 14, 14))) + 25, dtype=torch.int16)
     none = torch.zeros(shape, dtype=torch.uint8)
     flair = white // 2 + 20
-    real = ms_heads.Real("x", flair, none, none, white, unknown, {"flair": white // 255}, {"a": plot}, None)
+    real = ms_heads.Real(
+        "x", flair, none, none, white, unknown, ms_heads.spots(none), {"flair": white // 255}, {"a": plot}, None
+    )
     seen = [ms_heads.found(real, (48, 48, 48), Luck(seed)) for seed in range(6)]
     with_lesions = [sight[:3] for sight in seen if sight.target.any()]
     assert 0 < len(with_lesions) < 6, "some are left without"
@@ -215,6 +234,16 @@ def test_lesions_are_painted_into_real_white_matter_and_gliomas_are_not_known():
         assert set(images) == {"flair"} and known.any() and not known.all()
         assert images["flair"][target > 0.9].mean() > 1.15 * images["flair"][(target == 0) & known].median()
         assert not target[~known].any()
+
+
+def test_large_and_small_lesions_have_one_spot_each():
+    lesions = torch.zeros(20, 20, 20, dtype=torch.uint8)
+    lesions[2:12, 2:12, 2:12] = 255
+    lesions[15, 15, 15] = 255
+    spots = ms_heads.spots(lesions)
+    assert (
+        spots.shape == (2, 3) and (lesions[tuple(spots.T)] == 255).all() and spots.max() == 15 and spots[0].max() < 12
+    )
 
 
 def test_a_stack_of_pictures_is_a_volume_that_lies_as_patients_do(tmp_path, monkeypatch):

@@ -81,7 +81,7 @@ def phantom() -> Exams:
 def loss(net: nn.Module, batch: Batch) -> Tensor:
     """Overlap alone, with which the training begins; a comparison is too short for what it goes on with."""
     x, y, known = batch
-    return objective(net(x)[:, 0][known].float(), y[known], weight=0.0)
+    return objective(net(x)[:, 0].float(), y, known, weight=0.0)
 
 
 def formed(form: str) -> Callable[[float], RSANet]:
