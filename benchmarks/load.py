@@ -8,24 +8,18 @@ which words, and the memory of the app's processes (resident, shared pages count
 import argparse
 import csv
 import os
-import socket
 import statistics
-import subprocess
-import sys
 import threading
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from gradio_client import Client, handle_file
 
+from benchmarks import serving
 from medapp import examples
 
-ROOT = Path(__file__).resolve().parents[1]
-START = 120  # seconds till the page must be there
 WATCH = 0.5  # seconds between looks at the memory
 
 
@@ -66,30 +60,6 @@ def resident(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-@contextmanager
-def served() -> Iterator[tuple[str, int]]:
-    """The address of an app of its own, and its process."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    given = os.environ | {"GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1", "MEDAPP_RATE": "0"}
-    app = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=given, stdout=subprocess.DEVNULL)
-    address, began = f"http://127.0.0.1:{port}/", time.monotonic()
-    try:
-        while True:
-            try:
-                urllib.request.urlopen(f"{address}health", timeout=2)
-                break
-            except OSError:
-                if app.poll() is not None or time.monotonic() - began > START:
-                    raise
-                time.sleep(0.5)
-        yield address, app.pid
-    finally:
-        app.terminate()
-        app.wait(30)
-
-
 def asked(client: Client, example: examples.Example) -> tuple[str, float]:
     """What came of one run, "answer" or the words of a refusal, and after how many seconds."""
     began = time.monotonic()
@@ -124,10 +94,9 @@ def main() -> None:
     parser.add_argument("--method", default="segment_glioma_ar2unet")
     parser.add_argument("--out", type=Path, help="a line for each part")
     args = parser.parse_args()
-    every = [e for folder in sorted(examples.FOLDER.iterdir()) for e in examples.of_task(folder.name)]
-    example = next(e for e in every if e.pipeline == args.method)
+    example = next(e for e in examples.every() if e.pipeline == args.method)
     lines = []
-    with served() as (address, pid):
+    with serving.app(MEDAPP_RATE="0") as (address, pid):
         memory = Memory(pid)
         first = Client(address, verbose=False)
         asked(first, example)  # networks are loaded

@@ -52,8 +52,9 @@ def example(card: Card, size: float) -> tuple[tuple[Volume | None, ...], dict]:
     It is one of the method's own, or the first that has its images. Raises LookupError if there is none.
     """
     needed = [i.name for i in card.inputs if not i.optional]
-    found = [e for folder in sorted(examples.FOLDER.iterdir()) for e in examples.of_task(folder.name)]
-    fitting = sorted((e for e in found if set(needed) <= set(e.images)), key=lambda e: e.pipeline != card.name)
+    fitting = sorted(
+        (e for e in examples.every() if set(needed) <= set(e.images)), key=lambda e: e.pipeline != card.name
+    )
     if not fitting:
         raise LookupError(f"there is no example with {', '.join(needed)}")
     wanted = [i for i in card.inputs if i.name in needed]

@@ -47,6 +47,11 @@ def of_task(task: str) -> tuple[Example, ...]:
     return tuple(_load(f) for f in sorted((FOLDER / task).glob("*/case.json")))
 
 
+def every() -> tuple[Example, ...]:
+    """The examples of all tabs."""
+    return tuple(e for folder in sorted(FOLDER.iterdir()) for e in of_task(folder.name))
+
+
 def _load(file: Path) -> Example:
     case = json.loads(file.read_text(encoding="utf-8"))
     reference = case.get("reference")

@@ -76,7 +76,7 @@ def make(card: Card, folder: Path) -> dict[str, Any]:
 def smallest(card: Card) -> examples.Example:
     """The synthetic example with the fewest bytes whose settings fit on a command line: one of the pipeline's own, or
     else of another whose images have the names of its inputs, without settings. Raises Refused if there is none."""
-    every = [e for folder in sorted(examples.FOLDER.iterdir()) for e in examples.of_task(folder.name) if e.synthetic]
+    every = [e for e in examples.every() if e.synthetic]
     own = [e for e in every if e.pipeline == card.name and not any("\n" in str(v) for v in e.settings.values())]
     needed, taken = {i.name for i in card.inputs if not i.optional}, {i.name for i in card.inputs}
     found = own or [replace(e, settings={}) for e in every if needed <= e.images.keys() <= taken]

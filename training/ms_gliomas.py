@@ -7,7 +7,6 @@ positions: 240 mm fields of view are assumed, and that each study is TALL mm hig
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from scipy import ndimage
 
 from medapp import runtime
@@ -17,7 +16,7 @@ from medapp.imaging.volume import Volume
 from medapp.pipelines._pair import enclosed
 from training.ms_lesions import VENTRICLE, WHITE, plots
 from training.segment_anatomy_unet import MARGIN, Luck
-from training.segment_glioma_ar2unet import split
+from training.segment_glioma_ar2unet import pictures, split
 
 FIELD, TALL = 240.0, 150.0  # mm
 WIDEST = 9.0  # mm between slices that are still joined
@@ -52,12 +51,7 @@ def volumes(folder: Path) -> dict[str, Volume] | None:
     number = np.array([int(f.stem) for f in files])
     if (number[-1] - number[0]) * step < LEAST:
         return None
-    image = np.stack([np.asarray(Image.open(f).convert("RGB")) for f in files], -1).astype(np.float32)
-    mask = np.zeros(image.shape[:2] + image.shape[3:], np.float32)
-    for index, file in enumerate(files):
-        drawn = file.with_name(f"{file.stem}_mask.png")
-        if drawn.exists():
-            mask[..., index] = np.asarray(Image.open(drawn).convert("L")) > 127
+    image, mask = (array.astype(np.float32) for array in pictures(files))
     every = np.arange(number[0], number[-1] + 1)
     after = np.searchsorted(number, every).clip(1)
     before = after - 1
@@ -69,7 +63,7 @@ def volumes(folder: Path) -> dict[str, Volume] | None:
         given = Volume(whole.swapaxes(0, 1)[::-1, ::-1].copy(), np.abs(affine))
         return given.like(resample(given, grid := isotropic(given.grid, 1.0)).array, affine=grid.affine)
 
-    return {"flair": filled(image[:, :, 1]), "t1": filled(image[:, :, 0]), "glioma": filled(mask)}
+    return {"flair": filled(image[..., 1]), "t1": filled(image[..., 0]), "glioma": filled(mask)}
 
 
 def prepare(data: Path, name: str, kept: Path) -> dict[str, np.ndarray] | None:

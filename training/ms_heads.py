@@ -24,7 +24,7 @@ from medapp.imaging.geometry import isotropic, oriented, resample
 from medapp.imaging.intensity import SPAN, relative
 from medapp.imaging.measure import bounds
 from medapp.imaging.volume import Volume
-from medapp.pipelines._whereabouts import TABLE, homeward, maps
+from medapp.pipelines._whereabouts import homeward, maps
 from medapp.pipelines.segment_ms_rsanet import SEQUENCES, stacked
 from training import ms_gliomas
 from training import segment_anatomy_unet as anatomy
@@ -127,18 +127,23 @@ def prepare(data: Path, name: str) -> Head:
     return Head(scan, arrays.pop("depth"), arrays, _home(anatomy.CLASS[scan.tissue.long()]))
 
 
+def given(data: Path, name: str) -> tuple[Volume, Volume, Volume]:
+    """FLAIR, T1 and mask of a real patient."""
+    flair, t1, mask = (files.read([data / "ms" / f"{name}_{role}.nii.gz"]) for role in ("flair", "t1", "mask"))
+    return flair, t1, mask.like((mask.array > 0).astype(np.uint8), labels={1: "lesion"})
+
+
 def read(data: Path, name: str, bank: Mapping[str, np.ndarray] | None = None) -> Real:
     """Read one patient, or what was kept of one; `bank` has the lesions of others in MNI space, see `masks`."""
     kept = CACHE / f"{name}.npz"
     if not kept.exists():
-        given = {role: files.read([data / "ms" / f"{name}_{role}.nii.gz"]) for role in ("flair", "t1", "mask")}
-        grid = isotropic(oriented(given["flair"].grid), 1.0)
-        given["mask"] = given["mask"].like(given["mask"].array, labels={1: "lesion"})
+        scans = dict(zip(("flair", "t1", "mask"), given(data, name), strict=True))
+        grid = isotropic(oriented(scans["flair"].grid), 1.0)
         image = load_mni152_wm_template(resolution=1)
-        given["white"] = Volume(np.asarray(image.dataobj, np.float32) * 255, image.affine)
+        scans["white"] = Volume(np.asarray(image.dataobj, np.float32) * 255, image.affine)
         for role in ("flair", "t1"):
-            given[f"regions_{role}"] = runtime.run("segment_anatomy_unet", given[role]).volumes["labels"]
-        drawn = {role: resample(volume, grid).array for role, volume in given.items()}
+            scans[f"regions_{role}"] = runtime.run("segment_anatomy_unet", scans[role]).volumes["labels"]
+        drawn = {role: resample(volume, grid).array for role, volume in scans.items()}
         drawn["mask"] = drawn["mask"] * 255
         box = bounds(drawn["flair"] > 0)
         arrays = {k: np.pad(np.rint(v[box]).clip(0, 255).astype(np.uint8), MARGIN) for k, v in drawn.items()}
@@ -300,11 +305,11 @@ def patch(sight: Sight, luck: Luck) -> Patch:
     home = sight.home
     if luck.chance(0.03):
         regions, home = np.zeros_like(regions), None
-    white = TABLE[0][regions]
-    if white.sum() < LEAST_WHITE:
-        white = np.zeros_like(white)
-    shown = {role: relative(image.numpy(), white) for role, image in images.items()}
     known = maps(regions, None if home is None else [mm.numpy() for mm in home])
+    white = known[0] > 0
+    if white.sum() < LEAST_WHITE:
+        white[:] = False
+    shown = {role: relative(image.numpy(), white) for role, image in images.items()}
     return Patch(torch.from_numpy(stacked(shown, known)), sight.target, sight.known)
 
 

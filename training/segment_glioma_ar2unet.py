@@ -317,6 +317,17 @@ def train(args: argparse.Namespace) -> None:
             break
 
 
+def pictures(files: list[Path]) -> tuple[np.ndarray, np.ndarray]:
+    """The slices (row, column, slice, channel) uint8, and what is outlined in them (row, column, slice) bool."""
+    image = np.stack([np.asarray(Image.open(f).convert("RGB")) for f in files], 2)
+    mask = np.zeros(image.shape[:3], bool)
+    for number, file in enumerate(files):
+        drawn = file.with_name(f"{file.stem}_mask.png")
+        if drawn.exists():
+            mask[..., number] = np.asarray(Image.open(drawn).convert("L")) > 127
+    return image, mask
+
+
 LAYOUT = "TCGA_*/[0-9][0-9][0-9].jpg"  # by which DATA of `cases` is known
 
 
@@ -331,16 +342,7 @@ def cases(data: Path, part: str) -> Iterator[Case]:
     for folder in folders:
         if part != "all" and folder.name not in split(names)[part]:
             continue
-        files = sorted(folder.glob("[0-9][0-9][0-9].jpg"))
-        image = np.stack([np.asarray(Image.open(f).convert("RGB")) for f in files], 2)  # (row, column, slice, channel)
-        masks = [f.with_name(f.stem + "_mask.png") for f in files]
-        mask = np.stack(
-            [
-                np.asarray(Image.open(m).convert("L")) > 127 if m.exists() else np.zeros(image.shape[:2], bool)
-                for m in masks
-            ],
-            2,
-        )
+        image, mask = pictures(sorted(folder.glob("[0-9][0-9][0-9].jpg")))
         brain = rough_brain(image[..., 1].transpose(2, 0, 1)).transpose(1, 2, 0) | mask
         affine = np.diag([-240 / image.shape[1], -240 / image.shape[0], 5.0, 1.0])
 

@@ -11,7 +11,7 @@ choose nothing. OUT also gets `checkpoint.pt`, from which a killed run goes on a
 import argparse
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -25,7 +25,6 @@ from torch import Tensor, nn
 
 from medapp import hub
 from medapp.engine import Engine
-from medapp.imaging import files
 from medapp.imaging.geometry import resample, respaced, slice_axis
 from medapp.imaging.measure import dice, lesion_f1
 from medapp.imaging.volume import Grid, Volume
@@ -58,7 +57,7 @@ class Exam(NamedTuple):
 def exam(kind: str, scans: dict[str, Volume], truth: Volume) -> Exam:
     """Images of one patient by role, on one grid, cut out and stacked by the pipeline's own ways."""
     grid = working_grid(scans["flair"])
-    view = prepared(scans, anatomy(Engine(parcellator()), scans, grid, lambda share, stage: None), grid)
+    view = prepared(scans, anatomy(parcellator(), scans, grid, lambda share, stage: None), grid)
     x = stacked(view.images, view.maps)
     there = resample(truth, Grid(x.shape[1:], view.grid.affine))
     return Exam(kind, x.astype(np.float16), there.array > 0)
@@ -66,22 +65,17 @@ def exam(kind: str, scans: dict[str, Volume], truth: Volume) -> Exam:
 
 @cache
 def parcellator() -> nn.Module:
+    """As the app serves it to this method."""
     net = ANATOMY.build()
-    net.load_state_dict({key: value.float() for key, value in load_file(hub.locate(ANATOMY.weights).path).items()})
-    return net
+    net.load_state_dict(load_file(hub.locate(ANATOMY.weights).path))
+    return net.eval().requires_grad_(False)
 
 
 def exams_of(data: Path, name: str) -> list[Exam]:
     """A real patient: FLAIR alone, and with T1."""
-    flair, t1, mask = given(data, name)
+    flair, t1, mask = ms_heads.given(data, name)
     who = patient(name)
     return [exam(f"{who}_flair", {"flair": flair}, mask), exam(f"{who}_t1", {"flair": flair, "t1": t1}, mask)]
-
-
-def given(data: Path, name: str) -> tuple[Volume, Volume, Volume]:
-    """FLAIR, T1 and mask of a real patient."""
-    flair, t1, mask = (files.read([data / "ms" / f"{name}_{role}.nii.gz"]) for role in ("flair", "t1", "mask"))
-    return flair, t1, mask.like((mask.array > 0).astype(np.uint8), labels={1: "lesion"})
 
 
 def made_up(head: Head, seed: int) -> dict[str, tuple[Volume, Volume]]:
@@ -100,17 +94,18 @@ def exams_on(head: Head, seed: int) -> list[Exam]:
     return [exam(kind, {"flair": flair}, truth) for kind, (flair, truth) in made_up(head, seed).items()]
 
 
-@torch.inference_mode()
-def probability(net: RSANet, x: np.ndarray) -> np.ndarray:
-    """(X, Y, Z) from (CHANNELS, X, Y, Z) float16, as when served; leaves the network as it is."""
-    return predict(Engine(copy.deepcopy(net)), x.astype(np.float32))[0]
+def served(net: RSANet) -> Callable[[np.ndarray], np.ndarray]:
+    """The network as it is now, served as in the app: maps (CHANNELS, X, Y, Z) to the probability (X, Y, Z)."""
+    engine = Engine(copy.deepcopy(net))
+    return lambda x: predict(engine, x.astype(np.float32))[0]
 
 
 def validate(net: RSANet, exams: list[Exam], threshold: float = 0.5) -> dict[str, float]:
     """Mean Dice and lesion-wise F1 of every kind of exam; millilitres found where there is nothing."""
     scores: dict[str, list[float]] = {}
+    probability = served(net)
     for kind, x, truth in exams:
-        mask = probability(net, x) >= threshold
+        mask = probability(x) >= threshold
         if kind == "free":
             scores.setdefault("free_ml", []).append(float(mask.sum()) / 1000)
         else:
@@ -147,7 +142,7 @@ def cases(data: Path, part: str) -> Iterator[Case]:
         if part == "validation" or (part != "all" and (patient(name) in LEFT) != (part == "test")):
             continue
         source = name.split("_")[0]
-        flair, t1, truth = given(data, name)
+        flair, t1, truth = ms_heads.given(data, name)
         yield Case(name, source, "FLAIR alone", (flair,), truth)
         yield Case(name, source, "FLAIR and T1", (flair, t1), truth)
         thick = respaced(flair.grid, np.where(np.arange(3) == slice_axis(flair.grid), 5.0, flair.spacing))
@@ -170,7 +165,7 @@ def train(args: argparse.Namespace) -> None:
 
     net = build()
     if args.like:
-        net.load_state_dict({key: value.float() for key, value in load_file(args.like).items()})
+        net.load_state_dict(load_file(args.like))
     net = net.to(memory_format=torch.channels_last_3d)
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=1e-2)
     run = Run(out, net, optimizer, Luck(SEED).generator, args.steps)
@@ -200,10 +195,10 @@ def train(args: argparse.Namespace) -> None:
 
         late = run.late(args.minutes)
         if run.step % args.every == 0 or run.ended:
-            served = run.average.module
-            served.load_state_dict(dict(net.named_buffers()), strict=False)
-            run.note(validate(served.eval(), exams))
-            save_file(halved(served), out / "last.safetensors")
+            average = run.average.module
+            average.load_state_dict(dict(net.named_buffers()), strict=False)
+            run.note(validate(average.eval(), exams))
+            save_file(halved(average), out / "last.safetensors")
         else:
             run.tell()
         if time.time() - run.saved > 60 * args.keep or run.ended or late:

@@ -21,6 +21,7 @@ from typing import Any
 
 from medapp.errors import InputError
 from medapp.imaging import files
+from medapp.imaging.checks import TOO_LONG
 from medapp.imaging.limits import MAX_SECONDS
 from medapp.imaging.volume import Volume
 
@@ -29,7 +30,6 @@ PATIENCE = MAX_SECONDS + 20  # seconds; the reader gives up itself, unless it ha
 MEMORY = 12 * 1024**3  # bytes of address space, more than any upload within the limits takes
 AT_ONCE = 2  # uploads that are read side by side
 FELL = "This upload brought down the program that reads images: it is damaged, or meant to harm. Nothing else was lost."
-HUNG = f"This upload takes longer than {MAX_SECONDS} seconds to read; upload less at once."
 
 
 class Reader:
@@ -63,7 +63,7 @@ class Reader:
         except (OSError, EOFError, pickle.UnpicklingError) as error:
             self.close()
             log.warning("the reader of uploads ended with %s", self.process.returncode)
-            raise InputError(HUNG if time.monotonic() - began >= PATIENCE else FELL) from error
+            raise InputError(TOO_LONG if time.monotonic() - began >= PATIENCE else FELL) from error
         finally:
             late.cancel()
         if isinstance(answer, Exception):

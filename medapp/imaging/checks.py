@@ -16,6 +16,7 @@ from nibabel.affines import voxel_sizes
 from medapp.errors import InputError
 from medapp.imaging.limits import MAX_AWAY, MAX_MM, MAX_SECONDS, MAX_SIDE, MAX_VOXELS, MIN_MM
 
+TOO_LONG = f"This upload takes longer than {MAX_SECONDS} seconds to read; upload less at once."
 _until: ContextVar[float] = ContextVar("_until", default=math.inf)
 
 
@@ -53,7 +54,7 @@ def timed(seconds: float = MAX_SECONDS) -> Iterator[None]:
 def in_time() -> None:
     """Raise InputError if the reading that is going on takes too long."""
     if time.monotonic() > _until.get():
-        raise InputError(f"This upload takes longer than {MAX_SECONDS} seconds to read; upload less at once.")
+        raise InputError(TOO_LONG)
 
 
 class Sipped(io.BufferedReader):

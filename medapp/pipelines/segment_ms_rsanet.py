@@ -20,7 +20,7 @@ from medapp.pipelines._anatomy import parcellate, working_grid
 from medapp.pipelines._checks import require_head
 from medapp.pipelines._pair import CLOSED, GROWN, enclosed, placed
 from medapp.pipelines._tiles import ramp, starts
-from medapp.pipelines._whereabouts import MAPS, TABLE, homeward, laid, maps
+from medapp.pipelines._whereabouts import MAPS, homeward, laid, maps
 from medapp.pipelines.segment_anatomy_unet import NETWORK as ANATOMY
 from medapp.result import Result, Table
 from medapp.sclerosis import PLACES, PLANES, along, attention, measured, zones
@@ -140,13 +140,11 @@ def prepared(scans: Mapping[str, Volume], seen: Anatomy, grid: Grid) -> View:
     """The brain cut out of every scan by what was `seen` on the working `grid`, and what is known of each voxel."""
     box = bounds(seen.inside)
     view = boxed(grid, np.array([side.start for side in box]), np.array([side.stop for side in box]))
-    inside, regions = seen.inside[box], seen.regions[box]
-    white = TABLE[0][regions]
-    jobs = (partial(cut, volume, view, inside, white) for volume in scans.values())
-    images = dict(zip(scans, together(*jobs), strict=True))
     home = homeward(Volume(seen.regions, grid.affine))
     places = None if home is None else laid(home @ view.affine, view.shape)
-    return View(view, box, images, maps(regions, places))
+    known = maps(seen.regions[box], places)
+    jobs = (partial(cut, volume, view, seen.inside[box], known[0] > 0) for volume in scans.values())
+    return View(view, box, dict(zip(scans, together(*jobs), strict=True)), known)
 
 
 def cut(volume: Volume, view: Grid, inside: np.ndarray, white: np.ndarray) -> np.ndarray:

@@ -1,17 +1,16 @@
 """Run where there is no network but this machine's own loopback: starts the app, asks it by its API, prints what came.
 
-`python closed.py ROOT PORT`, in a network namespace of its own; `test_closed_network.py` calls it.
+In a network namespace of its own, with the repository on the path; `test_closed_network.py` calls it.
 """
 
 import fcntl
 import json
-import os
 import socket
 import struct
-import subprocess
-import sys
-import time
-import urllib.request
+
+from gradio_client import Client, handle_file
+
+from benchmarks import serving
 
 ASKED = {
     "segment_glioma_ar2unet": {"flair": "segmentation/flair_frontal/flair.nii.gz"},
@@ -26,31 +25,14 @@ def loopback() -> None:
 
 
 def main() -> None:
-    root, port = sys.argv[1:]
     assert [name for _, name in socket.if_nameindex()] == ["lo"], "not closed"
     loopback()
-    environment = os.environ | {"GRADIO_SERVER_PORT": port, "GRADIO_SERVER_NAME": "127.0.0.1"}
-    app = subprocess.Popen(
-        [sys.executable, "app.py"], cwd=root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    address = f"http://127.0.0.1:{port}/"
-    try:
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(f"{address}health", timeout=2)
-                break
-            except OSError:
-                time.sleep(0.5)
-        from gradio_client import Client, handle_file
-
+    with serving.app() as (address, _):
         client = Client(address, verbose=False)
         for name, files in ASKED.items():
-            given = {role: handle_file(f"{root}/examples/{path}") for role, path in files.items()}
+            given = {role: handle_file(serving.ROOT / "examples" / path) for role, path in files.items()}
             facts, written = client.predict(**given, api_name=f"/{name}")
             print(json.dumps({"pipeline": facts["pipeline"], "files": len(written)}), flush=True)
-    finally:
-        app.terminate()
-        app.wait(20)
 
 
 if __name__ == "__main__":

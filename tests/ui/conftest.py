@@ -2,11 +2,6 @@
 
 import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 import zipfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +9,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from benchmarks import serving
 from medapp.ui.niivue import CDN
 
-ROOT = Path(__file__).resolve().parents[2]
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = [
     "--no-sandbox",
@@ -50,37 +45,20 @@ sys.addaudithook(watch)
 @pytest.fixture(scope="session")
 def served(tmp_path_factory):
     """The address of the running app, and the folder where it keeps uploads."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
     kept = tmp_path_factory.mktemp("gradio")
     log = (kept.parent / "app.log").open("w")
     (temporary := kept.parent / "temporary").mkdir()
     (hooks := kept.parent / "hooks").mkdir()
     (hooks / "sitecustomize.py").write_text(WATCH)
     away = kept.parent / "away.txt"
-    environment = os.environ | {
+    environment = {
         "PYTHONPATH": os.pathsep.join(filter(None, (str(hooks), os.environ.get("PYTHONPATH")))),
         "MEDAPP_TEST_WATCH": str(away),
         "TMPDIR": str(temporary),
-        "GRADIO_SERVER_PORT": str(port),
         "GRADIO_TEMP_DIR": str(kept),
-        "GRADIO_SERVER_NAME": "127.0.0.1",
     }
-    process = subprocess.Popen(
-        [sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
-    )
-    address = f"http://127.0.0.1:{port}/"
-    for _ in range(240):
-        try:
-            urllib.request.urlopen(address, timeout=2)
-            break
-        except OSError:
-            assert process.poll() is None, (kept.parent / "app.log").read_text()
-            time.sleep(0.5)
-    yield address
-    process.terminate()
-    process.wait(20)
+    with serving.app(log, **environment) as (address, _):
+        yield address
     assert not list(temporary.glob("medapp-*")), "who is told to terminate tidies up"
     asked = away.read_text().splitlines() if away.exists() else []
     allowed = ("huggingface.co", *(urlsplit(url).hostname for url in CDN))

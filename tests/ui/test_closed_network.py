@@ -1,16 +1,16 @@
 """Everything works on a machine that is cut off: the app starts and answers where no network is to be had."""
 
 import json
+import os
 import shutil
-import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import closed
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from benchmarks import serving
+
 ALONE = ("unshare", "-rn")
 
 
@@ -21,11 +21,8 @@ def closable() -> bool:
 
 @pytest.mark.skipif(not closable(), reason="no network namespaces here")
 def test_the_app_answers_without_a_network(tmp_path):
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = str(found.getsockname()[1])
-    command = [*ALONE, sys.executable, closed.__file__, str(ROOT), port]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=400, cwd=tmp_path)
+    command, given = [*ALONE, sys.executable, closed.__file__], os.environ | {"PYTHONPATH": str(serving.ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400, cwd=tmp_path, env=given)
     assert done.returncode == 0, done.stderr[-2000:]
     told = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     assert [each["pipeline"] for each in told] == list(closed.ASKED)

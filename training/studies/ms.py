@@ -13,7 +13,7 @@ from medapp.pipelines.segment_ms_rsanet import CHANNELS, build
 from training.comparators.nonlocal_attention import NonLocalAttention
 from training.ms_heads import REALS, Clinic, Patch, patient, prepare
 from training.segment_anatomy_unet import TEST, VALIDATION, Luck, names_in
-from training.segment_ms_rsanet import LEFT, Exam, exams_of, exams_on, objective, probability
+from training.segment_ms_rsanet import LEFT, Exam, exams_of, exams_on, objective, served
 from training.studies import Batch, Rival, Size, Study, scaled
 
 FIGURES = ("dice", "lesion_f1", "false_ml")
@@ -36,9 +36,9 @@ class Exams:
         return x, target, known
 
     def score(self, net: nn.Module) -> Iterator[dict[str, Any]]:
-        net = net.cpu().eval()
+        probability = served(net.cpu().eval())
         for name, exam in self.held:
-            found = probability(net, exam.x) >= 0.5
+            found = probability(exam.x) >= 0.5
             row: dict[str, Any] = {"patient": name} | dict.fromkeys(FIGURES)
             if exam.truth.any():
                 row |= {"dice": dice(found, exam.truth), "lesion_f1": lesion_f1(found, exam.truth)}
