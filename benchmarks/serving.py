@@ -1,0 +1,42 @@
+"""The app in a process of its own, on a free port of this machine's loopback."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+ROOT = Path(__file__).resolve().parents[1]
+START, END = 120, 20  # seconds till the page must be there, and till the process has ended when told to
+
+
+@contextmanager
+def app(log: IO | int = subprocess.DEVNULL, **environment: str) -> Iterator[tuple[str, int]]:
+    """The address of an app, once it answers, and its process; what it prints goes to `log`.
+
+    `environment` is added to this process's. Raises OSError if there is no answer.
+    """
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    given = os.environ | {"GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1"} | environment
+    process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=given, stdout=log, stderr=subprocess.STDOUT)
+    address, began = f"http://127.0.0.1:{port}/", time.monotonic()
+    try:
+        while True:
+            try:
+                urllib.request.urlopen(f"{address}health", timeout=2)
+                break
+            except OSError:
+                if process.poll() is not None or time.monotonic() - began > START:
+                    raise
+                time.sleep(0.5)
+        yield address, process.pid
+    finally:
+        process.terminate()
+        process.wait(END)
