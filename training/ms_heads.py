@@ -21,10 +21,10 @@ from torch import Tensor
 from medapp import runtime
 from medapp.imaging import files
 from medapp.imaging.geometry import isotropic, oriented, resample
-from medapp.imaging.intensity import SPAN, relative
+from medapp.imaging.intensity import SPAN, relative, unshaded
 from medapp.imaging.measure import bounds
 from medapp.imaging.volume import Volume
-from medapp.pipelines._whereabouts import homeward, maps
+from medapp.pipelines._whereabouts import TABLE, homeward, maps
 from medapp.pipelines.segment_ms_rsanet import SEQUENCES, stacked
 from training import ms_gliomas
 from training import segment_anatomy_unet as anatomy
@@ -152,8 +152,9 @@ def read(data: Path, name: str, bank: Mapping[str, np.ndarray] | None = None) ->
         np.savez_compressed(kept, low=low.round().astype(int), **arrays)
     arrays = np.load(kept)
     others = {who: torch.from_numpy(index - arrays["low"]) for who, index in (bank or {}).items()}
-    flair, t1, mask, white = (torch.from_numpy(arrays[role]) for role in ("flair", "t1", "mask", "white"))
     regions = {role: torch.from_numpy(arrays[f"regions_{role}"]) for role in ("flair", "t1")}
+    flair, t1 = (even(arrays[role], found.numpy()) for role, found in regions.items())
+    mask, white = (torch.from_numpy(arrays[role]) for role in ("mask", "white"))
     unknown, home = torch.zeros_like(mask), _home(regions["flair"])
     return Real(patient(name), flair, t1, mask, white, unknown, spots(mask), regions, others, home)
 
@@ -163,12 +164,17 @@ def glioma(data: Path, name: str) -> Real | None:
     arrays = ms_gliomas.prepare(data, name, CACHE / f"{name}.npz")
     if arrays is None:
         return None
-    flair, t1, white, unknown = (torch.from_numpy(arrays.pop(role)) for role in ("flair", "t1", "white", "unknown"))
-    regions = torch.from_numpy(arrays.pop("regions"))
+    flair, t1 = (even(arrays.pop(role), arrays["regions"]) for role in ("flair", "t1"))
+    white, unknown, regions = (torch.from_numpy(arrays.pop(role)) for role in ("white", "unknown", "regions"))
     others = {role.split()[1]: torch.from_numpy(index) for role, index in arrays.items()}
     found = {"flair": regions, "t1": regions}
     none = torch.zeros_like(flair)
     return Real(name, flair, t1, none, white, unknown, spots(none), found, others, _home(regions))
+
+
+def even(image: np.ndarray, regions: np.ndarray) -> Tensor:
+    """(X, Y, Z) uint8 without shading, as the pipeline looks at it."""
+    return torch.from_numpy(np.rint(unshaded(image, TABLE[0][regions])).clip(0, 255).astype(np.uint8))
 
 
 def spots(lesions: Tensor) -> Tensor:

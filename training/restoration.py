@@ -5,9 +5,7 @@ which a killed run goes on, `best.safetensors` and `log.csv`.
 """
 
 import argparse
-import csv
 import math
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from training.run import ema
+from training.run import Run, halves
 
 SEED = 20261121
 
@@ -93,63 +91,36 @@ def gain(net: nn.Module, held: Sequence[Patch], device: torch.device) -> float:
     return float(np.mean(gains))
 
 
-def fit(net: nn.Module, draw: Draw, held: Sequence[Patch], args: argparse.Namespace) -> None:
-    """Train `net` on patches drawn anew at every step; what scores best on `held` is kept."""
+def fit(build: Callable[[], nn.Module], draw: Draw, held: Sequence[Patch], args: argparse.Namespace) -> None:
+    """Train what `build` makes on patches drawn anew at every step; what scores best on `held` is kept."""
     device, out = torch.device(args.device), Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(SEED)
-    net.to(device, memory_format=torch.channels_last)
+    net = build().to(device, memory_format=torch.channels_last)
     nn.init.zeros_(net.ending.weight)  # at first what goes in comes out
     nn.init.zeros_(net.ending.bias)
     if args.start:
         net.load_state_dict(widened(load_file(args.start), net))
-    average = torch.optim.swa_utils.AveragedModel(net, avg_fn=ema)
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, betas=(0.9, 0.99), weight_decay=1e-4)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda s: min(1, (s + 1) / 100) * (0.505 + 0.495 * math.cos(math.pi * min(1, s / args.steps)))
-    )
-    step, best, checkpoint = 0, -math.inf, out / "checkpoint.pt"
-    if checkpoint.exists():
-        kept = torch.load(checkpoint, map_location=device, weights_only=True)
-        for name, part in (("net", net), ("average", average), ("optimizer", optimizer), ("scheduler", scheduler)):
-            part.load_state_dict(kept[name])
-        step, best = kept["step"], kept["best"]
-
-    began, losses = time.time(), []
-    while step < args.steps:
+    run = Run(out, net, optimizer, torch.Generator(), args.steps, best=-math.inf)
+    while not run.ended:
         net.train()
-        x, labels, y = batch(draw, args.batch, np.random.default_rng((SEED, step)))
+        x, labels, y = batch(draw, args.batch, np.random.default_rng((SEED, run.step)))
         with torch.autocast(device.type, torch.bfloat16):
             output = net(x.to(device, memory_format=torch.channels_last), labels.to(device))
         y = y.to(device)
         weight = evening(x.to(device), y) if args.even else 1
-        loss = focal_region_loss(output.float()[:, : y.shape[1]] * weight, y * weight, labels.to(device), args.beta)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
-        scheduler.step()
-        average.update_parameters(net)
-        losses.append(float(loss.detach()))
-        step += 1
-        late = bool(args.minutes) and time.time() - began > 60 * args.minutes
-        if step % args.every == 0 or step == args.steps or late:
-            average.eval()
-            score = gain(average.module, held, device)
-            row = {"step": step, "loss": round(float(np.mean(losses)), 5), "gain_db": round(score, 3)}
-            row["minutes"] = round((time.time() - began) / 60, 1)
-            losses.clear()
-            print(row, flush=True)
-            with (out / "log.csv").open("a", newline="") as file:
-                csv.DictWriter(file, list(row)).writerow(row)
-            if score > best:
-                best = score
-                state = average.module.state_dict()
-                save_file({k: v.half().contiguous().cpu() for k, v in state.items()}, out / "best.safetensors")
-            kept = {"net": net.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
-            kept |= {"scheduler": scheduler.state_dict(), "step": step, "best": best}
-            torch.save(kept, checkpoint.with_suffix(".tmp"))
-            checkpoint.with_suffix(".tmp").replace(checkpoint)
+        target = y * weight
+        run.descend(focal_region_loss(output.float()[:, : y.shape[1]] * weight, target, labels.to(device), args.beta))
+        late = run.late(args.minutes)
+        if run.step % args.every == 0 or run.ended or late:
+            served = run.average.module.eval()
+            score = gain(served, held, device)
+            run.note({"gain_db": score})
+            if run.better(score):
+                save_file(halves(served.state_dict()), out / "best.safetensors")
+            run.keep()
+        else:
+            run.tell()
         if late:
             break
 

@@ -62,10 +62,10 @@ def cases(data: Path, part: str) -> Iterator[Case]:
                 yield Case(patient, patient, condition, (image,), truth, options, image=entry["file"])
 
 
-def main() -> None:
+def main(given: list[str] | None = None) -> None:
     options = parser(__doc__.splitlines()[0], 3000)
     options.add_argument("--regions", default="runs/regions/ct", help="folder of region maps by Segment Anything")
-    args = options.parse_args()
+    args = options.parse_args(given)
     slices = [Slice(file, Path(args.regions)) for file in sorted(Path(args.data).glob("*.npz"))]
     fitted, held = ([s for s in slices if s.part == part] for part in ("train", "validation"))
 
@@ -76,7 +76,7 @@ def main() -> None:
                 return turned(patch, random)
 
     random = np.random.default_rng(SEED)
-    fit(CARD.build(), draw, [each.patch(random, 224) for each in held], args)
+    fit(CARD.build, draw, [each.patch(random, 224) for each in held], args)
 
 
 if __name__ == "__main__":

@@ -85,10 +85,10 @@ def cases(data: Path, part: str) -> Iterator[Case]:
                 )
 
 
-def main() -> None:
+def main(given: list[str] | None = None) -> None:
     options = parser(__doc__.splitlines()[0], 6000)
     options.add_argument("--regions", default="runs/regions/pathology", help="folder of region maps of the pictures")
-    args = options.parse_args()
+    args = options.parse_args(given)
     parts = split(Path(args.data))
     fields = [np.asarray(Image.open(f).convert("RGB"), np.float32) / 255 for f in parts["train"]]
     maps = [regions(rgb, Path(args.regions), f.stem) for f, rgb in zip(parts["train"], fields, strict=True)]
@@ -114,7 +114,7 @@ def main() -> None:
                 x = enlarged(sampled(rgb, scale, reduction), scale)
                 labels = superpixels(x.transpose(1, 2, 0), 400).astype(np.int16)
                 held.append(Patch(x, labels, np.ascontiguousarray(rgb.transpose(2, 0, 1))))
-    fit(CARD.build(), draw, held, args)
+    fit(CARD.build, draw, held, args)
 
 
 if __name__ == "__main__":

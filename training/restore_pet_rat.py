@@ -80,10 +80,10 @@ def cases(data: Path, part: str) -> Iterator[Case]:
                 yield Case(f"{kind} {kept['patient']}", kind, f"1/{round(1 / fraction)}, {kind}", (low,), full, PLAIN)
 
 
-def main() -> None:
+def main(given: list[str] | None = None) -> None:
     options = parser(__doc__.splitlines()[0], 3000)
     options.add_argument("--regions", default="runs/regions/pet", help="folder of region maps by Segment Anything")
-    args = options.parse_args()
+    args = options.parse_args(given)
     scans = [Scan(file, Path(args.regions)) for file in sorted(Path(args.data).glob("*.npz"))]
     fitted, held = ([s for s in scans if s.part == part] for part in ("train", "validation"))
 
@@ -99,7 +99,7 @@ def main() -> None:
 
     random = np.random.default_rng(SEED)
     patches = [scan.patch(random, 10_000, known) for scan in held for known in (True, False, False)]
-    fit(CARD.build(), draw, patches, args)
+    fit(CARD.build, draw, patches, args)
 
 
 if __name__ == "__main__":

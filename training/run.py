@@ -19,8 +19,9 @@ class Run:
     """One training of `net` for so many `steps`, kept in the folder `out`, where it goes on if it was there before.
 
     `average` is the network with the moving average of the weights, which is validated and served; with `buffers` those
-    are averaged too. `random` is the generator from which the training draws. The rate rises in `warm` steps, then
-    falls along a cosine. `best` is the score that is to be beaten, `losses` what came since the last line of the log.
+    are averaged too. `random` is the generator, on the CPU, from which the training draws. The rate rises in `warm`
+    steps, then falls along a cosine. `best` is the score that is to be beaten, `losses` what came since the last line
+    of the log.
     """
 
     def __init__(
@@ -44,12 +45,12 @@ class Run:
         self.step, self.best, self.spent, self.losses = 0, best, 0.0, list[Any]()
         self._parts = {"net": net, "average": self.average, "optimizer": optimizer, "scheduler": self.scheduler}
         if self._checkpoint.exists():
-            kept = torch.load(self._checkpoint, weights_only=True)
+            kept = torch.load(self._checkpoint, next(net.parameters()).device, weights_only=True)
             for name, part in self._parts.items():
                 part.load_state_dict(kept[name])
-            random.set_state(kept["random"])
+            random.set_state(kept["random"].cpu())
             if "dropout" in kept:
-                torch.set_rng_state(kept["dropout"])
+                torch.set_rng_state(kept["dropout"].cpu())
             self.step, self.best, self.spent, self.losses = (kept[n] for n in ("step", "best", "minutes", "losses"))
         self.began = self.saved = time.time()
 

@@ -6,10 +6,8 @@ post-contrast) and `NNN_mask.png` where slice NNN has an abnormality. OUT gets
 """
 
 import argparse
-import csv
 import json
 import math
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +25,7 @@ from medapp.imaging.intensity import CLIP, standardize
 from medapp.imaging.volume import Volume
 from medapp.networks.ar2unet import AR2UNet
 from training.case import Case
-from training.run import ema
+from training.run import Run, halves
 
 SIDE = 192  # pixels a side of a slice: 240 mm at the 1.25 mm that the pipeline works at
 CROP = 144  # pixels a side of a training patch
@@ -225,95 +223,42 @@ def train(args: argparse.Namespace) -> None:
 
     net = AR2UNet(3, 1, args.width, args.gate).to(device, memory_format=torch.channels_last)
     if args.start:
-        net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(args.start).items()})
-    average = torch.optim.swa_utils.AveragedModel(net, avg_fn=ema)
+        net.load_state_dict(load_file(args.start))
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=1e-3)
     steps = math.ceil(len(masks) / args.batch)
-    total = steps * args.epochs
-    scheduler = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda s: min(1, (s + 1) / args.warmup) * (0.5 + 0.5 * math.cos(math.pi * min(s, total) / total)) + 1e-3,
-    )
-    random = torch.Generator(device).manual_seed(SEED)
-    draw = torch.Generator().manual_seed(SEED)
-    first, best, began = 0, 0.0, time.time()
-    checkpoint = out / "checkpoint.pt"
-    if checkpoint.exists():
-        kept = torch.load(checkpoint, map_location=device, weights_only=True)
-        net.load_state_dict(kept["net"])
-        average.load_state_dict(kept["average"])
-        optimizer.load_state_dict(kept["optimizer"])
-        scheduler.load_state_dict(kept["scheduler"])
-        random.set_state(kept["random"].cpu())
-        draw.set_state(kept["draw"].cpu())
-        first, best = kept["epoch"], kept["best"]
+    run = Run(out, net, optimizer, torch.Generator().manual_seed(SEED), steps * args.epochs, warm=args.warmup)
 
-    def batch(index: Tensor) -> tuple[Tensor, Tensor]:
-        index = index.to(device)
-        bare = (torch.rand(len(index), generator=random, device=device) < 0.22)[:, None, None, None]
-        x, y = augment(torch.where(bare, stripped[index], whole[index]).float(), masks[index][:, None].float(), random)
-        return x.contiguous(memory_format=torch.channels_last), y
+    def drawn(batches: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of slices, each now and then without its skull, turned and spoilt."""
+        order = torch.multinomial(weight, batches * args.batch, replacement=True, generator=run.random)
+        luck = torch.Generator(device).manual_seed(SEED + run.step)
+        for index in order.to(device).split(args.batch):
+            bare = (torch.rand(len(index), generator=luck, device=device) < 0.22)[:, None, None, None]
+            x = torch.where(bare, stripped[index], whole[index]).float()
+            x, y = augment(x, masks[index][:, None].float(), luck)
+            yield x.contiguous(memory_format=torch.channels_last), y
 
     frozen = math.ceil(args.freeze * args.epochs)  # a norm shared by three applications must be trained as it is served
     norms = [layer for layer in net.modules() if isinstance(layer, nn.BatchNorm2d)]
-    for epoch in range(first, args.epochs):
+    for epoch in range(run.step // steps, args.epochs):
         net.train()
         if epoch == frozen:
-            settle(
-                net,
-                norms,
-                (
-                    batch(i)[0]
-                    for i in torch.multinomial(weight, 80 * args.batch, True, generator=draw).split(args.batch)
-                ),
-            )
+            settle(net, norms, (x for x, _ in drawn(80)))
         if epoch >= frozen:
             for layer in norms:
                 layer.eval()
-        order = torch.multinomial(weight, steps * args.batch, replacement=True, generator=draw)
-        losses = []
-        for index in order.split(args.batch):
-            x, y = batch(index)
+        for x, y in drawn(steps):
             with torch.autocast(device.type, torch.bfloat16):
                 logits = net(x)
-            loss = objective(logits.float(), y)
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-            optimizer.step()
-            scheduler.step()
-            average.update_parameters(net)
-            losses.append(loss.detach())
-        row = {
-            "epoch": epoch + 1,
-            "loss": round(float(torch.stack(losses).mean()), 4),
-            "minutes": round((time.time() - began) / 60, 2),
-        }
-        if (epoch + 1) % args.every == 0 or epoch + 1 == args.epochs:
-            scores = validate(average.module, held, device)
-            row |= {k: round(v, 4) for k, v in scores.items()}
-            if sum(scores.values()) > best:
-                best = sum(scores.values())
-                state = {k: v.contiguous().cpu() for k, v in average.module.state_dict().items()}
-                save_file(
-                    {k: v.half() if v.is_floating_point() else v for k, v in state.items()}, out / "best.safetensors"
-                )
-        print(row, flush=True)
-        with (out / "log.csv").open("a", newline="") as file:
-            csv.DictWriter(file, ["epoch", "loss", "minutes", "three", "flair"]).writerow(row)
-        kept = {
-            "net": net.state_dict(),
-            "average": average.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "scheduler": scheduler.state_dict(),
-            "random": random.get_state(),
-            "draw": draw.get_state(),
-            "epoch": epoch + 1,
-            "best": best,
-        }
-        torch.save(kept, checkpoint.with_suffix(".tmp"))
-        checkpoint.with_suffix(".tmp").replace(checkpoint)
-        if args.minutes and time.time() - began > 60 * args.minutes:
+            run.descend(objective(logits.float(), y))
+            run.tell()
+        if (epoch + 1) % args.every == 0 or run.ended:
+            scores = validate(run.average.module, held, device)
+            run.note(scores)
+            if run.better(sum(scores.values())):
+                save_file(halves(run.average.module.state_dict()), out / "best.safetensors")
+        run.keep()
+        if run.late(args.minutes):
             break
 
 
@@ -374,7 +319,7 @@ def cases(data: Path, part: str) -> Iterator[Case]:
         )
 
 
-def main() -> None:
+def main(given: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True)
     parser.add_argument("--out", required=True)
@@ -394,7 +339,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=2, help="epochs between validations")
     parser.add_argument("--minutes", type=float, default=0, help="stop after this time; run again to go on")
     parser.add_argument("--start", help="weights to begin from")
-    train(parser.parse_args())
+    train(parser.parse_args(given))
 
 
 if __name__ == "__main__":

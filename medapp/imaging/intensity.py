@@ -5,6 +5,9 @@ import numpy as np
 CLIP = (-4.0, 6.0)
 SPAN = 3.0  # from black to what others are measured by
 GLARE = 1.5  # times the median of the head
+FEW = 1000  # voxels of a tissue that a shading can be fitted to
+FAR = 2.5  # standard deviations from which a voxel is not of that tissue, such as a lesion
+SHADED = np.log(3.0)  # at most, as a factor either way
 
 
 def standardize(array: np.ndarray) -> np.ndarray:
@@ -47,3 +50,31 @@ def relative(array: np.ndarray, tissue: np.ndarray) -> np.ndarray:
     few = array[tissue] if tissue.any() else array[array > array.mean()]
     level = np.median(few) - low if few.size else 0
     return np.minimum(SPAN * ((array - low) / level - 1), CLIP[1]) if level > 0 else np.zeros_like(array)
+
+
+def unshaded(array: np.ndarray, tissue: np.ndarray) -> np.ndarray:
+    """(X, Y, Z), at least 0, divided by the shading that makes a `tissue` uneven, whose median stays; float32.
+
+    The shading's logarithm is a polynomial of second order in the three coordinates, by least squares over the voxels
+    of the tissue, again and again without those that lie FAR from it, such as lesions. As it is where there are fewer
+    than FEW, or all are alike.
+    """
+    array = np.asarray(array, np.float32)
+    where = np.flatnonzero(tissue & (array > 0))
+    if len(where) < FEW:
+        return array
+    where = where[:: max(1, len(where) // 30_000)]
+    axes = [np.linspace(-1, 1, n, dtype=np.float32) for n in array.shape]
+    places = (axis[k] for axis, k in zip(axes, np.unravel_index(where, array.shape), strict=True))
+    matrix, seen = np.stack(_terms(*places), 1), np.log(array.ravel()[where])
+    kept = np.ones(len(where), bool)
+    for _ in range(4):
+        weights = np.linalg.lstsq(matrix[kept], seen[kept])[0]
+        off = np.abs(seen - matrix @ weights)
+        kept = off <= FAR * 1.4826 * np.median(off[kept]) + 1e-6
+    field = sum(w * term for w, term in zip(weights, _terms(*np.ix_(*axes)), strict=True))
+    return array * np.exp((np.median(seen[kept]) - field).clip(-SHADED, SHADED))
+
+
+def _terms(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, ...]:
+    return np.ones_like(x), x, y, z, x * x, y * y, z * z, x * y, x * z, y * z

@@ -10,7 +10,7 @@ import torch
 
 from medapp.card import Card, Input, Slider, Weights
 from medapp.imaging.geometry import boxed, resample
-from medapp.imaging.intensity import relative
+from medapp.imaging.intensity import relative, unshaded
 from medapp.imaging.measure import bounds
 from medapp.imaging.rigid import middle, motion, rigid
 from medapp.imaging.volume import Grid, Volume
@@ -148,9 +148,13 @@ def prepared(scans: Mapping[str, Volume], seen: Anatomy, grid: Grid) -> View:
 
 
 def cut(volume: Volume, view: Grid, inside: np.ndarray, white: np.ndarray) -> np.ndarray:
-    """The volume on the grid `view`, nothing but what is `inside`, relative to white matter, both (X, Y, Z) bool."""
+    """The volume on the grid `view`, nothing but what is `inside`, relative to white matter, both (X, Y, Z) bool.
+
+    Coils shade what they see, and not every scan has been corrected for it.
+    """
     low = float(volume.array.min())
-    return relative((resample(volume, view, outside=low).array - low) * inside, white)
+    drawn = (resample(volume, view, outside=low).array - low) * inside
+    return relative(unshaded(drawn, white), white)
 
 
 def stacked(images: Mapping[str, np.ndarray], known: np.ndarray) -> np.ndarray:

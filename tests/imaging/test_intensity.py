@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from medapp.imaging.intensity import CLIP, dimmed, standardize
+from medapp.imaging.intensity import CLIP, dimmed, relative, standardize, unshaded
 
 
 def head() -> np.ndarray:
@@ -53,3 +53,32 @@ def test_a_bright_scalp_does_not_set_the_scale():
 def test_an_ordinary_head_is_not_dimmed_and_a_constant_one_survives():
     np.testing.assert_array_equal(dimmed(head()), head())
     np.testing.assert_array_equal(dimmed(np.full((3, 3, 3), 7)), np.full((3, 3, 3), 7))
+
+
+def shaded(strength: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """White matter at 100 with lesions at 180 in it, all shaded; the white matter as it was found, and the lesions."""
+    random, shape = np.random.default_rng(1), (40, 50, 30)
+    x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
+    array = np.where(x**2 + y**2 + z**2 < 0.8, random.normal(100, 4, shape), 0)
+    lesion = np.zeros(shape, bool)
+    lesion[10:16, 20:30, 10:20] = True
+    array[lesion] = 180
+    return array * np.exp(strength * (0.7 * x - 0.4 * y * z + 0.5 * z * z)), array > 0, lesion
+
+
+def test_shading_is_taken_out_and_lesions_stay_as_bright_as_they_were():
+    array, white, lesion = shaded(0.6)
+    even = unshaded(array, white)
+    own = even[white & ~lesion]
+    assert array[white & ~lesion].std() / array[white & ~lesion].mean() > 0.15
+    assert own.std() / own.mean() < 0.05 and even.dtype == np.float32 and not even[~white].any()
+    assert abs(even[lesion].mean() / own.mean() - 1.8) < 0.05 and even[lesion].std() / even[lesion].mean() < 0.05
+    assert abs(relative(even, white)[lesion].mean() - 3 * 0.8) < 0.15
+
+
+def test_without_shading_or_tissue_an_image_stays_as_it_is():
+    array, white, _ = shaded(0.0)
+    np.testing.assert_allclose(unshaded(array, white)[white], array[white], rtol=0.02)
+    np.testing.assert_array_equal(unshaded(array, white & False), array.astype(np.float32))
+    even = np.full((20, 20, 20), 7.0)
+    np.testing.assert_allclose(unshaded(even, even > 0), even, rtol=1e-3)

@@ -14,12 +14,14 @@ from medapp.cli import _arranged, _uploads
 from medapp.engine import Engine
 from medapp.errors import InputError
 from medapp.imaging.geometry import resample
+from medapp.imaging.intensity import unshaded
 from medapp.imaging.measure import dice
 from medapp.imaging.volume import Grid, Volume
 from medapp.networks.rsanet import RSANet
 from medapp.pipelines import segment_ms_rsanet as ms
 from medapp.pipelines._anatomy import Parcellation
 from medapp.pipelines._template import template
+from medapp.pipelines._whereabouts import TABLE
 from medapp.pipelines.segment_ms_rsanet import (
     CARD,
     CHANNELS,
@@ -287,7 +289,8 @@ def test_what_is_served_is_what_was_trained(monkeypatch):
     places = [
         torch.from_numpy(1.1 * mm).float() for mm in grid.to_mm(np.indices(shape).reshape(3, -1).T).T.reshape(3, *shape)
     ]
-    images = {"flair": torch.from_numpy(flair), "t1": torch.from_numpy(t1)}
+    white = TABLE[0][regions]
+    images = {role: torch.from_numpy(unshaded(array, white)) for role, array in (("flair", flair), ("t1", t1))}
     none = torch.zeros(shape)
     sight = ms_heads.Sight(images, none, none == 0, dict.fromkeys(images, torch.from_numpy(regions)), places)
     trained = ms_heads.patch(sight, Luck(1)).x.numpy()
