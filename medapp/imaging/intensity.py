@@ -7,7 +7,7 @@ SPAN = 3.0  # from black to what others are measured by
 GLARE = 1.5  # times the median of the head
 FEW = 1000  # voxels of a tissue that a shading can be fitted to
 FAR = 2.5  # standard deviations from which a voxel is not of that tissue, such as a lesion
-SHADED = np.log(3.0)  # at most, as a factor either way
+SHADED = 1.1  # at most, as a logarithm: a factor of 3 either way
 
 
 def standardize(array: np.ndarray) -> np.ndarray:
