@@ -1,8 +1,9 @@
 """The page under load: `python -m benchmarks.load [--visitors 50] [--runs 1000] [--out FILE.csv]`.
 
-Starts the app on a port of this machine. First all visitors, each with a session of their own, ask for the same run at
-once over the loopback; then one asks again and again. Told are the seconds till the answer, what was refused and in
-which words, and the memory of the app's processes (resident, shared pages counted in each).
+Starts the app on a port of this machine and waits till it has worked out its examples. First all visitors, each with
+a session of their own, ask for the same run at once over the loopback; then one asks again and again. Told are the
+seconds till the answer, what was refused and in which words, and the memory of the app's processes (resident, shared
+pages counted in each).
 """
 
 import argparse
@@ -21,6 +22,7 @@ from benchmarks import serving
 from medapp import examples
 
 WATCH = 0.5  # seconds between looks at the memory
+QUIET = 10.0  # seconds in which the app does next to nothing once it has set itself up
 
 
 class Memory(threading.Thread):
@@ -49,6 +51,26 @@ def family(pid: int) -> Iterator[int]:
             continue
         for child in below:
             yield from family(int(child))
+
+
+def worked(pid: int) -> float:
+    """Seconds of processor time that a process and those it has started have taken; 0 for what has ended."""
+    total = 0
+    for each in family(pid):
+        try:
+            facts = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        total += int(facts[11]) + int(facts[12])
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+def settled(pid: int) -> None:
+    """Wait until the app has nothing to do."""
+    before = -QUIET
+    while (now := worked(pid)) - before > 0.05 * QUIET:
+        before = now
+        time.sleep(QUIET)
 
 
 def resident(pid: int) -> float:
@@ -100,6 +122,7 @@ def main() -> None:
         memory = Memory(pid)
         first = Client(address, verbose=False)
         asked(first, example)  # networks are loaded
+        settled(pid)
         memory.start()
         parts = {"crowd": lambda: crowd(address, example, args.visitors)}
         if args.runs:
