@@ -1,5 +1,7 @@
 """Session: what one visitor has on the page at the moment, and the folder that goes with it; never shared."""
 
+import fcntl
+import os
 import shutil
 import tempfile
 import threading
@@ -19,29 +21,65 @@ from medapp.result import Result
 
 LIFETIME = 3600  # seconds that what a visitor left is kept
 SWEEP = 300  # seconds between looks at what is old
+HOME = "medapp-app-"  # begins the name of a process's folder
+FRESH = 60.0  # seconds for which a folder may not be locked yet
+_kept: list[object] = []
 
 
 @cache
-def _root() -> tempfile.TemporaryDirectory:
-    """Holds every folder of this process and goes with it; no other user of the machine can look into it."""
-    root = tempfile.TemporaryDirectory(prefix="medapp-")
-    threading.Thread(target=_sweeping, args=(Path(root.name),), daemon=True).start()
+def home() -> Path:
+    """Holds everything that this process keeps of anybody, and goes with it; no other user may look into it.
+
+    It is locked as long as the process lives, so that the next one can tell what a killed one left behind, and removes
+    it. Whoever asks Python for temporary files gets them in here from now on.
+    """
+    cleared(Path(tempfile.gettempdir()))
+    made = tempfile.TemporaryDirectory(prefix=HOME)
+    _kept.append((made, locked(Path(made.name))))
+    tempfile.tempdir = made.name
+    return Path(made.name)
+
+
+def locked(place: Path) -> int | None:
+    """Lock a folder until this process ends, or the number returned is closed; None if another has locked it."""
+    number = os.open(place, os.O_RDONLY)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(number)
+        return None
+    return number
+
+
+def cleared(place: Path) -> None:
+    """Remove what processes that were killed have left in a folder of temporary files."""
+    for left in place.glob(f"{HOME}*"):
+        with suppress(OSError):  # another user's
+            if time.time() - left.stat().st_mtime > FRESH and (lock := locked(left)) is not None:
+                shutil.rmtree(left, ignore_errors=True)
+                os.close(lock)
+
+
+@cache
+def _root() -> Path:
+    """Holds the folders of visitors."""
+    root = home() / "visitors"
+    root.mkdir(0o700)
+    threading.Thread(target=_sweeping, args=(root,), daemon=True).start()
     return root
 
 
+@cache
 def uploads() -> Path:
     """Where Gradio keeps uploads and what it serves, which it deletes itself after LIFETIME."""
-    return Path(_uploads().name)
-
-
-@cache
-def _uploads() -> tempfile.TemporaryDirectory:
-    return tempfile.TemporaryDirectory(prefix="medapp-uploads-")
+    place = home() / "uploads"
+    place.mkdir(0o700)
+    return place
 
 
 def folder() -> Path:
     """A new empty folder, which is gone when the process ends or soon after LIFETIME at the latest."""
-    return Path(tempfile.mkdtemp(dir=_root().name))
+    return Path(tempfile.mkdtemp(dir=_root()))
 
 
 class Broom:

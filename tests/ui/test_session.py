@@ -2,7 +2,11 @@
 
 import os
 import stat
+import subprocess
+import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +23,34 @@ def test_folders_are_of_one_visitor_and_of_no_other_user_of_the_machine():
     for place in (first, second, first.parent, sessions.uploads()):
         assert stat.S_IMODE(place.stat().st_mode) == 0o700
     assert not sessions.uploads().is_relative_to(first.parent)
+    assert sessions.home() in sessions.uploads().parents and sessions.home() in first.parents
+    assert stat.S_IMODE(sessions.home().stat().st_mode) == 0o700
+    assert Path(tempfile.gettempdir()) == sessions.home(), "where readers unpack goes with all the rest"
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_one(tmp_path):
+    script = (
+        "import sys, tempfile, time; from medapp.ui import session;"
+        "(session.uploads() / 'scan.nii').write_text('x'); (session.folder() / 'mask.nii').write_text('x');"
+        "print(session.home(), flush=True); time.sleep(float(sys.argv[1]))"
+    )
+
+    def started(seconds: int) -> tuple[subprocess.Popen, Path]:
+        command = [sys.executable, "-c", script, str(seconds)]
+        process = subprocess.Popen(command, env=os.environ | {"TMPDIR": str(tmp_path)}, stdout=subprocess.PIPE)
+        return process, Path(process.stdout.readline().decode().strip())
+
+    (killed, left), (alive, used) = started(600), started(600)
+    killed.kill()
+    killed.wait()
+    for place in (left, used):
+        os.utime(place, (time.time() - 2 * sessions.FRESH,) * 2)
+    assert (left / "uploads" / "scan.nii").exists()
+    last, own = started(0)
+    assert last.wait() == 0 and not own.exists(), "who ends takes everything along"
+    assert not left.exists() and (used / "uploads" / "scan.nii").exists()
+    alive.kill()
+    alive.wait()
 
 
 def test_old_folders_are_swept_without_anybody_coming(tmp_path, monkeypatch):
