@@ -9,6 +9,7 @@ from medapp import runtime, tasks
 from medapp.card import Card, Choice, Landmarks
 from medapp.errors import InputError, OptionError, UserError
 from medapp.imaging import files
+from medapp.imaging.checks import DISK_FULL, full
 from medapp.result import NOT_A_DIAGNOSIS
 
 
@@ -19,6 +20,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args.command(args)
     except UserError as error:
         print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        if not full(error):
+            raise
+        print(DISK_FULL, file=sys.stderr)
         return 2
     return 0
 

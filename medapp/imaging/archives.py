@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 from medapp.errors import InputError
-from medapp.imaging.checks import Sipped, in_time, parsing, said
+from medapp.imaging.checks import Sipped, full, in_time, parsing, said
 from medapp.imaging.limits import FREE, MAX_BYTES, MAX_DIRECTORY, MAX_FILES, MAX_RATIO, SLACK
 
 CHUNK = 1024**2
@@ -72,6 +72,8 @@ def gunzip(path: Path, folder: Path, promise: Callable[[bytes], int], room: int 
             source.seek(0)
             _pour(cast(IO[bytes], source), target, min(promised, room) + SLACK, path)
     except (EOFError, zlib.error, OSError) as error:
+        if full(error):
+            raise
         raise InputError(f"{said(path)} could not be unpacked: it is damaged or truncated; upload it again.") from error
     return target
 

@@ -1,5 +1,6 @@
 """What every reader asks of a file, and the words when the answer is no."""
 
+import errno
 import io
 import math
 import os
@@ -17,6 +18,7 @@ from medapp.errors import InputError
 from medapp.imaging.limits import MAX_AWAY, MAX_MM, MAX_SECONDS, MAX_SIDE, MAX_VOXELS, MIN_MM
 
 TOO_LONG = f"This upload takes longer than {MAX_SECONDS} seconds to read; upload less at once."
+DISK_FULL = "The disk of this machine is full at the moment."
 _until: ContextVar[float] = ContextVar("_until", default=math.inf)
 
 
@@ -28,14 +30,21 @@ def said(text: Path | str, length: int = 60) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
+def full(error: BaseException) -> bool:
+    """Whether there was no room left on the disk, which is not the file's fault."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 @contextmanager
 def parsing(path: Path, kind: str) -> Iterator[None]:
-    """Whatever a library raises inside becomes one sentence; running out of memory stays what it is."""
+    """Whatever a library raises inside becomes one sentence; running out of memory or disk stays what it is."""
     try:
         yield
     except (InputError, MemoryError):
         raise
     except Exception as error:
+        if full(error):
+            raise
         raise InputError(
             f"{said(path)} could not be read as {kind}: it is damaged, truncated or of an unusual kind."
         ) from error

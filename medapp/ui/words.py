@@ -1,6 +1,5 @@
 """Words: the small pieces of HTML on the page. Everything that comes from a file or a user is escaped."""
 
-import errno
 from collections.abc import Sequence
 from dataclasses import replace
 from html import escape
@@ -11,6 +10,7 @@ import numpy as np
 
 from medapp.card import Card
 from medapp.examples import Example
+from medapp.imaging.checks import DISK_FULL, full
 from medapp.imaging.geometry import slice_axis, upright
 from medapp.imaging.pictures import NO_SIZE
 from medapp.imaging.volume import Grid
@@ -237,8 +237,8 @@ def fault(error: Exception) -> str:
     """What an exception that nobody expected means to the user; never its own text."""
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error).lower()):
         return "The memory of this machine does not suffice for this image; a smaller or a coarser one may do."
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "The disk of this machine is full at the moment. Try again in an hour."
+    if full(error):
+        return f"{DISK_FULL} Try again in an hour."
     return (
         "Something went wrong in the app itself: the fault is ours, not your file's. What was shown before is still "
         f"there. If you report it, say: {type(error).__name__}."

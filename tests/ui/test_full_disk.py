@@ -1,0 +1,48 @@
+"""A disk that runs full is told as that, and what was asked then works as soon as there is room."""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import full
+import pytest
+
+from benchmarks import serving
+from medapp import cli
+from medapp.imaging import checks, files
+
+ALONE = ("unshare", "-rm")
+
+
+def mountable(place) -> bool:
+    """Whether this user may mount a small disk of their own, as not every container allows."""
+    mount = "mount -t tmpfs -o size=1m none"
+    return (
+        bool(shutil.which(ALONE[0]))
+        and not subprocess.run([*ALONE, "sh", "-c", f"{mount} {place}"], capture_output=True).returncode
+    )
+
+
+@pytest.mark.parametrize("spare", [0, 10], ids=["full while unpacking", "told before the upload"])
+def test_a_full_disk_is_told_and_the_app_goes_on(tmp_path, spare):
+    if not mountable(tmp_path):
+        pytest.skip("no mount namespaces here")
+    command = [*ALONE, sys.executable, full.__file__, str(tmp_path), str(spare)]
+    given = os.environ | {"PYTHONPATH": str(serving.ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=given)
+    assert done.returncode == 0, done.stderr[-2000:]
+    refused, answered = (json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))
+    assert ("disk of this machine is full" if spare == 0 else "507 Insufficient Storage") in refused["refused"]
+    assert answered["pipeline"] == "segment_glioma_ar2unet" and answered["files"] >= 2
+
+
+def test_on_the_command_line_too(tmp_path, monkeypatch, capsys):
+    def out_of_room(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", "/tmp/Jane_Doe.nii")
+
+    monkeypatch.setattr(files, "_unpacked", out_of_room)
+    assert cli.main(["run", "segment_glioma_ar2unet", str(full.IMAGE), "--out", str(tmp_path)]) == 2
+    assert checks.DISK_FULL in capsys.readouterr().err
