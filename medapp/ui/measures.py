@@ -41,7 +41,7 @@ def measures(result: Result) -> str:
         cells = [_said(before.value) if before else "", _said(values[name].value), values[name].unit, read]
         line = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
         rows += f'<tr><th scope="row">{escape(title)}</th>{line}</tr>'
-    head = "".join(f'<th scope="col">{c}</th>' for c in ("", "Affine alone", "Result", "Unit", "Read it as"))
+    head = "".join(f'<th scope="col">{c}</th>' for c in ("Figure", "Affine alone", "Result", "Unit", "Read it as"))
     table = f'<table class="med-figures"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>' if rows else ""
     table += parted(result.tables["prompts"]) if "prompts" in result.tables else ""
     abouts = "".join(f"<p>{escape(t.about)}</p>" for t in result.tables.values() if t.about)

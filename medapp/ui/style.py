@@ -4,17 +4,43 @@ import gradio as gr
 
 
 def theme() -> gr.themes.Base:
-    """Quiet greys with one blue, system fonts only, so that nothing is fetched from elsewhere."""
+    """Quiet greys with one blue, system fonts only, so that nothing is fetched from elsewhere.
+
+    Gradio's own shades of it are too light to be read by everybody: text has a contrast of 4.5 at least here.
+    """
     fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
     return gr.themes.Soft(
         primary_hue=gr.themes.colors.sky,
         neutral_hue=gr.themes.colors.slate,
         font=fonts,
         font_mono=["ui-monospace", "Menlo", "Consolas", "monospace"],
+    ).set(
+        body_text_color_subdued="*neutral_600",
+        link_text_color_dark="*secondary_300",
+        link_text_color_visited_dark="*secondary_300",
+        **{
+            f"{part}{mode}": colour
+            for mode in ("", "_dark")
+            for part, colour in {
+                "button_primary_background_fill": "*primary_700",
+                "button_primary_background_fill_hover": "*primary_800",
+                "button_primary_border_color": "*primary_700",
+                "button_primary_border_color_hover": "*primary_800",
+                "checkbox_label_background_fill_selected": "*primary_700",
+                "checkbox_background_color_selected": "*primary_800",
+                "slider_color": "*primary_600",
+            }.items()
+        },
+        block_title_text_color="*primary_800",
+        block_label_text_color="*primary_800",
+        block_title_background_fill_dark="*primary_700",
+        block_label_background_fill_dark="*primary_700",
     )
 
 
 CSS = """
+button[role="tab"].selected { color: var(--primary-700) !important; }
+.dark button[role="tab"].selected { color: var(--primary-400) !important; }
 .med-head h1 { margin: 0; font-size: 1.5rem; }
 .med-head p { margin: 0.1rem 0 0; opacity: 0.8; }
 .med-banner {

@@ -136,7 +136,9 @@ def fidelity(result: Result) -> str:
         cells += [escape(unit), escape(better)]
         line = "".join(f"<td>{cell}</td>" for cell in cells)
         rows += f'<tr><th scope="row">{escape(title)}</th>{line}</tr>'
-    head = "".join(f'<th scope="col">{column}</th>' for column in ("", "Before", "Restored", "Unit", "Read it as"))
+    head = "".join(
+        f'<th scope="col">{column}</th>' for column in ("Figure", "Before", "Restored", "Unit", "Read it as")
+    )
     table = f'<table class="med-figures"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>' if rows else ""
     said = [f"{values['regions'].value} regions." if "regions" in values else ""]
     if "data_range" in values:
