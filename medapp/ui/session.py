@@ -7,7 +7,7 @@ import tempfile
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -15,6 +15,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from medapp.errors import Cancelled, InputError
+from medapp.imaging.deformation import Deformation
 from medapp.imaging.limits import MAX_AWAY
 from medapp.imaging.volume import Volume
 from medapp.result import Result
@@ -22,6 +23,7 @@ from medapp.result import Result
 LIFETIME = 3600  # seconds that what a visitor left is kept
 SWEEP = 300  # seconds between looks at what is old
 HOME = "medapp-app-"  # begins the name of a process's folder
+SMALL = 2**20  # bytes up to which an array stays in memory
 FRESH = 60.0  # seconds for which a folder may not be locked yet
 _kept: list[object] = []
 
@@ -109,11 +111,45 @@ def _sweeping(root: Path) -> None:
         time.sleep(SWEEP)
 
 
+class Shelf:
+    """Puts arrays into files of a folder and hands them back as they lie there.
+
+    They are read where they are looked at, so that visitors who leave their pages open take the machine's disk, which
+    is watched, and not its memory.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._laid: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # the arrays too, so that no number is used again
+
+    def array(self, array: np.ndarray) -> np.ndarray:
+        """The same, from the disk; small ones stay where they are."""
+        if array.nbytes < SMALL:
+            return array
+        if id(array) not in self._laid:
+            path = self.folder / f"{len(self._laid)}.npy"
+            np.save(path, array)
+            self._laid[id(array)] = array, np.asarray(np.load(path, mmap_mode="r"))
+        return self._laid[id(array)][1]
+
+    def volume(self, volume: Volume | None) -> Volume | None:
+        return volume and replace(volume, array=self.array(volume.array))
+
+    def deformation(self, field: Deformation | None) -> Deformation | None:
+        return field and replace(field, vectors=self.array(field.vectors))
+
+    def result(self, result: Result) -> Result:
+        volumes = {name: replace(v, array=self.array(v.array)) for name, v in result.volumes.items()}
+        there, back = self.deformation(result.deformation), self.deformation(result.inverse)
+        return replace(result, volumes=volumes, deformation=there, inverse=back)
+
+
 @dataclass(eq=False)
 class Session:
     """The shown result, the point of the crosshair (3,) in RAS+ millimetres, and the reference it is compared with.
 
-    `image` is what was put in. `shown` counts what was put on the page, so that every file has a name of its own.
+    `image` is what was put in. `shown` counts what was put on the page, so that every file has a name of its own. The
+    voxels lie in `folder`.
     """
 
     result: Result
@@ -123,8 +159,16 @@ class Session:
     folder: Path = field(default_factory=folder)
     shown: int = 0
 
+    def __post_init__(self) -> None:
+        (place := self.folder / "voxels").mkdir()
+        shelf = Shelf(place)
+        self.result = shelf.result(self.result)
+        self.reference, self.image = shelf.volume(self.reference), shelf.volume(self.image)
+
     def close(self) -> None:
+        """Remove the files and let go of what was read from them."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        self.result, self.reference, self.image = Result({}), None, None
 
 
 class Closable(Protocol):

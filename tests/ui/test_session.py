@@ -1,5 +1,6 @@
 """What visitors have is theirs, and is gone when they leave or after a time."""
 
+import mmap
 import os
 import stat
 import subprocess
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 
 from medapp.errors import InputError
+from medapp.imaging.deformation import Deformation
+from medapp.imaging.volume import Volume
 from medapp.result import Result
 from medapp.ui import session as sessions
 from medapp.ui.session import LIFETIME, Session, Visitors
@@ -98,6 +101,27 @@ def test_who_leaves_takes_everything_along_and_nothing_of_others():
     assert not any(held.folder.exists() for held in mine) and flag.is_set()
     assert other.folder.exists() and not others.is_set()
     visitors.leave("b")
+
+
+def test_what_is_shown_lies_on_the_disk_until_it_is_closed():
+    array = np.random.default_rng(0).normal(size=(80, 80, 60)).astype(np.float32)
+    image = Volume(array, np.diag([1, 2, 3, 1.0]), name="FLAIR", unit="HU")
+    field = Deformation(np.stack([array] * 3), image.affine)
+    session = Session(Result({"image": image, "twice": image}, deformation=field), np.zeros(3), None, image)
+    held = session.result.volumes["image"]
+    np.testing.assert_array_equal(held.array, array)
+    np.testing.assert_array_equal(session.result.deformation.vectors[1], array)
+    assert (held.name, held.unit) == ("FLAIR", "HU") and not held.array.flags.writeable
+    assert all(mapped(each) for each in (held.array, session.result.deformation.vectors, session.image.array))
+    assert len(list((session.folder / "voxels").iterdir())) == 2, "each is written once"
+    session.close()
+    assert not session.result.volumes and session.image is None and not session.folder.exists()
+
+
+def mapped(array: np.ndarray) -> bool:
+    while array is not None and not isinstance(array, mmap.mmap):
+        array = getattr(array, "base", None)
+    return array is not None
 
 
 def test_a_crosshair_from_the_browser_is_a_point_or_refused():
