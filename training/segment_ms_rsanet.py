@@ -4,8 +4,8 @@ DATA holds `brain_t1` (see `segment_anatomy_unet`), `lgg` (see `segment_glioma_a
 space with FLAIR, T1 and consensus mask, and the masks of 29 more. Nearly half of the patches are theirs, a fifth are of
 heads with a glioma and painted lesions, the others are made up, see `ms_heads`. A PATIENT (p07, p19, P14, P18) is left
 out altogether and looked at now and then; what is served is the latest state, `last.safetensors`, so that their scores
-choose nothing. OUT also gets `checkpoint.pt`, from which a killed run goes on as if nothing had happened, and
-`log.csv`.
+choose nothing. At the end the threshold is told at which brains without lesion hold hardly any. OUT also gets
+`checkpoint.pt`, from which a killed run goes on as if nothing had happened, and `log.csv`.
 """
 
 import argparse
@@ -43,6 +43,7 @@ SMOOTH = 30.0  # voxels of lesion below which overlap counts less and less
 DICE, BOTH, WEIGHT = 600, 2400, 0.5  # steps up to which overlap alone counts, and from which wrong voxels count so much
 HARD = (0.1, 0.01)  # share of the voxels that count as most wrong, at first and at last
 LATE, WHOLES = 0.93, 0.3  # share of the steps after which so many are whole brains, one at a time
+QUIET = 0.5  # ml taken for lesion where there is none that are put up with
 LEFT = ("p07", "P14")  # patients that the served weights have not seen
 
 
@@ -112,6 +113,16 @@ def validate(net: RSANet, exams: list[Exam], threshold: float = 0.5) -> dict[str
             scores.setdefault(f"{kind}_dice", []).append(dice(mask, truth))
             scores.setdefault(f"{kind}_f1", []).append(lesion_f1(mask, truth))
     return {name: float(np.mean(values)) for name, values in scores.items()}
+
+
+def quiet(net: RSANet, exams: list[Exam]) -> float:
+    """The lowest threshold, in steps of 0.05, at which brains without lesion hold no more than QUIET ml on average."""
+    probability = served(net)
+    free = [probability(exam.x) for exam in exams if exam.kind == "free"]
+    levels = np.arange(0.3, 0.96, 0.05)
+    return round(
+        float(next(t for t in levels if np.mean([(p >= t).sum() / 1000 for p in free]) <= QUIET or t > 0.9)), 2
+    )
 
 
 def objective(logits: Tensor, target: Tensor, known: Tensor, hard: float = HARD[1], weight: float = 1.0) -> Tensor:
@@ -205,6 +216,8 @@ def train(args: argparse.Namespace) -> None:
             run.keep()
         if late:
             break
+    if run.ended:
+        print("threshold to be served at:", quiet(run.average.module.eval(), exams))
 
 
 def main(given: list[str] | None = None) -> None:
