@@ -1,6 +1,7 @@
 """The command line: `python -m medapp list` and `python -m medapp run PIPELINE INPUT... --out DIR`."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -103,8 +104,8 @@ def _run(args: argparse.Namespace) -> None:
 def _texts(card: Card, options: dict[str, str]) -> dict[str, str]:
     """The options, landmarks that were given as a file read from it. Raises InputError."""
     for option in card.options:
-        path = Path(options.get(option.name, ""))
-        if isinstance(option, Landmarks) and options.get(option.name) and path.is_file():
+        path = Path(options.get(option.name, ""))  # or the text itself, however long
+        if isinstance(option, Landmarks) and options.get(option.name) and os.path.isfile(path):
             try:
                 options[option.name] = path.read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as error:
@@ -120,7 +121,7 @@ def _uploads(card: Card, options: dict[str, str]) -> dict[str, Path]:
     found = {s.name: Path(options.pop(s.name)) for s in card.inputs if s.optional and s.name in options}
     for option in card.options:
         value = options.get(option.name, "")
-        if isinstance(option, Choice) and option.upload and value not in ("", *option.values) and Path(value).exists():
+        if isinstance(option, Choice) and option.upload and value not in ("", *option.values) and os.path.exists(value):
             found[option.upload] = Path(options.pop(option.name))
     return found
 
@@ -148,13 +149,13 @@ def _arranged(card: Card, given: Sequence[str], uploads: dict[str, Path]) -> lis
 
 def _files(path: Path) -> list[Path]:
     """The path itself, or the files in it if it is a folder. Raises InputError if there is nothing."""
-    if path.is_dir():
+    if os.path.isdir(path):
         found = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
         if not found:
             raise InputError(f"The folder {path.name} is empty.")
         return found
-    if not path.is_file():
-        raise InputError(f"There is no file {path}.")
+    if not os.path.isfile(path):
+        raise InputError(f"There is no file {str(path)[:200]}.")
     return [path]
 
 

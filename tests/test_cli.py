@@ -81,3 +81,12 @@ def test_bad_input_is_exit_code_2_and_one_sentence(arguments, words, tmp_path, c
     said = capsys.readouterr().err.strip()
     assert words in said and "\n" not in said and "Traceback" not in said
     assert not (tmp_path / "out").exists()
+
+
+def test_a_name_or_a_text_of_any_length_is_no_fault(capsys, tmp_path):
+    endless = "a" * 5000
+    assert cli.main(["run", "segment_glioma_ar2unet", endless, "--out", str(tmp_path)]) == 2
+    assert "There is no file aaa" in capsys.readouterr().err
+    card = runtime.cards()["register_brain_textscf"]
+    landmarks = "1 2 3 4 5 6\n" * 2000
+    assert cli._texts(card, {"landmarks": landmarks}) == {"landmarks": landmarks}
