@@ -6,8 +6,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medapp import examples
-from medapp.cli import main
+from medapp import examples, runtime
+from medapp.cli import _texts, main
 
 LESION = next(e for e in examples.of_task("segmentation") if e.reference and set(e.images) == {"flair"})
 THREE = next(e for e in examples.of_task("segmentation") if set(e.images) == {"pre", "flair", "post"})
@@ -85,8 +85,8 @@ def test_bad_input_is_exit_code_2_and_one_sentence(arguments, words, tmp_path, c
 
 def test_a_name_or_a_text_of_any_length_is_no_fault(capsys, tmp_path):
     endless = "a" * 5000
-    assert cli.main(["run", "segment_glioma_ar2unet", endless, "--out", str(tmp_path)]) == 2
+    assert main(["run", "segment_glioma_ar2unet", endless, "--out", str(tmp_path)]) == 2
     assert "There is no file aaa" in capsys.readouterr().err
     card = runtime.cards()["register_brain_textscf"]
     landmarks = "1 2 3 4 5 6\n" * 2000
-    assert cli._texts(card, {"landmarks": landmarks}) == {"landmarks": landmarks}
+    assert _texts(card, {"landmarks": landmarks}) == {"landmarks": landmarks}
