@@ -57,15 +57,16 @@ def read(paths: Sequence[Path], series: str | None = None) -> Volume:
     what is damaged.
     """
     found = _by_series(paths)
-    if series is not None:
-        if series not in found:
-            raise InputError("The series that was chosen is not in this upload; choose again.")
-        return _volume(found[series])
-    scouts = {uid for uid, files in found.items() if all(_is_localizer(header) for header in files.values())}
-    wanted = [uid for uid in found if uid not in scouts] or list(found)
-    if len(wanted) > 1:
-        raise SeveralSeries([_entry(uid, list(found[uid].values())) for uid in wanted])
-    return _volume(found[wanted[0]])
+    with parsing(paths[0], "DICOM"):  # a header's entry is decoded, or found to be none, when it is looked at
+        if series is not None:
+            if series not in found:
+                raise InputError("The series that was chosen is not in this upload; choose again.")
+            return _volume(found[series])
+        scouts = {uid for uid, files in found.items() if all(_is_localizer(header) for header in files.values())}
+        wanted = [uid for uid in found if uid not in scouts] or list(found)
+        if len(wanted) > 1:
+            raise SeveralSeries([_entry(uid, list(found[uid].values())) for uid in wanted])
+        return _volume(found[wanted[0]])
 
 
 def _by_series(paths: Sequence[Path]) -> dict[str, dict[Path, Dataset]]:

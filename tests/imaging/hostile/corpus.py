@@ -215,6 +215,7 @@ add(
 add("a gzip bomb of nothing", "a.gz", gzip.compress(bytes(300 * 1024**2), 1))
 add("a gzip bomb behind a small header", "a.nii.gz", gzip.compress(nifti() + bytes(20 * 1024**2), 1))
 add("gzip in gzip", "a.nii.gz", gzip.compress(gzip.compress(nifti())))
+add("a DICOM with an entry of no known kind", "IM0", WHOLE["IM0"].replace(b"\x28\0\x04\0CS", b"\x28\0\x04\0C["))
 add("a zip in a gzip", "a.gz", gzip.compress(WHOLE["a.zip"]))
 add("a zip bomb", "a.zip", zipped({f"{n}.nii": bytes(30 * 1024**2) for n in range(10)}))
 add("a zip in a zip", "a.zip", zipped({"b.zip": WHOLE["a.zip"]}))
