@@ -2,39 +2,21 @@
 
 import errno
 import json
-import os
-import shutil
-import subprocess
-import sys
 
 import full
+import namespaces
 import pytest
 
-from benchmarks import serving
 from medapp import cli
 from medapp.imaging import checks, files
-
-ALONE = ("unshare", "-rm")
-
-
-def mountable(place) -> bool:
-    """Whether this user may mount a small disk of their own, as not every container allows."""
-    mount = "mount -t tmpfs -o size=1m none"
-    return (
-        bool(shutil.which(ALONE[0]))
-        and not subprocess.run([*ALONE, "sh", "-c", f"{mount} {place}"], capture_output=True).returncode
-    )
 
 
 @pytest.mark.parametrize("spare", [0, 10], ids=["full while unpacking", "told before the upload"])
 def test_a_full_disk_is_told_and_the_app_goes_on(tmp_path, spare):
-    if not mountable(tmp_path):
+    if not namespaces.allowed("-rm", "mount", "-t", "tmpfs", "none", str(tmp_path)):
         pytest.skip("no mount namespaces here")
-    command = [*ALONE, sys.executable, full.__file__, str(tmp_path), str(spare)]
-    given = os.environ | {"PYTHONPATH": str(serving.ROOT)}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=given)
-    assert done.returncode == 0, done.stderr[-2000:]
-    refused, answered = (json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))
+    said = namespaces.run("-rm", full.__file__, str(tmp_path), str(spare))
+    refused, answered = (json.loads(line) for line in said.splitlines() if line.startswith("{"))
     assert ("disk of this machine is full" if spare == 0 else "507 Insufficient Storage") in refused["refused"]
     assert answered["pipeline"] == "segment_glioma_ar2unet" and answered["files"] >= 2
 
