@@ -76,7 +76,7 @@ def app(tmp_path_factory):
         fill.click(lambda: viewer.scene({"MNI152": Layer(image)}, folder), None, other)
         view.select(tell, None, told)
         view.nowebgl(lambda: gr.Group(visible=True), None, fallback)
-    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, head=viewer.head())
+    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, head=viewer.head(), allowed_paths=[str(folder)])
     yield url
     demo.close()
 
