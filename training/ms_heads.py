@@ -20,7 +20,7 @@ from torch import Tensor
 
 from medapp import runtime
 from medapp.imaging import files
-from medapp.imaging.geometry import isotropic, oriented, resample
+from medapp.imaging.geometry import isotropic, oriented, resample, respaced, slice_axis
 from medapp.imaging.intensity import SPAN, relative, unshaded
 from medapp.imaging.measure import bounds
 from medapp.imaging.volume import Volume
@@ -53,6 +53,7 @@ NEAR = 0.66  # share of the patches that lie about a lesion, if there is one
 TILES = ((2, 0, False), (2, 0, True), (1, 0, False), (0, 0, False), (2, 1, False), (2, 4, False), (2, 3, False))
 """Of a row of the sheet: axis, channel, outlined."""
 LOUD = {"flair": 2.2, "t1": 1.3, "t2": 1.8}  # brightness beside the noise that scanners add
+SLICED, COARSE = (0.3, 6.0), 3.5  # as in `acquired`; voxels of a slice from which it is thick
 NOISE, SHADE = 0.05, 0.12  # at most, as in `scanned`: what is shared by researchers has been corrected
 REAL, GLIOMA = 0.45, 0.2  # shares of the patches; the rest is made up
 REALS = ("openms_p07", "openms_p19", "mslesseg_P14_T1", "mslesseg_P14_T2", "mslesseg_P14_T3", "mslesseg_P18_T1")
@@ -80,7 +81,7 @@ class Real(NamedTuple):
     white: Tensor  # probability of white matter, 255 = 1
     unknown: Tensor  # 255 where nothing is learned
     spots: Tensor  # (M, 3), a voxel of each of its lesions
-    regions: dict[str, Tensor]  # classes as the parcellation network finds them in FLAIR, and in T1 if there is one
+    regions: dict[str, Tensor]  # classes as the parcellation network finds them in FLAIR, "thick" slices of it, and T1
     plots: dict[str, Tensor]  # as of a `Head`
     home: Tensor | None
 
@@ -143,6 +144,7 @@ def read(data: Path, name: str, bank: Mapping[str, np.ndarray] | None = None) ->
         scans["white"] = Volume(np.asarray(image.dataobj, np.float32) * 255, image.affine)
         for role in ("flair", "t1"):
             scans[f"regions_{role}"] = runtime.run("segment_anatomy_unet", scans[role]).volumes["labels"]
+        scans["regions_thick"] = runtime.run("segment_anatomy_unet", thick(scans["flair"])).volumes["labels"]
         drawn = {role: resample(volume, grid).array for role, volume in scans.items()}
         drawn["mask"] = drawn["mask"] * 255
         box = bounds(drawn["flair"] > 0)
@@ -152,8 +154,8 @@ def read(data: Path, name: str, bank: Mapping[str, np.ndarray] | None = None) ->
         np.savez_compressed(kept, low=low.round().astype(int), **arrays)
     arrays = np.load(kept)
     others = {who: torch.from_numpy(index - arrays["low"]) for who, index in (bank or {}).items()}
-    regions = {role: torch.from_numpy(arrays[f"regions_{role}"]) for role in ("flair", "t1")}
-    flair, t1 = (even(arrays[role], found.numpy()) for role, found in regions.items())
+    regions = {role: torch.from_numpy(arrays[f"regions_{role}"]) for role in ("flair", "t1", "thick")}
+    flair, t1 = (even(arrays[role], regions[role].numpy()) for role in ("flair", "t1"))
     mask, white = (torch.from_numpy(arrays[role]) for role in ("mask", "white"))
     unknown, home = torch.zeros_like(mask), _home(regions["flair"])
     return Real(patient(name), flair, t1, mask, white, unknown, spots(mask), regions, others, home)
@@ -182,6 +184,12 @@ def spots(lesions: Tensor) -> Tensor:
     labels, count = ndimage.label(lesions.numpy())
     places = ndimage.maximum_position(labels, labels, np.arange(1, count + 1)) if count else []
     return torch.tensor(places, dtype=torch.long).reshape(-1, 3)
+
+
+def thick(volume: Volume, mm: float = 5.0) -> Volume:
+    """Redrawn with slices of so many millimetres, along the axis in which they are thickest already."""
+    across = np.arange(3) == slice_axis(volume.grid)
+    return resample(volume, respaced(volume.grid, np.where(across, mm, volume.spacing)))
 
 
 def _home(regions: Tensor) -> Tensor | None:
@@ -289,25 +297,31 @@ def found(real: Real, size: tuple[int, int, int], luck: Luck, without: Collectio
     return Sight(images, own, known, regions, homes(real.home, seen, luck))
 
 
-def acquired(images: Mapping[str, Tensor], luck: Luck) -> dict[str, Tensor]:
-    """What scanners make of it, sequence by sequence, and which sequences there are: FLAIR always."""
+def acquired(
+    images: Mapping[str, Tensor], luck: Luck, share: float = 0.2, most: float = 5.0
+) -> tuple[dict[str, Tensor], bool]:
+    """What scanners make of it, sequence by sequence, and which sequences there are: FLAIR always; a `share` in slices
+    of up to so many voxels. Whether those of FLAIR are thick."""
     way = luck.uniform(0, 1)
     there = {"flair": True, "t1": way > 0.45, "t2": way < 0.04 or way > 0.88}
-    out = {}
+    out, coarse = {}, False
     for name in SEQUENCES:
         if name not in images or not there[name]:
             continue
         image = (images[name] * LOUD[name]).clamp(min=0) ** math.exp(luck.one(0.08))
-        if luck.chance(0.2):
-            image = sliced(image, luck.uniform(2, 5), 2 if luck.chance(0.75) else luck.below(2))
+        if luck.chance(share):
+            across = luck.uniform(2, most)
+            image = sliced(image, across, 2 if luck.chance(0.75) else luck.below(2))
+            coarse |= name == "flair" and across > COARSE
         out[name] = scanned(image, luck, noise=NOISE, shade=SHADE)
-    return out
+    return out, coarse
 
 
 def patch(sight: Sight, luck: Luck) -> Patch:
     """What the network is shown of it, now and then without any regions, as where no brain is found."""
-    images = acquired(sight.images, luck)
-    regions = sight.regions["t1" if "t1" in images else "flair"].numpy()
+    images, coarse = acquired(sight.images, luck, *SLICED)
+    seen = "t1" if "t1" in images else "thick" if coarse and "thick" in sight.regions else "flair"
+    regions = sight.regions[seen].numpy()
     home = sight.home
     if luck.chance(0.03):
         regions, home = np.zeros_like(regions), None

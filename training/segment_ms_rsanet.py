@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from medapp import hub
 from medapp.engine import Engine
-from medapp.imaging.geometry import resample, respaced, slice_axis
+from medapp.imaging.geometry import resample
 from medapp.imaging.measure import dice, lesion_f1
 from medapp.imaging.volume import Grid, Volume
 from medapp.networks.rsanet import RSANet
@@ -34,7 +34,7 @@ from medapp.pipelines.segment_anatomy_unet import NETWORK as ANATOMY
 from medapp.pipelines.segment_ms_rsanet import anatomy, build, predict, prepared, stacked
 from training import ms_heads
 from training.case import Case
-from training.ms_heads import WHOLE, Clinic, Head, Patch, acquired, made, patient, prepare
+from training.ms_heads import WHOLE, Clinic, Head, Patch, acquired, made, patient, prepare, thick
 from training.run import Run, halved
 from training.segment_anatomy_unet import SETTLED, TEST, VALIDATION, Luck, names_in, settle
 
@@ -73,10 +73,10 @@ def parcellator() -> nn.Module:
 
 
 def exams_of(data: Path, name: str) -> list[Exam]:
-    """A real patient: FLAIR alone, and with T1."""
+    """A real patient: FLAIR alone, in thick slices, and with T1."""
     flair, t1, mask = ms_heads.given(data, name)
-    who = patient(name)
-    return [exam(f"{who}_flair", {"flair": flair}, mask), exam(f"{who}_t1", {"flair": flair, "t1": t1}, mask)]
+    given = {"flair": {"flair": flair}, "thick": {"flair": thick(flair)}, "t1": {"flair": flair, "t1": t1}}
+    return [exam(f"{patient(name)}_{kind}", scans, mask) for kind, scans in given.items()]
 
 
 def made_up(head: Head, seed: int) -> dict[str, tuple[Volume, Volume]]:
@@ -86,7 +86,7 @@ def made_up(head: Head, seed: int) -> dict[str, tuple[Volume, Volume]]:
     for kind, source in (("made", head), ("free", free)):
         luck = Luck(seed)
         sight = made(source, WHOLE, luck)
-        flair = Volume(acquired(sight.images, luck)["flair"].numpy(), np.eye(4), name="FLAIR")
+        flair = Volume(acquired(sight.images, luck)[0]["flair"].numpy(), np.eye(4), name="FLAIR")
         both[kind] = flair, flair.like((sight.target > 0.5).numpy().astype(np.uint8), labels={1: "lesion"})
     return both
 
@@ -156,8 +156,7 @@ def cases(data: Path, part: str) -> Iterator[Case]:
         flair, t1, truth = ms_heads.given(data, name)
         yield Case(name, source, "FLAIR alone", (flair,), truth)
         yield Case(name, source, "FLAIR and T1", (flair, t1), truth)
-        thick = respaced(flair.grid, np.where(np.arange(3) == slice_axis(flair.grid), 5.0, flair.spacing))
-        yield Case(name, source, "FLAIR alone, 5 mm slices", (resample(flair, thick),), resample(truth, thick))
+        yield Case(name, source, "FLAIR alone, 5 mm slices", (thick(flair),), thick(truth))
     brains = {"test": TEST, "validation": VALIDATION, "all": VALIDATION + TEST}.get(part, ())
     for seed, name in enumerate(brains, 100):
         for kind, (image, truth) in made_up(prepare(data, name), seed).items():
