@@ -119,10 +119,8 @@ def quiet(net: RSANet, exams: list[Exam]) -> float:
     """The lowest threshold, in steps of 0.05, at which brains without lesion hold no more than QUIET ml on average."""
     probability = served(net)
     free = [probability(exam.x) for exam in exams if exam.kind == "free"]
-    levels = np.arange(0.3, 0.96, 0.05)
-    return round(
-        float(next(t for t in levels if np.mean([(p >= t).sum() / 1000 for p in free]) <= QUIET or t > 0.9)), 2
-    )
+    levels = (n / 20 for n in range(6, 19))
+    return next((t for t in levels if np.mean([(p >= t).sum() / 1000 for p in free]) <= QUIET), 0.95)
 
 
 def objective(logits: Tensor, target: Tensor, known: Tensor, hard: float = HARD[1], weight: float = 1.0) -> Tensor:

@@ -57,16 +57,22 @@ def read(paths: Sequence[Path], series: str | None = None) -> Volume:
     what is damaged.
     """
     found = _by_series(paths)
-    with parsing(paths[0], "DICOM"):  # a header's entry is decoded, or found to be none, when it is looked at
-        if series is not None:
-            if series not in found:
-                raise InputError("The series that was chosen is not in this upload; choose again.")
-            return _volume(found[series])
-        scouts = {uid for uid, files in found.items() if all(_is_localizer(header) for header in files.values())}
-        wanted = [uid for uid in found if uid not in scouts] or list(found)
-        if len(wanted) > 1:
-            raise SeveralSeries([_entry(uid, list(found[uid].values())) for uid in wanted])
-        return _volume(found[wanted[0]])
+    with parsing(paths[0], "DICOM"):
+        chosen = _chosen(found, series)
+    return _volume(chosen)
+
+
+def _chosen(found: dict[str, dict[Path, Dataset]], series: str | None) -> dict[Path, Dataset]:
+    """The series that was asked for, or the only one that is no localizer."""
+    if series is not None:
+        if series not in found:
+            raise InputError("The series that was chosen is not in this upload; choose again.")
+        return found[series]
+    scouts = {uid for uid, files in found.items() if all(_is_localizer(header) for header in files.values())}
+    wanted = [uid for uid in found if uid not in scouts] or list(found)
+    if len(wanted) > 1:
+        raise SeveralSeries([_entry(uid, list(found[uid].values())) for uid in wanted])
+    return found[wanted[0]]
 
 
 def _by_series(paths: Sequence[Path]) -> dict[str, dict[Path, Dataset]]:
@@ -113,19 +119,21 @@ def _entry(uid: str, headers: list[Dataset]) -> Series:
 
 
 def _volume(files: dict[Path, Dataset]) -> Volume:
-    kept = {path: header for path, header in files.items() if not _is_localizer(header)}
-    if not kept:
-        raise InputError("This series is a localizer (scout), made for planning; choose the series with the images.")
-    paths, headers = list(kept), list(kept.values())
-    first = headers[0]
-    unit, remarks = _unit(first)
-    if len(kept) < len(files):
-        remarks += (f"{len(files) - len(kept)} localizer images of the series were left out.",)
-    if first.get("LossyImageCompression") == "01":
-        remarks += (LOSSY,)
-    if first.get("PhotometricInterpretation") == "MONOCHROME1":
-        remarks += (INVERTED,)
-    with parsing(paths[0], "a DICOM series"):
+    with parsing(next(iter(files)), "a DICOM series"):  # an entry of a header is decoded when it is looked at
+        kept = {path: header for path, header in files.items() if not _is_localizer(header)}
+        if not kept:
+            raise InputError(
+                "This series is a localizer (scout), made for planning; choose the series with the images."
+            )
+        paths, headers = list(kept), list(kept.values())
+        first = headers[0]
+        unit, remarks = _unit(first)
+        if len(kept) < len(files):
+            remarks += (f"{len(files) - len(kept)} localizer images of the series were left out.",)
+        if first.get("LossyImageCompression") == "01":
+            remarks += (LOSSY,)
+        if first.get("PhotometricInterpretation") == "MONOCHROME1":
+            remarks += (INVERTED,)
         if len({(header.Rows, header.Columns) for header in headers}) > 1:
             raise InputError("The images of this series differ in size; export the ones that belong together.")
         if "MOSAIC" in (first.get("ImageType") or ()):

@@ -1,6 +1,6 @@
 """Session: what one visitor has on the page at the moment, and the folder that goes with it; never shared."""
 
-import fcntl
+import atexit
 import os
 import shutil
 import tempfile
@@ -25,7 +25,6 @@ SWEEP = 300  # seconds between looks at what is old
 HOME = "medapp-app-"  # begins the name of a process's folder
 SMALL = 2**20  # bytes up to which an array stays in memory
 FRESH = 60.0  # seconds for which a folder may not be locked yet
-_kept: list[object] = []
 
 
 @cache
@@ -36,14 +35,22 @@ def home() -> Path:
     it. Whoever asks Python for temporary files gets them in here from now on.
     """
     cleared(Path(tempfile.gettempdir()))
-    made = tempfile.TemporaryDirectory(prefix=HOME)
-    _kept.append((made, locked(Path(made.name))))
-    tempfile.tempdir = made.name
-    return Path(made.name)
+    made = Path(tempfile.mkdtemp(prefix=HOME))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    locked(made)
+    tempfile.tempdir = str(made)
+    return made
 
 
 def locked(place: Path) -> int | None:
-    """Lock a folder until this process ends, or the number returned is closed; None if another has locked it."""
+    """Lock a folder until this process ends, or the number returned is closed; None if another has locked it.
+
+    Windows knows no such locks: None, and nothing is removed by them.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return None
     number = os.open(place, os.O_RDONLY)
     try:
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
