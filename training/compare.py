@@ -2,8 +2,9 @@
 
 All of a study see the same batches in the same order for as many steps, by the same optimiser, and are scored on the
 same images, which none has seen; nothing is chosen by them. DATA is the folder of all data, for `restoration-regions`
-the one that `training.restoration_data ct` makes. OUT gets a folder for each network and seed, from which a killed
-comparison goes on, `cases.csv` and `comparison.md`. `--smoke` needs no data: two steps of tiny networks.
+the one that `training.restoration_data ct` makes. OUT gets a folder for each network and seed, with its weights,
+from which a killed comparison goes on, `cases.csv` and `comparison.md`. `--smoke` needs no data: two steps of tiny
+networks.
 """
 
 import argparse
@@ -14,21 +15,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from training.evaluate import by_method, earlier, keep
-from training.run import Run
+from training.run import Run, halved
 from training.segment_anatomy_unet import Luck
 from training.segment_glioma_ar2unet import settle
-from training.studies import Bench, Rival, Size, Study, glioma, ms, restoration, stroke
+from training.studies import WEIGHTS, Bench, Rival, Size, Study, folder_name
+from training.studies.catalogue import STUDIES
 
-STUDIES = {
-    "stroke-networks": stroke.NETWORKS,
-    "stroke-losses": stroke.LOSSES_ALONE,
-    "ms-attention": ms.ATTENTION,
-    "glioma-gates": glioma.GATES,
-    "restoration-regions": restoration.REGIONS,
-}
 SETTLE = 80  # batches over which batch norms that are about to stand still take their statistics
 KEEP = 5  # minutes between checkpoints
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -76,7 +72,7 @@ def compared(study: Study, bench: Bench, args: argparse.Namespace) -> tuple[list
     for name, rival in study.rivals.items():
         spent = []
         for seed in args.seeds:
-            out = args.out / name.lower().replace(" ", "-").replace(",", "") / f"seed{seed}"
+            out = args.out / folder_name(name) / f"seed{seed}"
             told, scored = out / "cost.json", out / "cases.csv"
             if not told.exists():
                 print(f"{name}, seed {seed}", flush=True)
@@ -85,6 +81,7 @@ def compared(study: Study, bench: Bench, args: argparse.Namespace) -> tuple[list
                 mine = [{"group": name, "condition": f"seed {seed}"} | row for row in bench.score(run.average.module)]
                 seconds = (time.perf_counter() - began) / len(mine)
                 keep(scored, mine)
+                save_file(halved(run.average.module), out / WEIGHTS)
                 size = sum(p.numel() for p in run.net.parameters())
                 told.write_text(json.dumps({"parameters": size, "minutes": run.minutes, "seconds": seconds}))
             spent.append(json.loads(told.read_text()))

@@ -5,18 +5,16 @@ and caps of the ventricles, choroid plexus, septum, insula, flow) has to look as
 """
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
 from medapp.imaging.anatomy import MIRROR
 from medapp.imaging.measure import bounds, components
-from training.segment_anatomy_unet import BASAL, CHIASM, CLASS, FLUID, GROUP, RIM, VERMIS, Luck
+from training.segment_anatomy_unet import BASAL, CHIASM, CLASS, FLUID, GROUP, RIM, VERMIS, Luck, blurred, contrast
 
 PACKED = "openms_masks_mni_train.npz"
 CORNER = (-91.0, -126.0, -72.0)  # RAS+ mm of the first voxel of an MNI mask once its axes run along RAS, 1 mm apart
@@ -164,28 +162,6 @@ def specks(room: Tensor, luck: Luck) -> Tensor:
         far = sum((a * k) ** 2 for a, k in zip(away, stretch, strict=True)) ** 0.5
         spots[box] = torch.maximum(spots[box], (radius + 0.5 - far).clamp(0, 1))
     return spots * room
-
-
-def blurred(x: Tensor, times: int = 1) -> Tensor:
-    """(X, Y, Z) with every voxel the mean of the 27 around it, as often as wanted."""
-    x = x[None, None]
-    for _ in range(times):
-        for axis in range(3):
-            kernel, padding = [1, 1, 1], [0, 0, 0]
-            kernel[axis], padding[axis] = 3, 1
-            x = F.avg_pool3d(x, kernel, 1, padding, count_include_pad=False)
-    return x[0, 0]
-
-
-def contrast(t1: Tensor, tissue: Tensor, knots: Sequence[float], luck: Luck, offset: float = 0.02) -> Tensor:
-    """A brain without lesions in another contrast, from its T1 in units of white matter, (X, Y, Z).
-
-    `knots` are the new brightness where T1 is that of fluid, grey matter, white matter and above.
-    """
-    curve = np.interp(t1.numpy(), (0.05, 0.3, 0.68, 1.0, 1.25), (0, *knots))
-    each = luck.normal(len(CLASS), scale=offset)
-    each[0] = 0
-    return torch.from_numpy(curve).float() + each[GROUP[tissue.long()]] * (t1 > 0.35)
 
 
 def flair(t1: Tensor, tissue: Tensor, depth: Tensor, luck: Luck) -> Tensor:

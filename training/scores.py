@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from medapp import parcels, strokes
+from medapp import parcels, runtime, strokes
 from medapp.fidelity import figures
 from medapp.imaging import measure
 from medapp.imaging.anatomy import NAMES
@@ -14,6 +14,7 @@ from medapp.lesions import measured
 from medapp.result import Result
 from training import peers, registration
 from training.case import Case
+from training.segmentation_peers import Answer, answers
 
 Row = dict[str, Any]
 
@@ -22,7 +23,8 @@ class Scorer(NamedTuple):
     """`rows(case, result, settings, with_peers)`, the names of the figures, and those that the summary shows.
 
     `parts` are figures of which the summary shows the means alone, in one table; `methods` are figures by which the
-    groups are compared with "ours", in another. `with_peers` names the peers, or is ("all",); none by default.
+    groups are compared with "ours", in another. `with_peers` names the peers, or is ("all",), or
+    has the folders of those of a segmentation; none by default.
     """
 
     rows: Callable[[Case, Result, Mapping[str, Any], tuple[str, ...]], list[Row]]
@@ -32,7 +34,7 @@ class Scorer(NamedTuple):
     methods: tuple[str, ...] = ()
 
 
-def of(result: Result) -> Scorer:
+def of(result: Result, with_peers: tuple[str, ...] = ()) -> Scorer:
     """The scorer that suits what the method made."""
     if "restored" in result.volumes:
         return RESTORER
@@ -40,7 +42,9 @@ def of(result: Result) -> Scorer:
         return REGISTRAR
     if "labels" in result.volumes:
         return PARCELLATOR
-    return PLANES if "agreement" in result.volumes else SEGMENTER
+    if "agreement" in result.volumes:
+        return PLANES
+    return RIVALS if with_peers else SEGMENTER
 
 
 def parcellation(case: Case, result: Result, settings: Mapping[str, Any], with_peers: tuple[str, ...]) -> list[Row]:
@@ -62,14 +66,29 @@ def parcellation(case: Case, result: Result, settings: Mapping[str, Any], with_p
 
 
 def segmentation(case: Case, result: Result, settings: Mapping[str, Any], with_peers: tuple[str, ...]) -> list[Row]:
+    """A row, or one for ours and each peer."""
+    seconds = result.provenance.seconds
+    if not with_peers:
+        return [outlined(case, result, settings, case.group, seconds)]
+    rows = [outlined(case, result, settings, "ours", seconds)]
+    for name, answer in rivals(case, result, settings, with_peers).items():
+        rows.append(outlined(case, answer.result, settings, name, answer.seconds))
+    return rows
+
+
+def outlined(case: Case, result: Result, settings: Mapping[str, Any], group: str, seconds: float) -> Row:
     """False positives are counted in ml on the slices (third axis) that hold no truth."""
     compared = measured(result, settings["threshold"], settings["smallest"], case.truth)
     truth, mask = compared.volumes["reference"].array > 0, compared.volumes["mask"].array > 0
     clean = ~truth.any(axis=(0, 1))
     row = {name: compared.metrics[name].value for name in SEGMENTATION if name in compared.metrics}
     row["false_positive_ml"] = round(float(mask[:, :, clean].sum()) * compared.volumes["mask"].grid.voxel_ml, 3)
-    row["seconds"] = round(result.provenance.seconds, 2)
-    return [{"patient": case.patient, "group": case.group, "condition": case.condition, **row}]
+    return {"patient": case.patient, "group": group, "condition": case.condition, **row, "seconds": round(seconds, 2)}
+
+
+def rivals(case: Case, result: Result, settings: Mapping[str, Any], folders: tuple[str, ...]) -> dict[str, Answer]:
+    """What the method makes of the case with other networks. Raises OptionError for a folder that holds none."""
+    return answers(runtime.card(result.provenance.pipeline), case, dict(settings) | dict(case.options), folders)
 
 
 def planes(case: Case, result: Result, settings: Mapping[str, Any], with_peers: tuple[str, ...]) -> list[Row]:
@@ -81,6 +100,9 @@ def planes(case: Case, result: Result, settings: Mapping[str, Any], with_peers: 
         against = {row[0]: row for row in table.rows if row[1] == "reference"}
         found["ours" if rule == "mean" else rule] = against["fusion"]
     found |= {plane: against[plane] for plane in strokes.PLANES}
+    for name, answer in rivals(case, result, settings, with_peers).items():
+        table = strokes.measured(answer.result, {**settings, "fusion": "mean"}, case.truth).tables["planes"]
+        found[f"{name}, {answer.part}"] = next(r for r in table.rows if (r[0], r[1]) == (answer.part, "reference"))
     truth = float((case.truth.array > 0).sum()) * case.truth.grid.voxel_ml
     rows = []
     for name, line in found.items():
@@ -163,6 +185,7 @@ SEGMENTER = Scorer(
     (*SEGMENTATION, "seconds"),
     ("dice", "hd95", "false_positive_ml", "lesion_f1", "volume_difference"),
 )
+RIVALS = SEGMENTER._replace(methods=SEGMENTER.figures)
 PLANES = Scorer(
     planes,
     ("dice", "dice_small", "false_ml", *list(OF_PLANES)[1:], *SLICES, "seconds"),

@@ -2,8 +2,8 @@
 
 DATA holds T1 scans without skull and their Neuromorphometrics labels, `ID_t1.nii.gz` and `ID_labels.nii.gz`. Most of
 the patches keep the scan's own contrast, strongly varied; after a while the others get one made up from the labels
-(domain randomisation as in SynthSeg, Billot et al. 2023, doi:10.1016/j.media.2023.102789); most get a made-up skull,
-scalp and neck, or an average head round them.
+(domain randomisation as in SynthSeg, Billot et al. 2023, doi:10.1016/j.media.2023.102789), or with `--flair` one like
+FLAIR, with lesions and in thick slices too; most get a made-up skull, scalp and neck, or an average head round them.
 OUT gets `checkpoint.pt`, from which a killed run goes on as if nothing had happened, `best.safetensors` and `log.csv`;
 the scans, turned to RAS, are kept in `runs/data/anatomy`.
 """
@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
@@ -237,6 +237,57 @@ def varied(image: Tensor, tissue: Tensor, luck: Luck) -> Tensor:
     return image
 
 
+def blurred(x: Tensor, times: int = 1) -> Tensor:
+    """(X, Y, Z) with every voxel the mean of the 27 around it, as often as wanted."""
+    x = x[None, None]
+    for _ in range(times):
+        for axis in range(3):
+            kernel, padding = [1, 1, 1], [0, 0, 0]
+            kernel[axis], padding[axis] = 3, 1
+            x = F.avg_pool3d(x, kernel, 1, padding, count_include_pad=False)
+    return x[0, 0]
+
+
+def contrast(t1: Tensor, tissue: Tensor, knots: Sequence[float], luck: Luck, offset: float = 0.02) -> Tensor:
+    """A brain without lesions in another contrast, from its T1 in units of white matter, (X, Y, Z).
+
+    `knots` are the new brightness where T1 is that of fluid, grey matter, white matter and above.
+    """
+    curve = np.interp(t1.numpy(), (0.05, 0.3, 0.68, 1.0, 1.25), (0, *knots))
+    each = luck.normal(len(CLASS), scale=offset)
+    each[0] = 0
+    return torch.from_numpy(curve).float() + each[GROUP[tissue.long()]] * (t1 > 0.35)
+
+
+def flaired(image: Tensor, tissue: Tensor, luck: Luck) -> Tensor:
+    """Like FLAIR: fluid dark, grey matter hardly brighter than white, and often lesions, bright, in white matter."""
+    groups = GROUP[tissue.long()]
+    white = (groups == 1) | (groups == 5)
+    if not white.any():
+        return image
+    fluid, grey, bright = luck.uniform(0, 0.4), luck.uniform(0.95, 1.4), luck.uniform(0.85, 1)
+    picture = contrast(image / image[white].median(), tissue, (fluid, grey, 1, bright), luck, luck.uniform(0.01, 0.08))
+    water = (groups == 3) | (groups == 4) | (groups == 11) | (groups == 12) | (groups == FLUID)
+    picture = torch.where(water, picture.clamp(max=1) * luck.uniform(0.3, 1), picture)
+    if luck.chance(0.7):
+        near = F.interpolate(F.avg_pool3d(water[None, None].float(), 8), tuple(image.shape), mode="trilinear")[0, 0]
+        place = luck.field(tuple(image.shape), luck.uniform(6, 14))[0] + luck.uniform(0, 5) * near
+        share = blurred(((place - luck.uniform(1.2, 3.5)) * 3).clamp(0, 1) * white)
+        picture = picture + share * (luck.uniform(1.2, 2.5) - picture)
+    if luck.chance(0.3):
+        picture = picture * (tissue != RIM)
+    return picture.clamp(min=0)
+
+
+def sliced(image: Tensor, luck: Luck) -> Tensor:
+    """As it is after a scan in slices of 2 to 7 mm, mostly axial."""
+    shape = list(image.shape)
+    axis = 2 if luck.chance(0.7) else luck.below(3)
+    shape[axis] = round(shape[axis] / luck.uniform(2, 7))
+    slices = F.interpolate(image[None, None], shape, mode="area")
+    return F.interpolate(slices, tuple(image.shape), mode="trilinear", align_corners=False)[0, 0]
+
+
 def within(image: Tensor, around: Tensor, distance: Tensor) -> Tensor:
     """The image where the brain is, and what is `around` it elsewhere."""
     brain = (distance < 0.5).float()
@@ -322,16 +373,23 @@ def scanned(image: Tensor, luck: Luck, glare: float = math.inf, noise: float = 0
     return (image * math.exp(luck.one(0.12)) + luck.one(0.15)).clamp(*CLIP)
 
 
-def sample(scans: list[Scan], luck: Luck, made_up: float = MADE_UP) -> tuple[Tensor, Tensor]:
-    """One patch: image (X, Y, Z) standardised, classes (X, Y, Z) uint8; `made_up` is the share of made-up contrasts."""
+def sample(scans: list[Scan], luck: Luck, made_up: float = MADE_UP, flair: float = 0) -> tuple[Tensor, Tensor]:
+    """One patch: image (X, Y, Z) standardised, classes (X, Y, Z) uint8.
+
+    `flair` is the share of those like FLAIR, half of them in thick slices; of the rest `made_up` have other contrasts.
+    """
     size = WHOLE if luck.chance(0.08) else PATCH
     scan, around = scans[luck.below(len(scans))], luck.uniform(0, 1)
     image, tissue, distance, below, seen = view(scan, size, luck, around < 0.15)
-    image = (recoloured if luck.chance(made_up) else varied)(image, tissue, luck)
+    like_flair = luck.chance(flair)
+    change = flaired if like_flair else recoloured if luck.chance(made_up) else varied
+    image = change(image, tissue, luck)
     if around < 0.45:
         image = beheld(image, scan, distance, seen, luck)
     elif around < 0.78:
         image = dressed(image, distance, below, luck)
+    if like_flair and luck.chance(0.5):
+        image = sliced(image, luck)
     return scanned(image, luck, GLARE), CLASS[tissue.long()]
 
 
@@ -401,19 +459,26 @@ def train(args: argparse.Namespace) -> None:
     data, out = Path(args.data), Path(args.out)
     names = [name for name in names_in(data) if name not in VALIDATION + TEST]
     scans = [with_head(prepare(data, name), name) for name in names]
-    pictures: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {"bare": [], "head": []}
+    pictures: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {"bare": [], "head": [], "flair": [], "thick": []}
     for number, scan in enumerate(prepare(data, name) for name in VALIDATION):
         truth = CLASS[scan.tissue.long()].numpy()
         pictures["bare"].append((standardize(dimmed(scan.image.numpy())), truth))
         pictures["head"].append((standardize(dimmed(clothed(scan, number))), truth))
+        flair = flaired(scan.image.float() / 255, scan.tissue, Luck(number))
+        pictures["flair"].append((standardize(dimmed(flair.numpy())), truth))
+        pictures["thick"].append((standardize(dimmed(sliced(flair, Luck(number)).numpy())), truth))
 
-    net = UNet3D(len(NAMES), args.width).to(memory_format=torch.channels_last_3d)
+    net = UNet3D(len(NAMES), args.width)
+    if args.like:
+        net.load_state_dict(load_file(args.like))
+    net = net.to(memory_format=torch.channels_last_3d)
     luck = Luck(SEED)
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=1e-2)
     run = Run(out, net, optimizer, luck.generator, args.steps)
     while not run.ended:
-        settle(net, run.step > SETTLED * args.steps)
-        image, target = sample(scans, luck, MADE_UP if run.step > EASY * args.steps else 0)
+        settle(net, bool(args.like) or run.step > SETTLED * args.steps)
+        made_up = MADE_UP if args.like or run.step > EASY * args.steps else 0
+        image, target = sample(scans, luck, made_up, args.flair)
         index, classes = chosen(target, luck)
         with torch.autocast("cpu", torch.bfloat16):
             features = net.features(image[None, None])
@@ -425,7 +490,7 @@ def train(args: argparse.Namespace) -> None:
             served = run.average.module
             served.load_state_dict(dict(net.named_buffers()), strict=False)
             run.note(scores := validate(served.eval(), pictures))
-            if run.better(scores["bare"] + scores["head"]):
+            if run.better(sum(scores[kind] for kind in pictures)):
                 save_file(halved(served), out / "best.safetensors")
         else:
             run.tell()
@@ -481,6 +546,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=7000)
     parser.add_argument("--width", type=int, default=32)
     parser.add_argument("--rate", type=float, default=4e-3)
+    parser.add_argument("--like", type=Path, help="weights to set out from, such as those in weights/")
+    parser.add_argument("--flair", type=float, default=0.0, help="share of the patches that look like FLAIR")
     parser.add_argument("--every", type=int, default=400, help="steps between validations")
     parser.add_argument("--keep", type=int, default=100, help="steps between checkpoints")
     parser.add_argument("--minutes", type=float, default=0, help="stop after this time; run again to go on")

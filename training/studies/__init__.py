@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from training.segment_anatomy_unet import Luck
 
 Batch = tuple[Tensor, ...]
+WEIGHTS = "weights.safetensors"  # of a trained rival, fp16, in its folder
 
 
 class Rival(NamedTuple):
@@ -45,10 +46,12 @@ class Size(NamedTuple):
 class Study:
     """`rivals` by name, ours first; `bench` reads DATA, `phantom` makes up something tiny without any.
 
-    After the share `freeze` of the steps batch norms stand still. `rate` is the optimiser's.
+    They take the place of the network of `pipeline`, or of a `part` of it. After the share `freeze` of the steps batch
+    norms stand still. `rate` is the optimiser's.
     """
 
     title: str
+    pipeline: str
     rivals: Mapping[str, Rival]
     bench: Callable[[Path, Size], Bench]
     phantom: Callable[[], Bench]
@@ -56,8 +59,13 @@ class Study:
     size: Size
     rate: float = 2e-3
     freeze: float = 1.0
+    part: str = ""
 
 
 def scaled(width: int, share: float) -> int:
     """A share of so many channels, one at least."""
     return max(1, round(width * share))
+
+
+def folder_name(rival: str) -> str:
+    return rival.lower().replace(" ", "-").replace(",", "")

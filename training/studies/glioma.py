@@ -71,6 +71,7 @@ def loss(net: nn.Module, batch: Batch) -> Tensor:
 
 GATES = Study(
     "AR2-UNet for gliomas against the U-Nets that it is made of",
+    "segment_glioma_ar2unet",
     {
         "AR2-UNet": Rival(lambda share: AR2UNet(3, 1, scaled(16, share), "decoder"), loss),
         "AR2-UNet, gate on the skips": Rival(lambda share: AR2UNet(3, 1, scaled(16, share), "encoder"), loss),

@@ -99,6 +99,7 @@ def formed(form: str) -> Callable[[float], RSANet]:
 
 ATTENTION = Study(
     "Attention at the bottleneck for MS lesions",
+    "segment_ms_rsanet",
     {
         "RSANet": Rival(formed("010"), loss),
         "no attention": Rival(formed("000"), loss),

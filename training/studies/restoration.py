@@ -115,6 +115,7 @@ def loss(net: nn.Module, batch: Batch) -> Tensor:
 
 REGIONS = Study(
     "Regions for low-dose CT",
+    "restore_ct_rat",
     {"RAT": Rival(rat, loss), "one region": Rival(lambda share: OneRegion(rat(share)), loss)},
     bench,
     phantom,

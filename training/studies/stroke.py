@@ -115,6 +115,7 @@ def raxnet(share: float) -> RAXNet:
 
 NETWORKS = Study(
     "Networks for stroke lesions, one plane",
+    "segment_stroke_raxnet",
     {
         name: Rival(rare(build), by(LOSSES["balanced"]))
         for name, build in {
@@ -129,12 +130,15 @@ NETWORKS = Study(
     phantom,
     FIGURES,
     Size(cases=80, held=24, batch=16),
+    part=PLANE,
 )
 LOSSES_ALONE = Study(
     "Losses for stroke lesions, RAX-Net in one plane",
+    "segment_stroke_raxnet",
     {shown: Rival(rare(raxnet), by(LOSSES[name])) for name, shown in SHOWN.items()},
     bench,
     phantom,
     FIGURES,
     NETWORKS.size,
+    part=PLANE,
 )
