@@ -1,7 +1,7 @@
 """Heads with MS to learn from, patch by patch: made-up ones and the few real ones, in all the ways scanners spoil them.
 
 `python -m training.ms_heads --data DATA --out SHEET.png` draws a sheet of them to be looked at. DATA holds `brain_t1`
-and `ms`; what takes long is kept in `runs/data/ms`.
+and `ms`; what takes long is kept in `runs/data`.
 """
 
 import argparse
@@ -28,6 +28,7 @@ from medapp.pipelines._whereabouts import TABLE, homeward, maps
 from medapp.pipelines.segment_ms_rsanet import SEQUENCES, stacked
 from training import ms_gliomas
 from training import segment_anatomy_unet as anatomy
+from training.kept import folder
 from training.ms_lesions import (
     CORNER,
     PACKED,
@@ -44,7 +45,6 @@ from training.ms_lesions import (
 )  # fmt: skip
 from training.segment_anatomy_unet import MARGIN, RIM, STEP_MM, Luck, Pose, below, dressed, linear, nearest, scanned
 
-CACHE = Path("runs/data/ms")
 LEAST_WHITE = 500  # voxels of white matter, else a patch is measured by all that it shows
 PLOTS = 10  # patients whose lesions each brain is given in turn
 PATCH, WHOLE = (64, 64, 64), (144, 176, 144)  # voxels
@@ -56,7 +56,6 @@ LOUD = {"flair": 2.2, "t1": 1.3, "t2": 1.8}  # brightness beside the noise that 
 SLICED, COARSE = (0.3, 6.0), 3.5  # as in `acquired`; voxels of a slice from which it is thick
 NOISE, SHADE = 0.05, 0.12  # at most, as in `scanned`: what is shared by researchers has been corrected
 REAL, GLIOMA = 0.45, 0.2  # shares of the patches; the rest is made up
-REALS = ("openms_p07", "openms_p19", "mslesseg_P14_T1", "mslesseg_P14_T2", "mslesseg_P14_T3", "mslesseg_P18_T1")
 
 
 class Head(NamedTuple):
@@ -105,6 +104,11 @@ class Patch(NamedTuple):
     known: Tensor
 
 
+def reals(data: Path) -> list[str]:
+    """The scans of real patients, SET_PATIENT or SET_PATIENT_TIME each: FLAIR, T1 and mask, in MNI space."""
+    return sorted(file.name.removesuffix("_flair.nii.gz") for file in (data / "ms").glob("*_flair.nii.gz"))
+
+
 def patient(name: str) -> str:
     """The person of a scan: `mslesseg_P14_T2` -> `P14`."""
     return name.split("_")[1]
@@ -113,7 +117,7 @@ def patient(name: str) -> str:
 def prepare(data: Path, name: str) -> Head:
     """Read one brain and plant lesions in it, or read what was kept of that."""
     scan = anatomy.prepare(data / "brain_t1", name)
-    kept = CACHE / f"{name}.npz"
+    kept = folder("ms", data) / f"{name}.npz"
     if not kept.exists():
         luck = Luck(int(name))
         tissue = scan.tissue.numpy()
@@ -122,10 +126,14 @@ def prepare(data: Path, name: str) -> Head:
         depth[box] = ndimage.distance_transform_edt(~ventricle[box])
         arrays = {"depth": (depth / STEP_MM).clip(0, 255).astype(np.uint8)}
         arrays |= plots(data, tissue, depth, PLOTS, luck)
-        CACHE.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(kept, **arrays)
     arrays = {k: torch.from_numpy(v) for k, v in np.load(kept).items()}
     return Head(scan, arrays.pop("depth"), arrays, _home(anatomy.CLASS[scan.tissue.long()]))
+
+
+def parcelled(data: Path) -> Path:
+    """Where real heads are kept with the regions that the weights of today find in them."""
+    return folder("ms", data, runtime.card("segment_anatomy_unet").weights.sha256)
 
 
 def given(data: Path, name: str) -> tuple[Volume, Volume, Volume]:
@@ -136,7 +144,7 @@ def given(data: Path, name: str) -> tuple[Volume, Volume, Volume]:
 
 def read(data: Path, name: str, bank: Mapping[str, np.ndarray] | None = None) -> Real:
     """Read one patient, or what was kept of one; `bank` has the lesions of others in MNI space, see `masks`."""
-    kept = CACHE / f"{name}.npz"
+    kept = parcelled(data) / f"{name}.npz"
     if not kept.exists():
         scans = dict(zip(("flair", "t1", "mask"), given(data, name), strict=True))
         grid = isotropic(oriented(scans["flair"].grid), 1.0)
@@ -150,7 +158,6 @@ def read(data: Path, name: str, bank: Mapping[str, np.ndarray] | None = None) ->
         box = bounds(drawn["flair"] > 0)
         arrays = {k: np.pad(np.rint(v[box]).clip(0, 255).astype(np.uint8), MARGIN) for k, v in drawn.items()}
         low = grid.affine[:3, 3] + [s.start - MARGIN for s in box] - CORNER
-        CACHE.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(kept, low=low.round().astype(int), **arrays)
     arrays = np.load(kept)
     others = {who: torch.from_numpy(index - arrays["low"]) for who, index in (bank or {}).items()}
@@ -163,7 +170,7 @@ def read(data: Path, name: str, bank: Mapping[str, np.ndarray] | None = None) ->
 
 def glioma(data: Path, name: str) -> Real | None:
     """A head with a glioma, which is not known to be MS or not; None where the set has too few slices of it."""
-    arrays = ms_gliomas.prepare(data, name, CACHE / f"{name}.npz")
+    arrays = ms_gliomas.prepare(data, name, parcelled(data) / f"{name}.npz")
     if arrays is None:
         return None
     flair, t1 = (even(arrays.pop(role), arrays["regions"]) for role in ("flair", "t1"))
@@ -348,7 +355,7 @@ class Clinic:
         self.heads = [prepare(data, name) for name in brains]
         self.without = {name.replace("p", "patient") for name in leave}  # in the words of the masks
         bank, self.patients = masks(data / "ms" / PACKED), dict[str, list[Real]]()
-        for name in REALS:
+        for name in reals(data):
             if patient(name) not in leave:
                 self.patients.setdefault(patient(name), []).append(read(data, name, bank))
         rest = (glioma(data, name) for name in (ms_gliomas.names_in(data) if gliomas else ()))
@@ -392,7 +399,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    brains = [n for n in anatomy.names_in(args.data / "brain_t1") if n not in anatomy.VALIDATION + anatomy.TEST]
+    brains = anatomy.split(anatomy.names_in(args.data / "brain_t1"))["train"]
     clinic = Clinic(args.data, brains[:3])
     reals = [scans[0] for scans in clinic.patients.values()]
     patches = []

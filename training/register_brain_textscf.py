@@ -32,14 +32,13 @@ from medapp.pipelines._refine import refine
 from medapp.pipelines._text import DIM, encoder, features, tower
 from medapp.pipelines._wording import REGIONS, TEMPLATES, phrases, sentence
 from training.case import Case
+from training.kept import folder
 from training.registration import PREDICTED, TRUE
 from training.run import Run, halves
-from training.segment_anatomy_unet import RESCANS, TEST, VALIDATION, Luck, names_in
+from training.segment_anatomy_unet import RESCANS, TEST, Luck, learned, names_in, split
 
 SEED = 20261123
-CACHE = Path("runs/data/registration")
 TOWER = Path("weights/text_tower.safetensors")
-PAIRS = (("1007", "1012"), ("1012", "1036"), ("1036", "1007"))  # fixed and moving, of VALIDATION
 SIZE = (80, 80, 96)  # voxels of 2 mm: what of SHAPE brains fill
 WORDINGS = 120  # of every prompt
 RADIUS = 2  # voxels of 2 mm: half the window of the correlation
@@ -75,7 +74,7 @@ def read(data: Path, name: str) -> tuple[Volume, Volume]:
 
 def prepare(data: Path, name: str, onto: str) -> Scan:
     """One scan aligned to another on the latter's grid, or what was kept of it."""
-    kept = CACHE / f"{name}_{onto}.npz"
+    kept = folder("registration", data) / f"{name}_{onto}.npz"
     if not kept.exists():
         t1, labels = read(data, name)
         target = t1 if name == onto else read(data, onto)[0]
@@ -84,7 +83,6 @@ def prepare(data: Path, name: str, onto: str) -> Scan:
         image = 255 * scaled(still.warp(t1, matrix).array)
         regions = labels.like(translated(labels.array), labels=labels.labels)
         parcels = [still.warp(part, matrix).array.astype(np.uint8) for part in (regions, labels)]
-        CACHE.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(kept, image=np.rint(image).astype(np.uint8), regions=parcels[0], parcels=parcels[1])
     arrays = np.load(kept)
     image, regions, parcels = (torch.from_numpy(arrays[field]) for field in ("image", "regions", "parcels"))
@@ -287,9 +285,10 @@ def baseline(pairs: Sequence[tuple[Scan, Scan]]) -> dict[str, float]:
 def train(args: argparse.Namespace) -> None:
     torch.manual_seed(SEED)
     data, out = Path(args.data), Path(args.out)
-    names = [name for name in names_in(data) if name not in VALIDATION + TEST]
+    names, held = learned(data, 2)
     scans = {name: prepare(data, name, names[0]) for name in names}
-    pairs = [(prepare(data, fixed, fixed), prepare(data, moving, fixed)) for fixed, moving in PAIRS]
+    circle = zip(held, held[1:] + held[:1], strict=True)
+    pairs = [(prepare(data, fixed, fixed), prepare(data, moving, fixed)) for fixed, moving in circle]
     luck = Luck(SEED)
     words = Words(luck)
     if args.refined and not (out / "log.csv").exists():
@@ -341,9 +340,8 @@ def cases(data: Path, part: str) -> Iterator[Case]:
     Everyone is fixed once, then everyone a second time with another moving image, and so on: the first pairs of a
     part are as varied as can be.
     """
-    parts = {"validation": VALIDATION, "test": TEST}
     known = names_in(data)
-    names = [n for n in known if part == "all" or n in parts.get(part, set(known) - set(VALIDATION + TEST))]
+    names = known if part == "all" else split(known)[part]
     for step in range(1, len(names)):
         for number, fixed in enumerate(names):
             moving = names[(number + step) % len(names)]

@@ -5,7 +5,7 @@ the patches keep the scan's own contrast, strongly varied; after a while the oth
 (domain randomisation as in SynthSeg, Billot et al. 2023, doi:10.1016/j.media.2023.102789), or with `--flair` one like
 FLAIR, with lesions and in thick slices too; most get a made-up skull, scalp and neck, or an average head round them.
 OUT gets `checkpoint.pt`, from which a killed run goes on as if nothing had happened, `best.safetensors` and `log.csv`;
-the scans, turned to RAS, are kept in `runs/data/anatomy`.
+the scans, turned to RAS, are kept in `runs/data`. Of scans other than ours a few are held out, see `split`.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
 
+from medapp.errors import UserError
 from medapp.imaging import files
 from medapp.imaging.anatomy import MIRROR, NAMES, translated
 from medapp.imaging.geometry import isotropic, oriented, resample, respaced
@@ -30,14 +31,14 @@ from medapp.imaging.volume import Grid, Volume
 from medapp.networks.unet3d import UNet3D, blocks
 from medapp.pipelines._anatomy import likeliest
 from training.case import Case
+from training.kept import folder
 from training.run import Run, halved
 from training.template_head import ROOM, STEP, WHITE, fitted
 
-VALIDATION = ("1007", "1012", "1036")
+VALIDATION = ("1007", "1012", "1036")  # of our scans
 TEST = ("1001", "1009", "1014", "1017")  # people scanned once: the rescans of the set are all trained on
 RESCANS = {"1023": "1003", "1024": "1004", "1025": "1005", "1038": "1018", "1039": "1019"}  # of the same person
 SEED = 20261122
-CACHE = Path("runs/data/anatomy")
 MARGIN = 24  # voxels around what is not black
 PATCH, WHOLE = (112, 128, 112), (144, 176, 160)  # voxels
 MADE_UP, EASY = 0.3, 0.07  # share of the patches in a made-up contrast, and of the steps before the first
@@ -69,9 +70,28 @@ def names_in(data: Path) -> list[str]:
     return sorted(p.name.removesuffix("_t1.nii.gz") for p in data.glob("*_t1.nii.gz"))
 
 
+def split(names: Sequence[str]) -> dict[str, list[str]]:
+    """The scans of "train", "validation" and "test": ours as always, of others every fifth to each of the last two."""
+    held = {"validation": VALIDATION, "test": TEST}
+    if not set(TEST) & set(names):
+        held = {"validation": names[2::5], "test": names[4::5]}
+    parts = {part: [name for name in names if name in there] for part, there in held.items()}
+    parts["train"] = [name for name in names if name not in {*parts["validation"], *parts["test"]}]
+    return parts
+
+
+def learned(data: Path, held: int = 1) -> tuple[list[str], list[str]]:
+    """The scans to learn from, and those to validate on. Raises UserError where these are fewer than `held`."""
+    parts = split(names := names_in(data))
+    if not parts["train"] or len(parts["validation"]) < held:
+        few = f"{data} holds {len(names)} scans (ID_t1.nii.gz beside ID_labels.nii.gz)"
+        raise UserError(f"{few}: too few to learn from and to hold {held} out.")
+    return parts["train"], parts["validation"]
+
+
 def prepare(data: Path, name: str) -> Scan:
     """Read one scan, or what was kept of it."""
-    kept = CACHE / f"{name}.npz"
+    kept = folder("anatomy", data) / f"{name}.npz"
     if not kept.exists():
         image = files.read([data / f"{name}_t1.nii.gz"])
         labels = files.read([data / f"{name}_labels.nii.gz"])
@@ -89,15 +109,14 @@ def prepare(data: Path, name: str) -> Scan:
         box = tuple(slice(a, b + 1) for a, b in zip(where.min(0), where.max(0), strict=True))
         t1, tissue = np.pad(t1[box], MARGIN), np.pad(tissue[box], MARGIN)
         distance = ndimage.distance_transform_edt(tissue == 0) / STEP_MM
-        CACHE.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(kept, image=t1, tissue=tissue, distance=distance.clip(0, 255).astype(np.uint8))
     arrays = np.load(kept)
     return Scan(*(torch.from_numpy(arrays[field]) for field in ("image", "tissue", "distance")))
 
 
-def with_head(scan: Scan, name: str) -> Scan:
-    """The scan with the average head round it, made, or kept from before."""
-    kept = CACHE / f"{name}_head.npy"
+def with_head(scan: Scan, data: Path, name: str) -> Scan:
+    """The scan of `data` with the average head round it, made, or kept from before."""
+    kept = folder("anatomy", data) / f"{name}_head.npy"
     if not kept.exists():
         np.save(kept, fitted(scan.distance.numpy() == 0))
     return scan._replace(head=torch.from_numpy(np.load(kept)))
@@ -457,10 +476,10 @@ def settle(net: UNet3D, settled: bool) -> None:
 def train(args: argparse.Namespace) -> None:
     torch.manual_seed(SEED)
     data, out = Path(args.data), Path(args.out)
-    names = [name for name in names_in(data) if name not in VALIDATION + TEST]
-    scans = [with_head(prepare(data, name), name) for name in names]
+    names, held = learned(data)
+    scans = [with_head(prepare(data, name), data, name) for name in names]
     pictures: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {"bare": [], "head": [], "flair": [], "thick": []}
-    for number, scan in enumerate(prepare(data, name) for name in VALIDATION):
+    for number, scan in enumerate(prepare(data, name) for name in held):
         truth = CLASS[scan.tissue.long()].numpy()
         pictures["bare"].append((standardize(dimmed(scan.image.numpy())), truth))
         pictures["head"].append((standardize(dimmed(clothed(scan, number))), truth))
@@ -506,10 +525,8 @@ LAYOUT = f"{TEST[0]}_labels.nii.gz"  # by which DATA of `cases` is known
 def cases(data: Path, part: str) -> Iterator[Case]:
     """The scans of one part of the split in several conditions; the truth is numbered in our classes."""
     known = {n: name for n, name in enumerate(NAMES) if n}
-    parts = {"validation": VALIDATION, "test": TEST}
-    for name in names_in(data):
-        if part != "all" and name not in parts.get(part, set(names_in(data)) - set(VALIDATION + TEST)):
-            continue
+    names = names_in(data)
+    for name in names if part == "all" else split(names)[part]:
         t1 = files.read([data / f"{name}_t1.nii.gz"])
         labels = files.read([data / f"{name}_labels.nii.gz"])
         truth = labels.like(translated(labels.array), labels=known)

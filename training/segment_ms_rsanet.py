@@ -36,7 +36,7 @@ from training import ms_heads
 from training.case import Case
 from training.ms_heads import WHOLE, Clinic, Head, Patch, acquired, made, patient, prepare, thick
 from training.run import Run, halved
-from training.segment_anatomy_unet import SETTLED, TEST, VALIDATION, Luck, names_in, settle
+from training.segment_anatomy_unet import SETTLED, Luck, names_in, settle, split
 
 SEED = 20261123
 SMOOTH = 30.0  # voxels of lesion below which overlap counts less and less
@@ -147,7 +147,7 @@ def cases(data: Path, part: str) -> Iterator[Case]:
 
     The part "test" is LEFT and brains that are not trained on, "train" the other patients, "validation" brains alone.
     """
-    for name in ms_heads.REALS:
+    for name in ms_heads.reals(data):
         if part == "validation" or (part != "all" and (patient(name) in LEFT) != (part == "test")):
             continue
         source = name.split("_")[0]
@@ -155,7 +155,8 @@ def cases(data: Path, part: str) -> Iterator[Case]:
         yield Case(name, source, "FLAIR alone", (flair,), truth)
         yield Case(name, source, "FLAIR and T1", (flair, t1), truth)
         yield Case(name, source, "FLAIR alone, 5 mm slices", (thick(flair),), thick(truth))
-    brains = {"test": TEST, "validation": VALIDATION, "all": VALIDATION + TEST}.get(part, ())
+    brains = split(names_in(data / "brain_t1"))
+    brains = {**brains, "all": brains["validation"] + brains["test"], "train": []}[part]
     for seed, name in enumerate(brains, 100):
         for kind, (image, truth) in made_up(prepare(data, name), seed).items():
             yield Case(name, "OASIS-1", {"made": "lesions made up", "free": "no lesions"}[kind], (image,), truth)
@@ -164,11 +165,11 @@ def cases(data: Path, part: str) -> Iterator[Case]:
 def train(args: argparse.Namespace) -> None:
     torch.manual_seed(SEED)
     data, out = Path(args.data), Path(args.out)
-    brains = [name for name in names_in(data / "brain_t1") if name not in VALIDATION + TEST]
-    clinic = Clinic(data, brains[: args.brains], args.leave)
-    held = [name for name in ms_heads.REALS if patient(name) in args.leave]
+    brains = split(names_in(data / "brain_t1"))
+    clinic = Clinic(data, brains["train"][: args.brains], args.leave)
+    held = [name for name in ms_heads.reals(data) if patient(name) in args.leave]
     exams = [exam for name in held for exam in exams_of(data, name)]
-    for seed, name in enumerate(VALIDATION):
+    for seed, name in enumerate(brains["validation"]):
         exams += exams_on(prepare(data, name), seed)
 
     net = build()

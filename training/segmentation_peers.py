@@ -53,7 +53,7 @@ def read(folder: Path, method: str) -> Peer:
     name, rival = next((n, r) for n, r in study.rivals.items() if folder_name(n) == folder.parent.name)
     net = rival.build(told["share"])
     net.load_state_dict({key: tensor.float() for key, tensor in load_file(folder / WEIGHTS).items()})
-    if study.part:
+    if study.part and card.build:
         whole = runtime._loaded(card.build, hub.locate(card.weights), card.name)
         whole[study.part], net = net, whole
     return Peer(name, Engine(net, runtime._device(None)), study.part)

@@ -24,10 +24,10 @@ from medapp.imaging.volume import Grid, Volume
 from medapp.pipelines._affine import align
 from medapp.pipelines._template import template
 from training import segment_anatomy_unet as anatomy
+from training.kept import folder
 from training.segment_anatomy_unet import GROUP, STEP_MM, Luck, Scan, dressed, scanned
 from training.stroke_lesions import VENTRICLE, Shapes, ageing, fluid_and_white, paint, place
 
-CACHE = Path("runs/data/stroke")
 SEEDS = {"train": 50_000, "validation": 60_000, "test": 70_000}
 NOISE = 0.05  # of the range of the scan, at most
 STEP = 4  # voxels between the points at which the ventricles are looked for
@@ -44,19 +44,16 @@ class Head(NamedTuple):
 
 def brains(data: Path, part: str) -> list[str]:
     """The scans of one part of the split."""
-    held = {"validation": anatomy.VALIDATION, "test": anatomy.TEST}
-    rest = [n for n in anatomy.names_in(data / "brain_t1") if n not in anatomy.VALIDATION + anatomy.TEST]
-    return list(held.get(part, rest))
+    return anatomy.split(anatomy.names_in(data / "brain_t1"))[part]
 
 
 @cache
 def laid(data: Path, name: str) -> tuple[Scan, np.ndarray]:
     """A scan, and (4, 4) voxel index in the template -> voxel index in the scan."""
     scan = anatomy.prepare(data / "brain_t1", name)
-    kept = CACHE / f"{name}_affine.npy"
+    kept = folder("stroke", data) / f"{name}_affine.npy"
     if not kept.exists():
         moving = Volume(scan.image.numpy().astype(np.float32), np.eye(4))
-        kept.parent.mkdir(parents=True, exist_ok=True)
         written(kept, lambda file: np.save(file, align(moving, template()) @ template().affine))
     return scan, np.load(kept)
 
@@ -177,7 +174,7 @@ def made(data: Path, part: str, number: int, shapes: Shapes) -> Head:
 
 def head(data: Path, part: str, number: int, shapes: Shapes) -> Head:
     """The same, kept on disk once it is made."""
-    kept = CACHE / part / f"{number:04d}.npz"
+    kept = folder("stroke", data) / part / f"{number:04d}.npz"
     if not kept.exists():
         new = made(data, part, number, shapes)
         kept.parent.mkdir(parents=True, exist_ok=True)

@@ -141,7 +141,7 @@ def small(monkeypatch, head):
 
     monkeypatch.setattr(segment_ms_rsanet, "Clinic", Clinic)
     monkeypatch.setattr(segment_ms_rsanet, "WHOLE", SIZE)
-    monkeypatch.setattr(segment_ms_rsanet, "VALIDATION", ("1007",))
+    monkeypatch.setattr(segment_ms_rsanet, "split", lambda names: {"train": [], "validation": ["1007"], "test": []})
     monkeypatch.setattr(segment_ms_rsanet, "prepare", lambda *_: head)
     monkeypatch.setattr(segment_ms_rsanet, "build", partial(RSANet, 1, CHANNELS, None, (8, 16, 32), block=2))
     monkeypatch.setattr(segment_ms_rsanet, "exams_on", lambda head, seed: exams(head))

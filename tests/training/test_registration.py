@@ -14,6 +14,7 @@ from medapp.imaging.volume import Volume
 from medapp.result import Provenance, Result
 from training import evaluate, register_brain_textscf, registration, registration_peers, scores
 from training.case import Case
+from training.segment_anatomy_unet import VALIDATION
 
 SHIFT = 3  # mm by which the moving phantom lies further along the first axis
 OBLIQUE = np.array([[0.0, 0, 1, -9], [1, 0, 0, 4], [0, -1, 0, 7], [0, 0, 0, 1]])
@@ -163,7 +164,7 @@ def test_the_command_writes_its_tables_and_adds_to_them(tmp_path, monkeypatch):
 
 
 def test_every_pair_is_of_two_people_and_the_first_hold_everyone(monkeypatch):
-    names = [*register_brain_textscf.TEST, *register_brain_textscf.VALIDATION]
+    names = [*register_brain_textscf.TEST, *VALIDATION]
     monkeypatch.setattr(register_brain_textscf, "names_in", lambda data: sorted(names))
     monkeypatch.setattr(register_brain_textscf, "read", lambda data, name: (parcelled(), parcelled()))
     pairs = list(dict.fromkeys(case.patient for case in register_brain_textscf.cases(None, "test")))

@@ -11,8 +11,8 @@ from medapp.imaging.measure import dice, lesion_f1
 from medapp.networks.rsanet import RSANet
 from medapp.pipelines.segment_ms_rsanet import CHANNELS, build
 from training.comparators.nonlocal_attention import NonLocalAttention
-from training.ms_heads import REALS, Clinic, Patch, patient, prepare
-from training.segment_anatomy_unet import TEST, VALIDATION, Luck, names_in
+from training.ms_heads import Clinic, Patch, patient, prepare, reals
+from training.segment_anatomy_unet import Luck, names_in, split
 from training.segment_ms_rsanet import LEFT, Exam, exams_of, exams_on, objective, served
 from training.studies import Batch, Rival, Size, Study, scaled
 
@@ -52,15 +52,16 @@ def bench(data: Path, size: Size) -> Exams:
 
     A patient who was scanned several times counts once, with the mean.
     """
-    brains = [name for name in names_in(data / "brain_t1") if name not in VALIDATION + TEST][: size.cases]
-    held = [(patient(name), exam) for name in REALS if patient(name) in LEFT for exam in exams_of(data, name)]
+    parts = split(names_in(data / "brain_t1"))
+    brains, others = parts["train"][: size.cases], parts["test"] + parts["validation"]
+    held = [(patient(name), exam) for name in reals(data) if patient(name) in LEFT for exam in exams_of(data, name)]
     for number in range(size.held):
-        name = (TEST + VALIDATION)[number % len(TEST + VALIDATION)]
+        name = others[number % len(others)]
         held += [(f"{name} {number:03d}", exam) for exam in exams_on(prepare(data, name), 100 + number)]
     sources = f"real patients, heads with a glioma and {len(brains)} brains with made-up lesions"
     fitted = f"{size.batch} patches a step, of {sources}"
-    others = f"{len(LEFT)} other patients and {size.held} times another brain, with made-up lesions and without any"
-    return Exams(Clinic(data, brains, LEFT), size.batch, held, f"{fitted}; scored on {others}")
+    scored = f"{len(LEFT)} other patients and {size.held} times another brain, with made-up lesions and without any"
+    return Exams(Clinic(data, brains, LEFT), size.batch, held, f"{fitted}; scored on {scored}")
 
 
 class Box:
