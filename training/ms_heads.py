@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from nilearn.datasets import load_mni152_wm_template
 from PIL import Image
 from scipy import ndimage
@@ -43,7 +42,19 @@ from training.ms_lesions import (
     specks,
     thinned,
 )  # fmt: skip
-from training.segment_anatomy_unet import MARGIN, RIM, STEP_MM, Luck, Pose, below, dressed, linear, nearest, scanned
+from training.segment_anatomy_unet import (
+    MARGIN,
+    RIM,
+    STEP_MM,
+    Luck,
+    Pose,
+    below,
+    dressed,
+    linear,
+    nearest,
+    scanned,
+    sliced,
+)
 
 LEAST_WHITE = 500  # voxels of white matter, else a patch is measured by all that it shows
 PLOTS = 10  # patients whose lesions each brain is given in turn
@@ -338,14 +349,6 @@ def patch(sight: Sight, luck: Luck) -> Patch:
         white[:] = False
     shown = {role: relative(image.numpy(), white) for role, image in images.items()}
     return Patch(torch.from_numpy(stacked(shown, known)), sight.target, sight.known)
-
-
-def sliced(image: Tensor, thickness: float, axis: int) -> Tensor:
-    """(X, Y, Z) as it comes back from slices of `thickness` voxels along `axis`."""
-    sizes = list(image.shape)
-    sizes[axis] = max(2, round(sizes[axis] / thickness))
-    small = F.interpolate(image[None, None], sizes, mode="area")
-    return F.interpolate(small, tuple(image.shape), mode="trilinear", align_corners=False)[0, 0]
 
 
 class Clinic:

@@ -298,13 +298,12 @@ def flaired(image: Tensor, tissue: Tensor, luck: Luck) -> Tensor:
     return picture.clamp(min=0)
 
 
-def sliced(image: Tensor, luck: Luck) -> Tensor:
-    """As it is after a scan in slices of 2 to 7 mm, mostly axial."""
-    shape = list(image.shape)
-    axis = 2 if luck.chance(0.7) else luck.below(3)
-    shape[axis] = round(shape[axis] / luck.uniform(2, 7))
-    slices = F.interpolate(image[None, None], shape, mode="area")
-    return F.interpolate(slices, tuple(image.shape), mode="trilinear", align_corners=False)[0, 0]
+def sliced(image: Tensor, thickness: float, axis: int) -> Tensor:
+    """(X, Y, Z) as it comes back from slices of `thickness` voxels along `axis`."""
+    sizes = list(image.shape)
+    sizes[axis] = max(2, round(sizes[axis] / thickness))
+    small = F.interpolate(image[None, None], sizes, mode="area")
+    return F.interpolate(small, tuple(image.shape), mode="trilinear", align_corners=False)[0, 0]
 
 
 def within(image: Tensor, around: Tensor, distance: Tensor) -> Tensor:
@@ -408,7 +407,8 @@ def sample(scans: list[Scan], luck: Luck, made_up: float = MADE_UP, flair: float
     elif around < 0.78:
         image = dressed(image, distance, below, luck)
     if like_flair and luck.chance(0.5):
-        image = sliced(image, luck)
+        axis = 2 if luck.chance(0.7) else luck.below(3)
+        image = sliced(image, luck.uniform(2, 7), axis)
     return scanned(image, luck, GLARE), CLASS[tissue.long()]
 
 
@@ -485,7 +485,7 @@ def train(args: argparse.Namespace) -> None:
         pictures["head"].append((standardize(dimmed(clothed(scan, number))), truth))
         flair = flaired(scan.image.float() / 255, scan.tissue, Luck(number))
         pictures["flair"].append((standardize(dimmed(flair.numpy())), truth))
-        pictures["thick"].append((standardize(dimmed(sliced(flair, Luck(number)).numpy())), truth))
+        pictures["thick"].append((standardize(dimmed(sliced(flair, 5, 2).numpy())), truth))
 
     net = UNet3D(len(NAMES), args.width)
     if args.like:

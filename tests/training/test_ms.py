@@ -2,7 +2,6 @@
 
 import csv
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -207,11 +206,14 @@ def test_a_stopped_training_goes_on_as_if_nothing_had_happened(small, tmp_path):
         ]
 
 
-def test_who_is_left_out_is_seen_in_no_way(monkeypatch):
+def test_who_is_left_out_is_seen_in_no_way(tmp_path, monkeypatch):
+    (tmp_path / "ms").mkdir()
+    for name in ("openms_p07", "openms_p19", "mslesseg_P14_T1", "mslesseg_P14_T2", "mslesseg_P18_T1"):
+        (tmp_path / "ms" / f"{name}_flair.nii.gz").touch()
     bank = {f"patient{n:02}": np.zeros((1, 3), np.int16) for n in (7, 8)}
     monkeypatch.setattr(ms_heads, "masks", lambda _: bank)
     monkeypatch.setattr(ms_heads, "read", lambda _, name, bank: name)
-    clinic = ms_heads.Clinic(Path(), [], ["p07", "P14"], gliomas=False)
+    clinic = ms_heads.Clinic(tmp_path, [], ["p07", "P14"], gliomas=False)
     assert set(clinic.patients) == {"p19", "P18"} and clinic.without & set(bank) == {"patient07"}
 
 
