@@ -16,14 +16,15 @@ START, END = 120, 20  # seconds till the page must be there, and till the proces
 
 
 @contextmanager
-def app(log: IO | int = subprocess.DEVNULL, **environment: str) -> Iterator[tuple[str, int]]:
+def app(log: IO | int = subprocess.DEVNULL, port: int = 0, **environment: str) -> Iterator[tuple[str, int]]:
     """The address of an app, once it answers, and its process; what it prints goes to `log`.
 
-    `environment` is added to this process's. Raises OSError if there is no answer.
+    `port` is a free one by default. `environment` is added to this process's. Raises OSError if there is no answer.
     """
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    if not port:
+        with socket.socket() as found:
+            found.bind(("127.0.0.1", 0))
+            port = found.getsockname()[1]
     given = os.environ | {"GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1"} | environment
     process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=given, stdout=log, stderr=subprocess.STDOUT)
     address, began = f"http://127.0.0.1:{port}/", time.monotonic()

@@ -115,6 +115,7 @@ def _sweeping(root: Path) -> None:
     while root.is_dir():
         with suppress(OSError):
             broom.sweep()
+        cleared(home().parent)  # of one that was killed less than FRESH before this process began, too
         time.sleep(SWEEP)
 
 

@@ -1,0 +1,31 @@
+"""An app that is killed while it works: the visitor is told, the next one tidies up after it, and answers."""
+
+import os
+import signal
+import time
+
+from conftest import browsed
+
+from benchmarks import serving
+
+EXAMPLE = "#segmentation-examples button.thumbnail-lg >> nth={}"
+SLOW, FAST = EXAMPLE.format(4), EXAMPLE.format(0)
+
+
+def test_a_killed_app_is_missed_and_its_successor_found(tmp_path):
+    with serving.app(TMPDIR=str(tmp_path)) as (address, pid):
+        port = int(address.rstrip("/").rpartition(":")[2])
+        with browsed(address) as page:
+            page.click(SLOW)
+            page.get_by_text("processing").first.wait_for()
+            os.kill(pid, signal.SIGKILL)
+            page.get_by_text("Connection to the server was lost").wait_for()
+            (left,) = tmp_path.glob("medapp-app-*")
+            assert any(left.iterdir()), "nothing to be tidied up: the test proves nothing"
+            os.utime(left, (0, time.time() - 3600))
+
+            with serving.app(port=port, TMPDIR=str(tmp_path)):
+                page.get_by_text("Connection to the server was lost").wait_for(state="detached")
+                page.click(FAST)
+                page.locator("#segmentation-status h2", has_text="Dice").wait_for()
+                assert not left.exists()
