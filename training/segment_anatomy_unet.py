@@ -547,6 +547,9 @@ def cases(data: Path, part: str) -> Iterator[Case]:
             (Volume(resample(image, oblique).array, np.eye(4)),),
             Volume(resample(classes, oblique).array, np.eye(4), labels=known),
         )
+        flair = Volume(flaired(scan.image.float() / 255, scan.tissue, Luck(int(name))).numpy(), np.eye(4))
+        slices = respaced(flair.grid, (1, 1, 5))
+        yield Case(name, "OASIS-1", "made-up FLAIR, 5 mm slices", (resample(flair, slices),), resample(classes, slices))
 
 
 def around(turn: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
