@@ -281,12 +281,12 @@ def contrast(t1: Tensor, tissue: Tensor, knots: Sequence[float], luck: Luck, off
 def flaired(image: Tensor, tissue: Tensor, luck: Luck) -> Tensor:
     """Like FLAIR: fluid dark, grey matter hardly brighter than white, and often lesions, bright, in white matter."""
     groups = GROUP[tissue.long()]
-    white = (groups == 1) | (groups == 5)
+    white = (groups == 1) | (groups == 5)  # cerebral, cerebellar
     if not white.any():
         return image
     fluid, grey, bright = luck.uniform(0, 0.4), luck.uniform(0.95, 1.4), luck.uniform(0.85, 1)
     picture = contrast(image / image[white].median(), tissue, (fluid, grey, 1, bright), luck, luck.uniform(0.01, 0.08))
-    water = (groups == 3) | (groups == 4) | (groups == 11) | (groups == 12) | (groups == FLUID)
+    water = torch.isin(groups, FLUIDS[FLUIDS != RIM])
     picture = torch.where(water, picture.clamp(max=1) * luck.uniform(0.3, 1), picture)
     if luck.chance(0.7):
         near = F.interpolate(F.avg_pool3d(water[None, None].float(), 8), tuple(image.shape), mode="trilinear")[0, 0]
