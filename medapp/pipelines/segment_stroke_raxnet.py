@@ -203,7 +203,7 @@ CARD = Card(
     "and given the look of old infarcts, in T1 scans of 13 healthy people of OASIS-1, some with a made-up skull. No "
     "scan of a patient with stroke was seen.",
     scores="25 painted test heads, brains and masks never seen: 3-D Dice 0.78 ± 0.22, median 0.85 (each plane alone "
-    "0.59 to 0.61); 0.72 ± 0.27 for 16 lesions under 5 ml; in 5 heads without lesion 0.1 ml found, median 0. Redrawn "
+    "0.58 to 0.61); 0.72 ± 0.27 for 16 lesions under 5 ml; in 5 heads without lesion 0.1 ml found, median 0. Redrawn "
     "on oblique 3 mm slices: 0.64 ± 0.33, median 0.80.",
     limits="How well it does on patients is not known. Made for old infarcts, dark on T1; fresh strokes, bleeding, "
     "tumours, other contrasts and children were never seen. Wide ventricles or sulci and white-matter disease may be "
