@@ -68,7 +68,7 @@ def launch(demo: gr.Blocks, **options: object) -> None:
     Ends as tidily when it is told to terminate, as containers are, as when it is interrupted from the keyboard.
     """
     journal.aloud()
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGINT itself is ignored in a script's background
     threading.Thread(target=apart.start, daemon=True).start()
     if not runtime.spaces:  # on ZeroGPU nothing computes unasked
         threading.Thread(target=prepare, daemon=True).start()

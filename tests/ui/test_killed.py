@@ -4,6 +4,7 @@ import os
 import signal
 import time
 
+import pytest
 from conftest import browsed
 
 from benchmarks import serving
@@ -29,3 +30,14 @@ def test_a_killed_app_is_missed_and_its_successor_found(tmp_path):
                 page.click(FAST)
                 page.locator("#segmentation-status h2", has_text="Dice").wait_for()
                 assert not left.exists()
+
+
+def test_an_app_in_the_background_of_a_script_ends_when_it_is_told_to():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as shells hand it on to what ends in &
+    try:
+        with serving.app() as (_, pid):
+            pass
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
