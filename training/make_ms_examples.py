@@ -16,8 +16,7 @@ from medapp.imaging.intensity import CLIP
 from medapp.imaging.volume import Grid, Volume
 from training.make_examples import asked, axial, keep
 from training.make_stroke_examples import average, blob
-from training.ms_lesions import blurred, contrast
-from training.segment_anatomy_unet import Luck, scanned
+from training.segment_anatomy_unet import Luck, blurred, contrast, scanned
 from training.stroke_heads import points, sampled
 from training.synthetic import FLAIR, PRE, acquired, covered
 

@@ -23,15 +23,9 @@ METHOD = "segment_ms_rsanet"
 NEW = 1
 
 
-def times(data: Path, who: str) -> list[str]:
-    """The scans of one patient, in the order of time."""
-    return [name for name in reals(data) if patient(name) == who]
-
-
-def hit(lesions: np.ndarray, by: np.ndarray) -> tuple[int, int]:
-    """How many lesions (X, Y, Z) bool are touched by another mask, and how many there are."""
-    labels, count = components(lesions)
-    return len(np.unique(labels[by & lesions])), count
+def hit(lesions: np.ndarray, by: np.ndarray) -> int:
+    """How many lesions (X, Y, Z) bool are touched by another mask."""
+    return len(np.unique(components(lesions)[0][by & lesions]))
 
 
 def scored(data: Path, before: str, after: str) -> dict[str, str | float]:
@@ -46,8 +40,7 @@ def scored(data: Path, before: str, after: str) -> dict[str, str | float]:
     for fate in CHANGES.values():
         row |= {f"{fate}": said.count(fate), f"{fate}_true": true.count(fate)}
     ours = found.volumes["change"].array == NEW
-    row["new_hit"], _ = hit(truth == NEW, ours)
-    row["found_hit"], _ = hit(ours, truth == NEW)
+    row["new_hit"], row["found_hit"] = hit(truth == NEW, ours), hit(ours, truth == NEW)
     row["ml_before"], row["ml_before_true"] = found.metrics["volume_before"].value, then.sum() * mask.grid.voxel_ml
     row["ml"], row["ml_true"] = found.metrics["volume"].value, now.sum() * mask.grid.voxel_ml
     return {key: value if isinstance(value, (str, int)) else round(float(value), 3) for key, value in row.items()}
@@ -55,7 +48,7 @@ def scored(data: Path, before: str, after: str) -> dict[str, str | float]:
 
 def rows(data: Path, people: list[str]) -> Iterator[dict[str, str | float]]:
     for who in people:
-        for before, after in pairwise(times(data, who)):
+        for before, after in pairwise(name for name in reals(data) if patient(name) == who):  # in the order of time
             yield scored(data, before, after)
 
 

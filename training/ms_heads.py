@@ -19,7 +19,7 @@ from torch import Tensor
 
 from medapp import runtime
 from medapp.imaging import files
-from medapp.imaging.geometry import isotropic, oriented, resample, respaced, slice_axis
+from medapp.imaging.geometry import isotropic, oriented, resample
 from medapp.imaging.intensity import SPAN, relative, unshaded
 from medapp.imaging.measure import bounds
 from medapp.imaging.volume import Volume
@@ -33,8 +33,6 @@ from training.ms_lesions import (
     PACKED,
     VENTRICLE,
     WHITE,
-    blurred,
-    contrast,
     flair,
     masks,
     painted,
@@ -49,11 +47,14 @@ from training.segment_anatomy_unet import (
     Luck,
     Pose,
     below,
+    blurred,
+    contrast,
     dressed,
     linear,
     nearest,
     scanned,
     sliced,
+    thick,
 )
 
 LEAST_WHITE = 500  # voxels of white matter, else a patch is measured by all that it shows
@@ -202,12 +203,6 @@ def spots(lesions: Tensor) -> Tensor:
     labels, count = ndimage.label(lesions.numpy())
     places = ndimage.maximum_position(labels, labels, np.arange(1, count + 1)) if count else []
     return torch.tensor(places, dtype=torch.long).reshape(-1, 3)
-
-
-def thick(volume: Volume, mm: float = 5.0) -> Volume:
-    """Redrawn with slices of so many millimetres, along the axis in which they are thickest already."""
-    across = np.arange(3) == slice_axis(volume.grid)
-    return resample(volume, respaced(volume.grid, np.where(across, mm, volume.spacing)))
 
 
 def _home(regions: Tensor) -> Tensor | None:

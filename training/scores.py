@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from medapp import parcels, runtime, strokes
+from medapp import parcels, strokes
 from medapp.fidelity import figures
 from medapp.imaging import measure
 from medapp.imaging.anatomy import NAMES
@@ -14,7 +14,7 @@ from medapp.lesions import measured
 from medapp.result import Result
 from training import peers, registration
 from training.case import Case
-from training.segmentation_peers import Answer, answers
+from training.segmentation_peers import answers
 
 Row = dict[str, Any]
 
@@ -71,7 +71,7 @@ def segmentation(case: Case, result: Result, settings: Mapping[str, Any], with_p
     if not with_peers:
         return [outlined(case, result, settings, case.group, seconds)]
     rows = [outlined(case, result, settings, "ours", seconds)]
-    for name, answer in rivals(case, result, settings, with_peers).items():
+    for name, answer in answers(result.provenance.pipeline, case, settings, with_peers).items():
         rows.append(outlined(case, answer.result, settings, name, answer.seconds))
     return rows
 
@@ -86,11 +86,6 @@ def outlined(case: Case, result: Result, settings: Mapping[str, Any], group: str
     return {"patient": case.patient, "group": group, "condition": case.condition, **row, "seconds": round(seconds, 2)}
 
 
-def rivals(case: Case, result: Result, settings: Mapping[str, Any], folders: tuple[str, ...]) -> dict[str, Answer]:
-    """What the method makes of the case with other networks. Raises OptionError for a folder that holds none."""
-    return answers(runtime.card(result.provenance.pipeline), case, dict(settings) | dict(case.options), folders)
-
-
 def planes(case: Case, result: Result, settings: Mapping[str, Any], with_peers: tuple[str, ...]) -> list[Row]:
     """A row a mask: fused by the mean (ours), by the vote, and each plane alone; overlap where there is a lesion."""
     found = {}
@@ -100,7 +95,7 @@ def planes(case: Case, result: Result, settings: Mapping[str, Any], with_peers: 
         against = {row[0]: row for row in table.rows if row[1] == "reference"}
         found["ours" if rule == "mean" else rule] = against["fusion"]
     found |= {plane: against[plane] for plane in strokes.PLANES}
-    for name, answer in rivals(case, result, settings, with_peers).items():
+    for name, answer in answers(result.provenance.pipeline, case, settings, with_peers).items():
         table = strokes.measured(answer.result, {**settings, "fusion": "mean"}, case.truth).tables["planes"]
         found[f"{name}, {answer.part}"] = next(r for r in table.rows if (r[0], r[1]) == (answer.part, "reference"))
     truth = float((case.truth.array > 0).sum()) * case.truth.grid.voxel_ml

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from medapp.errors import UserError
 from medapp.imaging import files
 from medapp.imaging.anatomy import MIRROR, NAMES, translated
-from medapp.imaging.geometry import isotropic, oriented, resample, respaced
+from medapp.imaging.geometry import isotropic, oriented, resample, respaced, slice_axis
 from medapp.imaging.intensity import CLIP, GLARE, dimmed, standardize
 from medapp.imaging.volume import Grid, Volume
 from medapp.networks.unet3d import UNet3D, blocks
@@ -519,6 +519,12 @@ def train(args: argparse.Namespace) -> None:
             break
 
 
+def thick(volume: Volume, mm: float = 5.0) -> Volume:
+    """Redrawn with slices of so many millimetres, along the axis in which they are thickest already."""
+    across = np.arange(3) == slice_axis(volume.grid)
+    return resample(volume, respaced(volume.grid, np.where(across, mm, volume.spacing)))
+
+
 LAYOUT = f"{TEST[0]}_labels.nii.gz"  # by which DATA of `cases` is known
 
 
@@ -535,8 +541,7 @@ def cases(data: Path, part: str) -> Iterator[Case]:
         image = Volume(clothed(scan, int(name)), np.eye(4))
         classes = Volume(CLASS[scan.tissue.long()].numpy(), np.eye(4), labels=known)
         yield Case(name, "OASIS-1", "made-up head", (image,), classes)
-        thick = respaced(image.grid, (1, 1, 4))
-        yield Case(name, "OASIS-1", "made-up head, 4 mm slices", (resample(image, thick),), resample(classes, thick))
+        yield Case(name, "OASIS-1", "made-up head, 4 mm slices", (thick(image, 4),), thick(classes, 4))
         turn = np.eye(4)
         turn[:3, :3] = Rotation.from_euler("xyz", (15, -10, 20), degrees=True).as_matrix()
         oblique = Grid(image.shape, image.affine @ around(turn, image.shape))
@@ -548,8 +553,7 @@ def cases(data: Path, part: str) -> Iterator[Case]:
             Volume(resample(classes, oblique).array, np.eye(4), labels=known),
         )
         flair = Volume(flaired(scan.image.float() / 255, scan.tissue, Luck(int(name))).numpy(), np.eye(4))
-        slices = respaced(flair.grid, (1, 1, 5))
-        yield Case(name, "OASIS-1", "made-up FLAIR, 5 mm slices", (resample(flair, slices),), resample(classes, slices))
+        yield Case(name, "OASIS-1", "made-up FLAIR, 5 mm slices", (thick(flair),), thick(classes))
 
 
 def around(turn: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:

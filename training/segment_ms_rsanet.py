@@ -34,9 +34,9 @@ from medapp.pipelines.segment_anatomy_unet import NETWORK as ANATOMY
 from medapp.pipelines.segment_ms_rsanet import anatomy, build, predict, prepared, stacked
 from training import ms_heads
 from training.case import Case
-from training.ms_heads import WHOLE, Clinic, Head, Patch, acquired, made, patient, prepare, thick
+from training.ms_heads import WHOLE, Clinic, Head, Patch, acquired, made, patient, prepare
 from training.run import Run, halved
-from training.segment_anatomy_unet import SETTLED, Luck, names_in, settle, split
+from training.segment_anatomy_unet import SETTLED, Luck, names_in, settle, split, thick
 
 SEED = 20261123
 SMOOTH = 30.0  # voxels of lesion below which overlap counts less and less
@@ -155,8 +155,8 @@ def cases(data: Path, part: str) -> Iterator[Case]:
         yield Case(name, source, "FLAIR alone", (flair,), truth)
         yield Case(name, source, "FLAIR and T1", (flair, t1), truth)
         yield Case(name, source, "FLAIR alone, 5 mm slices", (thick(flair),), thick(truth))
-    brains = split(names_in(data / "brain_t1"))
-    brains = {**brains, "all": brains["validation"] + brains["test"], "train": []}[part]
+    parts = split(names_in(data / "brain_t1"))
+    brains = {**parts, "all": parts["validation"] + parts["test"], "train": []}[part]
     for seed, name in enumerate(brains, 100):
         for kind, (image, truth) in made_up(prepare(data, name), seed).items():
             condition = "lesions made up" if truth.array.any() else "no lesions"  # some are made up without any

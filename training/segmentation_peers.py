@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import load_file
 
 from medapp import hub, runtime
-from medapp.card import Card
 from medapp.engine import Engine
 from medapp.errors import OptionError
 from medapp.result import Result
@@ -51,24 +49,24 @@ def read(folder: Path, method: str) -> Peer:
     if study.pipeline != card.name:
         raise OptionError(f"{folder} holds a network for {study.pipeline}, not for {card.name}.")
     name, rival = next((n, r) for n, r in study.rivals.items() if folder_name(n) == folder.parent.name)
-    net = rival.build(told["share"])
-    net.load_state_dict({key: tensor.float() for key, tensor in load_file(folder / WEIGHTS).items()})
+    net = runtime._loaded(partial(rival.build, told["share"]), hub.Located(folder / WEIGHTS, "", str(folder)), name)
     if study.part and card.build:
         whole = runtime._loaded(card.build, hub.locate(card.weights), card.name)
         whole[study.part], net = net, whole
     return Peer(name, Engine(net, runtime._device(None)), study.part)
 
 
-def answers(card: Card, case: Case, settings: Mapping[str, Any], folders: tuple[str, ...]) -> dict[str, Answer]:
-    """By the name of each peer. Raises OptionError as `read` does."""
-    found = {}
+def answers(method: str, case: Case, settings: Mapping[str, Any], folders: tuple[str, ...]) -> dict[str, Answer]:
+    """By the name of each peer, what the method makes of a case with it. Raises OptionError as `read` does."""
+    card, found = runtime.card(method), {}
+    asked = dict(settings) | dict(case.options)
     for folder in folders:
-        peer = read(Path(folder), card.name)
+        peer = read(Path(folder), method)
         more = {"aid": partial(runtime._aid, card, runtime._device(None), {})} if card.aids else {}
         began = time.perf_counter()
         with torch.inference_mode():
             result = card.run(
-                peer.engine, *card.arrange(case.volumes), progress=lambda share, stage: None, **more, **settings
+                peer.engine, *card.arrange(case.volumes), progress=lambda share, stage: None, **more, **asked
             )
         found[peer.name] = Answer(result, time.perf_counter() - began, peer.part)
     return found
