@@ -353,7 +353,7 @@ def cases(data: Path, part: str) -> Iterator[Case]:
                 yield Case(f"{fixed}-{moving}", "OASIS-1", condition, volumes, truth, moving_truth=moving_truth)
 
 
-def main() -> None:
+def main(given: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True)
     parser.add_argument("--out", required=True)
@@ -366,7 +366,7 @@ def main() -> None:
     parser.add_argument("--refined", action="store_true", help="validate, and choose the best, after refinement")
     parser.add_argument("--keep", type=int, default=50, help="steps between checkpoints")
     parser.add_argument("--minutes", type=float, default=0, help="stop after this time; run again to go on")
-    train(parser.parse_args())
+    train(parser.parse_args(given))
 
 
 if __name__ == "__main__":

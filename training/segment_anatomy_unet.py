@@ -563,7 +563,7 @@ def around(turn: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     return middle @ turn @ np.linalg.inv(middle)
 
 
-def main() -> None:
+def main(given: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True)
     parser.add_argument("--out", required=True)
@@ -575,7 +575,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=400, help="steps between validations")
     parser.add_argument("--keep", type=int, default=100, help="steps between checkpoints")
     parser.add_argument("--minutes", type=float, default=0, help="stop after this time; run again to go on")
-    train(parser.parse_args())
+    train(parser.parse_args(given))
 
 
 if __name__ == "__main__":

@@ -120,7 +120,7 @@ def train(args: argparse.Namespace) -> None:
             break
 
 
-def main() -> None:
+def main(given: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--plane", choices=(*PLANES, "every"), required=True, help="every: what all set out from")
     parser.add_argument("--data", required=True)
@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=400, help="steps between validations")
     parser.add_argument("--keep", type=float, default=5, help="minutes between checkpoints")
     parser.add_argument("--minutes", type=float, default=0, help="stop after this time; run again to go on")
-    train(parser.parse_args())
+    train(parser.parse_args(given))
 
 
 if __name__ == "__main__":

@@ -7,9 +7,11 @@ killed on the way. Both must end with the same weights. OUT gets `TRAINING/data`
 import argparse
 import importlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import nibabel as nib
 import numpy as np
 import torch
 from PIL import Image
@@ -17,6 +19,8 @@ from PIL import Image
 from medapp.errors import UserError
 
 SITES = ("CS", "DU", "HT")
+BRAIN_MM, SPACING_MM = (62, 80, 60), 2  # half axes, and the voxels that they are drawn in
+NESTED = ((1.0, 203, 204, 110), (0.85, 44, 45, 170), (0.35, 51, 52, 30))  # share, Neuromorphometrics right, left, T1
 
 
 class Differs(UserError):
@@ -69,11 +73,58 @@ def fields(folder: Path) -> None:
         Image.fromarray(image).save(folder / f"TCGA-{number:02d}.png")
 
 
+def brains(folder: Path, count: int = 8) -> None:
+    """Ellipsoids of cortex, white matter and ventricle, each in two halves; none like another."""
+    reach = np.array(BRAIN_MM) + 10
+    affine = nib.affines.from_matvec(np.eye(3) * SPACING_MM, -reach)
+    mm = np.moveaxis(np.indices(2 * reach // SPACING_MM) * SPACING_MM, 0, -1) - reach
+    for number in range(count):
+        random = np.random.default_rng(number)
+        away = np.linalg.norm(mm / (BRAIN_MM * random.uniform(0.92, 1.04, 3)), axis=-1)
+        t1, labels = (np.zeros(away.shape, np.uint8) for _ in range(2))
+        for share, right, left, level in NESTED:
+            there = away < share
+            t1[there] = random.normal(level, 6, there.sum())
+            labels[there] = np.where(mm[..., 0] < 0, left, right)[there]
+        for image, kind in ((t1, "t1"), (labels, "labels")):
+            nib.save(nib.Nifti1Image(image, affine), folder / f"{number:04d}_{kind}.nii.gz")
+
+
+def strokes(folder: Path) -> None:
+    """Brains, and masks packed as `training.stroke_lesions` unpacks them: boxes of 2 to 10 ml in MNI space."""
+    for kind in ("brain_t1", "stroke_masks"):
+        (folder / kind).mkdir()
+    brains(folder / "brain_t1", 5)
+    random, boxes, bits = np.random.default_rng(0), [], []
+    for side in range(13, 21):
+        corner = random.integers((50, 80, 60), (90, 110, 90))
+        boxes.append([*corner, *(corner + side)])
+        bits.append(np.packbits(np.ones(side**3, bool)))
+    boxes, sizes = np.array(boxes * 5), np.array([len(b) for b in bits] * 5)
+    np.savez(
+        folder / "stroke_masks" / "boxes.npz",
+        names=[f"box {n}" for n in range(len(boxes))],
+        affine=nib.affines.from_matvec(np.eye(3), (-98, -134, -72)),
+        bbox=boxes,
+        volume_vox=np.prod(boxes[:, 3:] - boxes[:, :3], axis=1),
+        bits=np.concatenate(bits * 5),
+        offset=np.concatenate([[0], np.cumsum(sizes)]),
+    )
+
+
+CPU = ("--device", "cpu")
 TRIALS = {
-    "segment_glioma_ar2unet": Trial(gliomas, ("--epochs", "2", "--batch", "24", "--width", "4", "--every", "1")),
-    "restore_ct_rat": Trial(doses, ("--steps", "2", "--batch", "1", "--every", "2")),
-    "restore_pet_rat": Trial(counts, ("--steps", "2", "--batch", "1", "--every", "2")),
-    "restore_pathology_rat": Trial(fields, ("--steps", "2", "--batch", "1", "--every", "2")),
+    "segment_anatomy_unet": Trial(partial(brains, count=5), ("--steps", "2", "--width", "4", "--every", "2")),
+    "segment_stroke_raxnet": Trial(
+        strokes,
+        ("--plane", "axial", "--steps", "2", "--batch", "2", "--width", "4", "--every", "2")
+        + ("--heads", "2", "--before", "2", "--held", "1"),
+    ),
+    "register_brain_textscf": Trial(brains, ("--steps", "2", "--width", "2", "--every", "2")),
+    "segment_glioma_ar2unet": Trial(gliomas, (*CPU, "--epochs", "2", "--batch", "24", "--width", "4", "--every", "1")),
+    "restore_ct_rat": Trial(doses, (*CPU, "--steps", "2", "--batch", "1", "--every", "2")),
+    "restore_pet_rat": Trial(counts, (*CPU, "--steps", "2", "--batch", "1", "--every", "2")),
+    "restore_pathology_rat": Trial(fields, (*CPU, "--steps", "2", "--batch", "1", "--every", "2")),
 }
 
 
@@ -85,9 +136,9 @@ def tried(name: str, out: Path) -> None:
         trial.data(data)
     main = importlib.import_module(f"training.{name}").main
     whole, killed = out / name / "whole", out / name / "killed"
-    main(["--data", str(data), "--out", str(whole), "--device", "cpu", *trial.arguments])
+    main(["--data", str(data), "--out", str(whole), *trial.arguments])
     for _ in range(2):
-        main(["--data", str(data), "--out", str(killed), "--device", "cpu", *trial.arguments, "--minutes", "1e-9"])
+        main(["--data", str(data), "--out", str(killed), *trial.arguments, "--minutes", "1e-9"])
     first, second = (torch.load(folder / "checkpoint.pt", weights_only=True)["average"] for folder in (whole, killed))
     if first.keys() != second.keys() or not all(torch.allclose(first[key], second[key]) for key in first):
         raise Differs(f"{name}: a killed run ended with other weights than one that was not.")

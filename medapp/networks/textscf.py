@@ -135,7 +135,8 @@ class Head(nn.Module):
 
     def forward(self, feature: Tensor, labels: Tensor, filters: Tensor) -> Tensor:
         last = feature.movedim(1, -1)  # (B, D, H, W, 2n)
-        covariant = torch.stack([(f[labels] * last).sum(-1) for f in filters], 1)
+        # as f[labels], whose gradient depends on which thread comes first
+        covariant = torch.stack([(F.embedding(labels, f) * last).sum(-1) for f in filters], 1)
         return covariant + self.flow(feature)
 
 
