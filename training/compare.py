@@ -103,6 +103,13 @@ def averaged(rows: list[Row], figures: tuple[str, ...], ours: str) -> list[Row]:
     return out
 
 
+def command(args: argparse.Namespace) -> str:
+    """What was asked for, folders by what they are."""
+    asked = {name: getattr(args, name) for name in ("steps", "seeds", "share", "batch", "cases", "held", "rate")}
+    words = [f"--{name} {' '.join(map(str, v)) if isinstance(v, list) else f'{v:g}'}" for name, v in asked.items() if v]
+    return " ".join(["python -m training.compare", args.study, "--smoke" if args.smoke else "--data DATA", *words])
+
+
 def report(study: Study, bench: Bench, rows: list[Row], costs: dict, args: argparse.Namespace) -> str:
     """The comparison in Markdown: how it was made, what each costs, how each does, and what tells them apart."""
     ours = next(iter(study.rivals))
@@ -111,6 +118,7 @@ def report(study: Study, bench: Bench, rows: list[Row], costs: dict, args: argpa
         f"## {study.title}\n",
         f"All alike: {args.steps} steps of {bench.about}. AdamW at {args.rate:g} along a cosine, {args.share:g} of the "
         f"full widths, seed {seeds}, {args.device} with {torch.get_num_threads()} thread(s). Ours is {ours}.\n",
+        f"By `{command(args)}`.\n",
         "| method | parameters | steps | minutes of training | seconds an image |\n|---|---|---|---|---|",
     ]
     for name, cost in costs.items():
