@@ -1,6 +1,7 @@
 """The app in a process of its own, on a free port of this machine's loopback."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -19,7 +20,8 @@ START, END = 120, 20  # seconds till the page must be there, and till the proces
 def app(log: IO | int = subprocess.DEVNULL, port: int = 0, **environment: str) -> Iterator[tuple[str, int]]:
     """The address of an app, once it answers, and its process; what it prints goes to `log`.
 
-    `port` is a free one by default. `environment` is added to this process's. Raises OSError if there is no answer.
+    `port` is a free one by default. `environment` is added to this process's. Raises OSError if there is no answer, and
+    ChildProcessError if it does not end as it should when told to; it may have been killed before.
     """
     if not port:
         with socket.socket() as found:
@@ -40,4 +42,6 @@ def app(log: IO | int = subprocess.DEVNULL, port: int = 0, **environment: str) -
         yield address, process.pid
     finally:
         process.terminate()
-        process.wait(END)
+        ended = process.wait(END)
+    if ended not in (0, -signal.SIGKILL):
+        raise ChildProcessError(f"the app ended with {ended}")

@@ -1,10 +1,13 @@
 """The page: a tab for every task that has a method, and how it is launched."""
 
+import atexit
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from typing import NoReturn
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
@@ -62,29 +65,39 @@ def prepare() -> None:
                 tab.example_result(example)
 
 
-def launch(demo: gr.Blocks, **options: object) -> None:
+def end() -> NoReturn:
+    """End this process, tidied up, whatever networks still compute in other threads: these abort an ordinary exit."""
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def launch(demo: gr.Blocks, **options: object) -> NoReturn:
     """Serve the page, its API and its MCP tools; keeps no history and sends nothing anywhere.
 
-    Ends as tidily when it is told to terminate, as containers are, as when it is interrupted from the keyboard.
+    Ends the process, as tidily when it is told to terminate, as containers are, as when it is interrupted from the
+    keyboard.
     """
     journal.aloud()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGINT itself is ignored in a script's background
     threading.Thread(target=apart.start, daemon=True).start()
     if not runtime.spaces:  # on ZeroGPU nothing computes unasked
         threading.Thread(target=prepare, daemon=True).start()
-    demo.launch(
-        **{
-            "theme": style.theme(),
-            "css": style.CSS,
-            "head": viewer.head(),
-            "max_file_size": MAX_UPLOAD,
-            "mcp_server": True,
-            "run_history": False,
-            "enable_monitoring": False,
-            "footer_links": ["api"],
-            "strict_cors": True,
-            "ssr_mode": False,  # the guard stands before everything, and Node's server would stand before the guard
-            "app_kwargs": {"lifespan": guarded},
-            **options,
-        }
-    )
+    with suppress(KeyboardInterrupt):  # while Gradio starts
+        demo.launch(
+            **{
+                "theme": style.theme(),
+                "css": style.CSS,
+                "head": viewer.head(),
+                "max_file_size": MAX_UPLOAD,
+                "mcp_server": True,
+                "run_history": False,
+                "enable_monitoring": False,
+                "footer_links": ["api"],
+                "strict_cors": True,
+                "ssr_mode": False,  # the guard stands before everything, and Node's server would stand before the guard
+                "app_kwargs": {"lifespan": guarded},
+                **options,
+            }
+        )
+    end()

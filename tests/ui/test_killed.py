@@ -41,3 +41,11 @@ def test_an_app_in_the_background_of_a_script_ends_when_it_is_told_to():
         signal.signal(signal.SIGINT, before)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_an_app_that_is_told_to_end_while_a_network_computes_ends_well_and_leaves_nothing(tmp_path):
+    said = tmp_path / "log.txt"
+    with said.open("w") as log, serving.app(log, TMPDIR=str(tmp_path)):
+        while '"outcome": "done"' not in said.read_text():  # the next example has begun
+            time.sleep(0.2)
+    assert not list(tmp_path.glob("medapp-app-*"))
