@@ -60,7 +60,7 @@ def trained(study: Study, rival: Rival, bench: Bench, out: Path, seed: int, args
             optimizer.step()
         run.advance(loss.item())
         run.tell()
-        if run.ended or time.time() - run.saved > 60 * KEEP:
+        if run.ended or run.due(KEEP):
             run.keep()
     return run
 

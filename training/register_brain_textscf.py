@@ -33,6 +33,7 @@ from medapp.pipelines._text import DIM, encoder, features, tower
 from medapp.pipelines._wording import REGIONS, TEMPLATES, phrases, sentence
 from training.case import Case
 from training.kept import folder
+from training.options import Options
 from training.registration import PREDICTED, TRUE
 from training.run import Run, halves
 from training.segment_anatomy_unet import RESCANS, TEST, Luck, learned, names_in, split
@@ -224,7 +225,7 @@ def begin(net: TextSCF) -> None:
 
 def displaced(net: TextSCF, moving: Tensor, fixed: Tensor, regions: Tensor, filters: Tensor) -> Flow:
     """What `net.forward` does, the backbone alone in 16 bits: squaring needs more."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(moving.device.type, torch.bfloat16):
         feature = net.backbone(moving, fixed)
     raw = net.flow(feature.float(), regions[:, ::2, ::2, ::2].long(), filters)
     half = 2 * integrate(raw / 2)
@@ -233,9 +234,10 @@ def displaced(net: TextSCF, moving: Tensor, fixed: Tensor, regions: Tensor, filt
 
 @torch.inference_mode()
 def start(net: TextSCF, moving: Tensor, fixed: Tensor, regions: Tensor) -> Tensor:
-    """The field (3, D, H, W) of a pair at 1 mm, (D, H, W), in voxels; the network sees it at 2 mm."""
-    source, target = (F.avg_pool3d(image[None, None], 2) for image in (moving, fixed))
-    flow = displaced(net, source, target, regions[None, ::2, ::2, ::2], net.filters()).flow
+    """The field (3, D, H, W) of a pair at 1 mm, (D, H, W), in voxels, on the CPU; the network sees it at 2 mm."""
+    device = net.text.device
+    source, target = (F.avg_pool3d(image[None, None], 2).to(device) for image in (moving, fixed))
+    flow = displaced(net, source, target, regions[None, ::2, ::2, ::2].to(device), net.filters()).flow.cpu()
     return 2 * F.interpolate(flow, fixed.shape, mode="trilinear", align_corners=False)[0]
 
 
@@ -297,7 +299,7 @@ def train(args: argparse.Namespace) -> None:
     net = TextSCF(args.width, DIM, HIDDEN, diffeomorphic=True)
     net.text.copy_(words.text)
     begin(net)
-    net.to(memory_format=torch.channels_last_3d)
+    net.to(args.device, memory_format=torch.channels_last_3d)
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, betas=(0.9, 0.99), weight_decay=1e-4)
     run = Run(out, net, optimizer, luck.generator, args.steps, warm=50)
 
@@ -306,13 +308,13 @@ def train(args: argparse.Namespace) -> None:
         if RESCANS.get(fixed, fixed) == RESCANS.get(moving, moving):
             continue
         pair = sample(scans[fixed], scans[moving], luck)
-        source, target = pair.moving[None, None], pair.fixed[None, None]
-        filters = net.filters(words.drawn(luck))
-        found = displaced(net, source, target, pair.regions[None], filters)
-        similar = correlated(warp(source, found.flow), target, pair.fixed > 0.02)
-        shared = overlap(found.flow[0], pair.moving_parcels, pair.fixed_parcels)
+        source, target = (image[None, None].to(args.device) for image in (pair.moving, pair.fixed))
+        filters = net.filters(words.drawn(luck).to(args.device))
+        found = displaced(net, source, target, pair.regions[None].to(args.device), filters)
+        similar = correlated(warp(source, found.flow), target, target[0, 0] > 0.02)
+        shared = overlap(found.flow[0].cpu(), pair.moving_parcels, pair.fixed_parcels)
         bent = rough(found.raw)
-        loss = 1 - similar + args.dice * (1 - shared) + args.smooth * bent
+        loss = 1 - similar + args.dice * (1 - shared.to(args.device)) + args.smooth * bent
         run.descend(loss, similar.item(), shared.item(), bent.item())
 
         late = run.late(args.minutes)
@@ -325,7 +327,7 @@ def train(args: argparse.Namespace) -> None:
                 save_file(halves(run.average.module.state_dict()), out / "best.safetensors")
         else:
             run.tell(10)
-        if run.step % args.keep == 0 or run.ended or late:
+        if run.due(args.keep) or run.ended or late:
             run.keep()
         if late:
             break
@@ -354,19 +356,12 @@ def cases(data: Path, part: str) -> Iterator[Case]:
 
 
 def main(given: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--out", required=True)
-    parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--width", type=int, default=8)
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--dice", type=float, default=1.0, help="weight of the labels' overlap")
-    parser.add_argument("--smooth", type=float, default=0.5, help="weight of the velocity's squared gradient")
-    parser.add_argument("--every", type=int, default=200, help="steps between validations")
-    parser.add_argument("--refined", action="store_true", help="validate, and choose the best, after refinement")
-    parser.add_argument("--keep", type=int, default=50, help="steps between checkpoints")
-    parser.add_argument("--minutes", type=float, default=0, help="stop after this time; run again to go on")
-    train(parser.parse_args(given))
+    options = Options(__doc__.splitlines()[0], steps=2000, rate=1e-3, every=200)
+    options.add_argument("--width", type=int, default=8)
+    options.add_argument("--dice", type=float, default=1.0, help="weight of the labels' overlap")
+    options.add_argument("--smooth", type=float, default=0.5, help="weight of the velocity's squared gradient")
+    options.add_argument("--refined", action="store_true", help="validate, and choose the best, after refinement")
+    train(options.asked(given))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from training.options import Options
 from training.run import Run, halves
 
 SEED = 20261121
@@ -98,8 +99,8 @@ def fit(build: Callable[[], nn.Module], draw: Draw, held: Sequence[Patch], args:
     net = build().to(device, memory_format=torch.channels_last)
     nn.init.zeros_(net.ending.weight)  # at first what goes in comes out
     nn.init.zeros_(net.ending.bias)
-    if args.start:
-        net.load_state_dict(widened(load_file(args.start), net))
+    if args.like:
+        net.load_state_dict(widened(load_file(args.like), net))
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, betas=(0.9, 0.99), weight_decay=1e-4)
     run = Run(out, net, optimizer, torch.Generator(), args.steps, best=-math.inf)
     while not run.ended:
@@ -118,25 +119,18 @@ def fit(build: Callable[[], nn.Module], draw: Draw, held: Sequence[Patch], args:
             run.note({"gain_db": score})
             if run.better(score):
                 save_file(halves(served.state_dict()), out / "best.safetensors")
-            run.keep()
         else:
             run.tell()
+        if run.due(args.keep) or run.ended or late:
+            run.keep()
         if late:
             break
 
 
-def parser(about: str, steps: int) -> argparse.ArgumentParser:
-    """The options that all three trainings have."""
-    made = argparse.ArgumentParser(description=about)
-    made.add_argument("--data", required=True)
-    made.add_argument("--out", required=True)
-    made.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    made.add_argument("--steps", type=int, default=steps)
+def options(about: str, steps: int) -> Options:
+    """Those that all three trainings have."""
+    made = Options(about, steps=steps, rate=1e-3, every=250)
     made.add_argument("--batch", type=int, default=8)
-    made.add_argument("--rate", type=float, default=1e-3)
     made.add_argument("--beta", type=float, default=0.1, help="of the focal region loss")
     made.add_argument("--even", action="store_true", help="low noise weighs as much as high noise")
-    made.add_argument("--every", type=int, default=250, help="steps between validations")
-    made.add_argument("--minutes", type=float, default=0, help="stop after this time; run again to go on")
-    made.add_argument("--start", help="weights to begin from")
     return made

@@ -15,7 +15,7 @@ from medapp.imaging.volume import Volume
 from medapp.physics.ct import lower_dose
 from medapp.pipelines.restore_ct_rat import CARD, scaled
 from training.case import Case
-from training.restoration import SEED, Patch, fit, parser, turned
+from training.restoration import SEED, Patch, fit, options, turned
 from training.restoration_data import ct_slice, entries, split
 
 SIDE = 128  # pixels a side of a training patch
@@ -63,9 +63,9 @@ def cases(data: Path, part: str) -> Iterator[Case]:
 
 
 def main(given: list[str] | None = None) -> None:
-    options = parser(__doc__.splitlines()[0], 3000)
-    options.add_argument("--regions", default="runs/regions/ct", help="folder of region maps by Segment Anything")
-    args = options.parse_args(given)
+    own = options(__doc__.splitlines()[0], 3000)
+    own.add_argument("--regions", default="runs/regions/ct", help="folder of region maps by Segment Anything")
+    args = own.asked(given)
     slices = [Slice(file, Path(args.regions)) for file in sorted(Path(args.data).glob("*.npz"))]
     fitted, held = ([s for s in slices if s.part == part] for part in ("train", "validation"))
 

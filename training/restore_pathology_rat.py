@@ -16,7 +16,7 @@ from medapp.imaging.volume import Volume
 from medapp.physics.optics import degrade
 from medapp.pipelines.restore_pathology_rat import CARD
 from training.case import Case
-from training.restoration import SEED, Patch, fit, parser, turned
+from training.restoration import SEED, Patch, fit, options, turned
 
 SIDE = 128  # pixels a side of a training patch, at full resolution
 
@@ -86,9 +86,9 @@ def cases(data: Path, part: str) -> Iterator[Case]:
 
 
 def main(given: list[str] | None = None) -> None:
-    options = parser(__doc__.splitlines()[0], 6000)
-    options.add_argument("--regions", default="runs/regions/pathology", help="folder of region maps of the pictures")
-    args = options.parse_args(given)
+    own = options(__doc__.splitlines()[0], 6000)
+    own.add_argument("--regions", default="runs/regions/pathology", help="folder of region maps of the pictures")
+    args = own.asked(given)
     parts = split(Path(args.data))
     fields = [np.asarray(Image.open(f).convert("RGB"), np.float32) / 255 for f in parts["train"]]
     maps = [regions(rgb, Path(args.regions), f.stem) for f, rgb in zip(parts["train"], fields, strict=True)]

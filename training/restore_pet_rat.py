@@ -13,7 +13,7 @@ from medapp.imaging.regions import superpixels
 from medapp.imaging.volume import Volume
 from medapp.pipelines.restore_pet_rat import AROUND, CARD, known_level, stacked, unit_of
 from training.case import Case
-from training.restoration import SEED, Patch, fit, parser, turned
+from training.restoration import SEED, Patch, fit, options, turned
 from training.restoration_pet import FRACTIONS
 
 PLAIN = {"regions": "superpixels"}
@@ -81,9 +81,9 @@ def cases(data: Path, part: str) -> Iterator[Case]:
 
 
 def main(given: list[str] | None = None) -> None:
-    options = parser(__doc__.splitlines()[0], 3000)
-    options.add_argument("--regions", default="runs/regions/pet", help="folder of region maps by Segment Anything")
-    args = options.parse_args(given)
+    own = options(__doc__.splitlines()[0], 3000)
+    own.add_argument("--regions", default="runs/regions/pet", help="folder of region maps by Segment Anything")
+    args = own.asked(given)
     scans = [Scan(file, Path(args.regions)) for file in sorted(Path(args.data).glob("*.npz"))]
     fitted, held = ([s for s in scans if s.part == part] for part in ("train", "validation"))
 

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+CHECKPOINT = "checkpoint.pt"  # in the folder of a run
+
 
 class Run:
     """One training of `net` for so many `steps`, kept in the folder `out`, where it goes on if it was there before.
@@ -56,7 +58,7 @@ class Run:
 
     @property
     def _checkpoint(self) -> Path:
-        return self.out / "checkpoint.pt"
+        return self.out / CHECKPOINT
 
     @property
     def minutes(self) -> float:
@@ -70,6 +72,10 @@ class Run:
     def late(self, minutes: float) -> bool:
         """Whether this process has worked for so long; 0 is never."""
         return bool(minutes) and time.time() - self.began > 60 * minutes
+
+    def due(self, minutes: float) -> bool:
+        """Whether the last checkpoint is so old."""
+        return time.time() - self.saved > 60 * minutes
 
     def descend(self, loss: Tensor, *told: float) -> None:
         """One step down the gradient of the loss; `told` are further numbers for the log."""

@@ -32,6 +32,7 @@ from medapp.networks.unet3d import UNet3D, blocks
 from medapp.pipelines._anatomy import likeliest
 from training.case import Case
 from training.kept import folder
+from training.options import Options
 from training.run import Run, halved
 from training.template_head import ROOM, STEP, WHITE, fitted
 
@@ -490,7 +491,7 @@ def train(args: argparse.Namespace) -> None:
     net = UNet3D(len(NAMES), args.width)
     if args.like:
         net.load_state_dict(load_file(args.like))
-    net = net.to(memory_format=torch.channels_last_3d)
+    net = net.to(args.device, memory_format=torch.channels_last_3d)
     luck = Luck(SEED)
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=1e-2)
     run = Run(out, net, optimizer, luck.generator, args.steps)
@@ -499,7 +500,8 @@ def train(args: argparse.Namespace) -> None:
         made_up = MADE_UP if args.like or run.step > EASY * args.steps else 0
         image, target = sample(scans, luck, made_up, args.flair)
         index, classes = chosen(target, luck)
-        with torch.autocast("cpu", torch.bfloat16):
+        image, index, classes = (part.to(args.device) for part in (image, index, classes))
+        with torch.autocast(torch.device(args.device).type, torch.bfloat16):
             features = net.features(image[None, None])
             logits = net.logits(features.flatten(0, 3)[index])
         run.descend(objective(logits.flatten(0, 1), classes.flatten()))
@@ -513,7 +515,7 @@ def train(args: argparse.Namespace) -> None:
                 save_file(halved(served), out / "best.safetensors")
         else:
             run.tell()
-        if run.step % args.keep == 0 or run.ended or late:
+        if run.due(args.keep) or run.ended or late:
             run.keep()
         if late:
             break
@@ -564,18 +566,10 @@ def around(turn: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def main(given: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--out", required=True)
-    parser.add_argument("--steps", type=int, default=7000)
-    parser.add_argument("--width", type=int, default=32)
-    parser.add_argument("--rate", type=float, default=4e-3)
-    parser.add_argument("--like", type=Path, help="weights to set out from, such as those in weights/")
-    parser.add_argument("--flair", type=float, default=0.0, help="share of the patches that look like FLAIR")
-    parser.add_argument("--every", type=int, default=400, help="steps between validations")
-    parser.add_argument("--keep", type=int, default=100, help="steps between checkpoints")
-    parser.add_argument("--minutes", type=float, default=0, help="stop after this time; run again to go on")
-    train(parser.parse_args(given))
+    options = Options(__doc__.splitlines()[0], steps=7000, rate=4e-3, every=400)
+    options.add_argument("--width", type=int, default=32)
+    options.add_argument("--flair", type=float, default=0.0, help="share of the patches that look like FLAIR")
+    train(options.asked(given))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from medapp.imaging.intensity import CLIP, standardize
 from medapp.imaging.volume import Volume
 from medapp.networks.ar2unet import AR2UNet
 from training.case import Case
+from training.options import Options
 from training.run import Run, halves
 
 SIDE = 192  # pixels a side of a slice: 240 mm at the 1.25 mm that the pipeline works at
@@ -222,8 +223,8 @@ def train(args: argparse.Namespace) -> None:
     weight = per_patient * torch.where(masks.flatten(1).any(1).cpu(), 1.0, args.empty)
 
     net = AR2UNet(3, 1, args.width, args.gate).to(device, memory_format=torch.channels_last)
-    if args.start:
-        net.load_state_dict(load_file(args.start))
+    if args.like:
+        net.load_state_dict(load_file(args.like))
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=1e-3)
     steps = math.ceil(len(masks) / args.batch)
     run = Run(out, net, optimizer, torch.Generator().manual_seed(SEED), steps * args.epochs, warm=args.warmup)
@@ -257,8 +258,9 @@ def train(args: argparse.Namespace) -> None:
             run.note(scores)
             if run.better(sum(scores.values())):
                 save_file(halves(run.average.module.state_dict()), out / "best.safetensors")
-        run.keep()
-        if run.late(args.minutes):
+        if (late := run.late(args.minutes)) or run.due(args.keep) or run.ended:
+            run.keep()
+        if late:
             break
 
 
@@ -320,26 +322,18 @@ def cases(data: Path, part: str) -> Iterator[Case]:
 
 
 def main(given: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--out", required=True)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--width", type=int, default=16)
-    parser.add_argument("--gate", choices=["decoder", "encoder"], default="encoder")
-    parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--warmup", type=int, default=200, help="steps")
-    parser.add_argument(
+    options = Options(__doc__.splitlines()[0], epochs=40, rate=2e-3, every=2)
+    options.add_argument("--batch", type=int, default=8)
+    options.add_argument("--width", type=int, default=16)
+    options.add_argument("--gate", choices=["decoder", "encoder"], default="encoder")
+    options.add_argument("--warmup", type=int, default=200, help="steps")
+    options.add_argument(
         "--freeze", type=float, default=0.7, help="share of the epochs after which batch norms stand still"
     )
-    parser.add_argument(
+    options.add_argument(
         "--empty", type=float, default=1.2, help="how often a lesion-free slice is drawn, to 1 for others"
     )
-    parser.add_argument("--every", type=int, default=2, help="epochs between validations")
-    parser.add_argument("--minutes", type=float, default=0, help="stop after this time; run again to go on")
-    parser.add_argument("--start", help="weights to begin from")
-    train(parser.parse_args(given))
+    train(options.asked(given))
 
 
 if __name__ == "__main__":

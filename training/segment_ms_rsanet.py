@@ -10,7 +10,6 @@ choose nothing. At the end the threshold is told at which brains without lesion 
 
 import argparse
 import copy
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -35,6 +34,7 @@ from medapp.pipelines.segment_ms_rsanet import anatomy, build, predict, prepared
 from training import ms_heads
 from training.case import Case
 from training.ms_heads import WHOLE, Clinic, Head, Patch, acquired, made, patient, prepare
+from training.options import Options
 from training.run import Run, halved
 from training.segment_anatomy_unet import SETTLED, Luck, names_in, settle, split, thick
 
@@ -97,7 +97,7 @@ def exams_on(head: Head, seed: int) -> list[Exam]:
 
 def served(net: RSANet) -> Callable[[np.ndarray], np.ndarray]:
     """The network as it is now, served as in the app: maps (CHANNELS, X, Y, Z) to the probability (X, Y, Z)."""
-    engine = Engine(copy.deepcopy(net))
+    engine = Engine(copy.deepcopy(net), next(net.parameters()).device.type)
     return lambda x: predict(engine, x.astype(np.float32))[0]
 
 
@@ -176,7 +176,7 @@ def train(args: argparse.Namespace) -> None:
     net = build()
     if args.like:
         net.load_state_dict(load_file(args.like))
-    net = net.to(memory_format=torch.channels_last_3d)
+    net = net.to(args.device, memory_format=torch.channels_last_3d)
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=1e-2)
     run = Run(out, net, optimizer, Luck(SEED).generator, args.steps)
 
@@ -193,8 +193,8 @@ def train(args: argparse.Namespace) -> None:
         hard = HARD[0] * (HARD[1] / HARD[0]) ** (run.step / args.steps)
         weight = WEIGHT * (1 if args.like else min(max((run.step - DICE) / (BOTH - DICE), 0.0), 1.0))
         patches, coming = coming.result(), ahead.submit(batch, run.step + 1)
-        x, target, known = (torch.stack(parts) for parts in zip(*patches, strict=True))
-        with torch.autocast("cpu", torch.bfloat16):
+        x, target, known = (torch.stack(parts).to(args.device) for parts in zip(*patches, strict=True))
+        with torch.autocast(torch.device(args.device).type, torch.bfloat16):
             logits = net(x.contiguous(memory_format=torch.channels_last_3d))[:, 0]
         loss = objective(logits.float(), target, known, hard, weight)
         loss.backward()
@@ -211,7 +211,7 @@ def train(args: argparse.Namespace) -> None:
             save_file(halved(average), out / "last.safetensors")
         else:
             run.tell()
-        if time.time() - run.saved > 60 * args.keep or run.ended or late:
+        if run.due(args.keep) or run.ended or late:
             run.keep()
         if late:
             break
@@ -220,19 +220,11 @@ def train(args: argparse.Namespace) -> None:
 
 
 def main(given: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--out", required=True)
-    parser.add_argument("--leave", nargs="*", default=[], help="patients left out of training, to validate on")
-    parser.add_argument("--like", type=Path, help="weights to set out from, such as those in weights/")
-    parser.add_argument("--steps", type=int, default=3500)
-    parser.add_argument("--batch", type=int, default=4, help="patches a step")
-    parser.add_argument("--brains", type=int, help="how many brains, for a quick look; all unless said")
-    parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--every", type=int, default=250, help="steps between validations")
-    parser.add_argument("--keep", type=float, default=5, help="minutes between checkpoints")
-    parser.add_argument("--minutes", type=float, default=0, help="stop after this time; run again to go on")
-    train(parser.parse_args(given))
+    options = Options(__doc__.splitlines()[0], steps=3500, rate=2e-3, every=250)
+    options.add_argument("--leave", nargs="*", default=[], help="patients left out of training, to validate on")
+    options.add_argument("--batch", type=int, default=4, help="patches a step")
+    options.add_argument("--brains", type=int, help="how many brains, for a quick look; all unless said")
+    train(options.asked(given))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ if nothing had happened, `best.safetensors` (by this plane alone), `last.safeten
 import argparse
 import copy
 import math
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from medapp.pipelines._template import template
 from medapp.pipelines.segment_stroke_raxnet import CHANNELS, VIEWS, WIDTHS, predict
 from training.case import Case
 from training.convert_raxnet_keras import widened
+from training.options import Options
 from training.run import Run, halves
 from training.segment_anatomy_unet import SEED, Luck
 from training.stroke_heads import SEEDS, Head, head
@@ -84,7 +84,7 @@ def train(args: argparse.Namespace) -> None:
     held = [head(data, "validation", n, shapes["validation"]) for n in HELD[: args.held] + HELD[-1:]]
 
     widths = tuple(args.width * n for n in (1, 2, 4, 8))
-    net = RAXNet(1, widths, CHANNELS).to(memory_format=torch.channels_last)
+    net = RAXNet(1, widths, CHANNELS).to(args.device, memory_format=torch.channels_last)
     nn.init.constant_(net.head.bias, PRIOR)
     if args.like:
         net.load_state_dict(widened(load_file(args.like), CHANNELS))
@@ -101,9 +101,9 @@ def train(args: argparse.Namespace) -> None:
         source = sources[luck.below(len(sources))]
         x, y = augment(*source.draw(args.batch, luck), CROP[source.plane], source.plane != "sagittal", luck)
         net.train()
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = net(x.contiguous(memory_format=torch.channels_last))
-        run.descend(LOSSES[args.loss](logits.float(), y))
+        with torch.autocast(torch.device(args.device).type, torch.bfloat16):
+            logits = net(x.to(args.device, memory_format=torch.channels_last))
+        run.descend(LOSSES[args.loss](logits.float(), y.to(args.device)))
 
         late = run.late(args.minutes)
         if run.step % args.every == 0 or run.ended:
@@ -114,32 +114,24 @@ def train(args: argparse.Namespace) -> None:
                 save_file(state, out / "best.safetensors")
         else:
             run.tell()
-        if run.step % args.every == 0 or run.ended or late or time.time() - run.saved > 60 * args.keep:
+        if run.step % args.every == 0 or run.ended or late or run.due(args.keep):
             run.keep()
         if late:
             break
 
 
 def main(given: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--plane", choices=(*PLANES, "every"), required=True, help="every: what all set out from")
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--out", required=True)
-    parser.add_argument("--like", type=Path, help="weights to set out from")
-    parser.add_argument("--steps", type=int, default=4000)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--width", type=int, default=WIDTHS[0])
-    parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--loss", choices=LOSSES, default="balanced")
-    parser.add_argument("--heads", type=int, default=300, help="how many are painted in the end")
-    parser.add_argument("--before", type=int, default=BEFORE, help="how many before the first step")
-    parser.add_argument(
+    options = Options(__doc__.splitlines()[0], steps=4000, rate=2e-3, every=400)
+    options.add_argument("--plane", choices=(*PLANES, "every"), required=True, help="every: what all set out from")
+    options.add_argument("--batch", type=int, default=16)
+    options.add_argument("--width", type=int, default=WIDTHS[0])
+    options.add_argument("--loss", choices=LOSSES, default="balanced")
+    options.add_argument("--heads", type=int, default=300, help="how many are painted in the end")
+    options.add_argument("--before", type=int, default=BEFORE, help="how many before the first step")
+    options.add_argument(
         "--held", type=int, default=len(HELD) - 1, help="heads that validate, beside one without lesion"
     )
-    parser.add_argument("--every", type=int, default=400, help="steps between validations")
-    parser.add_argument("--keep", type=float, default=5, help="minutes between checkpoints")
-    parser.add_argument("--minutes", type=float, default=0, help="stop after this time; run again to go on")
-    train(parser.parse_args(given))
+    train(options.asked(given))
 
 
 if __name__ == "__main__":

@@ -112,7 +112,6 @@ def strokes(folder: Path) -> None:
     )
 
 
-CPU = ("--device", "cpu")
 TRIALS = {
     "segment_anatomy_unet": Trial(partial(brains, count=5), ("--steps", "2", "--width", "4", "--every", "2")),
     "segment_stroke_raxnet": Trial(
@@ -121,10 +120,10 @@ TRIALS = {
         + ("--heads", "2", "--before", "2", "--held", "1"),
     ),
     "register_brain_textscf": Trial(brains, ("--steps", "2", "--width", "2", "--every", "2")),
-    "segment_glioma_ar2unet": Trial(gliomas, (*CPU, "--epochs", "2", "--batch", "24", "--width", "4", "--every", "1")),
-    "restore_ct_rat": Trial(doses, (*CPU, "--steps", "2", "--batch", "1", "--every", "2")),
-    "restore_pet_rat": Trial(counts, (*CPU, "--steps", "2", "--batch", "1", "--every", "2")),
-    "restore_pathology_rat": Trial(fields, (*CPU, "--steps", "2", "--batch", "1", "--every", "2")),
+    "segment_glioma_ar2unet": Trial(gliomas, ("--epochs", "2", "--batch", "24", "--width", "4", "--every", "1")),
+    "restore_ct_rat": Trial(doses, ("--steps", "2", "--batch", "1", "--every", "2")),
+    "restore_pet_rat": Trial(counts, ("--steps", "2", "--batch", "1", "--every", "2")),
+    "restore_pathology_rat": Trial(fields, ("--steps", "2", "--batch", "1", "--every", "2")),
 }
 
 
@@ -136,9 +135,10 @@ def tried(name: str, out: Path) -> None:
         trial.data(data)
     main = importlib.import_module(f"training.{name}").main
     whole, killed = out / name / "whole", out / name / "killed"
-    main(["--data", str(data), "--out", str(whole), *trial.arguments])
-    for _ in range(2):
-        main(["--data", str(data), "--out", str(killed), *trial.arguments, "--minutes", "1e-9"])
+    asked = ["--data", str(data), "--device", "cpu", *trial.arguments]
+    main([*asked, "--out", str(whole)])
+    for again in ([], ["--resume"]):
+        main([*asked, "--out", str(killed), "--minutes", "1e-9", *again])
     first, second = (torch.load(folder / "checkpoint.pt", weights_only=True)["average"] for folder in (whole, killed))
     if first.keys() != second.keys() or not all(torch.allclose(first[key], second[key]) for key in first):
         raise Differs(f"{name}: a killed run ended with other weights than one that was not.")
