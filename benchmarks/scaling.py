@@ -150,17 +150,31 @@ def joined(repeats: list[dict]) -> dict:
     return repeats[0] | least | {k: statistics.median(r[k] for r in repeats) for k in ("memory_mb", "gpu_mb")}
 
 
+SHOWN = {  # title: of which column, times what, with how many digits
+    "M voxels": ("voxels", 1e-6, 2),
+    "seconds": ("seconds", 1, 2),
+    "processor seconds": ("cpu_seconds", 1, 2),
+    "MB": ("memory_mb", 1, 0),
+    "MB of the graphics card": ("gpu_mb", 1, 0),
+    "times the peer's seconds": ("times_peer_seconds", 1, 2),
+    "times the peer's MB": ("times_peer_memory", 1, 2),
+}
+
+
 def table(rows: list[dict]) -> str:
-    """Markdown of the rows."""
-    head = ("method", "on", "voxels", "seconds", "times size 1", "MB", "peer", "times its seconds", "times its MB")
-    out = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for r in rows:
-        on = f"{r['threads']} thread{'s' * (r['threads'] > 1)}" if r["device"] == "cpu" else r["device"]
-        memory = r["gpu_mb"] if r["device"] == "cuda" else r["memory_mb"]
-        voxels = f"{r['voxels'] / 1e6:.2f} M (× {r['size']:g})"
-        cells = [r["method"], on, voxels, f"{r['seconds']:.2f}", r["times_size_1"], f"{memory:.0f}"]
-        cells += [r["peer"], r["times_peer_seconds"], r["times_peer_memory"]]
-        out.append(f"| {' | '.join('' if cell is None else str(cell) for cell in cells)} |")
+    """Markdown: a row for each method and what it ran on, figures from the smallest size to the largest."""
+    shown = {title: form for title, form in SHOWN.items() if any(row[form[0]] for row in rows)}
+    out = [f"| method | peer | on | {' | '.join(shown)} |", "|---" * (len(shown) + 3) + "|"]
+    same: dict[tuple, list[dict]] = {}
+    for row in rows:
+        same.setdefault((row["method"], row["device"], row["threads"]), []).append(row)
+    for (method, device, threads), sizes in same.items():
+        on = f"{threads} thread{'s' * (threads > 1)}" if device == "cpu" else device
+        figures = [
+            " / ".join(f"{row[name] * unit:.{digits}f}" for row in sizes if row[name] is not None)
+            for name, unit, digits in shown.values()
+        ]
+        out.append(f"| {' | '.join([method, sizes[0]['peer'] or '', on, *figures])} |")
     return "\n".join(out)
 
 
