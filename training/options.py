@@ -1,11 +1,12 @@
 """Options of the command line that every training has: what it learns from, where it writes, how long it takes."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
+from medapp.errors import UserError
 from training.run import CHECKPOINT
 
 EPOCH = 250  # steps of a training that draws its patches by chance, as nnU-Net counts
@@ -40,3 +41,11 @@ class Options(argparse.ArgumentParser):
         if args.resume and not (Path(args.out) / CHECKPOINT).exists():
             self.error(f"{args.out} holds no {CHECKPOINT} to go on from")
         return args
+
+    def carry_out(self, train: Callable[[argparse.Namespace], None], given: Sequence[str] | None = None) -> None:
+        """Train as asked for; what is wrong with DATA ends the process with a sentence."""
+        args = self.asked(given)
+        try:
+            train(args)
+        except UserError as error:
+            self.exit(1, f"{error}\n")

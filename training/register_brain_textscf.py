@@ -361,7 +361,7 @@ def main(given: list[str] | None = None) -> None:
     options.add_argument("--dice", type=float, default=1.0, help="weight of the labels' overlap")
     options.add_argument("--smooth", type=float, default=0.5, help="weight of the velocity's squared gradient")
     options.add_argument("--refined", action="store_true", help="validate, and choose the best, after refinement")
-    train(options.asked(given))
+    options.carry_out(train, given)
 
 
 if __name__ == "__main__":

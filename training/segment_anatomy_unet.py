@@ -569,7 +569,7 @@ def main(given: list[str] | None = None) -> None:
     options = Options(__doc__.splitlines()[0], steps=7000, rate=4e-3, every=400)
     options.add_argument("--width", type=int, default=32)
     options.add_argument("--flair", type=float, default=0.0, help="share of the patches that look like FLAIR")
-    train(options.asked(given))
+    options.carry_out(train, given)
 
 
 if __name__ == "__main__":

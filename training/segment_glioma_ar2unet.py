@@ -1,8 +1,9 @@
 """Trains AR2-UNet: `python -m training.segment_glioma_ar2unet --data DATA --out OUT`.
 
 DATA is the TCGA-LGG FLAIR abnormality set: a folder per patient with `NNN.jpg` (red, green, blue: pre-contrast, FLAIR,
-post-contrast) and `NNN_mask.png` where slice NNN has an abnormality. OUT gets
-`checkpoint.pt`, from which a killed run goes on, `best.safetensors`, `split.json` and `log.csv`.
+post-contrast) and `NNN_mask.png` where slice NNN has an abnormality; or anyone's images and masks, see
+`training.folder`. OUT gets `checkpoint.pt`, from which a killed run goes on, `best.safetensors`, `log.csv` and
+`split.json`, which tells who is learned from, who chooses the best, and who is left for the test.
 """
 
 import argparse
@@ -20,11 +21,14 @@ from safetensors.torch import load_file, save_file
 from scipy import ndimage
 from torch import Tensor, nn
 
+from medapp.errors import UserError
 from medapp.imaging.geometry import resample, respaced
 from medapp.imaging.intensity import CLIP, standardize
 from medapp.imaging.volume import Volume
 from medapp.networks.ar2unet import AR2UNet
+from medapp.pipelines.segment_glioma_ar2unet import CARD, turn, working_grid
 from training.case import Case
+from training.folder import cases as others
 from training.options import Options
 from training.run import Run, halves
 
@@ -42,10 +46,6 @@ class Patient:
     stripped: np.ndarray
     mask: np.ndarray
 
-    @property
-    def site(self) -> str:
-        return self.name.split("_")[1]
-
 
 def load(folder: Path) -> Patient:
     """Read one patient, standardise each sequence over the whole study, with the skull and without it."""
@@ -53,10 +53,52 @@ def load(folder: Path) -> Patient:
     image = np.stack([picture(f, "RGB") for f in files]).transpose(0, 3, 1, 2)  # (N, 3, SIDE, SIDE)
     masks = [f.with_name(f.stem + "_mask.png") for f in files]
     mask = np.stack([picture(m, "L") > 127 if m.exists() else np.zeros((SIDE, SIDE), bool) for m in masks])
+    return both_ways(folder.name, image, mask)
+
+
+def exam(case: Case) -> Patient:
+    """Anyone's: the slices that the pipeline would look at, in the middle of SIDE × SIDE pixels."""
+    pre, flair, post = case.volumes
+    grid, depth = working_grid(flair)
+
+    def slices(volume: Volume) -> np.ndarray:
+        """(N, SIDE, SIDE), nothing below 0."""
+        least = float(volume.array.min())
+        array = np.moveaxis(resample(volume, grid, outside=least).array - least, turn(depth), (0, 1, 2))
+        short = [max(SIDE - n, 0) for n in array.shape[1:]]
+        array = np.pad(array, [(0, 0), *((n // 2, n - n // 2) for n in short)])
+        top, left = ((n - SIDE) // 2 for n in array.shape[1:])
+        return array[:, top : top + SIDE, left : left + SIDE]
+
+    image = np.stack([slices(volume or flair) for volume in (pre, flair, post)], 1)
+    return both_ways(case.patient, image, slices(case.truth) > 0)
+
+
+def both_ways(name: str, image: np.ndarray, mask: np.ndarray) -> Patient:
+    """With the skull and without it: (N, 3, SIDE, SIDE) from 0 on, and (N, SIDE, SIDE) bool."""
     brain = rough_brain(image[:, 1]) | mask
     whole = np.stack([standardize(image[:, c]) for c in range(3)], 1)
     stripped = np.stack([standardize(image[:, c] * brain) for c in range(3)], 1)
-    return Patient(folder.name, whole.astype(np.float16), stripped.astype(np.float16), mask)
+    return Patient(name, whole.astype(np.float16), stripped.astype(np.float16), mask)
+
+
+def learned(data: Path) -> tuple[dict[str, list[str]], list[Patient], list[Patient]]:
+    """Who is in which part, whom to learn from, and whom to choose by.
+
+    Raises InputError for a folder without images and masks, UserError where these are of fewer than three people.
+    """
+    exams: dict[str, list[Patient]] = {}
+    if any(data.glob(LAYOUT)):
+        parts = split(sorted(folder.name for folder in data.iterdir() if folder.is_dir()))
+        exams = {name: [load(data / name)] for name in parts["train"] + parts["validation"]}
+    else:
+        for case in others(CARD, data):
+            exams.setdefault(case.patient, []).append(exam(case))
+        parts = split(sorted(exams))
+    if not all(parts.values()):
+        raise UserError(f"{data} holds {len(exams)} people: three are needed to learn from, to choose and to test by.")
+    fit, held = ([each for name in parts[part] for each in exams[name]] for part in ("train", "validation"))
+    return parts, fit, held
 
 
 def picture(file: Path, mode: str) -> np.ndarray:
@@ -77,13 +119,22 @@ def rough_brain(flair: np.ndarray) -> np.ndarray:
     return brain
 
 
+def site_of(name: str) -> str:
+    """TCGA_DU_1234 is of DU; of others nothing is known."""
+    return name.split("_")[1] if name.startswith("TCGA_") else ""
+
+
 def split(names: list[str], validation: float = 0.12, test: float = 0.14) -> dict[str, list[str]]:
-    """Divide patients into train, validation and test with every site in the same proportion; always the same way."""
+    """Divide patients into train, validation and test with every site in the same proportion; always the same way.
+
+    Patients of no known site are all of one, and one of them at least is in each part, if there are three.
+    """
     random = np.random.default_rng(SEED)
     parts: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
-    for site in sorted({n.split("_")[1] for n in names}):
-        members = random.permutation(sorted(n for n in names if n.split("_")[1] == site)).tolist()
-        v, t = round(len(members) * validation), round(len(members) * test)
+    for site in sorted({site_of(n) for n in names}):
+        members = random.permutation(sorted(n for n in names if site_of(n) == site)).tolist()
+        least = int(not site and len(members) > 2)
+        v, t = (max(least, round(len(members) * share)) for share in (validation, test))
         parts["validation"] += members[:v]
         parts["test"] += members[v : v + t]
         parts["train"] += members[v + t :]
@@ -208,13 +259,8 @@ def train(args: argparse.Namespace) -> None:
     device = torch.device(args.device)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
-    folders = sorted(p for p in Path(args.data).iterdir() if p.is_dir())
-    parts = split([f.name for f in folders])
+    parts, fit, held = learned(Path(args.data))
     (out / "split.json").write_text(json.dumps(parts, indent=1))
-    wanted = set(parts["train"] + parts["validation"])
-    patients = {f.name: load(f) for f in folders if f.name in wanted}
-    fit = [patients[n] for n in parts["train"]]
-    held = [patients[n] for n in parts["validation"]]
 
     whole = torch.from_numpy(np.concatenate([p.whole for p in fit])).to(device)
     stripped = torch.from_numpy(np.concatenate([p.stripped for p in fit])).to(device)
@@ -298,7 +344,7 @@ def cases(data: Path, part: str) -> Iterator[Case]:
 
         pre, flair, post = (volume(image[..., c]) for c in range(3))
         truth = volume(mask.astype(np.uint8), labels={1: "abnormality"})
-        site = folder.name.split("_")[1]
+        site = site_of(folder.name)
         yield Case(folder.name, site, "three sequences", (pre, flair, post), truth)
         yield Case(folder.name, site, "FLAIR alone", (None, flair, None), truth)
         bare = tuple(volume(image[..., c] * brain) for c in range(3))
@@ -333,7 +379,7 @@ def main(given: list[str] | None = None) -> None:
     options.add_argument(
         "--empty", type=float, default=1.2, help="how often a lesion-free slice is drawn, to 1 for others"
     )
-    train(options.asked(given))
+    options.carry_out(train, given)
 
 
 if __name__ == "__main__":

@@ -224,7 +224,7 @@ def main(given: list[str] | None = None) -> None:
     options.add_argument("--leave", nargs="*", default=[], help="patients left out of training, to validate on")
     options.add_argument("--batch", type=int, default=4, help="patches a step")
     options.add_argument("--brains", type=int, help="how many brains, for a quick look; all unless said")
-    train(options.asked(given))
+    options.carry_out(train, given)
 
 
 if __name__ == "__main__":

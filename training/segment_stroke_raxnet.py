@@ -131,7 +131,7 @@ def main(given: list[str] | None = None) -> None:
     options.add_argument(
         "--held", type=int, default=len(HELD) - 1, help="heads that validate, beside one without lesion"
     )
-    train(options.asked(given))
+    options.carry_out(train, given)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import pytest
 
+from medapp.errors import InputError
 from training.options import EPOCH, Options
 from training.run import CHECKPOINT
 
@@ -25,3 +26,12 @@ def test_resuming_needs_something_to_go_on_from(tmp_path, capsys):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / CHECKPOINT).touch()
     assert options(steps=7).asked(where).resume
+
+
+def test_what_is_wrong_with_the_data_is_told_in_a_sentence(tmp_path, capsys):
+    def train(args) -> None:
+        raise InputError("There is nothing.")
+
+    with pytest.raises(SystemExit, match="1"):
+        options(steps=7).carry_out(train, ["--data", str(tmp_path), "--out", str(tmp_path)])
+    assert capsys.readouterr().err == "There is nothing.\n"
