@@ -299,6 +299,8 @@ def train(args: argparse.Namespace) -> None:
     net = TextSCF(args.width, DIM, HIDDEN, diffeomorphic=True)
     net.text.copy_(words.text)
     begin(net)
+    if args.like:
+        net.load_state_dict(load_file(args.like))
     net.to(args.device, memory_format=torch.channels_last_3d)
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, betas=(0.9, 0.99), weight_decay=1e-4)
     run = Run(out, net, optimizer, luck.generator, args.steps, warm=50)
