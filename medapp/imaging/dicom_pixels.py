@@ -18,6 +18,8 @@ MAX_PACKED = 1.5  # packed frame to its pixels, and SLACK; even noise does not g
 SLACK = 65_536
 MAX_BITS = 32
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE  # its warnings quote the patient's data
+# pydicom writes broken sequences into its log, each with the words of all faults within: gigabytes if they are nested
+pydicom.Sequence.__str__ = lambda self: f"{len(self)} items"
 
 
 def opened(path: Path, pixels: bool = False) -> Dataset:

@@ -3,6 +3,7 @@
 A builder gets an empty folder and returns the paths that are uploaded. Every one must be refused in one sentence.
 """
 
+import base64
 import gzip
 import io
 import struct
@@ -305,6 +306,15 @@ def _private(folder: Path) -> list[Path]:
 
 
 CASES["DICOM: a huge private tag and no pixels"] = _private
+
+# found by benchmarks/fuzz.py: 6 kB from which pydicom made 7 GB of words for its log
+_NESTED = (
+    "c-muNpcYUeOP7nMvo8~n4h{_UVPQB2WHB)?GWeedGX6urSxilT7#Nrd84T4O90(*JBFbn|gB+Y?#qbkI<S~rHf-d_T!*hSJ8jKXy"
+    "gD0LKF2gM~h~tR?YdmREGoI)e*8l!9Jit)LLX?rCaWoo7RF5Od%e(EP<=v3TOSA`sB879bIWzRK_h@rww5lAfDo5i87x*_?-i?-b"
+    "w98AxhamO{{s}V&cZ4uPC^niz2(8*|NQNnpoRLQ}&uB$NZdg+_n}vGHFc|6?S?C#==^5x5>KU6^7#Nrs>sjcTSX$^A0!<TU2=?G("
+    "2ylt?q;i&Qq#+oP>`rPSK(>*j<Y+`1a}G9*G1N0q(11lV11~W8*%%BNjxYfL;4B<M"
+)
+add("DICOM: broken sequences nested in the group's length", "IM0", zlib.decompress(base64.b85decode(_NESTED)))
 
 # pictures
 for _size in ((2**31 - 1, 1), (2**32 - 1, 2**32 - 1), (60_000, 60_000), (0, 5)):
