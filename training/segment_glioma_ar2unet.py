@@ -26,7 +26,7 @@ from medapp.imaging.geometry import resample, respaced
 from medapp.imaging.intensity import CLIP, standardize
 from medapp.imaging.volume import Volume
 from medapp.networks.ar2unet import AR2UNet
-from medapp.pipelines.segment_glioma_ar2unet import CARD, turn, working_grid
+from medapp.pipelines.segment_glioma_ar2unet import CARD, slices, working_grid
 from training.case import Case
 from training.folder import cases as others
 from training.options import Options
@@ -61,17 +61,16 @@ def exam(case: Case) -> Patient:
     pre, flair, post = case.volumes
     grid, depth = working_grid(flair)
 
-    def slices(volume: Volume) -> np.ndarray:
+    def placed(volume: Volume) -> np.ndarray:
         """(N, SIDE, SIDE), nothing below 0."""
-        least = float(volume.array.min())
-        array = np.moveaxis(resample(volume, grid, outside=least).array - least, turn(depth), (0, 1, 2))
+        array = slices(volume, grid, depth) - volume.array.min()
         short = [max(SIDE - n, 0) for n in array.shape[1:]]
         array = np.pad(array, [(0, 0), *((n // 2, n - n // 2) for n in short)])
         top, left = ((n - SIDE) // 2 for n in array.shape[1:])
         return array[:, top : top + SIDE, left : left + SIDE]
 
-    image = np.stack([slices(volume or flair) for volume in (pre, flair, post)], 1)
-    return both_ways(case.patient, image, slices(case.truth) > 0)
+    image = np.stack([placed(volume or flair) for volume in (pre, flair, post)], 1)
+    return both_ways(case.patient, image, placed(case.truth) > 0)
 
 
 def both_ways(name: str, image: np.ndarray, mask: np.ndarray) -> Patient:

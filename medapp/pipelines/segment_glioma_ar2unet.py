@@ -49,7 +49,7 @@ def segment(
         logits.append(seen)
 
     progress(0.9, "Measuring")
-    probability = np.moveaxis(torch.cat(logits).sigmoid().numpy(), (0, 1, 2), turn(depth))
+    probability = np.moveaxis(torch.cat(logits).sigmoid().numpy(), (0, 1, 2), _turn(depth))
     native = resample(Volume(probability, grid.affine), onto=flair.grid)
     image = flair.like(flair.array, name="FLAIR")
     volumes = {"image": image, "probability": image.like(native.array, name="probability", unit="")}
@@ -91,11 +91,16 @@ def working_grid(flair: Volume) -> tuple[Grid, int]:
 
 def drawn(volume: Volume, grid: Grid, depth: int) -> np.ndarray:
     """The volume as standardised slices (N, H, W) float32: rows run to the back, columns to the patient's left."""
+    return np.ascontiguousarray(standardize(slices(volume, grid, depth)))
+
+
+def slices(volume: Volume, grid: Grid, depth: int) -> np.ndarray:
+    """The same in the volume's own units; outside of it is its least value."""
     array = resample(volume, grid, outside=float(volume.array.min())).array
-    return np.ascontiguousarray(np.moveaxis(standardize(array), turn(depth), (0, 1, 2)))
+    return np.moveaxis(array, _turn(depth), (0, 1, 2))
 
 
-def turn(depth: int) -> tuple[int, int, int]:
+def _turn(depth: int) -> tuple[int, int, int]:
     """The volume's axes in the order slice, row, column."""
     columns, rows = (a for a in range(3) if a != depth)
     return depth, rows, columns
