@@ -16,7 +16,8 @@ from medapp.ui.scene import digest
 from medapp.views import slices
 from medapp.views.slices import Frame
 
-STEPS = 40  # that can be undone
+STEPS, MEMORY = 40, 256 * 1024**2  # that can be undone, and bytes that may take
+NOTHING = Volume(np.zeros((1, 1, 1), np.int32), np.eye(4))
 Edit = Callable[[np.ndarray], np.ndarray]
 
 
@@ -24,8 +25,9 @@ Edit = Callable[[np.ndarray], np.ndarray]
 class Draft:
     """An index map over an image on the same grid: found by `how` in the image put in whose digest is `key`.
 
-    `picked` are the regions that the next click may use, in slice `number`, if it means what the last did, `mode`;
-    `past` is what undo brings back: by step, the number and the former labels of every slice that changed.
+    `labels` are written on, `edited` if they are no longer those that were `found`; `picked` are the regions that the
+    next click may use, in slice `number`, if it means what the last did, `mode`; `past` is what undo brings back: by
+    step, the number and the former labels of every slice that changed. The voxels lie in `folder`.
     """
 
     key: str
@@ -38,10 +40,12 @@ class Draft:
     past: list[list[tuple[int, np.ndarray]]] = field(default_factory=list)
     folder: Path = field(default_factory=sessions.folder)
     written: int = 0
+    edited: bool = False
 
-    @property
-    def edited(self) -> bool:
-        return bool(self.past)
+    def __post_init__(self) -> None:
+        shelf = sessions.Shelf(self.folder / "voxels")
+        self.image, self.found = shelf.volume(self.image), shelf.array(self.labels)
+        self.labels = shelf.sheet(self.labels)
 
     @property
     def stack(self) -> np.ndarray:
@@ -78,10 +82,11 @@ class Draft:
         self.picked = ()
         for number, old in self.past.pop() if self.past else []:
             self.stack[number] = old
+        self.edited = not np.array_equal(self.labels, self.found)
 
     def reset(self) -> None:
-        while self.past:
-            self.undo()
+        self.labels[...] = self.found
+        self.picked, self.past, self.edited = (), [], False
 
     def volume(self) -> Volume:
         """The map, numbered from 1 without gaps."""
@@ -109,7 +114,10 @@ class Draft:
         return files.write(self.volume(), folder / "regions.nii.gz")
 
     def close(self) -> None:
+        """Remove the files and let go of what was read from them."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        self.image, self.past = NOTHING, []
+        self.found = self.labels = NOTHING.array
 
     def _change(self, edit: Edit, there: tuple[int, ...], everywhere: bool) -> None:
         step = []
@@ -125,6 +133,9 @@ class Draft:
         self.picked = ()
         if step:
             self.past.append(step)
+            self.edited = True
+            while len(self.past) > STEPS or sum(old.nbytes for step in self.past for _, old in step) > MEMORY:
+                del self.past[0]
 
 
 def drafted(put_in: Volume, image: Volume, labels: Volume, how: str) -> Draft:
@@ -133,4 +144,4 @@ def drafted(put_in: Volume, image: Volume, labels: Volume, how: str) -> Draft:
     if not image.grid.same(labels.grid):
         over = image.like(enlarged(image, labels.grid), affine=labels.affine, headers=())
     middle = slices.count(labels.grid) // 2
-    return Draft(digest(put_in), how, over, np.array(labels.array, np.int32), middle)
+    return Draft(digest(put_in), how, over, np.asarray(labels.array, np.int32), middle)

@@ -82,7 +82,7 @@ class Drafting:
                 picked=draft.picked,
                 tint=0.0 if image.is_colour else 0.12,
             ),
-            self.undo: gr.Button(interactive=draft.edited),
+            self.undo: gr.Button(interactive=bool(draft.past)),
             self.reset: gr.Button(interactive=draft.edited),
             self.kept: draft,
         }

@@ -3,37 +3,54 @@
 Environment: MEDAPP_LOGIN is `user:password`, without which nothing is served (HTTP Basic: only behind HTTPS is it a
 secret). MEDAPP_ORIGINS lists, with commas, the addresses of other sites whose pages may call this one. MEDAPP_RATE is
 how many requests that cost something an address may make in a minute, 0 for any number, as on a Space, where all
-visitors come from one address. MEDAPP_SPARE_MB is how much of the disk stays free of uploads.
+visitors come from one address; it may then keep any number open, too. MEDAPP_SPARE_MB is how much of the disk stays
+free of uploads.
 """
 
 import base64
 import hmac
 import json
 import os
+import re
 import shutil
 import tempfile
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+from starlette.formparsers import MultiPartException
+
 from medapp import __version__
+from medapp.imaging.limits import MAX_BYTES
 from medapp.ui.niivue import CDN
 
 Scope = MutableMapping[str, Any]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Callable[[], Awaitable[Any]], Send], Awaitable[None]]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 RATE, SPARE_MB = 1200, 1024  # a slider that is dragged asks ten times a second
 KNOWN = 10_000  # addresses that are remembered
+OPEN_AT_ONCE = 500  # requests of one address that are being answered; every page that is open keeps two
+LOOK = 16 * 1024**2  # bytes of an upload between looks at the disk
 OPEN = "/gradio_api/startup-events"  # Gradio asks itself for it when it starts; tells nothing
 HEALTH = "/health"  # answers that the page can be had, also without the password
 FILES, STATIC = "/gradio_api/file", (".js", ".css", ".woff2")
-COSTLY = ("/gradio_api/upload", "/gradio_api/queue/join", "/gradio_api/run", "/gradio_api/call", "/gradio_api/api",
-          "/gradio_api/mcp", "/gradio_api/component_server")  # fmt: skip
+UPLOAD, MCP = "/gradio_api/upload", "/gradio_api/mcp"
+COSTLY = (UPLOAD, MCP, "/gradio_api/queue/join", "/gradio_api/run", "/gradio_api/call", "/gradio_api/api")
+SERVED = re.compile(
+    r"/(config|theme\.css|robots\.txt|favicon\.ico|manifest\.json|pwa_icon.*|(assets|static|svelte)/.*|gradio_api/("
+    r"info|openapi\.json|app_id|login_check|token|user|theme\.css|startup-events|upload|upload_progress|cancel|reset|"
+    r"queue/(data|join|status)|heartbeat/.*|(run|call|api)/.*|custom_component/.*|mcp|mcp/.*|file=(?!\s*[a-z]{2,}:).*))?/?",
+    re.IGNORECASE | re.DOTALL,
+)  # what the page, its API and its tools consist of: Gradio has more doors, one of which leads to any web address
+BODIES = {UPLOAD: MAX_BYTES + 1024**2, MCP: 64 * 1024**2}  # bytes that may be sent there; tools take images in words
+BODY = 1024**2  # bytes that may be sent anywhere else
 
 
 def headers(embedded: bool) -> dict[str, str]:
@@ -90,17 +107,30 @@ class Guard:
         self.spare = int(os.environ.get("MEDAPP_SPARE_MB", SPARE_MB)) * 1024**2
         space = "SPACE_ID" in os.environ
         self.rate = Rate(int(os.environ.get("MEDAPP_RATE", 0 if space else RATE)))
+        self.open: Counter[str] = Counter()  # address -> requests that are being answered
         self.headers = [(k.lower().encode(), v.encode()) for k, v in headers(space).items()]
 
-    async def __call__(self, scope: Scope, receive: Callable[[], Awaitable[Any]], send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             return await self.app(scope, receive, send)
         asked = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
-        if scope["type"] == "http" and scope["path"] == HEALTH:
+        path, who = scope["path"].removeprefix(scope.get("root_path", "")), (scope.get("client") or ("",))[0]
+        if scope["type"] == "http" and path == HEALTH:
             return await self.told(send, 200, {"status": "ok", "version": __version__})
-        refusal = self.refusal(scope, asked)
+        refusal = self.refusal(scope, path, who, asked)
         if refusal is None:
-            return await self.app(scope, receive, lambda message: send(self.answered(message, scope, asked)))
+            body = Body(self, path, receive, lambda message: send(self.answered(message, path, asked)))
+            self.open[who] += 1
+            try:
+                return await self.app(scope, body.receive, body.send)
+            except Exception:
+                if not body.refused:
+                    raise
+                return None
+            finally:
+                self.open[who] -= 1
+                if not self.open[who]:
+                    del self.open[who]
         if scope["type"] == "websocket":
             return await send({"type": "websocket.close", "code": 1008})
         status, words = refusal
@@ -113,20 +143,30 @@ class Guard:
         await send({"type": "http.response.start", "status": status, "headers": more})
         await send({"type": "http.response.body", "body": json.dumps(what).encode()})
 
-    def refusal(self, scope: Scope, asked: dict[str, str]) -> tuple[int, str] | None:
-        """Status and sentence, if the request is not to be answered."""
-        who, path, own = (scope.get("client") or ("",))[0], scope["path"], self.own(asked)
+    def refusal(self, scope: Scope, path: str, who: str, asked: dict[str, str]) -> tuple[int, str] | None:
+        """Status and sentence, if the request for `path` by the address `who` is not to be answered."""
         if self.login and path != OPEN and not self.known(asked.get("authorization", "")):
             if not self.rate.allows(who, 5):
                 return 429, "Too many tries; wait a minute."
             return 401, "This page asks for a name and a password."
-        if not own and (scope.get("method", "GET") not in ("GET", "HEAD", "OPTIONS") or scope["type"] == "websocket"):
+        if not SERVED.fullmatch(path) or scope["type"] == "websocket":
+            return 404, "There is nothing here."
+        if self.rate.per_minute and self.open[who] >= OPEN_AT_ONCE:
+            return 429, "Too many pages are open; close one."
+        if not self.own(asked) and scope.get("method", "GET") not in ("GET", "HEAD", "OPTIONS"):
             return 403, "Pages of other sites may not use this one."
-        if scope.get("method") == "POST" and path.startswith(COSTLY):
-            if not self.rate.allows(who):
-                return 429, "Too many requests; wait a minute."
-            if path.startswith(COSTLY[0]) and shutil.disk_usage(tempfile.gettempdir()).free < self.spare:
-                return 507, "The disk is full at the moment; try again in an hour."
+        if scope.get("method") == "POST" and path.startswith(COSTLY) and not self.rate.allows(who):
+            return 429, "Too many requests; wait a minute."
+        size = asked.get("content-length", "0")
+        return self.body_refusal(path, int(size) if size.isdecimal() else 0)
+
+    def body_refusal(self, path: str, size: int) -> tuple[int, str] | None:
+        """Status and sentence, if so many bytes are not to be sent there."""
+        most = next((most for start, most in BODIES.items() if path.startswith(start)), BODY)
+        if size > most:
+            return 413, f"More than {most // 1024**2} MB are not taken here."
+        if path.rstrip("/") == UPLOAD and shutil.disk_usage(tempfile.gettempdir()).free < self.spare:
+            return 507, "The disk is full at the moment; try again in an hour."
         return None
 
     def known(self, authorization: str) -> bool:
@@ -143,18 +183,52 @@ class Guard:
         hosts = {asked.get("host"), *asked.get("x-forwarded-host", "").split(",")}
         return origin is None or origin in self.origins or urlsplit(origin).netloc in hosts - {None, ""}
 
-    def answered(self, message: MutableMapping[str, Any], scope: Scope, asked: dict[str, str]) -> MutableMapping:
+    def answered(self, message: Message, path: str, asked: dict[str, str]) -> Message:
         """The message with our headers in place of its own, and without leave for other sites."""
         if message["type"] != "http.response.start":
             return message
         extra = list(self.headers)
-        if scope["path"].startswith(FILES) and not scope["path"].endswith(STATIC):
+        if path.startswith(FILES) and not path.endswith(STATIC):
             extra.append((b"cache-control", b"private, no-store"))
         replaced = {key for key, _ in extra}
         kept = [(k, v) for k, v in message.get("headers", []) if k.lower() not in replaced]
         if not self.own(asked):
             kept = [(k, v) for k, v in kept if not k.lower().startswith(b"access-control-")]
         return {**message, "headers": [*kept, *extra]}
+
+
+class Body:
+    """What one request sends, handed on to the app piece by piece, until it is too much or there is no more room."""
+
+    def __init__(self, guard: Guard, path: str, receive: Receive, send: Send) -> None:
+        self.guard, self.path, self._receive, self._send = guard, path, receive, send
+        self.often = LOOK if path.rstrip("/") == UPLOAD else 1
+        self.size, self.looked, self.ended, self.refused = 0, 0, False, False
+
+    async def receive(self) -> Message:
+        """Raises MultiPartException if there is no end, after which Gradio removes what it has written of an upload."""
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self.size += len(message.get("body", b""))
+            self.ended = not message.get("more_body", False)
+            await self._look()
+        elif not self.ended and self.often == LOOK:
+            self.refused = True
+        if self.refused:
+            raise MultiPartException("The upload was not finished.")
+        return message
+
+    async def send(self, message: Message) -> None:
+        if not self.refused:
+            await self._send(message)
+
+    async def _look(self) -> None:
+        if self.size - self.looked < self.often:
+            return
+        self.looked = self.size
+        if refusal := self.guard.body_refusal(self.path, self.size):
+            await self.guard.told(self._send, refusal[0], {"detail": refusal[1]})
+            self.refused = True
 
 
 class Rate:

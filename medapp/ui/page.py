@@ -9,7 +9,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
+from medapp.ui import session
+
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("GRADIO_TEMP_DIR", str(session.uploads()))  # Gradio looks at both while it is imported
 
 import gradio as gr
 
@@ -18,12 +21,12 @@ from medapp.errors import UserError
 from medapp.examples import of_task
 from medapp.imaging import apart
 from medapp.tasks import TASKS
-from medapp.ui import api, session, style, tab, viewer, words
+from medapp.ui import api, intake, style, tab, viewer, words
 from medapp.ui.guard import guarded
 from medapp.ui.registration import Registered
 from medapp.ui.restoration import Restored
 from medapp.ui.segmentation import Segmented
-from medapp.ui.session import LIFETIME, visitors
+from medapp.ui.session import LIFETIME, SWEEP, visitors
 
 BODIES: dict[str, Callable[..., tab.Body]] = {
     "segmentation": Segmented,
@@ -36,9 +39,9 @@ WAITING = 60  # in the queue; who comes then is told so
 
 def build() -> gr.Blocks:
     """Lay out and wire the whole page; loads no weights."""
-    os.environ.setdefault("GRADIO_TEMP_DIR", str(session.uploads()))
     cards = list(runtime.cards().values())
-    with gr.Blocks(title="medapp", delete_cache=(300, LIFETIME), analytics_enabled=False, fill_width=True) as demo:
+    intake.close()
+    with gr.Blocks(title="medapp", delete_cache=(SWEEP, LIFETIME), analytics_enabled=False, fill_width=True) as demo:
         gr.HTML(words.head())
         gr.HTML(words.banner())
         with gr.Tabs():
@@ -81,6 +84,7 @@ def launch(demo: gr.Blocks, **options: object) -> NoReturn:
     journal.aloud()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGINT itself is ignored in a script's background
     threading.Thread(target=apart.start, daemon=True).start()
+    session.sweep(session.uploads(), LIFETIME + 2 * SWEEP)  # what Gradio does not know of, such as half an upload
     if not runtime.spaces:  # on ZeroGPU nothing computes unasked
         threading.Thread(target=prepare, daemon=True).start()
     with suppress(KeyboardInterrupt):  # while Gradio starts

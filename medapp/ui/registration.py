@@ -1,7 +1,9 @@
 """The body of the registration tab: one plane in many views, the linked planes, the regions, and what went in."""
 
+import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -18,7 +20,7 @@ from medapp.ui import words
 from medapp.ui.measures import measures, reading
 from medapp.ui.scene import digest, scene
 from medapp.ui.sections import ABOUT, FLICKER, GRID, GRIDS, PAIRED, PAIRS, SWIPE, VIEWS, Section, flicker, pairs, views
-from medapp.ui.session import LIFETIME, Session, point
+from medapp.ui.session import LIFETIME, Session, Shelf, close, folder, point, visitors
 from medapp.ui.tab import PRIVATE, Given, Step, Tab, told
 from medapp.ui.viewer import Viewer, jump
 from medapp.views import colour, planes
@@ -37,12 +39,25 @@ PREPARED = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Looked:
-    """Of a pair that was looked at: what it was put in, and the label maps that were found in it, by input."""
+    """Of a pair that was looked at: what it was put in, and the label maps that were found in it, by input.
+
+    The voxels lie in `folder`.
+    """
 
     key: tuple[str, ...]
     labels: dict[str, Volume]
+    folder: Path = field(default_factory=folder)
+
+    def __post_init__(self) -> None:
+        shelf = Shelf(self.folder / "voxels")
+        self.labels = {name: shelf.volume(labels) for name, labels in self.labels.items()}
+
+    def close(self) -> None:
+        """Remove the files and let go of what was read from them."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.key, self.labels = (), {}
 
 
 class Registered:
@@ -69,7 +84,7 @@ class Registered:
                 role: gr.Image(format="png", label=said, buttons=BUTTONS, interactive=False)
                 for role, said in PREPARED.items()
             }
-        self.looked = gr.State(None, time_to_live=LIFETIME)
+        self.looked = gr.State(None, time_to_live=LIFETIME, delete_callback=close)
         self.more = [self.looked]
 
     def pictures(self) -> None:
@@ -215,9 +230,10 @@ class Registered:
                 }
                 held: Session | None = data[tab.kept]
                 another = held is None or held.image is None or digest(held.image) != _key(volumes)[0]
+                seen = Looked(_key(volumes), labels)
                 return {
                     **self._ready(result, True),
-                    self.looked: Looked(_key(volumes), labels),
+                    self.looked: visitors.keep(request.session_hash, seen, f"{self.name}-looked"),
                     tab.status: words.headline(
                         task_pair.headline(result),
                         [

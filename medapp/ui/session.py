@@ -6,7 +6,8 @@ import shutil
 import tempfile
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -74,13 +75,13 @@ def _root() -> Path:
     """Holds the folders of visitors."""
     root = home() / "visitors"
     root.mkdir(0o700)
-    threading.Thread(target=_sweeping, args=(root,), daemon=True).start()
+    sweep(root)
     return root
 
 
 @cache
 def uploads() -> Path:
-    """Where Gradio keeps uploads and what it serves, which it deletes itself after LIFETIME."""
+    """Where Gradio keeps uploads and what it serves, of which it deletes after LIFETIME what it has taken down."""
     place = home() / "uploads"
     place.mkdir(0o700)
     return place
@@ -92,27 +93,37 @@ def folder() -> Path:
 
 
 class Broom:
-    """Removes the folders in `root` that have not been written to for LIFETIME, whatever the clock on the wall does."""
+    """Removes what lies in `root` and has not been written to for some time, whatever the clock on the wall does.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self._written: dict[Path, tuple[int, float]] = {}  # when, in the folder's own words, and when that was seen
+    What is there when the broom is made stays.
+    """
+
+    def __init__(self, root: Path, seconds: float = LIFETIME) -> None:
+        self.root, self.seconds = root, seconds
+        self.stays = frozenset(root.iterdir())
+        self._written: dict[Path, tuple[int, float]] = {}  # when, in its own words, and when that was seen
 
     def sweep(self) -> None:
         now, there = time.monotonic(), {}
-        for folder in self.root.iterdir():
+        for path in self.root.iterdir():
+            if path in self.stays:
+                continue
             with suppress(OSError):  # gone in the meantime
-                written = folder.stat().st_mtime_ns
-                before, seen = self._written.get(folder, (None, now))
-                there[folder] = written, seen if before == written else now
-                if now - there[folder][1] > LIFETIME:
-                    shutil.rmtree(folder, ignore_errors=True)
+                written = path.stat().st_mtime_ns
+                before, seen = self._written.get(path, (None, now))
+                there[path] = written, seen if before == written else now
+                if now - there[path][1] > self.seconds:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
         self._written = there
 
 
-def _sweeping(root: Path) -> None:
-    broom = Broom(root)
-    while root.is_dir():
+def sweep(root: Path, seconds: float = LIFETIME) -> None:
+    """From now on, remove what is put into `root` and not written to for so long; what is there now stays."""
+    threading.Thread(target=_sweeping, args=(Broom(root, seconds),), daemon=True).start()
+
+
+def _sweeping(broom: Broom) -> None:
+    while broom.root.is_dir():
         with suppress(OSError):
             broom.sweep()
         cleared(home().parent)  # of one that was killed less than FRESH before this process began, too
@@ -120,13 +131,14 @@ def _sweeping(root: Path) -> None:
 
 
 class Shelf:
-    """Puts arrays into files of a folder and hands them back as they lie there.
+    """Puts arrays into files of a new folder and hands them back as they lie there.
 
     They are read where they are looked at, so that visitors who leave their pages open take the machine's disk, which
     is watched, and not its memory.
     """
 
     def __init__(self, folder: Path) -> None:
+        folder.mkdir()
         self.folder = folder
         self._laid: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # the arrays too, so that no number is used again
 
@@ -140,14 +152,22 @@ class Shelf:
             self._laid[id(array)] = array, np.asarray(np.load(path, mmap_mode="r"))
         return self._laid[id(array)][1]
 
-    def volume(self, volume: Volume | None) -> Volume | None:
-        return volume and replace(volume, array=self.array(volume.array))
+    def sheet(self, array: np.ndarray) -> np.ndarray:
+        """A copy to be written on, on the disk unless it is small."""
+        if array.nbytes < SMALL:
+            return array.copy()
+        copy = np.lib.format.open_memmap(self.folder / "sheet.npy", "w+", array.dtype, array.shape)
+        copy[...] = array
+        return copy
+
+    def volume(self, volume: Volume) -> Volume:
+        return replace(volume, array=self.array(volume.array))
 
     def deformation(self, field: Deformation | None) -> Deformation | None:
         return field and replace(field, vectors=self.array(field.vectors))
 
     def result(self, result: Result) -> Result:
-        volumes = {name: replace(v, array=self.array(v.array)) for name, v in result.volumes.items()}
+        volumes = {name: self.volume(v) for name, v in result.volumes.items()}
         there, back = self.deformation(result.deformation), self.deformation(result.inverse)
         return replace(result, volumes=volumes, deformation=there, inverse=back)
 
@@ -168,10 +188,10 @@ class Session:
     shown: int = 0
 
     def __post_init__(self) -> None:
-        (place := self.folder / "voxels").mkdir()
-        shelf = Shelf(place)
+        shelf = Shelf(self.folder / "voxels")
         self.result = shelf.result(self.result)
-        self.reference, self.image = shelf.volume(self.reference), shelf.volume(self.image)
+        self.reference = self.reference and shelf.volume(self.reference)
+        self.image = self.image and shelf.volume(self.image)
 
     def close(self) -> None:
         """Remove the files and let go of what was read from them."""
@@ -189,8 +209,9 @@ S = TypeVar("S", bound=Closable)
 
 
 def close(session: Closable | None) -> None:
-    """For `gr.State(delete_callback=...)`."""
+    """For `gr.State(delete_callback=...)`; forgets it, too, or who never says goodbye would be remembered for ever."""
     if session is not None:
+        visitors.forget(session)
         session.close()
 
 
@@ -204,20 +225,34 @@ class Visitors:
     def keep(self, visitor: str, session: S, place: str = "") -> S:
         """Make this what the visitor has at a place of the page, and close what was there before."""
         mine = self._sessions.setdefault(visitor, {})
-        close(mine.pop(place, None))
+        if before := mine.pop(place, None):
+            before.close()
         mine[place] = session
         return session
+
+    def forget(self, session: Closable) -> None:
+        """No longer keep this for whomever it was kept."""
+        for visitor, mine in list(self._sessions.items()):
+            for place in [place for place, held in list(mine.items()) if held is session]:
+                mine.pop(place, None)
+            if not mine:
+                self._sessions.pop(visitor, None)
 
     def leave(self, visitor: str) -> None:
         """Stop what the visitor has running and remove their files."""
         self.cancel(visitor)
         for session in self._sessions.pop(visitor, {}).values():
-            close(session)
+            session.close()
 
-    def begin(self, visitor: str) -> threading.Event:
-        """A fresh Cancel flag for the run that this visitor starts now."""
-        self._flags[visitor] = threading.Event()
-        return self._flags[visitor]
+    @contextmanager
+    def running(self, visitor: str) -> Iterator[threading.Event]:
+        """A fresh Cancel flag for the run that this visitor starts now, as long as it lasts."""
+        flag = self._flags[visitor] = threading.Event()
+        try:
+            yield flag
+        finally:
+            if self._flags.get(visitor) is flag:
+                del self._flags[visitor]
 
     def cancel(self, visitor: str) -> None:
         """Ask the visitor's run to stop at its next step."""

@@ -245,21 +245,21 @@ class Tab:
         Instead of them the question which of several series is meant, after which `button` is to be pressed again, or
         word of a Cancel: `work` gets the function that is to be called at every step, which looks out for one.
         """
-        flag = visitors.begin(request.session_hash)
-
-        def step(fraction: float, stage: str) -> None:
-            sessions.check(flag)
-            progress(fraction, desc=stage)
-
         form = self.by_name[data[self.method]]
-        try:
-            step(0.0, "Reading the files")
-            return work(step, form, form.volumes(data))
-        except forms.WhichSeries as which:
-            return self.ask(which, button)
-        except Cancelled as word:
-            gr.Info(str(word))
-            return {self.status: gr.skip()}
+        with visitors.running(request.session_hash) as flag:
+
+            def step(fraction: float, stage: str) -> None:
+                sessions.check(flag)
+                progress(fraction, desc=stage)
+
+            try:
+                step(0.0, "Reading the files")
+                return work(step, form, form.volumes(data))
+            except forms.WhichSeries as which:
+                return self.ask(which, button)
+            except Cancelled as word:
+                gr.Info(str(word))
+                return {self.status: gr.skip()}
 
     def ask(self, which: forms.WhichSeries, button: str) -> dict:
         """The list of series of an upload that holds several."""

@@ -44,22 +44,21 @@ sys.addaudithook(watch)
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory):
-    """The address of the running app, and the folder where it keeps uploads."""
-    kept = tmp_path_factory.mktemp("gradio")
-    log = (kept.parent / "app.log").open("w")
-    (temporary := kept.parent / "temporary").mkdir()
-    (hooks := kept.parent / "hooks").mkdir()
+    """The address of the running app, whose folder for temporary files is `temporary`."""
+    base = tmp_path_factory.getbasetemp()
+    log = (base / "app.log").open("w")
+    (temporary := base / "temporary").mkdir()
+    (hooks := base / "hooks").mkdir()
     (hooks / "sitecustomize.py").write_text(WATCH)
-    away = kept.parent / "away.txt"
+    away = base / "away.txt"
     environment = {
         "PYTHONPATH": os.pathsep.join(filter(None, (str(hooks), os.environ.get("PYTHONPATH")))),
         "MEDAPP_TEST_WATCH": str(away),
         "TMPDIR": str(temporary),
-        "GRADIO_TEMP_DIR": str(kept),
     }
     with serving.app(log, **environment) as (address, _):
         yield address
-    assert not list(temporary.glob("medapp-*")), "who is told to terminate tidies up"
+    assert not list(temporary.iterdir()), "who is told to terminate tidies up"
     asked = away.read_text().splitlines() if away.exists() else []
     allowed = ("huggingface.co", *(urlsplit(url).hostname for url in CDN))
     assert not [line for line in asked if not any(host in line for host in allowed)], "images could leave the machine"

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 
+import httpx
 import nibabel as nib
 import numpy as np
 import pytest
@@ -44,7 +45,18 @@ def test_bad_input_comes_back_as_a_sentence(client, tmp_path):
         client.predict(flair=handle_file(str(bad)), api_name=f"/{NAME}")
 
 
-def test_the_mcp_tool_is_described_and_runs(served):
+def in_words(served):
+    return "data:application/gzip;base64," + base64.b64encode(LESION.images["flair"].read_bytes()).decode()
+
+
+def uploaded(served):
+    with LESION.images["flair"].open("rb") as file:
+        (path,) = httpx.post(f"{served}gradio_api/upload", files={"files": file}).json()
+    return f"{served}gradio_api/file={path}"
+
+
+@pytest.mark.parametrize("put_in", [in_words, uploaded])
+def test_the_mcp_tool_is_described_and_runs(served, put_in):
     mcp = pytest.importorskip("mcp")
     from mcp.client.streamable_http import streamablehttp_client
 
@@ -56,9 +68,9 @@ def test_the_mcp_tool_is_described_and_runs(served):
             await session.initialize()
             tools = (await session.list_tools()).tools
             tool = next(t for t in tools if t.name.endswith(NAME))
-            return tools, tool, await session.call_tool(tool.name, {"flair": upload})
+            return tools, tool, await session.call_tool(tool.name, {"flair": image})
 
-    upload = "data:application/gzip;base64," + base64.b64encode(LESION.images["flair"].read_bytes()).decode()
+    image = put_in(served)
     tools, tool, answer = asyncio.run(talk())
     assert len(tools) == len(runtime.cards()) and "never a diagnosis" in tool.description
     assert {"flair", "threshold", "reference"} <= set(tool.inputSchema["properties"])

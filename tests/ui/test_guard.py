@@ -1,10 +1,17 @@
 """What every request passes, and every answer: login, origin, rate, disk, headers; nothing else of Gradio is needed."""
 
+import asyncio
+import socket
+import time
 import urllib.error
 import urllib.request
+from collections import namedtuple
+from urllib.parse import urlsplit
 
 import pytest
 from conftest import BROWSER, browsed
+from gradio_client import Client
+from starlette.formparsers import MultiPartException
 from starlette.testclient import TestClient
 
 from medapp import __version__
@@ -15,7 +22,9 @@ HOST = "http://testserver"
 
 
 async def app(scope, receive, send):
-    """Answers everything, for everybody."""
+    """Reads and answers everything, for everybody."""
+    while (await receive()).get("more_body"):
+        pass
     found = [(b"content-type", b"text/plain"), (b"access-control-allow-origin", b"*"), (b"cache-control", b"public")]
     await send({"type": "http.response.start", "status": 200, "headers": found})
     await send({"type": "http.response.body", "body": b"here"})
@@ -47,7 +56,7 @@ def test_every_answer_has_the_headers(guarded):
 def test_health_is_told_without_a_password_and_nothing_else_is(guarded):
     client = guarded(MEDAPP_LOGIN="ada:secret")
     assert client.get("/health").json() == {"status": "ok", "version": __version__}
-    assert client.get("/healthy").status_code == client.get("/").status_code == 401
+    assert client.get("/healthy").status_code == client.get("/config").status_code == client.get("/").status_code == 401
 
 
 def test_images_are_not_kept_by_browsers(guarded):
@@ -63,7 +72,8 @@ def test_pages_of_other_sites_get_nothing(guarded, origin):
     client = guarded()
     assert client.post("/gradio_api/queue/join", headers={"origin": origin}).status_code == 403
     assert "access-control-allow-origin" not in client.get("/", headers={"origin": origin}).headers
-    assert guarded(MEDAPP_ORIGINS=f"http://a, {origin}").post("/x", headers={"origin": origin}).status_code == 200
+    named = guarded(MEDAPP_ORIGINS=f"http://a, {origin}")
+    assert named.post("/gradio_api/reset", headers={"origin": origin}).status_code == 200
 
 
 def test_our_own_page_and_programs_are_let_in(guarded):
@@ -118,6 +128,145 @@ def test_uploads_leave_room_on_the_disk(guarded):
     full = guarded(MEDAPP_SPARE_MB=str(10**12))
     assert full.post("/gradio_api/upload").status_code == 507
     assert full.post("/gradio_api/queue/join").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "file=https://example.com/a", "file= HTTP://example.com", "file=ftp:a", "proxy=https://example.com/a",
+        "vibe-edit/", "process_recording", "deep_link?session_hash=a", "component_server", "stream/a", "runs", "",
+        "dev/reload", "run-history/records", "profiling/traces",
+        "../docs", "../monitoring/summary", "../login", "../openapi.json",
+    ],
+)  # fmt: skip
+def test_doors_of_gradio_that_the_page_does_not_need_are_closed(guarded, path):
+    client = guarded()
+    for asked in (client.get, client.post):
+        answer = asked(f"/gradio_api/{path}")
+        assert answer.status_code == 404 and "here." in answer.json()["detail"]
+
+
+def poured(path: str, pieces: list[bytes]) -> int:
+    """The status of the answer to what comes without saying beforehand how much it is."""
+    told, left = [], list(pieces)
+
+    async def receive():
+        return {"type": "http.request", "body": left.pop(0), "more_body": bool(left)}
+
+    async def send(message):
+        told.append(message.get("status"))
+
+    asyncio.run(Guard(app)({"type": "http", "method": "POST", "path": path, "headers": []}, receive, send))
+    return told[0]
+
+
+def test_what_is_sent_has_an_end(guarded, monkeypatch):
+    client, much = guarded(), bytes(guard.BODY + 1)
+    monkeypatch.setitem(guard.BODIES, guard.UPLOAD, 2 * guard.LOOK)
+    for path in ("/gradio_api/queue/join", "/gradio_api/run/predict", "/gradio_api/cancel"):
+        assert client.post(path, content=much).status_code == 413
+        assert poured(path, [much[:9], much]) == 413
+        assert client.post(path, content=much[1:]).text == "here"
+    for path in ("/gradio_api/upload", "/gradio_api/mcp/"):
+        assert poured(path, [much, much]) == 200
+    assert poured(guard.UPLOAD, [much] * 64) == 413
+    assert client.post(guard.UPLOAD, headers={"content-length": str(10**12)}).status_code == 413
+
+
+def test_a_disk_that_fills_while_an_upload_comes_in_stops_it(guarded, monkeypatch):
+    free = iter([10**12, 10**12, 0])
+    monkeypatch.setattr(guard.shutil, "disk_usage", lambda place: namedtuple("Usage", "free")(next(free)))
+    guarded()
+    assert poured(guard.UPLOAD, [bytes(guard.LOOK)] * 9) == 507
+
+
+def test_gradio_learns_of_half_an_upload_in_the_way_in_which_it_tidies_up(guarded):
+    found, messages = [], [{"type": "http.request", "body": b"a", "more_body": True}, {"type": "http.disconnect"}]
+
+    async def reads(scope, receive, send):
+        try:
+            while (await receive()).get("more_body"):
+                pass
+        except MultiPartException as error:
+            found.append(error)
+            raise
+
+    async def receive():
+        return messages.pop(0)
+
+    guarded()
+    asyncio.run(Guard(reads)({"type": "http", "method": "POST", "path": guard.UPLOAD, "headers": []}, receive, None))
+    assert len(found) == 1 and not messages
+
+
+def test_one_address_cannot_keep_everything_open(guarded, monkeypatch):
+    monkeypatch.setattr(guard, "OPEN_AT_ONCE", 2)
+    guarded()
+
+    async def held(who: str) -> int:
+        """The status that the last of three sees who come one after the other and stay."""
+        told = []
+
+        async def stays(scope, receive, send):
+            if len(told) < 2:
+                told.append(0)
+                await outer(scope, receive, hear)
+            else:
+                await send({"type": "http.response.start", "status": 200, "headers": []})
+
+        async def hear(message):
+            told.append(message.get("status"))
+
+        outer = Guard(stays)
+        await outer({"type": "http", "path": "/", "headers": [], "client": (who, 1)}, None, hear)
+        assert not outer.open
+        return told[2]
+
+    assert asyncio.run(held("a")) == 429
+    monkeypatch.setenv("MEDAPP_RATE", "0")
+    assert asyncio.run(held("a")) == 200
+
+
+@pytest.fixture
+def uploads(served, tmp_path_factory):
+    (found,) = (tmp_path_factory.getbasetemp() / "temporary").glob("medapp-app-*/uploads")
+    return found
+
+
+def test_half_an_upload_leaves_nothing(served, uploads):
+    place = urlsplit(served)
+    form = b'--b\r\nContent-Disposition: form-data; name="files"; filename="scan.nii"\r\n\r\n' + bytes(3 * 2**20)
+    head = (
+        f"POST {guard.UPLOAD} HTTP/1.1\r\nHost: {place.netloc}\r\n"
+        f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {10**8}\r\n\r\n"
+    )
+    with socket.create_connection((place.hostname, place.port)) as line:
+        line.sendall(head.encode() + form)
+        deadline = time.monotonic() + 20
+        while not (written := [path for path in uploads.iterdir() if path.is_file()]):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    while any(path.exists() for path in written):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_what_lies_at_a_web_address_is_not_fetched_for_anybody(served):
+    client = Client(served, verbose=False)
+    method = "/segment_glioma_ar2unet"
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        here = f"http://127.0.0.1:{other.getsockname()[1]}/a.nii"
+        for address in (here, "https://images.example.org/a.nii", f"{here}?/gradio_api/file=/etc/passwd"):
+            file = {"path": address, "url": address, "meta": {"_type": "gradio.FileData"}}
+            with pytest.raises(Exception, match="upload the image itself"):
+                client.predict(flair=file, api_name=method)
+        for address in (here, "https://images.example.org/a.nii"):
+            with pytest.raises(urllib.error.HTTPError) as caught:
+                urllib.request.urlopen(f"{served}gradio_api/file={address}")
+            assert caught.value.code == 404
+        other.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            other.accept()
 
 
 def test_the_running_page_is_guarded(served):

@@ -59,10 +59,12 @@ def test_what_a_killed_process_left_is_removed_by_the_next_one(tmp_path):
 def test_old_folders_are_swept_without_anybody_coming(tmp_path, monkeypatch):
     now = 1000.0
     monkeypatch.setattr(sessions.time, "monotonic", lambda: now)
+    (first := tmp_path / "what the page consists of").mkdir()
     old, used, broom = tmp_path / "old", tmp_path / "used", sessions.Broom(tmp_path)
     for place in (old, used):
         place.mkdir()
         (place / "mask.nii.gz").write_bytes(b"x")
+    (half := tmp_path / "half an upload").write_bytes(b"x")
     broom.sweep()
     now += LIFETIME - 1
     (used / "report.html").write_bytes(b"x")
@@ -70,10 +72,10 @@ def test_old_folders_are_swept_without_anybody_coming(tmp_path, monkeypatch):
     assert old.exists()
     now += 2
     broom.sweep()
-    assert not old.exists() and used.exists()
+    assert not old.exists() and not half.exists() and used.exists()
     now += LIFETIME + 1
     broom.sweep()
-    assert not used.exists()
+    assert not used.exists() and first.exists()
 
 
 @pytest.mark.parametrize("years", [-3, 3])
@@ -95,12 +97,25 @@ def test_who_leaves_takes_everything_along_and_nothing_of_others():
     other = visitors.keep("b", Session(Result({}), mm), "one")
     mine.append(visitors.keep("a", Session(Result({}), mm), "one"))
     assert not mine[0].folder.exists() and mine[1].folder.exists()
-    flag, others = visitors.begin("a"), visitors.begin("b")
-    visitors.leave("a")
-    visitors.leave("a")
+    with visitors.running("a") as flag, visitors.running("b") as others:
+        visitors.leave("a")
+        visitors.leave("a")
     assert not any(held.folder.exists() for held in mine) and flag.is_set()
     assert other.folder.exists() and not others.is_set()
     visitors.leave("b")
+
+
+def test_nobody_is_remembered_who_never_said_goodbye(monkeypatch):
+    visitors, mm = Visitors(), np.zeros(3)
+    monkeypatch.setattr(sessions, "visitors", visitors)
+    held = [visitors.keep(name, Session(Result({}), mm), place) for name in "ab" for place in ("one", "two")]
+    with pytest.raises(ZeroDivisionError), visitors.running("a"):
+        raise ZeroDivisionError
+    for session in held:
+        assert session.folder.exists()
+        sessions.close(session)  # as Gradio does after LIFETIME
+        assert not session.folder.exists()
+    assert not visitors._sessions and not visitors._flags
 
 
 def test_what_is_shown_lies_on_the_disk_until_it_is_closed():
