@@ -28,6 +28,7 @@ def app(log: IO | int = subprocess.DEVNULL, port: int = 0, **environment: str) -
             found.bind(("127.0.0.1", 0))
             port = found.getsockname()[1]
     given = os.environ | {"GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1"} | environment
+    given.pop("GRADIO_TEMP_DIR", None)  # who has imported the page has one of their own
     process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=given, stdout=log, stderr=subprocess.STDOUT)
     address, began = f"http://127.0.0.1:{port}/", time.monotonic()
     try:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property, partial
+from threading import Lock
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -27,6 +28,7 @@ TABLE = "regions"
 FIGURES = ("Dice by region", "HD95 by region", "Change of volume")
 ENDS = (5, 95)  # per cent of the voxels, between which two images are brought to one scale
 LEAST = 0.5  # mm: where the scale of two fields' difference ends at least, so that nothing is not painted as much
+KEPT = 3  # results whose pictures' volumes are kept: eight times a float32 image each
 FEW = 64  # different values: whole numbers of no more are taken for labels
 
 
@@ -126,16 +128,20 @@ class Drawn:
         return float(slope), float(a - slope * c)
 
 
-_drawn: WeakKeyDictionary[Result, Drawn] = WeakKeyDictionary()
+_drawn: WeakKeyDictionary[Result, Drawn] = WeakKeyDictionary()  # the one that was asked for last at the end
+_order = Lock()
 
 
 def drawn(result: Result) -> Drawn:
-    """The pictures' volumes of a result; kept as long as it is. Raises ValueError if it has no deformation."""
+    """The pictures' volumes of a result, which are kept of the last KEPT results. ValueError without a deformation."""
     if result.deformation is None:
         raise ValueError("a registration without a deformation")
-    if result not in _drawn:
-        _drawn[result] = Drawn(result.volumes, result.deformation)
-    return _drawn[result]
+    with _order:
+        seen = _drawn.pop(result, None) or Drawn(result.volumes, result.deformation)
+        _drawn[result] = seen
+        for old in list(_drawn)[:-KEPT]:
+            _drawn.pop(old, None)
+    return seen
 
 
 def layers(result: Result) -> dict[str, Layer]:

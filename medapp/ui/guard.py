@@ -12,8 +12,6 @@ import hmac
 import json
 import os
 import re
-import shutil
-import tempfile
 import threading
 import time
 from collections import Counter, OrderedDict
@@ -24,8 +22,9 @@ from urllib.parse import urlsplit
 
 from starlette.formparsers import MultiPartException
 
-from medapp import __version__
+from medapp import __version__, journal
 from medapp.imaging.limits import MAX_BYTES
+from medapp.ui import session
 from medapp.ui.niivue import CDN
 
 Scope = MutableMapping[str, Any]
@@ -34,7 +33,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-RATE, SPARE_MB = 1200, 1024  # a slider that is dragged asks ten times a second
+RATE = 1200  # a slider that is dragged asks ten times a second
+DEAR = 4  # what asking for the page counts, whose making takes the one thread that answers everybody a while
 KNOWN = 10_000  # addresses that are remembered
 OPEN_AT_ONCE = 500  # requests of one address that are being answered; every page that is open keeps two
 LOOK = 16 * 1024**2  # bytes of an upload between looks at the disk
@@ -43,6 +43,7 @@ HEALTH = "/health"  # answers that the page can be had, also without the passwor
 FILES, STATIC = "/gradio_api/file", (".js", ".css", ".woff2")
 UPLOAD, MCP = "/gradio_api/upload", "/gradio_api/mcp"
 COSTLY = (UPLOAD, MCP, "/gradio_api/queue/join", "/gradio_api/run", "/gradio_api/call", "/gradio_api/api")
+PAGES = ("/", "/config", "/gradio_api/info", "/gradio_api/openapi.json", "/gradio_api/heartbeat", MCP)
 SERVED = re.compile(
     r"/(config|theme\.css|robots\.txt|favicon\.ico|manifest\.json|pwa_icon.*|(assets|static|svelte)/.*|gradio_api/("
     r"info|openapi\.json|app_id|login_check|token|user|theme\.css|startup-events|upload|upload_progress|cancel|reset|"
@@ -51,6 +52,13 @@ SERVED = re.compile(
 )  # what the page, its API and its tools consist of: Gradio has more doors, one of which leads to any web address
 BODIES = {UPLOAD: MAX_BYTES + 1024**2, MCP: 64 * 1024**2}  # bytes that may be sent there; tools take images in words
 BODY = 1024**2  # bytes that may be sent anywhere else
+
+
+def costs(method: str, path: str) -> int:
+    """What a request takes of the requests in a minute."""
+    if method == "POST":
+        return int(path.startswith(COSTLY))
+    return DEAR if (path.rstrip("/") or "/") in PAGES or path.startswith(PAGES[1:]) else 0
 
 
 def headers(embedded: bool) -> dict[str, str]:
@@ -104,7 +112,6 @@ class Guard:
             raise ValueError("MEDAPP_LOGIN is to be user:password")
         self.login = given.encode()
         self.origins = {o.strip() for o in os.environ.get("MEDAPP_ORIGINS", "").split(",") if o.strip()}
-        self.spare = int(os.environ.get("MEDAPP_SPARE_MB", SPARE_MB)) * 1024**2
         space = "SPACE_ID" in os.environ
         self.rate = Rate(int(os.environ.get("MEDAPP_RATE", 0 if space else RATE)))
         self.open: Counter[str] = Counter()  # address -> requests that are being answered
@@ -123,9 +130,9 @@ class Guard:
             self.open[who] += 1
             try:
                 return await self.app(scope, body.receive, body.send)
-            except Exception:
+            except Exception as error:  # who is refused has had an answer, and Gradio itself has given the other, 500
                 if not body.refused:
-                    raise
+                    journal.fault(error)
                 return None
             finally:
                 self.open[who] -= 1
@@ -155,7 +162,7 @@ class Guard:
             return 429, "Too many pages are open; close one."
         if not self.own(asked) and scope.get("method", "GET") not in ("GET", "HEAD", "OPTIONS"):
             return 403, "Pages of other sites may not use this one."
-        if scope.get("method") == "POST" and path.startswith(COSTLY) and not self.rate.allows(who):
+        if (cost := costs(scope.get("method", "GET"), path)) and not self.rate.allows(who, cost):
             return 429, "Too many requests; wait a minute."
         size = asked.get("content-length", "0")
         return self.body_refusal(path, int(size) if size.isdecimal() else 0)
@@ -165,7 +172,7 @@ class Guard:
         most = next((most for start, most in BODIES.items() if path.startswith(start)), BODY)
         if size > most:
             return 413, f"More than {most // 1024**2} MB are not taken here."
-        if path.rstrip("/") == UPLOAD and shutil.disk_usage(tempfile.gettempdir()).free < self.spare:
+        if path.rstrip("/") == UPLOAD and not session.roomy():
             return 507, "The disk is full at the moment; try again in an hour."
         return None
 

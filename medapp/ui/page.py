@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from medapp.ui import session
 
@@ -15,6 +15,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("GRADIO_TEMP_DIR", str(session.uploads()))  # Gradio looks at both while it is imported
 
 import gradio as gr
+from gradio.exceptions import InvalidPathError
 
 from medapp import journal, runtime
 from medapp.errors import UserError
@@ -34,14 +35,40 @@ BODIES: dict[str, Callable[..., tab.Body]] = {
     "registration": Registered,
 }
 MAX_UPLOAD = "600mb"
+SESSIONS = 300  # visitors of whom Gradio remembers components and answers, the latest
 WAITING = 60  # in the queue; who comes then is told so
+
+
+class Page(gr.Blocks):
+    """Gradio's, which forgets who has left, and tells in our way of requests that are none of its page's."""
+
+    def leave(self, request: gr.Request) -> None:
+        """Forget who is gone; Gradio itself keeps a megabyte or more of the components of each, of 10,000 visitors."""
+        visitors.leave(request.session_hash)
+        self.state_holder.session_data.pop(request.session_hash, None)
+        self.state_holder.time_last_used.pop(request.session_hash, None)
+
+    async def process_api(self, *args: Any, **more: Any) -> Any:
+        """Raises gr.Error whatever happens: Gradio would print all others with what was sent, names of files too."""
+        try:
+            return await super().process_api(*args, **more)
+        except gr.Error as error:
+            if error.print_exception:
+                journal.fault(error)
+            error.print_exception = False
+            raise
+        except InvalidPathError as error:
+            raise gr.Error("A file has to be uploaded before it is named.", print_exception=False) from error
+        except Exception as error:
+            journal.fault(error)
+            raise gr.Error(words.fault(error), duration=20, print_exception=False) from error
 
 
 def build() -> gr.Blocks:
     """Lay out and wire the whole page; loads no weights."""
     cards = list(runtime.cards().values())
     intake.close()
-    with gr.Blocks(title="medapp", delete_cache=(SWEEP, LIFETIME), analytics_enabled=False, fill_width=True) as demo:
+    with Page(title="medapp", delete_cache=(SWEEP, LIFETIME), analytics_enabled=False, fill_width=True) as demo:
         gr.HTML(words.head())
         gr.HTML(words.banner())
         with gr.Tabs():
@@ -52,12 +79,10 @@ def build() -> gr.Blocks:
                         tab.Tab(task, name, own, BODIES[name](name, own))
         for card in cards:
             api.build(card)
-        demo.unload(_leave)
-    return demo.queue(max_size=WAITING, default_concurrency_limit=4)
-
-
-def _leave(request: gr.Request) -> None:
-    visitors.leave(request.session_hash)
+        demo.unload(demo.leave)
+    demo.queue(max_size=WAITING, default_concurrency_limit=4)
+    demo._queue.pending_messages_per_session.max_size = SESSIONS  # of answers that nobody has fetched
+    return demo
 
 
 def prepare() -> None:
@@ -94,6 +119,7 @@ def launch(demo: gr.Blocks, **options: object) -> NoReturn:
                 "css": style.CSS,
                 "head": viewer.head(),
                 "max_file_size": MAX_UPLOAD,
+                "state_session_capacity": SESSIONS,
                 "mcp_server": True,
                 "run_history": False,
                 "enable_monitoring": False,

@@ -24,6 +24,7 @@ from medapp.result import Result
 LIFETIME = 3600  # seconds that what a visitor left is kept
 SWEEP = 300  # seconds between looks at what is old
 HOME = "medapp-app-"  # begins the name of a process's folder
+SPARE_MB = 1024  # of the disk that stay free
 SMALL = 2**20  # bytes up to which an array stays in memory
 FRESH = 60.0  # seconds for which a folder may not be locked yet
 
@@ -87,6 +88,11 @@ def uploads() -> Path:
     return place
 
 
+def roomy() -> bool:
+    """Whether the disk has as much room left as it is to keep, MEDAPP_SPARE_MB."""
+    return shutil.disk_usage(home()).free >= int(os.environ.get("MEDAPP_SPARE_MB", SPARE_MB)) * 1024**2
+
+
 def folder() -> Path:
     """A new empty folder, which is gone when the process ends or soon after LIFETIME at the latest."""
     return Path(tempfile.mkdtemp(dir=_root()))
@@ -126,6 +132,7 @@ def _sweeping(broom: Broom) -> None:
     while broom.root.is_dir():
         with suppress(OSError):
             broom.sweep()
+        visitors.tidy()
         cleared(home().parent)  # of one that was killed less than FRESH before this process began, too
         time.sleep(SWEEP)
 
@@ -180,7 +187,7 @@ class Session:
     voxels lie in `folder`.
     """
 
-    result: Result
+    _result: Result | None
     mm: np.ndarray
     reference: Volume | None = None
     image: Volume | None = None
@@ -193,14 +200,27 @@ class Session:
         self.reference = self.reference and shelf.volume(self.reference)
         self.image = self.image and shelf.volume(self.image)
 
+    @property
+    def result(self) -> Result:
+        """Raises InputError once the session is closed."""
+        if self._result is None:
+            raise InputError("This result is no longer kept: run it again.")
+        return self._result
+
+    @result.setter
+    def result(self, result: Result) -> None:
+        self._result = result
+
     def close(self) -> None:
         """Remove the files and let go of what was read from them."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        self.result, self.reference, self.image = Result({}), None, None
+        self._result = self.reference = self.image = None
 
 
 class Closable(Protocol):
-    """What has something to give back."""
+    """What has files to give back."""
+
+    folder: Path
 
     def close(self) -> None: ...
 
@@ -209,9 +229,8 @@ S = TypeVar("S", bound=Closable)
 
 
 def close(session: Closable | None) -> None:
-    """For `gr.State(delete_callback=...)`; forgets it, too, or who never says goodbye would be remembered for ever."""
+    """For `gr.State(delete_callback=...)`."""
     if session is not None:
-        visitors.forget(session)
         session.close()
 
 
@@ -223,24 +242,31 @@ class Visitors:
         self._flags: dict[str, threading.Event] = {}
 
     def keep(self, visitor: str, session: S, place: str = "") -> S:
-        """Make this what the visitor has at a place of the page, and close what was there before."""
-        mine = self._sessions.setdefault(visitor, {})
-        if before := mine.pop(place, None):
-            before.close()
-        mine[place] = session
+        """Make this what the visitor has at a place of the page, and close what was there before.
+
+        If the disk runs full, others' go for it, what has not changed longest first.
+        """
+        mine = self._sessions.pop(visitor, {})
+        close(mine.pop(place, None))
+        self._sessions[visitor] = mine | {place: session}
+        for other in list(self._sessions):
+            if other == visitor or roomy():
+                break
+            self._close(other)
         return session
 
-    def forget(self, session: Closable) -> None:
-        """No longer keep this for whomever it was kept."""
+    def tidy(self) -> None:
+        """Forget what was closed otherwise, or whose folder was swept: not everybody says goodbye."""
         for visitor, mine in list(self._sessions.items()):
-            for place in [place for place, held in list(mine.items()) if held is session]:
-                mine.pop(place, None)
-            if not mine:
-                self._sessions.pop(visitor, None)
+            if not any(session.folder.exists() for session in mine.values()):
+                self._close(visitor)
 
     def leave(self, visitor: str) -> None:
         """Stop what the visitor has running and remove their files."""
         self.cancel(visitor)
+        self._close(visitor)
+
+    def _close(self, visitor: str) -> None:
         for session in self._sessions.pop(visitor, {}).values():
             session.close()
 

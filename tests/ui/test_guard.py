@@ -5,7 +5,6 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from collections import namedtuple
 from urllib.parse import urlsplit
 
 import pytest
@@ -105,13 +104,16 @@ def test_guessing_a_password_is_slow(guarded):
     client = guarded(MEDAPP_LOGIN="ada:x", MEDAPP_RATE="20")
     codes = [client.get("/", auth=("ada", str(n))).status_code for n in range(6)]
     assert codes == [401] * 4 + [429] * 2
-    assert client.get("/", auth=("ada", "x")).status_code == 200
+    assert client.get("/assets/a.js", auth=("ada", "x")).status_code == 200
 
 
 def test_what_costs_is_counted_and_what_does_not_is_not(guarded):
     client = guarded(MEDAPP_RATE="3")
     assert [client.post("/gradio_api/upload").status_code for _ in range(5)] == [200] * 3 + [429] * 2
-    assert all(client.get("/").status_code == 200 for _ in range(9))
+    assert all(client.get("/assets/a.js").status_code == 200 for _ in range(9))
+    assert guarded(MEDAPP_RATE="3").get("/").status_code == 429
+    pages = guarded(MEDAPP_RATE="9")
+    assert [pages.get(f"/{page}").status_code for page in ("", "config/", "gradio_api/heartbeat/a")] == [200, 200, 429]
     assert all(guarded(MEDAPP_RATE="0").post("/gradio_api/upload").status_code == 200 for _ in range(9))
 
 
@@ -175,7 +177,7 @@ def test_what_is_sent_has_an_end(guarded, monkeypatch):
 
 def test_a_disk_that_fills_while_an_upload_comes_in_stops_it(guarded, monkeypatch):
     free = iter([10**12, 10**12, 0])
-    monkeypatch.setattr(guard.shutil, "disk_usage", lambda place: namedtuple("Usage", "free")(next(free)))
+    monkeypatch.setattr(guard.session, "roomy", lambda: next(free) > 0)
     guarded()
     assert poured(guard.UPLOAD, [bytes(guard.LOOK)] * 9) == 507
 
@@ -243,7 +245,7 @@ def test_half_an_upload_leaves_nothing(served, uploads):
     with socket.create_connection((place.hostname, place.port)) as line:
         line.sendall(head.encode() + form)
         deadline = time.monotonic() + 20
-        while not (written := [path for path in uploads.iterdir() if path.is_file()]):
+        while not (written := [path for path in uploads.iterdir() if path.is_file() and path.stat().st_size]):
             assert time.monotonic() < deadline
             time.sleep(0.05)
     while any(path.exists() for path in written):

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -105,9 +106,8 @@ def test_who_leaves_takes_everything_along_and_nothing_of_others():
     visitors.leave("b")
 
 
-def test_nobody_is_remembered_who_never_said_goodbye(monkeypatch):
+def test_nobody_is_remembered_who_never_said_goodbye():
     visitors, mm = Visitors(), np.zeros(3)
-    monkeypatch.setattr(sessions, "visitors", visitors)
     held = [visitors.keep(name, Session(Result({}), mm), place) for name in "ab" for place in ("one", "two")]
     with pytest.raises(ZeroDivisionError), visitors.running("a"):
         raise ZeroDivisionError
@@ -115,6 +115,7 @@ def test_nobody_is_remembered_who_never_said_goodbye(monkeypatch):
         assert session.folder.exists()
         sessions.close(session)  # as Gradio does after LIFETIME
         assert not session.folder.exists()
+    visitors.tidy()
     assert not visitors._sessions and not visitors._flags
 
 
@@ -130,7 +131,20 @@ def test_what_is_shown_lies_on_the_disk_until_it_is_closed():
     assert all(mapped(each) for each in (held.array, session.result.deformation.vectors, session.image.array))
     assert len(list((session.folder / "voxels").iterdir())) == 2, "each is written once"
     session.close()
-    assert not session.result.volumes and session.image is None and not session.folder.exists()
+    assert session.image is None and not session.folder.exists()
+    with pytest.raises(InputError, match="run it again"):
+        _ = session.result
+
+
+def test_on_a_full_disk_the_oldest_make_room_for_the_newest(monkeypatch):
+    visitors, mm, free = Visitors(), np.zeros(3), [0, 0, 10**12]
+    kept = [visitors.keep(name, Session(Result({}), mm)) for name in "abc"]
+    kept.append(visitors.keep("a", Session(Result({}), mm), "another tab"))  # b's is now the oldest
+    monkeypatch.setattr(sessions.shutil, "disk_usage", lambda place: SimpleNamespace(free=free.pop(0)))
+    kept.append(visitors.keep("d", Session(Result({}), mm)))
+    assert [session.folder.exists() for session in kept] == [True, False, False, True, True]
+    for name in "ad":
+        visitors.leave(name)
 
 
 def mapped(array: np.ndarray) -> bool:
