@@ -74,7 +74,10 @@ def test_old_folders_are_swept_without_anybody_coming(tmp_path, monkeypatch):
     now += 2
     broom.sweep()
     assert not old.exists() and not half.exists() and used.exists()
-    now += LIFETIME + 1
+    now += LIFETIME / 11
+    broom.sweep()
+    assert used.exists()
+    monkeypatch.setenv("MEDAPP_SPARE_MB", str(10**12))
     broom.sweep()
     assert not used.exists() and first.exists()
 
