@@ -15,7 +15,7 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 
 from medapp.errors import InputError
-from medapp.imaging.limits import MAX_AWAY, MAX_MM, MAX_SECONDS, MAX_SIDE, MAX_VOXELS, MIN_MM
+from medapp.imaging.limits import MAX_AWAY, MAX_MM, MAX_SECONDS, MAX_SIDE, MAX_VALUE, MAX_VOXELS, MIN_MM
 
 TOO_LONG = f"This upload takes longer than {MAX_SECONDS} seconds to read; upload less at once."
 DISK_FULL = "The disk of this machine is full at the moment."
@@ -123,7 +123,7 @@ def three_axes(shape: Sequence[int], path: Path) -> tuple[int, int, int]:
 def plain_numbers(array: np.ndarray, path: Path) -> np.ndarray:
     """Integers as they are, truth values as uint8, fractions as float32; all in the machine's byte order.
 
-    Raises InputError for complex numbers, for other types, and where a value is not a finite number.
+    Raises InputError for complex numbers, for other types, and where a value is no finite number, or beyond all sense.
     """
     if array.dtype.kind == "b":
         return array.astype(np.uint8)
@@ -140,6 +140,8 @@ def plain_numbers(array: np.ndarray, path: Path) -> np.ndarray:
         raise InputError(
             f"{said(path)} is not whole: {voxels} not a number or infinite. Set them to a background value first."
         )
+    if array.size and max(array.max(), -array.min()) > MAX_VALUE:
+        raise InputError(f"{said(path)} holds values as large as {np.abs(array).max():.1g}: it is damaged.")
     return array
 
 

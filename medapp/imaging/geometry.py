@@ -7,6 +7,8 @@ import numpy as np
 from nibabel.affines import from_matvec
 from scipy import ndimage
 
+from medapp.errors import InputError
+from medapp.imaging.limits import MAX_VOXELS
 from medapp.imaging.volume import Grid, Volume
 
 
@@ -56,8 +58,16 @@ def isotropic(grid: Grid, spacing: float) -> Grid:
 
 
 def respaced(grid: Grid, spacing: Sequence[float]) -> Grid:
-    """The same box and axes with voxels of `spacing` millimetres; the middle stays, faces move half a voxel at most."""
+    """The same box and axes with voxels of `spacing` millimetres; the middle stays, faces move half a voxel at most.
+
+    Raises InputError if that makes more than MAX_VOXELS.
+    """
     i, j, k = (max(1, round(n * old / new)) for n, old, new in zip(grid.shape, grid.spacing, spacing, strict=True))
+    if i * j * k > MAX_VOXELS:
+        reach = " × ".join(f"{n * s:.0f}" for n, s in zip(grid.shape, grid.spacing, strict=True))
+        raise InputError(
+            f"The image reaches over {reach} mm, more than can be looked at: cut it to what is of interest."
+        )
     turn = grid.affine[:3, :3] / grid.spacing * np.array(spacing)
     middle = grid.to_mm((np.array(grid.shape) - 1) / 2)
     return Grid((i, j, k), from_matvec(turn, middle - turn @ ((np.array((i, j, k)) - 1) / 2)))

@@ -12,6 +12,7 @@ MAX_SLICES = 4_096  # frames of a DICOM series, pages of a TIFF
 MAX_SERIES = 200  # DICOM series to choose from
 MAX_OFFSET = 16 * 1024**2  # bytes of a NIfTI header and its extensions
 MAX_HEADER = 256 * 1024  # bytes in which a text header must end
+MAX_VALUE = 1e20  # of a voxel; squares of larger ones are no numbers any more
 MIN_MM, MAX_MM = 1e-5, 1e3  # size of a voxel
 MAX_AWAY = 1e5  # mm from the scanner's origin
 MAX_SECONDS = 180  # to read one upload; looked at between files, slices and megabytes

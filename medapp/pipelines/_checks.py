@@ -6,6 +6,7 @@ from medapp.errors import InputError
 from medapp.imaging.geometry import slice_axis
 from medapp.imaging.volume import Volume
 
+SMALLEST = 0.02  # mm; the finest scans of a whole brain have five times that
 SLICES = 8  # fewer are not a head
 
 
@@ -16,7 +17,12 @@ def require_grey(volume: Volume) -> None:
 
 
 def require_mr(volume: Volume) -> None:
-    """Raises InputError for an image whose unit tells that it is CT or PET."""
+    """Raises InputError for an image whose unit tells that it is CT or PET, or with voxels as no scanner gives."""
+    if min(volume.grid.spacing) < SMALLEST:
+        raise InputError(
+            f"The voxels of the {volume.name} image are {min(volume.grid.spacing):.1g} mm wide: the unit of length in its "
+            "header may be wrong."
+        )
     modality = {"HU": "CT", "Bq/ml": "PET"}.get(volume.unit)
     if modality:
         raise InputError(f"The {volume.name} image is {modality} ({volume.unit}); this method needs MRI.")

@@ -12,7 +12,7 @@ from medapp.imaging.intensity import standardize
 from medapp.imaging.volume import Grid, Volume
 from medapp.lesions import measured
 from medapp.networks.ar2unet import AR2UNet
-from medapp.pipelines._checks import require_grey, require_mr, require_overlap
+from medapp.pipelines._checks import require_contrast, require_grey, require_mr, require_overlap
 from medapp.result import Result
 
 PIXEL = 1.25  # mm in the slice, as in training
@@ -34,6 +34,7 @@ def segment(
     for volume in filter(None, given.values()):
         require_grey(volume)
         require_mr(volume)
+        require_contrast(volume)
         require_overlap(volume, flair)
     grid, depth = working_grid(flair)
     used = {role: drawn(volume or flair, grid, depth) for role, volume in given.items() if volume or role == "flair"}

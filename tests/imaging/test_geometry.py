@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from medapp.errors import InputError
 from medapp.imaging.geometry import boxed, isotropic, oriented, padded, resample, respaced
 from medapp.imaging.volume import Grid, Volume
 
@@ -71,6 +72,11 @@ def test_coarser_pixels_do_not_alias():
     stripes[::2] = 1
     small = resample(Volume(stripes, np.eye(4)), respaced(Grid((64, 64, 1), np.eye(4)), (4, 4, 1)))
     assert small.array[1:-1, 1:-1].std() < 0.05 and abs(small.array[2:-2].mean() - 0.5) < 0.02
+
+
+def test_what_reaches_over_kilometres_is_not_drawn_in_millimetres():
+    with pytest.raises(InputError, match="18000 × 18000 × 900 mm"):
+        isotropic(Grid((20, 20, 1), np.diag([900.0, 900, 900, 1])), 1.0)
 
 
 def test_respaced_keeps_the_outer_faces():

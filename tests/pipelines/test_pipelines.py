@@ -72,8 +72,11 @@ def test_a_picture_of_one_slice_is_taken(card):
 @pytest.mark.parametrize("card", SEGMENTATIONS, ids=lambda c: c.name)
 def test_unfit_input_is_refused_in_words(card):
     volume = head()
-    with pytest.raises(InputError, match="empty"):
-        run(card, volume.like(np.zeros(volume.shape)))
+    for value in (0.0, 7.0):
+        with pytest.raises(InputError, match="empty"):
+            run(card, volume.like(np.full(volume.shape, value, np.float32)))
+    with pytest.raises(InputError, match="unit of length"):
+        run(card, volume.like(volume.array, affine=np.diag([1e-3, 1e-3, 1e-3, 1])))
     with pytest.raises(InputError, match="colour"):
         run(card, Volume(np.zeros((8, 8, 1, 3), np.uint8), np.eye(4)))
     with pytest.raises(OptionError, match="no option"):

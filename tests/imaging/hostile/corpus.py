@@ -204,6 +204,8 @@ for _name, _changes in {
     add(f"NIfTI: {_name}", "a.nii", nifti(_changes))
     add(f"NIfTI packed: {_name}", "a.nii.gz", gzip.compress(nifti(_changes)))
 add("NIfTI: not a number", "a.nii", nifti({70: struct.pack("<2h", 16, 32)}, np.full(432, np.nan, "<f4").tobytes()))
+_beyond = np.tile(np.array([1e30, -3e38], "<f4"), 216).tobytes()
+add("NIfTI: values beyond all sense", "a.nii", nifti({70: struct.pack("<2h", 16, 32)}, _beyond))
 _head2 = nib.Nifti2Header()
 _head2.set_data_shape((2**40, 2**40, 2**40))
 add("NIfTI-2: dimensions that overflow", "a.nii", _head2.binaryblock + bytes(9000))
