@@ -65,9 +65,7 @@ def respaced(grid: Grid, spacing: Sequence[float]) -> Grid:
     i, j, k = (max(1, round(n * old / new)) for n, old, new in zip(grid.shape, grid.spacing, spacing, strict=True))
     if i * j * k > MAX_VOXELS:
         reach = " × ".join(f"{n * s:.0f}" for n, s in zip(grid.shape, grid.spacing, strict=True))
-        raise InputError(
-            f"The image reaches over {reach} mm, more than can be looked at: cut it to what is of interest."
-        )
+        raise InputError(f"The image reaches over {reach} mm, too far to be looked at: cut it to what is of interest.")
     turn = grid.affine[:3, :3] / grid.spacing * np.array(spacing)
     middle = grid.to_mm((np.array(grid.shape) - 1) / 2)
     return Grid((i, j, k), from_matvec(turn, middle - turn @ ((np.array((i, j, k)) - 1) / 2)))

@@ -20,8 +20,8 @@ def require_mr(volume: Volume) -> None:
     """Raises InputError for an image whose unit tells that it is CT or PET, or with voxels as no scanner gives."""
     if min(volume.grid.spacing) < SMALLEST:
         raise InputError(
-            f"The voxels of the {volume.name} image are {min(volume.grid.spacing):.1g} mm wide: the unit of length in its "
-            "header may be wrong."
+            f"The voxels of the {volume.name} image are {min(volume.grid.spacing):.1g} mm wide: the unit of length in "
+            "its header may be wrong."
         )
     modality = {"HU": "CT", "Bq/ml": "PET"}.get(volume.unit)
     if modality:
