@@ -229,3 +229,13 @@ def test_the_bundle_holds_what_was_made(result, tmp_path):
             and "a table of the result" not in archive.read("README.txt").decode()
         )
     assert nib.load(result.save(tmp_path, ("warped",))[0]).shape == result.volumes["fixed"].shape
+
+
+def test_pictures_are_kept_of_the_last_results_alone():
+    volume = Volume(np.random.default_rng(0).random((8, 9, 7)).astype(np.float32), np.eye(4))
+    field = Deformation(np.zeros((3, 8, 9, 7), np.float32), np.eye(4))
+    results = [Result({"fixed": volume}, deformation=field) for _ in range(task.KEPT + 2)]
+    seen = [task.drawn(result) for result in results]
+    assert task.drawn(results[-1]) is seen[-1] and task.drawn(results[-task.KEPT]) is seen[-task.KEPT]
+    assert task.drawn(results[0]) is not seen[0]
+    assert task.drawn(results[-task.KEPT + 1]) is not seen[-task.KEPT + 1], "asked for longest ago"

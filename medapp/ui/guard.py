@@ -43,7 +43,7 @@ HEALTH = "/health"  # answers that the page can be had, also without the passwor
 FILES, STATIC = "/gradio_api/file", (".js", ".css", ".woff2")
 UPLOAD, MCP = "/gradio_api/upload", "/gradio_api/mcp"
 COSTLY = (UPLOAD, MCP, "/gradio_api/queue/join", "/gradio_api/run", "/gradio_api/call", "/gradio_api/api")
-PAGES = ("/", "/config", "/gradio_api/info", "/gradio_api/openapi.json", "/gradio_api/heartbeat", MCP)
+PAGES = ("/config", "/gradio_api/info", "/gradio_api/openapi.json", "/gradio_api/heartbeat", MCP)
 SERVED = re.compile(
     r"/(config|theme\.css|robots\.txt|favicon\.ico|manifest\.json|pwa_icon.*|(assets|static|svelte)/.*|gradio_api/("
     r"info|openapi\.json|app_id|login_check|token|user|theme\.css|startup-events|upload|upload_progress|cancel|reset|"
@@ -58,7 +58,7 @@ def costs(method: str, path: str) -> int:
     """What a request takes of the requests in a minute."""
     if method == "POST":
         return int(path.startswith(COSTLY))
-    return DEAR if (path.rstrip("/") or "/") in PAGES or path.startswith(PAGES[1:]) else 0
+    return DEAR if path == "/" or path.startswith(PAGES) else 0
 
 
 def headers(embedded: bool) -> dict[str, str]:
@@ -165,7 +165,7 @@ class Guard:
         if (cost := costs(scope.get("method", "GET"), path)) and not self.rate.allows(who, cost):
             return 429, "Too many requests; wait a minute."
         size = asked.get("content-length", "0")
-        return self.body_refusal(path, int(size) if size.isdecimal() else 0)
+        return self.body_refusal(path, int(size[:20]) if size.isdecimal() else 0)
 
     def body_refusal(self, path: str, size: int) -> tuple[int, str] | None:
         """Status and sentence, if so many bytes are not to be sent there."""
