@@ -109,7 +109,7 @@ def launch(demo: gr.Blocks, **options: object) -> NoReturn:
     journal.aloud()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGINT itself is ignored in a script's background
     threading.Thread(target=apart.start, daemon=True).start()
-    session.sweep(session.uploads(), LIFETIME + 2 * SWEEP)  # what Gradio does not know of, such as half an upload
+    session.sweep(session.uploads())  # what Gradio does not know of, such as half an upload
     if not runtime.spaces:  # on ZeroGPU nothing computes unasked
         threading.Thread(target=prepare, daemon=True).start()
     with suppress(KeyboardInterrupt):  # while Gradio starts
