@@ -40,7 +40,7 @@ OPEN_AT_ONCE = 500  # requests of one address that are being answered; every pag
 LOOK = 16 * 1024**2  # bytes of an upload between looks at the disk
 OPEN = "/gradio_api/startup-events"  # Gradio asks itself for it when it starts; tells nothing
 HEALTH = "/health"  # answers that the page can be had, also without the password
-FILES, STATIC = "/gradio_api/file", (".js", ".css", ".woff2")
+FILE, STATIC = "/gradio_api/file=", (".js", ".css", ".woff2")
 UPLOAD, MCP = "/gradio_api/upload", "/gradio_api/mcp"
 COSTLY = (UPLOAD, MCP, "/gradio_api/queue/join", "/gradio_api/run", "/gradio_api/call", "/gradio_api/api")
 PAGES = ("/config", "/gradio_api/info", "/gradio_api/openapi.json", "/gradio_api/heartbeat", MCP)
@@ -195,7 +195,7 @@ class Guard:
         if message["type"] != "http.response.start":
             return message
         extra = list(self.headers)
-        if path.startswith(FILES) and not path.endswith(STATIC):
+        if path.startswith(FILE) and not path.endswith(STATIC):
             extra.append((b"cache-control", b"private, no-store"))
         replaced = {key for key, _ in extra}
         kept = [(k, v) for k, v in message.get("headers", []) if k.lower() not in replaced]

@@ -11,16 +11,17 @@ from urllib.parse import unquote, urlsplit
 import gradio as gr
 from gradio import processing_utils
 
-FILE = "/gradio_api/file="
+from medapp.ui.guard import FILE
+
 REFUSED = "Web addresses are not opened here: upload the image itself."
 
 
 def close() -> None:
     """Have Gradio fetch nothing for anybody."""
-    for name, ours in {"async_ssrf_protected_download": uploaded, "async_ssrf_protected_get": uploaded}.items():
+    for name in ("async_ssrf_protected_download", "async_ssrf_protected_get"):
         if not hasattr(processing_utils, name):
             raise AttributeError(f"this version of Gradio fetches by another way than {name}")
-        setattr(processing_utils, name, ours)
+        setattr(processing_utils, name, uploaded)
 
 
 async def uploaded(url: str, cache_dir: str = "") -> str:

@@ -60,8 +60,7 @@ class Page(gr.Blocks):
         except InvalidPathError as error:
             raise gr.Error("A file has to be uploaded before it is named.", print_exception=False) from error
         except Exception as error:
-            journal.fault(error)
-            raise gr.Error(words.fault(error), duration=20, print_exception=False) from error
+            raise tab.shown(error) from error
 
 
 def build() -> gr.Blocks:

@@ -99,19 +99,19 @@ def folder() -> Path:
 
 
 class Broom:
-    """Removes what lies in `root` and has not been written to for some time, whatever the clock on the wall does.
+    """Removes what lies in `root` and has not been written to for LIFETIME, whatever the clock on the wall does.
 
     What is there when the broom is made stays. While the disk is short, a twelfth of the time is enough.
     """
 
-    def __init__(self, root: Path, seconds: float = LIFETIME) -> None:
-        self.root, self.seconds = root, seconds
+    def __init__(self, root: Path) -> None:
+        self.root = root
         self.stays = frozenset(root.iterdir())
         self._written: dict[Path, tuple[int, float]] = {}  # when, in its own words, and when that was seen
 
     def sweep(self) -> None:
         now, there = time.monotonic(), {}
-        patience = self.seconds if roomy() else self.seconds / 12
+        patience = LIFETIME if roomy() else LIFETIME / 12
         for path in self.root.iterdir():
             if path in self.stays:
                 continue
@@ -124,15 +124,21 @@ class Broom:
         self._written = there
 
 
-def sweep(root: Path, seconds: float = LIFETIME) -> None:
-    """From now on, remove what is put into `root` and not written to for so long; what is there now stays."""
-    threading.Thread(target=_sweeping, args=(Broom(root, seconds),), daemon=True).start()
+_brooms: list[Broom] = []
 
 
-def _sweeping(broom: Broom) -> None:
-    while broom.root.is_dir():
-        with suppress(OSError):
-            broom.sweep()
+def sweep(root: Path) -> None:
+    """From now on, remove what is put into `root` and not written to for LIFETIME; what is there now stays."""
+    _brooms.append(Broom(root))
+    if len(_brooms) == 1:
+        threading.Thread(target=_sweeping, daemon=True).start()
+
+
+def _sweeping() -> None:
+    while home().is_dir():
+        for broom in list(_brooms):
+            with suppress(OSError):
+                broom.sweep()
         visitors.tidy()
         cleared(home().parent)  # of one that was killed less than FRESH before this process began, too
         time.sleep(SWEEP)

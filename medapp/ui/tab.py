@@ -28,11 +28,19 @@ Given = list[Volume | None]
 Step = Callable[[float, str], None]
 
 
-def told(handler: Callable) -> Callable:
-    """A handler whose UserErrors are shown to the user as they are; of any other the user is told what it means.
+def shown(error: Exception) -> gr.Error:
+    """A UserError as it is; of any other the user is told what it means.
 
     The latter goes to the journal by its kind and place, not by its text, which may hold what the user wrote.
     """
+    if isinstance(error, UserError):
+        return gr.Error(str(error), duration=20, print_exception=False)
+    journal.fault(error)
+    return gr.Error(words.fault(error), duration=20, print_exception=False)
+
+
+def told(handler: Callable) -> Callable:
+    """A handler whose errors are shown to the user."""
 
     @wraps(handler)
     def wrapped(*args: Any, **more: Any) -> Any:
@@ -40,11 +48,8 @@ def told(handler: Callable) -> Callable:
             return handler(*args, **more)
         except gr.Error:
             raise
-        except UserError as error:
-            raise gr.Error(str(error), duration=20, print_exception=False) from error
         except Exception as error:
-            journal.fault(error)
-            raise gr.Error(words.fault(error), duration=20, print_exception=False) from error
+            raise shown(error) from error
 
     return wrapped
 
