@@ -4,7 +4,7 @@ Environment: MEDAPP_LOGIN is `user:password`, without which nothing is served (H
 secret). MEDAPP_ORIGINS lists, with commas, the addresses of other sites whose pages may call this one. MEDAPP_RATE is
 how many requests that cost something an address may make in a minute, 0 for any number, as on a Space, where all
 visitors come from one address; it may then keep any number open, too. MEDAPP_SPARE_MB is how much of the disk stays
-free of uploads.
+free of uploads. MEDAPP_HOSTS and MEDAPP_PROXIES: see `hosts`.
 """
 
 import base64
@@ -15,17 +15,20 @@ import re
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from contextlib import asynccontextmanager
-from typing import Any
-from urllib.parse import urlsplit
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
+from typing import Any, Protocol
+from urllib.parse import parse_qs, urlsplit
 
 from starlette.formparsers import MultiPartException
 
 from medapp import __version__, journal
 from medapp.imaging.limits import MAX_BYTES
-from medapp.ui import session
+from medapp.ui import caller as callers
+from medapp.ui import hosts, session
+from medapp.ui.caller import Caller
 from medapp.ui.niivue import CDN
+from medapp.ui.ownership import ownership
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -50,6 +53,8 @@ SERVED = re.compile(
     r"queue/(data|join|status)|heartbeat/.*|(run|call|api)/.*|custom_component/.*|mcp|mcp/.*|file=(?!\s*[a-z]{2,}:).*))?/?",
     re.IGNORECASE | re.DOTALL,
 )  # what the page, its API and its tools consist of: Gradio has more doors, one of which leads to any web address
+COOKIES = ("/", "/config", "/config/")  # what browsers and clients ask for first
+OUTCOME = "medapp.outcome"  # of what became of a request, in its scope
 BODIES = {UPLOAD: MAX_BYTES + 1024**2, MCP: 64 * 1024**2}  # bytes that may be sent there; tools take images in words
 BODY = 1024**2  # bytes that may be sent anywhere else
 
@@ -92,44 +97,57 @@ def headers(embedded: bool) -> dict[str, str]:
     }
 
 
-@asynccontextmanager
-async def guarded(app: Any) -> AsyncIterator[None]:
-    """For `launch(app_kwargs={"lifespan": guarded})`: the guard outside all of Gradio's own middleware.
+class Gate(Protocol):
+    """What looks at requests to Gradio's doors, see `gate`."""
 
-    One that is handed to FastAPI would stand inside Gradio's, which lets pages of any site read answers.
-    """
-    app.middleware_stack = Guard(app.middleware_stack)
-    yield
+    def reads(self, method: str, path: str) -> bool: ...
+
+    def opened(self, path: str, query: bytes, caller: Caller) -> tuple[int, str] | None: ...
+
+    def sent(self, path: str, raw: bytes, caller: Caller) -> tuple[int, str] | None: ...
 
 
 class Guard:
-    """ASGI middleware: login, origin, rate and disk before the app, headers after it."""
+    """ASGI middleware: name, login, origin, rate, disk, sessions and files before the app, headers after it."""
 
-    def __init__(self, app: App) -> None:
-        self.app = app
+    def __init__(self, app: App, gate: Gate | None = None) -> None:
+        self.app, self.gate = app, gate
         given = os.environ.get("MEDAPP_LOGIN", "")
         if given and not all(given.partition(":")):
             raise ValueError("MEDAPP_LOGIN is to be user:password")
         self.login = given.encode()
         self.origins = {o.strip() for o in os.environ.get("MEDAPP_ORIGINS", "").split(",") if o.strip()}
-        space = "SPACE_ID" in os.environ
-        self.rate = Rate(int(os.environ.get("MEDAPP_RATE", 0 if space else RATE)))
+        self.hosts, self.proxies = hosts.Hosts(), hosts.Proxies(self.received)
+        self.rate = Rate(int(os.environ.get("MEDAPP_RATE", 0 if hosts.space() else RATE)))
         self.open: Counter[str] = Counter()  # address -> requests that are being answered
-        self.headers = [(k.lower().encode(), v.encode()) for k, v in headers(space).items()]
+        self.headers = [(k.lower().encode(), v.encode()) for k, v in headers(hosts.space()).items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket"):
-            return await self.app(scope, receive, send)
+        within = self.proxies if scope["type"] in ("http", "websocket") else self.app
+        await within(scope, receive, send)
+
+    async def received(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A request whose caller's address is known by now."""
         asked = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
-        path, who = scope["path"].removeprefix(scope.get("root_path", "")), (scope.get("client") or ("",))[0]
-        if scope["type"] == "http" and path == HEALTH:
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        caller = callers.of_scope(scope)
+        who = caller.address
+        refusal = self.strange(asked)
+        if refusal is None and scope["type"] == "http" and path == HEALTH:
             return await self.told(send, 200, {"status": "ok", "version": __version__})
-        refusal = self.refusal(scope, path, who, asked)
+        refusal = refusal or self.refusal(scope, path, caller, asked)
         if refusal is None:
-            body = Body(self, path, receive, lambda message: send(self.answered(message, path, asked)))
+            visit = Visit(self, scope, path, caller, asked, send)
+            body = Body(self, path, receive, visit.send)
             self.open[who] += 1
             try:
-                return await self.app(scope, body.receive, body.send)
+                receive = body.receive
+                if self.gate and self.gate.reads(scope.get("method", "GET"), path):
+                    raw = await body.whole()
+                    refusal = None if body.refused else self.gate.sent(path, raw, visit.caller)
+                    receive = body.again(raw)
+                if refusal is None and not body.refused:
+                    return await self.app(scope, receive, body.send)
             except Exception as error:  # who is refused has had an answer, and Gradio itself has given the other, 500
                 if not body.refused:
                     journal.fault(error)
@@ -138,21 +156,32 @@ class Guard:
                 self.open[who] -= 1
                 if not self.open[who]:
                     del self.open[who]
+            if body.refused:
+                return None
         if scope["type"] == "websocket":
             return await send({"type": "websocket.close", "code": 1008})
-        status, words = refusal
-        await self.told(send, status, {"detail": words})
+        assert refusal
+        await self.told(send, refusal[0], {"detail": refusal[1]})
 
-    async def told(self, send: Send, status: int, what: dict[str, str]) -> None:
-        """An answer of our own."""
+    async def told(self, send: Send, status: int, what: dict[str, Any]) -> None:
+        """An answer of our own; of what is malformed in the form in which Gradio's clients show it."""
+        if status == 422:
+            note = {"__type__": "validate", "is_valid": False, "parameter_name": "request", "message": what["detail"]}
+            what = {"detail": [note]}
         more = [(b"content-type", b"application/json"), *self.headers]
         more += [(b"www-authenticate", b'Basic realm="medapp", charset="UTF-8"')] if status == 401 else []
         await send({"type": "http.response.start", "status": status, "headers": more})
         await send({"type": "http.response.body", "body": json.dumps(what).encode()})
 
-    def refusal(self, scope: Scope, path: str, who: str, asked: dict[str, str]) -> tuple[int, str] | None:
-        """Status and sentence, if the request for `path` by the address `who` is not to be answered."""
-        if self.login and path != OPEN and not self.known(asked.get("authorization", "")):
+    def strange(self, asked: dict[str, str]) -> tuple[int, str] | None:
+        """Status and sentence, if the request is addressed to none of our names."""
+        named = asked.get("x-forwarded-host", asked.get("host", "")).split(",")[0].strip()
+        return None if self.hosts.allow(named) else (421, hosts.STRANGE)
+
+    def refusal(self, scope: Scope, path: str, caller: Caller, asked: dict[str, str]) -> tuple[int, str] | None:
+        """Status and sentence, if the request for `path` is not to be answered."""
+        who, method = caller.address, scope.get("method", "GET")
+        if self.login and not caller.relayed and path != OPEN and not self.known(asked.get("authorization", "")):
             if not self.rate.allows(who, 5):
                 return 429, "Too many tries; wait a minute."
             return 401, "This page asks for a name and a password."
@@ -160,10 +189,14 @@ class Guard:
             return 404, "There is nothing here."
         if self.rate.per_minute and self.open[who] >= OPEN_AT_ONCE:
             return 429, "Too many pages are open; close one."
-        if not self.own(asked) and scope.get("method", "GET") not in ("GET", "HEAD", "OPTIONS"):
+        if not self.own(asked) and method not in ("GET", "HEAD", "OPTIONS"):
             return 403, "Pages of other sites may not use this one."
-        if (cost := costs(scope.get("method", "GET"), path)) and not self.rate.allows(who, cost):
+        if not caller.relayed and (cost := costs(method, path)) and not self.rate.allows(who, cost):
             return 429, "Too many requests; wait a minute."
+        if path.startswith(FILE) and not ownership.opens(path.removeprefix(FILE), caller):
+            return 404, "There is no such file, or it is not yours."
+        if self.gate and method == "GET" and (refusal := self.gate.opened(path, scope["query_string"], caller)):
+            return refusal
         size = asked.get("content-length", "0")
         return self.body_refusal(path, int(size[:20]) if size.isdecimal() else 0)
 
@@ -187,21 +220,58 @@ class Guard:
     def own(self, asked: dict[str, str]) -> bool:
         """Whether the request comes from a page of ours, or from no page at all."""
         origin = asked.get("origin")
-        hosts = {asked.get("host"), *asked.get("x-forwarded-host", "").split(",")}
-        return origin is None or origin in self.origins or urlsplit(origin).netloc in hosts - {None, ""}
+        named = {asked.get("host"), *(name.strip() for name in asked.get("x-forwarded-host", "").split(","))}
+        return origin is None or origin in self.origins or urlsplit(origin).netloc in named - {None, ""}
 
-    def answered(self, message: Message, path: str, asked: dict[str, str]) -> Message:
+
+class Visit:
+    """One request with its answer: who the caller is, and what becomes theirs."""
+
+    def __init__(self, guard: Guard, scope: Scope, path: str, caller: Caller, asked: dict[str, str], send: Send) -> None:
+        self.guard, self.path, self.asked, self._send = guard, path, asked, send
+        self.uploads = path.rstrip("/") == UPLOAD and scope.get("method") == "POST"
+        self.tools = path.startswith(MCP)
+        if self.tools:  # from here on by the app's own client, which is to be known by this
+            caller = Caller(caller.address)
+            scope["headers"] = [(k, v) for k, v in scope["headers"] if k != b"cookie"]
+        elif caller.cookie is None and not caller.relayed and (self.uploads or path in COOKIES):
+            caller = Caller(caller.address, callers.new_cookie(), fresh=True)
+        if self.uploads:
+            scope["headers"] = [(k, v) for k, v in scope["headers"] if k != b"accept-encoding"]
+            for name in parse_qs(scope["query_string"].decode("latin-1")).get("upload_id", []):
+                ownership.enter(f"upload {name}", caller)
+        self.caller = scope[callers.PLACE] = caller
+        self.secure = scope.get("scheme") == "https" or asked.get("x-forwarded-proto", "") == "https"
+        self.outcome: dict[str, bool] = scope.setdefault(OUTCOME, {})
+        self.listed = b""
+
+    async def send(self, message: Message) -> None:
         """The message with our headers in place of its own, and without leave for other sites."""
-        if message["type"] != "http.response.start":
-            return message
-        extra = list(self.headers)
-        if path.startswith(FILE) and not path.endswith(STATIC):
+        if message["type"] == "http.response.start":
+            message = self._begun(message)
+        elif self.uploads and self.status == 200:
+            self.listed += message.get("body", b"")
+            if not message.get("more_body"):
+                with suppress(ValueError, TypeError):
+                    for path in json.loads(self.listed):
+                        ownership.give(path, self.caller)
+        await self._send(message)
+
+    def _begun(self, message: Message) -> Message:
+        extra = list(self.guard.headers)
+        if self.path.startswith(FILE) and not self.path.endswith(STATIC):
             extra.append((b"cache-control", b"private, no-store"))
         replaced = {key for key, _ in extra}
         kept = [(k, v) for k, v in message.get("headers", []) if k.lower() not in replaced]
-        if not self.own(asked):
+        if not self.guard.own(self.asked):
             kept = [(k, v) for k, v in kept if not k.lower().startswith(b"access-control-")]
-        return {**message, "headers": [*kept, *extra]}
+        if self.caller.fresh and self.caller.cookie:
+            cookie = callers.cookie_header(self.caller.cookie, secure=self.secure, embedded=hosts.space())
+            kept.append((b"set-cookie", cookie.encode()))
+        self.status = message["status"]
+        if self.status == 500 and self.outcome.get("refused"):  # Gradio has one status for all
+            self.status = 400
+        return {**message, "status": self.status, "headers": [*kept, *extra]}
 
 
 class Body:
@@ -228,6 +298,27 @@ class Body:
     async def send(self, message: Message) -> None:
         if not self.refused:
             await self._send(message)
+
+    async def whole(self) -> bytes:
+        """All of it; empty if the caller has gone or has been refused."""
+        pieces = []
+        with suppress(MultiPartException):
+            while not self.ended:
+                message = await self.receive()
+                if message["type"] != "http.request":
+                    self.refused = True
+                    return b""
+                pieces.append(message.get("body", b""))
+        return b"".join(pieces)
+
+    def again(self, raw: bytes) -> Receive:
+        """What hands on the whole at once, and then what else comes."""
+        left = [{"type": "http.request", "body": raw, "more_body": False}]
+
+        async def receive() -> Message:
+            return left.pop() if left else await self._receive()
+
+        return receive
 
     async def _look(self) -> None:
         if self.size - self.looked < self.often:

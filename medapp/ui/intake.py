@@ -5,12 +5,14 @@ a name server of its own choice where that is.
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import gradio as gr
 from gradio import processing_utils
 
+from medapp.errors import InputError
 from medapp.ui.guard import FILE
 
 REFUSED = "Web addresses are not opened here: upload the image itself."
@@ -24,12 +26,27 @@ def close() -> None:
         setattr(processing_utils, name, uploaded)
 
 
+def local(path: str) -> str:
+    """Where a file lies that is named by its path, or by its address here, as programs that speak MCP name it.
+
+    Raises InputError for any other web address.
+    """
+    address = urlsplit(path)
+    if address.scheme.lower() not in ("http", "https"):
+        return path
+    _, found, place = unquote(address.path).partition(FILE)
+    if not found:
+        raise InputError(REFUSED)
+    return place
+
+
 async def uploaded(url: str, cache_dir: str = "") -> str:
-    """The path of what was uploaded here before, from its address here, as programs that speak MCP give it.
+    """The path of what was uploaded here before, from its address here; whose it is has been asked by then.
 
     Raises gr.Error for any other address.
     """
-    path = Path(unquote(urlsplit(url).path).partition(FILE)[2]).resolve()
-    if path.is_file() and path.is_relative_to(Path(os.environ["GRADIO_TEMP_DIR"]).resolve()):
-        return str(path)
+    with suppress(InputError):
+        path = Path(local(url)).resolve()
+        if path.is_file() and path.is_relative_to(Path(os.environ["GRADIO_TEMP_DIR"]).resolve()):
+            return str(path)
     raise gr.Error(REFUSED, duration=20, print_exception=False)

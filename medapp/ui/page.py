@@ -5,8 +5,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any, NoReturn
 
 from medapp.ui import session
@@ -18,12 +18,14 @@ import gradio as gr
 from gradio.exceptions import InvalidPathError
 
 from medapp import journal, runtime
-from medapp.errors import UserError
+from medapp.errors import InputError, UserError
 from medapp.examples import of_task
 from medapp.imaging import apart
 from medapp.tasks import TASKS
-from medapp.ui import api, intake, style, tab, viewer, words
-from medapp.ui.guard import guarded
+from medapp.ui import api, caller, intake, payload, style, tab, tools, viewer, words
+from medapp.ui.gate import ANOTHERS, Gate
+from medapp.ui.guard import OUTCOME, Guard
+from medapp.ui.ownership import NOT_YOURS, named, ownership
 from medapp.ui.registration import Registered
 from medapp.ui.restoration import Restored
 from medapp.ui.segmentation import Segmented
@@ -48,25 +50,91 @@ class Page(gr.Blocks):
         self.state_holder.session_data.pop(request.session_hash, None)
         self.state_holder.time_last_used.pop(request.session_hash, None)
 
-    async def process_api(self, *args: Any, **more: Any) -> Any:
-        """Raises gr.Error whatever happens: Gradio would print all others with what was sent, names of files too."""
+    async def process_api(
+        self,
+        block_fn: Any,
+        inputs: Any,
+        *args: Any,
+        request: Any = None,
+        session_hash: str | None = None,
+        event_id: str | None = None,
+        event_data: Any = None,
+        **more: Any,
+    ) -> Any:
+        """All events, endpoints and tools come through here: nobody has a file read that is not theirs.
+
+        Raises gr.Error whatever happens: Gradio would print all others with what was sent, names of files too.
+        """
+        asked = request[0] if isinstance(request, list) else request
+        who, session = caller.of_request(asked), None if session_hash == event_id else session_hash
+        fn = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
+        said = getattr(event_data, "_data", None)
         try:
-            return await super().process_api(*args, **more)
+            if session and not ownership.enter(session, who):
+                raise InputError(ANOTHERS)
+            if more.get("iterator") is None:
+                payload.check(fn, self.blocks, inputs, said)
+                payload.own((inputs, said), who, session)
+            answer = await super().process_api(
+                fn,
+                inputs,
+                *args,
+                request=request,
+                session_hash=session_hash,
+                event_id=event_id,
+                event_data=event_data,
+                **more,
+            )
         except gr.Error as error:
-            if error.print_exception:
-                journal.fault(error)
             error.print_exception = False
+            if not getattr(error, "ours", False):
+                _refuse(asked)
             raise
         except InvalidPathError as error:
-            raise gr.Error("A file has to be uploaded before it is named.", print_exception=False) from error
+            _refuse(asked)
+            raise gr.Error(NOT_YOURS, print_exception=False) from error
         except Exception as error:
+            if isinstance(error, UserError):
+                _refuse(asked)
             raise tab.shown(error) from error
+        for path in named(answer["data"]):
+            if isinstance(path, str):
+                ownership.give(path, who, session)
+        return answer
+
+    async def preprocess_data(self, block_fn: Any, inputs: Any, *args: Any, **more: Any) -> Any:
+        """Raises Malformed for values of which Gradio's components can make nothing."""
+        try:
+            return await super().preprocess_data(block_fn, inputs, *args, **more)
+        except (gr.Error, InvalidPathError):
+            raise
+        except Exception as error:
+            raise payload.Malformed("a value is not of the kind that belongs there") from error
+
+
+def _refuse(request: Any) -> None:
+    """Make known to the guard that it was the caller's fault."""
+    scope = getattr(getattr(request, "request", None) or request, "scope", {})
+    scope.get(OUTCOME, {})["refused"] = True
+
+
+@asynccontextmanager
+async def guarded(app: Any) -> AsyncIterator[None]:
+    """For `launch(app_kwargs={"lifespan": guarded})`: the guard outside all of Gradio's own middleware.
+
+    One that is handed to FastAPI would stand inside Gradio's, which lets pages of any site read answers.
+    """
+    page = app.get_blocks()
+    ownership.publish(path for path in named(page.config) if isinstance(path, str))
+    app.middleware_stack = Guard(app.middleware_stack, Gate(page))
+    yield
 
 
 def build() -> gr.Blocks:
     """Lay out and wire the whole page; loads no weights."""
     cards = list(runtime.cards().values())
     intake.close()
+    tools.replace()
     with Page(title="medapp", delete_cache=(SWEEP, LIFETIME), analytics_enabled=False, fill_width=True) as demo:
         gr.HTML(words.head())
         gr.HTML(words.banner())
@@ -106,6 +174,9 @@ def launch(demo: gr.Blocks, **options: object) -> NoReturn:
     keyboard.
     """
     journal.aloud()
+    os.environ["FORWARDED_ALLOW_IPS"] = ""  # which proxies are trusted is the guard's to know
+    if name := options.get("server_name"):
+        os.environ["GRADIO_SERVER_NAME"] = str(name)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGINT itself is ignored in a script's background
     threading.Thread(target=apart.start, daemon=True).start()
     session.sweep(session.uploads())  # what Gradio does not know of, such as half an upload

@@ -21,6 +21,7 @@ from gradio.data_classes import FileData, GradioModel
 from medapp.imaging.geometry import resample, respaced
 from medapp.imaging.volume import Grid, Volume
 from medapp.ui import niivue
+from medapp.ui.ownership import ownership
 from medapp.views import colour
 from medapp.views.layers import Layer
 
@@ -124,6 +125,7 @@ def script() -> FileData | None:
     if path is None:
         return None
     gr.set_static_paths([path])
+    ownership.publish([path])
     return FileData(path=str(path), orig_name=path.name)
 
 

@@ -36,7 +36,9 @@ def shown(error: Exception) -> gr.Error:
     if isinstance(error, UserError):
         return gr.Error(str(error), duration=20, print_exception=False)
     journal.fault(error)
-    return gr.Error(words.fault(error), duration=20, print_exception=False)
+    answer = gr.Error(words.fault(error), duration=20, print_exception=False)
+    answer.ours = True  # and not the caller's
+    return answer
 
 
 def told(handler: Callable) -> Callable:

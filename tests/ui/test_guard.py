@@ -15,7 +15,9 @@ from starlette.testclient import TestClient
 
 from medapp import __version__
 from medapp.ui import guard
+from medapp.ui.caller import Caller
 from medapp.ui.guard import Guard, Rate
+from medapp.ui.ownership import ownership
 
 HOST = "http://testserver"
 
@@ -34,8 +36,9 @@ def guarded(monkeypatch):
     """A client of the guarded app under an environment."""
 
     def build(**environment: str) -> TestClient:
-        for name in ("MEDAPP_LOGIN", "MEDAPP_ORIGINS", "MEDAPP_RATE", "MEDAPP_SPARE_MB", "SPACE_ID"):
+        for name in ("MEDAPP_LOGIN", "MEDAPP_ORIGINS", "MEDAPP_PROXIES", "MEDAPP_RATE", "MEDAPP_SPARE_MB", "SPACE_ID"):
             monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("MEDAPP_HOSTS", urlsplit(HOST).netloc)
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         return TestClient(Guard(app), HOST)
@@ -60,8 +63,11 @@ def test_health_is_told_without_a_password_and_nothing_else_is(guarded):
 
 def test_images_are_not_kept_by_browsers(guarded):
     client = guarded()
+    ownership.give("/tmp/a.nii.gz", Caller("testclient"))
+    ownership.publish(["/tmp/niivue.js"])
     assert client.get("/gradio_api/file=/tmp/a.nii.gz").headers["cache-control"] == "private, no-store"
     assert client.get("/gradio_api/file=/tmp/niivue.js").headers["cache-control"] == "public"
+    assert client.get("/gradio_api/file=/tmp/b.nii.gz").status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -80,7 +86,9 @@ def test_our_own_page_and_programs_are_let_in(guarded):
     assert client.post("/gradio_api/queue/join", headers={"origin": HOST}).status_code == 200
     assert client.post("/gradio_api/queue/join").status_code == 200
     proxied = {"origin": "https://a.hf.space", "x-forwarded-host": "a.hf.space"}
-    assert client.post("/gradio_api/queue/join", headers=proxied).status_code == 200
+    assert client.post("/gradio_api/queue/join", headers=proxied).status_code == 403
+    space = guarded(SPACE_ID="user/a", SPACE_HOST="a.hf.space")
+    assert space.post("/gradio_api/queue/join", headers=proxied).status_code == 200
 
 
 def test_login_stands_before_everything(guarded):
@@ -148,6 +156,11 @@ def test_doors_of_gradio_that_the_page_does_not_need_are_closed(guarded, path):
         assert answer.status_code == 404 and "here." in answer.json()["detail"]
 
 
+def posted(path: str) -> dict:
+    headers = [(b"host", urlsplit(HOST).netloc.encode())]
+    return {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}
+
+
 def poured(path: str, pieces: list[bytes]) -> int:
     """The status of the answer to what comes without saying beforehand how much it is."""
     told, left = [], list(pieces)
@@ -158,7 +171,7 @@ def poured(path: str, pieces: list[bytes]) -> int:
     async def send(message):
         told.append(message.get("status"))
 
-    asyncio.run(Guard(app)({"type": "http", "method": "POST", "path": path, "headers": []}, receive, send))
+    asyncio.run(Guard(app)(posted(path), receive, send))
     return told[0]
 
 
@@ -197,7 +210,7 @@ def test_gradio_learns_of_half_an_upload_in_the_way_in_which_it_tidies_up(guarde
         return messages.pop(0)
 
     guarded()
-    asyncio.run(Guard(reads)({"type": "http", "method": "POST", "path": guard.UPLOAD, "headers": []}, receive, None))
+    asyncio.run(Guard(reads)(posted(guard.UPLOAD), receive, None))
     assert len(found) == 1 and not messages
 
 
@@ -220,7 +233,7 @@ def test_one_address_cannot_keep_everything_open(guarded, monkeypatch):
             told.append(message.get("status"))
 
         outer = Guard(stays)
-        await outer({"type": "http", "path": "/", "headers": [], "client": (who, 1)}, None, hear)
+        await outer(posted("/") | {"method": "GET", "client": (who, 1)}, None, hear)
         assert not outer.open
         return told[2]
 

@@ -1,0 +1,122 @@
+"""Gate: what a request to Gradio's doors says is looked at before Gradio sees it, and before it takes a place in line.
+
+Whose session it is, whether there is such an event or endpoint, and whether the values are of its kinds. The page looks
+at the values once more, and at whose the files are, where all ways meet (`Page.process_api`).
+"""
+
+import json
+import re
+from typing import Any
+from urllib.parse import parse_qs, unquote
+
+from gradio_client import utils as client_utils
+
+from medapp.ui import payload
+from medapp.ui.caller import Caller
+from medapp.ui.ownership import ownership
+
+PREFIX = "/gradio_api"
+SENT = re.compile(rf"{PREFIX}/(?:(queue/join|cancel|reset)|(run|api|call/v2|call)/([^/]+))/?")  # bodies of JSON
+HEARTBEAT = re.compile(rf"{PREFIX}/heartbeat/(.+?)/?")
+ANSWER = re.compile(rf"{PREFIX}/call/(?:v2/)?[^/]+/([^/]+)/?")
+NAME = 200  # characters of a session's name
+ANOTHERS = "This session is another visitor's."
+Refusal = tuple[int, str]
+
+
+class Gate:
+    """For the doors of one page, a `gr.Blocks`."""
+
+    def __init__(self, page: Any) -> None:
+        self.page = page
+
+    def reads(self, method: str, path: str) -> bool:
+        """Whether the request's body is to be put before `sent`."""
+        return method == "POST" and SENT.fullmatch(path) is not None
+
+    def opened(self, path: str, query: bytes, caller: Caller) -> Refusal | None:
+        """Status and sentence, if a stream of messages is not to be opened."""
+        found = HEARTBEAT.fullmatch(path)
+        asked = parse_qs(query.decode("latin-1"))
+        if found:
+            return self._entered(unquote(found[1]), caller)
+        if path.rstrip("/") == f"{PREFIX}/queue/data":
+            return next((r for each in asked.get("session_hash", []) if (r := self._entered(each, caller))), None)
+        if path.rstrip("/") == f"{PREFIX}/upload_progress":
+            names = asked.get("upload_id", [])
+            return next((r for each in names if (r := self._entered(f"upload {each}", caller))), None)
+        if answer := ANSWER.fullmatch(path):
+            return self._entered(self._session(answer[1]) or answer[1], caller)
+        return None
+
+    def sent(self, path: str, raw: bytes, caller: Caller) -> Refusal | None:
+        """Status and sentence, if what was sent is not to be acted upon."""
+        door = SENT.fullmatch(path)
+        assert door  # see `reads`
+        try:
+            body = json.loads(raw)
+        except (ValueError, RecursionError):
+            return 422, str(payload.Malformed("it is no JSON"))
+        try:
+            payload.shallow(body)
+            if not isinstance(body, dict):
+                raise payload.Malformed("it is no dictionary")
+            return self._asked(door[1] or "", door[2] or "", unquote(door[3] or ""), body, caller)
+        except payload.Malformed as error:
+            return 422, str(error)
+
+    def _asked(self, door: str, kind: str, name: str, body: dict, caller: Caller) -> Refusal | None:
+        by_name = kind == "call/v2"  # there is nothing in the body but values
+        session, event = (None, None) if by_name else (body.get("session_hash"), body.get("event_id"))
+        if session is not None and (refusal := self._entered(session, caller)):
+            return refusal
+        if door in ("cancel", "reset"):
+            other = self._session(event) if isinstance(event, str) else None
+            return self._entered(other, caller) if other else None
+        fn = self._function(kind, name, None if by_name else body.get("fn_index"))
+        if fn is None:
+            return 404, "There is no such event or endpoint."
+        data = self._arguments(name, body) if by_name else body.get("data")
+        trigger = None if by_name else body.get("trigger_id")
+        if not isinstance(data, list):
+            raise payload.Malformed("data is no list")
+        if not by_name and (body.get("batched") or not (trigger is None or type(trigger) is int)):
+            raise payload.Malformed("it is no event of this page")
+        asked = [block for block in fn.inputs if not block.skip_api]
+        if kind.startswith("call") and len(data) == len(asked) < len(fn.inputs):
+            values = iter(data)
+            data = [None if block.skip_api else next(values) for block in fn.inputs]
+        payload.check(fn, self.page.blocks, data, None if by_name else body.get("event_data"))
+        return None
+
+    def _function(self, kind: str, name: str, number: Any) -> Any:
+        """Gradio's, by number, or by name for an endpoint; None if there is none."""
+        if number is None:
+            return next((fn for fn in self.page.fns.values() if kind and fn.api_name == name), None)
+        if type(number) is not int:
+            raise payload.Malformed("fn_index is no whole number")
+        return self.page.fns.get(number)
+
+    def _arguments(self, name: str, given: dict) -> list:
+        """The values by name in the order of the endpoint's parameters."""
+        known = (self.page.app.api_info or self.page.get_api_info())["named_endpoints"].get(f"/{name}")
+        if known is None:
+            raise payload.Malformed("this endpoint takes no values by name")
+        given.pop("oauth_token", None)
+        try:
+            return client_utils.construct_args(known["parameters"], (), given)
+        except (TypeError, ValueError, KeyError) as error:
+            raise payload.Malformed("a value is missing, or has a name that the endpoint does not know") from error
+
+    def _entered(self, session: Any, caller: Caller) -> Refusal | None:
+        if not isinstance(session, str) or not 0 < len(session) <= NAME:
+            return 422, str(payload.Malformed("session_hash is no name of a session"))
+        return None if ownership.enter(session, caller) else (403, ANOTHERS)
+
+    def _session(self, event: str) -> str | None:
+        """The session of an event that waits, runs, or whose answer has not been fetched."""
+        queue = self.page._queue
+        if event in queue.event_ids_to_events:
+            return queue.event_ids_to_events[event].session_hash
+        pending = queue.pending_event_ids_session
+        return next((session for session, events in list(pending.items()) if event in events), None)

@@ -1,0 +1,129 @@
+"""Payload: what a request to an event, an endpoint or a tool may hold, by the components that it is for.
+
+Whatever is of another kind is the caller's fault, and is told so before anything is made of it.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gradio as gr
+from gradio.data_classes import FileData
+from pydantic import ValidationError
+
+from medapp.errors import InputError
+from medapp.ui import intake, session
+from medapp.ui.caller import Caller
+from medapp.ui.ownership import named, ownership
+
+DEPTH = 16  # lists and dictionaries within one another
+TEXT = 100_000  # characters of a text box
+FAR = 1e9  # no number on the page is larger
+
+
+class Malformed(InputError):
+    """The request is none that the page, its API or its tools are made for."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"The request is malformed: {what}.")
+
+
+def check(fn: Any, blocks: Mapping[int, Any], data: Sequence[Any], event_data: Any = None) -> None:
+    """Raises Malformed unless the values are of the kinds that Gradio's function `fn` takes, one of a page's `blocks`."""
+    shallow((data, event_data))
+    if fn.fn is None:
+        raise Malformed("this event has nothing to compute")
+    if len(data) != len(fn.inputs):
+        raise Malformed(f"{len(fn.inputs)} values are needed, and {len(data)} were sent")
+    for number, (block, value) in enumerate(zip(fn.inputs, data, strict=True), 1):
+        if not block.stateful and not _fits(block, value):
+            label = getattr(block, "label", None) or type(block).__name__
+            raise Malformed(f"value {number}, “{label}”, is not what a {type(block).__name__} holds")
+    if fn.collects_event_data:
+        kinds = [type(blocks[number]) for number, event in fn.targets if event == "select" and number in blocks]
+        if not (isinstance(event_data, dict) and all(_selects(kind, event_data) for kind in kinds)):
+            raise Malformed("it does not say what was selected")
+
+
+def shallow(data: Any) -> None:
+    """Raises Malformed if lists and dictionaries lie too deep within one another."""
+    level, depth = [data], 0
+    while level := [
+        inner
+        for outer in level
+        if isinstance(outer, dict | list | tuple)
+        for inner in (outer.values() if isinstance(outer, dict) else outer)
+    ]:
+        depth += 1
+        if depth > DEPTH:
+            raise Malformed("it is nested too deep")
+
+
+def own(data: Any, caller: Caller, session_hash: str | None = None) -> None:
+    """Raises InputError unless every file that is named in the data is the caller's own.
+
+    A file is named by `path`; and no other text may point into the app's folders either.
+    """
+    files = list(named(data))
+    for path in files:
+        if not isinstance(path, str):
+            raise Malformed("a file's path is no text")
+        ownership.check(intake.local(path), caller, session_hash)
+    for text in _texts(data):
+        if text not in files and _inside(text):
+            ownership.check(text, caller, session_hash)
+
+
+def _fits(block: Any, value: Any) -> bool:
+    if isinstance(block, gr.Slider):
+        return _number(value)
+    if isinstance(block, gr.Checkbox):
+        return isinstance(value, bool)
+    if isinstance(block, gr.Radio | gr.Dropdown):
+        return value is None or isinstance(value, str) or _number(value)
+    if isinstance(block, gr.Textbox):
+        return value is None or (isinstance(value, str) and len(value) <= TEXT)
+    if isinstance(block, gr.File):
+        many = isinstance(value, list) and block.file_count != "single"
+        return value is None or all(_file(each) for each in (value if many else [value]))
+    return True
+
+
+def _selects(kind: type, data: dict) -> bool:
+    """Whether the data say where in a component of this kind something was selected."""
+    index = data.get("index")
+    if kind is gr.Gallery:
+        return isinstance(index, int) and not isinstance(index, bool) and "value" in data
+    if kind in (gr.Image, gr.Dataframe):
+        whole = kind is gr.Dataframe and not isinstance(data.get("row_value"), list)
+        return not whole and isinstance(index, list) and len(index) == 2 and all(map(_number, index)) and "value" in data
+    return True
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and -FAR < value < FAR
+
+
+def _file(value: Any) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("meta"), dict):
+        return False
+    try:
+        FileData.model_validate(value, context={"validate_meta": True})
+    except ValidationError:
+        return False
+    return True
+
+
+def _texts(data: Any) -> list[str]:
+    if isinstance(data, str):
+        return [data]
+    inner = data.values() if isinstance(data, dict) else data if isinstance(data, list | tuple) else ()
+    return [text for each in inner for text in _texts(each)]
+
+
+def _inside(text: str) -> bool:
+    """Whether a text is a path into the folders of visitors, or an address of such a file here."""
+    home = str(session.home())
+    if home in text:
+        return True
+    return os.sep in text and len(text) < 4096 and "\0" not in text and os.path.realpath(text).startswith(home + os.sep)
