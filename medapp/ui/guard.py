@@ -27,6 +27,7 @@ from medapp.imaging.limits import MAX_BYTES
 from medapp.ui import caller as callers
 from medapp.ui import hosts, session
 from medapp.ui.caller import Caller
+from medapp.ui.departures import departures
 from medapp.ui.niivue import CDN
 from medapp.ui.ownership import ownership
 
@@ -44,6 +45,7 @@ LOOK = 16 * 1024**2  # bytes of an upload between looks at the disk
 OPEN = "/gradio_api/startup-events"  # Gradio asks itself for it when it starts; tells nothing
 HEALTH = "/health"  # answers that the page can be had, also without the password
 FILE, STATIC = "/gradio_api/file=", (".js", ".css", ".woff2")
+HEARTBEAT = "/gradio_api/heartbeat/"  # every open page keeps one
 UPLOAD, MCP = "/gradio_api/upload", "/gradio_api/mcp"
 COSTLY = (UPLOAD, MCP, "/gradio_api/queue/join", "/gradio_api/run", "/gradio_api/call", "/gradio_api/api")
 PAGES = ("/config", "/gradio_api/info", "/gradio_api/openapi.json", "/gradio_api/heartbeat", MCP)
@@ -97,6 +99,11 @@ def headers(embedded: bool) -> dict[str, str]:
     }
 
 
+def named(scope: Scope) -> dict[str, str]:
+    """A request's headers by name."""
+    return {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
+
+
 class Gate(Protocol):
     """What looks at requests to Gradio's doors, see `gate`."""
 
@@ -128,7 +135,7 @@ class Guard:
 
     async def received(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A request whose caller's address is known by now."""
-        asked = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
+        asked = named(scope)
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         caller = callers.of_scope(scope)
         who = caller.address
@@ -137,9 +144,11 @@ class Guard:
             return await self.told(send, 200, {"status": "ok", "version": __version__})
         refusal = refusal or self.refusal(scope, path, caller, asked)
         if refusal is None:
-            visit = Visit(self, scope, path, caller, asked, send)
+            visit = Visit(self, scope, path, caller, send)
             body = Body(self, path, receive, visit.send)
             self.open[who] += 1
+            if page := path.partition(HEARTBEAT)[2].rstrip("/"):
+                departures.arrive(page)
             try:
                 receive = body.receive
                 if self.gate and self.gate.reads(scope.get("method", "GET"), path):
@@ -153,6 +162,8 @@ class Guard:
                     journal.fault(error)
                 return None
             finally:
+                if page:
+                    departures.part(page)
                 self.open[who] -= 1
                 if not self.open[who]:
                     del self.open[who]
@@ -227,8 +238,9 @@ class Guard:
 class Visit:
     """One request with its answer: who the caller is, and what becomes theirs."""
 
-    def __init__(self, guard: Guard, scope: Scope, path: str, caller: Caller, asked: dict[str, str], send: Send) -> None:
-        self.guard, self.path, self.asked, self._send = guard, path, asked, send
+    def __init__(self, guard: Guard, scope: Scope, path: str, caller: Caller, send: Send) -> None:
+        self.guard, self.path, self._send = guard, path, send
+        self.asked = asked = named(scope)
         self.uploads = path.rstrip("/") == UPLOAD and scope.get("method") == "POST"
         self.tools = path.startswith(MCP)
         if self.tools:  # from here on by the app's own client, which is to be known by this

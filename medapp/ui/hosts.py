@@ -10,7 +10,7 @@ MEDAPP_PROXIES lists the addresses of proxies, with commas, also networks (10.0.
 import ipaddress
 import os
 import socket
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -58,9 +58,9 @@ class Hosts:
 class Proxies:
     """ASGI middleware: takes the caller's address and scheme from proxies that are trusted, and from nobody else."""
 
-    def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
+    def __init__(self, app: Any) -> None:
         given = [name.strip() for name in os.environ.get("MEDAPP_PROXIES", "").split(",") if name.strip()]
-        self.trusted = ProxyHeadersMiddleware(app, given)
+        self.trusted: Any = ProxyHeadersMiddleware(app, given)
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:

@@ -8,7 +8,6 @@ its address until the first session names it.
 import os
 import stat
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -117,7 +116,7 @@ class Ownership:
 
     # ---- the end
     def leave(self, session: str) -> None:
-        """The visitor has left: what they have in no other session is nobody's, and is removed unless others have it."""
+        """What its visitor has in no other session is theirs no more, and is removed unless somebody else has it."""
         with self._lock:
             caller = self._sessions.pop(session, None)
             cookie = caller.cookie if caller else None

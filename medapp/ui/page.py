@@ -22,7 +22,8 @@ from medapp.errors import InputError, UserError
 from medapp.examples import of_task
 from medapp.imaging import apart
 from medapp.tasks import TASKS
-from medapp.ui import api, caller, intake, payload, style, tab, tools, viewer, words
+from medapp.ui import api, caller, intake, payload, relays, style, tab, viewer, words
+from medapp.ui.departures import departures
 from medapp.ui.gate import ANOTHERS, Gate
 from medapp.ui.guard import OUTCOME, Guard
 from medapp.ui.ownership import NOT_YOURS, named, ownership
@@ -45,10 +46,16 @@ class Page(gr.Blocks):
     """Gradio's, which forgets who has left, and tells in our way of requests that are none of its page's."""
 
     def leave(self, request: gr.Request) -> None:
-        """Forget who is gone; Gradio itself keeps a megabyte or more of the components of each, of 10,000 visitors."""
-        visitors.leave(request.session_hash)
-        self.state_holder.session_data.pop(request.session_hash, None)
-        self.state_holder.time_last_used.pop(request.session_hash, None)
+        """Stop what the visitor has running, and forget them unless they come back at once."""
+        visitors.cancel(request.session_hash)
+        departures.leave(request.session_hash, self.forget)
+
+    def forget(self, session: str) -> None:
+        """Remove what was uploaded or made in a session, and what Gradio keeps of it: a megabyte or more."""
+        visitors.leave(session)
+        ownership.leave(session)
+        self.state_holder.session_data.pop(session, None)
+        self.state_holder.time_last_used.pop(session, None)
 
     async def process_api(
         self,
@@ -134,7 +141,7 @@ def build() -> gr.Blocks:
     """Lay out and wire the whole page; loads no weights."""
     cards = list(runtime.cards().values())
     intake.close()
-    tools.replace()
+    relays.replace()
     with Page(title="medapp", delete_cache=(SWEEP, LIFETIME), analytics_enabled=False, fill_width=True) as demo:
         gr.HTML(words.head())
         gr.HTML(words.banner())

@@ -29,7 +29,7 @@ class Malformed(InputError):
 
 
 def check(fn: Any, blocks: Mapping[int, Any], data: Sequence[Any], event_data: Any = None) -> None:
-    """Raises Malformed unless the values are of the kinds that Gradio's function `fn` takes, one of a page's `blocks`."""
+    """Raises Malformed unless the values are of the kinds that `fn` takes, a function of the page of these `blocks`."""
     shallow((data, event_data))
     if fn.fn is None:
         raise Malformed("this event has nothing to compute")
@@ -95,8 +95,8 @@ def _selects(kind: type, data: dict) -> bool:
     if kind is gr.Gallery:
         return isinstance(index, int) and not isinstance(index, bool) and "value" in data
     if kind in (gr.Image, gr.Dataframe):
-        whole = kind is gr.Dataframe and not isinstance(data.get("row_value"), list)
-        return not whole and isinstance(index, list) and len(index) == 2 and all(map(_number, index)) and "value" in data
+        place = isinstance(index, list) and len(index) == 2 and all(map(_number, index)) and "value" in data
+        return place and (kind is gr.Image or isinstance(data.get("row_value"), list))
     return True
 
 

@@ -1,4 +1,4 @@
-"""Tools: the methods over MCP, each call in the name of who sent it.
+"""Relays: the methods over MCP, each call in the name of who sent it.
 
 Gradio's server calls its own page through one client of its own for everybody, who would share one session and their
 files; and its library cuts what is sent after 4 MB, where an image may come in words.
