@@ -96,6 +96,8 @@ def _run(args: argparse.Namespace) -> None:
         raise InputError(f"The results could not be written to {args.out}: {error.strerror}.") from error
     for name, metric in result.metrics.items():
         print(f"{name}: {'not defined' if metric.value is None else metric.value} {metric.unit}".rstrip())
+    for warning in result.warnings:
+        print(f"warning: {warning}")
     for note in result.notes:
         print(f"note: {note}")
     print("wrote " + ", ".join(str(path) for path in written))

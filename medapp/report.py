@@ -138,6 +138,7 @@ def html(result: Result, title: str, about: Mapping[str, str] | None = None, *, 
         [
             f'<p class="notice" role="note">{escape(NOT_A_DIAGNOSIS)}</p>',
             f"<h1>{escape(title)}</h1>",
+            markup.warning(result.warnings),
             markup.section("Figures of the result", _metrics(result, figures)),
             markup.section("Comparison with the reference", _metrics(result, comparison)),
             markup.section("Notes", markup.bullets(result.notes) if result.notes else ""),

@@ -60,6 +60,9 @@ class Provenance:
 class Result:
     """Facts only: volumes by role, the deformation, numbers, tables, remarks, the options used, and the provenance.
 
+    `notes` are what the user should know, `warnings` why the result may be wrong and what to do about it; `doubt` is
+    the shortest of them, as a question for the headline, for example "Not a FLAIR scan of a brain?", or empty.
+
     A point of the fixed image goes through `deformation`, on that image's grid, and then through `affine` (4, 4), RAS+
     millimetres, to the moving image. `inverse` is the displacement the other way, on the same grid.
     """
@@ -71,6 +74,8 @@ class Result:
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     tables: Mapping[str, Table] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    doubt: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     provenance: Provenance | None = None
 
@@ -86,6 +91,8 @@ class Result:
                 name: {"about": t.about, "columns": list(t.columns), "rows": [list(r) for r in t.rows]}
                 for name, t in self.tables.items()
             },
+            "doubt": self.doubt,
+            "warnings": list(self.warnings),
             "notes": list(self.notes),
             "weights": dict(origin.weights),
             "device": origin.device,

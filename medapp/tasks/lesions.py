@@ -54,6 +54,8 @@ def headline(result: Result) -> str:
     count, volume = result.metrics["lesions"].value, result.metrics["volume"].value
     few = result.metrics["left_out"].value
     less = f" {few} smaller than {result.settings['smallest']:g} ml left out." if few else ""
+    if not count and result.doubt:
+        return "No lesion was found, which means little then."
     if not count:
         return f"Nothing found at this threshold.{less} That does not mean that nothing is there."
     said = f"{volume:.1f} ml in {count} lesion{'s' if count != 1 else ''}{';' if less else ''}{less.rstrip('.')}"

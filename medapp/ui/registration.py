@@ -235,11 +235,12 @@ class Registered:
                     **self._ready(result, True),
                     self.looked: visitors.keep(request.session_hash, seen, f"{self.name}-looked"),
                     tab.status: words.headline(
-                        task_pair.headline(result),
+                        words.summary(task_pair, result),
                         [
                             f"Look at the pair below; if the brains lie upon each other, press {task.RUN}.",
                             *result.notes,
                         ],
+                        result.warnings,
                     ),
                     **({tab.results: gr.Column(visible=False)} if another else {}),
                 }

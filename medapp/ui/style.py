@@ -54,6 +54,10 @@ button[role="tab"].selected { color: var(--primary-700) !important; }
 .med-about summary, .med-small { font-size: 0.85rem; opacity: 0.85; }
 .med-status h2 { margin: 0; font-size: 1.25rem; }
 .med-status ul { margin: 0.3rem 0 0 1.1rem; font-size: 0.9rem; list-style: disc; }
+.med-warning {
+  border-left: 4px solid #dc2626; padding: 0.45rem 0.8rem; margin: 0.4rem 0; background: rgba(220, 38, 38, 0.1);
+  border-radius: 4px;
+}
 .med-numbers { display: flex; flex-wrap: wrap; gap: 0.5rem 1.6rem; margin: 0.5rem 0; }
 .med-numbers dt { font-size: 0.8rem; opacity: 0.75; }
 .med-numbers dd { margin: 0; font-size: 1.05rem; font-variant-numeric: tabular-nums; }

@@ -199,7 +199,7 @@ class Tab:
         card = self.form_of(result).card
         held.shown += 1
         return {
-            self.status: words.headline(self.task.headline(result), result.notes),
+            self.status: words.headline(words.summary(self.task, result), result.notes, result.warnings),
             self.results: gr.Column(visible=True),
             self.origin: words.origin(result, card),
             self.kept: held,

@@ -93,10 +93,20 @@ def welcome(task: ModuleType) -> str:
     )
 
 
-def headline(sentence: str, notes: Sequence[str]) -> str:
-    listed = "".join(f"<li>{escape(note)}</li>" for note in notes)
-    more = f"<ul>{listed}</ul>" if listed else ""
-    return f'<div class="med-status" role="status"><h2>{escape(sentence)}</h2>{more}</div>'
+def summary(task: ModuleType, result: Result) -> str:
+    """The sentence of the result, after the doubt there is about what was put in."""
+    return f"{result.doubt} {task.headline(result)}".strip()
+
+
+def headline(sentence: str, notes: Sequence[str], warnings: Sequence[str] = ()) -> str:
+    """The top of a result: its sentence, a coloured box of warnings, then the notes."""
+    boxed = f'<div class="med-warning"><strong>Check this first</strong>{_listed(warnings)}</div>' if warnings else ""
+    return f'<div class="med-status" role="status"><h2>{escape(sentence)}</h2>{boxed}{_listed(notes)}</div>'
+
+
+def _listed(sentences: Sequence[str]) -> str:
+    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
+    return f"<ul>{items}</ul>" if items else ""
 
 
 def asking(sentence: str) -> str:

@@ -15,6 +15,8 @@ main { padding: 0 1rem }
 h1 { font-size: 1.5rem; margin: .8rem 0 .3rem }
 h2 { font-size: 1.1rem; margin: 1.6rem 0 .4rem; break-after: avoid }
 .notice { border: 2px solid #a33; padding: .5rem .8rem; font-weight: 600; color: #7a1010; background: #fff6f5 }
+.warning { border: 2px solid #b45309; padding: .5rem .8rem; margin: .6rem 0; background: #fff8eb }
+.warning ul { margin: .3rem 0 0 }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
 th, td { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid #ddd; overflow-wrap: anywhere }
 thead th { border-bottom: 2px solid #888; vertical-align: bottom }
@@ -73,6 +75,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], about: str =
 def bullets(texts: Iterable[str]) -> str:
     """A list of sentences."""
     return "<ul>" + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul>"
+
+
+def warning(texts: Sequence[str]) -> str:
+    """A box of what is to be checked before the result is trusted; nothing without texts."""
+    return f'<div class="warning" role="note"><b>Check this first</b>{bullets(texts)}</div>' if texts else ""
 
 
 def picture(pixels: np.ndarray, alt: str, caption: str, keys: Iterable[tuple[str, str]] = ()) -> str:
