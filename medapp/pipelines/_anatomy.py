@@ -10,6 +10,7 @@ from torch import nn
 
 from medapp.errors import InputError
 from medapp.imaging.anatomy import MIRROR, NAMES
+from medapp.imaging.background import zero_background
 from medapp.imaging.geometry import boxed, isotropic, oriented, resample
 from medapp.imaging.intensity import dimmed, standardize
 from medapp.imaging.measure import bounds, components
@@ -38,6 +39,7 @@ def parcellate(net, head: Volume, *, progress: Callable[[float, str], None]) -> 
     `UNet3D` on any device, or the engine round one. Raises InputError for an image that is constant.
     """
     progress(0.0, "Preparing the scan")
+    head = zero_background(head)
     grid = working_grid(head)
     image = standardize(dimmed(resample(head, grid, outside=float(head.array.min())).array))
     progress(0.15, "Finding the regions")

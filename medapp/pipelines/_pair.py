@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from medapp.errors import InputError
 from medapp.imaging.anatomy import NAMES
+from medapp.imaging.background import zero_background
 from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Grid, Volume
 from medapp.machine import together
@@ -57,6 +58,7 @@ def prepare(
 
     The images and their regions (36 classes) may lie on any grids. Raises InputError where there is no brain.
     """
+    fixed, moving = zero_background(fixed), zero_background(moving)
     seen = [_checked(regions, image.name) for image, regions in ((fixed, fixed_regions), (moving, moving_regions))]
     (target, there), (source, _) = together(
         *(

@@ -7,6 +7,7 @@ import torch
 
 from medapp.card import Card, Input, Slider, Weights
 from medapp.errors import InputError
+from medapp.imaging.background import zero_background
 from medapp.imaging.geometry import boxed, oriented, padded, resample, respaced
 from medapp.imaging.intensity import standardize
 from medapp.imaging.volume import Grid, Volume
@@ -36,8 +37,9 @@ def segment(
         require_mr(volume)
         require_contrast(volume)
         require_overlap(volume, flair)
-    grid, depth = working_grid(flair)
-    used = {role: drawn(volume or flair, grid, depth) for role, volume in given.items() if volume or role == "flair"}
+    scans = {role: zero_background(volume) for role, volume in given.items() if volume}
+    grid, depth = working_grid(scans["flair"])
+    used = {role: drawn(scan, grid, depth) for role, scan in scans.items()}
     x = np.stack([used.get(role, used["flair"]) for role in given], axis=1)  # (N, 3, H, W)
 
     logits = []

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from medapp.card import Card, Input, Slider, Weights
+from medapp.imaging.background import zero_background
 from medapp.imaging.geometry import boxed, resample
 from medapp.imaging.intensity import relative, unshaded
 from medapp.imaging.measure import bounds
@@ -77,19 +78,21 @@ def segment(
     others = {role: v for role, v in (("t1", t1), ("t2", t2), ("baseline", baseline)) if v is not None}
     for volume in (flair, *others.values()):
         require_head(volume)
-    grid = working_grid(flair)
+    seen_as = {role: zero_background(volume) for role, volume in {"flair": flair, **others}.items()}
+    first = seen_as["flair"]
+    grid = working_grid(first)
     progress(0.0, "Aligning the sequences")
-    sessions = {role: volume for role, volume in others.items() if role != "baseline"}
-    motions = dict(zip(sessions, together(*(partial(rigid, v, flair) for v in sessions.values())), strict=True))
-    scans = {"flair": flair} | {role: placed(volume, motions[role]) for role, volume in sessions.items()}
+    sessions = [role for role in others if role != "baseline"]
+    motions = dict(zip(sessions, together(*(partial(rigid, seen_as[role], first) for role in sessions)), strict=True))
+    scans = {"flair": first} | {role: placed(seen_as[role], motions[role]) for role in sessions}
     progress(0.15, "Finding the brain")
     given = scans if baseline is None else {"flair": scans["flair"]}  # regions of what the network sees
     seen = anatomy(aid("anatomy"), given, grid, lambda share, stage: progress(0.15 + 0.3 * share, "Finding the brain"))
     if baseline is not None:
         progress(0.45, "Aligning the earlier scan")
         within = Volume(seen.inside.astype(np.uint8), grid.affine, labels={1: "inside"})
-        motions["baseline"] = rigid(baseline, flair, within)
-        scans["baseline"] = placed(baseline, motions["baseline"])
+        motions["baseline"] = rigid(seen_as["baseline"], first, within)
+        scans["baseline"] = placed(seen_as["baseline"], motions["baseline"])
 
     view = prepared(scans, seen, grid)
     drawn = view.images
@@ -113,7 +116,7 @@ def segment(
     progress(0.9, "Measuring")
     zone = resample(Volume(zones(seen.regions, grid.spacing, lesion), grid.affine, labels=PLACES), flair.grid)
     volumes["zones"] = flair.like(zone.array, labels=PLACES, name="zones", unit="", remarks=(), headers=())
-    volumes |= {role: volume for role, volume in scans.items() if role != "flair"}
+    volumes |= {role: placed(volume, motions[role]) for role, volume in others.items()}
     said = notes(flair, others, motions, scans, seen, grid, bool(tables))
     return measured(Result(volumes, tables=tables, notes=said), settings)
 

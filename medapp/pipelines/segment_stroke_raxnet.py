@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from medapp.card import Card, Choice, Input, Slider, Toggle, Weights
+from medapp.imaging.background import zero_background
 from medapp.imaging.geometry import resample
 from medapp.imaging.intensity import standardize
 from medapp.imaging.volume import Volume
@@ -55,8 +56,9 @@ def segment(
     """
     require_head(image)
     progress(0.0, "Finding the template's place in the scan")
-    laid = lay(image, aid("anatomy"), lambda share: progress(0.3 * share, "Finding the template's place in the scan"))
-    drawn = resample(image, laid.grid, outside=float(image.array.min())).array
+    scan = zero_background(image)
+    laid = lay(scan, aid("anatomy"), lambda share: progress(0.3 * share, "Finding the template's place in the scan"))
+    drawn = resample(scan, laid.grid, outside=float(scan.array.min())).array
     if scaling == "volume":
         drawn = standardize(drawn)
 
