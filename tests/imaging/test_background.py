@@ -50,7 +50,7 @@ def test_voxels_of_the_head_that_have_the_backgrounds_value_stay(clean):
     inside, scores = clean.array > 0, z_scored(clean)
     whole = np.rint(255 * (scores - scores[inside].min()) / np.ptp(scores[inside]))
     flat = 100
-    assert 50 < (whole[inside] == flat).sum()
+    assert (whole[inside] == flat).sum() > 50
     scan = clean.like(np.where(inside, whole, flat).astype(np.uint8))
     again = zero_background(scan).array
     assert (again[~inside] == 0).all()
