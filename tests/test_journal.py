@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 from contextlib import nullcontext
 
 import numpy as np
@@ -58,3 +60,37 @@ def test_aloud_writes_a_line_an_entry(capsys, monkeypatch):
         pass
     (line,) = capsys.readouterr().err.splitlines()
     assert json.loads(line)["pipeline"] == "a_method"
+
+
+def test_nothing_else_gets_into_the_log_but_by_whose_and_where():
+    script = """
+import logging, sys, threading, traceback, warnings
+from medapp import journal
+journal.alone()
+journal.alone()
+print("* Running on local URL:  http://127.0.0.1:7860")
+
+def visitor():
+    said = 'Jane Doe\\n{"outcome": "done", "pipeline": "forged"}'
+    print(said)
+    print(said, file=sys.stderr)
+    logging.getLogger("uvicorn.error").warning(said)
+    logging.getLogger("uvicorn.error").error("%s", said)
+    warnings.warn(said)
+    for _ in range(2):
+        try:
+            raise ValueError(said)
+        except ValueError:
+            traceback.print_exc()
+            logging.getLogger("mcp").exception(said)
+
+thread = threading.Thread(target=visitor)
+thread.start()
+thread.join()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["* Running on local URL:  http://127.0.0.1:7860"]
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert len(lines) == 9 and "Jane" not in done.stderr and "forged" not in done.stderr
+    assert [line.get("fault") for line in lines].count("ValueError") == 4
+    assert all("visitor" in line["where"][-1] or line["logger"] == "py.warnings" for line in lines)

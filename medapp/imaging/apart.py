@@ -43,6 +43,7 @@ class Reader:
             [sys.executable, "-P", "-m", __name__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # what libraries say of a file is in its owner's words
             env=os.environ | {"PYTHONPATH": paths, "TMPDIR": str(self.folder), "TEMP": str(self.folder)},
         )
 
@@ -125,7 +126,7 @@ def _given_back(reader: Reader) -> None:
 
 
 def main() -> None:
-    """Answer until nobody asks any more; whatever a library prints goes to the log, not into an answer."""
+    """Answer until nobody asks any more; what a library prints goes into no answer."""
     with suppress(ImportError):  # no such limits on Windows
         import resource
 

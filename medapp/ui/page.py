@@ -16,6 +16,7 @@ os.environ.setdefault("GRADIO_TEMP_DIR", str(session.uploads()))  # Gradio looks
 
 import gradio as gr
 from gradio.exceptions import InvalidPathError
+from uvicorn.config import LOGGING_CONFIG
 
 from medapp import journal, runtime
 from medapp.errors import InputError, UserError
@@ -180,7 +181,8 @@ def launch(demo: gr.Blocks, **options: object) -> NoReturn:
     Ends the process, as tidily when it is told to terminate, as containers are, as when it is interrupted from the
     keyboard.
     """
-    journal.aloud()
+    journal.alone()
+    LOGGING_CONFIG["loggers"] = {}  # uvicorn's, which would write in its own way
     os.environ["FORWARDED_ALLOW_IPS"] = ""  # which proxies are trusted is the guard's to know
     if name := options.get("server_name"):
         os.environ["GRADIO_SERVER_NAME"] = str(name)

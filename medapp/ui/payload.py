@@ -6,6 +6,7 @@ Whatever is of another kind is the caller's fault, and is told so before anythin
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 import gradio as gr
 from gradio.data_classes import FileData
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 from medapp.errors import InputError
 from medapp.ui import intake, session
 from medapp.ui.caller import Caller
+from medapp.ui.guard import FILE
 from medapp.ui.ownership import named, ownership
 
 DEPTH = 16  # lists and dictionaries within one another
@@ -70,8 +72,9 @@ def own(data: Any, caller: Caller, session_hash: str | None = None) -> None:
             raise Malformed("a file's path is no text")
         ownership.check(intake.local(path), caller, session_hash)
     for text in _texts(data):
-        if text not in files and _inside(text):
-            ownership.check(text, caller, session_hash)
+        place = unquote(text.partition(FILE)[2]) or text  # of an address here
+        if text not in files and _inside(place):
+            ownership.check(place, caller, session_hash)
 
 
 def _fits(block: Any, value: Any) -> bool:
@@ -122,7 +125,7 @@ def _texts(data: Any) -> list[str]:
 
 
 def _inside(text: str) -> bool:
-    """Whether a text is a path into the folders of visitors, or an address of such a file here."""
+    """Whether a text is, or holds, a path into the folders of visitors."""
     home = str(session.home())
     if home in text:
         return True

@@ -228,6 +228,9 @@ def test_ones_own_file_is_read(page, attacks, read):
     own = attacks["among one's own"][0]
     fn = next(fn for fn in page.fns.values() if fn.api_name == "segment_glioma_ar2unet")
     data = [own, *usual(fn)[1:]]
+    forget = next(fn for fn in page.fns.values() if fn.targets and fn.targets[0][1] == "change" and not fn.inputs)
+    address = f"http://127.0.0.1:7860/gradio_api/file={own['path']}"
+    assert "data" in asked(page, forget, [], [own | {"url": address, "orig_name": "scan.nii"}]), "as the page sends it"
     assert asked(page, fn, data) == "It would have been read."
     assert [Path(path).read_bytes() for path in read] == [SECRET]
     assert "not yours" in asked(page, fn, data, who=B, session_hash="theirs")
