@@ -23,7 +23,12 @@ VOLUME_FILES = (
     ".nrrd",
     ".mha",
     ".mhd",
+    ".nhdr",
     ".raw",
+    ".zraw",
+    ".hdr",
+    ".img",
+    ".gz",
     ".mgz",
     ".png",
     ".jpg",
@@ -35,7 +40,10 @@ VOLUME_FILES = (
 
 @dataclass(frozen=True)
 class Input:
-    """One image that a pipeline takes; `files` are the endings that its upload box offers, `colour` allows colour."""
+    """One image that a pipeline takes; `files` are the endings that its upload box offers, `colour` allows colour.
+
+    `labels` if it is a mask or a label map.
+    """
 
     name: str
     title: str
@@ -43,6 +51,7 @@ class Input:
     optional: bool = False
     files: tuple[str, ...] = VOLUME_FILES
     colour: bool = False
+    labels: bool = False
 
 
 @dataclass(frozen=True)

@@ -83,10 +83,16 @@ def _run(args: argparse.Namespace) -> None:
     card.settings(options)  # a wrong option is said before a big file is read
     colour = any(source.colour for source in card.inputs)
     volumes = [
-        None if path is None else files.read(_files(path), args.series, name=source.title, colour=source.colour)
+        None
+        if path is None
+        else files.read(_files(path), args.series, name=source.title, colour=source.colour, labels=source.labels)
         for source, path in zip(card.inputs, _arranged(card, args.inputs, uploads), strict=True)
     ]
-    reference = files.read(_files(args.reference), name="reference", colour=colour) if args.reference else None
+    reference = (
+        files.read(_files(args.reference), name="reference", colour=colour, labels=task.REFERENCE_LABELS)
+        if args.reference
+        else None
+    )
     result = runtime.run(card.name, *volumes, device=args.device, progress=None if args.quiet else _tell, **options)
     if reference is not None:
         result = task.moved(result, reference, result.settings)
@@ -150,15 +156,15 @@ def _arranged(card: Card, given: Sequence[str], uploads: dict[str, Path]) -> lis
 
 
 def _files(path: Path) -> list[Path]:
-    """The path itself, or the files in it if it is a folder. Raises InputError if there is nothing."""
+    """The path itself with what it names beside it, or the files in a folder. Raises InputError if there is nothing."""
     if os.path.isdir(path):
-        found = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+        found = sorted(p for p in path.rglob("*") if p.is_file() and not (p.is_symlink() or p.name.startswith(".")))
         if not found:
             raise InputError(f"The folder {path.name} is empty.")
         return found
     if not os.path.isfile(path):
         raise InputError(f"There is no file {str(path)[:200]}.")
-    return [path]
+    return files.beside(path)
 
 
 def _pair(text: str) -> tuple[str, str]:

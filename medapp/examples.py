@@ -33,7 +33,9 @@ class Example:
     def volumes(self, inputs: Sequence[Input]) -> list[Volume | None]:
         """The images in the order of the inputs, named by their titles, None where there is none."""
         return [
-            files.read([self.images[i.name]], name=i.title, colour=i.colour) if i.name in self.images else None
+            files.read([self.images[i.name]], name=i.title, colour=i.colour, labels=i.labels)
+            if i.name in self.images
+            else None
             for i in inputs
         ]
 

@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,6 +78,13 @@ class Result:
     doubt: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     provenance: Provenance | None = None
+
+    def noting(self, reference: Volume | None) -> "Result":
+        """The result with what the reader of a reference's file has remarked among its notes, none twice."""
+        remarks = (
+            [r if r.startswith("Reference") else f"Reference: {r}" for r in reference.remarks] if reference else []
+        )
+        return replace(self, notes=tuple(dict.fromkeys((*self.notes, *remarks))))
 
     def facts(self) -> dict[str, Any]:
         """All but the arrays, ready for JSON."""

@@ -149,7 +149,7 @@ def cases(card: Card, folder: Path, subject: str = SUBJECT) -> Iterator[Case]:
         images = {i.name: files.read([exam.files[i.name]], name=i.title, colour=i.colour) for i in there}
         given = tuple(images.get(i.name) for i in card.inputs)
         first = next(iter(images.values()))
-        answer = files.read([exam.files["truth"]], name="truth", colour=first.is_colour)
+        answer = files.read([exam.files["truth"]], name="truth", colour=first.is_colour, labels=truth != "restoration")
         condition, options, moving = ", ".join(i.title for i in there), {}, None
         if truth == "lesions":
             answer = answer.like((answer.array > 0).astype(np.uint8), labels={1: "lesion"})
@@ -158,7 +158,10 @@ def cases(card: Card, folder: Path, subject: str = SUBJECT) -> Iterator[Case]:
         else:
             answer = numbered(answer)
         if truth == "registration":
-            condition, moving = "predicted", numbered(files.read([exam.files["moving truth"]], name="moving truth"))
+            condition, moving = (
+                "predicted",
+                numbered(files.read([exam.files["moving truth"]], name="moving truth", labels=True)),
+            )
             answer = resample(answer, first.grid)
         yield Case(exam.subject, "ours", condition, given, answer, options, moving, exam.name)
 

@@ -56,7 +56,7 @@ class Lesions(NamedTuple):
 
 def lesions(exam: folder.Exam) -> Lesions:
     """Look at an exam. Raises InputError for what cannot be read."""
-    truth = files.read([exam.files["truth"]], name="truth", colour=True)
+    truth = files.read([exam.files["truth"]], name="truth", colour=True, labels=True)
     image = files.read([exam.files["image"]], name="image", colour=True)
     grey = image if not image.is_colour else image.like(np.asarray(image.array, np.float32).mean(3))
     mask = truth.like((truth.array if not truth.is_colour else truth.array.max(3)) > 0)

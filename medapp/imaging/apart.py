@@ -87,13 +87,18 @@ _idle: list[Reader] = []
 
 
 def read(
-    paths: Sequence[Path | str], series: str | None = None, *, name: str = "image", colour: bool = False
+    paths: Sequence[Path | str],
+    series: str | None = None,
+    *,
+    name: str = "image",
+    colour: bool = False,
+    labels: bool = False,
 ) -> Volume:
     """As `files.read`, in another process. Raises InputError, too, if that process dies."""
     with _places:
         reader = _taken()
         try:
-            return reader.ask(list(paths), series, name=name, colour=colour)
+            return reader.ask(list(paths), series, name=name, colour=colour, labels=labels)
         finally:
             _given_back(reader)
 

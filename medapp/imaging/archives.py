@@ -4,7 +4,8 @@ import gzip
 import stat
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
@@ -55,27 +56,28 @@ def unzip(path: Path, folder: Path, room: int = MAX_BYTES) -> list[Path]:
     return written
 
 
-def gunzip(path: Path, folder: Path, promise: Callable[[bytes], int], room: int = MAX_BYTES) -> Path:
+def gunzip(
+    path: Path, folder: Path, promise: Callable[[bytes, Path], int] | None = None, room: int = MAX_BYTES
+) -> Path:
     """A gzip file unpacked into `folder` without its `.gz`, as far as `promise` allows.
 
-    `promise` is given the first kilobyte and says how many bytes its header speaks of (or raises InputError). Raises
-    InputError if there are fewer, or many more, or if the packing is damaged; of what promises nothing that can be
-    checked, also if it unpacks beyond MAX_RATIO.
+    `promise` is given the first kilobyte, and the path for its words, and says how many bytes its header speaks of (or
+    raises InputError). Raises InputError if there are many more, or if the packing is damaged; of what promises nothing
+    that can be checked, also if it unpacks beyond MAX_RATIO.
     """
     target = folder / _named(path.stem + {".mgz": ".mgh"}.get(path.suffix.lower(), ""))
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with gzip.open(path) as source:
-            promised = promise(source.read(1024))
-            if promised >= MAX_BYTES:
-                promised = max(FREE, MAX_RATIO * path.stat().st_size)
-            source.seek(0)
-            _pour(cast(IO[bytes], source), target, min(promised, room) + SLACK, path)
-    except (EOFError, zlib.error, OSError) as error:
-        if full(error):
-            raise
-        raise InputError(f"{said(path)} could not be unpacked: it is damaged or truncated; upload it again.") from error
+    with _whole(path), gzip.open(path) as source:
+        most = promise(source.read(1024), target) if promise else max(FREE, MAX_RATIO * path.stat().st_size)
+        source.seek(0)
+        _pour(cast(IO[bytes], source), target, min(most, room) + SLACK, path)
     return target
+
+
+def peek(path: Path, count: int) -> bytes:
+    """The first `count` bytes of what a gzip file holds. Raises InputError if the packing is damaged."""
+    with _whole(path), gzip.open(path) as source:
+        return source.read(count)
 
 
 def is_zip(path: Path) -> bool:
@@ -86,6 +88,17 @@ def is_zip(path: Path) -> bool:
 def is_gzip(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(2) == b"\x1f\x8b"
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """Damaged packing becomes one sentence; a full disk stays what it is."""
+    try:
+        yield
+    except (EOFError, zlib.error, OSError) as error:
+        if full(error):
+            raise
+        raise InputError(f"{said(path)} could not be unpacked: it is damaged or truncated; upload it again.") from error
 
 
 def _named(text: str) -> str:

@@ -123,7 +123,8 @@ def three_axes(shape: Sequence[int], path: Path) -> tuple[int, int, int]:
 def plain_numbers(array: np.ndarray, path: Path) -> np.ndarray:
     """Integers as they are, truth values as uint8, fractions as float32; all in the machine's byte order.
 
-    Raises InputError for complex numbers, for other types, and where a value is no finite number, or beyond all sense.
+    Values that are no numbers, or infinite, are left as they are, see `imaging.missing`. Raises InputError for
+    complex numbers, for other types, and where a value is beyond all sense.
     """
     if array.dtype.kind == "b":
         return array.astype(np.uint8)
@@ -131,18 +132,14 @@ def plain_numbers(array: np.ndarray, path: Path) -> np.ndarray:
         return array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype.kind != "f":
         what = "complex numbers" if array.dtype.kind == "c" else f"values of an unusual type ({array.dtype})"
-        raise InputError(f"{said(path)} holds {what}, not the values of an image.")
-    with np.errstate(over="ignore"):
-        array = array.astype(np.float32, copy=False)
-    bad = array.size - int(np.count_nonzero(np.isfinite(array)))
-    if bad:
-        voxels = "1 voxel is" if bad == 1 else f"{bad} voxels are"
+        raise InputError(f"{said(path)} holds {what}, not the values of an image; save its magnitude as float32.")
+    there = np.isfinite(array)
+    low, high = (float(f(array, initial=0, where=there)) for f in (np.min, np.max))
+    if max(high, -low) > MAX_VALUE:
         raise InputError(
-            f"{said(path)} is not whole: {voxels} not a number or infinite. Set them to a background value first."
+            f"{said(path)} holds values as large as {max(high, -low):.1g}: it is damaged, or its byte order is wrong."
         )
-    if array.size and max(array.max(), -array.min()) > MAX_VALUE:
-        raise InputError(f"{said(path)} holds values as large as {np.abs(array).max():.1g}: it is damaged.")
-    return array
+    return array.astype(np.float32, copy=False)
 
 
 def sound(affine: np.ndarray) -> bool:

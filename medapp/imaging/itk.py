@@ -1,162 +1,123 @@
 """NRRD and MetaImage (.nrrd, .nhdr, .mha, .mhd), through SimpleITK; positions turned from LPS to RAS.
 
 SimpleITK never sees a stranger's header, which could lead it to other files or beyond its memory: it gets one that is
-written here, of the fields that are needed, and as many voxels as these promise, unpacked, in a file of their own.
+written here, of the fields that are needed, and as many voxels as these promise, decoded, in a file of their own.
 """
 
 import re
-import zlib
-from collections.abc import Iterator
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
 
 from medapp.errors import InputError
-from medapp.imaging.checks import in_time, parsing, plain_numbers, said, sound, three_axes
-from medapp.imaging.limits import MAX_HEADER, MAX_OFFSET
-from medapp.imaging.nifti import NO_POSITION
+from medapp.imaging import detached
+from medapp.imaging.checks import parsing, plain_numbers, said, three_axes
+from medapp.imaging.encodings import Layout, decode
+from medapp.imaging.headers import Header, is_meta, is_nrrd, read_header
+from medapp.imaging.placement import NO_ORIGIN, NO_POSITION, NO_SPACING, in_millimetres, placed
 from medapp.imaging.transforms import LPS
 from medapp.imaging.volume import Volume
 
-META = {
-    "ObjectType": "Image", "NDims": r"[1-5]", "BinaryData": "True|true|1", "BinaryDataByteOrderMSB": r"\w+",
-    "ElementByteOrderMSB": r"\w+", "CompressedData": r"\w+", "AnatomicalOrientation": r"[A-Z?]+", "DimSize": r"[\d ]+",
-    "ElementType": r"\w+", "ElementNumberOfChannels": r"\d{1,3}", "HeaderSize": r"-1|\d{1,10}",
-    **dict.fromkeys(
-        ("TransformMatrix", "Rotation", "Orientation", "Offset", "Position", "Origin", "ElementSpacing", "ElementSize"),
-        r"[-+.\deE ]+",
-    ),
+__all__ = ["is_meta", "is_nrrd", "read", "voxel_files"]
+
+ENCODINGS = {
+    "raw": "raw", "gzip": "gzip", "gz": "gzip", "bzip2": "bzip2", "bz2": "bzip2", "hex": "hex", "ascii": "text",
+    "txt": "text", "text": "text",
 }  # fmt: skip
-NRRD = {
-    "type": r"[\w ]+", "dimension": r"[1-5]", "sizes": r"[\d ]+", "endian": r"\w+", "space": r"[\w -]+",
-    "space dimension": r"[1-5]", "encoding": "raw|gzip|gz", "kinds": r"[\w ?-]+", "centerings": r"[\w ?]+",
-    "line skip": r"\d{1,4}", "byte skip": r"-1|\d{1,10}",
-    **dict.fromkeys(("spacings", "space directions", "space origin"), r"[-+.,()\w ]+"),
-}  # fmt: skip
-PACKING = ("ObjectType", "BinaryData", "CompressedData", "HeaderSize", "encoding", "line skip", "byte skip")
-CHUNK = 1024**2
-LONGEST = 1000  # characters of a field
-LINE = re.compile(rb"(.*?)\r?(?:\n|\Z)")
+OURS = (
+    "ObjectType", "BinaryData", "CompressedData", "HeaderSize", "DistanceUnits", "encoding", "line skip", "byte skip",
+    "space units", "units",
+)  # fmt: skip
+BYTE_ORDER = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB", "endian")
+ANATOMICAL = r"(left|right|l|r)-?(anterior|posterior|a|p)-?(superior|inferior|s|i)(-?(time|t))?"
+LAYERS = (
+    "{} holds {} layers of segments that overlap; in 3D Slicer, export the segment you want as a label map, and "
+    "upload that."
+)
 
 
-class Header(NamedTuple):
-    """The fields that are kept; the data file that is named, if any; where in the file the voxels begin otherwise."""
-
-    fields: dict[str, str]
-    data: str | None
-    start: int
+def voxel_files(path: Path) -> tuple[str, ...]:
+    """The names of the files that hold the voxels of a header; none where it holds them. Raises InputError."""
+    return read_header(path).files
 
 
-def is_nrrd(head: bytes) -> bool:
-    return head.startswith(b"NRRD")
-
-
-def is_meta(head: bytes) -> bool:
-    return re.match(rb"\s*(ObjectType|NDims|Comment|ObjectSubType)\s*=", head) is not None and b"\0" not in head[:40]
-
-
-def read(path: Path, companions: list[Path]) -> Volume:
+def read(path: Path, companions: Sequence[Path]) -> Volume:
     """An image as a Volume (I, J, K), or (I, J, K, 3) for three bytes a voxel, axes as they are in the file.
 
-    A header that names a data file finds it among `companions` by its bare name and nowhere else. Raises InputError if
-    it is not there or the header points elsewhere, and for what is damaged, too large or has real further dimensions.
+    A header that names data files finds them among `companions` by their bare names and nowhere else. What it does not
+    say of voxel sizes and position is among the remarks. Raises InputError if a file is not there or the header points
+    elsewhere, and for what is damaged, too large or has real further dimensions.
     """
-    with path.open("rb") as file:
-        head = file.read(MAX_HEADER)
-    nrrd = is_nrrd(head)
+    header = read_header(path)
+    nrrd = "sizes" in header.fields
     with parsing(path, "NRRD" if nrrd else "MetaImage"), TemporaryDirectory(prefix="medapp-") as folder:
-        header = _nrrd(head, path) if nrrd else _meta(head, path)
-        source = _companion(header.data, path, companions) if header.data else path
-        where = _written(header, nrrd, Path(folder))
+        layout = _layout(header, path)
+        if nrrd and not ("endian" in header.fields or layout.encoding == "text" or _is_byte(header)):
+            raise InputError(
+                f"{said(path)} does not say in which order the bytes of its voxels are; add a line to its header, on "
+                "most machines endian: little, or save it as NIfTI."
+            )
+        where = _written(header, nrrd, layout.encoding == "text", Path(folder))
         reader = sitk.ImageFileReader()
         reader.SetImageIO("NrrdImageIO" if nrrd else "MetaImageIO")
         reader.SetFileName(str(where))
         reader.ReadImageInformation()
         channels = reader.GetNumberOfComponents()
         shape = three_axes(reader.GetSize(), path)
+        layers = "list" in header.fields.get("kinds", "").split()
+        if channels > 1 and layers and (header.segments or path.name.lower().endswith(".seg.nrrd")):
+            raise InputError(LAYERS.format(said(path), channels))
+        if channels > 1 and layers:
+            raise InputError(
+                f"{said(path)} holds a list of {channels} values at every voxel, such as directions or time points. "
+                "Save the one volume you want as an image of its own and upload that."
+            )
         if channels not in (1, 3) or (channels == 3 and reader.GetPixelID() != sitk.sitkVectorUInt8):
             raise InputError(
                 f"{said(path)} holds {channels} values at every voxel, such as a deformation field, not an image."
             )
-        affine = _affine(reader, path)
-        size = sitk.Image((1, 1), reader.GetPixelID(), channels).GetSizeOfPixelComponent()
-        _pour(header, source, where.with_name("voxels"), int(np.prod(shape)) * channels * size, path)
+        affine, remarks = _affine(reader, header, nrrd, path)
+        dtype = sitk.GetArrayViewFromImage(sitk.Image((1, 1), reader.GetPixelID(), channels)).dtype
+        sources = detached.find(header.files, path, companions) if header.files else [path]
+        wanted = int(np.prod(shape)) * channels * dtype.itemsize
+        decode(layout, sources, where.with_name("voxels"), wanted, dtype, path)
         array = sitk.GetArrayFromImage(reader.Execute())
     spatial = array.ndim - (channels == 3)
     array = array.transpose(*reversed(range(spatial)), *range(spatial, array.ndim))
     array = array.reshape((*shape, 3) if channels == 3 else shape)
-    placed = header.fields.keys() & ({"space", "space dimension"} if nrrd else {"Position", "Offset", "Origin"})
-    return Volume(plain_numbers(array, path), affine, remarks=() if placed else (NO_POSITION,))
+    return Volume(plain_numbers(array, path), affine, remarks=remarks)
 
 
-def _meta(head: bytes, path: Path) -> Header:
-    fields: dict[str, str] = {}
-    at = 0
-    while line := LINE.match(head, at):
-        at = line.end()
-        words = re.fullmatch(rb"\s*(\w+)[ \t]*=[ \t]*(.*?)[ \t]*", line[1])
-        if not words:
-            break
-        key, value = words[1].decode("ascii", "replace"), words[2]
-        if key == "ElementDataFile":
-            data = None if value == b"LOCAL" else _data_file(value, path)
-            if data is None:
-                fields.pop("HeaderSize", None)
-            return Header(fields, data, at)
-        _keep(fields, META, key, value, path)
-    raise InputError(f"{said(path)} could not be read: its header does not say plainly where the voxels are.")
+def _layout(header: Header, path: Path) -> Layout:
+    fields = header.fields
+    word = fields.get("encoding", "raw").lower()
+    if word not in ENCODINGS:
+        raise InputError(f"{said(path)} is packed in an unusual way ({said(word)}); save it with gzip, or unpacked.")
+    encoding = "gzip" if _yes(fields.get("CompressedData", "")) else ENCODINGS[word]
+    if "BinaryData" in fields and not _yes(fields["BinaryData"]):
+        encoding = "text"
+    skip = int(fields.get("byte skip") or fields.get("HeaderSize") or 0)
+    return Layout(encoding, 0 if header.files else header.start, int(fields.get("line skip", 0)), skip)
 
 
-def _nrrd(head: bytes, path: Path) -> Header:
-    fields: dict[str, str] = {}
-    data, at, first = None, 0, True
-    while at < len(head) and (line := LINE.match(head, at)):
-        at, text = line.end(), line[1]
-        if not text:
-            return Header(fields, data, at)
-        words = re.fullmatch(rb"\s*([A-Za-z ]+?)\s*:(?!=)[ \t]*(.*?)[ \t]*", text)
-        if not (first or words or text.startswith(b"#") or b":=" in text):
-            break
-        key = words[1].decode("ascii").lower() if words else ""
-        if words and key in ("data file", "datafile"):
-            if data is not None:
-                break
-            data = _data_file(words[2], path)
-        elif words:
-            _keep(fields, NRRD, {"centers": "centerings"}.get(key, key), words[2], path)
-        first = False
-    if at >= len(head) and data is not None and len(head) < MAX_HEADER:
-        return Header(fields, data, at)
-    raise InputError(f"{said(path)} could not be read: its header does not say plainly where the voxels are.")
+def _is_byte(header: Header) -> bool:
+    return re.search("char|int8", header.fields.get("type", "")) is not None
 
 
-def _keep(fields: dict[str, str], known: dict[str, str], key: str, value: bytes, path: Path) -> None:
-    """Add the field if it is known; InputError if it is there already or has no value of its kind."""
-    if key not in known or not value:
-        return
-    text = value.decode("ascii", "replace")
-    if key in fields or len(text) > LONGEST or not re.fullmatch(known[key], text):
-        raise InputError(f"{said(path)} could not be read: its header is damaged or unusual at {said(key)}.")
-    fields[key] = text
+def _yes(word: str) -> bool:
+    return word[:1] in ("T", "t", "1")
 
 
-def _data_file(value: bytes, path: Path) -> str:
-    """The bare name of the file that holds the voxels. Raises InputError for any other."""
-    name = value.decode("utf-8", "replace").strip()
-    if not re.fullmatch(r"[\w][\w .()+-]*", name) or ".." in name or name.upper().startswith("LIST"):
-        raise InputError(
-            f"{said(path)} points to voxels in another folder or in many files; upload one header and one data file."
-        )
-    return name
-
-
-def _written(header: Header, nrrd: bool, folder: Path) -> Path:
-    """A header in `folder` whose voxels are to lie beside it, unpacked; for now there are none."""
+def _written(header: Header, nrrd: bool, text: bool, folder: Path) -> Path:
+    """A header in `folder` whose voxels are to lie beside it, decoded; for now there are none."""
     where = folder / ("header.nhdr" if nrrd else "header.mhd")
-    fields = {key: value for key, value in header.fields.items() if key not in PACKING}
+    fields = {k: v for k, v in header.fields.items() if k not in OURS and not (text and k in BYTE_ORDER)}
+    if text:
+        fields |= {"endian": sys.byteorder} if nrrd else {"BinaryDataByteOrderMSB": str(sys.byteorder == "big")}
     lines = [f"{key}: {value}" if nrrd else f"{key} = {value}" for key, value in fields.items()]
     if nrrd:
         lines = ["NRRD0004", *lines, "encoding: raw", "data file: voxels", ""]
@@ -167,56 +128,29 @@ def _written(header: Header, nrrd: bool, folder: Path) -> Path:
     return where
 
 
-def _pour(header: Header, source: Path, target: Path, wanted: int, path: Path) -> None:
-    """Write the `wanted` bytes of the voxels, unpacked, into `target`. Raises InputError if there are fewer."""
-    fields = header.fields
-    packed = fields.get("encoding", "raw") != "raw" or fields.get("CompressedData", "").lower() in ("true", "1")
-    skip = int(fields.get("byte skip") or fields.get("HeaderSize") or 0)
-    if not -1 <= skip <= MAX_OFFSET or (skip < 0 and packed):
-        raise InputError(f"{said(path)} could not be read: its header does not say plainly where the voxels are.")
-    with source.open("rb") as file, target.open("wb") as out:
-        file.seek(max(0, source.stat().st_size - wanted) if skip < 0 else 0 if header.data else header.start)
-        for _ in range(int(fields.get("line skip", 0))):
-            file.readline(MAX_HEADER)
-        left, skip = wanted, max(0, skip)
-        for chunk in _unpacked(file) if packed else iter(lambda: file.read(CHUNK), b""):
-            in_time()
-            out.write(chunk[skip : skip + left])
-            left -= len(chunk[skip : skip + left])
-            skip = max(0, skip - len(chunk))
-            if left <= 0:
-                return
-    raise InputError(f"{said(path)} is truncated: it holds fewer voxels than its header says; upload it again.")
+def _affine(reader: sitk.ImageFileReader, header: Header, nrrd: bool, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(4, 4) voxel index to RAS+ millimetres, and what of it is assumed.
 
-
-def _unpacked(file: IO[bytes]) -> Iterator[bytes]:
-    """The rest of a file packed by zlib or gzip, a piece at a time."""
-    box = zlib.decompressobj(zlib.MAX_WBITS | 32)
-    while not box.eof and (piece := box.unconsumed_tail or file.read(CHUNK)):
-        yield box.decompress(piece, CHUNK)
-    yield box.flush()
-
-
-def _companion(name: str, path: Path, companions: list[Path]) -> Path:
-    plain = [re.sub(r"[^\w.]", "", other.name).lower() for other in companions]  # an upload loses odd characters
-    wanted = re.sub(r"[^\w.]", "", name).lower()
-    if wanted not in plain or companions[plain.index(wanted)] == path:
-        raise InputError(
-            f"{said(path)} is only a header: upload it together with {said(name)}, or as one .mha, .nrrd or .zip."
-        )
-    return companions[plain.index(wanted)]
-
-
-def _affine(reader: sitk.ImageFileReader, path: Path) -> np.ndarray:
-    """(4, 4) voxel index to RAS+ millimetres; a flat image gets a third axis of 1 mm, at right angles."""
+    A flat image gets a third axis of 1 mm, at right angles.
+    """
     n = min(reader.GetDimension(), 3)
     directions = np.reshape(reader.GetDirection(), (reader.GetDimension(),) * 2)[:n, :n]
     lps = np.eye(4)
     lps[:n, :n] = directions * reader.GetSpacing()[:n]
     lps[:n, 3] = reader.GetOrigin()[:n]
-    affine = LPS @ lps
-    if not sound(affine):
-        raise InputError(
-            f"{said(path)} does not say where its voxels lie: the directions in its header are damaged or flat."
-        )
-    return affine
+    has = header.fields.keys()
+    if nrrd:
+        unit = re.findall(r"[^\s\"?]+", header.fields.get("space units") or header.fields.get("units") or "")
+        sized = bool(has & {"spacings", "space directions"})
+        anatomical = re.fullmatch(ANATOMICAL, header.fields.get("space", "").lower()) is not None
+        turned = "space directions" in has and anatomical
+        begun = bool(has & {"space origin"})
+    else:
+        unit = re.findall(r"[^\s?]+", header.fields.get("DistanceUnits", ""))
+        sized = bool(has & {"ElementSpacing", "ElementSize"})
+        turned = bool(has & {"TransformMatrix", "Rotation", "Orientation"})
+        begun = bool(has & {"Position", "Offset", "Origin"})
+    affine, remarks = in_millimetres(LPS @ lps, unit[0] if unit else "mm", path)
+    if not turned or not begun:
+        remarks += (NO_ORIGIN if turned else NO_POSITION,)
+    return placed(affine, path), remarks if sized else (*remarks, NO_SPACING)

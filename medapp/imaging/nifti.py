@@ -1,66 +1,97 @@
-"""NIfTI in and out, and FreeSurfer's MGH in."""
+"""NIfTI in and out; pairs (.hdr and .img) and Analyze 7.5 in."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nibabel.spatialimages import HeaderDataError, SpatialImage
+from nibabel.nifti1 import Nifti1Header
+from nibabel.spatialimages import HeaderDataError
+from nibabel.spm99analyze import Spm99AnalyzeHeader
 
 from medapp.errors import InputError
+from medapp.imaging import archives, detached
 from medapp.imaging.checks import parsing, plain_numbers, right_size, said, sound, three_axes
-from medapp.imaging.limits import MAX_BYTES, MAX_OFFSET
+from medapp.imaging.limits import MAX_OFFSET
+from medapp.imaging.placement import NO_POSITION, in_millimetres, placed, sizes
 from medapp.imaging.volume import Volume
 
-NO_POSITION = "The file does not say where the image lies in the patient: left and right cannot be relied upon."
-MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
+UNITS = {"meter": "m", "mm": "mm", "micron": "um", "unknown": "mm"}
+UNSURE_SIZE = "The header's voxel size is {} mm, which is not backed by a position; compare it with the original."
+ANALYZE = "This is an Analyze file, which does not say which side is left: the first voxel was taken as the rightmost."
+BEGIN = "The header does not say where the voxels begin; they were taken to follow it at once."
+TYPES = (2, 4, 8, 16, 32, 64, 128)  # of Analyze
 RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
+Header = Any  # Nifti1Header, Nifti2Header or Spm99AnalyzeHeader
 
 
 def is_nifti(head: bytes) -> bool:
-    return head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0")
+    return head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0") or is_analyze(head)
 
 
-def is_mgh(head: bytes) -> bool:
-    return head[:4] == b"\0\0\0\1" and len(head) >= 284
+def is_analyze(head: bytes) -> bool:
+    """Whether `head` is an Analyze 7.5 header, which has no mark but its own length."""
+    if len(head) < 348 or head[344:347] in (b"n+1", b"ni1"):
+        return False
+    for order in ("little", "big"):
+        dimensions, kind = (int.from_bytes(head[at : at + 2], order) for at in (40, 70))
+        if int.from_bytes(head[:4], order) == 348 and dimensions in range(1, 8) and kind in TYPES:
+            return True
+    return False
 
 
-def promise(head: bytes) -> int:
-    """How many bytes the NIfTI or MGH file that begins with `head` should have, MAX_BYTES for any other file.
+def is_pair(head: bytes) -> bool:
+    """Whether the voxels lie in a file of their own."""
+    return head[344:348] == b"ni1\0" or head[4:8] == b"ni2\0" or is_analyze(head)
+
+
+def promise(head: bytes, path: Path) -> int:
+    """How many bytes the file should have that begins with `head`: header and voxels.
 
     Raises InputError if that is beyond what is taken, so that nothing large is unpacked in vain.
     """
-    if not (is_nifti(head) or is_mgh(head)):
-        return MAX_BYTES
-    path = Path("The image")
     with parsing(path, "NIfTI"):
         header = _header(head)
-        right_size(header.get_data_shape(), path)
-        offset = int(header["vox_offset"]) if is_nifti(head) else 284
-        if not 0 <= offset <= MAX_OFFSET:
-            raise InputError("The image could not be read as NIfTI: its header is damaged.")
-        return offset + int(np.prod(header.get_data_shape(), dtype=np.int64)) * header.get_data_dtype().itemsize
+        return _begin(header, head, None, path)[0] + _length(header, path)
 
 
-def read(path: Path, companions: list[Path]) -> Volume:
-    """A .nii or .mgh file, not packed, as a Volume (I, J, K), or (I, J, K, 3) for NIfTI's RGB type.
+def read(path: Path, companions: Sequence[Path] = ()) -> Volume:
+    """A .nii file, not packed, or a .hdr with its .img, as a Volume (I, J, K), or (I, J, K, 3) for the RGB type.
 
-    The sform is taken, or else the qform; scl_slope and scl_inter are applied. Raises InputError for what is damaged,
-    too large, has real further dimensions, or lies nowhere.
+    The .img is looked for among `companions`, packed or not. The sform is taken, or else the qform; scl_slope and
+    scl_inter are applied. What is doubtful is among the remarks. Raises InputError for what is damaged, too large, has
+    real further dimensions, or lies nowhere.
     """
-    kind = "NIfTI" if path.suffix.lower() != ".mgh" else "MGH"
-    with parsing(path, kind):
-        head = path.open("rb").read(1024)
-        if head[344:348] == b"ni1\0" or head[4:8] == b"ni2\0":
-            raise InputError(f"{said(path)} is half of a pair (.hdr and .img); save the image as one .nii file.")
-        if path.stat().st_size < promise(head):
+    with parsing(path, "NIfTI"), TemporaryDirectory(prefix="medapp-") as folder:
+        with path.open("rb") as file:
+            head = file.read(1024)
+        header = _header(head)
+        length = _length(header, path)
+        shape = three_axes(header.get_data_shape(), path)
+        affine, remarks = _affine(header, path)
+        voxels = path
+        if is_pair(head):
+            (voxels,) = detached.find(voxel_files(path), path, companions)
+            if archives.is_gzip(voxels):
+                enough = MAX_OFFSET + length
+                voxels = archives.gunzip(voxels, Path(folder), lambda *_: enough, enough)
+        begin, unsure = _begin(header, head, voxels.stat().st_size, path)
+        if voxels.stat().st_size < begin + length:
             raise InputError(f"{said(path)} is truncated: it holds fewer voxels than its header says; upload it again.")
-        kinds = nib.MGHImage if is_mgh(head) else nib.Nifti2Image if head[4:8] == b"n+2\0" else nib.Nifti1Image
-        with path.open("rb") as file:  # opened here, since nibabel goes by the name
-            image = kinds.from_file_map(kinds.make_file_map({"image": file}), mmap=False)
-            shape = three_axes(image.shape, path)
-            affine, remarks = _affine(image, path)
-            array = _values(image, path).reshape((*shape, -1), order="F")
-        return Volume(array if array.shape[3] == 3 else array[..., 0], affine, remarks=remarks)
+        with voxels.open("rb") as file:
+            proxy = nib.arrayproxy.ArrayProxy(
+                file, (header.get_data_shape(), header.get_data_dtype(), begin, *_scaling(header)), mmap=False
+            )
+            array = _values(proxy, path).reshape((*shape, -1), order="F")
+    return Volume(array if array.shape[3] == 3 else array[..., 0], affine, remarks=(*unsure, *remarks))
+
+
+def voxel_files(path: Path) -> tuple[str, ...]:
+    """The name of the file that holds the voxels of a .hdr; none where it holds them itself."""
+    with path.open("rb") as file:
+        return (f"{path.stem}.img",) if is_pair(file.read(1024)) else ()
 
 
 def write(volume: Volume, path: Path) -> Path:
@@ -92,39 +123,73 @@ def write(volume: Volume, path: Path) -> Path:
     return path
 
 
-def _header(head: bytes) -> nib.Nifti1Header | nib.freesurfer.mghformat.MGHHeader:
-    if is_mgh(head):
-        return nib.freesurfer.mghformat.MGHHeader(head[:284], check=False)
-    if head[4:8] == b"n+2\0":
+def _header(head: bytes) -> Header:
+    if head[4:8] in (b"n+2\0", b"ni2\0"):
         return nib.Nifti2Header(head[:540], check=False)
-    return nib.Nifti1Header(head[:348], check=False)
+    if is_analyze(head):
+        return Spm99AnalyzeHeader(head[:348], check=False)
+    return Nifti1Header(head[:348], check=False)
 
 
-def _affine(image: SpatialImage, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
-    if isinstance(image, nib.MGHImage):
-        found = [image.affine]
-        remarks: tuple[str, ...] = () if image.header["goodRASFlag"] == 1 else (NO_POSITION,)
-    else:
-        found = [
-            m for m in (image.header.get_sform(coded=True)[0], image.header.get_qform(coded=True)[0]) if m is not None
-        ]
-        remarks = () if found else (NO_POSITION,)
-        found = found or [image.header.get_base_affine()]
-        scale = MILLIMETRES.get(image.header.get_xyzt_units()[0], 1.0)
-        found = [np.diag([scale, scale, scale, 1.0]) @ m for m in found]
-    usable = [m for m in found if sound(m)]
-    if not usable:
-        raise InputError(
-            f"{said(path)} does not say where its voxels lie: the matrix in its header is damaged or flat."
-        )
-    if len(found) == 2 and not np.allclose(found[0], found[1], atol=0.1):
-        chosen = "sform" if usable[0] is found[0] else "qform"
+def _length(header: Header, path: Path) -> int:
+    """Bytes of the voxels."""
+    right_size(header.get_data_shape(), path)
+    return int(np.prod(header.get_data_shape(), dtype=np.int64)) * header.get_data_dtype().itemsize
+
+
+def _begin(header: Header, head: bytes, size: int | None, path: Path) -> tuple[int, tuple[str, ...]]:
+    """Where the voxels begin in their file of `size` bytes, and a remark if the header does not say.
+
+    Raises InputError if that is within the header, or beyond everything.
+    """
+    offset = float(header["vox_offset"])
+    first = 0 if is_pair(head) else header.sizeof_hdr
+    if offset == 0 and first:
+        plain, extended = first, first + 4
+        if size is None or size >= extended + _length(header, path):
+            if any(head[first : first + 4]):
+                raise InputError(
+                    f"{said(path)} does not say where its voxels begin, after extensions of its header; save it anew."
+                )
+            return extended, (BEGIN,)
+        return plain, (BEGIN,)
+    if not first <= offset <= MAX_OFFSET:
+        raise InputError(f"{said(path)} could not be read as NIfTI: its voxels begin where they cannot; save it anew.")
+    return int(offset), ()
+
+
+def _scaling(header: Header) -> tuple[float, float]:
+    slope, inter = header.get_slope_inter()
+    return (1.0 if slope is None else slope), (0.0 if inter is None else inter)
+
+
+def _affine(header: Header, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(4, 4) voxel index to RAS+ millimetres, and what of it is doubtful."""
+    if not isinstance(header, Nifti1Header):
+        affine = placed(header.get_origin_affine(), path)
+        return affine, (ANALYZE, UNSURE_SIZE.format(sizes(affine)))
+    unit = UNITS.get(header.get_xyzt_units()[0], "mm")
+    forms = [form for form in (header.get_sform(coded=True)[0], _qform(header)) if form is not None]
+    found = [in_millimetres(form, unit, path) for form in forms or [header.get_base_affine()]]
+    usable = [each for each in found if sound(each[0])]
+    affine, remarks = usable[0] if usable else (placed(found[0][0], path), ())
+    if not forms:
+        remarks += (NO_POSITION, UNSURE_SIZE.format(sizes(affine)))
+    if len(found) == 2 and not np.allclose(found[0][0], found[1][0], atol=0.1):
+        chosen = "sform" if affine is found[0][0] else "qform"
         remarks += (f"The file gives two positions that differ, sform and qform; the {chosen} was taken.",)
-    return usable[0], remarks
+    return affine, remarks
 
 
-def _values(image: SpatialImage, path: Path) -> np.ndarray:
-    proxy = image.dataobj
+def _qform(header: Nifti1Header) -> np.ndarray | None:
+    """The affine of the quaternion; None if it is not used, or no quaternion."""
+    try:
+        return header.get_qform(coded=True)[0]
+    except (ValueError, HeaderDataError):
+        return None
+
+
+def _values(proxy: nib.arrayproxy.ArrayProxy, path: Path) -> np.ndarray:
     if proxy.dtype.names:
         names = [n for n in proxy.dtype.names if n.upper() in "RGB"]
         return np.stack([proxy.get_unscaled()[n] for n in names], axis=-1)

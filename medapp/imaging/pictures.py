@@ -1,41 +1,33 @@
-"""PNG, JPEG and TIFF pictures in, the pages of a TIFF being slices; PNG out."""
+"""PNG and JPEG pictures in, PNG out."""
 
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, ImageSequence
+from PIL import Image, ImageOps
 
 from medapp.errors import InputError
 from medapp.imaging.checks import in_time, parsing, plain_numbers, right_size, said
 from medapp.imaging.geometry import upright
-from medapp.imaging.limits import MAX_SLICES
 from medapp.imaging.volume import Volume
 
-MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])  # columns run to the patient's left, rows to the back: as drawn
 NO_SIZE = "A picture has no voxel size: 1 mm is assumed, so nothing measured in millimetres can be relied upon."
 SHALLOW = "The picture has 16 bits a colour, of which the upper 8 were read."
+TRANSPARENT = "The picture is partly transparent; its colours were taken as if it were not."
 
 
-def read(path: Path, companions: list[Path]) -> Volume:
-    """A picture as a Volume (columns, rows, pages), or (columns, rows, pages, 3) uint8 where it has colours.
+def read(path: Path, companions: object = ()) -> Volume:
+    """A picture as a Volume (columns, rows, 1), or (columns, rows, 1, 3) uint8 where it has colours.
 
-    Raises InputError for what is damaged or too large, and for pages that differ in size.
+    Raises InputError for what is damaged or too large.
     """
-    with parsing(path, "a picture"), Image.open(path, formats=("PNG", "JPEG", "TIFF")) as picture:
-        count = _count(picture, path) if picture.format == "TIFF" else 1
-        right_size((*picture.size, count), path)
-        if Image.MAX_IMAGE_PIXELS and picture.width * picture.height > Image.MAX_IMAGE_PIXELS:
-            raise InputError(
-                f"{said(path)} is too large: {picture.width} × {picture.height} pixels; cut out the part you want."
-            )
-        remarks = (NO_SIZE, SHALLOW) if _is_deep_colour(picture, path) else (NO_SIZE,)
-        size = picture.size
-        pages = [_page(page, size, path) for page in islice(ImageSequence.Iterator(picture), count)]
-        if len({page.shape[2:] for page in pages}) > 1:
-            raise InputError(f"{said(path)} has pages in grey and pages in colour; save them alike.")
-        return Volume(plain_numbers(np.stack(pages, axis=2), path), AFFINE, remarks=remarks)
+    with parsing(path, "a picture"), Image.open(path, formats=("PNG", "JPEG")) as picture:
+        check_size(picture.size, 1, path)
+        deep = picture.format == "PNG" and picture.mode in ("RGB", "RGBA", "LA") and _bits(path) == 16
+        array, remarks = pixels(picture)
+        array = plain_numbers(array[:, :, None], path)
+    return Volume(array, AFFINE, remarks=(NO_SIZE, *((SHALLOW,) if deep else ()), *remarks))
 
 
 def write(volume: Volume, path: Path) -> Path:
@@ -50,34 +42,34 @@ def write(volume: Volume, path: Path) -> Path:
     return path
 
 
-def _count(picture: Image.Image, path: Path) -> int:
-    """How many pages there are; they are looked for one by one, since a small file may hold millions."""
-    for number in range(1, MAX_SLICES + 1):
-        try:
-            picture.seek(number)
-        except EOFError:
-            picture.seek(0)
-            return number
-    raise InputError(f"{said(path)} has more than {MAX_SLICES} pages, which is more than is taken.")
+def check_size(size: tuple[int, int], pages: int, path: Path) -> None:
+    """Raise InputError if `pages` pictures of `size`, columns and rows, are more than is taken."""
+    right_size((*size, pages), path)
+    if Image.MAX_IMAGE_PIXELS and size[0] * size[1] > Image.MAX_IMAGE_PIXELS:
+        raise InputError(f"{said(path)} is too large: {size[0]} × {size[1]} pixels; cut out the part you want.")
 
 
-def _page(page: Image.Image, size: tuple[int, int], path: Path) -> np.ndarray:
+def pixels(picture: Image.Image) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(columns, rows), or (columns, rows, 3) uint8 for colours, upright; and what had to be left out."""
     in_time()
-    if page.size != size:
-        raise InputError(f"{said(path)} has pages of different sizes; save the one you want as a picture of its own.")
-    page = ImageOps.exif_transpose(page)
+    page = ImageOps.exif_transpose(picture)
+    remarks = (TRANSPARENT,) if _is_transparent(page) else ()
     if page.mode == "1":
         page = page.convert("L")
-    elif page.mode == "LA":
+    elif page.mode in ("LA", "La"):
         page = page.getchannel("L")
     elif page.mode not in ("L", "F", "RGB") and not page.mode.startswith("I"):
         page = page.convert("RGB")  # palette, transparency, printing and video colours
-    return np.asarray(page).swapaxes(0, 1)
+    return np.asarray(page).swapaxes(0, 1), remarks
 
 
-def _is_deep_colour(picture: Image.Image, path: Path) -> bool:
-    if picture.mode not in ("RGB", "RGBA", "LA"):
-        return False
-    if picture.format == "PNG":
-        return path.open("rb").read(25)[24:] == b"\x10"
-    return picture.format == "TIFF" and max(getattr(picture, "tag_v2", {}).get(258, (8,))) > 8
+def _is_transparent(page: Image.Image) -> bool:
+    if "A" in page.getbands():
+        return page.getchannel("A").getextrema()[0] != 255
+    return "transparency" in page.info and page.mode in ("P", "L", "RGB")
+
+
+def _bits(path: Path) -> int:
+    """Bits of a PNG's samples."""
+    with path.open("rb") as file:
+        return file.read(25)[24]

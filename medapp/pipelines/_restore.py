@@ -186,7 +186,7 @@ def inputs(title: str, about: str, *, colour: bool = False) -> tuple[Input, ...]
     own = "An index map of the same picture: one whole number, or one colour, a region."
     return (
         Input("image", title, about, colour=colour),
-        Input("region_map", "Own regions", own, optional=True, colour=True),
+        Input("region_map", "Own regions", own, optional=True, colour=True, labels=True),
     )
 
 

@@ -16,8 +16,14 @@ from medapp.result import Metric, Result
 INPUTS = (
     Input("fixed", "Fixed image", "T1 of a brain, as it comes from the scanner; its grid is the result's."),
     Input("moving", "Moving image", "T1 of another brain, or of another time; any grid."),
-    Input("fixed_labels", "Fixed image's labels", "FreeSurfer aseg, OASIS-35 or Neuromorphometrics.", optional=True),
-    Input("moving_labels", "Moving image's labels", "Likewise; they are warped too.", optional=True),
+    Input(
+        "fixed_labels",
+        "Fixed image's labels",
+        "FreeSurfer aseg, OASIS-35 or Neuromorphometrics.",
+        optional=True,
+        labels=True,
+    ),
+    Input("moving_labels", "Moving image's labels", "Likewise; they are warped too.", optional=True, labels=True),
 )
 
 FOLD = {"Label maps, if you have them": ("fixed_labels", "moving_labels")}

@@ -14,6 +14,7 @@ ABOUT = "See what a registration would be given, and take it with you."
 RUN = "Make ready"
 REFERENCE = "Another image"
 REFERENCE_ABOUT = "not used by this method"
+REFERENCE_LABELS = False  # whether it is a mask or a label map
 FILES = ("fixed_prepared", "moving_prepared", "labels", "moving_labels")
 TABLE = ""
 FIGURES = ()

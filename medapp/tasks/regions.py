@@ -14,6 +14,7 @@ ABOUT = "See what Segment Anything finds, and take the index map with you."
 RUN = "Find regions"
 REFERENCE = "A map of your own"
 REFERENCE_ABOUT = "not used by this method"
+REFERENCE_LABELS = False  # whether it is a mask or a label map
 FILES = ("regions",)
 TABLE = "regions"
 FIGURES = ()

@@ -23,6 +23,7 @@ ABOUT = "Lay one person's brain onto another's, and see how it had to be bent."
 RUN = "Register"
 REFERENCE = "Bring along another image of the moving person"
 REFERENCE_ABOUT = "an image or a label map in the moving image's space, to be drawn on the fixed grid too"
+REFERENCE_LABELS = False  # whether it is a mask or a label map
 FILES = ("warped", "labels", "warped_labels", "carried")
 TABLE = "regions"
 FIGURES = ("Dice by region", "HD95 by region", "Change of volume")
@@ -192,7 +193,7 @@ def moved(result: Result, reference: Volume | None, settings: Mapping[str, objec
     if reference is not None and result.deformation is not None:
         carried = result.deformation.warp(_told(reference), result.affine)
         volumes["carried"] = replace(carried, name="carried", headers=())
-    return replace(result, volumes=volumes)
+    return replace(result.noting(reference), volumes=volumes)
 
 
 def start(result: Result) -> np.ndarray:

@@ -18,6 +18,7 @@ ABOUT = "Take the noise out of a scan, or make a picture finer, region by region
 RUN = "Restore"
 REFERENCE = "Compare with a clean image"
 REFERENCE_ABOUT = "the clean image of the same place, to compare with"
+REFERENCE_LABELS = False  # whether it is a mask or a label map
 FILES = ("restored", "regions")
 TABLE = "regions"
 FIGURES = ("Values", "Noise power")
@@ -68,7 +69,7 @@ def difference(result: Result) -> Volume:
 
 def moved(result: Result, reference: Volume | None, settings: Mapping[str, object]) -> Result:
     """The result with another reference, or none; the network is not asked again. Raises InputError if it is unfit."""
-    return compared(result, reference)
+    return compared(result.noting(reference), reference)
 
 
 def start(result: Result) -> np.ndarray:

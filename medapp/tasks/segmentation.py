@@ -16,6 +16,7 @@ ABOUT = "Outline what is abnormal, or every region of the brain; measure it, and
 RUN = "Segment"
 REFERENCE = "Compare with a mask of your own"
 REFERENCE_ABOUT = "a mask, or for the regions of the brain a label map, to compare with"
+REFERENCE_LABELS = True  # whether it is a mask or a label map
 FILES = (*lesions.FILES, *strokes.FILES, *sclerosis.FILES, *parcels.FILES)
 FIGURES = lesions.FIGURES  # of the same captions in both
 
@@ -57,7 +58,7 @@ def figures(result: Result) -> dict[str, Callable[[], Figure]]:
 
 def moved(result: Result, reference: Volume | None, settings: Mapping[str, float]) -> Result:
     """The result with other live options or another reference; the network is not asked again."""
-    return kind(result).moved(result, reference, settings)
+    return kind(result).moved(result.noting(reference), reference, settings)
 
 
 def start(result: Result) -> np.ndarray:

@@ -25,8 +25,13 @@ def build(card: Card) -> None:
     @told
     def call(*values: Any) -> tuple[dict, list[str]]:
         given = dict(zip(names, values, strict=True))
-        volumes = [given[s.name] and apart.read([given[s.name]], name=s.title, colour=s.colour) for s in card.inputs]
-        truth = given["reference"] and apart.read([given["reference"]], name="reference", colour=colour)
+        volumes = [
+            given[s.name] and apart.read([given[s.name]], name=s.title, colour=s.colour, labels=s.labels)
+            for s in card.inputs
+        ]
+        truth = given["reference"] and apart.read(
+            [given["reference"]], name="reference", colour=colour, labels=task.REFERENCE_LABELS
+        )
         result = runtime.run(card.name, *volumes, **{o.name: given[o.name] for o in card.options})
         if truth is not None:
             result = task.moved(result, truth, result.settings)
@@ -61,7 +66,9 @@ def _manual(card: Card) -> str:
     """What an MCP client or a reader of the API page is told."""
     task = tasks.of(card.task)
     lines = [card.about, "For research and demonstration, never a diagnosis.", "", "Args:"]
-    kinds = "one file: NIfTI, NRRD, MHA, MGZ, PNG, TIFF, DICOM, or a zip of a DICOM series"
+    kinds = (
+        "one file: NIfTI, NRRD, MHA, MGZ, PNG, TIFF, DICOM, or a zip of a DICOM series or of a header and its voxels"
+    )
     lines += [
         f"    {s.name}: {s.title}, {kinds}.{' Optional.' if s.optional else ''} {s.about}"
         for s in sorted(card.inputs, key=lambda s: s.optional)

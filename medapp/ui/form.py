@@ -17,7 +17,10 @@ from medapp.imaging.volume import Volume
 from medapp.views import planes
 from medapp.views.layers import Layer
 
-FORMATS = "NIfTI, DICOM (one file, many, or a zip), NRRD, MHA, MGZ, PNG, JPEG or TIFF."
+FORMATS = (
+    "NIfTI, DICOM (one file, many, or a zip), NRRD, MHA, MGZ, PNG, JPEG or TIFF. A header (.nhdr, .mhd, .hdr) goes "
+    "together with the files of its voxels."
+)
 
 
 class WhichSeries(Exception):
@@ -155,7 +158,7 @@ def upload(title: str, elem_id: str) -> gr.File:
 
 
 def _read(paths: list[str], series: str | None, source: Input) -> Volume:
-    return apart.read(paths, series or None, name=source.title, colour=source.colour)
+    return apart.read(paths, series or None, name=source.title, colour=source.colour, labels=source.labels)
 
 
 def _forget() -> gr.Dropdown:

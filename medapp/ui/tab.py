@@ -227,7 +227,8 @@ class Tab:
     def start(self, data: dict, request: gr.Request, progress: gr.Progress = gr.Progress()) -> dict:  # noqa: B008
         def work(step: Step, form: forms.Form, volumes: Given) -> dict:
             paths = data[self.reference]
-            truth = apart.read(paths, name="reference", colour=form.colour) if paths else None
+            masks = self.task.REFERENCE_LABELS
+            truth = apart.read(paths, name="reference", colour=form.colour, labels=masks) if paths else None
             put_in, remark = self.body.given(form, data, volumes)
             result = remark(
                 runtime.run(form.card.name, *put_in, progress=step, **{n: data[k] for n, k in form.options.items()})

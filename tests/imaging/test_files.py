@@ -10,60 +10,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from oblique import AFFINE, BRIGHT, bright_mm, phantom, refused, save_nifti, sitk_image, zipped
 from PIL import Image
 
 from medapp.errors import InputError
 from medapp.imaging import archives, files
 from medapp.imaging.checks import parsing, said
 from medapp.imaging.volume import Volume
-
-AFFINE = nib.affines.from_matvec(
-    nib.eulerangles.euler2mat(0.3, -0.2, 0.4) @ np.diag([0.9, 1.7, 4.0]) @ np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]]),
-    [-31, 12, 55],
-)
-BRIGHT = (7, 2, 4)
-
-
-def phantom(dtype: type = np.int16) -> np.ndarray:
-    """(9, 8, 6), noise and one bright voxel."""
-    array = np.random.default_rng(0).integers(0, 50, (9, 8, 6)).astype(dtype)
-    array[BRIGHT] = 100
-    return array
-
-
-def bright_mm(volume: Volume) -> np.ndarray:
-    return volume.grid.to_mm(np.array(np.unravel_index(volume.array.argmax(), volume.shape)))
-
-
-def save_nifti(path: Path, array: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
-    nib.save(nib.Nifti1Image(array, affine), path)
-    return path
-
-
-def sitk_image(array: np.ndarray, affine: np.ndarray = AFFINE) -> sitk.Image:
-    """SimpleITK's image of `array` (I, J, K) at the same place in the patient, made by hand: RAS to LPS."""
-    image = sitk.GetImageFromArray(array.transpose(2, 1, 0))
-    lps = np.diag([-1, -1, 1, 1]) @ affine
-    spacing = np.linalg.norm(lps[:3, :3], axis=0)
-    image.SetSpacing(spacing)
-    image.SetDirection((lps[:3, :3] / spacing).ravel())
-    image.SetOrigin(lps[:3, 3])
-    return image
-
-
-def zipped(path: Path, **contents: bytes) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as box:
-        for name, data in contents.items():
-            box.writestr(name, data)
-    return path
-
-
-def refused(*paths: Path, words: str, **options: object) -> None:
-    with pytest.raises(InputError, match=words) as caught:
-        files.read(paths, **options)
-    text = str(caught.value)
-    assert text.endswith(".") and "\n" not in text and len(text) < 400 and str(paths[0].parent) not in text
-
 
 # the same place, whatever the format
 
@@ -165,10 +118,7 @@ def test_nifti_refusals(tmp_path: Path) -> None:
     refused(save_nifti(path, np.ones((4, 4, 4, 3), np.uint8)), words="4 dimensions: 3 time points")
     refused(save_nifti(path, np.ones((4, 4, 4, 1, 3), np.float32)), words="vector")
     refused(save_nifti(path, np.ones((4, 4, 4), np.complex64)), words="complex")
-    holes = phantom(np.float32)
-    holes[0, :2, 0] = np.nan, np.inf
-    refused(save_nifti(path, holes), words="2 voxels are not a number or infinite")
-    refused(save_nifti(path, np.full((2, 2, 2), 1e300)), words="8 voxels")
+    refused(save_nifti(path, np.full((2, 2, 2), 1e300)), words="as large as 1e.300")
     flat = nib.Nifti1Image(phantom(), np.eye(4))
     flat.header["srow_z"] = flat.header["srow_y"]
     flat.header["qform_code"] = 0
@@ -183,8 +133,6 @@ def test_nifti_refusals(tmp_path: Path) -> None:
     raw[42:48] = struct.pack("<3h", 0, 8, 6)
     path.write_bytes(raw)
     refused(path, words="no voxels|damaged")
-    (tmp_path / "pair.hdr").write_bytes(bytes(raw[:344]) + b"ni1\0")
-    refused(tmp_path / "pair.hdr", words="half of a pair")
 
 
 def test_truncated_files_are_refused(tmp_path: Path) -> None:
@@ -306,7 +254,8 @@ def test_pictures_beyond_pillows_limit_are_refused(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    "target", ["../secret.raw", "/etc/passwd", "C:\\secret.raw", "sub/secret.raw", "LIST", "s%03d.raw 1 9 1"]
+    "target",
+    ["../secret.raw", "/etc/passwd", "C:\\secret.raw", "sub/secret.raw", "./../secret.raw", "../s%03d.raw 1 9 1"],
 )
 @pytest.mark.parametrize("header", ["a.mhd", "a.nhdr"])
 def test_a_header_may_point_only_to_what_was_uploaded_with_it(tmp_path: Path, header: str, target: str) -> None:

@@ -5,6 +5,7 @@ import threading
 import time
 from pathlib import Path
 
+import detached  # noqa: F401  (adds its cases)
 import numpy as np
 import pytest
 from corpus import CASES, SECRET, WHOLE, dicom, meta, nifti, nrrd, put, saved

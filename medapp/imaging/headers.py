@@ -1,0 +1,145 @@
+"""The text headers of NRRD and MetaImage: the fields that are needed, and the names of the files with the voxels."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from medapp.errors import InputError
+from medapp.imaging import detached
+from medapp.imaging.checks import said
+from medapp.imaging.limits import MAX_HEADER, MAX_SLICES
+
+META = {
+    "ObjectType": "Image", "NDims": r"[1-5]", "BinaryData": r"\w+", "BinaryDataByteOrderMSB": r"\w+",
+    "ElementByteOrderMSB": r"\w+", "CompressedData": r"\w+", "AnatomicalOrientation": r"[A-Z?]+", "DimSize": r"[\d ]+",
+    "ElementType": r"\w+", "ElementNumberOfChannels": r"\d{1,3}", "HeaderSize": r"-1|\d{1,10}",
+    "DistanceUnits": r"[\w?]+",
+    **dict.fromkeys(
+        ("TransformMatrix", "Rotation", "Orientation", "Offset", "Position", "Origin", "ElementSpacing", "ElementSize"),
+        r"[-+.\deE ]+",
+    ),
+}  # fmt: skip
+NRRD = {
+    "type": r"[\w ]+", "dimension": r"[1-5]", "sizes": r"[\d ]+", "endian": r"\w+", "space": r"[\w -]+",
+    "space dimension": r"[1-5]", "encoding": r"\w+", "kinds": r"[\w ?-]+", "centerings": r"[\w ?]+",
+    "line skip": r"\d{1,4}", "byte skip": r"-1|\d{1,10}", "space units": r'[\w "µ?-]+', "units": r'[\w "µ?-]+',
+    **dict.fromkeys(("spacings", "space directions", "space origin"), r"[-+.,()\w ]+"),
+}  # fmt: skip
+SAME = {"centers": "centerings", "datafile": "data file", "lineskip": "line skip", "byteskip": "byte skip"}
+LONGEST = 1000  # characters of a field
+LINE = re.compile(rb"(.*?)\r?(?:\n|\Z)")
+NO_END = "{} could not be read: its header does not say plainly where the voxels are."
+
+
+class Header(NamedTuple):
+    """The fields that are kept; the files that hold the voxels, if others; where in this file they begin otherwise.
+
+    `segments` if 3D Slicer wrote it as a segmentation.
+    """
+
+    fields: dict[str, str]
+    files: tuple[str, ...]
+    start: int
+    segments: bool = False
+
+
+def read_header(path: Path) -> Header:
+    """The header of an NRRD or MetaImage file. Raises InputError for what is damaged or points elsewhere."""
+    with path.open("rb") as file:
+        head = file.read(MAX_HEADER)
+    return _nrrd(head, path) if is_nrrd(head) else _meta(head, path)
+
+
+def is_nrrd(head: bytes) -> bool:
+    return head.startswith(b"NRRD")
+
+
+def is_meta(head: bytes) -> bool:
+    return re.match(rb"\s*(ObjectType|NDims|Comment|ObjectSubType)\s*=", head) is not None and b"\0" not in head[:40]
+
+
+def _meta(head: bytes, path: Path) -> Header:
+    fields: dict[str, str] = {}
+    files: list[str] = []
+    at = 0
+    while at < len(head) and (line := LINE.match(head, at)):
+        at, text = line.end(), line[1].strip()
+        if not text:
+            continue
+        name, equals, value = (part.strip() for part in text.partition(b"="))
+        if not equals or not re.fullmatch(rb"\w+", name):
+            break
+        key = name.decode("ascii", "replace")
+        if key != "ElementDataFile":
+            _keep(fields, META, key, value, path)
+        elif files:
+            raise InputError(NO_END.format(said(path)))
+        elif value.lower() == b"local":
+            fields.pop("HeaderSize", None)
+            return Header(fields, (), at)
+        elif re.fullmatch(rb"LIST( \d[Dd]?)?", value):
+            return Header(fields, _listed(head[at:], path), at)
+        else:
+            files = _files(value, path)
+    if not files or (at < len(head)) or len(head) == MAX_HEADER:
+        raise InputError(NO_END.format(said(path)))
+    return Header(fields, tuple(files), 0)
+
+
+def _nrrd(head: bytes, path: Path) -> Header:
+    fields: dict[str, str] = {}
+    files: list[str] = []
+    at, first, segments = 0, True, False
+    while at < len(head) and (line := LINE.match(head, at)):
+        at, text = line.end(), line[1]
+        if not text:
+            return Header(fields, tuple(files), at, segments)
+        if first or text.startswith(b"#"):
+            first = False
+            continue
+        name, colon, value = (part.strip() for part in text.partition(b":"))
+        if not colon:
+            break
+        if value.startswith(b"="):
+            segments = segments or re.match(rb"Segment(ation|\d+)_", name) is not None
+            continue
+        key = name.decode("ascii", "replace").lower()
+        key = SAME.get(key, key)
+        if key != "data file":
+            _keep(fields, NRRD, key, value, path)
+        elif files:
+            break
+        elif re.fullmatch(rb"LIST( \d[Dd]?)?", value):
+            return Header(fields, _listed(head[at:], path), at, segments)
+        else:
+            files = _files(value, path)
+    if at >= len(head) and files and len(head) < MAX_HEADER:
+        return Header(fields, tuple(files), at, segments)
+    raise InputError(NO_END.format(said(path)))
+
+
+def _keep(fields: dict[str, str], known: dict[str, str], key: str, value: bytes, path: Path) -> None:
+    """Add the field if it is known; InputError if it is there already or has no value of its kind."""
+    if key not in known or not value:
+        return
+    text = value.decode("utf-8", "replace")
+    if key in fields or len(text) > LONGEST or not re.fullmatch(known[key], text):
+        raise InputError(f"{said(path)} could not be read: its header is damaged or unusual at {said(key)}.")
+    fields[key] = text
+
+
+def _files(value: bytes, path: Path) -> list[str]:
+    """The name, or those that a pattern with its first, last and step stands for."""
+    text = value[:LONGEST].decode("utf-8", "replace")
+    form = re.fullmatch(r"(.*%.*?d\S*) (-?\d{1,9}) (-?\d{1,9}) (-?\d{1,9})( \d)?", text)
+    if form:
+        return detached.numbered(form[1], int(form[2]), int(form[3]), int(form[4]), path)
+    return [detached.named(text, path)]
+
+
+def _listed(rest: bytes, path: Path) -> tuple[str, ...]:
+    """The names that follow the header, one a line."""
+    lines = [line.strip() for line in rest.decode("utf-8", "replace").splitlines() if line.strip()]
+    if not 0 < len(lines) <= MAX_SLICES:
+        raise InputError(f"{said(path)} lists {len(lines)} files with voxels; from 1 to {MAX_SLICES} are taken.")
+    return tuple(detached.named(line, path) for line in lines)
