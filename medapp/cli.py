@@ -97,7 +97,7 @@ def _run(args: argparse.Namespace) -> None:
     if reference is not None:
         result = task.moved(result, reference, result.settings)
     try:
-        written = result.save(args.out, task.FILES)
+        result, written = result.save_and_note(args.out, task.FILES)
     except OSError as error:
         raise InputError(f"The results could not be written to {args.out}: {error.strerror}.") from error
     for name, metric in result.metrics.items():

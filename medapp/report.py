@@ -1,5 +1,6 @@
 """Report: a result as one HTML page that stands alone, and as a zip with its files and a legend."""
 
+import logging
 import zipfile
 from collections.abc import Iterable, Mapping
 from html import escape
@@ -15,6 +16,7 @@ from medapp.views import charts, colour, markup, planes, svg
 from medapp.views.layers import Layer
 from medapp.views.sheets import is_flat
 
+log = logging.getLogger(__name__)
 DERIVED = (  # what the method made; the other volumes were put in
     "mask", "probability", "restored", "regions",
     "probability_axial", "probability_coronal", "probability_sagittal", "template", "agreement", "variance", "entropy",
@@ -155,27 +157,39 @@ def html(result: Result, title: str, about: Mapping[str, str] | None = None, *, 
 def bundle(
     result: Result, path: Path, title: str, about: Mapping[str, str] | None = None, *, radiological: bool = True
 ) -> Path:
-    """Write the zip `path`: what `Result.save` writes, the report and a README; names begin with the method's."""
+    """Write the zip `path`: what `Result.save` writes, the report and a README; names begin with the method's.
+
+    What cannot be written or drawn is left out, and said in the report, the README and `result.json`.
+    """
     method = result.provenance.pipeline if result.provenance and result.provenance.pipeline else "medapp"
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="medapp-") as folder, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         names = []
-        for file in result.save(Path(folder), _task(result).FILES):
+        told, files = result.save_and_note(Path(folder), _task(result).FILES)
+        for file in files:
             names.append(f"{method}_{file.name}")
             for part in sorted(file.iterdir()) if file.is_dir() else [file]:
                 inside = f"{names[-1]}/{part.name}" if file.is_dir() else names[-1]
                 archive.write(part, inside, zipfile.ZIP_STORED if part.suffix in (".gz", ".png") else None)
-        names.append(f"{method}_report.html")
-        archive.writestr(names[-1], html(result, title, about, radiological=radiological))
-        archive.writestr("README.txt", legend(title, method, names))
+        lost = told.notes[len(result.notes) :]
+        try:
+            page = html(told, title, about, radiological=radiological)
+        except Exception as error:  # the files are worth more than their report
+            log.warning("the report was not drawn: %s", type(error).__name__)
+            lost += ("report.html could not be drawn: this is a fault of ours. The other files are whole.",)
+        else:
+            names.append(f"{method}_report.html")
+            archive.writestr(names[-1], page)
+        archive.writestr("README.txt", legend(title, method, names, lost))
     return path
 
 
-def legend(title: str, method: str, names: Iterable[str]) -> str:
-    """The README of a bundle: which file is what, and in which space."""
+def legend(title: str, method: str, names: Iterable[str], lost: Iterable[str] = ()) -> str:
+    """The README of a bundle: which file is what, and in which space; `lost` says which are not there, and why."""
     lines = [f"{title} ({method})", NOT_A_DIAGNOSIS, "", "Files"]
     lines += [f"  {name}: {FILES.get(name.removeprefix(method + '_'), 'a table of the result')}" for name in names]
-    lines += ["", "The space of the input image is that of its own voxels and of its own position in the scanner:"]
+    lines += [*lost, ""]
+    lines += ["The space of the input image is that of its own voxels and of its own position in the scanner:"]
     lines += ["open a NIfTI file of this folder over the image that was put in, and they lie on each other.", ""]
     return "\n".join(lines)
 

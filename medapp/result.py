@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import logging
+import shutil
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -12,10 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from medapp.errors import UserError
 from medapp.imaging import files, transforms
 from medapp.imaging.deformation import Deformation
 from medapp.imaging.volume import Volume
 
+log = logging.getLogger(__name__)
 NOT_A_DIAGNOSIS = "For research and demonstration. Not a medical device, never a diagnosis."
 
 
@@ -111,51 +115,98 @@ class Result:
         }
 
     def save(self, folder: Path, roles: tuple[str, ...] = ("mask", "probability")) -> list[Path]:
+        """The paths that `save_and_note` writes."""
+        return self.save_and_note(folder, roles)[1]
+
+    def save_and_note(
+        self, folder: Path, roles: tuple[str, ...] = ("mask", "probability")
+    ) -> tuple["Result", list[Path]]:
         """Write the volumes of `roles`, the deformation, the tables (CSV), the facts (JSON).
 
         Volumes become NIfTI, a coloured picture PNG. What was made from DICOM is DICOM besides: a mask as SEG,
         `restored` as a series in the folder `restored_dicom`. With `labels` of a single image comes ITK-SNAP's table of
         them. A deformation becomes ITK's displacement field and, with the affine in it, Learn2Reg's; its inverse a
-        field too, the affine ITK's transform (see `imaging.transforms`). Returns the paths written; of a series, its
-        folder. `folder` is made if it is not there.
+        field too, the affine ITK's transform (see `imaging.transforms`). `folder` is made if it is not there.
+
+        A file that cannot be written costs the others nothing. Returns the result, with a note for each such file, and
+        the paths written; of a series, its folder. Raises OSError where nothing can be written: a full disk, a folder
+        that is closed.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        written = []
-        for role in roles:
-            if role not in self.volumes:
-                continue
-            volume = self.volumes[role]
-            picture = volume.is_colour and 1 in volume.shape
-            written.append(files.write(volume, folder / f"{role}{'.png' if picture else '.nii.gz'}"))
-            if role == "labels" and self.deformation is None:
-                written.append(files.write_label_table(volume, folder / f"{role}.label"))
-            if volume.labels and volume.headers:
-                written.append(files.write_dicom_seg(volume, folder / f"{role}.seg.dcm"))
-            elif role == "restored" and volume.headers:
-                files.write_dicom(volume, folder / f"{role}_dicom", f"medapp {role}, for research only")
-                written.append(folder / f"{role}_dicom")
-        written += self._transforms(folder)
-        for name, table in self.tables.items():
-            written.append(folder / f"{name}.csv")
-            written[-1].write_text(table.csv(), encoding="utf-8")
-        written.append(folder / "result.json")
-        written[-1].write_text(json.dumps(self.facts(), indent=2), encoding="utf-8")
-        return written
+        jobs = [job for role in roles if role in self.volumes for job in self._image_jobs(role, folder)]
+        lost = [_lost(*job) for job in jobs]
+        moving = self._transform_jobs(folder)
+        with ThreadPoolExecutor() as pool:  # side by side: packing takes the time
+            lost += pool.map(lambda job: _lost(*job), moving)
+        tables = [(folder / f"{name}.csv", partial(_write_text, table.csv)) for name, table in self.tables.items()]
+        lost += [_lost(*job) for job in tables]
+        jobs += [*moving, *tables]
+        written = [path for (path, _), note in zip(jobs, lost, strict=True) if not note]
+        told = replace(self, notes=(*self.notes, *filter(None, lost)))
+        facts = folder / "result.json"
+        if note := _lost(facts, partial(_write_text, lambda: json.dumps(told.facts(), indent=2))):
+            return replace(told, notes=(*told.notes, note)), written
+        return told, [*written, facts]
 
-    def _transforms(self, folder: Path) -> list[Path]:
-        """Write what moves points, where there is any, side by side: packing takes the time."""
-        jobs: list[Callable[[], Path]] = []
+    def _image_jobs(self, role: str, folder: Path) -> list["Job"]:
+        """What is to be written of one volume."""
+        volume = self.volumes[role]
+        picture = volume.is_colour and 1 in volume.shape
+        jobs: list[Job] = [(folder / f"{role}{'.png' if picture else '.nii.gz'}", partial(files.write, volume))]
+        if role == "labels" and self.deformation is None:
+            jobs.append((folder / f"{role}.label", partial(files.write_label_table, volume)))
+        if volume.labels and volume.headers:
+            jobs.append((folder / f"{role}.seg.dcm", partial(files.write_dicom_seg, volume)))
+        elif role == "restored" and volume.headers:
+            about = f"medapp {role}, for research only"
+            jobs.append((folder / f"{role}_dicom", partial(files.write_dicom, volume, description=about)))
+        return jobs
+
+    def _transform_jobs(self, folder: Path) -> list["Job"]:
+        """What is to be written of what moves points, where there is any."""
+        jobs: list[Job] = []
         if self.deformation is not None:
-            jobs.append(partial(transforms.write_displacement, self.deformation, folder / "displacement.nii.gz"))
+            jobs.append((folder / "displacement.nii.gz", partial(transforms.write_displacement, self.deformation)))
         if self.inverse is not None:
-            jobs.append(partial(transforms.write_displacement, self.inverse, folder / "inverse_displacement.nii.gz"))
+            jobs.append((folder / "inverse_displacement.nii.gz", partial(transforms.write_displacement, self.inverse)))
         if self.affine is not None:
-            jobs.append(partial(transforms.write_affine, self.affine, folder / "affine.tfm"))
+            jobs.append((folder / "affine.tfm", partial(transforms.write_affine, self.affine)))
         if self.deformation is not None:
-            whole = np.eye(4) if self.affine is None else self.affine
-            if "moving" in self.volumes:  # Learn2Reg counts voxels from the same index, wherever the grids lie
-                whole = self.deformation.affine @ np.linalg.inv(self.volumes["moving"].affine) @ whole
-            voxels = self.deformation.compose(whole)
-            jobs.append(partial(transforms.write_learn2reg, voxels, folder / "disp_learn2reg.npz"))
-        with ThreadPoolExecutor() as pool:
-            return [running.result() for running in [pool.submit(job) for job in jobs]]
+            jobs.append((folder / "disp_learn2reg.npz", self._write_learn2reg))
+        return jobs
+
+    def _write_learn2reg(self, path: Path) -> Path:
+        assert self.deformation is not None
+        whole = np.eye(4) if self.affine is None else self.affine
+        if "moving" in self.volumes:  # Learn2Reg counts voxels from the same index, wherever the grids lie
+            whole = self.deformation.affine @ np.linalg.inv(self.volumes["moving"].affine) @ whole
+        return transforms.write_learn2reg(self.deformation.compose(whole), path)
+
+
+Job = tuple[Path, Callable[[Path], object]]  # a file, or a folder, and what writes it
+
+
+def _lost(path: Path, write: Callable[[Path], object]) -> str:
+    """Write one file; "" or, where that fails, a note on it. Raises OSError where the system refuses to write."""
+    why = "this is a fault of ours"
+    try:
+        write(path)
+        return ""
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        log.warning("%s was not written: %s", path.name, type(error).__name__)
+    except UserError as error:
+        why = str(error).rstrip(".")
+    except MemoryError:
+        why = "the memory did not suffice"
+    except Exception as error:  # whatever a library makes of an unusual header; its text may hold what is private
+        log.warning("%s was not written: %s", path.name, type(error).__name__)
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    path.unlink(missing_ok=True)
+    return f"{path.name} could not be written: {why}. The other files are whole."
+
+
+def _write_text(text: Callable[[], str], path: Path) -> None:
+    path.write_text(text(), encoding="utf-8")

@@ -12,6 +12,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from medapp.errors import InputError
 from medapp.imaging.checks import Sipped, in_time, parsing, said
 from medapp.imaging.dicom_frames import Frame
+from medapp.imaging.dicom_stack import Stack
 
 IDENTITY = (0x0010, 0x0012, 0x0032, 0x0038, 0x0040)  # groups: patient, trial, request, visit, procedure
 MAX_PACKED = 1.5  # packed frame to its pixels, and SLACK; even noise does not grow so much
@@ -43,19 +44,21 @@ def opened(path: Path, pixels: bool = False) -> Dataset:
     return dataset
 
 
-def stacked(paths: Sequence[Path], frames: Sequence[Frame], order: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """(columns, rows, places[-1] + 1) rescaled values: frame `order[n]` at `places[n]`, blends where none lies.
+def stacked(paths: Sequence[Path], frames: Sequence[Frame], stack: Stack) -> np.ndarray:
+    """(columns, rows, stack.depth) rescaled values: the frames at their places, blends of the two nearest between them.
 
     Each frame has its own slope and intercept; values stay whole numbers as long as these allow.
     """
     slices = _rescaled(paths, frames)
-    array = np.empty((*slices[0].shape, places[-1] + 1), np.result_type(*(image.dtype for image in slices)))
-    for n, place in enumerate(places):
-        array[..., place] = slices[order[n]]
-        for gap in range(places[n - 1] + 1, place) if n else ():
-            share = (gap - places[n - 1]) / (place - places[n - 1])
-            blend = (1 - share) * slices[order[n - 1]].astype(np.float64) + share * slices[order[n]]
-            array[..., gap] = blend if array.dtype.kind == "f" else np.rint(blend)
+    array = np.empty((*slices[0].shape, stack.depth), np.result_type(*(image.dtype for image in slices)))
+    for place in range(stack.depth):
+        n = int(np.searchsorted(stack.places, place - 1e-6))  # the first frame here or beyond
+        if stack.places[n] - place < 1e-3:
+            array[..., place] = slices[stack.order[n]]
+            continue
+        share = (place - stack.places[n - 1]) / (stack.places[n] - stack.places[n - 1])
+        blend = (1 - share) * slices[stack.order[n - 1]].astype(np.float64) + share * slices[stack.order[n]]
+        array[..., place] = blend if array.dtype.kind == "f" else np.rint(blend)
     return array
 
 
@@ -73,7 +76,7 @@ def _rescaled(paths: Sequence[Path], frames: Sequence[Frame]) -> list[np.ndarray
     for frame in frames:
         in_time()
         if frame.source != source:
-            source, raw = frame.source, _raw(paths[frame.source])
+            source, raw = frame.source, values(paths[frame.source])
         pixels = (raw if raw.ndim == 2 else raw[frame.number]).T
         if (frame.slope, frame.intercept) == (1, 0):
             slices.append(pixels)
@@ -86,7 +89,8 @@ def _rescaled(paths: Sequence[Path], frames: Sequence[Frame]) -> list[np.ndarray
     return slices
 
 
-def _raw(path: Path) -> np.ndarray:
+def values(path: Path) -> np.ndarray:
+    """(rows, columns) or (frames, rows, columns): the grey values that a file stores. Raises InputError for colour."""
     with parsing(path, "DICOM"):
         dataset = opened(path, pixels=True)
         if "ModalityLUTSequence" in dataset:

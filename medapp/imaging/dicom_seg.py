@@ -1,6 +1,5 @@
 """A mask out as DICOM SEG, so that it lies over the images it was made from."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,23 +10,11 @@ from pydicom.uid import generate_uid
 
 import medapp
 from medapp.errors import InputError
-from medapp.imaging import dicom_frames
+from medapp.imaging import dicom_headers
 from medapp.imaging.anatomy import sided
-from medapp.imaging.dicom_frames import Frame, Stack
 from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Grid, Volume
 
-KEPT = (
-    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "Modality",
-    "Rows", "Columns", "NumberOfFrames", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
-    "SliceThickness", "SpacingBetweenSlices", "RescaleSlope", "RescaleIntercept", "Units", "DecayCorrection",
-)  # fmt: skip
-KEPT_GROUPS = ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence")
-BLANK = (
-    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
-    "StudyTime", "ReferringPhysicianName",
-)  # fmt: skip
-NEEDED = KEPT[:5]
 ANATOMY = {  # a label without its side, and SNOMED's name for it, or for what it is part of
     "brain": "Brain",
     "Cerebral-White-Matter": "CerebralWhiteMatter",
@@ -52,46 +39,29 @@ ANATOMY = {  # a label without its side, and SNOMED's name for it, or for what i
 }
 
 
-def reduced(headers: Sequence[Dataset], frames: Sequence[Frame], stack: Stack) -> tuple[Dataset, ...]:
-    """Headers with nothing but uids, geometry and the meaning of the values, in the order of the stack.
-
-    The identity of the patient is blank; free text and dates are not there. A multi-frame header comes once, its frames
-    in the order of its file. Empty where no segmentation could be made: a uid or a slice is missing, or there are
-    several multi-frame files.
-    """
-    whole = len(stack.places) == stack.places[-1] + 1 and len(headers) in (1, len(frames))
-    if not whole or any(not header.get(word) for header in headers for word in NEEDED):
-        return ()
-    thickness = round(float(np.linalg.norm(stack.affine[:3, 2])), 4)
-    return tuple(_bare(headers[n], thickness) for n in dict.fromkeys(frames[n].source for n in stack.order))
-
-
 def write_dicom_seg(mask: Volume, path: Path) -> Path:
     """Write `mask` as a binary DICOM SEG, one segment per label that occurs, and return the path.
 
     `mask.headers` are those of the series the image was read from; a mask on another grid is taken to the series' own
-    by nearest voxel. An empty mask gives a SEG whose frames are all empty. Raises InputError if there are no headers.
+    by nearest voxel. Each frame names the image it lies over, where that has a uid of its own. An empty mask gives a
+    SEG whose frames are all empty. Raises InputError if there are no headers.
     """
     import highdicom  # slow to import, and needed only here
 
     if not mask.headers or not mask.labels:
         raise InputError("A DICOM segmentation can only be made of a mask whose image was read from DICOM.")
-    sources: list[Dataset] = list(mask.headers)
-    frames = dicom_frames.frames(sources)
-    stack = dicom_frames.placed(frames)
-    shape = (int(sources[0].Columns), int(sources[0].Rows), len(frames))
-    array = resample(mask, Grid(shape, stack.affine)).array
+    headers: list[Dataset] = list(mask.headers)
+    shape = (int(headers[0].Columns), int(headers[0].Rows), len(headers))
+    array = resample(mask, Grid(shape, dicom_headers.affine(headers))).array
     there = set(np.unique(array).tolist())
     labels = {value: label for value, label in mask.labels.items() if value in there} or mask.labels
-    numbered = np.zeros(array.shape, np.uint8)
+    numbered = np.zeros(array.shape, np.uint8 if len(labels) < 256 else np.uint16)
     for number, value in enumerate(labels, start=1):
         numbered[array == value] = number
-    planes = np.empty(shape[::-1], np.uint8)
-    planes[stack.order] = numbered.T  # (slices, rows, columns), in the order of the source
     segments = [_segment(n, label) for n, label in enumerate(labels.values(), start=1)]
     seg = highdicom.seg.Segmentation(
-        source_images=sources,
-        pixel_array=planes,
+        source_images=[_plain(header) for header in headers],
+        pixel_array=np.ascontiguousarray(numbered.T),  # (slices, rows, columns)
         segmentation_type="BINARY",
         segment_descriptions=segments,
         series_instance_uid=generate_uid(),
@@ -103,10 +73,47 @@ def write_dicom_seg(mask: Volume, path: Path) -> Path:
         software_versions=medapp.__version__,
         device_serial_number="0",
         series_description="medapp segmentation, for research only",
-        omit_empty_frames=bool(planes.any()),
+        omit_empty_frames=bool(numbered.any()),
     )
+    _name_sources(seg, headers)
     seg.save_as(path)
     return path
+
+
+def _plain(header: Dataset) -> Dataset:
+    """The header as that of an image of one frame, whatever it was."""
+    plain = Dataset()
+    plain.update({element.tag: element for element in header if element.keyword != "SourceImageSequence"})
+    plain.SOPClassUID, plain.SpacingBetweenSlices = dicom_headers.MR, header.SliceThickness
+    return plain
+
+
+def _name_sources(seg: Dataset, headers: list[Dataset]) -> None:
+    """The images that the headers were made of in the place of the headers, in all that `seg` says of its sources."""
+    source = {header.SOPInstanceUID: header.get("SourceImageSequence") for header in headers}
+    for frame in seg.PerFrameFunctionalGroupsSequence:
+        derivation = frame.get("DerivationImageSequence")
+        if not derivation:
+            continue
+        (item,) = derivation[0].SourceImageSequence
+        if known := source[item.ReferencedSOPInstanceUID]:
+            item.update(known[0])
+        else:
+            frame.DerivationImageSequence = Items([])
+    used: dict[str, Dataset] = {}  # an image of many frames is named once
+    for known in source.values():
+        if known:
+            one = Dataset()
+            one.ReferencedSOPClassUID = known[0].ReferencedSOPClassUID
+            one.ReferencedSOPInstanceUID = known[0].ReferencedSOPInstanceUID
+            used[one.ReferencedSOPInstanceUID] = one
+    del seg.SourceImageSequence, seg.ReferencedSeriesSequence
+    if used:
+        series = Dataset()
+        series.SeriesInstanceUID = headers[0].SeriesInstanceUID
+        series.ReferencedInstanceSequence = Items(used.values())
+        seg.SourceImageSequence = Items(used.values())
+        seg.ReferencedSeriesSequence = Items([series])
 
 
 def _segment(number: int, label: str) -> Dataset:
@@ -125,27 +132,3 @@ def _segment(number: int, label: str) -> Dataset:
             name="medapp", version=medapp.__version__, family=codes.DCM.ArtificialIntelligence
         ),
     )
-
-
-def _bare(header: Dataset, thickness: float) -> Dataset:
-    bare = Dataset()
-    bare.SliceThickness = thickness  # where the header does not give it
-    for word in KEPT:
-        if header.get(word) not in (None, ""):
-            bare[word] = header[word]
-    for word in BLANK:
-        setattr(bare, word, "")
-    for word in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
-        if word in header:
-            setattr(bare, word, Items(_bare_group(item) for item in header[word]))
-    return bare
-
-
-def _bare_group(item: Dataset) -> Dataset:
-    bare = Dataset()
-    for word in KEPT_GROUPS:
-        if word in item and len(item[word].value):
-            inner = Dataset()
-            inner.update({element.tag: element for element in item[word][0] if element.keyword in KEPT})
-            setattr(bare, word, Items([inner]))
-    return bare

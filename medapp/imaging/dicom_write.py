@@ -1,6 +1,5 @@
 """An image out as a derived DICOM series, over the series it was made from."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,22 +7,33 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
     CTImageStorage,
     EnhancedCTImageStorage,
+    EnhancedMRImageStorage,
     EnhancedPETImageStorage,
     ExplicitVRLittleEndian,
+    LegacyConvertedEnhancedCTImageStorage,
+    LegacyConvertedEnhancedMRImageStorage,
+    LegacyConvertedEnhancedPETImageStorage,
+    MRImageStorage,
     PositronEmissionTomographyImageStorage,
     generate_uid,
 )
 
 import medapp
 from medapp.errors import InputError
-from medapp.imaging import dicom_frames
-from medapp.imaging.dicom_frames import Frame
-from medapp.imaging.dicom_seg import BLANK
+from medapp.imaging import dicom_headers
 from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Grid, Volume
 
-PLAIN = {EnhancedCTImageStorage: CTImageStorage, EnhancedPETImageStorage: PositronEmissionTomographyImageStorage}
+PLAIN = {
+    EnhancedCTImageStorage: CTImageStorage,
+    EnhancedMRImageStorage: MRImageStorage,
+    EnhancedPETImageStorage: PositronEmissionTomographyImageStorage,
+    LegacyConvertedEnhancedCTImageStorage: CTImageStorage,
+    LegacyConvertedEnhancedMRImageStorage: MRImageStorage,
+    LegacyConvertedEnhancedPETImageStorage: PositronEmissionTomographyImageStorage,
+}
 COPIED = ("StudyInstanceUID", "FrameOfReferenceUID", "Modality", "RescaleType", "Units", "DecayCorrection")
+GEOMETRY = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness")
 
 
 def write_dicom(volume: Volume, folder: Path, description: str = "medapp, for research only") -> list[Path]:
@@ -38,18 +48,16 @@ def write_dicom(volume: Volume, folder: Path, description: str = "medapp, for re
     if not volume.headers or volume.is_colour:
         raise InputError("A DICOM series can only be made of a grey image that was read from DICOM.")
     headers: list[Dataset] = list(volume.headers)
-    frames = dicom_frames.frames(headers)
-    stack = dicom_frames.placed(frames)
-    shape = (int(headers[0].Columns), int(headers[0].Rows), len(frames))
-    array = resample(volume, Grid(shape, stack.affine)).array
+    shape = (int(headers[0].Columns), int(headers[0].Rows), len(headers))
+    array = resample(volume, Grid(shape, dicom_headers.affine(headers))).array
     folder.mkdir(parents=True, exist_ok=True)
     series, paths = generate_uid(), []
     slope, intercept = _rescale(array, headers[0])
-    for place, number in enumerate(stack.order):
-        frame, values = frames[number], array[:, :, place].T
+    for place, header in enumerate(headers):
+        values = array[:, :, place].T
         if volume.unit == "Bq/ml":
             slope, intercept = max(float(np.abs(values).max()) / 32_000, 1e-12), 0.0
-        dataset = _described(headers[frame.source], frame, description)
+        dataset = _described(header, description, volume.unit)
         dataset.SeriesInstanceUID = series
         dataset.InstanceNumber = place + 1
         dataset.ImageIndex = place + 1
@@ -69,14 +77,14 @@ def _rescale(array: np.ndarray, header: Dataset) -> tuple[float, float]:
     return max((high - low) / 64_000, 1e-12), (high + low) / 2
 
 
-def _described(header: Dataset, frame: Frame, description: str) -> Dataset:
+def _described(header: Dataset, description: str, unit: str) -> Dataset:
     kind = PLAIN.get(header.SOPClassUID, header.SOPClassUID)
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = kind
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = generate_uid()
-    for word in BLANK:
+    for word in dicom_headers.BLANK:
         setattr(dataset, word, "")
     for word in COPIED:
         if header.get(word) not in (None, ""):
@@ -89,19 +97,12 @@ def _described(header: Dataset, frame: Frame, description: str) -> Dataset:
     dataset.SoftwareVersions = medapp.__version__
     dataset.PositionReferenceIndicator = ""
     dataset.AcquisitionNumber = None
-    source = Dataset()
-    source.ReferencedSOPClassUID, source.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
-    if int(header.get("NumberOfFrames") or 1) > 1:
-        source.ReferencedFrameNumber = frame.number + 1
-    dataset.SourceImageSequence = [source]
-    dataset.ImagePositionPatient = _digits(frame.position)
-    dataset.ImageOrientationPatient = _digits(frame.orientation.ravel())
-    dataset.PixelSpacing = _digits(frame.spacing)
-    if frame.thickness:
-        dataset.SliceThickness = _digits([frame.thickness])[0]
+    for word in ("SourceImageSequence", *GEOMETRY):
+        if word in header:
+            dataset[word] = header[word]
     if kind == CTImageStorage:
         dataset.KVP = None
-        dataset.RescaleType = "HU"
+        dataset.RescaleType = "HU" if unit == "HU" else "US"
     return dataset
 
 
@@ -114,10 +115,5 @@ def _stored(dataset: Dataset, values: np.ndarray, slope: float, intercept: float
     dataset.BitsAllocated = dataset.BitsStored = 16
     dataset.HighBit = 15
     dataset.PixelRepresentation = 1
-    dataset.RescaleSlope, dataset.RescaleIntercept = _digits([slope, intercept])
+    dataset.RescaleSlope, dataset.RescaleIntercept = dicom_headers.digits([slope, intercept])
     dataset.PixelData = pixels.tobytes()
-
-
-def _digits(values: Sequence[float] | np.ndarray) -> list[str]:
-    """Numbers as DICOM writes them, in at most 16 characters."""
-    return [f"{float(value):.9g}"[:16] for value in values]

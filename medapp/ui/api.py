@@ -35,7 +35,8 @@ def build(card: Card) -> None:
         result = runtime.run(card.name, *volumes, **{o.name: given[o.name] for o in card.options})
         if truth is not None:
             result = task.moved(result, truth, result.settings)
-        return result.facts(), [_file(path) for path in result.save(folder(), task.FILES)]
+        result, written = result.save_and_note(folder(), task.FILES)
+        return result.facts(), [_file(path) for path in written]
 
     optional = {s.name for s in sources if s.optional} | {o.name for o in card.options} | {"reference"}
     kind, empty = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.empty

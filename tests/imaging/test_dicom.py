@@ -8,119 +8,17 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from dicom_slices import LPS, RAS, expected_mm, lit_mm, multiframe, phantom, refused, saved, slices
 from pydicom.data import get_testdata_file
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import (
-    CTImageStorage,
-    EnhancedMRImageStorage,
-    ExplicitVRLittleEndian,
-    MRImageStorage,
-    RLELossless,
-    generate_uid,
-)
+from pydicom.uid import CTImageStorage, generate_uid
 
 from medapp.errors import InputError
 from medapp.imaging import files
 from medapp.imaging.volume import Volume
 
-# index (column, row, slice) -> LPS: oblique, voxels of 0.9 (column), 1.7 (row), 4 mm
-LPS = nib.affines.from_matvec(nib.eulerangles.euler2mat(0.3, -0.2, 0.4) @ np.diag([0.9, 1.7, 4.0]), [-31, 12, 55])
-RAS = np.diag([-1, -1, 1, 1]) @ LPS
-STUDY, FRAME = generate_uid(), generate_uid()
-
-
-def phantom() -> np.ndarray:
-    """(9, 8, 6) columns, rows, slices."""
-    array = np.random.default_rng(0).integers(0, 50, (9, 8, 6)).astype(np.uint16)
-    array[7, 2, 4] = 1000
-    return array
-
-
-def bare(uid: str, series: str, **changes: object) -> Dataset:
-    ds = Dataset()
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = uid
-    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = generate_uid()
-    ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.FrameOfReferenceUID = STUDY, series, FRAME
-    ds.PatientName, ds.PatientID, ds.PatientBirthDate, ds.InstitutionName = (
-        "Secret^Jane",
-        "ID4711",
-        "19700101",
-        "Secret Hospital",
-    )
-    ds.ReferringPhysicianName, ds.StudyDescription, ds.ImageComments = "Secret^Doc", "Secret study", "Secret comment"
-    ds.StudyDate = ds.SeriesDate = "20200101"
-    ds.Modality, ds.SeriesNumber, ds.SeriesDescription, ds.ImageType = "MR", 3, "Ax FLAIR", ["ORIGINAL", "PRIMARY"]
-    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
-    ds.BitsAllocated = ds.BitsStored = 16
-    ds.HighBit, ds.PixelRepresentation = 15, 0
-    for word, value in changes.items():
-        setattr(ds, word, value)
-    return ds
-
-
-def slices(
-    array: np.ndarray | None = None, lps: np.ndarray = LPS, series: str | None = None, **changes: object
-) -> list[Dataset]:
-    """The volume cut along axis 2, one dataset each, written out by the standard's own equation (C.7.6.2.1-1)."""
-    array, series, out = phantom() if array is None else array, series or generate_uid(), []
-    for k in range(array.shape[2]):
-        ds = bare(MRImageStorage, series, InstanceNumber=array.shape[2] - k)
-        ds.Columns, ds.Rows = array.shape[:2]
-        ds.ImagePositionPatient = [float(x) for x in lps[:3, 3] + k * lps[:3, 2]]
-        between_columns, between_rows = np.linalg.norm(lps[:3, :2], axis=0)
-        ds.ImageOrientationPatient = [float(x) for x in (*lps[:3, 0] / between_columns, *lps[:3, 1] / between_rows)]
-        ds.PixelSpacing, ds.SliceThickness = [float(between_rows), float(between_columns)], 3.0
-        ds.PixelData = np.ascontiguousarray(array[:, :, k].T).tobytes()
-        for word, value in changes.items():
-            setattr(ds, word, value)
-        out.append(ds)
-    return out
-
-
-def saved(folder: Path, datasets: list[Dataset], seed: int = 0) -> list[Path]:
-    """Written without extension and in no order."""
-    folder.mkdir(exist_ok=True)
-    paths = []
-    for n in np.random.default_rng(seed).permutation(len(datasets)):
-        paths.append(folder / f"IM{len(list(folder.iterdir())):04d}")
-        datasets[n].save_as(paths[-1], enforce_file_format=True)
-    return paths
-
-
-def multiframe(order: list[int], compress: bool = False) -> Dataset:
-    """An enhanced MR with the slices of the phantom in the given order."""
-    array, single = phantom(), slices()
-    ds = bare(EnhancedMRImageStorage, generate_uid(), NumberOfFrames=len(order))
-    ds.Columns, ds.Rows = array.shape[:2]
-    shared, measures, orientation = Dataset(), Dataset(), Dataset()
-    measures.PixelSpacing, measures.SliceThickness = single[0].PixelSpacing, 3.0
-    orientation.ImageOrientationPatient = single[0].ImageOrientationPatient
-    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [orientation]
-    ds.SharedFunctionalGroupsSequence, ds.PerFrameFunctionalGroupsSequence = [shared], []
-    for k in order:
-        group, position, content, rescale = Dataset(), Dataset(), Dataset(), Dataset()
-        position.ImagePositionPatient = single[k].ImagePositionPatient
-        content.FrameComments = "Secret frame"
-        rescale.RescaleSlope, rescale.RescaleIntercept, rescale.RescaleType = 1 + k, 0, "US"
-        group.PlanePositionSequence, group.FrameContentSequence = [position], [content]
-        group.PixelValueTransformationSequence = [rescale]
-        ds.PerFrameFunctionalGroupsSequence.append(group)
-    ds.PixelData = np.ascontiguousarray(array[:, :, order].transpose(2, 1, 0)).tobytes()
-    if compress:
-        ds.compress(RLELossless)
-    return ds
-
 
 def bright_mm(volume: Volume) -> np.ndarray:
     return volume.grid.to_mm(np.array(np.unravel_index(volume.array.argmax(), volume.shape)))
-
-
-def refused(paths: list[Path], words: str) -> None:
-    with pytest.raises(InputError, match=words) as caught:
-        files.read(paths)
-    assert "Secret" not in str(caught.value) and str(caught.value).endswith(".")
 
 
 # in
@@ -186,43 +84,27 @@ def test_a_missing_slice_is_noted_and_leaves_its_neighbours_in_place(tmp_path: P
     np.testing.assert_array_equal(volume.array[..., kept], phantom()[..., kept])
     between = (phantom()[..., 1].astype(float) + phantom()[..., 3]) / 2
     np.testing.assert_allclose(volume.array[..., 2], between, atol=0.51)
-    assert "1 slice is missing" in volume.remarks[0] and volume.headers == ()
+    assert "1 slice is missing" in volume.remarks[0]
 
 
 def test_series_that_are_no_volume_are_refused(tmp_path: Path) -> None:
     uneven = slices()
-    uneven[5].ImagePositionPatient = [float(x) for x in LPS[:3, 3] + 5.5 * LPS[:3, 2]]
-    refused(saved(tmp_path / "uneven", uneven), "uneven distances, 4.00 to 6.00 mm")
+    for ds, k in zip(uneven, (0, 1, 1.3, 2, 3.6, 4), strict=True):
+        ds.ImagePositionPatient = [float(x) for x in LPS[:3, 3] + k * LPS[:3, 2]]
+    refused(saved(tmp_path / "uneven", uneven), "uneven distances, 1.20 to 6.40 mm")
     refused(saved(tmp_path / "gap", [ds for k, ds in enumerate(slices()) if k in (0, 1, 2, 5)]), "2 slices are missing")
     turned = slices()
     turned[3].ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    refused(saved(tmp_path / "turned", turned), "not parallel")
+    refused(saved(tmp_path / "turned", turned), "2 series.*5 slices of 9×8, oblique.*1 slice of 9×8, axial")
     refused(saved(tmp_path / "scout", slices(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])), "localizer")
     wide = slices()
     wide[2].PixelSpacing = [1.7, 0.8]
-    refused(saved(tmp_path / "wide", wide), "pixels of different sizes")
+    refused(saved(tmp_path / "wide", wide), "2 series.*5 slices.*1 slice")
     nowhere = slices()
     del nowhere[1].ImagePositionPatient
     refused(saved(tmp_path / "nowhere", nowhere), "where it lies")
     refused(saved(tmp_path / "mosaic", slices(ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"])), "mosaic")
     refused(saved(tmp_path / "colour", slices(PhotometricInterpretation="PALETTE COLOR")), "coloured")
-
-
-@pytest.mark.parametrize(
-    ("word", "values", "said"), [("EchoTime", (10, 90), "echo times"), ("DiffusionBValue", (0.0, 1000.0), "b-values")]
-)
-def test_several_images_at_each_place_are_refused_with_the_reason(
-    tmp_path: Path, word: str, values: tuple, said: str
-) -> None:
-    uid = generate_uid()
-    both = [ds for value in values for ds in slices(series=uid, **{word: value})]
-    refused(saved(tmp_path / "s", both), f"2 images at each place .different {said}.")
-
-
-def test_the_same_image_twice_is_one_image(tmp_path: Path) -> None:
-    once = slices()
-    paths = saved(tmp_path / "s", once) + saved(tmp_path / "again", once, seed=1)
-    assert files.read(paths).shape == (9, 8, 6)
 
 
 def test_several_series_in_a_zip_are_listed_and_one_can_be_chosen(tmp_path: Path) -> None:
@@ -239,9 +121,10 @@ def test_several_series_in_a_zip_are_listed_and_one_can_be_chosen(tmp_path: Path
         files.read([tmp_path / "study.zip"])
     listed = {s.uid: s for s in caught.value.series}
     assert set(listed) == {one, two}
-    assert listed[one].title == "3: Ax _b_FLAIR, 6 slices of 9×8" and listed[one].slices == 6
-    assert len(listed[two].title) < 80 and "Secret" not in str(caught.value)
-    np.testing.assert_array_equal(files.read([tmp_path / "study.zip"], two).array, phantom() + 1)
+    assert listed[one].title == "1. Ax _b_FLAIR, 6 slices of 9×8, oblique axial (series 3)" and listed[one].slices == 6
+    assert len(listed[two].title) < 100 and "Secret" not in str(caught.value)
+    for name in (two, "2"):
+        np.testing.assert_array_equal(files.read([tmp_path / "study.zip"], name).array, phantom() + 1)
     with pytest.raises(InputError, match="localizer"):
         files.read([tmp_path / "study.zip"], scout)
     with pytest.raises(InputError, match="not in this upload"):
@@ -309,31 +192,6 @@ def sources(tmp_path: Path) -> dict[str, list[Path]]:
         ),
         "multi": saved(tmp_path / "multi", [multiframe([3, 0, 5, 1, 4, 2])]),
     }
-
-
-def lit_mm(seg: Dataset, number: int) -> np.ndarray:
-    """(n, 3) RAS millimetres of the pixels of a segment, from the SEG alone and the standard's equation, sorted."""
-    shared, found = seg.SharedFunctionalGroupsSequence[0], []
-    frames = seg.pixel_array.reshape(-1, seg.Rows, seg.Columns)
-    for group, pixels in zip(seg.PerFrameFunctionalGroupsSequence, frames, strict=True):
-        where = group if "SegmentIdentificationSequence" in group else shared
-        if where.SegmentIdentificationSequence[0].ReferencedSegmentNumber == number:
-            orientation = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float).reshape(2, 3)
-            between_rows, between_columns = map(float, shared.PixelMeasuresSequence[0].PixelSpacing)
-            origin = np.array(group.PlanePositionSequence[0].ImagePositionPatient, float)
-            rows, columns = np.nonzero(pixels)
-            found.append(
-                origin
-                + np.outer(columns * between_columns, orientation[0])
-                + np.outer(rows * between_rows, orientation[1])
-            )
-    points = np.concatenate(found) * [-1, -1, 1]
-    return points[np.lexsort(points.T)]
-
-
-def expected_mm(mask: Volume, value: int) -> np.ndarray:
-    points = mask.grid.to_mm(np.argwhere(mask.array == value))
-    return points[np.lexsort(points.T)]
 
 
 @pytest.mark.parametrize("kind", ["single", "tilted", "multi"])
@@ -429,4 +287,4 @@ def test_neither_headers_nor_segmentation_hold_the_identity(
     for text in (*map(str, volume.headers), path.read_bytes().decode("latin-1")):
         assert not any(word in text for word in ("Secret", "ID4711", "19700101", "20200101", "FLAIR"))
     assert all("PixelData" not in header for header in volume.headers)
-    assert len(volume.headers) == (6 if kind == "single" else 1)
+    assert len(volume.headers) == 6

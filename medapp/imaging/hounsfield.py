@@ -1,0 +1,34 @@
+"""Whether the values of a CT can be Hounsfield units, or are shifted as scanners store them."""
+
+import numpy as np
+
+SHIFT = 1024  # from HU to what most scanners store
+PADDING = -1500  # below lies what scanners fill corners with
+AIR = -200  # an image that has lower values holds air, or fat and lung, in HU
+
+
+def has_air(array: np.ndarray) -> bool:
+    """Whether values go as far below zero as they do in Hounsfield units, and not farther."""
+    few = _some(array)
+    return bool(few.size and AIR >= few.min() >= -5000)
+
+
+def is_shifted(array: np.ndarray) -> bool:
+    """Whether the values look like Hounsfield units plus 1024: hardly any below zero, soft tissue heaped up at 1024.
+
+    The heap must stand out from what lies at either side, as bone of that density does not.
+    """
+    few = _some(array)
+    few = few[few > PADDING]
+    if not few.size or np.percentile(few, 0.1) < -50:
+        return False
+    soft, below, above = (
+        float(np.mean((few >= SHIFT + low) & (few < SHIFT + high))) / (high - low)
+        for low, high in ((-150, 250), (-450, -250), (350, 550))
+    )
+    return soft * 400 >= 0.05 and soft >= 3 * max(below, above)
+
+
+def _some(array: np.ndarray) -> np.ndarray:
+    """About a million of the values, float32."""
+    return array.ravel()[:: max(1, array.size // 1_000_000)].astype(np.float32)
