@@ -1,6 +1,8 @@
 """DICOM in and out: a volume cut into slices by hand comes back in place, and a mask lies over its images."""
 
+import copy
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import highdicom as hd
@@ -10,6 +12,7 @@ import pydicom
 import pytest
 from dicom_slices import LPS, RAS, expected_mm, lit_mm, multiframe, phantom, refused, saved, slices
 from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, generate_uid
 
 from medapp.errors import InputError
@@ -218,6 +221,146 @@ def test_a_segmentation_lies_over_the_images(tmp_path: Path, sources: dict[str, 
     named = {r.ReferencedSOPInstanceUID for r in seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence}
     assert named <= known and named
     refused([path], "a segmentation")
+
+
+def turned_a_little(series: list[Dataset]) -> None:
+    for k, ds in enumerate(series):
+        ds.ImageOrientationPatient = [float(x) + 1e-6 * ((k + n) % 3) for n, x in enumerate(ds.ImageOrientationPatient)]
+        ds.ImagePositionPatient = [float(x) + 1e-4 * ((k + n) % 3) for n, x in enumerate(ds.ImagePositionPatient)]
+
+
+def renamed_each(*words: str) -> Callable[[list[Dataset]], None]:
+    def change(series: list[Dataset]) -> None:
+        for ds in series:
+            for word in words:
+                setattr(ds, word, generate_uid())
+
+    return change
+
+
+def without(*words: str) -> Callable[[list[Dataset]], None]:
+    def change(series: list[Dataset]) -> None:
+        for ds in series:
+            for word in words:
+                delattr(ds, word)
+
+    return change
+
+
+UNUSUAL: dict[str, Callable[[list[Dataset]], None]] = {
+    "orientation off in a last digit": turned_a_little,
+    "a frame of reference each": renamed_each("FrameOfReferenceUID"),
+    "a study and a series each": renamed_each("StudyInstanceUID", "SeriesInstanceUID"),
+    "one image uid for all": lambda series: [setattr(ds, "SOPInstanceUID", "1.2.3") for ds in series] and None,
+    "no modality, no dates": without("Modality", "StudyDate", "SeriesDate"),
+    "no frame of reference": without("FrameOfReferenceUID"),
+    "no study": without("StudyInstanceUID"),
+    "no series": without("SeriesInstanceUID"),
+    "words for uids": lambda series: [setattr(ds, "StudyInstanceUID", "Secret") for ds in series] and None,
+    "no patient": without("PatientName", "PatientID", "PatientBirthDate"),
+    "no thickness": without("SliceThickness"),
+    "a slice missing": lambda series: series.__delitem__(2),
+    "spacing that changes": lambda series: [series.__delitem__(k) for k in (4, 2)] and None,
+}
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_what_is_read_can_have_a_segmentation(tmp_path: Path, name: str) -> None:
+    deep = np.concatenate([phantom(), phantom()], axis=2)
+    series = slices(deep)
+    if name == "spacing that changes":
+        series = series[:6] + series[7::2]
+    UNUSUAL[name](series)
+    volume = files.read(saved(tmp_path / "s", series))
+    assert len(volume.headers) == volume.shape[2]
+    mask = volume.like((volume.array > 25).astype(np.uint8), labels={1: "lesion"})
+    path = files.write_dicom_seg(mask, tmp_path / "a.dcm")
+    np.testing.assert_allclose(lit_mm(pydicom.dcmread(path), 1), expected_mm(mask, 1), atol=1e-3)
+    seg = hd.seg.segread(path)
+    assert seg.get_volume(combine_segments=True).array.sum() == mask.array.sum()
+    named = [r.ReferencedSOPInstanceUID for one in seg.get("ReferencedSeriesSequence", []) for r in one[0x0008114A]]
+    known = {ds.SOPInstanceUID for ds in series} if name != "one image uid for all" else set()
+    assert set(named) == known and len(named) == len(known)
+    assert b"Secret" not in path.read_bytes()
+    back = files.read(files.write_dicom(volume, tmp_path / "out"))
+    assert back.grid.same(volume.grid, 1e-3)
+    np.testing.assert_allclose(back.array, volume.array, atol=0.51)
+
+
+def test_enhanced_frames_with_measures_and_orientation_of_their_own(tmp_path: Path) -> None:
+    ds = multiframe([3, 0, 5, 1, 4, 2])
+    shared = ds.SharedFunctionalGroupsSequence[0]
+    for k, group in enumerate(ds.PerFrameFunctionalGroupsSequence):
+        for word in ("PixelMeasuresSequence", "PlaneOrientationSequence"):
+            setattr(group, word, copy.deepcopy(shared[word].value))
+        plane = group.PlaneOrientationSequence[0]
+        plane.ImageOrientationPatient = [float(x) + 1e-7 * (k % 2) for x in plane.ImageOrientationPatient]
+    del shared.PixelMeasuresSequence, shared.PlaneOrientationSequence
+    volume = files.read(saved(tmp_path / "s", [ds]))
+    mask = volume.like((volume.array > 25).astype(np.uint8), labels={1: "lesion"})
+    seg = hd.seg.segread(files.write_dicom_seg(mask, tmp_path / "a.dcm"))
+    np.testing.assert_allclose(lit_mm(seg, 1), expected_mm(mask, 1), atol=1e-4)
+    frame = seg.PerFrameFunctionalGroupsSequence[0]
+    source = frame.DerivationImageSequence[0].SourceImageSequence[0]
+    lies = ds.PerFrameFunctionalGroupsSequence[source.ReferencedFrameNumber - 1].PlanePositionSequence[0]
+    np.testing.assert_allclose(
+        frame.PlanePositionSequence[0].ImagePositionPatient, lies.ImagePositionPatient, atol=1e-4
+    )
+    assert source.ReferencedSOPInstanceUID == ds.SOPInstanceUID
+    assert len(seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence) == 1
+
+
+def test_a_series_in_two_enhanced_files_is_one_volume_and_has_a_segmentation(tmp_path: Path) -> None:
+    halves = [multiframe([0, 1, 2]), multiframe([3, 4, 5])]
+    halves[1].SeriesInstanceUID = halves[0].SeriesInstanceUID
+    volume = files.read(saved(tmp_path / "s", halves))
+    np.testing.assert_array_equal(volume.array, phantom() * np.arange(1, 7))
+    mask = volume.like((volume.array > 25).astype(np.uint8), labels={1: "lesion"})
+    seg = hd.seg.segread(files.write_dicom_seg(mask, tmp_path / "a.dcm"))
+    np.testing.assert_allclose(lit_mm(seg, 1), expected_mm(mask, 1), atol=1e-4)
+    named = [r.ReferencedSOPInstanceUID for r in seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence]
+    assert sorted(named) == sorted(ds.SOPInstanceUID for ds in halves)
+
+
+def test_a_picture_without_a_place_has_no_headers_and_a_note(tmp_path: Path) -> None:
+    (first, *_) = slices()
+    for word in ("ImagePositionPatient", "ImageOrientationPatient"):
+        delattr(first, word)
+    volume = files.read(saved(tmp_path / "s", [first]))
+    assert volume.shape == (9, 8, 1) and not volume.headers
+    assert any("no results in DICOM" in remark for remark in volume.remarks)
+
+
+CT = {"Modality": "CT", "SOPClassUID": CTImageStorage}
+
+
+def body(shift: int) -> np.ndarray:
+    """(24, 20, 6) a made-up CT: air at -1000 HU, soft tissue around 40, some bone; plus `shift`."""
+    rng = np.random.default_rng(0)
+    hu = np.full((24, 20, 6), -1000.0)
+    hu[4:20, 4:16] = 40
+    hu[8:10, 8:10] = 800
+    return np.rint(hu + rng.normal(0, 10, hu.shape)).clip(-1024, None).astype(np.int16) + np.int16(shift)
+
+
+@pytest.mark.parametrize("tags", [{}, {"RescaleSlope": 1, "RescaleIntercept": 0}])
+def test_ct_values_that_are_1024_too_high_are_set_right_and_said(tmp_path: Path, tags: dict) -> None:
+    stored = body(1024).astype(np.uint16)
+    volume = files.read(saved(tmp_path / "s", slices(stored, **CT, **tags)))
+    assert volume.unit == "HU" and "1024 was subtracted" in volume.remarks[0]
+    np.testing.assert_array_equal(volume.array, body(0))
+
+
+def test_ct_without_a_scale_is_not_called_hu_blindly(tmp_path: Path) -> None:
+    volume = files.read(saved(tmp_path / "hu", slices(body(0), PixelRepresentation=1, **CT)))
+    assert volume.unit == "HU" and "does not give the scale" in volume.remarks[0]
+    np.testing.assert_array_equal(volume.array, body(0))
+    volume = files.read(saved(tmp_path / "other", slices((body(1024) // 8).astype(np.uint16), **CT)))
+    assert volume.unit == "" and "not known to be HU" in volume.remarks[0]
+    volume = files.read(
+        saved(tmp_path / "told", slices(body(0), PixelRepresentation=1, RescaleSlope=1, RescaleIntercept=0, **CT))
+    )
+    assert volume.unit == "HU" and not volume.remarks
 
 
 def test_regions_of_the_brain_are_anatomy_and_those_not_found_are_left_out(
