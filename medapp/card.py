@@ -279,3 +279,17 @@ class Card:
             if name not in known:
                 raise OptionError(f"{self.name} has no option {name!r}; it has {', '.join(known) or 'none'}.")
         return {name: option.parse(given.get(name, option.default)) for name, option in known.items()}
+
+    def series(self, given: Sequence[str]) -> dict[str, str]:
+        """Input's name, or "reference", to the DICOM series that is meant, by number or uid.
+
+        `given` holds NAME=SERIES, or SERIES alone for all inputs. Raises OptionError for an unknown name.
+        """
+        names = [*(source.name for source in self.inputs), "reference"]
+        found: dict[str, str] = {}
+        for text in given:
+            name, equals, value = text.rpartition("=")
+            if equals and name.strip() not in names:
+                raise OptionError(f"{self.name} has no input {name.strip()!r}; it has {', '.join(names)}.")
+            found |= {n: value.strip() for n in ([name.strip()] if equals else names[:-1])}
+        return found

@@ -5,12 +5,14 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from medapp import runtime, tasks
 from medapp.card import Card, Choice, Landmarks
 from medapp.errors import InputError, OptionError, UserError
 from medapp.imaging import files
 from medapp.imaging.checks import DISK_FULL, full
+from medapp.imaging.volume import Volume
 from medapp.result import NOT_A_DIAGNOSIS
 
 
@@ -61,7 +63,14 @@ def _parser() -> argparse.ArgumentParser:
     runner.add_argument(
         "--device", choices=("cuda", "mps", "cpu"), help="where to compute; the best there is by default"
     )
-    runner.add_argument("--series", metavar="UID", help="which series, where the input holds several")
+    runner.add_argument(
+        "--series",
+        action="append",
+        default=[],
+        metavar="[NAME=]NUMBER",
+        help="which DICOM series of an input that holds several, by its number in the list that is then shown, or by "
+        "its uid; may be repeated; NAME is an input, or reference",
+    )
     runner.add_argument("--quiet", action="store_true", help="no progress on standard error")
     return parser
 
@@ -82,14 +91,15 @@ def _run(args: argparse.Namespace) -> None:
     uploads = _uploads(card, options) | _named(card, args)
     card.settings(options)  # a wrong option is said before a big file is read
     colour = any(source.colour for source in card.inputs)
+    series = card.series(args.series)
     volumes = [
         None
         if path is None
-        else files.read(_files(path), args.series, name=source.title, colour=source.colour, labels=source.labels)
+        else _read(path, source.name, series, name=source.title, colour=source.colour, labels=source.labels)
         for source, path in zip(card.inputs, _arranged(card, args.inputs, uploads), strict=True)
     ]
     reference = (
-        files.read(_files(args.reference), name="reference", colour=colour, labels=task.REFERENCE_LABELS)
+        _read(args.reference, "reference", series, name="reference", colour=colour, labels=task.REFERENCE_LABELS)
         if args.reference
         else None
     )
@@ -107,6 +117,17 @@ def _run(args: argparse.Namespace) -> None:
     for note in result.notes:
         print(f"note: {note}")
     print("wrote " + ", ".join(str(path) for path in written))
+
+
+def _read(path: Path, place: str, series: dict[str, str], **how: Any) -> Volume:
+    """The image for the input `place`. Raises InputError, which lists the series where there are several."""
+    try:
+        return files.read(_files(path), series.get(place), **how)
+    except files.SeveralSeries as several:
+        listed = "\n".join(f"  {one.title}" for one in several.series)
+        raise InputError(
+            f"{path.name} holds {len(several.series)} series. Choose one with --series {place}=NUMBER:\n{listed}"
+        ) from several
 
 
 def _texts(card: Card, options: dict[str, str]) -> dict[str, str]:

@@ -96,7 +96,10 @@ def _name_sources(seg: Dataset, headers: list[Dataset]) -> None:
         if not derivation:
             continue
         (item,) = derivation[0].SourceImageSequence
-        if known := source[item.ReferencedSOPInstanceUID]:
+        uid = item.ReferencedSOPInstanceUID
+        if uid not in source:  # the frames of all segments at one place share the item, which was done
+            continue
+        if known := source[uid]:
             item.update(known[0])
         else:
             frame.DerivationImageSequence = Items([])

@@ -9,7 +9,9 @@ import gradio as gr
 
 from medapp import runtime, tasks
 from medapp.card import Card
-from medapp.imaging import apart
+from medapp.errors import InputError
+from medapp.imaging import apart, files
+from medapp.imaging.volume import Volume
 from medapp.ui.form import knob
 from medapp.ui.session import folder
 from medapp.ui.tab import GPU, told
@@ -20,17 +22,18 @@ def build(card: Card) -> None:
     sources = sorted(card.inputs, key=lambda source: source.optional)
     task = tasks.of(card.task)
     colour = any(source.colour for source in card.inputs)
-    names = [*(s.name for s in sources), *(o.name for o in card.options), "reference"]
+    names = [*(s.name for s in sources), *(o.name for o in card.options), "reference", "series"]
 
     @told
     def call(*values: Any) -> tuple[dict, list[str]]:
         given = dict(zip(names, values, strict=True))
+        series = card.series(str(given["series"] or "").replace(",", " ").split())
         volumes = [
-            given[s.name] and apart.read([given[s.name]], name=s.title, colour=s.colour, labels=s.labels)
+            given[s.name] and _read(given[s.name], s.name, series, name=s.title, colour=s.colour, labels=s.labels)
             for s in card.inputs
         ]
-        truth = given["reference"] and apart.read(
-            [given["reference"]], name="reference", colour=colour, labels=task.REFERENCE_LABELS
+        truth = given["reference"] and _read(
+            given["reference"], "reference", series, name="reference", colour=colour, labels=task.REFERENCE_LABELS
         )
         result = runtime.run(card.name, *volumes, **{o.name: given[o.name] for o in card.options})
         if truth is not None:
@@ -38,7 +41,7 @@ def build(card: Card) -> None:
         result, written = result.save_and_note(folder(), task.FILES)
         return result.facts(), [_file(path) for path in written]
 
-    optional = {s.name for s in sources if s.optional} | {o.name for o in card.options} | {"reference"}
+    optional = {s.name for s in sources if s.optional} | {o.name for o in card.options} | {"reference", "series"}
     kind, empty = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.empty
     parameters = [inspect.Parameter(n, kind, default=None if n in optional else empty) for n in names]
     endpoint: Any = call  # Gradio reads the names of parameters and the manual from the function
@@ -51,11 +54,25 @@ def build(card: Card) -> None:
         boxes = [gr.File(label=s.title) for s in sources]
         knobs = [knob(option) for option in card.options]
         truth_box = gr.File(label=task.REFERENCE)
+        series_box = gr.Textbox(label="Series")
         facts, made = gr.JSON(), gr.File(file_count="multiple")
         button = gr.Button()
     button.click(
-        endpoint, [*boxes, *knobs, truth_box], [facts, made], api_name=card.name, api_description=_manual(card), **GPU
+        endpoint,
+        [*boxes, *knobs, truth_box, series_box],
+        [facts, made],
+        api_name=card.name,
+        api_description=_manual(card),
+        **GPU,
     )
+
+
+def _read(path: str, place: str, series: dict[str, str], **how: Any) -> Volume:
+    """The image for the input `place`. Raises InputError, which lists the series where there are several."""
+    try:
+        return apart.read([path], series.get(place), **how)
+    except files.SeveralSeries as several:
+        raise InputError(f"{several} Give it as series, as in {place}=2.") from several
 
 
 def _file(path: Path) -> str:
@@ -77,6 +94,8 @@ def _manual(card: Card) -> str:
     lines += [f"    {o.name}: {o.title}. {o.about} Default {o.default}." for o in card.options]
     lines += [
         f"    reference: {task.REFERENCE_ABOUT}. Optional.",
+        f"    series: Which series of a DICOM zip that holds several, as in {card.inputs[0].name}=2: its number in "
+        "the list that the refusal gives, or its uid. Optional.",
         "",
         "Returns:",
         f"    The facts (metrics, tables, provenance) as JSON, and the files: {', '.join(task.FILES)}, tables.",

@@ -273,9 +273,11 @@ def test_what_is_read_can_have_a_segmentation(tmp_path: Path, name: str) -> None
     UNUSUAL[name](series)
     volume = files.read(saved(tmp_path / "s", series))
     assert len(volume.headers) == volume.shape[2]
-    mask = volume.like((volume.array > 25).astype(np.uint8), labels={1: "lesion"})
+    parts = (volume.array > 20).astype(np.uint8) + (volume.array > 30)
+    mask = volume.like(parts, labels={1: "lesion", 2: "core"})
     path = files.write_dicom_seg(mask, tmp_path / "a.dcm")
-    np.testing.assert_allclose(lit_mm(pydicom.dcmread(path), 1), expected_mm(mask, 1), atol=1e-3)
+    for value in (1, 2):
+        np.testing.assert_allclose(lit_mm(pydicom.dcmread(path), value), expected_mm(mask, value), atol=1e-3)
     seg = hd.seg.segread(path)
     assert seg.get_volume(combine_segments=True).array.sum() == mask.array.sum()
     named = [r.ReferencedSOPInstanceUID for one in seg.get("ReferencedSeriesSequence", []) for r in one[0x0008114A]]
@@ -297,9 +299,10 @@ def test_enhanced_frames_with_measures_and_orientation_of_their_own(tmp_path: Pa
         plane.ImageOrientationPatient = [float(x) + 1e-7 * (k % 2) for x in plane.ImageOrientationPatient]
     del shared.PixelMeasuresSequence, shared.PlaneOrientationSequence
     volume = files.read(saved(tmp_path / "s", [ds]))
-    mask = volume.like((volume.array > 25).astype(np.uint8), labels={1: "lesion"})
+    mask = volume.like((volume.array > 20).astype(np.uint8) + (volume.array > 60), labels={1: "lesion", 2: "core"})
     seg = hd.seg.segread(files.write_dicom_seg(mask, tmp_path / "a.dcm"))
-    np.testing.assert_allclose(lit_mm(seg, 1), expected_mm(mask, 1), atol=1e-4)
+    for value in (1, 2):
+        np.testing.assert_allclose(lit_mm(seg, value), expected_mm(mask, value), atol=1e-4)
     frame = seg.PerFrameFunctionalGroupsSequence[0]
     source = frame.DerivationImageSequence[0].SourceImageSequence[0]
     lies = ds.PerFrameFunctionalGroupsSequence[source.ReferencedFrameNumber - 1].PlanePositionSequence[0]
