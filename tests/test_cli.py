@@ -1,10 +1,14 @@
 """The command line: what it writes, and what it says when it cannot."""
 
+import io
 import json
+import zipfile
 
 import nibabel as nib
 import numpy as np
 import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from medapp import examples, runtime
 from medapp.cli import _texts, main
@@ -90,3 +94,40 @@ def test_a_name_or_a_text_of_any_length_is_no_fault(capsys, tmp_path):
     card = runtime.cards()["register_brain_textscf"]
     landmarks = "1 2 3 4 5 6\n" * 2000
     assert _texts(card, {"landmarks": landmarks}) == {"landmarks": landmarks}
+
+
+def test_a_series_is_chosen_by_its_number_for_each_input(tmp_path, capsys):
+    uid = generate_uid()
+    box, names = tmp_path / "study.zip", {1: "Ax FLAIR", 2: "Ax T1"}
+    image = np.asarray(nib.load(LESION.images["flair"]).dataobj)[..., ::3].astype(np.int16)
+    with zipfile.ZipFile(box, "w") as archive:
+        for number, name in names.items():
+            for k in range(image.shape[2]):
+                ds = Dataset()
+                ds.file_meta = FileMetaDataset()
+                ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+                ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = MRImageStorage
+                ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = generate_uid()
+                ds.SeriesInstanceUID = ds.StudyInstanceUID = ds.FrameOfReferenceUID = uid
+                ds.Modality, ds.SeriesNumber, ds.SeriesDescription, ds.InstanceNumber = "MR", number, name, k + 1
+                ds.ImagePositionPatient, ds.ImageOrientationPatient = [0, 0, 6.0 * k], [1, 0, 0, 0, 1, 0]
+                ds.PixelSpacing, ds.SliceThickness = [1, 1], 6
+                ds.Columns, ds.Rows = image.shape[:2]
+                ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
+                ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 1
+                ds.PixelData = np.ascontiguousarray(image[..., k].T).tobytes()
+                raw = io.BytesIO()
+                ds.save_as(raw, enforce_file_format=True)
+                archive.writestr(f"{number}/{k}.dcm", raw.getvalue())
+    run = ["run", NAME, str(box), "--device", "cpu", "--quiet", "--out"]
+    assert main([*run, str(tmp_path / "none")]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert "--series flair=NUMBER" in said[0]
+    assert [line.split(",")[0] for line in said[1:]] == ["  1. Ax FLAIR", "  2. Ax T1"]
+    for n, choice in enumerate(("2", "flair=2")):
+        assert main([*run, str(tmp_path / str(n)), "--series", choice]) == 0
+        assert {"mask.seg.dcm", "mask.nii.gz"} <= {path.name for path in (tmp_path / str(n)).iterdir()}
+    assert main([*run, str(tmp_path / "none"), "--series", "9"]) == 2
+    assert main([*run, str(tmp_path / "none"), "--series", "t9=1"]) == 2
+    said = capsys.readouterr().err
+    assert "holds 2" in said and "no input 't9'" in said

@@ -1,5 +1,7 @@
 """The report and the bundle of a small made-up result."""
 
+import errno
+import json
 import re
 import zipfile
 from dataclasses import replace
@@ -7,6 +9,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from pydicom.dataset import Dataset
 
 from medapp import report
 from medapp.imaging.volume import Volume
@@ -140,3 +143,53 @@ def test_the_bundle_holds_the_files_the_report_and_a_legend(result, tmp_path):
     back = files.read([tmp_path / "segment_test_mask.nii.gz"])
     assert back.grid.same(result.volumes["image"].grid)
     assert np.array_equal(back.array > 0, result.volumes["mask"].array > 0)
+
+
+def broken(*args, **more):
+    raise KeyError("Secret^Jane")
+
+
+@pytest.mark.parametrize(
+    ("writer", "lost"),
+    [
+        ("medapp.imaging.files.write_dicom_seg", "mask.seg.dcm"),
+        ("medapp.imaging.nifti.write", "mask.nii.gz"),
+        ("medapp.result.Table.csv", "lesions.csv"),
+    ],
+)
+def test_a_file_that_cannot_be_written_costs_the_others_nothing(result, tmp_path, monkeypatch, writer, lost, caplog):
+    header = Dataset()
+    header.Modality = "MR"
+    mask = replace(result.volumes["mask"], headers=(header,))
+    whole = replace(result, volumes={**result.volumes, "mask": mask})
+    if writer != "medapp.imaging.files.write_dicom_seg":  # of a header that is none, it cannot be written either
+        monkeypatch.setattr("medapp.imaging.files.write_dicom_seg", lambda volume, path: path.write_bytes(b"SEG"))
+    monkeypatch.setattr(writer, broken)
+    told, written = whole.save_and_note(tmp_path / "out", ("mask", "probability"))
+    names = {path.name for path in written}
+    every = {"mask.nii.gz", "mask.seg.dcm", "probability.nii.gz", "lesions.csv", "result.json"}
+    gone = {"mask.nii.gz", "probability.nii.gz"} if lost == "mask.nii.gz" else {lost}
+    assert names == every - gone == {path.name for path in (tmp_path / "out").iterdir()}
+    assert [note.split()[0] for note in told.notes[len(whole.notes) :]] == sorted(gone)
+    kept = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert kept["notes"] == list(told.notes) and "Secret" not in caplog.text + str(kept)
+    with zipfile.ZipFile(report.bundle(whole, tmp_path / "r.zip", "A method")) as archive:
+        assert f"{lost} could not be written" in archive.read("README.txt").decode()
+        assert f"{lost} could not be written" in archive.read("segment_test_report.html").decode()
+        assert f"segment_test_{lost}" not in archive.namelist()
+
+
+def test_a_report_that_cannot_be_drawn_costs_the_files_nothing(result, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "html", broken)
+    with zipfile.ZipFile(report.bundle(result, tmp_path / "r.zip", "A method")) as archive:
+        assert "segment_test_mask.nii.gz" in archive.namelist()
+        assert "report.html could not be drawn" in archive.read("README.txt").decode()
+
+
+def test_a_full_disk_and_a_closed_folder_are_not_hidden(result, tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr("medapp.imaging.files.write", full)
+    with pytest.raises(OSError, match="full"):
+        result.save(tmp_path)

@@ -23,9 +23,11 @@ def require_mr(volume: Volume) -> None:
             f"The voxels of the {volume.name} image are {min(volume.grid.spacing):.1g} mm wide: the unit of length in "
             "its header may be wrong."
         )
-    modality = {"HU": "CT", "Bq/ml": "PET"}.get(volume.unit)
+    named = volume.headers[0].get("Modality") if volume.headers else None
+    modality = {"HU": "CT", "Bq/ml": "PET"}.get(volume.unit) or {"CT": "CT", "PT": "PET"}.get(named)
     if modality:
-        raise InputError(f"The {volume.name} image is {modality} ({volume.unit}); this method needs MRI.")
+        unit = f" ({volume.unit})" if volume.unit else ""
+        raise InputError(f"The {volume.name} image is {modality}{unit}; this method needs MRI.")
 
 
 def require_head(volume: Volume) -> None:
@@ -53,9 +55,11 @@ def require_overlap(volume: Volume, fixed: Volume, share: float = 0.5) -> None:
 
 
 def refuse_unit(volume: Volume, unit: str, kind: str, wanted: str) -> None:
-    """Raises InputError for an image in `unit`, which tells that it is `kind` and not `wanted`."""
+    """Raises InputError for an image whose `unit`, or DICOM header, tells that it is `kind` and not `wanted`."""
     if volume.unit == unit:
         raise InputError(f"The {volume.name} image is {kind} ({unit}); this method needs {wanted}.")
+    if volume.headers and {"CT": "CT", "PT": "PET"}.get(volume.headers[0].get("Modality")) == kind:
+        raise InputError(f"The {volume.name} image is {kind}; this method needs {wanted}.")
 
 
 def require_contrast(volume: Volume) -> None:

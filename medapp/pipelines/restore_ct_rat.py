@@ -7,6 +7,7 @@ import numpy as np
 
 from medapp.card import Card, Choice, Weights
 from medapp.fidelity import noise
+from medapp.imaging.hounsfield import SHIFT, has_air, is_shifted
 from medapp.imaging.volume import Volume
 from medapp.networks.rat import RAT
 from medapp.physics import ct
@@ -83,9 +84,16 @@ def hounsfield(image: Volume) -> tuple[Volume, float, float, tuple[str, ...]]:
     notes = image.remarks
     if image.unit == "HU":
         return image, 1.0, 0.0, notes
-    few = image.array.ravel()[:: max(1, image.array.size // 1_000_000)].astype(np.float32)
-    if few.min() <= -200 and few.min() >= -5000:
+    if has_air(image.array):
         return replace(image, unit="HU"), 1.0, 0.0, (*notes, "The file gives no unit; its values were taken for HU.")
+    if is_shifted(image.array) and not _is_mr(image):
+        notes += (
+            "The values look like Hounsfield units plus 1024, as scanners store them: soft tissue lies near 1024 and "
+            "hardly anything below 0. The method saw them less 1024; the result has the values of the file, 1024 above "
+            "HU.",
+        )
+        return image, 1.0, -float(SHIFT), notes
+    few = image.array.ravel()[:: max(1, image.array.size // 1_000_000)].astype(np.float32)
     low, high = np.percentile(few, (1, 99.5))
     high = max(high, low + 1e-6 * max(abs(low), 1))
     gain = (240 + 160) / float(high - low)
@@ -95,6 +103,10 @@ def hounsfield(image: Volume) -> tuple[Volume, float, float, tuple[str, ...]]:
         "all on MR.",
     )
     return image, gain, -160 - gain * float(low), notes
+
+
+def _is_mr(image: Volume) -> bool:
+    return bool(image.headers) and image.headers[0].get("Modality") == "MR"
 
 
 CARD = Card(

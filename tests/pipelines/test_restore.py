@@ -146,6 +146,19 @@ def test_an_image_without_hounsfield_units_is_stretched_and_said():
     assert result.volumes["restored"].unit == "HU" and any("taken for HU" in note for note in result.notes)
 
 
+def test_ct_that_is_1024_too_high_is_seen_in_hounsfield_units_and_comes_back_as_it_was():
+    hu = body()
+    stored = hu.like(hu.array.clip(-1024, None) + 1024, unit="")
+    net, right = Same(), Same()
+    result = call(restore_ct_rat, net, stored)
+    call(restore_ct_rat, right, hu.like(hu.array.clip(-1024, None)))
+    for a, b in zip(net.seen, right.seen, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+    np.testing.assert_allclose(result.volumes["restored"].array, stored.array, atol=1e-2)
+    assert any("plus 1024" in note for note in result.notes)
+    assert not any("does not look like CT" in note for note in result.notes)
+
+
 def test_a_clean_image_is_said_and_a_noisy_one_is_not():
     assert any("clean already" in n for n in call(restore_ct_rat, Same(), body(noise=1.0)).notes)
     assert not any("clean already" in n for n in call(restore_ct_rat, Same(), body()).notes)

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import zipfile
 
 import httpx
 import nibabel as nib
@@ -43,6 +44,26 @@ def test_bad_input_comes_back_as_a_sentence(client, tmp_path):
     bad.write_bytes(b"0" * 1000)
     with pytest.raises(Exception, match=r"bad\.nii"):
         client.predict(flair=handle_file(str(bad)), api_name=f"/{NAME}")
+
+
+def test_a_series_of_a_zip_is_chosen_by_its_number(client, tmp_path):
+    from pydicom.data import get_testdata_file
+
+    box = tmp_path / "two.zip"
+    with zipfile.ZipFile(box, "w") as archive:
+        for name in ("MR_small.dcm", "CT_small.dcm"):
+            archive.write(get_testdata_file(name), name)
+    with pytest.raises(Exception, match=r"2 series.*1\. .*2\. .*as in image=2"):
+        client.predict(image=handle_file(str(box)), api_name="/restore_ct_rat")
+    with pytest.raises(Exception, match="no series 9"):
+        client.predict(image=handle_file(str(box)), series="image=9", api_name="/restore_ct_rat")
+    mr = []
+    for choice in ("1", "image=2"):
+        facts, _ = client.predict(
+            image=handle_file(str(box)), series=choice, regions="superpixels", api_name="/restore_ct_rat"
+        )
+        mr.append(any("does not look like CT" in note for note in facts["notes"]))
+    assert sorted(mr) == [False, True]
 
 
 def in_words(served):
