@@ -23,7 +23,7 @@ def require_mr(volume: Volume) -> None:
             f"The voxels of the {volume.name} image are {min(volume.grid.spacing):.1g} mm wide: the unit of length in "
             "its header may be wrong."
         )
-    named = volume.headers[0].get("Modality") if volume.headers else None
+    named = str(volume.headers[0].get("Modality")) if volume.headers else ""
     modality = {"HU": "CT", "Bq/ml": "PET"}.get(volume.unit) or {"CT": "CT", "PT": "PET"}.get(named)
     if modality:
         unit = f" ({volume.unit})" if volume.unit else ""
