@@ -12,6 +12,7 @@ from medapp.card import Card
 from medapp.errors import InputError
 from medapp.imaging import apart, files
 from medapp.imaging.volume import Volume
+from medapp.ui import queue
 from medapp.ui.form import knob
 from medapp.ui.session import folder
 from medapp.ui.tab import GPU, told
@@ -35,7 +36,8 @@ def build(card: Card) -> None:
         truth = given["reference"] and _read(
             given["reference"], "reference", series, name="reference", colour=colour, labels=task.REFERENCE_LABELS
         )
-        result = runtime.run(card.name, *volumes, **{o.name: given[o.name] for o in card.options})
+        options = {o.name: given[o.name] for o in card.options}
+        result = runtime.run(card.name, *volumes, progress=lambda fraction, stage: queue.check(), **options)
         if truth is not None:
             result = task.moved(result, truth, result.settings)
         result, written = result.save_and_note(folder(), task.FILES)

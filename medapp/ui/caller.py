@@ -4,13 +4,11 @@ import re
 import secrets
 from collections.abc import MutableMapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from starlette.requests import cookie_parser
 
 COOKIE = "medapp_visitor"
-RELAY = "x-medapp-relay"  # a header by which the app's own client says for whom it calls a tool
 PLACE = "medapp.caller"  # of the caller in a request's scope
 SHAPE = re.compile(r"[A-Za-z0-9_-]{43}")
 
@@ -21,24 +19,13 @@ Scope = MutableMapping[str, Any]
 class Caller:
     """`cookie` is None for who keeps none. `fresh` is one that is handed out with the answer to this very request.
 
-    `relayed` callers are those of tools (MCP); their client is the app's own, and `address` is theirs all the same.
+    `tool` callers are those of tools (MCP), whose cookies count for nothing.
     """
 
     address: str
     cookie: str | None = None
     fresh: bool = False
-    relayed: bool = False
-
-
-@cache
-def _secret() -> str:
-    """Known to this process alone: nobody else can speak for another address."""
-    return secrets.token_urlsafe(32)
-
-
-def relay(caller: Caller) -> str:
-    """What the header RELAY is to hold in requests that are sent for this caller."""
-    return f"{_secret()}:{caller.address}"
+    tool: bool = False
 
 
 def new_cookie() -> str:
@@ -46,16 +33,12 @@ def new_cookie() -> str:
 
 
 def of_scope(scope: Scope) -> Caller:
-    """The caller of a request. A header RELAY that is not of this process counts for nothing."""
+    """The caller of a request."""
     if PLACE in scope:
         return scope[PLACE]
     address, cookie = (scope.get("client") or ("",))[0], None
     for name, value in scope.get("headers", ()):
-        if name == RELAY.encode():
-            secret, _, whom = value.decode("latin-1").partition(":")
-            if secrets.compare_digest(secret.encode(), _secret().encode()):
-                return Caller(whom, relayed=True)
-        elif name == b"cookie" and cookie is None:
+        if name == b"cookie" and cookie is None:
             found = cookie_parser(value.decode("latin-1")).get(COOKIE, "")
             cookie = found if SHAPE.fullmatch(found) else None
     return Caller(address, cookie)

@@ -32,6 +32,11 @@ class Departures:
             if self._here[session] <= 0:
                 del self._here[session]
 
+    def here(self, session: str) -> bool:
+        """Whether a page of the session is open."""
+        with self._lock:
+            return session in self._here
+
     def leave(self, session: str, forget: Callable[[str], None]) -> None:
         """Call `forget` with the session after the time of grace, unless it has arrived again by then."""
         with self._lock:

@@ -17,6 +17,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
@@ -30,6 +31,7 @@ from medapp.ui.caller import Caller
 from medapp.ui.departures import departures
 from medapp.ui.niivue import CDN
 from medapp.ui.ownership import ownership
+from medapp.ui.states import ASKED
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -149,6 +151,8 @@ class Guard:
             self.open[who] += 1
             if page := path.partition(HEARTBEAT)[2].rstrip("/"):
                 departures.arrive(page)
+            if scope.get("method") == "POST":
+                ASKED.set(partial(self.rate.allows, who))
             try:
                 receive = body.receive
                 if self.gate and self.gate.reads(scope.get("method", "GET"), path):
@@ -192,7 +196,7 @@ class Guard:
     def refusal(self, scope: Scope, path: str, caller: Caller, asked: dict[str, str]) -> tuple[int, str] | None:
         """Status and sentence, if the request for `path` is not to be answered."""
         who, method = caller.address, scope.get("method", "GET")
-        if self.login and not caller.relayed and path != OPEN and not self.known(asked.get("authorization", "")):
+        if self.login and path != OPEN and not self.known(asked.get("authorization", "")):
             if not self.rate.allows(who, 5):
                 return 429, "Too many tries; wait a minute."
             return 401, "This page asks for a name and a password."
@@ -202,7 +206,7 @@ class Guard:
             return 429, "Too many pages are open; close one."
         if not self.own(asked) and method not in ("GET", "HEAD", "OPTIONS"):
             return 403, "Pages of other sites may not use this one."
-        if not caller.relayed and (cost := costs(method, path)) and not self.rate.allows(who, cost):
+        if (cost := costs(method, path)) and not self.rate.allows(who, cost):
             return 429, "Too many requests; wait a minute."
         if path.startswith(FILE) and not ownership.opens(path.removeprefix(FILE), caller):
             return 404, "There is no such file, or it is not yours."
@@ -217,7 +221,7 @@ class Guard:
         if size > most:
             return 413, f"More than {most // 1024**2} MB are not taken here."
         if path.rstrip("/") == UPLOAD and not session.roomy():
-            return 507, "The disk is full at the moment; try again in an hour."
+            return 507, session.FULL
         return None
 
     def known(self, authorization: str) -> bool:
@@ -243,10 +247,9 @@ class Visit:
         self.asked = asked = named(scope)
         self.uploads = path.rstrip("/") == UPLOAD and scope.get("method") == "POST"
         self.tools = path.startswith(MCP)
-        if self.tools:  # from here on by the app's own client, which is to be known by this
-            caller = Caller(caller.address)
-            scope["headers"] = [(k, v) for k, v in scope["headers"] if k != b"cookie"]
-        elif caller.cookie is None and not caller.relayed and (self.uploads or path in COOKIES):
+        if self.tools:
+            caller = Caller(caller.address, tool=True)
+        elif caller.cookie is None and (self.uploads or path in COOKIES):
             caller = Caller(caller.address, callers.new_cookie(), fresh=True)
         if self.uploads:
             scope["headers"] = [(k, v) for k, v in scope["headers"] if k != b"accept-encoding"]

@@ -159,7 +159,7 @@ def _holder(caller: Caller, session: str | None) -> Holder:
     """As whom a caller holds what is given to them in a session."""
     if caller.cookie:
         return Holder("visitor", caller.cookie)
-    if caller.relayed:
+    if caller.tool:
         return Holder("tools", caller.address)
     return Holder("session", session) if session else Holder("address", caller.address)
 

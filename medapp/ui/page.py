@@ -23,7 +23,7 @@ from medapp.errors import InputError, UserError
 from medapp.examples import of_task
 from medapp.imaging import apart
 from medapp.tasks import TASKS
-from medapp.ui import api, caller, intake, payload, relays, style, tab, viewer, words
+from medapp.ui import api, caller, intake, payload, queue, style, tab, tools, viewer, words
 from medapp.ui.departures import departures
 from medapp.ui.gate import ANOTHERS, Gate
 from medapp.ui.guard import OUTCOME, Guard
@@ -32,6 +32,7 @@ from medapp.ui.registration import Registered
 from medapp.ui.restoration import Restored
 from medapp.ui.segmentation import Segmented
 from medapp.ui.session import LIFETIME, SWEEP, visitors
+from medapp.ui.states import SESSIONS, States
 
 BODIES: dict[str, Callable[..., tab.Body]] = {
     "segmentation": Segmented,
@@ -39,12 +40,22 @@ BODIES: dict[str, Callable[..., tab.Body]] = {
     "registration": Registered,
 }
 MAX_UPLOAD = "600mb"
-SESSIONS = 300  # visitors of whom Gradio remembers components and answers, the latest
-WAITING = 60  # in the queue; who comes then is told so
 
 
 class Page(gr.Blocks):
-    """Gradio's, which forgets who has left, and tells in our way of requests that are none of its page's."""
+    """Gradio's with our queue; forgets who has left, and tells in our way of requests that are none of its page's."""
+
+    _queue: queue.Queue
+
+    def queue(self, *args: Any, **more: Any) -> "Page":
+        """See `gr.Blocks`; only the queue computes, and it is ours."""
+        super().queue(*args, api_open=False, **more)
+        self._queue = queue.Queue(self)
+        return self
+
+    def live(self, session: str) -> bool:
+        """Whether the session's page is open, something is kept for it, or it waits for something."""
+        return departures.here(session) or visitors.has(session) or self._queue.at_work(session)
 
     def leave(self, request: gr.Request) -> None:
         """Stop what the visitor has running, and forget them unless they come back at once."""
@@ -133,16 +144,17 @@ async def guarded(app: Any) -> AsyncIterator[None]:
     One that is handed to FastAPI would stand inside Gradio's, which lets pages of any site read answers.
     """
     page = app.get_blocks()
+    app.state_holder = States(page, page.live)
     ownership.publish(path for path in named(page.config) if isinstance(path, str))
     app.middleware_stack = Guard(app.middleware_stack, Gate(page))
     yield
 
 
-def build() -> gr.Blocks:
+def build() -> Page:
     """Lay out and wire the whole page; loads no weights."""
     cards = list(runtime.cards().values())
     intake.close()
-    relays.replace()
+    tools.replace()
     with Page(title="medapp", delete_cache=(SWEEP, LIFETIME), analytics_enabled=False, fill_width=True) as demo:
         gr.HTML(words.head())
         gr.HTML(words.banner())
@@ -155,8 +167,6 @@ def build() -> gr.Blocks:
         for card in cards:
             api.build(card)
         demo.unload(demo.leave)
-    demo.queue(max_size=WAITING, default_concurrency_limit=4)
-    demo._queue.pending_messages_per_session.max_size = SESSIONS  # of answers that nobody has fetched
     return demo
 
 
@@ -175,7 +185,7 @@ def end() -> NoReturn:
     os._exit(0)
 
 
-def launch(demo: gr.Blocks, **options: object) -> NoReturn:
+def launch(demo: Page, **options: object) -> NoReturn:
     """Serve the page, its API and its MCP tools; keeps no history and sends nothing anywhere.
 
     Ends the process, as tidily when it is told to terminate, as containers are, as when it is interrupted from the

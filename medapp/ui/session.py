@@ -20,12 +20,14 @@ from medapp.imaging.deformation import Deformation
 from medapp.imaging.limits import MAX_AWAY
 from medapp.imaging.volume import Volume
 from medapp.result import Result
+from medapp.ui.departures import departures
 
 LIFETIME = 3600  # seconds that what a visitor left is kept
 SWEEP = 300  # seconds between looks at what is old
 HOME = "medapp-app-"  # begins the name of a process's folder
 SPARE_MB = 1024  # of the disk that stay free
 SMALL = 2**20  # bytes up to which an array stays in memory
+FULL = "The disk is full at the moment; try again in an hour."
 FRESH = 60.0  # seconds for which a folder may not be locked yet
 
 
@@ -251,16 +253,31 @@ class Visitors:
     def keep(self, visitor: str, session: S, place: str = "") -> S:
         """Make this what the visitor has at a place of the page, and close what was there before.
 
-        If the disk runs full, others' go for it, what has not changed longest first.
+        If the disk runs full, those go for it whose page is closed, what has not changed longest first.
         """
         mine = self._sessions.pop(visitor, {})
         close(mine.pop(place, None))
         self._sessions[visitor] = mine | {place: session}
-        for other in list(self._sessions):
-            if other == visitor or roomy():
-                break
-            self._close(other)
+        self.make_room(visitor)
         return session
+
+    def make_room(self, visitor: str = "") -> bool:
+        """Remove what others have whose page is closed, while the disk is short; whether there is room now."""
+        for other in list(self._sessions):
+            if roomy():
+                break
+            if other != visitor and not departures.here(other):
+                self._close(other)
+        return roomy()
+
+    def admit(self, visitor: str) -> None:
+        """Raises InputError if there is no room for anything more of the visitor's."""
+        if not self.make_room(visitor):
+            raise InputError(FULL)
+
+    def has(self, visitor: str) -> bool:
+        """Whether something is kept for the visitor."""
+        return visitor in self._sessions
 
     def tidy(self) -> None:
         """Forget what was closed otherwise, or whose folder was swept: not everybody says goodbye."""

@@ -4,11 +4,12 @@ import threading
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from functools import lru_cache, wraps
+from functools import wraps
 from types import ModuleType
 from typing import Any, Protocol
 
 import gradio as gr
+from gradio.data_classes import PredictBodyInternal
 
 from medapp import journal, report, runtime
 from medapp.card import Card
@@ -18,11 +19,11 @@ from medapp.imaging import apart
 from medapp.imaging.volume import Volume
 from medapp.result import Result
 from medapp.ui import form as forms
+from medapp.ui import queue, words
 from medapp.ui import session as sessions
-from medapp.ui import words
 from medapp.ui.session import Session, visitors
 
-GPU: dict[str, Any] = {"concurrency_id": "gpu", "concurrency_limit": 1}  # one queue for all that computes
+GPU: dict[str, Any] = {"concurrency_id": queue.GPU, "concurrency_limit": 1}  # one line for all that computes
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 Given = list[Volume | None]
 Step = Callable[[float, str], None]
@@ -57,18 +58,17 @@ def told(handler: Callable) -> Callable:
 
 
 _once: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # by example, held while it is computed
+_results: dict[Example, Result] = {}
 
 
-def example_result(example: Example) -> Result:
+def example_result(example: Example, progress: Step | None = None) -> Result:
     """What the method makes of an example; computed once for all visitors, since nobody's data are in it."""
     with _once[example.name]:
-        return _example_result(example)
-
-
-@lru_cache(maxsize=24)
-def _example_result(example: Example) -> Result:
-    card = runtime.card(example.pipeline)
-    return runtime.run(card.name, *example.volumes(card.inputs), **example.settings)
+        if example not in _results:
+            card = runtime.card(example.pipeline)
+            given = example.volumes(card.inputs)
+            _results[example] = runtime.run(card.name, *given, progress=progress, **example.settings)
+        return _results[example]
 
 
 class Body(Protocol):
@@ -254,10 +254,12 @@ class Tab:
         word of a Cancel: `work` gets the function that is to be called at every step, which looks out for one.
         """
         form = self.by_name[data[self.method]]
+        visitors.admit(request.session_hash)
         with visitors.running(request.session_hash) as flag:
 
             def step(fraction: float, stage: str) -> None:
                 sessions.check(flag)
+                queue.check()
                 progress(fraction, desc=stage)
 
             try:
@@ -277,11 +279,16 @@ class Tab:
             self.status: words.asking(f"{which} Choose it on the left and press {button} again."),
         }
 
-    @told
+    def computed(self, body: PredictBodyInternal) -> bool:
+        """Whether the result of the example that is asked for is there already."""
+        index = body.event_data.get("index") if isinstance(body.event_data, dict) else None
+        return isinstance(index, int) and 0 <= index < len(self.examples) and self.examples[index] in _results
+
     def pick(self, data: dict, event: gr.SelectData, request: gr.Request) -> dict:
         example = self.examples[event.index]
         form = self.by_name[example.pipeline]
-        result, truth = example_result(example), example.truth()
+        visitors.admit(request.session_hash)
+        result, truth = example_result(example, lambda fraction, stage: queue.check()), example.truth()
         settings = form.card.settings(example.settings)
         asked = {option.name: example.settings.get(option.name, option.default) for option in form.card.options}
         result = words.noted(self.task.moved(result, truth, settings), example)
@@ -304,8 +311,13 @@ class Tab:
         for asked in (self.run.click, self.gallery.select):
             asked(None, js=look, queue=False, **PRIVATE)  # the result may lie above or, on a phone, below
         self.follow(self.run, self.start, self.everything, [*self.quick, *lists])
+
+        @told
+        def pick(data: dict, event: gr.SelectData, request: gr.Request) -> dict:
+            return self.pick(data, event, request)
+
         done = self.gallery.select(
-            self.pick,
+            queue.ready(pick, self.computed),
             self.everything,
             [*self.quick, *boxes, *knobs, self.method, self.reference],
             show_progress_on=[self.status],

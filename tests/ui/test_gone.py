@@ -10,7 +10,7 @@ import pytest
 from gradio_client import Client
 
 from medapp import journal
-from medapp.ui.page import SESSIONS, Page, build
+from medapp.ui.page import Page
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_who_leaves_is_forgotten(little):
     client.close()
     for n in range(3):
         urllib.request.urlopen(f"{address}gradio_api/heartbeat/visitor{n}").close()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 40
     while kept or demo.state_holder.time_last_used:
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -54,7 +54,3 @@ def test_the_log_holds_no_word_of_a_request(little, capfd):
     told = capfd.readouterr().err
     assert "Jane" not in told and "Traceback" not in told
     assert [json.loads(line)["fault"] for line in told.splitlines() if line.startswith("{")] == ["KeyError"]
-
-
-def test_what_gradio_remembers_has_an_end():
-    assert build()._queue.pending_messages_per_session.max_size == SESSIONS < 1000

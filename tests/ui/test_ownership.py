@@ -81,7 +81,7 @@ def test_who_gets_a_cookie_with_an_upload_may_keep_it_or_not(place):
 
 
 def test_what_tools_hand_out_is_a_link_for_their_callers_address(place):
-    owners, path, tool = Ownership(), place("a"), Caller("10.0.0.1", relayed=True)
+    owners, path, tool = Ownership(), place("a"), Caller("10.0.0.1", tool=True)
     owners.give(path, tool)
     assert owners.opens(path, NEAR) and owners.opens(path, A) and not owners.opens(path, FAR)
     assert taken(owners, path, tool) and not taken(owners, path, NEAR) and not taken(owners, path, A)
@@ -114,13 +114,9 @@ def test_who_leaves_takes_along_what_nobody_else_has(place):
     owners.leave("nobody")
 
 
-def test_the_same_address_is_spoken_for_by_this_process_alone():
-    scope = {"client": ("10.0.0.9", 1), "headers": [(caller.RELAY.encode(), b"guess:10.0.0.1")]}
+def test_a_cookie_that_is_none_of_ours_counts_for_nothing():
+    scope = {"client": ("10.0.0.9", 1), "headers": [(b"cookie", b"x=1; medapp_visitor=short")]}
     assert caller.of_scope(scope) == Caller("10.0.0.9")
-    scope["headers"] = [(caller.RELAY.encode(), caller.relay(NEAR).encode())]
-    assert caller.of_scope(scope) == Caller("10.0.0.1", relayed=True)
-    scope["headers"] = [(b"cookie", b"x=1; medapp_visitor=short")]
-    assert caller.of_scope(scope).cookie is None
 
 
 @pytest.fixture(scope="module")

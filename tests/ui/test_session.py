@@ -139,15 +139,28 @@ def test_what_is_shown_lies_on_the_disk_until_it_is_closed():
         _ = session.result
 
 
-def test_on_a_full_disk_the_oldest_make_room_for_the_newest(monkeypatch):
-    visitors, mm, free = Visitors(), np.zeros(3), [0, 0, 10**12]
-    kept = [visitors.keep(name, Session(Result({}), mm)) for name in "abc"]
-    kept.append(visitors.keep("a", Session(Result({}), mm), "another tab"))  # b's is now the oldest
-    monkeypatch.setattr(sessions.shutil, "disk_usage", lambda place: SimpleNamespace(free=free.pop(0)))
-    kept.append(visitors.keep("d", Session(Result({}), mm)))
-    assert [session.folder.exists() for session in kept] == [True, False, False, True, True]
-    for name in "ad":
+def test_on_a_full_disk_those_make_room_whose_page_is_closed_the_oldest_first(monkeypatch):
+    visitors, mm, free = Visitors(), np.zeros(3), [10**12]
+    monkeypatch.setattr(sessions.shutil, "disk_usage", lambda place: SimpleNamespace(free=free[0]))
+    kept = {name: visitors.keep(name, Session(Result({}), mm)) for name in "abcd"}
+    with visitors.watching("a"), visitors.watching("b"), visitors.watching("b"):
+        with visitors.watching("d"):
+            pass
+        free[0] = 0
+        kept["e"] = visitors.keep("e", Session(Result({}), mm))
+        assert [held.folder.exists() for held in kept.values()] == [True, True, False, False, True]
+        with pytest.raises(InputError, match="disk is full"):
+            visitors.admit("e")
+        assert kept["e"].folder.exists() and kept["a"].folder.exists()
+        with pytest.raises(InputError, match="disk is full"):
+            visitors.admit("f")
+        assert not kept["e"].folder.exists(), "nobody looks at it"
+        assert visitors.live("a") and not visitors.live("e")
+        free[0] = 10**12
+        visitors.admit("f")
+    for name in "ab":
         visitors.leave(name)
+    assert not any(visitors.live(name) for name in kept)
 
 
 def mapped(array: np.ndarray) -> bool:

@@ -1,0 +1,210 @@
+"""Queue: who waits for what, whose turn it is, and how many places one visitor may take.
+
+Environment: MEDAPP_PLACES is how many computations may wait or run for one address at a time, 0 for any number, as on a
+Space, where all visitors come from one address.
+"""
+
+import asyncio
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import gradio as gr
+from fastapi import HTTPException, Request
+from gradio import queueing, route_utils, utils
+from gradio.context import LocalContext
+from gradio.data_classes import PredictBodyInternal
+
+from medapp.errors import Cancelled
+from medapp.ui.caller import of_request
+from medapp.ui.states import States
+
+GPU, PAGE = "gpu", "page"  # what computes, one at a time; and what only draws, looks up or writes
+AT_ONCE = {GPU: 1, PAGE: 8}
+WAITING = {GPU: 60, PAGE: 1000}  # places in all
+PER_ADDRESS = {GPU: 20, PAGE: 200}
+PER_VISITOR = {GPU: 8, PAGE: 40}  # who keeps no cookie and names no session is one at their address
+PATIENCE = 60.0  # seconds for which somebody may not listen before what they wait for is dropped
+KNOWN = 1000  # callers of whom is remembered when it was their turn
+
+Caller = tuple[str, ...]
+
+
+class Answers(asyncio.Queue):
+    """What one session is to be told; knows whether anybody listens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listeners, self.heard = 0, time.monotonic()
+
+    async def get(self) -> Any:
+        self.listeners += 1
+        try:
+            return await super().get()
+        finally:
+            self.listeners -= 1
+            self.heard = time.monotonic()
+
+
+class Event(queueing.Event):
+    """Gradio's, with where it comes from and when, in turns of its line."""
+
+    address: str
+    visitor: str  # a cookie, or a session; empty for who keeps and names none
+    came: int
+
+    @property
+    def callers(self) -> tuple[Caller, Caller]:
+        """Line, address and visitor; and line and address."""
+        line = self.concurrency_id, self.address
+        return (*line, self.visitor), line
+
+
+def ready(handler: Callable, when: Callable[[PredictBodyInternal], bool]) -> Callable:
+    """The handler of something that computes, which is done among what does not where `when` says so."""
+    handler.ready = when  # type: ignore[attr-defined]
+    return handler
+
+
+def check() -> None:
+    """Raises Cancelled once nobody waits any more for what this thread computes."""
+    blocks, number = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
+    queue = getattr(blocks, "_queue", None)
+    if isinstance(queue, Queue) and number is not None:
+        event = queue.event_ids_to_events.get(number)
+        if event is None or not event.alive:
+            raise Cancelled("Cancelled: nobody waited for it any more.")
+
+
+class Queue(queueing.Queue):
+    """Gradio's, fair: who is let in, in which order they are served, and who is dropped.
+
+    Two lines, what computes and what the page draws, do not wait for each other. In each, addresses take turns, and the
+    visitors of one address among themselves. Nothing starts before its caller listens for the answer, and what nobody
+    listens for during PATIENCE seconds is dropped, or stopped at its next step.
+    """
+
+    def __init__(self, blocks: gr.Blocks) -> None:
+        super().__init__(True, blocks.max_threads, 1, None, blocks, AT_ONCE[PAGE])
+        self.event_queue_per_concurrency_id = {line: queueing.EventQueue(line, n) for line, n in AT_ONCE.items()}
+        self.pending_messages_per_session: dict[str, Answers] = {}
+        space = "SPACE_ID" in os.environ
+        self.per_address = int(os.environ.get("MEDAPP_PLACES", 0 if space else PER_ADDRESS[GPU]))
+        self.turn = 0
+        self.served: dict[Caller, int] = {}
+
+    # ---- coming in
+    async def push(self, body: PredictBodyInternal, request: Request, username: str | None) -> tuple[bool, Any, Any]:
+        """See `queueing.Queue`. Raises HTTPException with a sentence for who is not let in."""
+        function = route_utils.get_fn(self.blocks, None, body)
+        event = Event(body.session_hash, function, request, username)
+        when = getattr(function.fn, "ready", None)
+        computes = function.concurrency_id == GPU and not (when and when(body))
+        event.concurrency_id = GPU if computes else PAGE
+        who = of_request(request)
+        event.address, event.visitor = who.address if self.per_address else "", who.cookie or body.session_hash or ""
+        event.came = self.turn
+        self._admit(event)
+        body.session_hash, body.event_id, body.batched = event.session_hash, event._id, False
+        event.data = body
+        async with self.pending_message_lock:
+            self.pending_messages_per_session.setdefault(event.session_hash, Answers())
+            self.pending_event_ids_session.setdefault(event.session_hash, set()).add(event._id)
+        self.event_ids_to_events[event._id] = event
+        self.event_queue_per_concurrency_id[event.concurrency_id].queue.append(event)
+        self.broadcast_estimations(event.concurrency_id)
+        return True, event._id, "success"
+
+    def _admit(self, event: Event) -> None:
+        line = event.concurrency_id
+        there = [e for e in self.event_ids_to_events.values() if e.concurrency_id == line]
+        mine, ours = (sum(e.callers[n] == event.callers[n] for e in there) for n in (0, 1))
+        words = "computations" if line == GPU else "requests"
+        if mine >= PER_VISITOR[line]:
+            raise HTTPException(429, f"{mine} {words} of yours are waiting already: wait until one is done.")
+        if self.per_address and ours >= (self.per_address if line == GPU else PER_ADDRESS[PAGE]):
+            raise HTTPException(429, f"{ours} {words} from your address are waiting already: wait until one is done.")
+        if len(there) >= WAITING[line]:
+            raise HTTPException(503, f"{len(there)} {words} are waiting already: try again in a few minutes.")
+
+    # ---- whose turn it is
+    def get_events(self) -> tuple[list[queueing.Event], bool, str] | None:
+        for line, waiting in self.event_queue_per_concurrency_id.items():
+            if waiting.current_concurrency < AT_ONCE[line]:
+                event = next((e for e in waiting.queue if self._listened(e)), None)
+                if event is not None:
+                    waiting.queue.remove(event)
+                    self._note(event)
+                    return [event], False, line
+        return None
+
+    def broadcast_estimations(self, concurrency_id: str, after: int | None = None) -> None:
+        """Put the line into its order, and tell those who wait for a computation where they stand."""
+        line = self.event_queue_per_concurrency_id[concurrency_id]
+        line.queue[:] = self._turns(line.queue)
+        if concurrency_id == GPU:
+            super().broadcast_estimations(concurrency_id)
+
+    def _turns(self, events: Iterable[Event]) -> list[Event]:
+        """Round by round, one event of each address, and among these one of each visitor."""
+        events = sorted(events, key=lambda e: e.enqueue_time)
+        for n in (0, 1):
+            rounds: Counter[Caller] = Counter()
+            placed = []
+            for event in events:
+                caller = event.callers[n]
+                placed.append(((rounds[caller], self.served.get(caller, event.came - 1)), event))
+                rounds[caller] += 1
+            events = [event for _, event in sorted(placed, key=lambda each: each[0])]
+        return events
+
+    def _note(self, event: Event) -> None:
+        self.turn += 1
+        for caller in event.callers:
+            self.served.pop(caller, None)
+            self.served[caller] = self.turn
+        while len(self.served) > KNOWN:
+            del self.served[next(iter(self.served))]
+
+    # ---- going
+    def _listened(self, event: queueing.Event) -> bool:
+        answers = self.pending_messages_per_session.get(event.session_hash)
+        return answers is not None and answers.listeners > 0
+
+    def start(self) -> None:
+        super().start()
+        utils.run_coro_in_background(self._tend)
+
+    async def _tend(self) -> None:
+        while not self.stopped:
+            await asyncio.sleep(min(1.0, PATIENCE / 4))
+            await self.forget()
+            if isinstance(holder := getattr(self.blocks, "state_holder", None), States):
+                holder.tidy(PATIENCE)
+
+    async def forget(self) -> None:
+        """Drop what nobody listens for, and answers that nobody fetched."""
+        now = time.monotonic()
+        busy = {event.session_hash: event.enqueue_time for event in list(self.event_ids_to_events.values())}  # the last
+        for name in {*self.pending_messages_per_session, *self.pending_event_ids_session}:
+            answers = self.pending_messages_per_session.get(name)
+            if answers and (answers.listeners or now - max(answers.heard, busy.get(name, 0.0)) <= PATIENCE):
+                continue
+            await self.clean_events(session_hash=name)
+            if not any(event.session_hash == name for event in self.event_ids_to_events.values()):
+                self.pending_messages_per_session.pop(name, None)
+                self.pending_event_ids_session.pop(name, None)
+
+    async def remove_from_queue(self, event_id: str) -> None:
+        """Of what runs already: stop it at its next step."""
+        await super().remove_from_queue(event_id)
+        if (event := self.event_ids_to_events.get(event_id)) is not None:
+            event.alive = False
+
+    def at_work(self, name: str) -> bool:
+        """Whether the session waits for something, or listens."""
+        answers = self.pending_messages_per_session.get(name)
+        listens = answers is not None and answers.listeners > 0
+        return listens or any(event.session_hash == name for event in self.event_ids_to_events.values())
