@@ -112,7 +112,15 @@ def strokes(folder: Path) -> None:
     )
 
 
+def whole_brains(folder: Path) -> None:
+    (folder / "brain_t1").mkdir()
+    brains(folder / "brain_t1", 5)
+
+
 TRIALS = {
+    "segment_brain_unet": Trial(
+        whole_brains, ("--part", "coarse", "--real", "--steps", "2", "--width", "4", "--every", "2")
+    ),
     "segment_anatomy_unet": Trial(partial(brains, count=5), ("--steps", "2", "--width", "4", "--every", "2")),
     "segment_stroke_raxnet": Trial(
         strokes,

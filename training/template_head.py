@@ -38,13 +38,15 @@ def average() -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(head.array * (WHITE / white), np.float32), signed.astype(np.float32)
 
 
-def fitted(brain: np.ndarray) -> np.ndarray:
-    """The average head round a brain (X, Y, Z) bool, RAS, 1 mm: uint8 on every STEP-th voxel of its grid grown by ROOM.
+def fitted(brain: np.ndarray, around: tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray:
+    """A head round a brain (X, Y, Z) bool, RAS, 1 mm: uint8 on every STEP-th voxel of its grid grown by ROOM.
 
-    A voxel so far from the brain gets what lies as far from the average brain, in the direction to which the boxes
+    `around` is the head and the signed distance from its brain, by default the `average`.
+
+    A voxel so far from the brain gets what lies as far from that head's brain, in the direction to which the boxes
     round both brains point.
     """
-    head, signed = average()
+    head, signed = around or average()
     grown = np.pad(brain, ROOM)[::STEP, ::STEP, ::STEP]
     far = STEP * (ndimage.distance_transform_edt(~grown) - ndimage.distance_transform_edt(grown))
     (low, high), (own_low, own_high) = (np.array(_ends(mask), float).T for mask in (signed < 0, grown))

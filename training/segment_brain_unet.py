@@ -1,0 +1,244 @@
+"""Trains brain extraction, part by part: `python -m training.segment_brain_unet --part PART --data DATA --out OUT`.
+
+PART is "coarse", which sees whole heads on 3 mm, or "fine", which is told roughly where the brain lies and sees the
+millimetres. DATA holds `brain_t1` as for `segment_anatomy_unet`, and `heads`: `NAME_t1.nii.gz`, `NAME_brain.nii.gz`.
+All that is learned from is made up of these, of Colin27 and of an average head, scan by scan (domain randomisation as
+in SynthStrip, Hoopes et al. 2022, doi:10.1016/j.neuroimage.2022.119474). `--real` names the whole heads to learn from,
+"colin" and those of `heads`, whose scores are logged in any case. OUT gets `checkpoint.pt`, from which a killed run
+goes on, `best.safetensors` (by made-up scans of the validation people), `last.safetensors` and `log.csv`.
+"""
+
+import argparse
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from medapp.imaging import files, measure
+from medapp.imaging.geometry import resample
+from medapp.imaging.intensity import dimmed, standardize
+from medapp.imaging.volume import Volume
+from medapp.networks.coarse_to_fine import COARSE_MM, FINE_MM, CoarseToFine, told
+from medapp.networks.unet3d import UNet3D
+from medapp.pipelines._extraction import COARSE, FINE, STRIDES, extract, levelled, roughly
+from training.brain_heads import FAR, STEP_MM, Head, closed
+from training.brain_scans import View, heads, scan, whole
+from training.options import Options
+from training.run import Run, halved
+from training.segment_anatomy_unet import Luck, learned, settle
+
+SEED = 20261129
+DRAWN = 2.0  # mm, on which scans of whole heads are made before they are drawn on COARSE
+PATCH = (80, 96, 80)  # voxels of FINE
+REAL = 0.06  # share of the scans that are of whole real heads, and for each of these as much again
+SETTLED = 0.3  # share of the steps after which the norms no longer follow each scan
+CONDITIONS = {
+    "head": {"way": "made up"},
+    "neck": {"way": "made up", "neck": 1.0, "cut": 0.0},
+    "thick": {"coarse": 1.0},
+    "cut": {"cut": 1.0},
+    "average": {"way": "average"},
+    "bare": {"way": "none"},
+}
+"""How the scans are made that are validated on."""
+
+
+class Lesson(NamedTuple):
+    """`x` (C, X, Y, Z) as when served; `far` in mm from the brain, negative within, and `known`, bool, (X, Y, Z)."""
+
+    x: Tensor
+    far: Tensor
+    known: Tensor
+
+
+def coarse(head: Head, luck: Luck, **asked) -> Lesson:
+    """A whole head on COARSE voxels."""
+    view = whole(head, DRAWN, luck, asked.get("cut", 0.3), asked.get("neck", 0.6))
+    image, far = scan(head, view, luck, asked.get("way", ""), asked.get("coarse", 0.5))
+    size = [max(8, round(n * DRAWN / COARSE)) for n in image.shape]
+    small, far = (
+        F.interpolate(x[None, None], size, mode="trilinear", antialias=False)[0, 0] for x in (smooth(image), far)
+    )
+    x = torch.from_numpy(standardize(dimmed(small.numpy())))
+    more = [(-n) % STRIDES["coarse"] for n in x.shape]
+    pads = [n for m in reversed(more) for n in (m // 2, m - m // 2)]
+    known = F.pad(torch.ones(x.shape, dtype=torch.bool), pads)
+    return Lesson(F.pad(x, pads, value=float(x.min()))[None], F.pad(far, pads, value=FAR), known)
+
+
+def smooth(image: Tensor) -> Tensor:
+    """As `resample` does before it draws on COARSE."""
+    sigma = math.sqrt((COARSE / DRAWN) ** 2 - 1) / (2 * math.sqrt(2 * math.log(2)))
+    side = math.exp(-0.5 / sigma**2)
+    kernel = torch.tensor([side, 1, side]) / (1 + 2 * side)
+    x = image[None, None]
+    for axis in range(3):
+        shape = [1, 1, 1, 1, 1]
+        shape[axis + 2] = 3
+        x = F.conv3d(x, kernel.view(shape), padding=[int(a == axis) for a in range(3)])
+    return x[0, 0]
+
+
+def fine(head: Head, luck: Luck, **asked) -> Lesson:
+    """A piece of the border on FINE voxels, with what the coarse network might have said."""
+    near = int(FAR / STEP_MM)
+    spot = torch.tensor([0.0, 0.0, 0.0])
+    for _ in range(1000):
+        at = [luck.below(n) for n in head.near.shape]
+        spot = torch.tensor(at, dtype=torch.float32)
+        if abs(int(head.near[tuple(at)]) - near) < 8:
+            break
+    view = View(PATCH, FINE, spot * head.step + luck.normal(3, scale=15))
+    image, far = scan(head, view, luck, asked.get("way", ""), asked.get("coarse", 0.5))
+    inwards = guessed(far, luck)
+    x = levelled(image, inwards > 0)
+    x = (x + 3) * math.exp(luck.one(0.12)) - 3 + luck.one(0.1)
+    return Lesson(told(x[None, None], inwards[None, None])[0], far, torch.ones(far.shape, dtype=torch.bool))
+
+
+def guessed(far: Tensor, luck: Luck) -> Tensor:
+    """How far inwards a voxel lies as a coarse network may tell: smooth, some mm off, here and there wrong."""
+    size = tuple(far.shape)
+    small = [max(2, round(n / COARSE)) for n in size]
+    out = -F.interpolate(F.interpolate(far[None, None], small, mode="area"), size, mode="trilinear")[0, 0]
+    out = out + luck.field(size, 25)[0] * luck.uniform(0, 2) + luck.field(size, 10)[0] * luck.uniform(0, 1.2)
+    out = out + luck.one(0.7)
+    if luck.chance(0.35):
+        wrong = (luck.field(size, 25)[0] - luck.uniform(0.8, 2.2)).clamp(0, 1)
+        out = out + wrong * luck.uniform(-12, 15)
+    return out
+
+
+def objective(logits: Tensor, lesson: Lesson, mm: float) -> Tensor:
+    """Cross entropy against what the distance says, plus one minus a Dice of shares; logits (X, Y, Z)."""
+    logits, far = logits[lesson.known].float(), lesson.far[lesson.known]
+    target = torch.sigmoid(-far / mm)
+    entropy = F.binary_cross_entropy_with_logits(logits, target)
+    found = logits.sigmoid()
+    share = (2 * (found * target).sum() + 1) / (found.square().sum() + target.square().sum() + 1)
+    return 2 * entropy + 1 - share
+
+
+class Truth(NamedTuple):
+    """A whole real head, and its brain as it is meant here, on its grid."""
+
+    name: str
+    image: Volume
+    brain: Volume
+
+
+def truths(data: Path) -> Iterator[Truth]:
+    """The heads of `heads`, if there are any; sulci are filled as in `brain_heads.closed`, in voxels of about 1 mm."""
+    for file in sorted((data / "heads").glob("*_t1.nii.gz")):
+        name = file.name.removesuffix("_t1.nii.gz")
+        image = files.read([file])
+        given = files.read([file.with_name(f"{name}_brain.nii.gz")])
+        yield Truth(name, image, given.like(closed(given.array > 0).astype(np.uint8), labels={1: "brain"}))
+
+
+def validate(part: str, net: UNet3D, lessons: dict[str, list[Lesson]]) -> dict[str, float]:
+    """Mean Dice of the made-up scans, and the most ml too much, in each condition."""
+    scores = {}
+    ml = ({"coarse": COARSE, "fine": FINE}[part] ** 3) / 1000
+    for condition, each in lessons.items():
+        dice, over = [], []
+        for lesson in each:
+            with torch.inference_mode():
+                found = (net(lesson.x[None])[0, 0] > 0) & lesson.known
+            truth = (lesson.far < 0) & lesson.known
+            dice.append(measure.dice(found.numpy(), truth.numpy()))
+            over.append(float((found & ~truth).sum()) * ml)
+        scores[condition], scores[f"{condition}_over"] = float(np.mean(dice)), max(over)
+    return scores
+
+
+def compared(found: np.ndarray, truth: Truth) -> tuple[float, float]:
+    """Dice and ml too much of a mask on the truth's grid."""
+    brain = truth.brain.array > 0
+    return measure.dice(found, brain), float((found & ~brain).sum()) * truth.brain.grid.voxel_ml
+
+
+def tested(part: str, net: CoarseToFine, real: list[Truth], refine: bool) -> dict[str, float]:
+    """Dice and ml too much of each whole real head, from the coarse network alone or from both."""
+    scores = {}
+    for truth in real:
+        if refine:
+            found = extract(net, truth.image).array > 0
+        else:
+            found = resample(roughly(net, truth.image), truth.image.grid, outside=-10).array > 0
+        scores[truth.name], scores[f"{truth.name}_over"] = compared(found, truth)
+    return scores
+
+
+def train(args: argparse.Namespace) -> None:
+    torch.manual_seed(SEED)
+    data, out, part = Path(args.data), Path(args.out), args.part
+    names, held = learned(data / "brain_t1")
+    step = 2 if part == "coarse" else 1
+    lesson = {"coarse": coarse, "fine": fine}[part]
+    there = heads(data, names, step, args.real)
+    brains, real = there[: len(names)], there[len(names) :]
+    others = heads(data, held, step, ())
+    lessons = {
+        condition: [lesson(head, Luck(100 * k + n), **how) for n, head in enumerate(2 * others)]
+        for k, (condition, how) in enumerate(CONDITIONS.items())
+    }
+    tests = list(truths(data))
+
+    both = CoarseToFine(args.width or 20, args.width or 16)
+    net = both.get_submodule(part)
+    if args.like:
+        net.load_state_dict(load_file(args.like))
+    if args.coarse and Path(args.coarse).exists():
+        both.coarse.load_state_dict(load_file(args.coarse))
+    net = net.to(args.device, memory_format=torch.channels_last_3d)
+    luck = Luck(SEED)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=1e-2)
+    run = Run(out, net, optimizer, luck.generator, args.steps)
+    mm = {"coarse": COARSE_MM, "fine": FINE_MM}[part]
+    while not run.ended:
+        settle(net, bool(args.like) or run.step > SETTLED * args.steps)
+        pool = real if real and luck.chance(REAL + REAL * len(real)) else brains
+        head = pool[luck.below(len(pool))]
+        shown = Lesson(*(x.to(args.device) for x in lesson(head, luck)))
+        run.descend(objective(net(shown.x[None])[0, 0], shown, mm))
+
+        late = run.late(args.minutes)
+        if run.step % args.every == 0 or run.ended:
+            served = run.average.module
+            served.load_state_dict(dict(net.named_buffers()), strict=False)
+            served.eval()
+            scores = validate(part, served, lessons)
+            better = run.better(sum(scores[condition] for condition in CONDITIONS))
+            both.eval()
+            setattr(both, part, served)
+            scores |= tested(part, both, tests, part == "fine" and bool(args.coarse))
+            run.note(scores)
+            save_file(halved(served), out / "last.safetensors")
+            if better:
+                save_file(halved(served), out / "best.safetensors")
+        else:
+            run.tell()
+        if run.due(args.keep) or run.ended or late:
+            run.keep()
+        if late:
+            break
+
+
+def main(given: list[str] | None = None) -> None:
+    options = Options(__doc__.splitlines()[0], steps=24000, rate=2e-3, every=500)
+    options.add_argument("--part", choices=("coarse", "fine"), required=True)
+    options.add_argument("--width", type=int, default=0, help="channels, for trials")
+    options.add_argument("--real", nargs="*", default=["colin"], help="whole heads to learn from, such as mass_T3")
+    options.add_argument("--coarse", help="weights of the coarse part, for the validation of the fine one")
+    options.carry_out(train, given)
+
+
+if __name__ == "__main__":
+    main()
