@@ -1,0 +1,28 @@
+"""Two networks: each answers at every voxel, and the fine one is told what is roughly known."""
+
+import torch
+
+from medapp.networks.coarse_to_fine import REACH, CoarseToFine, told
+
+
+def test_each_part_answers_at_every_voxel():
+    torch.manual_seed(0)
+    net = CoarseToFine(4, 4).eval()
+    with torch.inference_mode():
+        assert net.coarse(torch.randn(1, 1, 32, 16, 48)).shape == (1, 1, 32, 16, 48)
+        image, inwards = torch.randn(1, 1, 16, 24, 8), 30 * torch.randn(1, 1, 16, 24, 8)
+        answer = net(image, inwards)
+        assert answer.shape == image.shape
+        assert torch.allclose(answer, net.fine(told(image, inwards)))
+        assert not torch.allclose(answer, net(image, -inwards)), "it looks at what it is told"
+
+
+def test_what_is_told_reaches_from_minus_one_to_one():
+    inwards = torch.tensor([-99.0, -REACH / 2, 0.0, 99.0]).view(1, 1, 1, 1, 4)
+    seen = told(torch.full_like(inwards, 7.0), inwards)
+    assert seen[0, 0].flatten().tolist() == [7] * 4
+    assert seen[0, 1].flatten().tolist() == [-1, -0.5, 0, 1]
+
+
+def test_the_weights_that_are_served_are_below_five_megabytes_in_16_bits():
+    assert 2 * sum(tensor.numel() for tensor in CoarseToFine().state_dict().values()) < 5e6
