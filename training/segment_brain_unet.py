@@ -27,11 +27,12 @@ from medapp.imaging.volume import Volume
 from medapp.networks.coarse_to_fine import COARSE_MM, FINE_MM, CoarseToFine, told
 from medapp.networks.unet3d import UNet3D
 from medapp.pipelines._extraction import COARSE, FINE, STRIDES, extract, levelled, roughly
-from training.brain_heads import FAR, STEP_MM, Head, closed
+from training.brain_heads import FAR, STEP_MM, Head, closed, prepare
 from training.brain_scans import View, heads, scan, whole
+from training.case import Case
 from training.options import Options
 from training.run import Run, halved
-from training.segment_anatomy_unet import Luck, learned, settle
+from training.segment_anatomy_unet import Luck, learned, names_in, settle, split
 
 SEED = 20261129
 DRAWN = 2.0  # mm, on which scans of whole heads are made before they are drawn on COARSE
@@ -229,6 +230,23 @@ def train(args: argparse.Namespace) -> None:
             run.keep()
         if late:
             break
+
+
+LAYOUT = "heads/*_brain.nii.gz"  # by which DATA of `cases` is known
+
+
+def cases(data: Path, part: str) -> Iterator[Case]:
+    """Whole real heads, and made-up ones of the people of one part of the split, in CONDITIONS; the truth is the brain."""
+    for truth in truths(data):
+        yield Case(truth.name, "real", "whole head", (truth.image,), truth.brain)
+    for name in split(names_in(data / "brain_t1"))[part]:
+        head = prepare(data, name, 1, ("average",))
+        for condition, how in CONDITIONS.items():
+            luck = Luck(int(name))
+            view = whole(head, FINE, luck, how.get("cut", 0.0), how.get("neck", 0.6))
+            image, far = scan(head, view, luck, how.get("way", "made up"), how.get("coarse", 0.0))
+            brain = Volume((far < 0).numpy().astype(np.uint8), np.eye(4), labels={1: "brain"})
+            yield Case(name, "made up", condition, (Volume(image.numpy(), np.eye(4)),), brain)
 
 
 def main(given: list[str] | None = None) -> None:

@@ -114,7 +114,7 @@ def strokes(folder: Path) -> None:
 
 def whole_brains(folder: Path) -> None:
     (folder / "brain_t1").mkdir()
-    brains(folder / "brain_t1", 5)
+    brains(folder / "brain_t1", 3)
 
 
 TRIALS = {
