@@ -9,7 +9,6 @@ goes on, `best.safetensors` (by made-up scans of the validation people), `last.s
 """
 
 import argparse
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -22,21 +21,19 @@ from torch import Tensor
 
 from medapp.imaging import files, measure
 from medapp.imaging.geometry import resample
-from medapp.imaging.intensity import dimmed, standardize
 from medapp.imaging.volume import Volume
-from medapp.networks.coarse_to_fine import COARSE_MM, FINE_MM, CoarseToFine, told
+from medapp.networks.coarse_to_fine import COARSE_MM, FINE_MM, CoarseToFine
 from medapp.networks.unet3d import UNet3D
-from medapp.pipelines._extraction import COARSE, FINE, STRIDES, extract, levelled, roughly
-from training.brain_heads import FAR, STEP_MM, Head, closed, prepare
-from training.brain_scans import View, heads, scan, whole
+from medapp.pipelines._extraction import COARSE, FINE, extract, roughly
+from training.brain_heads import closed, prepare
+from training.brain_lessons import Lesson, coarse, fine
+from training.brain_scans import heads, scan, whole
 from training.case import Case
 from training.options import Options
 from training.run import Run, halved
 from training.segment_anatomy_unet import Luck, learned, names_in, settle, split
 
 SEED = 20261129
-DRAWN = 2.0  # mm, on which scans of whole heads are made before they are drawn on COARSE
-PATCH = (80, 96, 80)  # voxels of FINE
 REAL = 0.06  # share of the scans that are of whole real heads, and for each of these as much again
 SETTLED = 0.3  # share of the steps after which the norms no longer follow each scan
 CONDITIONS = {
@@ -48,72 +45,6 @@ CONDITIONS = {
     "bare": {"way": "none"},
 }
 """How the scans are made that are validated on."""
-
-
-class Lesson(NamedTuple):
-    """`x` (C, X, Y, Z) as when served; `far` in mm from the brain, negative within, and `known`, bool, (X, Y, Z)."""
-
-    x: Tensor
-    far: Tensor
-    known: Tensor
-
-
-def coarse(head: Head, luck: Luck, **asked) -> Lesson:
-    """A whole head on COARSE voxels."""
-    view = whole(head, DRAWN, luck, asked.get("cut", 0.3), asked.get("neck", 0.6))
-    image, far = scan(head, view, luck, asked.get("way", ""), asked.get("coarse", 0.5))
-    size = [max(8, round(n * DRAWN / COARSE)) for n in image.shape]
-    small, far = (
-        F.interpolate(x[None, None], size, mode="trilinear", antialias=False)[0, 0] for x in (smooth(image), far)
-    )
-    x = torch.from_numpy(standardize(dimmed(small.numpy())))
-    more = [(-n) % STRIDES["coarse"] for n in x.shape]
-    pads = [n for m in reversed(more) for n in (m // 2, m - m // 2)]
-    known = F.pad(torch.ones(x.shape, dtype=torch.bool), pads)
-    return Lesson(F.pad(x, pads, value=float(x.min()))[None], F.pad(far, pads, value=FAR), known)
-
-
-def smooth(image: Tensor) -> Tensor:
-    """As `resample` does before it draws on COARSE."""
-    sigma = math.sqrt((COARSE / DRAWN) ** 2 - 1) / (2 * math.sqrt(2 * math.log(2)))
-    side = math.exp(-0.5 / sigma**2)
-    kernel = torch.tensor([side, 1, side]) / (1 + 2 * side)
-    x = image[None, None]
-    for axis in range(3):
-        shape = [1, 1, 1, 1, 1]
-        shape[axis + 2] = 3
-        x = F.conv3d(x, kernel.view(shape), padding=[int(a == axis) for a in range(3)])
-    return x[0, 0]
-
-
-def fine(head: Head, luck: Luck, **asked) -> Lesson:
-    """A piece of the border on FINE voxels, with what the coarse network might have said."""
-    near = int(FAR / STEP_MM)
-    spot = torch.tensor([0.0, 0.0, 0.0])
-    for _ in range(1000):
-        at = [luck.below(n) for n in head.near.shape]
-        spot = torch.tensor(at, dtype=torch.float32)
-        if abs(int(head.near[tuple(at)]) - near) < 8:
-            break
-    view = View(PATCH, FINE, spot * head.step + luck.normal(3, scale=15))
-    image, far = scan(head, view, luck, asked.get("way", ""), asked.get("coarse", 0.5))
-    inwards = guessed(far, luck)
-    x = levelled(image, inwards > 0)
-    x = (x + 3) * math.exp(luck.one(0.12)) - 3 + luck.one(0.1)
-    return Lesson(told(x[None, None], inwards[None, None])[0], far, torch.ones(far.shape, dtype=torch.bool))
-
-
-def guessed(far: Tensor, luck: Luck) -> Tensor:
-    """How far inwards a voxel lies as a coarse network may tell: smooth, some mm off, here and there wrong."""
-    size = tuple(far.shape)
-    small = [max(2, round(n / COARSE)) for n in size]
-    out = -F.interpolate(F.interpolate(far[None, None], small, mode="area"), size, mode="trilinear")[0, 0]
-    out = out + luck.field(size, 25)[0] * luck.uniform(0, 2) + luck.field(size, 10)[0] * luck.uniform(0, 1.2)
-    out = out + luck.one(0.7)
-    if luck.chance(0.35):
-        wrong = (luck.field(size, 25)[0] - luck.uniform(0.8, 2.2)).clamp(0, 1)
-        out = out + wrong * luck.uniform(-12, 15)
-    return out
 
 
 def objective(logits: Tensor, lesson: Lesson, mm: float) -> Tensor:
@@ -145,13 +76,13 @@ def truths(data: Path) -> Iterator[Truth]:
 
 def validate(part: str, net: UNet3D, lessons: dict[str, list[Lesson]]) -> dict[str, float]:
     """Mean Dice of the made-up scans, and the most ml too much, in each condition."""
-    scores = {}
+    scores, place = {}, next(net.parameters()).device
     ml = ({"coarse": COARSE, "fine": FINE}[part] ** 3) / 1000
     for condition, each in lessons.items():
         dice, over = [], []
         for lesson in each:
             with torch.inference_mode():
-                found = (net(lesson.x[None])[0, 0] > 0) & lesson.known
+                found = (net(lesson.x[None].to(place))[0, 0].cpu() > 0) & lesson.known
             truth = (lesson.far < 0) & lesson.known
             dice.append(measure.dice(found.numpy(), truth.numpy()))
             over.append(float((found & ~truth).sum()) * ml)
@@ -217,9 +148,8 @@ def train(args: argparse.Namespace) -> None:
             served.eval()
             scores = validate(part, served, lessons)
             better = run.better(sum(scores[condition] for condition in CONDITIONS))
-            both.eval()
             setattr(both, part, served)
-            scores |= tested(part, both, tests, part == "fine" and bool(args.coarse))
+            scores |= tested(part, both.eval(), tests, part == "fine" and bool(args.coarse))
             run.note(scores)
             save_file(halved(served), out / "last.safetensors")
             if better:
@@ -236,7 +166,7 @@ LAYOUT = "heads/*_brain.nii.gz"  # by which DATA of `cases` is known
 
 
 def cases(data: Path, part: str) -> Iterator[Case]:
-    """Whole real heads, and made-up ones of the people of one part of the split, in CONDITIONS; the truth is the brain."""
+    """Whole real heads, and made-up ones of the people of a part of the split in CONDITIONS; truth: the brain, 1."""
     for truth in truths(data):
         yield Case(truth.name, "real", "whole head", (truth.image,), truth.brain)
     for name in split(names_in(data / "brain_t1"))[part]:

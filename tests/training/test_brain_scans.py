@@ -5,12 +5,13 @@ import pytest
 import torch
 from scipy import ndimage
 
-from training import brain_heads, segment_brain_unet
+from training import brain_heads, brain_lessons
 from training.brain_heads import FAR, STEP_MM, Head, closed, coded, pushing, signed
+from training.brain_lessons import Lesson, guessed
 from training.brain_scans import View, pushed, scan, whole
 from training.head_shells import AIR, CORD, DURA, FLUID, HALF, TISSUES, VESSEL, coloured, covered, levels
 from training.segment_anatomy_unet import Luck
-from training.segment_brain_unet import Lesson, guessed, objective
+from training.segment_brain_unet import objective
 
 HALVES = np.array([40, 52, 38])
 
@@ -143,8 +144,8 @@ def test_the_loss_is_lowest_for_the_distance_itself():
 @pytest.mark.parametrize("part", ["coarse", "fine"])
 def test_a_lesson_fits_the_network(part):
     it = head(step={"coarse": 2, "fine": 1}[part])
-    lesson = getattr(segment_brain_unet, part)(it, Luck(3))
-    stride = segment_brain_unet.STRIDES[part]
+    lesson = getattr(brain_lessons, part)(it, Luck(3))
+    stride = brain_lessons.STRIDES[part]
     assert lesson.x.shape[0] == {"coarse": 1, "fine": 2}[part] and lesson.x.shape[1:] == lesson.far.shape
     assert not any(n % stride for n in lesson.far.shape)
     assert lesson.x.isfinite().all() and (lesson.far < 0).any() and (lesson.far > 0).any()
