@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 PATIENCE = MAX_SECONDS + 20  # seconds; the reader gives up itself, unless it hangs within one step
 MEMORY = 12 * 1024**3  # bytes of address space, more than any upload within the limits takes
 AT_ONCE = 2  # uploads that are read side by side
-FELL = "This upload brought down the program that reads images: it is damaged, or meant to harm. Nothing else was lost."
+FELL = "The file could not be read safely: it is damaged or malformed; export it anew. Nothing else was lost."
 
 
 class Reader:

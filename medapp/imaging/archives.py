@@ -22,7 +22,7 @@ def unzip(path: Path, folder: Path, room: int = MAX_BYTES) -> list[Path]:
     Hidden files, `__MACOSX` and directories are left out. Raises InputError for a damaged or locked zip, a path that
     leads out, a link, a zip inside, more than MAX_FILES entries, or more than `room` bytes.
     """
-    many = f"{said(path)} holds more than {MAX_FILES} files."
+    many = f"{said(path)} holds more than {MAX_FILES} files; put one image into a zip."
     sips = Sipped(path, many, most=MAX_DIRECTORY, rest=MAX_DIRECTORY)
     with parsing(path, "a zip"), sips as file, zipfile.ZipFile(file) as box:
         entries = [entry for entry in box.infolist() if not entry.is_dir()]
@@ -30,14 +30,18 @@ def unzip(path: Path, folder: Path, room: int = MAX_BYTES) -> list[Path]:
             raise InputError(many)
         total = sum(entry.file_size for entry in entries)
         if total > room or (total > FREE and total > MAX_RATIO * path.stat().st_size):
-            raise InputError(f"{said(path)} unpacks to {total / 1024**2:.0f} MB, which is more than is taken.")
+            raise InputError(
+                f"{said(path)} unpacks to {total / 1024**2:.0f} MB, more than is taken; put one image into a zip."
+            )
         written = []
         for number, entry in enumerate(entries):
             parts = PurePosixPath(entry.filename.replace("\\", "/")).parts
             if ".." in parts or entry.filename.startswith(("/", "\\")) or parts[0].endswith(":"):
-                raise InputError(f"{said(path)} holds a file whose path leads out of the zip; it was not opened.")
+                raise InputError(
+                    f"{said(path)} holds a file whose path leads out of the zip; make the zip anew, from one folder."
+                )
             if stat.S_ISLNK(entry.external_attr >> 16):
-                raise InputError(f"{said(path)} holds a link to another file; it was not opened.")
+                raise InputError(f"{said(path)} holds a link to another file; put the file itself into the zip.")
             if any(part.startswith((".", "__MACOSX")) for part in parts):
                 continue
             if entry.flag_bits & 1:
@@ -113,6 +117,8 @@ def _pour(source: IO[bytes], target: Path, room: int, archive: Path) -> int:
             in_time()
             written += len(chunk)
             if written > room:
-                raise InputError(f"{said(archive)} unpacks to more than its header promises or than is taken.")
+                raise InputError(
+                    f"{said(archive)} unpacks to more than its header promises or than is taken; export it anew."
+                )
             file.write(chunk)
     return written

@@ -46,7 +46,8 @@ def parsing(path: Path, kind: str) -> Iterator[None]:
         if full(error):
             raise
         raise InputError(
-            f"{said(path)} could not be read as {kind}: it is damaged, truncated or of an unusual kind."
+            f"{said(path)} could not be read as {kind}: it is damaged, truncated or of an unusual kind; export "
+            "it anew, or as NIfTI."
         ) from error
 
 
@@ -92,7 +93,7 @@ def right_size(shape: Sequence[int], path: Path) -> None:
     """Raise InputError if an image of `shape` is empty or beyond MAX_VOXELS; called before its voxels are read."""
     sizes = [int(n) for n in shape]
     if not sizes or min(sizes) < 1:
-        raise InputError(f"{said(path)} holds no voxels.")
+        raise InputError(f"{said(path)} holds no voxels; export the image anew.")
     count = 1
     for n in sizes:
         count *= n
@@ -100,7 +101,7 @@ def right_size(shape: Sequence[int], path: Path) -> None:
         size = " × ".join(map(str, sizes))
         raise InputError(
             f"{said(path)} is too large: {size} voxels, and at most {MAX_VOXELS // 10**6} million are taken, "
-            f"{MAX_SIDE} along one axis."
+            f"{MAX_SIDE} along one axis; cut out the part you want, or make its voxels larger."
         )
 
 
@@ -110,7 +111,7 @@ def three_axes(shape: Sequence[int], path: Path) -> tuple[int, int, int]:
     sizes = [*map(int, shape), 1, 1]
     if any(n > 1 for n in sizes[4:]):
         raise InputError(
-            f"{said(path)} holds a vector or matrix at every voxel, such as a deformation field, not an image."
+            f"{said(path)} holds a vector or matrix at every voxel, such as a deformation field; upload an image."
         )
     if any(n > 1 for n in sizes[3:]):
         raise InputError(

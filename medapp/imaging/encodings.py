@@ -16,7 +16,7 @@ from medapp.imaging.checks import in_time, said
 from medapp.imaging.limits import MAX_HEADER, MAX_OFFSET
 
 CHUNK = 1024**2
-LONGEST_WORD = 400  # characters; a float64 without an exponent has 325
+LONGEST_WORD = 64  # characters of a number
 
 
 class Layout(NamedTuple):
@@ -127,6 +127,8 @@ def _from_words(file: IO[bytes], dtype: np.dtype, path: Path) -> Iterator[bytes]
 
 def _numbers(words: list[bytes], dtype: np.dtype, path: Path) -> bytes:
     try:
+        if max(map(len, words), default=0) > LONGEST_WORD:
+            raise ValueError
         numbers = np.array(words, "S").astype(np.float64)
     except ValueError as error:
         raise InputError(

@@ -93,7 +93,9 @@ def _unpacked(paths: list[Path], folder: Path) -> list[Path]:
         file.stat().st_size for file in files if not archives.is_zip(file) and not archives.is_gzip(file)
     )
     if room < 0:
-        raise InputError(f"The upload is larger than {MAX_BYTES // 1024**3} GB, which is more than is taken.")
+        raise InputError(
+            f"The upload is larger than {MAX_BYTES // 1024**3} GB, which is more than is taken; upload one image."
+        )
     plain = []
     for number, file in enumerate(files):
         inside = folder / f"z{number}"

@@ -28,7 +28,7 @@ NRRD = {
 SAME = {"centers": "centerings", "datafile": "data file", "lineskip": "line skip", "byteskip": "byte skip"}
 LONGEST = 1000  # characters of a field
 LINE = re.compile(rb"(.*?)\r?(?:\n|\Z)")
-NO_END = "{} could not be read: its header does not say plainly where the voxels are."
+NO_END = "{} could not be read: its header does not say plainly where the voxels are; save it anew, or as NIfTI."
 
 
 class Header(NamedTuple):
@@ -67,7 +67,7 @@ def _meta(head: bytes, path: Path) -> Header:
         if not text:
             continue
         name, equals, value = (part.strip() for part in text.partition(b"="))
-        if not equals or not re.fullmatch(rb"\w+", name):
+        if not equals:
             break
         key = name.decode("ascii", "replace")
         if key != "ElementDataFile":
@@ -122,9 +122,11 @@ def _keep(fields: dict[str, str], known: dict[str, str], key: str, value: bytes,
     """Add the field if it is known; InputError if it is there already or has no value of its kind."""
     if key not in known or not value:
         return
-    text = value.decode("utf-8", "replace")
+    text = " ".join(value.decode("utf-8", "replace").split())
     if key in fields or len(text) > LONGEST or not re.fullmatch(known[key], text):
-        raise InputError(f"{said(path)} could not be read: its header is damaged or unusual at {said(key)}.")
+        raise InputError(
+            f"{said(path)} could not be read: its header is damaged or unusual at {said(key)}; save it anew."
+        )
     fields[key] = text
 
 

@@ -78,7 +78,7 @@ def read(path: Path, companions: Sequence[Path]) -> Volume:
             )
         if channels not in (1, 3) or (channels == 3 and reader.GetPixelID() != sitk.sitkVectorUInt8):
             raise InputError(
-                f"{said(path)} holds {channels} values at every voxel, such as a deformation field, not an image."
+                f"{said(path)} holds {channels} values at every voxel, such as a deformation field; upload an image."
             )
         affine, remarks = _affine(reader, header, nrrd, path)
         dtype = sitk.GetArrayViewFromImage(sitk.Image((1, 1), reader.GetPixelID(), channels)).dtype

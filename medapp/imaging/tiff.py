@@ -52,8 +52,9 @@ def read(path: Path, companions: object = ()) -> Volume:
             stack = describe(first, count, path)
             pages, remarks = _pages(tiff, count, path)
         array = _stacked(pages, stack, path)
-    remarks |= {SHALLOW: None} if array.ndim == 4 and array.dtype == np.uint16 else {}
-    array = (array >> 8).astype(np.uint8) if SHALLOW in remarks and array.dtype == np.uint16 else array
+    if array.ndim == 4 and array.dtype == np.uint16:
+        remarks |= {SHALLOW: None}
+        array = (array >> 8).astype(np.uint8)
     if array.ndim == 4 and array.dtype != np.uint8:
         raise InputError(f"{said(path)} has colours of an unusual type ({array.dtype}); save it with 8 bits a colour.")
     if stack.channels == 3:
@@ -77,7 +78,9 @@ def _count(file: BinaryIO, path: Path) -> int:
             raise InputError(f"{said(path)} is damaged: its pages run in a ring; save it anew.")
         seen.add(at)
         if len(seen) > MAX_SLICES:
-            raise InputError(f"{said(path)} has more than {MAX_SLICES} pages, which is more than is taken.")
+            raise InputError(
+                f"{said(path)} has more than {MAX_SLICES} pages, more than are taken; save the part you want."
+            )
         file.seek(at)
         tags = unpack(f"{order}{'Q' if big else 'H'}", file.read(8 if big else 2))[0]
         file.seek(tags * (20 if big else 12), 1)
@@ -150,6 +153,7 @@ def _values(page: tifffile.TiffPage, end: int, path: Path) -> tuple[np.ndarray, 
     samples = page.samplesperpixel
     if samples > 1 and page.planarconfig == 2:
         array = np.moveaxis(array, 0, -1)
+    array = array.reshape(page.imagelength, page.imagewidth, *([samples] if samples > 1 else []))
     if page.photometric == WHITE_IS_0 and array.dtype.kind == "u":
         array = np.iinfo(array.dtype).max - array
     opaque = np.iinfo(array.dtype).max if array.dtype.kind in "iu" else 1

@@ -95,7 +95,7 @@ def felled(scan: Path, blow: int | None) -> InputError:
 
 def test_a_reader_that_falls_is_replaced_and_leaves_nothing(scan):
     before = left()
-    assert "brought down" in str(felled(scan, signal.SIGKILL))
+    assert "read safely" in str(felled(scan, signal.SIGKILL))
     assert left() == before
     assert apart.read([scan]).shape == (12, 14, 9)
 

@@ -53,6 +53,7 @@ for _encoding, _data in {
     "ascii": b"0 " * 26, "cut gzip": gzip.compress(bytes(range(27)))[:20], "cut bzip2": bz2.compress(VOXELS)[:-9],
     "hex that is none": b"xy" * 27, "half a hex": b"0" * 53, "text that is none": b"<script> " * 27,
     "numbers without end": b"1" * 2_000_000, "zeros as gzip": bytes(27_000), "zeros as bzip2": bytes(27_000),
+    "numbers, one of them long": b"1 " * 10_000 + b"1" * 900_000 + b" ",
 }.items():  # fmt: skip
     _word = next(word for word in ("gzip", "bzip2", "hex", "ascii", "text", "raw", "numbers") if word in _encoding)
     _line = f"encoding: {'ascii' if _word in ('text', 'numbers') else _word}"
@@ -181,6 +182,11 @@ add("TIFF: an unknown packing", "a.tif", page(31_999, 5, bytes(99)))
 add("TIFF: tiles as large as a planet", "a.tif",
     page(1, 5, bytes(99), _tags(322, 4, 2**31), _tags(323, 4, 2**31), _tags(324, 4, 8), _tags(325, 4, 25)))  # fmt: skip
 add("TIFF: a million samples", "a.tif", page(1, 5, bytes(99)).replace(_tags(277, 3, 1), _tags(277, 4, 10**6)))
+add(
+    "TIFF: 4 samples that are 3 colours",
+    "a.tif",
+    page(1, 5, bytes(99), _tags(262, 3, 2)).replace(_tags(277, 3, 1), _tags(277, 3, 5)),
+)
 add("TIFF: samples of 0 bits", "a.tif", page(1, 5, bytes(99), bits=0))
 add("TIFF: a predictor of no kind", "a.tif", page(8, 5, zlib.compress(bytes(25)), _tags(317, 3, 99)))
 add("TIFF: pages in a ring of two", "a.tif", struct.pack("<4sIHI HI", b"II*\0", 8, 0, 14, 0, 8))
