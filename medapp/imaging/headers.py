@@ -26,6 +26,10 @@ NRRD = {
     **dict.fromkeys(("spacings", "space directions", "space origin"), r"[-+.,()\w ]+"),
 }  # fmt: skip
 SAME = {"centers": "centerings", "datafile": "data file", "lineskip": "line skip", "byteskip": "byte skip"}
+SEVERAL = (
+    "{} has 4 dimensions: {} time points, directions or contrasts. Save the one volume you want as an image of its own "
+    "and upload that."
+)
 LONGEST = 1000  # characters of a field
 LINE = re.compile(rb"(.*?)\r?(?:\n|\Z)")
 NO_END = "{} could not be read: its header does not say plainly where the voxels are; save it anew, or as NIfTI."
@@ -87,6 +91,11 @@ def _meta(head: bytes, path: Path) -> Header:
 
 
 def _nrrd(head: bytes, path: Path) -> Header:
+    header = _nrrd_fields(head, path)
+    return header._replace(fields=_in_space(header.fields, path))
+
+
+def _nrrd_fields(head: bytes, path: Path) -> Header:
     fields: dict[str, str] = {}
     files: list[str] = []
     at, first, segments = 0, True, False
@@ -116,6 +125,31 @@ def _nrrd(head: bytes, path: Path) -> Header:
     if at >= len(head) and files and len(head) < MAX_HEADER:
         return Header(fields, tuple(files), at, segments)
     raise InputError(NO_END.format(said(path)))
+
+
+def _in_space(fields: dict[str, str], path: Path) -> dict[str, str]:
+    """The fields without the axes of one voxel that have no direction in space, such as time.
+
+    Raises InputError for longer ones, but for those of colours, layers and the like.
+    """
+    directions = re.findall(r"none|\([^)]*\)", fields.get("space directions", ""))
+    sizes, kinds = fields.get("sizes", "").split(), fields.get("kinds", "").split()
+    if "none" not in directions or len(directions) != len(sizes) or (kinds and len(kinds) != len(sizes)):
+        return fields
+    for axis, (direction, size) in enumerate(zip(directions, sizes, strict=True)):
+        if direction == "none" and size != "1" and kinds and kinds[axis] in ("time", "domain", "space"):
+            raise InputError(SEVERAL.format(said(path), size))
+    kept = [
+        n
+        for n, (direction, size) in enumerate(zip(directions, sizes, strict=True))
+        if (direction, size) != ("none", "1")
+    ]
+    rows = {"sizes": sizes, "space directions": directions}
+    rows |= {key: row for key in ("kinds", "centerings") if len(row := fields.get(key, "").split()) == len(sizes)}
+    changed = {key: " ".join(row[n] for n in kept) for key, row in rows.items()}
+    return (
+        {k: v for k, v in fields.items() if k not in ("centerings", "kinds")} | changed | {"dimension": str(len(kept))}
+    )
 
 
 def _keep(fields: dict[str, str], known: dict[str, str], key: str, value: bytes, path: Path) -> None:

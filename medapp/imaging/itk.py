@@ -141,7 +141,8 @@ def _affine(reader: sitk.ImageFileReader, header: Header, nrrd: bool, path: Path
     has = header.fields.keys()
     if nrrd:
         unit = re.findall(r"[^\s\"?]+", header.fields.get("space units") or header.fields.get("units") or "")
-        sized = bool(has & {"spacings", "space directions"})
+        lengths = f"{header.fields.get('spacings', '')} {header.fields.get('space directions', '')}".lower()
+        sized = bool(lengths.strip()) and "nan" not in lengths
         anatomical = re.fullmatch(ANATOMICAL, header.fields.get("space", "").lower()) is not None
         turned = "space directions" in has and anatomical
         begun = bool(has & {"space origin"})

@@ -14,7 +14,7 @@ from nibabel.spm99analyze import Spm99AnalyzeHeader
 from medapp.errors import InputError
 from medapp.imaging import archives, detached
 from medapp.imaging.checks import parsing, plain_numbers, right_size, said, sound, three_axes
-from medapp.imaging.limits import MAX_OFFSET
+from medapp.imaging.limits import MAX_BYTES, MAX_OFFSET
 from medapp.imaging.placement import NO_POSITION, in_millimetres, placed, sizes
 from medapp.imaging.volume import Volume
 
@@ -54,7 +54,8 @@ def promise(head: bytes, path: Path) -> int:
     """
     with parsing(path, "NIfTI"):
         header = _header(head)
-        return _begin(header, head, None, path)[0] + _length(header, path)
+        begin = _offset(header, 0, path) if is_pair(head) else _begin(header, head, MAX_BYTES, path)[0]
+        return max(begin, header.sizeof_hdr + 4) + _length(header, path)
 
 
 def read(path: Path, companions: Sequence[Path] = ()) -> Volume:
@@ -72,12 +73,15 @@ def read(path: Path, companions: Sequence[Path] = ()) -> Volume:
         shape = three_axes(header.get_data_shape(), path)
         affine, remarks = _affine(header, path)
         voxels = path
-        if is_pair(head):
-            (voxels,) = detached.find(voxel_files(path), path, companions)
+        unsure: tuple[str, ...] = ()
+        if _is_apart(path, head, length):
+            (voxels,) = detached.find((f"{path.stem}.img",), path, companions)
             if archives.is_gzip(voxels):
                 enough = MAX_OFFSET + length
                 voxels = archives.gunzip(voxels, Path(folder), lambda *_: enough, enough)
-        begin, unsure = _begin(header, head, voxels.stat().st_size, path)
+            begin = _offset(header, 0, path) if is_pair(head) else 0
+        else:
+            begin, unsure = _begin(header, head, path.stat().st_size, path)
         if voxels.stat().st_size < begin + length:
             raise InputError(f"{said(path)} is truncated: it holds fewer voxels than its header says; upload it again.")
         with voxels.open("rb") as file:
@@ -91,7 +95,9 @@ def read(path: Path, companions: Sequence[Path] = ()) -> Volume:
 def voxel_files(path: Path) -> tuple[str, ...]:
     """The name of the file that holds the voxels of a .hdr; none where it holds them itself."""
     with path.open("rb") as file:
-        return (f"{path.stem}.img",) if is_pair(file.read(1024)) else ()
+        head = file.read(1024)
+    with parsing(path, "NIfTI"):
+        return (f"{path.stem}.img",) if _is_apart(path, head, _length(_header(head), path)) else ()
 
 
 def write(volume: Volume, path: Path) -> Path:
@@ -137,25 +143,32 @@ def _length(header: Header, path: Path) -> int:
     return int(np.prod(header.get_data_shape(), dtype=np.int64)) * header.get_data_dtype().itemsize
 
 
-def _begin(header: Header, head: bytes, size: int | None, path: Path) -> tuple[int, tuple[str, ...]]:
-    """Where the voxels begin in their file of `size` bytes, and a remark if the header does not say.
+def _is_apart(path: Path, head: bytes, length: int) -> bool:
+    """Whether the voxels, of `length` bytes, lie in a file of their own; some headers bear the wrong mark."""
+    size = path.stat().st_size
+    if is_pair(head):
+        return is_analyze(head) or path.suffix.lower() == ".hdr" or size < _header(head).sizeof_hdr + 4 + length
+    return path.suffix.lower() == ".hdr" and size <= _header(head).sizeof_hdr + 4
 
-    Raises InputError if that is within the header, or beyond everything.
-    """
+
+def _begin(header: Header, head: bytes, size: int, path: Path) -> tuple[int, tuple[str, ...]]:
+    """Where the voxels begin in the one file of `size` bytes, and a remark if its header does not say."""
+    first = header.sizeof_hdr
+    if float(header["vox_offset"]) != 0:
+        return _offset(header, first, path), ()
+    if size < first + 4 + _length(header, path):
+        return first, (BEGIN,)
+    if any(head[first : first + 4]):
+        raise InputError(f"{said(path)} has extensions, and does not say where its voxels begin; save it anew.")
+    return first + 4, (BEGIN,)
+
+
+def _offset(header: Header, first: int, path: Path) -> int:
+    """Where the header says that voxels begin. Raises InputError if that is before `first`, or beyond everything."""
     offset = float(header["vox_offset"])
-    first = 0 if is_pair(head) else header.sizeof_hdr
-    if offset == 0 and first:
-        plain, extended = first, first + 4
-        if size is None or size >= extended + _length(header, path):
-            if any(head[first : first + 4]):
-                raise InputError(
-                    f"{said(path)} does not say where its voxels begin, after extensions of its header; save it anew."
-                )
-            return extended, (BEGIN,)
-        return plain, (BEGIN,)
     if not first <= offset <= MAX_OFFSET:
         raise InputError(f"{said(path)} could not be read as NIfTI: its voxels begin where they cannot; save it anew.")
-    return int(offset), ()
+    return int(offset)
 
 
 def _scaling(header: Header) -> tuple[float, float]:

@@ -21,11 +21,13 @@ MILLIMETRES = {
 PLAUSIBLE = 0.01, 100.0  # mm, the voxels of a scan
 TOLD_AS_MM = "The header gives its lengths in {}, which would make voxels of {} mm; they were taken as millimetres."
 
+ODD_SIZE = "The voxels measure {} mm; if that is not meant, the unit of length in the header is wrong."
+
 
 def in_millimetres(affine: np.ndarray, unit: str, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The affine (4, 4) with its lengths turned from `unit` into mm, and a remark if only millimetres can be meant.
+    """The affine (4, 4) with its lengths turned from `unit` into mm, and a remark if that is odd.
 
-    Raises InputError for a unit that is none of length.
+    Where only millimetres can be meant they are taken. Raises InputError for a unit that is none of length.
     """
     word = unit.lower()
     scale = MILLIMETRES.get(word) or MILLIMETRES.get(word.removesuffix("s"))
@@ -34,11 +36,11 @@ def in_millimetres(affine: np.ndarray, unit: str, path: Path) -> tuple[np.ndarra
             f"{said(path)} gives its lengths in an unknown unit ({said(unit, 20)}); save it with millimetres, mm."
         )
     scaled = affine * np.array([[scale], [scale], [scale], [1.0]])
-    if scale == 1.0 or not sound(affine):
+    if _plausible(scaled) or not sound(scaled if scale == 1.0 else affine):
         return scaled, ()
-    if _plausible(affine) and not _plausible(scaled):
+    if _plausible(affine):
         return affine, (TOLD_AS_MM.format(_spelt(word), sizes(scaled)),)
-    return scaled, ()
+    return scaled, (ODD_SIZE.format(sizes(scaled)),)
 
 
 def placed(affine: np.ndarray, path: Path) -> np.ndarray:

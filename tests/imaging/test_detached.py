@@ -217,6 +217,13 @@ def test_analyze_says_that_left_and_right_are_not_known(tmp_path: Path) -> None:
         assert volume.axes == "LAS"
 
 
+def test_headers_with_the_wrong_mark(tmp_path: Path) -> None:
+    whole = save_nifti(tmp_path / "x.nii", phantom()).read_bytes()
+    same(files.read(put(tmp_path / "a", {"x.hdr": whole[:348], "x.img": raw()})))
+    same(files.read(put(tmp_path / "b", {"x.nii": whole[:344] + b"ni1\0" + whole[348:]})))
+    refused(*put(tmp_path / "c", {"x.nii": whole[:344] + b"ni1\0" + whole[348:-9]}), words="together with x.img")
+
+
 def test_the_command_line_finds_what_lies_beside_a_header(tmp_path: Path) -> None:
     head = nrrd_text("data file: x.raw.gz", encoding="gzip")
     up = put(tmp_path / "up", {"x.nhdr": head, "x.raw.gz": gzip.compress(raw()), "other.raw": b"1", "scan.nii": b"2"})
@@ -252,6 +259,15 @@ def test_layers_of_a_segmentation_are_called_layers(tmp_path: Path) -> None:
     refused(*put(tmp_path, {"x.nrrd": head + bytes(432 * 3)}), words="a list of 3 values")
     flat = nrrd_text(*marks, "", type="uchar") + phantom(np.uint8).tobytes(order="F")
     same(files.read(put(tmp_path, {"y.seg.nrrd": flat})))
+
+
+def test_axes_of_an_nrrd_that_are_not_of_space(tmp_path: Path) -> None:
+    last = {"dimension": "4", "space_directions": vectors(LPS[:3, :3]) + " none"}
+    for kind in ("time", "list", "???"):
+        head = nrrd_text("", sizes="9 8 6 1", kinds=f"domain domain domain {kind}", **last)
+        same(files.read(put(tmp_path, {"x.nrrd": head + raw()})))
+    head = nrrd_text("", sizes="9 8 6 2", kinds="domain domain domain time", **last)
+    refused(*put(tmp_path, {"x.nrrd": head + raw() * 2}), words="4 dimensions: 2 time points")
 
 
 def test_colours_of_an_nrrd(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ def test_nrrd_says_what_is_assumed(tmp_path: Path) -> None:
     for changes, expected in (
         (bare, {NO_SPACING, NO_POSITION}),
         (bare | {"spacings": "1 2 3"}, {NO_POSITION}),
+        (bare | {"spacings": "1 2 nan"}, {NO_POSITION, NO_SPACING}),
         ({"space_origin": None}, {NO_ORIGIN}),
         ({"space": "scanner-xyz"}, {NO_POSITION}),
         ({"space": None, "space_dimension": "3"}, {NO_POSITION}),
@@ -106,6 +107,11 @@ def test_a_nifti_in_millimetres_that_says_metres_or_micrometres(tmp_path: Path) 
         volume = files.read([tmp_path / "a.nii"])
         np.testing.assert_allclose(volume.affine, AFFINE, rtol=1e-5)
         assert f"in {word}" in volume.remarks[0] and "taken as millimetres" in volume.remarks[0]
+
+
+def test_voxels_of_micrometres_are_told(tmp_path: Path) -> None:
+    volume = files.read([save_nifti(tmp_path / "a.nii", phantom(), np.diag([1e-3, 1e-3, 4e-3, 1]) @ np.eye(4))])
+    assert "0.001 × 0.001 × 0.004 mm" in volume.remarks[0] and "unit of length" in volume.remarks[0]
 
 
 def test_sizes_that_cannot_be_meant_ask_for_the_unit(tmp_path: Path) -> None:
