@@ -73,14 +73,15 @@ def fields(folder: Path) -> None:
         Image.fromarray(image).save(folder / f"TCGA-{number:02d}.png")
 
 
-def brains(folder: Path, count: int = 8) -> None:
+def brains(folder: Path, count: int = 8, size: float = 1.0) -> None:
     """Ellipsoids of cortex, white matter and ventricle, each in two halves; none like another."""
-    reach = np.array(BRAIN_MM) + 10
+    half = np.array(BRAIN_MM) * size
+    reach = half.astype(int) // SPACING_MM * SPACING_MM + 10
     affine = nib.affines.from_matvec(np.eye(3) * SPACING_MM, -reach)
     mm = np.moveaxis(np.indices(2 * reach // SPACING_MM) * SPACING_MM, 0, -1) - reach
     for number in range(count):
         random = np.random.default_rng(number)
-        away = np.linalg.norm(mm / (BRAIN_MM * random.uniform(0.92, 1.04, 3)), axis=-1)
+        away = np.linalg.norm(mm / (half * random.uniform(0.92, 1.04, 3)), axis=-1)
         t1, labels = (np.zeros(away.shape, np.uint8) for _ in range(2))
         for share, right, left, level in NESTED:
             there = away < share
@@ -114,7 +115,7 @@ def strokes(folder: Path) -> None:
 
 def whole_brains(folder: Path) -> None:
     (folder / "brain_t1").mkdir()
-    brains(folder / "brain_t1", 3)
+    brains(folder / "brain_t1", 3, 0.5)
 
 
 TRIALS = {
