@@ -61,7 +61,15 @@ def fine(head: Head, luck: Luck, **asked) -> Lesson:
     inwards = guessed(far, luck)
     x = levelled(image, inwards > 0)
     x = (x + SPAN) * math.exp(luck.one(0.12)) - SPAN + luck.one(0.1)
-    return Lesson(told(x[None, None], inwards[None, None])[0], far, torch.ones(far.shape, dtype=torch.bool))
+    x, known = told(x[None, None], inwards[None, None])[0], torch.ones(far.shape, dtype=torch.bool)
+    if luck.chance(0.25):  # where the image ends
+        axis, voxels = luck.below(3), 1 + luck.below(STRIDES["fine"])
+        index = torch.arange(far.shape[axis])
+        beyond = (index if luck.chance(0.5) else index.flip(0)) < voxels
+        beyond = beyond.view([-1 if a == axis else 1 for a in range(3)]).expand(far.shape)
+        x = torch.where(beyond, torch.tensor([-SPAN, -1.0]).view(2, 1, 1, 1), x)
+        known, far = ~beyond, torch.where(beyond, torch.tensor(FAR), far)
+    return Lesson(x, far, known)
 
 
 def border(head: Head, luck: Luck) -> Tensor:

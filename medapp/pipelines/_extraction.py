@@ -1,9 +1,10 @@
 """Brain extraction: where the brain lies in a head on any grid, roughly at first, then to the millimetre."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medapp.imaging.geometry import boxed, isotropic, oriented, resample
@@ -40,7 +41,7 @@ def roughly(net, head: Volume) -> Volume:
     """How far inwards of the brain's border each voxel lies, in mm, on COARSE voxels; that of one piece alone."""
     seen = resample(head, isotropic(oriented(head.grid), COARSE), outside=float(head.array.min()))
     image = torch.from_numpy(standardize(dimmed(seen.array)))
-    found = asked(net, "coarse", image[None], float(image.min())) * COARSE_MM
+    found = asked(net, "coarse", image[None], [float(image.min())]) * COARSE_MM
     piece = components(found > 0)[0]
     return seen.like(np.where(piece > 1, OUTSIDE, found), name="inwards", unit="mm", remarks=())
 
@@ -56,19 +57,20 @@ def closely(net, head: Volume, rough: Volume) -> Volume:
     inwards = torch.tensor(resample(rough, grid, outside=OUTSIDE).array)
     image = levelled(torch.tensor(resample(head, grid, outside=float(head.array.min())).array), inwards > 0)
     x = told(image[None, None], inwards[None, None])[0]
-    found = asked(net, "fine", x, 0.0) * FINE_MM
+    found = asked(net, "fine", x, [-SPAN, -1.0]) * FINE_MM
     brain = whole(found > 0)
     return Volume(np.where(brain, np.maximum(found, EDGE), np.minimum(found, -EDGE)), grid.affine)
 
 
 def around(rough: Volume, grid: Grid) -> Grid:
-    """The part of `grid` that holds the brain as it is roughly known, and MARGIN around it."""
+    """The part of `grid` that holds the brain as it is roughly known, and MARGIN around it where the grid has it."""
     box = bounds(rough.array > 0)
     index = np.linalg.inv(grid.affine) @ rough.affine  # axes are parallel
     ends = np.array([[s.start - 0.5, s.stop - 0.5] for s in box])
     low, high = (ends[:, k] * np.diag(index)[:3] + index[:3, 3] for k in (0, 1))
     reach = MARGIN / np.array(grid.spacing)
-    return boxed(grid, np.floor(low - reach).astype(int), np.ceil(high + reach).astype(int))
+    low = np.clip(np.floor(low - reach).astype(int), 0, np.array(grid.shape) - 1)
+    return boxed(grid, low, np.clip(np.ceil(high + reach).astype(int), low + 1, grid.shape))
 
 
 def levelled(image: Tensor, brain: Tensor) -> Tensor:
@@ -78,11 +80,11 @@ def levelled(image: Tensor, brain: Tensor) -> Tensor:
     return (SPAN * ((image - low) / level.clamp(min=1e-6) - 1)).clamp(max=CLIP[1])
 
 
-def asked(net, part: str, x: Tensor, outside: float) -> np.ndarray:
-    """Logits (X, Y, Z) of one part of the network for (C, X, Y, Z); `outside` is what the image is padded with."""
+def asked(net, part: str, x: Tensor, outside: Sequence[float]) -> np.ndarray:
+    """Logits (X, Y, Z) of one part of the network for (C, X, Y, Z); `outside` is what each channel is padded with."""
     more = [(-n) % STRIDES[part] for n in x.shape[1:]]
     pads = [n for m in reversed(more) for n in (m // 2, m - m // 2)]
-    x = torch.nn.functional.pad(x[None], pads, value=outside)
+    x = torch.stack([F.pad(channel, pads, value=value) for channel, value in zip(x, outside, strict=True)])[None]
     one = net.get_submodule(part)
     if isinstance(one, nn.Module):
         place = next(one.parameters()).device

@@ -149,7 +149,11 @@ def test_a_lesson_fits_the_network(part):
     assert lesson.x.shape[0] == {"coarse": 1, "fine": 2}[part] and lesson.x.shape[1:] == lesson.far.shape
     assert not any(n % stride for n in lesson.far.shape)
     assert lesson.x.isfinite().all() and (lesson.far < 0).any() and (lesson.far > 0).any()
-    assert (lesson.far[~lesson.known] == FAR).all()
+    lessons = [lesson, *(getattr(brain_lessons, part)(it, Luck(seed)) for seed in range(4, 10))]
+    assert not all(each.known.all() for each in lessons), "some images end within what is shown"
+    for each in lessons:
+        assert (each.far[~each.known] == FAR).all()
+        assert each.known.all() or (each.x[-1][~each.known] == each.x[-1].min()).all()
 
 
 def test_clusters_part_dark_from_bright():
