@@ -74,7 +74,6 @@ def coloured(path: Path) -> np.ndarray:
 def _rescaled(paths: Sequence[Path], frames: Sequence[Frame]) -> list[np.ndarray]:
     slices, source, raw = [], -1, np.empty(0)
     for frame in frames:
-        in_time()
         if frame.source != source:
             source, raw = frame.source, values(paths[frame.source])
         pixels = (raw if raw.ndim == 2 else raw[frame.number]).T
@@ -91,6 +90,7 @@ def _rescaled(paths: Sequence[Path], frames: Sequence[Frame]) -> list[np.ndarray
 
 def values(path: Path) -> np.ndarray:
     """(rows, columns) or (frames, rows, columns): the grey values that a file stores. Raises InputError for colour."""
+    in_time()
     with parsing(path, "DICOM"):
         dataset = opened(path, pixels=True)
         if "ModalityLUTSequence" in dataset:

@@ -20,6 +20,7 @@ SCOUT = re.compile(
     re.IGNORECASE,
 )
 FEW, MANY = 2, 8  # images beside a stack that are nobody's scan, and slices of that stack
+MAX_PLANES = 16  # in a series; more are a radial one
 SHOWN = 20  # series in a sentence
 
 
@@ -71,9 +72,10 @@ def parts(headers: Sequence[Dataset], pixels: Callable[[int], np.ndarray]) -> li
     for n, header in enumerate(headers):
         groups[str(header.get("SeriesInstanceUID", ""))].append(n)
     found = [part for uid, numbers in groups.items() for part in _of_series(uid, numbers, headers, pixels)]
-    found = _set_aside(_joined(found, headers), headers)
+    found = _joined(found, headers)
     if len(found) > MAX_SERIES:
         raise InputError(f"The upload holds more than {MAX_SERIES} series; upload the one you want.")
+    found = _set_aside(found, headers)
     return sorted(found, key=lambda p: (bool(p.aside), *_number(headers[p.sources[0]]), -len(p.frames)))
 
 
@@ -145,6 +147,8 @@ def _placed_or_not(uid: str, numbers: Sequence[int], headers: Sequence[Dataset])
         return Part(uid, tuple(numbers), tuple(f for n in numbers for f in frames(headers[n], n)))
     except InputError as error:
         return Part(uid, tuple(numbers), refusal=str(error))
+    except (TypeError, ValueError, AttributeError, OverflowError):  # an entry that is no number, say
+        return Part(uid, tuple(numbers), refusal="The headers of this series are damaged; export it again.")
 
 
 def _planes(found: Sequence[Frame]) -> list[list[Frame]]:
@@ -158,7 +162,9 @@ def _planes(found: Sequence[Frame]) -> list[list[Frame]]:
                 break
         else:
             planes.append([frame])
-    return planes if max(map(len, planes)) > 1 else [list(found)]
+            if len(planes) > MAX_PLANES:
+                break
+    return planes if max(map(len, planes)) > 1 and len(planes) <= MAX_PLANES else [list(found)]
 
 
 def _joined(found: list[Part], headers: Sequence[Dataset]) -> list[Part]:
@@ -177,7 +183,8 @@ def _joined(found: list[Part], headers: Sequence[Dataset]) -> list[Part]:
         pieces = dicom_apart.told_apart([part.frames[0] for part in slices], series=False)
         if not all(len(piece) > 2 and dicom_apart.whole(piece) for piece, _ in pieces):
             continue
-        kept = [part for part in kept if part not in slices]
+        single = set(map(id, slices))
+        kept = [part for part in kept if id(part) not in single]
         for piece, what in pieces:
             sources = tuple(frame.source for frame in piece)
             uid = str(headers[sources[0]].get("SeriesInstanceUID", ""))
