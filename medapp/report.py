@@ -10,7 +10,7 @@ from types import ModuleType
 
 import numpy as np
 
-from medapp.result import NOT_A_DIAGNOSIS, Provenance, Result, Table
+from medapp.result import NOT_A_DIAGNOSIS, WHOLE, Provenance, Result, Table
 from medapp.tasks import parcels, registration, restoration, segmentation
 from medapp.views import charts, colour, markup, planes, svg
 from medapp.views.layers import Layer
@@ -171,24 +171,31 @@ def bundle(
             for part in sorted(file.iterdir()) if file.is_dir() else [file]:
                 inside = f"{names[-1]}/{part.name}" if file.is_dir() else names[-1]
                 archive.write(part, inside, zipfile.ZIP_STORED if part.suffix in (".gz", ".png") else None)
-        lost = told.notes[len(result.notes) :]
+        missing = told.notes[len(result.notes) :]
         try:
             page = html(told, title, about, radiological=radiological)
         except Exception as error:  # the files are worth more than their report
             log.warning("the report was not drawn: %s", type(error).__name__)
-            lost += ("report.html could not be drawn: this is a fault of ours. The other files are whole.",)
+            missing += (f"report.html could not be drawn: this is a fault of ours. {WHOLE}",)
         else:
             names.append(f"{method}_report.html")
             archive.writestr(names[-1], page)
-        archive.writestr("README.txt", legend(title, method, names, lost))
+        archive.writestr("README.txt", legend(title, method, names, missing))
     return path
 
 
-def legend(title: str, method: str, names: Iterable[str], lost: Iterable[str] = ()) -> str:
-    """The README of a bundle: which file is what, and in which space; `lost` says which are not there, and why."""
+def lost(bundle: Path) -> list[str]:
+    """What a bundle's README says of files that could not be made."""
+    with zipfile.ZipFile(bundle) as archive:
+        lines = archive.read("README.txt").decode().splitlines()
+    return [line for line in lines if line.endswith(WHOLE)]
+
+
+def legend(title: str, method: str, names: Iterable[str], missing: Iterable[str] = ()) -> str:
+    """The README of a bundle: which file is what, and in which space; `missing` says which are not there, and why."""
     lines = [f"{title} ({method})", NOT_A_DIAGNOSIS, "", "Files"]
     lines += [f"  {name}: {FILES.get(name.removeprefix(method + '_'), 'a table of the result')}" for name in names]
-    lines += [*lost, ""]
+    lines += [*missing, ""]
     lines += ["The space of the input image is that of its own voxels and of its own position in the scanner:"]
     lines += ["open a NIfTI file of this folder over the image that was put in, and they lie on each other.", ""]
     return "\n".join(lines)

@@ -20,6 +20,7 @@ from medapp.imaging.deformation import Deformation
 from medapp.imaging.volume import Volume
 
 log = logging.getLogger(__name__)
+WHOLE = "The other files are whole."
 NOT_A_DIAGNOSIS = "For research and demonstration. Not a medical device, never a diagnosis."
 
 
@@ -205,7 +206,7 @@ def _lost(path: Path, write: Callable[[Path], object]) -> str:
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     path.unlink(missing_ok=True)
-    return f"{path.name} could not be written: {why}. The other files are whole."
+    return f"{path.name} could not be written: {why}. {WHOLE}"
 
 
 def _write_text(text: Callable[[], str], path: Path) -> None:

@@ -173,7 +173,9 @@ def test_a_file_that_cannot_be_written_costs_the_others_nothing(result, tmp_path
     assert [note.split()[0] for note in told.notes[len(whole.notes) :]] == sorted(gone)
     kept = json.loads((tmp_path / "out" / "result.json").read_text())
     assert kept["notes"] == list(told.notes) and "Secret" not in caplog.text + str(kept)
-    with zipfile.ZipFile(report.bundle(whole, tmp_path / "r.zip", "A method")) as archive:
+    path = report.bundle(whole, tmp_path / "r.zip", "A method")
+    assert [note.split()[0] for note in report.lost(path)] == sorted(gone)
+    with zipfile.ZipFile(path) as archive:
         assert f"{lost} could not be written" in archive.read("README.txt").decode()
         assert f"{lost} could not be written" in archive.read("segment_test_report.html").decode()
         assert f"segment_test_{lost}" not in archive.namelist()

@@ -207,19 +207,22 @@ class Tab:
         }
 
     def draw(self, held: Session | None) -> dict:
-        """The figures and files, after what is looked at first."""
+        """The figures and files, after what is looked at first; one that fails costs the others nothing."""
         if held is None:
             return {plot: gr.skip() for plot in self.slow}
         card, figures = self.form_of(held.result).card, self.task.figures(held.result)
+        shown = {plot: _drawn(figures[caption], None) for caption, plot in self.plots.items()}
+        shown |= _drawn(lambda: self.body.draw(held), {part: gr.update(value=None) for part in self.body.slow})
         folder = held.folder / f"files{held.shown}"
         archive = report.bundle(held.result, folder / f"{card.name}.zip", card.title, words.facts(card))
         with zipfile.ZipFile(archive) as packed:
             packed.extractall(folder)
+        for note in report.lost(archive):
+            gr.Warning(note, duration=20)
         return {
-            **{plot: figures[caption]() for caption, plot in self.plots.items()},
+            **shown,
             self.bundle: gr.DownloadButton(value=str(archive), interactive=True),
             self.single: [str(path) for path in sorted(folder.iterdir()) if path.is_file() and path != archive],
-            **self.body.draw(held),
         }
 
     # ---- what happens
@@ -341,6 +344,16 @@ class Tab:
     def _choose(self, chosen: str) -> dict:
         both = (self.groups, self.body.groups)
         return {group: gr.update(visible=n == chosen) for each in both for n, group in each.items()}
+
+
+def _drawn(draw: Callable[[], Any], otherwise: Any) -> Any:
+    """What `draw` gives, or `otherwise` where it fails, which goes to the journal."""
+    try:
+        return draw()
+    except Exception as error:
+        journal.fault(error)
+        gr.Warning("One of the figures could not be drawn; the files are whole.", duration=20)
+        return otherwise
 
 
 def _halt(request: gr.Request) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from medapp import journal
 from medapp.errors import InputError
-from medapp.ui.tab import told
+from medapp.ui.tab import _drawn, told
 
 SECRET = "/tmp/Jane_Doe_1961.nii.gz"
 
@@ -50,3 +50,12 @@ def test_what_the_user_can_mend_is_said_as_it_is(caplog):
                 handler(error)
             assert shown.value.message == "The image is empty."
     assert not caplog.records
+
+
+def test_a_figure_that_fails_costs_the_files_nothing(caplog, monkeypatch):
+    told_of = []
+    monkeypatch.setattr(gr, "Warning", lambda text, **more: told_of.append(text))
+    with caplog.at_level(logging.INFO, journal.__name__):
+        assert _drawn(lambda: 1 / 0, "nothing") == "nothing" and _drawn(lambda: 3, "nothing") == 3
+    assert ["files are whole" in text for text in told_of] == [True]
+    assert json.loads(caplog.records[0].message)["fault"] == "ZeroDivisionError"
