@@ -7,9 +7,10 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from medapp.errors import InputError
-from medapp.imaging import dicom_headers, dicom_pixels, dicom_series, hounsfield
+from medapp.imaging import dicom_headers, dicom_parts, dicom_pixels, dicom_series, hounsfield
 from medapp.imaging.checks import in_time, parsing, plain_numbers, right_size, said, sound
-from medapp.imaging.dicom_series import Part, Series, SeveralSeries
+from medapp.imaging.dicom_parts import NOWHERE, Part
+from medapp.imaging.dicom_series import Series, SeveralSeries
 from medapp.imaging.dicom_stack import Stack, placed
 from medapp.imaging.limits import MAX_SLICES
 from medapp.imaging.nifti import NO_POSITION
@@ -46,7 +47,7 @@ def read(paths: Sequence[Path], series: str | None = None) -> Volume:
     """
     paths, headers = _images(paths)
     with parsing(paths[0], "DICOM"):
-        found = dicom_series.parts(headers, lambda n: dicom_pixels.values(paths[n]))
+        found = dicom_parts.parts(headers, lambda n: dicom_pixels.values(paths[n]))
         part = dicom_series.choose(found, headers, series)
     return _volume(part, paths, headers)
 
@@ -81,7 +82,7 @@ def _volume(part: Part, paths: Sequence[Path], headers: Sequence[Dataset]) -> Vo
     with parsing(paths[part.sources[0]], "a DICOM series"):  # an entry of a header is decoded when it is looked at
         used = [headers[n] for n in part.sources]
         first, path = used[0], paths[part.sources[0]]
-        if all(map(dicom_series.is_localizer, used)):
+        if all(map(dicom_parts.is_localizer, used)):
             raise InputError(
                 "This series is a localizer (scout), made for planning; choose the series with the images."
             )
@@ -94,7 +95,7 @@ def _volume(part: Part, paths: Sequence[Path], headers: Sequence[Dataset]) -> Vo
             remarks += (LOSSY,)
         if first.get("PhotometricInterpretation") == "MONOCHROME1":
             remarks += (INVERTED,)
-        somewhere = "without a position" not in part.what
+        somewhere = NOWHERE not in part.what
         stack = placed(part.frames) if somewhere else _flat(part, first)
         right_size((first.Columns, first.Rows, stack.depth), path)
         if max(stack.depth, len(part.frames)) > MAX_SLICES:

@@ -1,26 +1,16 @@
-"""The images that an upload of DICOM files holds: its series, or what lies within one, and which of them is meant."""
+"""Which of the images in an upload of DICOM files is meant: by number, by uid, or because there is no other."""
 
-import re
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from pydicom.dataset import Dataset
 
 from medapp.errors import InputError
-from medapp.imaging import dicom_apart
 from medapp.imaging.checks import said
-from medapp.imaging.dicom_frames import Frame, flat, frames, has_place
-from medapp.imaging.dicom_stack import SAME_PLANE, placed
-from medapp.imaging.limits import MAX_SERIES
+from medapp.imaging.dicom_frames import Frame
+from medapp.imaging.dicom_parts import NOWHERE, Part
 
-SCOUT = re.compile(
-    r"scout|locali[sz]er|survey|surview|topogram|scanogram|planning|3[ _-]?plane|three[ _-]?plane|\bloc\b",
-    re.IGNORECASE,
-)
-FEW, MANY = 2, 8  # images beside a stack that are nobody's scan, and slices of that stack
-MAX_PLANES = 16  # in a series; more are a radial one
 SHOWN = 20  # series in a sentence
 
 
@@ -47,38 +37,6 @@ class SeveralSeries(InputError):
         return type(self), (self.series,)
 
 
-class Part(NamedTuple):
-    """Images that belong together, though perhaps to no volume: `sources` are the files, `frames` their slices.
-
-    `refusal` says why there are no frames; `what` tells it from others of its series; `aside` says why nobody means it.
-    """
-
-    uid: str
-    sources: tuple[int, ...]
-    frames: tuple[Frame, ...] = ()
-    what: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = ()
-    refusal: str = ""
-    aside: str = ""
-
-
-def parts(headers: Sequence[Dataset], pixels: Callable[[int], np.ndarray]) -> list[Part]:
-    """The images among the files, those that nobody means last; `pixels` gives the stored values of a file by number.
-
-    Files of one series uid are parted by size, plane and pixel size, and where several lie at one place, or two scans
-    interlace, by what the headers tell apart. Files with a series uid of their own each that form one stack are joined.
-    """
-    groups: dict[str, list[int]] = defaultdict(list)
-    for n, header in enumerate(headers):
-        groups[str(header.get("SeriesInstanceUID", ""))].append(n)
-    found = [part for uid, numbers in groups.items() for part in _of_series(uid, numbers, headers, pixels)]
-    found = _joined(found, headers)
-    if len(found) > MAX_SERIES:
-        raise InputError(f"The upload holds more than {MAX_SERIES} series; upload the one you want.")
-    found = _set_aside(found, headers)
-    return sorted(found, key=lambda p: (bool(p.aside), *_number(headers[p.sources[0]]), -len(p.frames)))
-
-
 def choose(found: Sequence[Part], headers: Sequence[Dataset], series: str | None) -> Part:
     """The part that is meant by its number from 1 or its uid, or the only one that is not set aside.
 
@@ -99,152 +57,11 @@ def choose(found: Sequence[Part], headers: Sequence[Dataset], series: str | None
     part = found[wanted[0]]
     if series is not None:
         return part
-    others = [f"{listed[n].title.partition('. ')[2]}, {other.aside}" for n, other in enumerate(found) if other.aside]
+    others = [f"{_seen(p, headers)}{_where(p, headers)}, {p.aside}" for p in found if p.aside]
     if not others:
         return part
     shown = "; ".join(others[:3]) + (f"; and {len(others) - 3} more" if len(others) > 3 else "")
     return part._replace(remarks=(*part.remarks, f"Set aside: {shown}. Upload alone what you want instead."))
-
-
-def is_localizer(header: Dataset) -> bool:
-    return "LOCALIZER" in (header.get("ImageType") or ())
-
-
-def _of_series(
-    uid: str, numbers: list[int], headers: Sequence[Dataset], pixels: Callable[[int], np.ndarray]
-) -> list[Part]:
-    """What the files of one series uid hold."""
-    scouts = [n for n in numbers if is_localizer(headers[n])]
-    if len(scouts) == len(numbers):
-        return [_placed_or_not(uid, numbers, headers)._replace(aside="a localizer")]
-    remarks: tuple[str, ...] = ()
-    if scouts:
-        remarks = (f"{len(scouts)} localizer images of the series were left out.",)
-        numbers = [n for n in numbers if n not in set(scouts)]
-    looks: dict[tuple, list[int]] = defaultdict(list)
-    for n in sorted(numbers, key=lambda n: str(headers[n].get("SOPInstanceUID"))):  # the same, however they come
-        looks[headers[n].get("Rows"), headers[n].get("Columns"), headers[n].get("SamplesPerPixel", 1)].append(n)
-    found: list[Part] = []
-    for alike in looks.values():
-        part = _placed_or_not(uid, alike, headers)._replace(remarks=remarks)
-        if part.refusal or len(part.frames) < 2:
-            found.append(part)
-            continue
-        for plane in _planes(part.frames):
-            once, doubles = dicom_apart.without_doubles(plane, pixels)
-            again = "1 image was" if doubles == 1 else f"{doubles} images were"
-            told = (f"{again} sent twice, and taken once.",) if doubles else ()
-            for piece, what in dicom_apart.told_apart(once):
-                sources = tuple(dict.fromkeys(frame.source for frame in piece))
-                found.append(Part(uid, sources, tuple(piece), what, remarks + told))
-    return found
-
-
-def _placed_or_not(uid: str, numbers: Sequence[int], headers: Sequence[Dataset]) -> Part:
-    try:
-        if len(numbers) == 1 and not headers[numbers[0]].get("NumberOfFrames") and not has_place(headers[numbers[0]]):
-            return Part(uid, tuple(numbers), (flat(headers[numbers[0]], numbers[0]),), ("without a position",))
-        return Part(uid, tuple(numbers), tuple(f for n in numbers for f in frames(headers[n], n)))
-    except InputError as error:
-        return Part(uid, tuple(numbers), refusal=str(error))
-    except (TypeError, ValueError, AttributeError, OverflowError):  # an entry that is no number, say
-        return Part(uid, tuple(numbers), refusal="The headers of this series are damaged; export it again.")
-
-
-def _planes(found: Sequence[Frame]) -> list[list[Frame]]:
-    """The frames by orientation and pixel size; all together where no two have the same."""
-    planes: list[list[Frame]] = []
-    for frame in found:
-        for plane in planes:
-            turned = np.abs(frame.orientation - plane[0].orientation).max() > SAME_PLANE
-            if not turned and np.allclose(frame.spacing, plane[0].spacing, rtol=1e-3):
-                plane.append(frame)
-                break
-        else:
-            planes.append([frame])
-            if len(planes) > MAX_PLANES:
-                break
-    return planes if max(map(len, planes)) > 1 and len(planes) <= MAX_PLANES else [list(found)]
-
-
-def _joined(found: list[Part], headers: Sequence[Dataset]) -> list[Part]:
-    """Single slices with a series uid of their own each, put together where they form a stack."""
-    alike: dict[tuple, list[Part]] = defaultdict(list)
-    for part in found:
-        if len(part.frames) == 1 and "without a position" not in part.what and not part.aside:
-            header, frame = headers[part.sources[0]], part.frames[0]
-            plane = tuple(np.round([*frame.orientation.ravel(), *frame.spacing], 2) + 0.0)
-            look = [str(header.get(word)) for word in ("Rows", "Columns", "Modality", "SeriesDescription")]
-            alike[*look, *plane].append(part)
-    kept = list(found)
-    for slices in alike.values():
-        if len({part.uid for part in slices}) < 3:
-            continue
-        pieces = dicom_apart.told_apart([part.frames[0] for part in slices], series=False)
-        if not all(len(piece) > 2 and dicom_apart.whole(piece) for piece, _ in pieces):
-            continue
-        single = set(map(id, slices))
-        kept = [part for part in kept if id(part) not in single]
-        for piece, what in pieces:
-            sources = tuple(frame.source for frame in piece)
-            uid = str(headers[sources[0]].get("SeriesInstanceUID", ""))
-            told = (f"{len(piece)} series of one slice each form one stack, and were taken together.",)
-            kept.append(Part(uid, sources, tuple(piece), what, told))
-    return kept
-
-
-def _set_aside(found: list[Part], headers: Sequence[Dataset]) -> list[Part]:
-    """The parts with the reason why nobody means them, where there is one and something else that is meant."""
-    stacks = [
-        p for p in found if not (p.aside or p.refusal or "without a position" in p.what or _named_scout(p, headers))
-    ]
-    most = max((len(p.frames) for p in stacks if _why_not(p) == ""), default=0)
-    planes = defaultdict(list)
-    for part in found:
-        planes[part.uid].append(len(part.frames))
-    checked = []
-    for part in found:
-        count = len(part.frames)
-        why = part.aside
-        if not why and most > 1:
-            several = len(planes[part.uid]) > 1 and sum(planes[part.uid]) * 2 <= most and "" not in part.what
-            if "without a position" in part.what:
-                why = "a picture that lies nowhere"
-            elif part.refusal and not part.frames and headers[part.sources[0]].get("SamplesPerPixel", 1) > 1:
-                why = "pictures in colour"
-            elif _named_scout(part, headers) and count < most:
-                why = "a scout by its name"
-            elif count < most and "not parallel" in _why_not(part):
-                why = "a scout or a radial series: its images are not parallel"
-            elif count and count <= FEW and most >= MANY:
-                why = "beside a whole stack"
-            elif count and several and not part.what:
-                why = "a scout: images in several planes"
-        checked.append(part._replace(aside=why))
-    return checked if any(not part.aside for part in checked) else found
-
-
-def _named_scout(part: Part, headers: Sequence[Dataset]) -> bool:
-    header = headers[part.sources[0]]
-    return bool(SCOUT.search(f"{header.get('SeriesDescription') or ''} {header.get('ProtocolName') or ''}"))
-
-
-def _why_not(part: Part) -> str:
-    """Why the part is no volume, or ""."""
-    if part.refusal:
-        return part.refusal
-    try:
-        placed(part.frames)
-    except InputError as error:
-        return str(error)
-    return ""
-
-
-def _number(header: Dataset) -> tuple[int, str]:
-    try:
-        return int(header.get("SeriesNumber")), str(header.get("SeriesInstanceUID", ""))
-    except (TypeError, ValueError):
-        return 10**9, str(header.get("SeriesInstanceUID", ""))
 
 
 def _names(found: Sequence[Part]) -> list[str]:
@@ -255,12 +72,25 @@ def _names(found: Sequence[Part]) -> list[str]:
 
 def _entry(number: int, name: str, part: Part, headers: Sequence[Dataset]) -> Series:
     first = headers[part.sources[0]]
-    slices = len(part.frames) or sum(int(headers[n].get("NumberOfFrames") or 1) for n in part.sources)
     about = said(str(first.get("SeriesDescription") or first.get("Modality") or "no description"), 40)
-    size = f"{slices} slice{'s' * (slices != 1)} of {first.get('Columns')}×{first.get('Rows')}"
-    plane = () if not part.frames or "without a position" in part.what else (_plane(part.frames[0]),)
-    where = f" (series {said(str(first.SeriesNumber), 8)})" if first.get("SeriesNumber") not in (None, "") else ""
-    return Series(name, f"{number}. {', '.join((about, size, *plane, *part.what))}{where}", slices)
+    words = ", ".join((about, _seen(part, headers), *part.what))
+    return Series(name, f"{number}. {words}{_where(part, headers)}", _slices(part, headers))
+
+
+def _slices(part: Part, headers: Sequence[Dataset]) -> int:
+    return len(part.frames) or sum(int(headers[n].get("NumberOfFrames") or 1) for n in part.sources)
+
+
+def _seen(part: Part, headers: Sequence[Dataset]) -> str:
+    """How many slices of which size in which plane; nothing that a person wrote."""
+    first, count = headers[part.sources[0]], _slices(part, headers)
+    size = f"{count} slice{'s' * (count != 1)} of {first.get('Columns')}×{first.get('Rows')}"
+    return size if not part.frames or NOWHERE in part.what else f"{size}, {_plane(part.frames[0])}"
+
+
+def _where(part: Part, headers: Sequence[Dataset]) -> str:
+    number = headers[part.sources[0]].get("SeriesNumber")
+    return "" if number in (None, "") else f" (series {said(str(number), 8)})"
 
 
 def _plane(frame: Frame) -> str:

@@ -141,7 +141,8 @@ def test_a_scout_is_set_aside_by_its_name_or_its_flag_and_said(tmp_path: Path) -
         paths = scan + saved(tmp_path / name, scout(**changes))
         volume = files.read(paths)
         np.testing.assert_array_equal(volume.array, phantom())
-        assert "Set aside: " in volume.remarks[-1] and "3 slices of 9×8, coronal" in volume.remarks[-1]
+        assert "Set aside: 3 slices of 9×8, coronal (series 1), a " in volume.remarks[-1]
+        assert "3plane" not in volume.remarks[-1], "what a person wrote goes into no result"
         if name != "flagged":  # what was set aside comes last
             assert files.read(paths, "2").shape == (9, 8, 3)
         shutil.rmtree(tmp_path / name)
