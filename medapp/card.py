@@ -235,6 +235,7 @@ class Card:
 
     `aids` are further networks that `run` may ask for by name: it then gets `aid(name) -> nn.Module` too. A pipeline
     that needs these alone has no `build` and gets None for `net`; its `weights` are those of its usual aid.
+    `reference` raises InputError for what the method's result cannot be compared with, before anything is computed.
     `folds` maps a title to the optional inputs and the options that are folded away together under it.
     """
 
@@ -252,6 +253,7 @@ class Card:
     trained_on: str
     scores: str
     limits: str
+    reference: Callable[..., Any] | None = None
     aids: Mapping[str, Network] = field(default_factory=dict)
     folds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -271,6 +273,11 @@ class Card:
         raise InputError(
             f"{self.name} takes {len(required)} image(s) ({few}) or {len(self.inputs)} ({all_}), not {len(given)}."
         )
+
+    def by_need(self, given: Sequence[T | None]) -> dict[str, T | None]:
+        """What is given for the inputs, in the card's order, by name: those that are required come first."""
+        named = zip(self.inputs, given, strict=True)
+        return {source.name: one for source, one in sorted(named, key=lambda pair: pair[0].optional)}
 
     def settings(self, given: Mapping[str, object]) -> dict[str, Any]:
         """Every option with its given or default value. Raises OptionError for an unknown name or a bad value."""

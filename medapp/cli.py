@@ -14,6 +14,7 @@ from medapp.imaging import files
 from medapp.imaging.checks import DISK_FULL, full
 from medapp.imaging.volume import Volume
 from medapp.result import NOT_A_DIAGNOSIS
+from medapp.tasks.comparison import prepared
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,14 +99,20 @@ def _run(args: argparse.Namespace) -> None:
         else _read(path, source.name, series, name=source.title, colour=source.colour, labels=source.labels)
         for source, path in zip(card.inputs, _arranged(card, args.inputs, uploads), strict=True)
     ]
-    reference = (
-        _read(args.reference, "reference", series, name="reference", colour=colour, labels=task.REFERENCE_LABELS)
-        if args.reference
-        else None
+    if args.reference:
+        _files(args.reference)  # a wrong path is wrong use
+    how = {"name": "reference", "colour": colour, "labels": task.REFERENCE_LABELS}
+    comparison = prepared(
+        task,
+        card,
+        card.by_need(volumes),
+        lambda: _read(args.reference, "reference", series, **how) if args.reference else None,
     )
+    _warn(comparison.note)
     result = runtime.run(card.name, *volumes, device=args.device, progress=None if args.quiet else _tell, **options)
-    if reference is not None:
-        result = task.moved(result, reference, result.settings)
+    if comparison.wanted:
+        result, made = comparison.made(task, result, result.settings)
+        _warn(made.note if made is not comparison else "")
     try:
         result, written = result.save_and_note(args.out, task.FILES)
     except OSError as error:
@@ -128,6 +135,11 @@ def _read(path: Path, place: str, series: dict[str, str], **how: Any) -> Volume:
         raise InputError(
             f"{path.name} holds {len(several.series)} series. Choose one with --series {place}=NUMBER:\n{listed}"
         ) from several
+
+
+def _warn(note: str) -> None:
+    if note:
+        print(f"note: {note}", file=sys.stderr)
 
 
 def _texts(card: Card, options: dict[str, str]) -> dict[str, str]:

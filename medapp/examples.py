@@ -1,6 +1,7 @@
 """Examples: small cases that ship with the app, each with its source and licence."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -51,7 +52,23 @@ def of_task(task: str) -> tuple[Example, ...]:
 
 def every() -> tuple[Example, ...]:
     """The examples of all tabs."""
-    return tuple(e for folder in sorted(FOLDER.iterdir()) for e in of_task(folder.name))
+    folders = sorted(FOLDER.iterdir()) if FOLDER.is_dir() else []
+    return tuple(e for folder in folders for e in of_task(folder.name))
+
+
+def of_file(path: Path | str) -> Example | None:
+    """The example that this very file belongs to; None for any other, a copy of one among them."""
+    return _by_file().get(os.path.abspath(path))
+
+
+def paths() -> tuple[str, ...]:
+    """The files of all examples."""
+    return tuple(_by_file())
+
+
+@cache
+def _by_file() -> dict[str, Example]:
+    return {str(path): e for e in every() for path in (*e.images.values(), e.reference) if path}
 
 
 def _load(file: Path) -> Example:

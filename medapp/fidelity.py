@@ -9,7 +9,7 @@ from scipy import ndimage
 from skimage.metrics import structural_similarity
 
 from medapp.errors import InputError
-from medapp.imaging.geometry import is_flat, resample, slice_axis, upright
+from medapp.imaging.geometry import covered, is_flat, resample, slice_axis, upright
 from medapp.imaging.volume import Grid, Volume
 from medapp.result import Metric, Result
 
@@ -125,22 +125,30 @@ def noise(volume: Volume, place: Volume | None = None) -> float | None:
 
 def fitted(reference: Volume, restored: Volume) -> Volume:
     """The reference on the grid of `restored`. Raises InputError if it is of another kind or lies elsewhere."""
-    if reference.is_colour != restored.is_colour:
-        kinds = {True: "in colour", False: "grey"}
-        said = f"the reference is {kinds[reference.is_colour]}, the restored image {kinds[restored.is_colour]}"
-        raise InputError(f"The two cannot be compared: {said}.")
+    require_kind(reference, restored)
     if reference.grid.same(restored.grid, tolerance_mm=0.01):
         return restored.like(reference.array, name="reference")
     if is_flat(restored.grid) and reference.shape == restored.shape:  # pictures need not say where they lie
         return restored.like(reference.array, name="reference")
-    index = reference.grid.to_index(restored.grid.to_mm(np.array(np.meshgrid(*map(_ends, restored.shape))).T))
-    inside = ((index > -0.6) & (index < np.array(reference.shape) - 0.4)).all(axis=-1).mean()
-    if inside < 0.5:
-        raise InputError(
-            f"The reference has {' × '.join(map(str, reference.shape))} voxels and covers only {inside:.0%} of the "
-            f"restored image, which has {' × '.join(map(str, restored.shape))}: they do not belong together."
-        )
+    require_place(reference, restored)
     return restored.like(resample(reference, restored.grid).array, name="reference")
+
+
+def require_kind(reference: Volume, image: Volume) -> None:
+    """Raises InputError if one of the two is in colour and the other grey."""
+    if reference.is_colour != image.is_colour:
+        kinds = {True: "in colour", False: "grey"}
+        raise InputError(f"The reference is {kinds[reference.is_colour]}, the image {kinds[image.is_colour]}.")
+
+
+def require_place(reference: Volume, image: Volume) -> None:
+    """Raises InputError unless the reference covers half of the image at least."""
+    share = covered(image.grid, reference.grid)
+    if share < 0.5:
+        raise InputError(
+            f"The reference has {' × '.join(map(str, reference.shape))} voxels and covers only {share:.0%} of the "
+            f"image, which has {' × '.join(map(str, image.shape))}: they do not belong together."
+        )
 
 
 def enlarged(image: Volume, grid: Grid) -> np.ndarray:
@@ -178,10 +186,6 @@ def _ssim(answer: np.ndarray, truth: np.ndarray, span: float, grid: Grid | None)
 def _spread_out(count: int, most: int) -> np.ndarray:
     """At most `most` of the numbers below `count`, evenly spaced."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
-
-
-def _ends(n: int) -> np.ndarray:
-    return np.linspace(0, n - 1, 5)
 
 
 def _short(value: float | None) -> float | None:

@@ -4,10 +4,25 @@ from dataclasses import replace
 
 import numpy as np
 
+from medapp.errors import InputError
+from medapp.imaging.geometry import inside
+from medapp.imaging.volume import Grid
 from medapp.result import Metric, Result, Table
 
+LEAST = 0.5  # of the landmarks, within their image
 COLUMNS = ("landmark", "x (mm)", "y (mm)", "z (mm)", "error before (mm)", "error after (mm)")
 ABOUT = "Target registration error: how far from its partner in the moving image a landmark of the fixed one comes."
+
+
+def require_place(pairs: np.ndarray, fixed: Grid, moving: Grid) -> None:
+    """Raises InputError unless most of the points of pairs (N, 6), RAS+ millimetres, lie in their image's box."""
+    for name, points, grid in (("fixed", pairs[:, :3], fixed), ("moving", pairs[:, 3:], moving)):
+        share = float(inside(grid.to_index(points), grid).mean())
+        if share < LEAST:
+            raise InputError(
+                f"No error at the landmarks: only {share:.0%} of them lie within the {name} image. They must be RAS "
+                "millimetres, first those in the fixed image."
+            )
 
 
 def measured(result: Result, pairs: np.ndarray) -> Result:

@@ -101,3 +101,32 @@ def test_without_its_weights_a_method_does_not_answer(scan, tmp_path, capsys, mo
     assert run("restore_ct_rat", scan, "--out", tmp_path / "out", "--set", "regions=one") == 2
     assert "restore_ct_rat.safetensors" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("why", ["damaged", "away", "colour"])
+def test_a_reference_that_does_not_fit_costs_the_comparison_alone(scan, tmp_path, capsys, why):
+    reference, out = tmp_path / "reference.nii.gz", tmp_path / "out"
+    if why == "damaged":
+        reference.write_bytes(b"\x1f\x8b nothing")
+    elif why == "away":
+        files.write(Volume(np.zeros((9, 9, 9), np.float32), np.eye(4) + 900 * np.eye(4, k=3)), reference)
+    else:
+        reference = tmp_path / "reference.png"
+        Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 36, 3), np.uint8)).save(reference)
+    assert run("restore_ct_rat", scan, "--out", out, "--set", "regions=one", "--reference", reference) == 0
+    said = capsys.readouterr()
+    assert said.err.startswith("note: Not compared with the reference. ") and said.err.count("\n") == 1
+    facts = json.loads((out / "result.json").read_text())
+    assert facts["notes"][0].startswith("Not compared with the reference.") and "psnr" not in facts["metrics"]
+    assert (out / "restored.nii.gz").exists()
+
+
+def test_a_picture_of_another_size_is_found_unfit_at_the_end_and_costs_nothing(tmp_path, capsys):
+    rng, out = np.random.default_rng(0), tmp_path / "out"
+    picture, other = tmp_path / "picture.png", tmp_path / "other.png"
+    Image.fromarray(rng.integers(0, 255, (48, 40, 3), np.uint8)).save(picture)
+    Image.fromarray(rng.integers(0, 255, (20, 20, 3), np.uint8)).save(other)
+    assert run("restore_pathology_rat", picture, "--out", out, "--set", "regions=one", "--reference", other) == 0
+    assert "do not belong together" in capsys.readouterr().err
+    facts = json.loads((out / "result.json").read_text())
+    assert (out / "restored.png").exists() and "psnr" not in facts["metrics"]

@@ -96,6 +96,18 @@ def is_flat(grid: Grid) -> bool:
     return sorted(n > 1 for n in grid.shape) == [False, True, True]
 
 
+def covered(box: Grid, by: Grid) -> float:
+    """The share of one grid's box, from 0 to 1, that lies in another's."""
+    axes = [np.linspace(0, n - 1, 9) for n in box.shape]
+    index = by.to_index(box.to_mm(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)))
+    return float(inside(index, by).mean())
+
+
+def inside(index: np.ndarray, grid: Grid) -> np.ndarray:
+    """(...) bool: which voxel indices (..., 3), fractions too, lie in the grid's box."""
+    return ((index > -0.6) & (index < np.array(grid.shape) - 0.4)).all(axis=-1)
+
+
 def slice_axis(grid: Grid) -> int:
     """The voxel axis across the slices: the flat or clearly thickest one, otherwise the nearest to head-foot."""
     if is_flat(grid):

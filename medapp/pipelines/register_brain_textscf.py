@@ -10,9 +10,10 @@ from scipy import ndimage
 
 from medapp import overlap
 from medapp.card import Card, Choice, Landmarks, Network, Text, Toggle, Weights
+from medapp.errors import InputError
 from medapp.imaging.deformation import Deformation, folding, sdlogj, sdlogj_learn2reg
 from medapp.imaging.volume import Volume
-from medapp.landmarks import measured
+from medapp.landmarks import measured, require_place
 from medapp.machine import together
 from medapp.networks.textscf import TextSCF
 from medapp.pipelines._brains import brains, correlation, remarks, within
@@ -52,6 +53,12 @@ def register(
     images in which no brain is found, for label maps that are not of a known numbering or do not lie on their image,
     and for a text encoder whose words these weights do not understand.
     """
+    pairs, unfit = np.array(landmarks).reshape(-1, 6), ""
+    if len(pairs):
+        try:
+            require_place(pairs, fixed.grid, moving.grid)
+        except InputError as error:
+            pairs, unfit = pairs[:0], str(error)
     net = aid("textscf")
     words, said = filters(net, aid, encoder, names, template)
     other = filters(net, aid, encoder, against, template)[0] if against else None
@@ -73,11 +80,11 @@ def register(
     result = laid_open(pair, steered[0], fixed, moving, here, there, progress=progress)
     if other is not None:
         result = compared(result, pair, steered[0], steered[1], moving)
-    if landmarks:
-        result = measured(result, np.array(landmarks))
+    if len(pairs):
+        result = measured(result, pairs)
     settings = {"refine": refine, "names": names, "template": template, "against": against, "encoder": encoder}
-    settings["landmarks"] = f"{len(landmarks)} pairs" if landmarks else ""
-    notes = (*said, *remarks(fixed, moving, pair, here, there))
+    settings["landmarks"] = f"{len(pairs)} pairs" if len(pairs) else ""
+    notes = (*filter(None, [unfit]), *said, *remarks(fixed, moving, pair, here, there))
     return replace(result, settings=settings, notes=tuple(dict.fromkeys(notes)))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from medapp.card import Card, Input, Network, Weights
 from medapp.imaging.volume import Volume
 from medapp.networks.unet3d import UNet3D
-from medapp.parcels import measured
+from medapp.parcels import known, measured
 from medapp.pipelines._anatomy import Parcellation, confused, parcellate
 from medapp.pipelines._checks import require_contrast, require_grey, require_mr
 from medapp.result import Result
@@ -84,6 +84,7 @@ CARD = Card(
     weights=NETWORK.weights,
     build=NETWORK.build,
     run=segment,
+    reference=known,
     licence="CC BY-NC 4.0 (images and labels of the training data)",
     cite="Ronneberger et al. 2015, arXiv:1505.04597; Billot et al. 2023, doi:10.1016/j.media.2023.102789",
     trained_on="18 T1 scans of 13 people of OASIS-1, labels by Neuromorphometrics (MICCAI 2012), in their own contrast "

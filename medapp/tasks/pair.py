@@ -15,6 +15,7 @@ RUN = "Make ready"
 REFERENCE = "Another image"
 REFERENCE_ABOUT = "not used by this method"
 REFERENCE_LABELS = False  # whether it is a mask or a label map
+NOT_COMPARED = "Not used:"
 FILES = ("fixed_prepared", "moving_prepared", "labels", "moving_labels")
 TABLE = ""
 FIGURES = ()
@@ -34,6 +35,10 @@ def figures(result: Result) -> dict[str, Callable[[], Figure]]:
 def moved(result: Result, reference: Volume | None, settings: Mapping[str, object]) -> Result:
     """The result as it is: there is nothing to compare it with."""
     return result
+
+
+def check(reference: Volume, volumes: Mapping[str, Volume | None]) -> None:
+    """Nothing: it is not looked at."""
 
 
 def start(result: Result) -> np.ndarray:

@@ -15,6 +15,7 @@ RUN = "Find regions"
 REFERENCE = "A map of your own"
 REFERENCE_ABOUT = "not used by this method"
 REFERENCE_LABELS = False  # whether it is a mask or a label map
+NOT_COMPARED = "Not used:"
 FILES = ("regions",)
 TABLE = "regions"
 FIGURES = ()
@@ -35,6 +36,10 @@ def figures(result: Result) -> dict[str, Callable[[], Figure]]:
 def moved(result: Result, reference: Volume | None, settings: Mapping[str, object]) -> Result:
     """The result as it is: there is nothing to compare it with."""
     return result
+
+
+def check(reference: Volume, volumes: Mapping[str, Volume | None]) -> None:
+    """Nothing: it is not looked at."""
 
 
 def start(result: Result) -> np.ndarray:

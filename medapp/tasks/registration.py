@@ -9,9 +9,11 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from plotly.graph_objects import Figure
 
+from medapp.errors import InputError
 from medapp.imaging import discontinuity
 from medapp.imaging.anatomy import recognised
 from medapp.imaging.deformation import Deformation, folding
+from medapp.imaging.geometry import covered
 from medapp.imaging.volume import Volume
 from medapp.result import Result
 from medapp.views import agreement, colour, deformation, difference, planes
@@ -24,6 +26,8 @@ RUN = "Register"
 REFERENCE = "Bring along another image of the moving person"
 REFERENCE_ABOUT = "an image or a label map in the moving image's space, to be drawn on the fixed grid too"
 REFERENCE_LABELS = False  # whether it is a mask or a label map
+REFERENCE_NAME = "Image brought along"
+NOT_COMPARED = "Nothing was brought along."
 FILES = ("warped", "labels", "warped_labels", "carried")
 TABLE = "regions"
 FIGURES = ("Dice by region", "HD95 by region", "Change of volume")
@@ -194,6 +198,16 @@ def moved(result: Result, reference: Volume | None, settings: Mapping[str, objec
         carried = result.deformation.warp(_told(reference), result.affine)
         volumes["carried"] = replace(carried, name="carried", headers=())
     return replace(result.noting(reference), volumes=volumes)
+
+
+def check(reference: Volume, volumes: Mapping[str, Volume | None]) -> None:
+    """Raises InputError for an image that does not lie where the moving one does, or is in colour."""
+    moving = volumes["moving"]
+    assert moving is not None  # a registration has asked for it
+    if reference.is_colour:
+        raise InputError("It is in colour; a grey-scale scan or a label map is needed.")
+    if max(covered(moving.grid, reference.grid), covered(reference.grid, moving.grid)) < 0.5:
+        raise InputError("It lies elsewhere than the moving image.")
 
 
 def start(result: Result) -> np.ndarray:

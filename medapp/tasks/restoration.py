@@ -6,7 +6,8 @@ from functools import partial
 import numpy as np
 from plotly.graph_objects import Figure
 
-from medapp.fidelity import compared, enlarged
+from medapp.fidelity import compared, enlarged, require_kind, require_place
+from medapp.imaging.geometry import is_flat
 from medapp.imaging.volume import Volume
 from medapp.result import Result
 from medapp.tasks.regions import place as place
@@ -19,6 +20,8 @@ RUN = "Restore"
 REFERENCE = "Compare with a clean image"
 REFERENCE_ABOUT = "the clean image of the same place, to compare with"
 REFERENCE_LABELS = False  # whether it is a mask or a label map
+REFERENCE_NAME = "Reference"
+NOT_COMPARED = "Not compared with the reference."
 FILES = ("restored", "regions")
 TABLE = "regions"
 FIGURES = ("Values", "Noise power")
@@ -70,6 +73,17 @@ def difference(result: Result) -> Volume:
 def moved(result: Result, reference: Volume | None, settings: Mapping[str, object]) -> Result:
     """The result with another reference, or none; the network is not asked again. Raises InputError if it is unfit."""
     return compared(result.noting(reference), reference)
+
+
+def check(reference: Volume, volumes: Mapping[str, Volume | None]) -> None:
+    """Raises InputError for a reference of another kind, or one that lies elsewhere than the first of `volumes`.
+
+    A picture need not say where it lies; whether it has the right number of pixels is told once it is restored.
+    """
+    image = next(v for v in volumes.values() if v is not None)
+    require_kind(reference, image)
+    if not is_flat(image.grid):
+        require_place(reference, image)
 
 
 def start(result: Result) -> np.ndarray:

@@ -6,6 +6,8 @@ from types import ModuleType
 import numpy as np
 from plotly.graph_objects import Figure
 
+from medapp.errors import InputError
+from medapp.imaging.geometry import covered, inside
 from medapp.imaging.volume import Volume
 from medapp.result import Result, Table
 from medapp.tasks import lesions, parcels, sclerosis, strokes
@@ -17,6 +19,10 @@ RUN = "Segment"
 REFERENCE = "Compare with a mask of your own"
 REFERENCE_ABOUT = "a mask, or for the regions of the brain a label map, to compare with"
 REFERENCE_LABELS = True  # whether it is a mask or a label map
+REFERENCE_NAME = "Reference"
+NOT_COMPARED = "Not compared with the reference."
+LEAST_SHARE, ENOUGH = 0.5, 100_000  # of what a reference marks, within the image; and voxels that are looked at
+MOST_LABELS = 256  # different values; an image has more
 FILES = (*lesions.FILES, *strokes.FILES, *sclerosis.FILES, *parcels.FILES)
 FIGURES = lesions.FIGURES  # of the same captions in both
 
@@ -59,6 +65,23 @@ def figures(result: Result) -> dict[str, Callable[[], Figure]]:
 def moved(result: Result, reference: Volume | None, settings: Mapping[str, float]) -> Result:
     """The result with other live options or another reference; the network is not asked again."""
     return kind(result).moved(result.noting(reference), reference, settings)
+
+
+def check(reference: Volume, volumes: Mapping[str, Volume | None]) -> None:
+    """Raises InputError for a reference that is no mask or label map, or lies elsewhere than the first of `volumes`."""
+    values = np.unique(reference.array)
+    if len(values) > MOST_LABELS and values[-1] > 1:
+        raise InputError(f"It holds {len(values)} different values: it is an image, not a mask.")
+    image = next(v for v in volumes.values() if v is not None)
+    marked = np.flatnonzero(reference.array > 0)
+    if len(marked):
+        index = np.stack(np.unravel_index(marked[:: len(marked) // ENOUGH + 1], reference.shape), axis=-1)
+        share = float(inside(image.grid.to_index(reference.grid.to_mm(index)), image.grid).mean())
+    else:
+        share = covered(image.grid, reference.grid)
+    if share < LEAST_SHARE:
+        lost = " It has as many voxels as the image: is its header lost?" if reference.shape == image.shape else ""
+        raise InputError(f"It lies elsewhere: {share:.0%} of what it marks is within the image.{lost}")
 
 
 def start(result: Result) -> np.ndarray:

@@ -12,6 +12,7 @@ from medapp.card import Card
 from medapp.errors import InputError
 from medapp.imaging import apart, files
 from medapp.imaging.volume import Volume
+from medapp.tasks.comparison import prepared
 from medapp.ui import queue
 from medapp.ui.form import knob
 from medapp.ui.session import folder
@@ -33,13 +34,17 @@ def build(card: Card) -> None:
             given[s.name] and _read(given[s.name], s.name, series, name=s.title, colour=s.colour, labels=s.labels)
             for s in card.inputs
         ]
-        truth = given["reference"] and _read(
-            given["reference"], "reference", series, name="reference", colour=colour, labels=task.REFERENCE_LABELS
+        how = {"name": "reference", "colour": colour, "labels": task.REFERENCE_LABELS}
+        comparison = prepared(
+            task,
+            card,
+            card.by_need(volumes),
+            lambda: given["reference"] and _read(given["reference"], "reference", series, **how),
         )
         options = {o.name: given[o.name] for o in card.options}
         result = runtime.run(card.name, *volumes, progress=lambda fraction, stage: queue.check(), **options)
-        if truth is not None:
-            result = task.moved(result, truth, result.settings)
+        if comparison.wanted:
+            result, _ = comparison.made(task, result, result.settings)
         result, written = result.save_and_note(folder(), task.FILES)
         return result.facts(), [_file(path) for path in written]
 

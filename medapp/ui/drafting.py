@@ -12,6 +12,7 @@ from medapp.ui import form as forms
 from medapp.ui import session as sessions
 from medapp.ui import words
 from medapp.ui.draft import Draft, drafted
+from medapp.ui.leftovers import Used
 from medapp.ui.scene import digest
 from medapp.ui.session import visitors
 from medapp.ui.tab import GPU, PRIVATE, Given, Step, Tab, told
@@ -103,7 +104,8 @@ class Drafting:
     def wire(self, tab: Tab) -> None:
         @told
         def find(data: dict, request: gr.Request, progress: gr.Progress = gr.Progress()) -> dict:  # noqa: B008
-            def work(step: Step, form: forms.Form, volumes: Given) -> dict:
+            def work(step: Step, form: forms.Form, used: Used, volumes: Given) -> dict:
+                data = used.data
                 put_in = volumes[0]
                 assert put_in is not None  # the form has asked for it
                 own = next((v for v in volumes[1:] if v is not None), None)
@@ -119,7 +121,7 @@ class Drafting:
                     **self.open(draft, wide=True),
                     tab.status: words.headline(
                         f"{draft.count} regions found",
-                        [f"Change them below if you like, then press {tab.task.RUN}.", *result.notes],
+                        [f"Change them below if you like, then press {tab.task.RUN}.", *used.notes, *result.notes],
                     ),
                     **({tab.results: gr.Column(visible=False)} if another else {}),
                 }

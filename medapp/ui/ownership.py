@@ -68,7 +68,7 @@ class Ownership:
             self._give(os.path.realpath(path), holder, session)
 
     def publish(self, paths: Iterable[str | Path]) -> None:
-        """Files of the page itself, which everybody may have."""
+        """Files of the page itself, which everybody may have, nobody holds, and nobody takes along."""
         with self._lock:
             self._everybodys.update(os.path.realpath(path) for path in paths)
 
@@ -137,6 +137,8 @@ class Ownership:
 
     def _give(self, path: str, holder: Holder, session: str | None) -> None:
         with self._lock:
+            if path in self._everybodys:
+                return
             self._holders.setdefault(path, set()).add(holder)
             held = self._held.setdefault(holder, OrderedDict())
             held.setdefault(path, set()).update({session} if session else ())

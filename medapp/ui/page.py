@@ -20,7 +20,7 @@ from uvicorn.config import LOGGING_CONFIG
 
 from medapp import journal, runtime
 from medapp.errors import InputError, UserError
-from medapp.examples import of_task
+from medapp.examples import FOLDER, of_task, paths
 from medapp.imaging import apart
 from medapp.tasks import TASKS
 from medapp.ui import api, caller, intake, payload, queue, style, tab, tools, viewer, words
@@ -155,6 +155,8 @@ def build() -> Page:
     cards = list(runtime.cards().values())
     intake.close()
     tools.replace()
+    gr.set_static_paths([FOLDER])  # handed out where they lie, see `leftovers`
+    ownership.publish(paths())
     with Page(title="medapp", delete_cache=(SWEEP, LIFETIME), analytics_enabled=False, fill_width=True) as demo:
         gr.HTML(words.head())
         gr.HTML(words.banner())

@@ -17,6 +17,7 @@ from medapp.tasks import pair as task_pair
 from medapp.tasks import registration as task
 from medapp.ui import form as forms
 from medapp.ui import words
+from medapp.ui.leftovers import Used
 from medapp.ui.measures import measures, reading
 from medapp.ui.scene import digest, scene
 from medapp.ui.sections import ABOUT, FLICKER, GRID, GRIDS, PAIRED, PAIRS, SWIPE, VIEWS, Section, flicker, pairs, views
@@ -145,6 +146,9 @@ class Registered:
         names = [source.name for source in form.card.inputs]
         return [v or looked.labels.get(n) for n, v in zip(names, volumes, strict=True)], lambda result: result
 
+    def forget(self) -> dict:
+        return {self.prepared: gr.Accordion(visible=False), self.looked: None}
+
     # ---- what is shown
     def show(self, held: Session, card: Card, fresh: bool) -> dict:
         result = held.result
@@ -220,7 +224,7 @@ class Registered:
 
         @told
         def ready(data: dict, request: gr.Request, progress: gr.Progress = gr.Progress()) -> dict:  # noqa: B008
-            def work(step: Step, _form: forms.Form, volumes: Given) -> dict:
+            def work(step: Step, _form: forms.Form, used: Used, volumes: Given) -> dict:
                 result = runtime.run(READIER, *volumes, progress=step)
                 found = {"fixed_labels": "labels", "moving_labels": "moving_labels"}
                 labels = {
@@ -238,6 +242,7 @@ class Registered:
                         words.summary(task_pair, result),
                         [
                             f"Look at the pair below; if the brains lie upon each other, press {task.RUN}.",
+                            *used.notes,
                             *result.notes,
                         ],
                         result.warnings,

@@ -136,6 +136,9 @@ class Restored:
 
         return put_in, remark
 
+    def forget(self) -> dict:
+        return {self.drafting.accordion: gr.Accordion(visible=False), self.drafting.kept: None}
+
     # ---- what is shown
     def show(self, held: Session, card: Card, fresh: bool) -> dict:
         result = held.result

@@ -83,6 +83,9 @@ class Segmented:
     def given(self, form: forms.Form, data: dict, volumes: Given) -> tuple[Given, Callable[[Result], Result]]:
         return volumes, lambda result: result
 
+    def forget(self) -> dict:
+        return {}
+
     def show(self, held: Session, card: Card, fresh: bool) -> dict:
         layers, table = task.layers(held.result), task.table(held.result)
         return {

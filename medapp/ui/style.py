@@ -51,6 +51,7 @@ button[role="tab"].selected { color: var(--primary-700) !important; }
   font-size: 0.7rem; line-height: 1.2; white-space: normal;
 }
 .med-about p { margin: 0.25rem 0; }
+.med-used { font-size: 0.85rem; margin: 0; overflow-wrap: anywhere; }
 .med-about summary, .med-small { font-size: 0.85rem; opacity: 0.85; }
 .med-status h2 { margin: 0; font-size: 1.25rem; }
 .med-status ul { margin: 0.3rem 0 0 1.1rem; font-size: 0.9rem; list-style: disc; }

@@ -4,6 +4,7 @@ import threading
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import wraps
 from types import ModuleType
 from typing import Any, Protocol
@@ -13,14 +14,16 @@ from gradio.data_classes import PredictBodyInternal
 
 from medapp import journal, report, runtime
 from medapp.card import Card
-from medapp.errors import Cancelled, UserError
+from medapp.errors import Cancelled, InputError, UserError
 from medapp.examples import Example, of_task
 from medapp.imaging import apart
 from medapp.imaging.volume import Volume
 from medapp.result import Result
+from medapp.tasks.comparison import prepared
 from medapp.ui import form as forms
 from medapp.ui import queue, words
 from medapp.ui import session as sessions
+from medapp.ui.leftovers import Leftovers, Used
 from medapp.ui.session import Session, visitors
 
 GPU: dict[str, Any] = {"concurrency_id": queue.GPU, "concurrency_limit": 1}  # one line for all that computes
@@ -104,6 +107,9 @@ class Body(Protocol):
     def given(self, form: forms.Form, data: dict, volumes: Given) -> tuple[Given, Callable[[Result], Result]]:
         """The images as they go into the method, and what is to be said of the result for it."""
 
+    def forget(self) -> dict:
+        """What else an example has left, emptied, by component: it goes when the visitor's own files come."""
+
     def show(self, held: Session, card: Card, fresh: bool) -> dict:
         """What is looked at first, by component; `fresh` if it is another result than the one before."""
 
@@ -132,8 +138,10 @@ class Tab:
         self.everything = {self.method, self.reference, self.kept, *body.more}.union(
             *(form.components() for form in self.by_name.values())
         )
+        self.everything |= {self.leftovers.picked, self.leftovers.turns}
         self._wire()
         body.wire(self)
+        self.leftovers.wire(self)
 
     def _form(self) -> None:
         titles = [(card.title, card.name) for card in self.cards]
@@ -150,6 +158,7 @@ class Tab:
             about = self.task.REFERENCE_ABOUT
             gr.HTML(f'<p class="med-small">{about[0].upper()}{about[1:]}.</p>')
             self.reference = forms.upload("Image or label map", f"{self.name}-reference")
+        self.leftovers = Leftovers(self.name, self.cards, self.task.REFERENCE_NAME)
         with gr.Row():
             self.run = gr.Button(self.task.RUN, variant="primary", elem_id=f"{self.name}-run")
             self.body.button()
@@ -207,9 +216,19 @@ class Tab:
         }
 
     def draw(self, held: Session | None) -> dict:
-        """The figures and files, after what is looked at first; one that fails costs the others nothing."""
-        if held is None:
-            return {plot: gr.skip() for plot in self.slow}
+        """The figures and files, after what is looked at first; one that fails costs the others nothing.
+
+        Nothing of a result that has made way for another.
+        """
+        nothing = {plot: gr.skip() for plot in self.slow}
+        try:
+            return self._draw(held) if held is not None and held.folder.exists() else nothing
+        except (OSError, InputError):
+            if held is not None and held.folder.exists():
+                raise
+            return nothing
+
+    def _draw(self, held: Session) -> dict:
         card, figures = self.form_of(held.result).card, self.task.figures(held.result)
         shown = {plot: _drawn(figures[caption], None) for caption, plot in self.plots.items()}
         shown |= _drawn(lambda: self.body.draw(held), {part: gr.update(value=None) for part in self.body.slow})
@@ -228,17 +247,26 @@ class Tab:
     # ---- what happens
     @told
     def start(self, data: dict, request: gr.Request, progress: gr.Progress = gr.Progress()) -> dict:  # noqa: B008
-        def work(step: Step, form: forms.Form, volumes: Given) -> dict:
-            paths = data[self.reference]
+        def work(step: Step, form: forms.Form, used: Used, volumes: Given) -> dict:
+            data, paths = used.data, used.data[self.reference]
             masks = self.task.REFERENCE_LABELS
-            truth = apart.read(paths, name="reference", colour=form.colour, labels=masks) if paths else None
+            comparison = prepared(
+                self.task,
+                form.card,
+                form.card.by_need(volumes),
+                lambda: apart.read(paths, name="reference", colour=form.colour, labels=masks) if paths else None,
+            )
+            if comparison.note:
+                gr.Warning(comparison.note)
             put_in, remark = self.body.given(form, data, volumes)
             result = remark(
                 runtime.run(form.card.name, *put_in, progress=step, **{n: data[k] for n, k in form.options.items()})
             )
-            result = self.task.moved(result, truth, dict(result.settings) | {n: data[k] for n, k in form.live.items()})
+            settings = dict(result.settings) | {n: data[k] for n, k in form.live.items()}
+            result, comparison = comparison.made(self.task, result, settings)
+            result = replace(result, notes=(*used.notes, *result.notes))
             step(1.0, "Drawing")  # nothing is kept for who has cancelled or left
-            held = Session(result, self.task.start(result), truth, volumes[0])
+            held = Session(result, self.task.start(result), comparison.reference, volumes[0])
             return self.show(visitors.keep(request.session_hash, held, self.name), fresh=True)
 
         return self.attempt(self.task.RUN, work, data, request, progress)
@@ -246,17 +274,18 @@ class Tab:
     def attempt(
         self,
         button: str,
-        work: Callable[[Step, forms.Form, Given], dict],
+        work: Callable[[Step, forms.Form, Used, Given], dict],
         data: dict,
         request: gr.Request,
         progress: gr.Progress,
     ) -> dict:
-        """The updates that `work` gives, from the method's form and what was put into it.
+        """The updates that `work` gives, from the method's form and what goes in: nothing that an example has left.
 
         Instead of them the question which of several series is meant, after which `button` is to be pressed again, or
         word of a Cancel: `work` gets the function that is to be called at every step, which looks out for one.
         """
         form = self.by_name[data[self.method]]
+        used = self.leftovers.without(form, data)
         visitors.admit(request.session_hash)
         with visitors.running(request.session_hash) as flag:
 
@@ -267,9 +296,11 @@ class Tab:
 
             try:
                 step(0.0, "Reading the files")
-                return work(step, form, form.volumes(data))
+                return work(step, form, used, form.volumes(used.data))
             except forms.WhichSeries as which:
                 return self.ask(which, button)
+            except InputError as error:
+                raise InputError(" ".join((*used.notes, str(error)))) from error
             except Cancelled as word:
                 gr.Info(str(word))
                 return {self.status: gr.skip()}
@@ -291,15 +322,21 @@ class Tab:
         example = self.examples[event.index]
         form = self.by_name[example.pipeline]
         visitors.admit(request.session_hash)
+        wanted = self.leftovers.turn(data)
         result, truth = example_result(example, lambda fraction, stage: queue.check()), example.truth()
         settings = form.card.settings(example.settings)
-        asked = {option.name: example.settings.get(option.name, option.default) for option in form.card.options}
         result = words.noted(self.task.moved(result, truth, settings), example)
+        if not wanted():  # another was clicked, or something uploaded, since
+            return {self.status: gr.skip()}
         held = Session(result, self.task.start(result), truth, example.volumes(form.card.inputs)[0])
         shown = self.show(visitors.keep(request.session_hash, held, self.name), fresh=True)
-        shown |= {box: [str(example.images[n])] if n in example.images else None for n, box in form.boxes.items()}
-        shown |= {knob: asked[n] for n, knob in (form.options | form.live).items()}
+        for other in self.by_name.values():  # an example takes the place of everything
+            shown |= dict.fromkeys(other.boxes.values())
+            shown |= {(other.options | other.live)[o.name]: o.default for o in other.card.options}
+        shown |= {form.boxes[name]: [str(path)] for name, path in example.images.items()}
+        shown |= {(form.options | form.live)[name]: value for name, value in example.settings.items()}
         return shown | {
+            **self.leftovers.shown(example),
             self.method: form.card.name,
             self.reference: [str(example.reference)] if example.reference else None,
         }
@@ -322,8 +359,9 @@ class Tab:
         done = self.gallery.select(
             queue.ready(pick, self.computed),
             self.everything,
-            [*self.quick, *boxes, *knobs, self.method, self.reference],
+            [*self.quick, *boxes, *knobs, self.method, self.reference, self.leftovers.list, self.leftovers.picked],
             show_progress_on=[self.status],
+            trigger_mode="multiple",
             **GPU,
             **PRIVATE,
         )

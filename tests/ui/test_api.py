@@ -35,6 +35,17 @@ def test_the_named_endpoint_answers_with_facts_and_files(client):
     np.testing.assert_allclose(mask.affine, nib.load(LESION.images["flair"]).affine, atol=1e-4)
 
 
+def test_a_reference_that_does_not_fit_costs_the_comparison_alone(client, tmp_path):
+    damaged, away = tmp_path / "damaged.nii.gz", tmp_path / "away.nii.gz"
+    damaged.write_bytes(b"\x1f\x8b nothing")
+    nib.save(nib.Nifti1Image(np.ones((9, 9, 9), np.uint8), np.eye(4) + 900 * np.eye(4, k=3)), away)
+    for reference in (damaged, away):
+        given = {"flair": handle_file(str(LESION.images["flair"])), "reference": handle_file(str(reference))}
+        facts, files = client.predict(**given, api_name=f"/{NAME}")
+        assert facts["notes"][0].startswith("Not compared with the reference. ") and "dice" not in facts["metrics"]
+        assert facts["metrics"]["volume"]["value"] > 1 and any(f.endswith("mask.nii.gz") for f in files)
+
+
 def test_only_the_named_endpoints_are_public(client):
     assert set(client.view_api(return_format="dict")["named_endpoints"]) == {f"/{name}" for name in runtime.cards()}
 
