@@ -57,6 +57,26 @@ def test_bad_input_comes_back_as_a_sentence(client, tmp_path):
         client.predict(flair=handle_file(str(bad)), api_name=f"/{NAME}")
 
 
+def test_a_header_and_its_voxels_in_a_zip_and_a_reference_without_numbers(client, tmp_path):
+    flair, reference = (nib.load(path) for path in (LESION.images["flair"], LESION.reference))
+    nib.save(nib.Nifti1Pair(np.asarray(flair.dataobj), flair.affine), tmp_path / "flair.img")
+    with zipfile.ZipFile(tmp_path / "flair.zip", "w") as archive:
+        for name in ("flair.hdr", "flair.img"):
+            archive.write(tmp_path / name, name)
+    mask = np.where(reference.get_fdata() > 0, 1, np.nan).astype(np.float32)
+    nib.save(nib.Nifti1Image(mask, reference.affine), tmp_path / "mask.nii.gz")
+    facts = [
+        client.predict(flair=handle_file(str(image)), reference=handle_file(str(truth)), api_name=f"/{NAME}")[0]
+        for image, truth in (
+            (LESION.images["flair"], LESION.reference),
+            (tmp_path / "flair.zip", tmp_path / "mask.nii.gz"),
+        )
+    ]
+    for name in ("volume", "dice", "reference_volume"):
+        np.testing.assert_allclose(facts[1]["metrics"][name]["value"], facts[0]["metrics"][name]["value"], atol=2e-3)
+    assert any("NaN or infinite" in note and note.startswith("Reference") for note in facts[1]["notes"])
+
+
 def test_a_series_of_a_zip_is_chosen_by_its_number(client, tmp_path):
     from pydicom.data import get_testdata_file
 
