@@ -1,19 +1,23 @@
-"""The page under load: `python -m benchmarks.load [--visitors 50] [--runs 1000] [--out FILE.csv]`.
+"""The page under load: `python -m benchmarks.load [--visitors 50] [--runs 1000] [--hour] [--out FILE.csv]`.
 
 Starts the app on a port of this machine and waits till it has worked out its examples. First all visitors, each with
-a session of their own, ask for the same run at once over the loopback; then one asks again and again. Told are the
-seconds till the answer, what was refused and in which words, and the memory of the app's processes (resident, shared
-pages counted in each).
+a session of their own, ask for the same run at once over the loopback; then `--warm` runs are made, and after them
+`--runs` by one client in one session, and as many by ever new ones. Told are the seconds till the answer, what was
+refused and in which words, the memory of the app's processes (resident, shared pages counted in each), and the files
+that it keeps on the disk. `--hour` adds visits in real time: a new client every `--every` seconds for 70 minutes, until
+what the first ones left must be gone, then 70 minutes in which the rest must go; `--lifetime` shortens them.
 """
 
 import argparse
 import csv
 import os
 import statistics
+import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from gradio_client import Client, handle_file
@@ -109,25 +113,89 @@ def crowd(address: str, example: examples.Example, visitors: int) -> list[tuple[
     return found
 
 
+def row(address: str, example: examples.Example, runs: int, *, new: bool) -> list[tuple[str, float]]:
+    """One after the other, in one session, or each by a client and in a session of its own."""
+    found, client = [], Client(address, verbose=False)
+    for n in range(runs):
+        if new and n:
+            client.close()
+            client = Client(address, verbose=False)
+        found.append(asked(client, example))
+    client.close()
+    return found
+
+
+def kept(place: Path) -> tuple[int, float]:
+    """How many files there are in a folder, and their MB."""
+    sizes = []
+    for folder, _, names in os.walk(place):
+        for name in names:
+            with suppress(OSError):  # gone in the meantime
+                sizes.append((Path(folder) / name).stat().st_size)
+    return len(sizes), sum(sizes) / 1e6
+
+
+def hour(
+    address: str, example: examples.Example, place: Path, memory: Memory, lifetime: int, every: float
+) -> list[tuple[str, float]]:
+    """Visits until what the first ones left is gone, then none until all is."""
+    found, began, told = [], time.monotonic(), 0.0
+    end = lifetime * 7 / 6
+    print(f"before: {kept(place)[0]} files of {kept(place)[1]:.0f} MB", flush=True)
+    while (now := time.monotonic() - began) < 2 * end:
+        if now >= told:
+            count, size = kept(place)
+            print(
+                f"{now:6.0f} s, {len(found)} visits: {count} files of {size:.0f} MB, memory {memory.now():.0f} MB",
+                flush=True,
+            )
+            told += end / 6
+        if now < end:
+            found += row(address, example, 1, new=True)
+        time.sleep(max(0.0, every - (time.monotonic() - began - now)))
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--visitors", type=int, default=50)
     parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("--warm", type=int, default=100, help="runs before memory is compared")
+    parser.add_argument("--hour", action="store_true", help="visits in real time")
+    parser.add_argument("--lifetime", type=int, default=3600, help="seconds for which the app keeps what is left")
+    parser.add_argument("--every", type=float, default=10.0, help="seconds between visits")
     parser.add_argument("--method", default="segment_glioma_ar2unet")
     parser.add_argument("--out", type=Path, help="a line for each part")
     args = parser.parse_args()
     example = next(e for e in examples.every() if e.pipeline == args.method)
     lines = []
-    with serving.app(MEDAPP_RATE="0") as (address, pid):
+    free = {"MEDAPP_RATE": "0", "MEDAPP_PLACES": "0", "MEDAPP_LIFETIME": str(args.lifetime)}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serving.app(TMPDIR=folder, **free) as (address, pid),
+    ):
         memory = Memory(pid)
         first = Client(address, verbose=False)
         asked(first, example)  # networks are loaded
         settled(pid)
         memory.start()
-        parts = {"crowd": lambda: crowd(address, example, args.visitors)}
-        if args.runs:
-            parts["row"] = lambda: [asked(first, example) for _ in range(args.runs)]
+        parts = {
+            "crowd": lambda: crowd(address, example, args.visitors),
+            "warm": lambda: row(address, example, args.warm, new=True),
+            "row": lambda: row(address, example, args.runs, new=False),
+            "strangers": lambda: row(address, example, args.runs, new=True),
+            "hour": lambda: hour(address, example, Path(folder), memory, args.lifetime, args.every),
+        }
+        wanted = {
+            "crowd": args.visitors,
+            "warm": args.warm,
+            "row": args.runs,
+            "strangers": args.runs,
+            "hour": args.hour,
+        }
         for name, part in parts.items():
+            if not wanted[name]:
+                continue
             memory.most, before, began = 0.0, memory.now(), time.monotonic()
             found = part()
             took = time.monotonic() - began
@@ -138,7 +206,7 @@ def main() -> None:
                     "part": name, "asked": len(found), "answered": sum(what == "answer" for what, _ in found),
                     "seconds": round(took, 1), "median_wait": round(statistics.median(seconds), 1),
                     "longest_wait": round(max(seconds), 1), "mb_before": round(before), "mb_most": round(memory.most),
-                    "mb_after": round(memory.now()),
+                    "mb_after": round(memory.now()), "files": kept(Path(folder))[0],
                 }
             )  # fmt: skip
             print(lines[-1], flush=True)

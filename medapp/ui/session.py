@@ -1,4 +1,7 @@
-"""Session: what one visitor has on the page at the moment, and the folder that goes with it; never shared."""
+"""Session: what one visitor has on the page at the moment, and the folder that goes with it; never shared.
+
+Environment: MEDAPP_LIFETIME is for how many seconds what a visitor left is kept, an hour by default.
+"""
 
 import atexit
 import os
@@ -22,8 +25,8 @@ from medapp.imaging.volume import Volume
 from medapp.result import Result
 from medapp.ui.departures import departures
 
-LIFETIME = 3600  # seconds that what a visitor left is kept
-SWEEP = 300  # seconds between looks at what is old
+LIFETIME = max(2, int(os.environ.get("MEDAPP_LIFETIME", 3600)))  # seconds that what a visitor left is kept
+SWEEP = max(1, LIFETIME // 12)  # seconds between looks at what is old
 HOME = "medapp-app-"  # begins the name of a process's folder
 SPARE_MB = 1024  # of the disk that stay free
 SMALL = 2**20  # bytes up to which an array stays in memory
