@@ -218,7 +218,7 @@ def launch(demo: Page, **options: object) -> NoReturn:
                 "strict_cors": True,
                 "ssr_mode": False,  # the guard stands before everything, and Node's server would stand before the guard
                 "app_kwargs": {"lifespan": guarded},
-                "_frontend": False,  # or a machine that takes three seconds for the first page would not be served at all
+                "_frontend": False,  # or a machine that takes three seconds for its first page would not start
                 **options,
             }
         )
