@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from training.evaluate import by_method, earlier, keep
+from training.precision import autocast
 from training.run import Run, halved
 from training.segment_anatomy_unet import Luck
 from training.segment_glioma_ar2unet import settle
@@ -52,13 +53,9 @@ def trained(study: Study, rival: Rival, bench: Bench, out: Path, seed: int, args
         if run.step >= frozen:
             for layer in norms:
                 layer.eval()
-        with torch.autocast(torch.device(args.device).type, torch.bfloat16):
+        with autocast(args.device):
             loss = rival.loss(net, batch())
-        optimizer.zero_grad()
-        loss.backward()
-        if nn.utils.clip_grad_norm_(net.parameters(), 1.0).isfinite():  # oneDNN errs where a level is 2 voxels wide
-            optimizer.step()
-        run.advance(loss.item())
+        run.descend(loss)
         run.tell()
         if run.ended or run.due(KEEP):
             run.keep()

@@ -34,6 +34,7 @@ from medapp.pipelines._wording import REGIONS, TEMPLATES, phrases, sentence
 from training.case import Case
 from training.kept import folder
 from training.options import Options
+from training.precision import autocast
 from training.registration import PREDICTED, TRUE
 from training.run import Run, halves
 from training.segment_anatomy_unet import RESCANS, TEST, Luck, learned, names_in, split
@@ -225,7 +226,7 @@ def begin(net: TextSCF) -> None:
 
 def displaced(net: TextSCF, moving: Tensor, fixed: Tensor, regions: Tensor, filters: Tensor) -> Flow:
     """What `net.forward` does, the backbone alone in 16 bits: squaring needs more."""
-    with torch.autocast(moving.device.type, torch.bfloat16):
+    with autocast(moving.device):
         feature = net.backbone(moving, fixed)
     raw = net.flow(feature.float(), regions[:, ::2, ::2, ::2].long(), filters)
     half = 2 * integrate(raw / 2)

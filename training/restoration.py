@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from training.options import Options
+from training.precision import autocast
 from training.run import Run, halves
 
 SEED = 20261121
@@ -85,7 +86,7 @@ def gain(net: nn.Module, held: Sequence[Patch], device: torch.device) -> float:
     gains = []
     for patch in held:
         x, labels, y = (torch.from_numpy(part)[None].to(device) for part in patch)
-        with torch.autocast(device.type, torch.bfloat16):
+        with autocast(device):
             out = net(x, labels).float()[:, : y.shape[1]]
         before, after = (x[:, : y.shape[1]] - y).square().mean(), (out - y).square().mean()
         gains.append(10 * math.log10(float(before) / float(after)))
@@ -106,7 +107,7 @@ def fit(build: Callable[[], nn.Module], draw: Draw, held: Sequence[Patch], args:
     while not run.ended:
         net.train()
         x, labels, y = batch(draw, args.batch, np.random.default_rng((SEED, run.step)))
-        with torch.autocast(device.type, torch.bfloat16):
+        with autocast(device):
             output = net(x.to(device, memory_format=torch.channels_last), labels.to(device))
         y = y.to(device)
         weight = evening(x.to(device), y) if args.even else 1

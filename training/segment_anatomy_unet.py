@@ -33,6 +33,7 @@ from medapp.pipelines._anatomy import likeliest
 from training.case import Case
 from training.kept import folder
 from training.options import Options
+from training.precision import autocast
 from training.run import Run, halved
 from training.template_head import ROOM, STEP, WHITE, fitted
 
@@ -501,7 +502,7 @@ def train(args: argparse.Namespace) -> None:
         image, target = sample(scans, luck, made_up, args.flair)
         index, classes = chosen(target, luck)
         image, index, classes = (part.to(args.device) for part in (image, index, classes))
-        with torch.autocast(torch.device(args.device).type, torch.bfloat16):
+        with autocast(args.device):
             features = net.features(image[None, None])
             logits = net.logits(features.flatten(0, 3)[index])
         run.descend(objective(logits.flatten(0, 1), classes.flatten()))

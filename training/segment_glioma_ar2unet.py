@@ -30,6 +30,7 @@ from medapp.pipelines.segment_glioma_ar2unet import CARD, slices, working_grid
 from training.case import Case
 from training.folder import cases as others
 from training.options import Options
+from training.precision import autocast
 from training.run import Run, halves
 
 SIDE = 192  # pixels a side of a slice: 240 mm at the 1.25 mm that the pipeline works at
@@ -224,7 +225,7 @@ def settle(net: nn.Module, norms: list[nn.BatchNorm2d], batches: Iterable[Tensor
         layer.reset_running_stats()
         layer.momentum = None  # cumulative mean
     for x in batches:
-        with torch.autocast(x.device.type, torch.bfloat16):
+        with autocast(x.device):
             net(x)
     for layer in norms:
         layer.momentum = 0.1
@@ -236,7 +237,7 @@ def predict(net: nn.Module, image: np.ndarray, device: torch.device) -> np.ndarr
     out = []
     for piece in torch.from_numpy(image).split(8):
         x = piece.to(device).float().contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16):
+        with autocast(device):
             out.append(net(x).sigmoid()[:, 0].float().cpu())
     return torch.cat(out).numpy()
 
@@ -294,7 +295,7 @@ def train(args: argparse.Namespace) -> None:
             for layer in norms:
                 layer.eval()
         for x, y in drawn(steps):
-            with torch.autocast(device.type, torch.bfloat16):
+            with autocast(device):
                 logits = net(x)
             run.descend(objective(logits.float(), y))
             run.tell()

@@ -35,6 +35,7 @@ from training import ms_heads
 from training.case import Case
 from training.ms_heads import WHOLE, Clinic, Head, Patch, acquired, made, patient, prepare
 from training.options import Options
+from training.precision import autocast
 from training.run import Run, halved
 from training.segment_anatomy_unet import SETTLED, Luck, names_in, settle, split, thick
 
@@ -194,14 +195,9 @@ def train(args: argparse.Namespace) -> None:
         weight = WEIGHT * (1 if args.like else min(max((run.step - DICE) / (BOTH - DICE), 0.0), 1.0))
         patches, coming = coming.result(), ahead.submit(batch, run.step + 1)
         x, target, known = (torch.stack(parts).to(args.device) for parts in zip(*patches, strict=True))
-        with torch.autocast(torch.device(args.device).type, torch.bfloat16):
+        with autocast(args.device):
             logits = net(x.contiguous(memory_format=torch.channels_last_3d))[:, 0]
-        loss = objective(logits.float(), target, known, hard, weight)
-        loss.backward()
-        if nn.utils.clip_grad_norm_(net.parameters(), 1.0).isfinite():  # oneDNN errs where a level is 2 voxels wide
-            optimizer.step()
-        optimizer.zero_grad()
-        run.advance(loss.item())
+        run.descend(objective(logits.float(), target, known, hard, weight))
 
         late = run.late(args.minutes)
         if run.step % args.every == 0 or run.ended:

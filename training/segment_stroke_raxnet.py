@@ -27,6 +27,7 @@ from medapp.pipelines.segment_stroke_raxnet import CHANNELS, VIEWS, WIDTHS, pred
 from training.case import Case
 from training.convert_raxnet_keras import widened
 from training.options import Options
+from training.precision import autocast
 from training.run import Run, halves
 from training.segment_anatomy_unet import SEED, Luck
 from training.stroke_heads import SEEDS, Head, head
@@ -101,7 +102,7 @@ def train(args: argparse.Namespace) -> None:
         source = sources[luck.below(len(sources))]
         x, y = augment(*source.draw(args.batch, luck), CROP[source.plane], source.plane != "sagittal", luck)
         net.train()
-        with torch.autocast(torch.device(args.device).type, torch.bfloat16):
+        with autocast(args.device):
             logits = net(x.to(args.device, memory_format=torch.channels_last))
         run.descend(LOSSES[args.loss](logits.float(), y.to(args.device)))
 

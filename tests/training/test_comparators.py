@@ -104,17 +104,3 @@ def test_rsanet_takes_non_local_attention():
     torch.testing.assert_close(net(x), plain(x))  # it learns from zero
     nn.init.ones_(net.rsa_block.beta)
     assert not torch.allclose(net(x), plain(x))
-
-
-def test_gradients_in_sixteen_bits_are_those_of_thirty_two_where_the_third_dimension_is_short():
-    """A channel of five ends two slices deep, where oneDNN's were unset memory, now and then up to 1e33."""
-    torch.manual_seed(0)
-    net, x = DUNet(5, 8), torch.randn(16, 5, 64, 80)
-    found = []
-    for half in (True, False, True, True):
-        net.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            net.eval()(x).float().square().mean().backward()
-        found.append(net.deeps[2][0].weight.grad.clone())
-    for each in found:
-        torch.testing.assert_close(each, found[1], rtol=0, atol=0.1 * float(found[1].abs().max()))

@@ -105,10 +105,7 @@ class DUNet(nn.Module):
         for level in range(1, 5):
             x = self.downs[level](F.max_pool2d(found[-1], 2))
             if level < len(self.deeps):
-                deep = F.max_pool3d(deep, 2, ceil_mode=True)
-                # two slices deep: there oneDNN's gradients go wrong in 16 bits
-                with torch.autocast(x.device.type, enabled=False):
-                    deep = self.deeps[level](deep.float())
+                deep = self.deeps[level](F.max_pool3d(deep, 2, ceil_mode=True))
                 x = self.fusions[level - 1](deep, x)
             found.append(x if level < 3 else self.dropout(x))
         return found

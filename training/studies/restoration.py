@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from medapp.fidelity import figures
 from medapp.networks.rat import RAT
 from medapp.pipelines.restore_ct_rat import UNIT
+from training.precision import autocast
 from training.restoration import Patch, batch, focal_region_loss, turned
 from training.restore_ct_rat import SIDE, Slice
 from training.segment_anatomy_unet import Luck
@@ -50,7 +51,7 @@ class Slices:
         place = next(net.parameters()).device
         for name, patch in self.held:
             x, labels, y = (torch.from_numpy(part)[None] for part in patch)
-            with torch.autocast(place.type, torch.bfloat16):
+            with autocast(place):
                 found = net(x.to(place), labels.to(place)).float().cpu()
             answer, truth = (each[0].movedim(0, -1).numpy() * UNIT for each in (found, y))  # (H, W, 1) in HU
             scored = figures(answer, truth, "HU")

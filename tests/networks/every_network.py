@@ -1,0 +1,112 @@
+"""Asks every network of the app, its trainings and comparators in small, forward and backward; names each it begins.
+
+To be run as a process of its own, whose memory is watched: `test_memory.py` does.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from medapp import runtime
+from medapp.engine import Engine, noise
+from medapp.imaging.volume import Volume
+from medapp.machine import half
+from medapp.networks.mobilesam import mobilesam
+from medapp.networks.raxnet import RAXNet
+from medapp.networks.sam_decoder import decode
+from medapp.networks.textscf import TextSCF
+from medapp.pipelines import _affine, _refine, segment_ms_rsanet, segment_stroke_raxnet
+from training.precision import autocast
+from training.segment_anatomy_unet import Luck
+from training.studies.catalogue import STUDIES
+
+SLICE = (144, 160)  # pixels, as a training's: the smaller an image, the fewer kernels there are to choose from
+PATCH = (64, 80)
+CUBE = (32, 32, 32)  # voxels, of which two are left along each axis at the deepest level
+REGIONS = torch.randint(0, 4, (1, *PATCH), generator=torch.Generator().manual_seed(0))
+SHARE = 1 / 8  # of their full widths, for rivals in a study
+
+GIVEN: dict[str, tuple[Tensor, ...]] = {  # to the network of each card that builds one
+    "segment_stroke_raxnet": (noise((2, segment_stroke_raxnet.CHANNELS, *SLICE)),),
+    "segment_ms_rsanet": (noise((1, segment_ms_rsanet.CHANNELS, *CUBE)),),
+    "segment_glioma_ar2unet": (noise((1, 3, *PATCH)),),
+    "segment_anatomy_unet": (noise((1, 1, *CUBE)),),
+    "restore_ct_rat": (noise((1, 1, *PATCH)), REGIONS),
+    "restore_pet_rat": (noise((1, 6, *PATCH)), REGIONS),
+    "restore_pathology_rat": (noise((1, 3, *PATCH)), REGIONS),
+}
+
+
+def asked(net: nn.Module, *given: Tensor) -> None:
+    """Forward in the forms in which the engine may serve it, and forward and backward as a training does."""
+    layout = torch.channels_last_3d if given[0].ndim == 5 else torch.channels_last
+    with autocast("cpu"):
+        net.train().to(memory_format=layout)(given[0].contiguous(memory_format=layout), *given[1:]).sum().backward()
+    ready = Engine(net, "cpu")
+    with torch.inference_mode():
+        fastest = [forward for forward, *_ in islice(ready._forms(given[0], many=False), 1)]
+        for forward in (ready._torch(None), ready._torch(half("cpu")), *fastest):
+            forward(*given)
+
+
+def served() -> Iterator[tuple[str, Callable[[], object]]]:
+    """Networks as the app serves them; of planes that are built alike, the first; the smallest that may be trained."""
+    for card in runtime.cards().values():
+        if card.build:
+            net = card.build()
+            net = next(iter(net.values())) if isinstance(net, nn.ModuleDict) else net
+            yield card.name, partial(asked, net, *GIVEN[card.name])
+    narrow = RAXNet(1, [4, 8, 16, 32], segment_stroke_raxnet.CHANNELS)
+    yield "segment_stroke_raxnet, narrow", partial(asked, narrow, *GIVEN["segment_stroke_raxnet"])
+    yield "register_brain_textscf", registered
+    yield "find_regions_sam", found
+
+
+def registered() -> None:
+    """A field from two brains: aligned, bent by the network, refined; the network follows its gradients, too."""
+    moving, fixed = noise((2, 1, *CUBE)).sigmoid()
+    values = (Volume((100 * image[0]).numpy(), np.diag([4.0, 4, 4, 1])) for image in (moving, fixed))
+    _affine.align(*values)
+    net, labels = TextSCF(8, 64, 256, diffeomorphic=True), torch.full((1, *CUBE), 5)
+    for kind in (None, half("cpu")):
+        with torch.autocast("cpu", kind, enabled=kind is not None), torch.inference_mode():
+            net(moving[None], fixed[None], labels)
+    with autocast("cpu"):
+        feature = net.backbone(moving[None], fixed[None])
+    net.flow(feature.float(), labels[:, ::2, ::2, ::2], net.filters()).sum().backward()
+    _refine.refine(moving[0], fixed[0], regions=(labels[0], labels[0]))
+
+
+@torch.inference_mode()
+def found() -> None:
+    """Masks from points in a picture."""
+    net = mobilesam()
+    features = net.image_encoder(noise((1, 3, 1024, 1024)))
+    for kind in {torch.float32, half("cpu") or torch.float32}:
+        decode(net, features, torch.rand(4, 2) * 1000, -1e9, kind)
+
+
+def compared() -> Iterator[tuple[str, Callable[[], object]]]:
+    """Rivals of every study, a step of each as in a comparison."""
+    for study in STUDIES.values():
+        batch = study.phantom().draw(Luck(0))
+        for name, rival in study.rivals.items():
+
+            def step(rival=rival, batch=batch) -> None:
+                net = rival.build(SHARE)
+                with autocast("cpu"):
+                    rival.loss(net, batch).backward()
+
+            yield f"{study.title}: {name}", step
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    for name, ask in (*served(), *compared()):
+        print(name, flush=True)
+        ask()
+    print("all well")
