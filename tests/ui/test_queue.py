@@ -60,7 +60,7 @@ def house():
     here.demo.close()
 
 
-def until(what, seconds=15.0):
+def until(what, seconds=60.0):
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline
@@ -69,14 +69,14 @@ def until(what, seconds=15.0):
 
 def called(house, text, name="compute", **more):
     data = [text, None] if name == "compute" else [text]
-    return httpx.post(f"{house.address}gradio_api/call/{name}", json={"data": data, **more}, timeout=30)
+    return httpx.post(f"{house.address}gradio_api/call/{name}", json={"data": data, **more}, timeout=60)
 
 
 @contextmanager
 def listened(house, *answers):
     """The streams of calls, open as long as this lasts."""
     paths = [f"{house.address}gradio_api/call/compute/{answer.json()['event_id']}" for answer in answers]
-    with httpx.Client(timeout=30) as client:
+    with httpx.Client(timeout=60) as client:
         opened = [client.stream("GET", path) for path in paths]
         for stream in opened:
             stream.__enter__()
@@ -88,7 +88,9 @@ def listened(house, *answers):
 @pytest.mark.parametrize("door", ["run", "api"])
 def test_nothing_computes_past_the_queue(house, door):
     answers = [
-        httpx.post(f"{house.address}gradio_api/{door}/compute", json={"data": ["a", None], "session_hash": f"s{n}"})
+        httpx.post(
+            f"{house.address}gradio_api/{door}/compute", json={"data": ["a", None], "session_hash": f"s{n}"}, timeout=60
+        )
         for n in range(8)
     ]
     assert {answer.status_code for answer in answers} == {404} and "queue" in answers[0].json()["detail"]
@@ -117,16 +119,16 @@ def test_what_nobody_waits_for_any_more_ends_at_its_next_step(house, door):
     elif door == "page":
         for text in ("first", "second"):
             body = {"data": [text, None], "fn_index": 0, "session_hash": "me"}
-            assert httpx.post(f"{house.address}gradio_api/queue/join", json=body).status_code == 200
+            assert httpx.post(f"{house.address}gradio_api/queue/join", json=body, timeout=60).status_code == 200
         stream = f"{house.address}gradio_api/queue/data?session_hash=me"
-        with httpx.Client(timeout=30) as client, client.stream("GET", stream):
+        with httpx.Client(timeout=60) as client, client.stream("GET", stream):
             until(lambda: house.started == ["first"])
     else:
         asked = {"jsonrpc": "2.0", "id": 1, "method": "tools/call",
                  "params": {"name": "compute", "arguments": {"text": "first"}}}  # fmt: skip
         head = {"accept": "application/json, text/event-stream"}
         with (
-            httpx.Client(timeout=30) as client,
+            httpx.Client(timeout=60) as client,
             client.stream("POST", f"{house.address}gradio_api/mcp/", json=asked, headers=head),
         ):
             until(lambda: house.started == ["first"])
@@ -180,7 +182,7 @@ def test_what_does_not_compute_waits_for_nothing_that_does(house):
 def test_what_makes_no_sense_takes_no_place(house, data):
     body = {"data": data, "fn_index": 0, "session_hash": "me"}
     for _ in range(70):
-        assert httpx.post(f"{house.address}gradio_api/queue/join", json=body).status_code == 422
+        assert httpx.post(f"{house.address}gradio_api/queue/join", json=body, timeout=60).status_code == 422
     assert not len(house.demo._queue) and not house.demo._queue.event_ids_to_events
 
 
