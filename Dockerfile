@@ -17,6 +17,7 @@ COPY --chown=medapp weights weights
 COPY --chown=medapp examples examples
 RUN /home/medapp/venv/bin/python -m medapp.ui.niivue || true
 
+# It answers to localhost and to addresses of numbers; to a name with: docker run -e MEDAPP_HOSTS=scans.example.org
 ENV GRADIO_SERVER_NAME=0.0.0.0 GRADIO_SERVER_PORT=7860 PYTHONUNBUFFERED=1
 EXPOSE 7860
 HEALTHCHECK --start-period=60s CMD ["/home/medapp/venv/bin/python", "-c", \
