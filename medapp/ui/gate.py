@@ -7,7 +7,7 @@ at the values once more, and at whose the files are, where all ways meet (`Page.
 import json
 import re
 from typing import Any
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs
 
 from gradio_client import utils as client_utils
 
@@ -36,18 +36,17 @@ class Gate:
 
     def opened(self, path: str, query: bytes, caller: Caller) -> Refusal | None:
         """Status and sentence, if a stream of messages is not to be opened."""
-        found = HEARTBEAT.fullmatch(path)
         asked = parse_qs(query.decode("latin-1"))
-        if found:
-            return self._entered(unquote(found[1]), caller)
-        if path.rstrip("/") == f"{PREFIX}/queue/data":
-            return next((r for each in asked.get("session_hash", []) if (r := self._entered(each, caller))), None)
-        if path.rstrip("/") == f"{PREFIX}/upload_progress":
-            names = asked.get("upload_id", [])
-            return next((r for each in names if (r := self._entered(f"upload {each}", caller))), None)
-        if answer := ANSWER.fullmatch(path):
-            return self._entered(self._session(answer[1]) or answer[1], caller)
-        return None
+        names: list[str] = []
+        if found := HEARTBEAT.fullmatch(path):
+            names = [found[1]]
+        elif found := ANSWER.fullmatch(path):
+            names = [self._session(found[1]) or found[1]]
+        elif path.rstrip("/") == f"{PREFIX}/queue/data":
+            names = asked.get("session_hash", [])
+        elif path.rstrip("/") == f"{PREFIX}/upload_progress":
+            names = [f"upload {each}" for each in asked.get("upload_id", [])]
+        return next((refusal for name in names if (refusal := self._entered(name, caller))), None)
 
     def sent(self, path: str, raw: bytes, caller: Caller) -> Refusal | None:
         """Status and sentence, if what was sent is not to be acted upon."""
@@ -61,7 +60,7 @@ class Gate:
             payload.shallow(body)
             if not isinstance(body, dict):
                 raise payload.Malformed("it is no dictionary")
-            return self._asked(door[1] or "", door[2] or "", unquote(door[3] or ""), body, caller)
+            return self._asked(door[1] or "", door[2] or "", door[3] or "", body, caller)
         except payload.Malformed as error:
             return 422, str(error)
 

@@ -4,19 +4,22 @@ Whatever is of another kind is the caller's fault, and is told so before anythin
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
 import gradio as gr
+import numpy as np
 from gradio.data_classes import FileData
 from pydantic import ValidationError
 
 from medapp.errors import InputError
+from medapp.result import Result
 from medapp.ui import intake, session
 from medapp.ui.caller import Caller
 from medapp.ui.guard import FILE
 from medapp.ui.ownership import named, ownership
+from medapp.ui.session import point
 
 DEPTH = 16  # lists and dictionaries within one another
 TEXT = 100_000  # characters of a text box
@@ -42,9 +45,17 @@ def check(fn: Any, blocks: Mapping[int, Any], data: Sequence[Any], event_data: A
             label = getattr(block, "label", None) or type(block).__name__
             raise Malformed(f"value {number}, “{label}”, is not what a {type(block).__name__} holds")
     if fn.collects_event_data:
-        kinds = [type(blocks[number]) for number, event in fn.targets if event == "select" and number in blocks]
-        if not (isinstance(event_data, dict) and all(_selects(kind, event_data) for kind in kinds)):
+        selected = [blocks[number] for number, event in fn.targets if event == "select" and number in blocks]
+        if not (isinstance(event_data, dict) and all(_selects(block, event_data) for block in selected)):
             raise Malformed("it does not say what was selected")
+
+
+def place(find: Callable[[Result, list], np.ndarray], result: Result, row: list) -> np.ndarray:
+    """(3,) RAS+ millimetres that `find` makes of a row of the table. Raises Malformed if there is none such."""
+    try:
+        return point(find(result, row))
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise Malformed("there is no such row in the table") from error
 
 
 def shallow(data: Any) -> None:
@@ -82,24 +93,26 @@ def _fits(block: Any, value: Any) -> bool:
         return _number(value)
     if isinstance(block, gr.Checkbox):
         return isinstance(value, bool)
+    if value is None and isinstance(block, gr.Radio | gr.Dropdown | gr.Textbox):
+        return block.value is None  # as long as nothing is chosen
     if isinstance(block, gr.Radio | gr.Dropdown):
-        return value is None or isinstance(value, str) or _number(value)
+        return isinstance(value, str) or _number(value)
     if isinstance(block, gr.Textbox):
-        return value is None or (isinstance(value, str) and len(value) <= TEXT)
+        return isinstance(value, str) and len(value) <= TEXT
     if isinstance(block, gr.File):
         many = isinstance(value, list) and block.file_count != "single"
         return value is None or all(_file(each) for each in (value if many else [value]))
     return True
 
 
-def _selects(kind: type, data: dict) -> bool:
-    """Whether the data say where in a component of this kind something was selected."""
-    index = data.get("index")
-    if kind is gr.Gallery:
-        return isinstance(index, int) and not isinstance(index, bool) and "value" in data
-    if kind in (gr.Image, gr.Dataframe):
-        place = isinstance(index, list) and len(index) == 2 and all(map(_number, index)) and "value" in data
-        return place and (kind is gr.Image or isinstance(data.get("row_value"), list))
+def _selects(block: Any, data: dict) -> bool:
+    """Whether the data say where in a component something was selected."""
+    index, known = data.get("index"), "value" in data
+    if isinstance(block, gr.Gallery):
+        return known and type(index) is int and 0 <= index < len(block.value or ())
+    if isinstance(block, gr.Image | gr.Dataframe):
+        place = known and isinstance(index, list) and len(index) == 2 and all(map(_number, index))
+        return place and (isinstance(block, gr.Image) or isinstance(data.get("row_value"), list))
     return True
 
 

@@ -16,7 +16,7 @@ from medapp.result import Result
 from medapp.tasks import pair as task_pair
 from medapp.tasks import registration as task
 from medapp.ui import form as forms
-from medapp.ui import words
+from medapp.ui import payload, words
 from medapp.ui.leftovers import Used
 from medapp.ui.measures import measures, reading
 from medapp.ui.scene import digest, scene
@@ -281,7 +281,7 @@ class Registered:
             viewers = [self.viewer, *self.both]
             if held is None or task.TABLE not in held.result.tables:
                 return {**nothing, **{viewer: gr.skip() for viewer in viewers}}
-            held.mm = task.place(held.result, event.row_value)
+            held.mm = payload.place(task.place, held.result, event.row_value)
             drawn = self._drawn(held, view, plane, pair, way, step)
             return {**drawn, **{viewer: jump(held.mm) for viewer in viewers}}
 

@@ -10,7 +10,7 @@ from medapp.card import Card
 from medapp.result import Result
 from medapp.tasks import restoration as task
 from medapp.ui import form as forms
-from medapp.ui import words
+from medapp.ui import payload, words
 from medapp.ui.draft import Draft, drafted
 from medapp.ui.drafting import Drafting
 from medapp.ui.scene import digest, scene
@@ -209,7 +209,7 @@ class Restored:
             if held is None or task.TABLE not in held.result.tables:
                 return gr.skip(), gr.skip()
             grid = held.result.volumes["restored"].grid
-            return slices.shares(grid, task.place(held.result, event.row_value))
+            return slices.shares(grid, payload.place(task.place, held.result, event.row_value))
 
         quiet: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden", **PRIVATE}
         seen = [tab.kept, self.pair, self.preset, self.slice]

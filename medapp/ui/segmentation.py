@@ -11,7 +11,7 @@ from medapp.result import Result
 from medapp.sclerosis import PLANES
 from medapp.tasks import segmentation as task
 from medapp.ui import form as forms
-from medapp.ui import words
+from medapp.ui import payload, words
 from medapp.ui.scene import scene
 from medapp.ui.session import Session, point
 from medapp.ui.tab import PRIVATE, Given, Tab, told
@@ -131,7 +131,7 @@ class Segmented:
         def go(held: Session | None, event: gr.SelectData) -> tuple:
             if held is None or not task.table(held.result).rows:
                 return gr.skip(), gr.skip()
-            held.mm = task.place(held.result, event.row_value)
+            held.mm = payload.place(task.place, held.result, event.row_value)
             return jump(held.mm), planes.three_planes(list(task.layers(held.result).values()), held.mm)
 
         def look(held: Session | None, *shares: float) -> np.ndarray:

@@ -1,0 +1,182 @@
+"""Malformed requests to every event, endpoint and tool of a running app: none may be its own fault.
+
+    python -m benchmarks.fuzz_requests [--rounds N] [--seed N]
+
+Every door gets values of wrong kinds, too few and too many of them, events that do not exist, and what is no JSON, also
+in a session that has results in every tab. Told are the answers by door and status, and what the app took for faults of
+its own; ends with 1 if there is any.
+"""
+
+import argparse
+import json
+import random
+import secrets
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+
+from benchmarks import serving
+
+OURS = "fault is ours"
+FILE = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
+DEEP: Any = "x"
+for _ in range(400):
+    DEEP = [DEEP]
+WRONG: list[Any] = [
+    *(None, True, -1, 0, 3, 2.5, 10**400, float("nan"), float("inf"), "", "x", "\0", "1", "x" * 200_000, DEEP),
+    *([], [None], ["x"], [[1, 2]], {}, {"a": 1}, FILE, [FILE], {"__type__": "update", "value": 1}),
+    *({"path": None}, {"path": "x", "meta": "x"}, {"path": ["x"], "meta": {}}, {"mm": "x"}, {"mm": [1, 2, 3]}),
+    *({"index": index, "value": None, "row_value": row} for index in (0, -1, 10**9, "x") for row in (None, [])),
+    *({"index": index, "value": 1, "row_value": row} for index in ([0, 0], [1e9, -1], [[0]]) for row in (["x"], {})),
+]
+
+
+class Visitor:
+    """A client with a session."""
+
+    def __init__(self, address: str) -> None:
+        anew = httpx.Limits(max_keepalive_connections=0)  # the app closes what is idle
+        self.line = httpx.Client(base_url=address, timeout=600, limits=anew)
+        self.session = secrets.token_hex(6)
+        self.config = self.line.get("config").json()
+        self.values = {each["id"]: each["props"].get("value") for each in self.config["components"]}
+        self.events = [each for each in self.config["dependencies"] if each["backend_fn"]]
+        self.said: Counter[str] = Counter()
+
+    def usual(self, event: dict) -> list:
+        return [self.values.get(number) for number in event["inputs"]]
+
+    def post(self, door: str, body: Any) -> httpx.Response:
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        try:
+            return self.line.post(f"gradio_api/{door}", content=raw, headers={"content-type": "application/json"})
+        except (httpx.RemoteProtocolError, httpx.WriteError):  # refused before all of it was sent
+            if len(raw) < 10**6:
+                raise
+            return httpx.Response(413)
+
+    def join(self, event: dict, data: Any, **more: Any) -> int:
+        """The status of what is put into the queue; its word is counted once it comes."""
+        body = {"data": data, "fn_index": event["id"], "session_hash": self.session, **more}
+        answer = self.post("queue/join", body)
+        if answer.status_code == 200:
+            self.hear("queue/data", session_hash=self.session)
+        return answer.status_code
+
+    def hear(self, way: str, **asked: str) -> None:
+        with self.line.stream("GET", f"gradio_api/{way}", params=asked) as stream:
+            for line in stream.iter_lines():
+                if OURS in line:
+                    self.said[line[:200]] += 1
+                if "process_completed" in line or line.startswith(("event: complete", "event: error")):
+                    break
+
+    def settle(self) -> None:
+        """Have a result in every tab."""
+        for event in self.events:
+            if event["targets"] and event["targets"][0][1] == "select" and len(event["outputs"]) > 25:
+                self.join(
+                    event, self.usual(event), event_data={"index": 0, "value": None}, trigger_id=event["targets"][0][0]
+                )
+
+
+def bodies(visitor: Visitor, event: dict, chance: random.Random) -> Iterator[dict]:
+    """Requests that are wrong in one place."""
+    usual, wrong = visitor.usual(event), chance.choice(WRONG)
+    base = {"data": usual, "fn_index": event["id"], "session_hash": visitor.session}
+    if usual:
+        place = chance.randrange(len(usual))
+        yield base | {"data": [*usual[:place], wrong, *usual[place + 1 :]]}
+        yield base | {"data": usual[:-1]}
+    yield base | {"event_data": wrong, "data": usual}
+    yield base | {"data": [*usual, wrong]}
+    field = chance.choice(
+        ["data", "fn_index", "session_hash", "trigger_id", "batched", "simple_format", "event_id", "oauth_token"]
+    )
+    yield base | {field: wrong}
+
+
+def attack(visitor: Visitor, rounds: int, chance: random.Random) -> Counter[tuple[str, int]]:
+    """The answers by door and status."""
+    found: Counter[tuple[str, int]] = Counter()
+    for _ in range(rounds):
+        for event in visitor.events:
+            for body in bodies(visitor, event, chance):
+                door = chance.choice(["queue/join", "queue/join", "run/predict", f"run/{event['api_name']}", "api/x"])
+                if door == "queue/join" and body["fn_index"] == event["id"] and body["session_hash"] == visitor.session:
+                    status = visitor.join(
+                        event, **{k: v for k, v in body.items() if k not in ("fn_index", "session_hash")}
+                    )
+                else:
+                    status = visitor.post(door, body).status_code
+                found[door.split("/")[0], status] += 1
+            name = event["api_name"]
+            for door, sent in ((f"call/{name}", {"data": visitor.usual(event)[1:]}), (f"call/v2/{name}", {"x": 1})):
+                found[
+                    door.rsplit("/", 1)[0],
+                    visitor.post(door, sent | {"session_hash": chance.choice(WRONG)}).status_code,
+                ] += 1
+        for door in ("queue/join", "run/predict", "call/x", "call/v2/x", "cancel", "reset", "upload", "mcp/"):
+            for raw in (b"", b"{", b"[" * 9000, b"null", b"[]", b'"x"', b"\xff\xfe", b'{"data": 1e999}', b"x" * 10**7):
+                found[door, visitor.post(door, raw).status_code] += 1
+            for wrong in WRONG:
+                body = {"session_hash": wrong, "fn_index": wrong, "event_id": wrong, "data": wrong}
+                found[door, visitor.post(door, body).status_code] += 1
+        for way in (
+            "heartbeat/" + "x" * 3000,
+            "queue/data",
+            "queue/data?session_hash=",
+            "call/x/y",
+            "upload_progress?upload_id=x",
+        ):
+            with visitor.line.stream("GET", f"gradio_api/{way}") as stream:
+                found[way[:14], stream.status_code] += 1
+    return found
+
+
+def tools(visitor: Visitor) -> Counter[tuple[str, int]]:
+    """The same through MCP."""
+    found: Counter[tuple[str, int]] = Counter()
+    headers = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
+    names = [event["api_name"] for event in visitor.events if event["api_visibility"] == "public"]
+    for number, wrong in enumerate([*WRONG, "data:;base64,%%%", "data:text/plain;base64,eA==", "http://127.0.0.1:1/a"]):
+        for given in ({"flair": wrong, "threshold": wrong}, {"image": wrong}, wrong):
+            call = {"name": names[number % len(names)], "arguments": given}
+            body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
+            raw = json.dumps(body).encode()
+            answer = visitor.line.post("gradio_api/mcp/", content=raw, headers=headers)
+            found["tools", answer.status_code] += 1
+            visitor.said["tools"] += OURS in answer.text
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--fresh", action="store_true", help="without results in the tabs, which take a minute")
+    asked = parser.parse_args()
+    with tempfile.TemporaryFile("w+") as log:
+        with serving.app(log, MEDAPP_RATE="0", MEDAPP_PLACES="0") as (address, _):
+            visitor = Visitor(address)
+            if not asked.fresh:
+                visitor.settle()
+            found = attack(visitor, asked.rounds, random.Random(asked.seed)) + tools(visitor)
+        log.seek(0)
+        faults = [line for line in log if '"failed"' in line]
+    for (door, status), count in sorted(found.items()):
+        print(f"{door:16} {status} {count:6}")
+    bad = sum(count for (_, status), count in found.items() if status >= 500)
+    said, total = sum(visitor.said.values()), sum(found.values())
+    print(f"{total} requests: {bad} answered 500 or more, {said} times “{OURS}”, {len(faults)} faults in the log")
+    for line in [*visitor.said, *faults[:20]]:
+        print(line.rstrip())
+    sys.exit(bool(bad or said or faults))
+
+
+if __name__ == "__main__":
+    main()

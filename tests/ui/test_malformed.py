@@ -1,0 +1,137 @@
+"""What makes no sense is the caller's fault, and is said so before it waits for anything; the log has nothing of it."""
+
+import asyncio
+import json
+import logging
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+from starlette.testclient import TestClient
+
+from benchmarks.fuzz_requests import WRONG
+from medapp import journal
+from medapp.errors import InputError
+from medapp.imaging import apart
+from medapp.ui import caller
+from medapp.ui.caller import Caller
+from medapp.ui.gate import Gate
+from medapp.ui.guard import Guard
+from medapp.ui.page import build
+from medapp.ui.payload import Malformed, check, shallow
+
+JOIN = "/gradio_api/queue/join"
+
+
+@pytest.fixture(scope="module")
+def page():
+    return build()
+
+
+@pytest.fixture(scope="module")
+def client(page):
+    """Of the guard before an app to which all is well."""
+
+    async def app(scope, receive, send):
+        while (await receive()).get("more_body"):
+            pass
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDAPP_RATE", "0")
+        yield TestClient(Guard(app, Gate(page)), "http://localhost")
+
+
+def posted(client: TestClient, door: str, body) -> int:
+    raw = body if isinstance(body, bytes) else json.dumps(body)
+    return client.post(f"/gradio_api/{door}", content=raw, headers={"content-type": "application/json"}).status_code
+
+
+def usual(fn) -> list:
+    return [None if block.stateful else getattr(block, "value", None) for block in fn.inputs]
+
+
+def test_what_the_page_sends_is_let_through(page, client):
+    for fn in page.fns.values():
+        if fn.fn is not None and not fn.collects_event_data:
+            body = {"data": usual(fn), "fn_index": fn._id, "session_hash": "page", "trigger_id": None}
+            assert posted(client, "queue/join", body) == 200, fn.name
+            assert posted(client, f"run/{fn.api_name}", body | {"fn_index": None}) == 200
+    public = next(fn for fn in page.fns.values() if fn.api_name == "segment_glioma_ar2unet")
+    assert posted(client, f"call/{public.api_name}", {"data": usual(public)}) == 200
+    assert posted(client, f"call/v2/{public.api_name}", {"flair": None}) == 200
+    gallery = next(fn for fn in page.fns.values() if fn.name == "pick" and fn.collects_event_data)
+    picked = {"data": usual(gallery), "fn_index": gallery._id, "session_hash": "page"}
+    assert posted(client, "queue/join", picked | {"event_data": {"index": 0, "value": None}}) == 200
+    assert posted(client, "queue/join", picked | {"event_data": {"index": 99, "value": None}}) == 422
+
+
+@pytest.mark.parametrize(
+    "door", ["queue/join", "run/predict", "api/predict", "call/predict", "call/v2/predict", "cancel"]
+)
+def test_what_is_no_request_goes_no_further(client, door):
+    deep = b"[" * 5000 + b"]" * 5000
+    for raw in (b"", b"{", b"null", b"[]", b'"x"', b"3", b"\xff\xfe", b"[" * 100_000, deep, b'{"data": ' + deep + b"}"):
+        assert posted(client, door, raw) in (404, 422), raw[:9]
+    for wrong in (each for each in WRONG if not isinstance(each, str | None) or each == ""):
+        assert posted(client, door, {"session_hash": wrong, "data": []}) in (404, 422), wrong
+
+
+@pytest.mark.parametrize("number", [-1, 10**6, 10**400, "1", 1.5, True, [], {}, "x"], ids=str)
+def test_an_event_that_does_not_exist_is_not_looked_for(client, number):
+    for door in ("queue/join", "run/predict"):
+        assert posted(client, door, {"data": [], "fn_index": number, "session_hash": "a"}) in (404, 422)
+    assert posted(client, "call/nothing", {"data": []}) == posted(client, "run/nothing", {"data": []}) == 404
+
+
+def test_values_of_other_kinds_are_named(page):
+    def word(fn, data, said=None):
+        with pytest.raises(Malformed) as refused:
+            check(fn, page.blocks, data, said)
+        return str(refused.value)
+
+    fn = next(fn for fn in page.fns.values() if fn.api_name == "segment_glioma_ar2unet")
+    data = usual(fn)
+    at = next(n for n, block in enumerate(fn.inputs) if isinstance(block, gr.Slider))
+    for wrong in ("x", None, True, float("nan"), float("inf"), 10**400, [], {}):
+        assert fn.inputs[at].label in word(fn, [wrong if n == at else v for n, v in enumerate(data)])
+    for wrong in ("x", 3, True, [], {"path": "x"}, {"path": 3, "meta": {"_type": "gradio.FileData"}}, [None]):
+        assert "File" in word(fn, [wrong, *data[1:]])
+    assert "were sent" in word(fn, data[1:]) and "were sent" in word(fn, [*data, None])
+    with pytest.raises(Malformed, match="deep"):
+        shallow([[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]])
+
+
+def test_no_values_are_taken_for_a_fault_of_ours(page, monkeypatch, caplog):
+    def never(*_, **__):
+        raise InputError("It would have been read.")
+
+    monkeypatch.setattr(apart, "read", never)
+    request = gr.Request(request=SimpleNamespace(scope={caller.PLACE: Caller("here", "c" * 43)}))
+
+    words = {}
+
+    async def ask(fn, data, said):
+        try:
+            event = gr.EventData(None, said) if said is not None else None
+            await page.process_api(fn, data, request=request, session_hash="malformed", event_data=event)
+        except gr.Error as error:
+            words[fn.name, repr(data)[:200], repr(said)[:200]] = error.message
+
+    async def everything():
+        for fn in page.fns.values():
+            if fn.name in ("pick",):  # an example computes
+                continue
+            for turn, wrong in enumerate(WRONG):
+                data = usual(fn)
+                if data:
+                    data[turn % len(data)] = wrong
+                await ask(fn, data, {"index": 0, "value": None})
+                if fn.collects_event_data:
+                    await ask(fn, usual(fn), wrong)
+
+    with caplog.at_level(logging.INFO, journal.__name__):
+        asyncio.run(everything())
+    assert not {what: word for what, word in words.items() if "ours" in word}
+    assert not [record for record in caplog.records if "failed" in record.message]
