@@ -54,10 +54,10 @@ class Visitor:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         try:
             return self.line.post(f"gradio_api/{door}", content=raw, headers={"content-type": "application/json"})
-        except (httpx.RemoteProtocolError, httpx.WriteError):  # refused before all of it was sent
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as error:
             if len(raw) < 10**6:
-                raise
-            return httpx.Response(413)
+                self.said[f"{error} after {door} {raw[:300]!r}"] += 1
+            return httpx.Response(413)  # refused before all of it was sent
 
     def join(self, event: dict, data: Any, **more: Any) -> int:
         """The status of what is put into the queue; its word is counted once it comes."""
