@@ -21,6 +21,7 @@ from functools import partial
 from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
+from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 
 from medapp import __version__, journal
@@ -157,12 +158,12 @@ class Guard:
                 receive = body.receive
                 if self.gate and self.gate.reads(scope.get("method", "GET"), path):
                     raw = await body.whole()
-                    refusal = None if body.refused else self.gate.sent(path, raw, visit.caller)
+                    refusal = None if body.refused else self.judged(path, raw, visit.caller)
                     receive = body.again(raw)
                 if refusal is None and not body.refused:
                     return await self.app(scope, receive, body.send)
             except Exception as error:  # who is refused has had an answer, and Gradio itself has given the other, 500
-                if not body.refused:
+                if not (body.refused or isinstance(error.__cause__, HTTPException)):  # in the middle of a stream
                     journal.fault(error)
                 return None
             finally:
@@ -177,6 +178,15 @@ class Guard:
             return await send({"type": "websocket.close", "code": 1008})
         assert refusal
         await self.told(send, refusal[0], {"detail": refusal[1]})
+
+    def judged(self, path: str, raw: bytes, caller: Caller) -> tuple[int, str] | None:
+        """Status and sentence, if what was sent is not to be acted upon."""
+        assert self.gate
+        try:
+            return self.gate.sent(path, raw, caller)
+        except Exception as error:
+            journal.fault(error)
+            return 500, "Something went wrong, and the fault is ours."
 
     async def told(self, send: Send, status: int, what: dict[str, Any]) -> None:
         """An answer of our own; of what is malformed in the form in which Gradio's clients show it."""

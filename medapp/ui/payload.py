@@ -3,6 +3,7 @@
 Whatever is of another kind is the caller's fault, and is told so before anything is made of it.
 """
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -59,7 +60,7 @@ def place(find: Callable[[Result, list], np.ndarray], result: Result, row: list)
 
 
 def shallow(data: Any) -> None:
-    """Raises Malformed if lists and dictionaries lie too deep within one another."""
+    """Raises Malformed if lists lie too deep within one another, or a number is none that JSON knows."""
     level, depth = [data], 0
     while level := [
         inner
@@ -70,6 +71,8 @@ def shallow(data: Any) -> None:
         depth += 1
         if depth > DEPTH:
             raise Malformed("it is nested too deep")
+        if not all(math.isfinite(each) for each in level if isinstance(each, float)):
+            raise Malformed("it holds a number without an end")
 
 
 def own(data: Any, caller: Caller, session_hash: str | None = None) -> None:
