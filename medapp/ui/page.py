@@ -217,7 +217,6 @@ def launch(demo: Page, **options: object) -> NoReturn:
                 "footer_links": ["api"],
                 "strict_cors": True,
                 "ssr_mode": False,  # the guard stands before everything, and Node's server would stand before the guard
-                "_frontend": False,  # asks itself for the page, and gives up for good where that takes over 3 seconds
                 "app_kwargs": {"lifespan": guarded},
                 "_frontend": False,  # or a machine that takes three seconds for its first page would not start
                 **options,
