@@ -122,8 +122,8 @@ def test_no_values_are_taken_for_a_fault_of_ours(page, monkeypatch, caplog):
 
     async def everything():
         kinds = {(fn.name, len(fn.inputs)): fn for fn in page.fns.values() if fn.inputs and fn.name != "pick"}
-        for fn in kinds.values():  # but for examples, which compute
-            for turn, wrong in enumerate(WRONG):
+        for number, fn in enumerate(kinds.values()):  # but for examples, which compute
+            for turn, wrong in enumerate(WRONG[number % 4 :: 4]):
                 data = usual(fn)
                 data[turn * 7 % len(data)] = wrong
                 await ask(fn, data, {"index": 0, "value": None})
