@@ -50,6 +50,8 @@ def told_apart(found: Sequence[Frame], *, series: bool = True) -> list[Told]:
         if mark.name == "series number" and not series:
             continue
         pieces = _by_mark(found, n)
+        if n >= len(MARKS) - TIMES and min(map(len, pieces.values())) < 2:
+            continue  # each slice has a time of its own
         if len(pieces) > 1 and _separate(found, list(pieces.values()), mark.sure):
             told = []
             for value, piece in pieces.items():
@@ -58,7 +60,7 @@ def told_apart(found: Sequence[Frame], *, series: bool = True) -> list[Told]:
                 told += [(part, named + more) for part, more in told_apart(piece, series=series)]
             return told
     passes = _passes(found)
-    if len(passes) > 1 and _overlap(passes) and _separate(found, passes, False):
+    if len(passes) > 1 and min(map(len, passes)) > 1 and _overlap(passes) and _separate(found, passes, False):
         return [(piece, (f"pass {n} of {len(passes)}",)) for n, piece in enumerate(passes, start=1)]
     return [(list(found), ())]
 

@@ -79,7 +79,12 @@ def reduced(headers: Sequence[Dataset], frames: Sequence[Frame], stack: Stack) -
 
 def remarks(headers: Sequence[Dataset]) -> tuple[str, ...]:
     """What is to be said of the uids of a series."""
-    return (FRAMES,) if len({str(header.get("FrameOfReferenceUID", "")) for header in headers}) > 1 else ()
+    studies, places = ({_uid(h, word) for h in headers} for word in ("StudyInstanceUID", "FrameOfReferenceUID"))
+    names = [name for name, uids in (("study", studies), ("frame of reference", places)) if "" in uids]
+    told: tuple[str, ...] = (FRAMES,) if len(places - {""}) > 1 else ()
+    if names:
+        told += (f"The series does not name its {' and '.join(names)}: results in DICOM have a new one.",)
+    return told
 
 
 def affine(headers: Sequence[Dataset]) -> np.ndarray:

@@ -144,31 +144,32 @@ def _joined(found: list[Part], headers: Sequence[Dataset]) -> list[Part]:
 
 def _set_aside(found: list[Part], headers: Sequence[Dataset]) -> list[Part]:
     """The parts with the reason why nobody means them, where there is one and something else that is meant."""
-    stacks = [p for p in found if not (p.aside or p.refusal or NOWHERE in p.what or _named_scout(p, headers))]
-    most = max((len(p.frames) for p in stacks if _why_not(p) == ""), default=0)
-    planes = defaultdict(list)
+    meant = [p for p in found if not (p.aside or NOWHERE in p.what or _named_scout(p, headers))]
+    most = max((len(p.frames) for p in meant if not _why_not(p)), default=0)
+    of_series: dict[str, list[Part]] = defaultdict(list)
     for part in found:
-        planes[part.uid].append(len(part.frames))
-    checked = []
-    for part in found:
-        count = len(part.frames)
-        why = part.aside
-        if not why and most > 1:
-            several = len(planes[part.uid]) > 1 and sum(planes[part.uid]) * 2 <= most and "" not in part.what
-            if NOWHERE in part.what:
-                why = "a picture that lies nowhere"
-            elif part.refusal and not part.frames and headers[part.sources[0]].get("SamplesPerPixel", 1) > 1:
-                why = "pictures in colour"
-            elif _named_scout(part, headers) and count < most:
-                why = "a scout by its name"
-            elif count < most and "not parallel" in _why_not(part):
-                why = "a scout or a radial series: its images are not parallel"
-            elif count and count <= FEW and most >= MANY:
-                why = "beside a whole stack"
-            elif count and several and not part.what:
-                why = "a scout: images in several planes"
-        checked.append(part._replace(aside=why))
+        of_series[part.uid].append(part)
+    checked = [p if p.aside or most < 2 else p._replace(aside=_reason(p, most, of_series, headers)) for p in found]
     return checked if any(not part.aside for part in checked) else found
+
+
+def _reason(part: Part, most: int, of_series: dict[str, list[Part]], headers: Sequence[Dataset]) -> str:
+    """Why nobody means the part beside a stack of `most` slices, or ""."""
+    count, together = len(part.frames), of_series[part.uid]
+    if NOWHERE in part.what:
+        return "a picture that lies nowhere"
+    if part.refusal and headers[part.sources[0]].get("SamplesPerPixel", 1) > 1:
+        return "pictures in colour"
+    if _named_scout(part, headers) and count < most:
+        return "a scout by its name"
+    if count < most and "not parallel" in _why_not(part):
+        return "a scout or a radial series: its images are not parallel"
+    if 0 < count <= FEW and most >= MANY:
+        return "beside a whole stack"
+    planes = len(together) > 1 and not any(other.what or other.refusal for other in together)
+    if planes and 2 * sum(len(other.frames) for other in together) <= most:
+        return "a scout: images in several planes"
+    return ""
 
 
 def _named_scout(part: Part, headers: Sequence[Dataset]) -> bool:

@@ -36,7 +36,7 @@ def opened(path: Path, pixels: bool = False) -> Dataset:
     tags = dataset.keys()
     for tag in [tag for tag in tags if tag.is_private or tag.group in IDENTITY]:
         del dataset[tag]
-    if "SOPClassUID" not in dataset and "Rows" not in dataset:
+    if not any(word in dataset for word in ("SOPClassUID", "Rows", "DirectoryRecordSequence")):
         raise InputError(f"{said(path)} is not a whole DICOM file.")
     if "TransferSyntaxUID" not in dataset.file_meta:
         implicit = dataset.original_encoding[0]

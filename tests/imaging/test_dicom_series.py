@@ -249,3 +249,47 @@ def test_numbers_and_uids_hold_however_the_files_come(tmp_path: Path) -> None:
             np.testing.assert_array_equal(files.read(paths, name).array, phantom() + 1)
         with pytest.raises(files.SeveralSeries):  # the series uid alone names both
             files.read(paths, uid)
+
+
+def test_slices_that_all_claim_one_place_are_no_choice_of_single_slices(tmp_path: Path) -> None:
+    for name, changes in {"numbers": {}, "times": {"word": "AcquisitionTime"}}.items():
+        series = renumbered(slices(ImagePositionPatient=[0, 0, 0]))
+        for k, ds in enumerate(series):
+            if changes:
+                ds.AcquisitionTime = f"10101{k}"
+        refused(saved(tmp_path / name, series), "several images at one place")
+
+
+def test_time_points_of_one_slice_are_a_choice(tmp_path: Path) -> None:
+    uid = generate_uid()
+    points = [slices(phantom()[..., :1] + n, series=uid, TemporalPositionIdentifier=n)[0] for n in (1, 2, 3)]
+    paths = saved(tmp_path / "s", points)
+    assert [title.split(", ")[3].split(" (")[0] for title in titles(paths)] == [f"time point {n}" for n in (1, 2, 3)]
+    np.testing.assert_array_equal(files.read(paths, "2").array, phantom()[..., :1] + 2)
+
+
+def test_many_directions_at_one_b_value_are_told_apart_by_their_order(tmp_path: Path) -> None:
+    uid = generate_uid()
+    paths = saved(tmp_path / "s", renumbered(slices(series=uid, DiffusionBValue=0.0)))
+    for n in range(1, 4):
+        paths += saved(
+            tmp_path / str(n), renumbered(slices(phantom() + n, series=uid, DiffusionBValue=1000.0), start=1 + 6 * n)
+        )
+    assert [title.count("b-value 1000.0, pass") for title in titles(paths)] == [0, 1, 1, 1]
+    np.testing.assert_array_equal(files.read(paths, "3").array, phantom() + 2)
+
+
+def test_the_same_uids_in_two_folders_with_other_pixels_are_two_scans(tmp_path: Path) -> None:
+    first = renumbered(slices())
+    paths = saved(tmp_path / "a", first)
+    for ds in first:
+        ds.PixelData = bytes(np.frombuffer(ds.PixelData, np.uint16) + np.uint16(1))
+    paths += saved(tmp_path / "b", first, seed=1)
+    assert len(titles(paths)) == 2
+    np.testing.assert_array_equal(files.read(paths, "1").array, phantom())
+    np.testing.assert_array_equal(files.read(paths, "2").array, phantom() + 1)
+
+
+def test_a_table_of_contents_beside_the_images_is_passed_over(tmp_path: Path) -> None:
+    paths = saved(tmp_path / "s", slices()) + [Path(get_testdata_file("DICOMDIR"))]
+    np.testing.assert_array_equal(files.read(paths).array, phantom())
