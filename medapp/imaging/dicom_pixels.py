@@ -41,6 +41,8 @@ def opened(path: Path, pixels: bool = False) -> Dataset:
     if "TransferSyntaxUID" not in dataset.file_meta:
         implicit = dataset.original_encoding[0]
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+    if "SamplesPerPixel" not in dataset:
+        dataset.SamplesPerPixel = 1
     return dataset
 
 

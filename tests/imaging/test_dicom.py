@@ -257,6 +257,7 @@ UNUSUAL: dict[str, Callable[[list[Dataset]], None]] = {
     "no study": without("StudyInstanceUID"),
     "no series": without("SeriesInstanceUID"),
     "words for uids": lambda series: [setattr(ds, "StudyInstanceUID", "Secret") for ds in series] and None,
+    "no number of colours": without("SamplesPerPixel"),
     "no patient": without("PatientName", "PatientID", "PatientBirthDate"),
     "no thickness": without("SliceThickness"),
     "a slice missing": lambda series: series.__delitem__(2),
