@@ -6,11 +6,12 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from medapp.errors import InputError
-from medapp.imaging.checks import in_time, parsing, plain_numbers, right_size, said
+from medapp.imaging.checks import Sipped, in_time, parsing, plain_numbers, right_size, said
 from medapp.imaging.geometry import upright
 from medapp.imaging.volume import Volume
 
 MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
+BLOCK = 1024**2  # bytes that Pillow may ask for at once, however small the file
 AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])  # columns run to the patient's left, rows to the back: as drawn
 NO_SIZE = "A picture has no voxel size: 1 mm is assumed, so nothing measured in millimetres can be relied upon."
 SHALLOW = "The picture has 16 bits a colour, of which the upper 8 were read."
@@ -22,7 +23,10 @@ def read(path: Path, companions: object = ()) -> Volume:
 
     Raises InputError for what is damaged or too large.
     """
-    with parsing(path, "a picture"), Image.open(path, formats=("PNG", "JPEG")) as picture:
+    damaged = f"{said(path)} is damaged: it speaks of more than it holds; upload it again."
+    most = max(path.stat().st_size, BLOCK)
+    sips = Sipped(path, damaged, most=most, rest=most)
+    with parsing(path, "a picture"), sips as file, Image.open(file, formats=("PNG", "JPEG")) as picture:
         check_size(picture.size, 1, path)
         deep = picture.format == "PNG" and picture.mode in ("RGB", "RGBA", "LA") and _bits(path) == 16
         array, remarks = pixels(picture)

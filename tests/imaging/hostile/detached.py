@@ -11,7 +11,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import tifffile
-from corpus import ARRAY, CASES, add, meta, nifti, nrrd, zipped
+from corpus import ARRAY, CASES, add, meta, nifti, nrrd, png, zipped
 
 BOMB = 200 * 1024**2
 
@@ -171,6 +171,8 @@ def page(packing: int, length: int, data: bytes, *more: bytes, width: int = 5, b
     return head + data + struct.pack("<H", len(tags)) + b"".join(tags) + struct.pack("<I", 0)
 
 
+_idat = struct.pack(">I", 2**32 - 1) + b"IDAT" + zlib.compress(bytes(999))
+add("PNG: a chunk without end", "a.png", png(9, 8)[:33] + _idat)
 add("TIFF: a strip that is a bomb", "a.tif", page(8, 5, _zlib))
 add("TIFF: a bomb as large as can be", "a.tif", page(8, 60_000, _zlib, width=60_000))
 add("TIFF: a strip beyond the file", "a.tif", page(1, 5, bytes(25)).replace(_tags(273, 4, 8), _tags(273, 4, 2**31)))
