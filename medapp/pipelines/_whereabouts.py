@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 from medapp.imaging.anatomy import NAMES, sided
 from medapp.imaging.volume import Volume
 from medapp.pipelines._pair import middles
-from medapp.pipelines._template import REGIONS
+from medapp.pipelines._template_regions import REGIONS
 
 KINDS = (
     ("Cerebral-White-Matter", "Cerebellum-White-Matter", "Brain-Stem"),

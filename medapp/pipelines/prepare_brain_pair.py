@@ -9,7 +9,7 @@ from medapp.card import Card, Input
 from medapp.imaging.anatomy import NAMES
 from medapp.imaging.measure import dice
 from medapp.imaging.volume import Volume
-from medapp.pipelines._brains import brains, correlation, remarks
+from medapp.pipelines._brains import brains, correlation, doubt_pair, remarks
 from medapp.pipelines.segment_anatomy_unet import NETWORK
 from medapp.result import Metric, Result
 
@@ -67,8 +67,11 @@ def look(
         "shift": Metric(round(float(shift), 1), "mm"),
         "growth": Metric(round(100 * float(np.prod(stretch) - 1), 1), "%"),
     }
-    notes = tuple(dict.fromkeys(remarks(fixed, moving, pair, here, there)))
-    return Result(volumes, affine=pair.affine, metrics=metrics, notes=notes)
+    notes = tuple(dict.fromkeys(remarks(fixed, moving, here, there)))
+    doubts = doubt_pair(fixed, moving, pair, here, there)
+    return Result(
+        volumes, affine=pair.affine, metrics=metrics, notes=notes, warnings=doubts.warnings, doubt=doubts.question
+    )
 
 
 CARD = Card(

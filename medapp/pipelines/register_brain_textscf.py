@@ -16,7 +16,7 @@ from medapp.imaging.volume import Volume
 from medapp.landmarks import measured, require_place
 from medapp.machine import together
 from medapp.networks.textscf import TextSCF
-from medapp.pipelines._brains import brains, correlation, remarks, within
+from medapp.pipelines._brains import brains, correlation, doubt_pair, remarks, within
 from medapp.pipelines._field import in_millimetres
 from medapp.pipelines._inverse import inverse
 from medapp.pipelines._labels import Labelled
@@ -84,8 +84,14 @@ def register(
         result = measured(result, pairs)
     settings = {"refine": refine, "names": names, "template": template, "against": against, "encoder": encoder}
     settings["landmarks"] = f"{len(pairs)} pairs" if len(pairs) else ""
-    notes = (*filter(None, [unfit]), *said, *remarks(fixed, moving, pair, here, there))
-    return replace(result, settings=settings, notes=tuple(dict.fromkeys(notes)))
+    doubts = doubt_pair(fixed, moving, pair, here, there)
+    return replace(
+        result,
+        settings=settings,
+        notes=tuple(dict.fromkeys((*filter(None, [unfit]), *said, *remarks(fixed, moving, here, there)))),
+        warnings=doubts.warnings,
+        doubt=doubts.question,
+    )
 
 
 def laid_open(

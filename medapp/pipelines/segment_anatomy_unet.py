@@ -5,16 +5,18 @@ from functools import partial
 import numpy as np
 
 from medapp.card import Card, Input, Network, Weights
+from medapp.imaging.background import zero_background
 from medapp.imaging.volume import Volume
 from medapp.networks.unet3d import UNet3D
 from medapp.parcels import known, measured
-from medapp.pipelines._anatomy import Parcellation, confused, parcellate
+from medapp.pipelines._anatomy import Parcellation, confused
 from medapp.pipelines._checks import require_contrast, require_grey, require_mr
+from medapp.pipelines._doubts import doubt_scan
+from medapp.pipelines._orientation import find_regions
 from medapp.result import Result
 
 CUT = 8.0  # cm² of brain in an outermost slice: then the image ends within the brain
 THICK = 3.0  # mm, coarser than most of what was trained on
-SMALL = 700  # ml: less than a whole brain of an adult
 ENDS = {"R": "right", "L": "left", "A": "front", "P": "back", "S": "top", "I": "foot"}
 
 
@@ -26,29 +28,28 @@ def segment(net, image: Volume, *, progress) -> Result:
     require_grey(image)
     require_mr(image)
     require_contrast(image)
-    found = parcellate(net, image, progress=progress)
+    found = find_regions(net, image, progress=progress)
     progress(0.95, "Measuring")
-    volumes = {"image": image, "labels": found.labels, "brain": found.brain}
-    return measured(Result(volumes, notes=notes(image, found)))
+    labels, brain = found.regions
+    volumes = {"image": image, "labels": labels, "brain": brain}
+    doubts = doubt_scan(zero_background(image), labels, cut=bool(cut(brain)))
+    warnings = (*found.warnings(image.name), *doubts.warnings)
+    if not found.turned and (mixed := confused(labels)):
+        warnings += (f"Left and right are mixed up in {', '.join(mixed)}: does the head lie as the file says?",)
+    said = notes(image, found.regions)
+    return measured(Result(volumes, notes=said, warnings=warnings, doubt=doubts.question))
 
 
 def notes(image: Volume, found: Parcellation) -> tuple[str, ...]:
     """What the user should know of this input before trusting the result."""
     said = list(image.remarks)
-    ml = float(found.brain.array.sum()) * image.grid.voxel_ml
     ends = cut(found.brain)
-    if not ml:
-        said.append("No brain was found: check that this is an MR image of a head and that its axes are right.")
-    elif ends:
+    if ends:
         said.append(f"The image ends within the brain, at the {' and the '.join(ends)}: volumes there are too small.")
-    elif ml < SMALL:
-        said.append(f"Only {ml:.0f} ml of brain were found: check the file's voxel size, and whether all is in view.")
     if max(image.spacing) > THICK:
         said.append(
             f"Voxels are {max(image.spacing):.1f} mm long: small regions and the cortex are coarse, volumes uncertain."
         )
-    if mixed := confused(found.labels):
-        said.append(f"Left and right are mixed up in {', '.join(mixed)}: does the head lie as the file says?")
     return tuple(dict.fromkeys(said))
 
 

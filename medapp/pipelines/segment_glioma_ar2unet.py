@@ -1,5 +1,7 @@
 """FLAIR abnormality of low-grade glioma, axial slice by axial slice, by AR2-UNet."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -10,19 +12,33 @@ from medapp.errors import InputError
 from medapp.imaging.background import zero_background
 from medapp.imaging.geometry import boxed, oriented, padded, resample, respaced
 from medapp.imaging.intensity import standardize
+from medapp.imaging.rigid import fitting, middle, motion
 from medapp.imaging.volume import Grid, Volume
 from medapp.lesions import measured
 from medapp.networks.ar2unet import AR2UNet
 from medapp.pipelines._checks import require_contrast, require_grey, require_mr, require_overlap
+from medapp.pipelines._doubts import doubt_scan
+from medapp.pipelines._orientation import look_coarsely
+from medapp.pipelines._pair import placed
+from medapp.pipelines.segment_anatomy_unet import NETWORK as ANATOMY
 from medapp.result import Result
 
 PIXEL = 1.25  # mm in the slice, as in training
 BATCH = 8  # slices
+WHOLE = 12  # slices from which a head is looked at for its brain
 FLAIR_SHARE = 0.35  # what the network makes of FLAIR alone counts so much beside its view of all sequences
 
 
 def segment(
-    net, pre: Volume | None, flair: Volume, post: Volume | None, *, progress, threshold: float, smallest: float
+    net,
+    pre: Volume | None,
+    flair: Volume,
+    post: Volume | None,
+    *,
+    progress: Callable[[float, str], None],
+    threshold: float,
+    smallest: float,
+    aid: Callable | None = None,
 ) -> Result:
     """Probability of abnormality on the grid of `flair`; `pre` and `post` are drawn onto it, `flair` in
     their place where they are absent.
@@ -38,6 +54,9 @@ def segment(
         require_contrast(volume)
         require_overlap(volume, flair)
     scans = {role: zero_background(volume) for role, volume in given.items() if volume}
+    moved = {role: fitting(scan, scans["flair"]) for role, scan in scans.items() if role != "flair"}
+    motions = {role: motion for role, motion in moved.items() if motion is not None}
+    scans |= {role: placed(scans[role], motion) for role, motion in motions.items()}
     grid, depth = working_grid(scans["flair"])
     used = {role: drawn(scan, grid, depth) for role, scan in scans.items()}
     x = np.stack([used.get(role, used["flair"]) for role in given], axis=1)  # (N, 3, H, W)
@@ -56,9 +75,28 @@ def segment(
     native = resample(Volume(probability, grid.affine), onto=flair.grid)
     image = flair.like(flair.array, name="FLAIR")
     volumes = {"image": image, "probability": image.like(native.array, name="probability", unit="")}
-    volumes |= {role: volume for role, volume in given.items() if volume and role != "flair"}
-    result = Result(volumes, notes=notes(given, flair))
-    return measured(result, threshold, smallest)
+    others = {role: volume for role, volume in given.items() if volume and role != "flair"}
+    volumes |= {role: placed(v, motions[role]) if role in motions else v for role, v in others.items()}
+    result = Result(volumes, notes=notes(given, flair), warnings=misplaced(others, motions, scans["flair"]))
+    result = measured(result, threshold, smallest)
+    if aid is not None and not result.metrics["lesions"].value and min(flair.shape) >= WHOLE:
+        progress(0.95, "Checking that this is a FLAIR scan")
+        drawn, regions = look_coarsely(aid("anatomy"), scans["flair"])
+        doubts = doubt_scan(replace(drawn, name=flair.name), regions, "FLAIR")
+        result = replace(result, warnings=(*result.warnings, *doubts.warnings), doubt=doubts.question)
+    return result
+
+
+def misplaced(others: dict[str, Volume], motions: dict[str, np.ndarray], flair: Volume) -> tuple[str, ...]:
+    """What is to be said of the sequences that did not lie on the FLAIR."""
+    said = []
+    for role, by in motions.items():
+        turn, way = motion(by, middle(flair))
+        said.append(
+            f"{others[role].name}: by its header it lies {way:.0f} mm and {turn:.0f}° away from the FLAIR. It was "
+            "aligned by what it shows; check that it fits, and that both are of one patient."
+        )
+    return tuple(said)
 
 
 def mirrored(net, batch: torch.Tensor) -> torch.Tensor:
@@ -155,6 +193,7 @@ CARD = Card(
     ),
     build=partial(AR2UNet, in_channels=3, classes=1, width=16, gate="decoder"),
     run=segment,
+    aids={"anatomy": ANATOMY},
     licence="CC BY-NC-SA 4.0 (masks of the training data)",
     cite="Katsamenis et al. 2023, arXiv:2303.01582; Buda et al. 2019, doi:10.1016/j.compbiomed.2019.05.002",
     trained_on="65 patients of the TCGA-LGG FLAIR abnormality set (Buda 2019; Mazurowski 2017; Pedano 2016). "

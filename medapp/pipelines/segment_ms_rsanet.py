@@ -10,15 +10,17 @@ import torch
 
 from medapp.card import Card, Input, Slider, Weights
 from medapp.imaging.background import zero_background
-from medapp.imaging.geometry import boxed, resample
+from medapp.imaging.geometry import boxed, resample, slice_axis
 from medapp.imaging.intensity import relative, unshaded
 from medapp.imaging.measure import bounds
 from medapp.imaging.rigid import middle, motion, rigid
 from medapp.imaging.volume import Grid, Volume
 from medapp.machine import together
 from medapp.networks.rsanet import RSANet
-from medapp.pipelines._anatomy import parcellate, working_grid
+from medapp.pipelines._anatomy import REGIONS, working_grid
 from medapp.pipelines._checks import require_head
+from medapp.pipelines._doubts import Doubts, doubt_scan
+from medapp.pipelines._orientation import TURNED, find_regions
 from medapp.pipelines._pair import CLOSED, GROWN, enclosed, placed
 from medapp.pipelines._tiles import ramp, starts
 from medapp.pipelines._whereabouts import MAPS, homeward, laid, maps
@@ -37,16 +39,24 @@ LEAST = 0.002  # a probability under it counts as none
 WIDTHS = (32, 64, 128, 256)  # half of the paper's
 CHANNELS = len(SEQUENCES) + MAPS
 build = partial(RSANet, classes=1, in_channels=CHANNELS, groups=None, widths=WIDTHS, block=2, dropout=0.05)
+WANTED = {"flair": "FLAIR", "t1": "T1", "t2": "T2", "baseline": "FLAIR"}
+FEW_SLICES = 12  # with fewer, not all of the brain is expected
 THICK = 6.0  # mm, coarser than what was trained on
 MUCH = (2.0, 3.0)  # degrees and mm of a motion that is worth a word
 COVERED = 0.95  # share of the brain that another scan should show
 
 
 class Anatomy(NamedTuple):
-    """Both (X, Y, Z) on the working grid: regions, none where no brain was seen, and what is to be looked at."""
+    """Both (X, Y, Z) on the working grid: regions, none where no brain was seen, and what is to be looked at.
+
+    `turn` (4, 4) takes the head from where its file has it to where it really lies, RAS+ millimetres; `turned` says how
+    in words, or is empty.
+    """
 
     regions: np.ndarray
     inside: np.ndarray
+    turn: np.ndarray = np.eye(4)
+    turned: str = ""
 
 
 class View(NamedTuple):
@@ -88,11 +98,21 @@ def segment(
     progress(0.15, "Finding the brain")
     given = scans if baseline is None else {"flair": scans["flair"]}  # regions of what the network sees
     seen = anatomy(aid("anatomy"), given, grid, lambda share, stage: progress(0.15 + 0.3 * share, "Finding the brain"))
+    if seen.turned:
+        seen_as, scans = ({r: _moved(v, seen.turn) for r, v in some.items()} for some in (seen_as, scans))
+        first, old = scans["flair"], seen.turn @ grid.affine
+        grid = working_grid(first)
+        regions, inside = (
+            resample(Volume(a, old, labels={1: "any"}), grid).array
+            for a in (seen.regions, seen.inside.astype(np.uint8))
+        )
+        seen = seen._replace(regions=regions, inside=inside > 0)
     if baseline is not None:
         progress(0.45, "Aligning the earlier scan")
         within = Volume(seen.inside.astype(np.uint8), grid.affine, labels={1: "inside"})
-        motions["baseline"] = rigid(seen_as["baseline"], first, within)
-        scans["baseline"] = placed(seen_as["baseline"], motions["baseline"])
+        motion_there = rigid(seen_as["baseline"], first, within)
+        scans["baseline"] = placed(seen_as["baseline"], motion_there)
+        motions["baseline"] = np.linalg.inv(seen.turn) @ motion_there @ seen.turn
 
     view = prepared(scans, seen, grid)
     drawn = view.images
@@ -108,17 +128,37 @@ def segment(
         found, weights = predict(net, stacked(images, view.maps), step)
         found = found[tuple(map(slice, view.grid.shape))]
         lesion[view.box] |= found >= LIKELY
-        native = resample(Volume(found, view.grid.affine), flair.grid).array
+        native = resample(Volume(found, view.grid.affine), first.grid).array
         kept = np.where(native < LEAST, np.float32(0), native)
         volumes[role] = flair.like(kept, name=role, unit="", remarks=())
-        tables = tables or matrices(weights, view.grid, flair.grid)
+        tables = tables or ({} if seen.turned else matrices(weights, view.grid, flair.grid))
 
     progress(0.9, "Measuring")
-    zone = resample(Volume(zones(seen.regions, grid.spacing, lesion), grid.affine, labels=PLACES), flair.grid)
+    zone = resample(Volume(zones(seen.regions, grid.spacing, lesion), grid.affine, labels=PLACES), first.grid)
     volumes["zones"] = flair.like(zone.array, labels=PLACES, name="zones", unit="", remarks=(), headers=())
     volumes |= {role: placed(volume, motions[role]) for role, volume in others.items()}
-    said = notes(flair, others, motions, scans, seen, grid, bool(tables))
-    return measured(Result(volumes, tables=tables, notes=said), settings)
+    said = notes(flair, others, motions, scans, seen, grid, bool(tables) or bool(seen.turned))
+    doubts = doubt(view, seen, {"flair": flair, **others})
+    result = Result(volumes, tables=tables, notes=said, warnings=doubts.warnings, doubt=doubts.question)
+    return measured(result, settings)
+
+
+def doubt(view: View, seen: Anatomy, given: Mapping[str, Volume]) -> Doubts:
+    """Whether each of the scans is what its role wants, by the regions."""
+    regions = Volume(seen.regions[view.box], view.grid.affine, labels=REGIONS)
+    warnings, questions = [], []
+    if seen.turned:
+        warnings.append(TURNED.format(name=given["flair"].name, how=seen.turned))
+    for role, array in view.images.items():
+        drawn = Volume(array, view.grid.affine, name=given[role].name)
+        found = doubt_scan(
+            drawn, regions, WANTED[role], cut=given[role].shape[slice_axis(given[role].grid)] < FEW_SLICES
+        )
+        warnings += found.warnings
+        questions += [found.question] * bool(found.question)
+        if not seen.regions.any():
+            break
+    return Doubts(questions[0] if questions else "", tuple(dict.fromkeys(warnings)))
 
 
 def anatomy(net, scans: Mapping[str, Volume], grid: Grid, progress: Callable[[float, str], None]) -> Anatomy:
@@ -129,13 +169,14 @@ def anatomy(net, scans: Mapping[str, Volume], grid: Grid, progress: Callable[[fl
         head = Volume(resample(scans[role], grid, outside=float(scans[role].array.min())).array, grid.affine)
         if head.array.min() == head.array.max():
             continue
-        regions = parcellate(net, head, progress=progress).labels.array
+        found = find_regions(net, head, progress=progress)
+        regions = found.regions.labels.array
         if (regions > 0).sum() * grid.voxel_ml >= LEAST_BRAIN:
             margin = CLOSED + GROWN + 1
             box = tuple(slice(max(s.start - margin, 0), s.stop + margin) for s in bounds(regions > 0))
             inside = np.zeros(grid.shape, bool)
             inside[box] = enclosed(regions[box] > 0)
-            return Anatomy(regions, inside)
+            return Anatomy(regions, inside, found.affine @ np.linalg.inv(grid.affine), found.turned)
     return Anatomy(np.zeros(grid.shape, np.uint8), np.ones(grid.shape, bool))
 
 
@@ -238,6 +279,11 @@ def notes(
     if not attended:
         said.append("The head is too large to be seen at once: it was seen in windows, and the attention is not shown.")
     return tuple(dict.fromkeys(said))
+
+
+def _moved(volume: Volume, by: np.ndarray) -> Volume:
+    """The volume moved by (4, 4) in RAS+ millimetres."""
+    return volume.like(volume.array, affine=by @ volume.affine)
 
 
 def covered(volume: Volume, inside: np.ndarray, grid: Grid) -> float:

@@ -1,6 +1,7 @@
 """Old stroke lesions in a T1 scan, by RAX-Net along three axes in template space, and their fusion."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from typing import NamedTuple
 
@@ -16,8 +17,10 @@ from medapp.imaging.volume import Volume
 from medapp.machine import half, together
 from medapp.networks.raxnet import RAXNet
 from medapp.pipelines._checks import require_head
+from medapp.pipelines._doubts import doubt_scan
 from medapp.pipelines._template import Laid, around, lay, template
 from medapp.pipelines.segment_anatomy_unet import NETWORK as ANATOMY
+from medapp.pipelines.segment_anatomy_unet import cut
 from medapp.result import Metric, Result
 from medapp.strokes import PLANES, RULES, measured
 
@@ -77,8 +80,17 @@ def segment(
         kept = native.array if role == "template" else np.where(native.array < LEAST, np.float32(0), native.array)
         volumes[role] = image.like(kept, name=role, unit="", remarks=())
     progress(0.95, "Measuring")
-    fit = {"fit": Metric(round(laid.fit, 3))}
-    return measured(Result(volumes, metrics=fit, notes=notes(image, laid), settings={"scaling": scaling}), settings)
+    result = Result(
+        volumes,
+        metrics={"fit": Metric(round(laid.fit, 3))},
+        notes=notes(image),
+        warnings=warnings(image, laid),
+        settings={"scaling": scaling},
+    )
+    if laid.found:
+        doubts = doubt_scan(scan, laid.found.regions.labels, "T1", cut=bool(cut(laid.found.regions.brain)))
+        result = replace(result, warnings=(*result.warnings, *doubts.warnings), doubt=doubts.question)
+    return measured(result, settings)
 
 
 def by_slice(scan: np.ndarray, axis: int) -> np.ndarray:
@@ -145,9 +157,17 @@ def _step(progress: Callable[[float, str], None], number: int, plane: str, share
     progress(0.35 + (number + share) / len(PLANES) / 2, f"Looking at the {plane} slices")
 
 
-def notes(image: Volume, laid: Laid) -> tuple[str, ...]:
-    """What the user should know of this input before trusting the result."""
+def notes(image: Volume) -> tuple[str, ...]:
+    """What the user should know of this input."""
     said = list(image.remarks)
+    if max(image.spacing) > THICK:
+        said.append(f"Voxels are {max(image.spacing):.1f} mm long: what lies between them is guessed.")
+    return tuple(dict.fromkeys(said))
+
+
+def warnings(image: Volume, laid: Laid) -> tuple[str, ...]:
+    """Why the result may be wrong, by where the template came to lie in the scan."""
+    said = list(laid.found.warnings(image.name)) if laid.found else []
     if laid.fit < FIT:
         said.append(
             f"The scan hardly resembles the template (correlation {laid.fit:.2f}): look at the template over it, and "
@@ -159,9 +179,7 @@ def notes(image: Volume, laid: Laid) -> tuple[str, ...]:
             f"The template had to be stretched by {stretch.min():.2f} to {stretch.max():.2f} to fit: check the file's "
             "voxel size."
         )
-    if max(image.spacing) > THICK:
-        said.append(f"Voxels are {max(image.spacing):.1f} mm long: what lies between them is guessed.")
-    return tuple(dict.fromkeys(said))
+    return tuple(said)
 
 
 def networks(widths: Sequence[int] = WIDTHS) -> nn.ModuleDict:

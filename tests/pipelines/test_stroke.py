@@ -152,9 +152,9 @@ def test_the_template_is_found_in_a_whole_head():
 def test_another_contrast_is_told():
     scan = resample(template(), GRIDS["RAS"])
     inverse = scan.like((scan.array > 0.1) * (scan.array.max() * 1.2 - scan.array))
-    said = stroke.notes(inverse, lay(inverse, AID("anatomy")))
+    said = stroke.warnings(inverse, lay(inverse, AID("anatomy")))
     assert any("hardly resembles" in note for note in said)
-    assert not any("hardly" in note for note in stroke.notes(scan, lay(scan, AID("anatomy"))))
+    assert not any("hardly" in note for note in stroke.warnings(scan, lay(scan, AID("anatomy"))))
 
 
 def test_an_empty_slice_never_becomes_nan(in_place):
