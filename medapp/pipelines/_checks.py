@@ -4,6 +4,7 @@ import numpy as np
 
 from medapp.errors import InputError
 from medapp.imaging.geometry import slice_axis
+from medapp.imaging.modality import modality
 from medapp.imaging.volume import Volume
 
 SMALLEST = 0.02  # mm; the finest scans of a whole brain have five times that
@@ -17,17 +18,13 @@ def require_grey(volume: Volume) -> None:
 
 
 def require_mr(volume: Volume) -> None:
-    """Raises InputError for an image whose unit tells that it is CT or PET, or with voxels as no scanner gives."""
+    """Raises InputError for what is CT or PET by header, unit or values, or has voxels as no scanner gives."""
     if min(volume.grid.spacing) < SMALLEST:
         raise InputError(
             f"The voxels of the {volume.name} image are {min(volume.grid.spacing):.1g} mm wide: the unit of length in "
             "its header may be wrong."
         )
-    named = str(volume.headers[0].get("Modality")) if volume.headers else ""
-    modality = {"HU": "CT", "Bq/ml": "PET"}.get(volume.unit) or {"CT": "CT", "PT": "PET"}.get(named)
-    if modality:
-        unit = f" ({volume.unit})" if volume.unit else ""
-        raise InputError(f"The {volume.name} image is {modality}{unit}; this method needs MRI.")
+    refuse(volume, {"CT", "PET"}, "MRI")
 
 
 def require_head(volume: Volume) -> None:
@@ -54,12 +51,18 @@ def require_overlap(volume: Volume, fixed: Volume, share: float = 0.5) -> None:
         )
 
 
-def refuse_unit(volume: Volume, unit: str, kind: str, wanted: str) -> None:
-    """Raises InputError for an image whose `unit`, or DICOM header, tells that it is `kind` and not `wanted`."""
-    if volume.unit == unit:
-        raise InputError(f"The {volume.name} image is {kind} ({unit}); this method needs {wanted}.")
-    if volume.headers and {"CT": "CT", "PT": "PET"}.get(volume.headers[0].get("Modality")) == kind:
-        raise InputError(f"The {volume.name} image is {kind}; this method needs {wanted}.")
+def refuse(volume: Volume, kinds: set[str], wanted: str) -> None:
+    """Raises InputError for an image that is of one of the `kinds` of scanner, and not `wanted`."""
+    found = modality(volume)
+    if found not in kinds:
+        return
+    if volume.unit or found != "CT" or volume.headers:
+        unit = f" ({volume.unit})" if volume.unit else ""
+        raise InputError(f"The {volume.name} image is {found}{unit}; this method needs {wanted}.")
+    raise InputError(
+        f"The {volume.name} image looks like CT: its values are spread as Hounsfield units are, with air near -1000. "
+        f"This method needs {wanted}."
+    )
 
 
 def require_contrast(volume: Volume) -> None:

@@ -139,7 +139,7 @@ def describe_turn(turn: np.ndarray) -> str:
     said = []
     for axis, name in ((2, "top"), (1, "front")):
         to = int(np.abs(turn[:, axis]).argmax())
-        end = ends[to][turn[to, axis] < 0]
+        end = ends[to][int(turn[to, axis] < 0)]
         if end != name:
             said.append(f"what it calls the {name} is the {end}")
     return ", ".join(said) or "it is turned"

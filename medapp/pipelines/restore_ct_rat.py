@@ -11,7 +11,7 @@ from medapp.imaging.hounsfield import SHIFT, has_air, is_shifted
 from medapp.imaging.volume import Volume
 from medapp.networks.rat import RAT
 from medapp.physics import ct
-from medapp.pipelines._checks import refuse_unit, require_contrast, require_grey, require_pixels
+from medapp.pipelines._checks import refuse, require_contrast, require_grey, require_pixels
 from medapp.pipelines._restore import Slicing, aids, choices, inputs, pixel_mm, restored, stacked
 from medapp.result import Result
 
@@ -33,7 +33,7 @@ def restore(
     """
     progress(0.0, "Preparing the scan")
     require_grey(image)
-    refuse_unit(image, "Bq/ml", "PET", "CT")
+    refuse(image, {"PET"}, "CT")
     require_contrast(image)
     require_pixels(image)
     image, gain, offset, notes = hounsfield(image)

@@ -10,7 +10,7 @@ from medapp.imaging.geometry import upright
 from medapp.imaging.volume import Volume
 from medapp.networks.rat import RAT
 from medapp.physics import pet
-from medapp.pipelines._checks import refuse_unit, require_contrast, require_grey, require_pixels
+from medapp.pipelines._checks import refuse, require_contrast, require_grey, require_pixels
 from medapp.pipelines._restore import Slicing, aids, choices, inputs, pixel_mm, restored
 from medapp.result import Result
 
@@ -30,7 +30,7 @@ def restore(
     """
     progress(0.0, "Preparing the scan")
     require_grey(image)
-    refuse_unit(image, "HU", "CT", "PET")
+    refuse(image, {"CT", "MR"}, "PET")
     require_contrast(image)
     require_pixels(image)
     notes, clean = remarks(image), None
