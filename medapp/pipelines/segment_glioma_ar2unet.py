@@ -25,6 +25,7 @@ from medapp.result import Result
 
 PIXEL = 1.25  # mm in the slice, as in training
 BATCH = 8  # slices
+LITTLE = 5.0  # ml: what is found in scans that are not FLAIR is less, and then the scan is looked at
 WHOLE = 12  # slices from which a head is looked at for its brain
 FLAIR_SHARE = 0.35  # what the network makes of FLAIR alone counts so much beside its view of all sequences
 
@@ -79,7 +80,8 @@ def segment(
     volumes |= {role: placed(v, motions[role]) if role in motions else v for role, v in others.items()}
     result = Result(volumes, notes=notes(given, flair), warnings=misplaced(others, motions, scans["flair"]))
     result = measured(result, threshold, smallest)
-    if aid is not None and not result.metrics["lesions"].value and min(flair.shape) >= WHOLE:
+    little = (result.metrics["volume"].value or 0) < LITTLE
+    if aid is not None and little and min(flair.shape) >= WHOLE:
         progress(0.95, "Checking that this is a FLAIR scan")
         drawn, regions = look_coarsely(aid("anatomy"), scans["flair"])
         doubts = doubt_scan(replace(drawn, name=flair.name), regions, "FLAIR")

@@ -5,8 +5,8 @@ import pytest
 from nibabel.affines import from_matvec
 from scipy.spatial.transform import Rotation
 
-from medapp.imaging.geometry import oriented, resample, respaced
-from medapp.imaging.rigid import middle, motion, rigid
+from medapp.imaging.geometry import boxed, oriented, resample, respaced
+from medapp.imaging.rigid import fitting, middle, motion, rigid
 from medapp.imaging.volume import Volume
 from medapp.pipelines._template import template
 
@@ -42,3 +42,20 @@ def test_a_motion_in_words():
     spot = np.zeros((9, 9, 9))
     spot[6, 2, 3] = 1
     np.testing.assert_allclose(middle(Volume(spot, np.diag([2, 3, 4, 1]))), (12, 6, 12))
+
+
+@pytest.mark.parametrize(("shift", "turn"), [((0, 0, 45), 0), ((35, 20, 0), 12)])
+def test_a_sequence_that_lies_apart_is_found(shift, turn):
+    truth = from_matvec(Rotation.from_euler("x", turn, degrees=True).as_matrix(), shift)
+    away = template().like(template().array, affine=truth @ template().affine)
+    found = fitting(away, resample(flair(), respaced(template().grid, (1, 1, 4))))
+    points = template().grid.to_mm(np.argwhere(template().array > 0)[::9973])
+    apart = (points @ found[:3, :3].T + found[:3, 3]) - (points @ truth[:3, :3].T + truth[:3, 3])
+    assert np.linalg.norm(apart, axis=1).max() < 2
+
+
+def test_sequences_that_lie_as_they_say_are_left_there():
+    fixed = resample(flair(), respaced(template().grid, (1, 1, 4)))
+    slab = resample(template(), boxed(template().grid, np.array([0, 0, 20]), np.array([197, 233, 150])))
+    nudged = template().like(template().array, affine=from_matvec(np.eye(3), (3, -2, 2)) @ template().affine)
+    assert all(fitting(scan, fixed) is None for scan in (template(), slab, nudged))
