@@ -83,8 +83,8 @@ def segment(
     little = (result.metrics["volume"].value or 0) < LITTLE
     if aid is not None and little and min(flair.shape) >= WHOLE:
         progress(0.95, "Checking that this is a FLAIR scan")
-        drawn, regions = look_coarsely(aid("anatomy"), scans["flair"])
-        doubts = doubt_scan(replace(drawn, name=flair.name), regions, "FLAIR")
+        coarse, regions = look_coarsely(aid("anatomy"), scans["flair"])
+        doubts = doubt_scan(replace(coarse, name=flair.name), regions, "FLAIR")
         result = replace(result, warnings=(*result.warnings, *doubts.warnings), doubt=doubts.question)
     return result
 
