@@ -29,7 +29,7 @@ def doubt_scan(image: Volume, regions: Volume, wanted: str = "", *, cut: bool = 
     `regions` (classes) lie on the grid of the image, and may be those of another scan of the head. `cut` says that the
     image ends within the brain, which explains a small one.
     """
-    name, kind = image.name, f"{wanted} scan" if wanted else "MR image"
+    name, kind = image.name, f"{wanted} scan" if wanted else "scan"
     ml = region_volumes(regions)
     whole, plausible = float(ml.sum()), count_plausible(ml)
     if plausible < FEW and not cut:
