@@ -8,6 +8,7 @@ import numpy as np
 from medapp.card import Card, Choice, Weights
 from medapp.fidelity import noise
 from medapp.imaging.hounsfield import SHIFT, has_air, is_shifted
+from medapp.imaging.modality import modality
 from medapp.imaging.volume import Volume
 from medapp.networks.rat import RAT
 from medapp.physics import ct
@@ -20,6 +21,10 @@ UNIT = 400  # HU that are 1 to the network
 SEEN = (-200, 300)  # HU, in which regions are looked for
 CLEAN = 10.0  # HU of noise; at full dose on thick slices it is about that, at a quarter of the dose twice as much
 DOSES = {"half dose": 0.5, "quarter dose": 0.25, "tenth dose": 0.1}
+NOT_CT = (
+    "This does not look like CT, and the method was trained on CT alone: do not trust the result, least of all on MR. "
+    "The values were stretched to -160 to 240 HU for it, and the answer back. Put in a CT in Hounsfield units."
+)
 METHODS = ("mobilesam", "superpixels", "sam_vit_b", "sam_vit_l", "sam_vit_h", "one")
 
 
@@ -36,7 +41,13 @@ def restore(
     refuse(image, {"PET"}, "CT")
     require_contrast(image)
     require_pixels(image)
+    warnings: tuple[str, ...] = ()
+    if modality(image) == "MR":
+        warnings = (f"{image.name}: its header says that it is MR. {NOT_CT}",)
     image, gain, offset, notes = hounsfield(image)
+    if NOT_CT in notes:
+        notes = tuple(note for note in notes if note != NOT_CT)
+        warnings = warnings or (f"{image.name}: there are no Hounsfield units and no air below -200. {NOT_CT}",)
     clean = None
     if degrade != "no":
         clean, pixel = image, pixel_mm(image.grid)
@@ -68,10 +79,11 @@ def restore(
         inside = (hu >= LOWEST) & (hu <= HIGHEST)
         return np.where(inside, (answer[0] * UNIT - offset) / gain, stored)
 
-    return restored(
+    result = restored(
         net, image, region_map, Slicing(encode, seen, decode), method=regions, points=int(points), aid=aid,
         progress=progress, clean=clean, settings={"degrade": degrade}, notes=notes,
     )  # fmt: skip
+    return replace(result, warnings=warnings, doubt="Not a CT?" if warnings else "")
 
 
 def scaled(hu: np.ndarray) -> np.ndarray:
@@ -97,11 +109,7 @@ def hounsfield(image: Volume) -> tuple[Volume, float, float, tuple[str, ...]]:
     low, high = np.percentile(few, (1, 99.5))
     high = max(high, low + 1e-6 * max(abs(low), 1))
     gain = (240 + 160) / float(high - low)
-    notes += (
-        "This does not look like CT: there are no Hounsfield units and no air below -200. The method was trained on CT "
-        "alone; the values were stretched to -160 to 240 HU for it and the answer taken back. Trust it less, most of "
-        "all on MR.",
-    )
+    notes += (NOT_CT,)
     return image, gain, -160 - gain * float(low), notes
 
 

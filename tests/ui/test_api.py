@@ -93,7 +93,7 @@ def test_a_series_of_a_zip_is_chosen_by_its_number(client, tmp_path):
         facts, _ = client.predict(
             image=handle_file(str(box)), series=choice, regions="superpixels", api_name="/restore_ct_rat"
         )
-        mr.append(any("does not look like CT" in note for note in facts["notes"]))
+        mr.append(any("does not look like CT" in note for note in facts["warnings"]))
     assert sorted(mr) == [False, True]
 
 
