@@ -1,0 +1,88 @@
+"""A scan of another contrast, of no head, or of half a brain is doubted; a usual one is not."""
+
+import numpy as np
+import pytest
+
+from medapp.imaging.anatomy import NAMES, sided
+from medapp.imaging.volume import Volume
+from medapp.pipelines._doubts import contrast, doubt_scan
+from medapp.pipelines._template_regions import REGIONS
+from medapp.result import Metric, Result
+from medapp.tasks import lesions
+from medapp.ui import words
+
+AFFINE = np.diag([2.0, 2, 2, 1])
+LOOKS = {  # white, grey, fluid
+    "T1": (100, 75, 25),
+    "FLAIR": (100, 115, 20),
+    "T2": (60, 80, 200),
+}
+
+
+def classes(scale: float = 1.0) -> np.ndarray:
+    """Every region of the template, `scale` times as large, in no order that makes sense, among background."""
+    counts = np.rint(scale * REGIONS.ml.ravel() * 1000 / 8).astype(int)
+    array = np.zeros((120, 100, 60), np.uint8)
+    array.ravel()[: counts.sum()] = np.repeat(np.arange(1, len(NAMES)), counts)
+    return array
+
+
+def scan(look: str, labels: np.ndarray) -> Volume:
+    white, grey, fluid = LOOKS[look]
+    bright = np.full(len(NAMES), grey)
+    bright[0] = 0
+    for number, name in enumerate(NAMES):
+        bright[number] = {"Cerebral-White-Matter": white, "Lateral-Ventricle": fluid}.get(
+            sided(name)[1], bright[number]
+        )
+    noise = np.random.default_rng(0).normal(0, 3, labels.shape) * (labels > 0)
+    return Volume((bright[labels] + noise).astype(np.float32), AFFINE, name=look)
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_the_contrast_is_told_by_the_order_of_the_tissues(look):
+    labels = classes()
+    assert contrast(scan(look, labels).array, labels) == look
+    assert contrast(scan(look, labels).array - 500, labels) == look
+    assert contrast(np.ones(labels.shape), labels) == ""
+
+
+@pytest.mark.parametrize(("look", "wanted"), [("T1", "FLAIR"), ("T2", "FLAIR"), ("FLAIR", "T1"), ("T2", "T1")])
+def test_another_contrast_is_doubted(look, wanted):
+    labels = classes()
+    regions = Volume(labels, AFFINE)
+    doubts = doubt_scan(scan(look, labels), regions, wanted)
+    assert doubts.question == f"Not a {wanted} scan of a brain?"
+    assert f"looks like {look}" in doubts.warnings[0] and f"Put in the {wanted} scan" in doubts.warnings[0]
+    assert doubt_scan(scan(wanted, labels), regions, wanted) == ("", ())
+    assert doubt_scan(scan(look, labels), regions) == ("", ())
+
+
+@pytest.mark.parametrize(
+    ("scale", "said"), [(0.0, "no brain was found"), (0.01, "plausible size"), (1.3, "odd for an adult")]
+)
+def test_what_is_no_whole_head_is_doubted(scale, said):
+    labels = classes(scale)
+    doubts = doubt_scan(scan("T1", labels), Volume(labels, AFFINE), "T1")
+    assert doubts.question == "Not a T1 scan of a whole head?" and said in doubts.warnings[0]
+
+
+def test_a_cut_brain_is_not_doubted_for_its_size():
+    labels = classes(0.3)
+    assert doubt_scan(scan("T1", labels), Volume(labels, AFFINE), "T1", cut=True) == ("", ())
+
+
+def test_the_doubt_takes_the_place_of_nothing_found():
+    nothing = {"lesions": Metric(0), "volume": Metric(0.0, "ml"), "left_out": Metric(0)}
+    result = Result({}, metrics=nothing, settings={"smallest": 1.0})
+    assert "Nothing found" in words.summary(lesions, result)
+    doubted = Result({}, metrics=nothing, settings={"smallest": 1.0}, doubt="Not a FLAIR scan of a brain?")
+    assert words.summary(lesions, doubted).startswith("Not a FLAIR scan of a brain?")
+    assert "Nothing found" not in words.summary(lesions, doubted)
+
+
+def test_warnings_stand_in_a_box_before_the_notes():
+    page = words.headline("3 ml", ["a note"], ["<b>wrong</b>"])
+    assert page.index("med-warning") < page.index("&lt;b&gt;wrong") < page.index("a note")
+    assert "med-warning" not in words.headline("3 ml", ["a note"])
+    assert Result({}, warnings=("look",), doubt="Not a CT?").facts()["warnings"] == ["look"]
