@@ -25,7 +25,7 @@ from medapp.result import Result
 
 PIXEL = 1.25  # mm in the slice, as in training
 BATCH = 8  # slices
-LITTLE = 5.0  # ml: what is found in scans that are not FLAIR is less, and then the scan is looked at
+LITTLE = 10.0  # ml: what is found in scans that are not FLAIR is less, and then the scan is looked at
 WHOLE = 12  # slices from which a head is looked at for its brain
 FLAIR_SHARE = 0.35  # what the network makes of FLAIR alone counts so much beside its view of all sequences
 
