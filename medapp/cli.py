@@ -62,6 +62,11 @@ def _parser() -> argparse.ArgumentParser:
         )
     runner.add_argument("--reference", type=Path, metavar="FILE", help="a mask, or a clean image, to compare with")
     runner.add_argument(
+        "--reference-by-voxels",
+        action="store_true",
+        help="lay the reference's voxels on the image's, whatever its header says, for one whose header is lost",
+    )
+    runner.add_argument(
         "--device", choices=("cuda", "mps", "cpu"), help="where to compute; the best there is by default"
     )
     runner.add_argument(
@@ -107,6 +112,7 @@ def _run(args: argparse.Namespace) -> None:
         card,
         card.by_need(volumes),
         lambda: _read(args.reference, "reference", series, **how) if args.reference else None,
+        by_voxels=args.reference_by_voxels,
     )
     _warn(comparison.note)
     result = runtime.run(card.name, *volumes, device=args.device, progress=None if args.quiet else _tell, **options)

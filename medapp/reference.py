@@ -11,16 +11,17 @@ NEAR = 2.0  # voxels, by which the corners of two boxes may differ that are mean
 STRAIGHT = 1e-3  # off the diagonal, at most, of axes that no scanner has turned
 
 
-def require_header(reference: Volume, image: Volume) -> None:
-    """Raises InputError for a reference that seems to have lost its header, and says how to take it all the same."""
-    if lost_header(reference, image):
-        raise InputError(f"{elsewhere(reference, image)} {OFFER}")
-
-
 OFFER = (
     "If so, tick “Take the reference voxel by voxel” beside it (command line: --reference-by-voxels; API: "
     "reference_by_voxels)."
 )
+TAKEN = "Reference: it was taken voxel by voxel; what its header says of its place was not used."
+
+
+def require_header(reference: Volume, image: Volume) -> None:
+    """Raises InputError for a reference that seems to have lost its header, and says how to take it all the same."""
+    if lost_header(reference, image):
+        raise InputError(f"{elsewhere(reference, image)} {OFFER}")
 
 
 def elsewhere(reference: Volume, image: Volume) -> str:
@@ -60,7 +61,7 @@ def take_by_voxels(reference: Volume, image: Volume) -> Volume:
         raise InputError(
             "The reference cannot be taken voxel by voxel: it has {} voxels, the image {}.".format(*shapes)
         )
-    return replace(reference, affine=image.affine)
+    return replace(reference, affine=image.affine, remarks=(*reference.remarks, TAKEN))
 
 
 def _same_box(one: Grid, other: Grid) -> bool:

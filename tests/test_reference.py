@@ -5,9 +5,11 @@ import pytest
 from nibabel.affines import from_matvec
 from scipy.spatial.transform import Rotation
 
+from medapp import runtime, tasks
 from medapp.errors import InputError
 from medapp.imaging.volume import Volume
-from medapp.reference import lost_header, require_header, take_by_voxels
+from medapp.reference import TAKEN, lost_header, require_header, take_by_voxels
+from medapp.tasks.comparison import prepared
 
 TURN = Rotation.from_euler("xyz", (4, -3, 6), degrees=True).as_matrix() @ np.diag([-1.0, -1, 5])
 IMAGE = Volume(np.zeros((64, 60, 20), np.float32), from_matvec(TURN, [110, 95, -40]), name="FLAIR")
@@ -47,3 +49,18 @@ def test_other_grids_are_left_to_their_headers():
     assert not lost_header(smaller, IMAGE)
     with pytest.raises(InputError, match="30 × 30 × 30 voxels, the image 64 × 60 × 20"):
         take_by_voxels(smaller, IMAGE)
+
+
+@pytest.mark.parametrize("name", ["segment_glioma_ar2unet", "restore_pet_rat"])
+def test_a_reference_without_its_header_costs_the_comparison_and_the_switch_brings_it_back(name):
+    card = runtime.card(name)
+    task = tasks.of(card.task)
+    volumes = {card.inputs[1 if card.inputs[0].optional else 0].name: IMAGE}
+    reference = lying(np.eye(4))
+    refused = prepared(task, card, volumes, lambda: reference)
+    assert refused.reference is None and refused.lost_header and "is its header lost?" in refused.note
+    taken = prepared(task, card, volumes, lambda: reference, by_voxels=True)
+    assert taken.reference is not None and taken.reference.grid.same(IMAGE.grid) and not taken.note
+    assert TAKEN in taken.reference.remarks
+    fitting = prepared(task, card, volumes, lambda: lying(IMAGE.affine))
+    assert fitting.reference is not None and not fitting.lost_header

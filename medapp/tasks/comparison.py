@@ -8,6 +8,7 @@ from typing import Any
 from medapp.card import Card
 from medapp.errors import InputError
 from medapp.imaging.volume import Volume
+from medapp.reference import OFFER, require_header, take_by_voxels
 from medapp.result import Result
 
 
@@ -17,6 +18,11 @@ class Comparison:
 
     reference: Volume | None = None
     note: str = ""
+
+    @property
+    def lost_header(self) -> bool:
+        """Whether the reference may be meant, taken voxel by voxel."""
+        return OFFER in self.note
 
     @property
     def wanted(self) -> bool:
@@ -38,15 +44,26 @@ class Comparison:
 
 
 def prepared(
-    task: ModuleType, card: Card, volumes: Mapping[str, Volume | None], read: Callable[[], Volume | None]
+    task: ModuleType,
+    card: Card,
+    volumes: Mapping[str, Volume | None],
+    read: Callable[[], Volume | None],
+    *,
+    by_voxels: bool = False,
 ) -> Comparison:
     """The reference that `read` gives, if it can be read, is of the right kind, and lies where the images lie.
 
-    `volumes` are those that go into the method, by input. Nothing is computed for it.
+    `volumes` are those that go into the method, by input. Nothing is computed for it. With `by_voxels` the reference's
+    voxels are taken for those of the image, whatever its header says.
     """
     try:
         reference = read()
         if reference is not None:
+            image = volumes.get("moving") or next(v for v in volumes.values() if v is not None)
+            if by_voxels:
+                reference = take_by_voxels(reference, image)
+            else:
+                require_header(reference, image)
             task.check(reference, volumes)
             if card.reference:
                 card.reference(reference)

@@ -9,6 +9,7 @@ from plotly.graph_objects import Figure
 from medapp.errors import InputError
 from medapp.imaging.geometry import covered, inside
 from medapp.imaging.volume import Volume
+from medapp.reference import OFFER, elsewhere
 from medapp.result import Result, Table
 from medapp.tasks import lesions, parcels, sclerosis, strokes
 from medapp.views.layers import Layer
@@ -80,8 +81,8 @@ def check(reference: Volume, volumes: Mapping[str, Volume | None]) -> None:
     else:
         share = covered(image.grid, reference.grid)
     if share < LEAST_SHARE:
-        lost = " It has as many voxels as the image: is its header lost?" if reference.shape == image.shape else ""
-        raise InputError(f"It lies elsewhere: {share:.0%} of what it marks is within the image.{lost}")
+        offer = f" {OFFER}" if reference.shape == image.shape else ""
+        raise InputError(f"{elsewhere(reference, image)} {share:.0%} of what it marks is within the image.{offer}")
 
 
 def start(result: Result) -> np.ndarray:

@@ -18,13 +18,15 @@ from medapp.ui.form import knob
 from medapp.ui.session import folder
 from medapp.ui.tab import GPU, told
 
+BY_VOXELS = "reference_by_voxels"
+
 
 def build(card: Card) -> None:
     """Add the endpoint `/<card.name>` to the current `gr.Blocks`: files and options in; facts and files out."""
     sources = sorted(card.inputs, key=lambda source: source.optional)
     task = tasks.of(card.task)
     colour = any(source.colour for source in card.inputs)
-    names = [*(s.name for s in sources), *(o.name for o in card.options), "reference", "series"]
+    names = [*(s.name for s in sources), *(o.name for o in card.options), "reference", "series", BY_VOXELS]
 
     @told
     def call(*values: Any) -> tuple[dict, list[str]]:
@@ -40,6 +42,7 @@ def build(card: Card) -> None:
             card,
             card.by_need(volumes),
             lambda: given["reference"] and _read(given["reference"], "reference", series, **how),
+            by_voxels=bool(given[BY_VOXELS]),
         )
         options = {o.name: given[o.name] for o in card.options}
         result = runtime.run(card.name, *volumes, progress=lambda fraction, stage: queue.check(), **options)
@@ -48,7 +51,9 @@ def build(card: Card) -> None:
         result, written = result.save_and_note(folder(), task.FILES)
         return result.facts(), [_file(path) for path in written]
 
-    optional = {s.name for s in sources if s.optional} | {o.name for o in card.options} | {"reference", "series"}
+    optional = (
+        {s.name for s in sources if s.optional} | {o.name for o in card.options} | {"reference", "series", BY_VOXELS}
+    )
     kind, empty = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.empty
     parameters = [inspect.Parameter(n, kind, default=None if n in optional else empty) for n in names]
     endpoint: Any = call  # Gradio reads the names of parameters and the manual from the function
@@ -62,11 +67,12 @@ def build(card: Card) -> None:
         knobs = [knob(option) for option in card.options]
         truth_box = gr.File(label=task.REFERENCE)
         series_box = gr.Textbox(label="Series")
+        by_voxels = gr.Checkbox(False)
         facts, made = gr.JSON(), gr.File(file_count="multiple")
         button = gr.Button()
     button.click(
         endpoint,
-        [*boxes, *knobs, truth_box, series_box],
+        [*boxes, *knobs, truth_box, series_box, by_voxels],
         [facts, made],
         api_name=card.name,
         api_description=_manual(card),
@@ -103,6 +109,7 @@ def _manual(card: Card) -> str:
         f"    reference: {task.REFERENCE_ABOUT}. Optional.",
         f"    series: Which series of a DICOM zip that holds several, as in {card.inputs[0].name}=2: its number in "
         "the list that the refusal gives, or its uid. Optional.",
+        f"    {BY_VOXELS}: lay the reference's voxels on the image's, for one whose header is lost. Default False.",
         "",
         "Returns:",
         f"    The facts (metrics, tables, provenance) as JSON, and the files: {', '.join(task.FILES)}, tables.",

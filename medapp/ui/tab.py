@@ -135,7 +135,7 @@ class Tab:
         self.quick = [self.status, self.results, self.origin, self.kept, *body.quick]
         self.slow = [*self.plots.values(), self.bundle, self.single, *body.slow]
         self.by_name = {card.name: forms.Form(card, *self.asked[card.name], body.live[card.name]) for card in cards}
-        self.everything = {self.method, self.reference, self.kept, *body.more}.union(
+        self.everything = {self.method, self.reference, self.by_voxels, self.kept, *body.more}.union(
             *(form.components() for form in self.by_name.values())
         )
         self.everything |= {self.leftovers.picked, self.leftovers.turns}
@@ -158,6 +158,13 @@ class Tab:
             about = self.task.REFERENCE_ABOUT
             gr.HTML(f'<p class="med-small">{about[0].upper()}{about[1:]}.</p>')
             self.reference = forms.upload("Image or label map", f"{self.name}-reference")
+            self.by_voxels = gr.Checkbox(
+                False,
+                label="Take the reference voxel by voxel",
+                info="For one whose header is lost: its voxels are laid on the image's, in their order.",
+                visible=False,
+                elem_id=f"{self.name}-by-voxels",
+            )
         self.leftovers = Leftovers(self.name, self.cards, self.task.REFERENCE_NAME)
         with gr.Row():
             self.run = gr.Button(self.task.RUN, variant="primary", elem_id=f"{self.name}-run")
@@ -255,9 +262,11 @@ class Tab:
                 form.card,
                 form.card.by_need(volumes),
                 lambda: apart.read(paths, name="reference", colour=form.colour, labels=masks) if paths else None,
+                by_voxels=bool(data[self.by_voxels]),
             )
             if comparison.note:
                 gr.Warning(comparison.note)
+            offered = {self.by_voxels: gr.Checkbox(visible=comparison.lost_header or bool(data[self.by_voxels]))}
             put_in, remark = self.body.given(form, data, volumes)
             result = remark(
                 runtime.run(form.card.name, *put_in, progress=step, **{n: data[k] for n, k in form.options.items()})
@@ -267,7 +276,7 @@ class Tab:
             result = replace(result, notes=(*used.notes, *result.notes))
             step(1.0, "Drawing")  # nothing is kept for who has cancelled or left
             held = Session(result, self.task.start(result), comparison.reference, volumes[0])
-            return self.show(visitors.keep(request.session_hash, held, self.name), fresh=True)
+            return self.show(visitors.keep(request.session_hash, held, self.name), fresh=True) | offered
 
         return self.attempt(self.task.RUN, work, data, request, progress)
 
@@ -350,7 +359,9 @@ class Tab:
         look = f"() => document.getElementById('{self.name}-status').scrollIntoView({{block: 'nearest'}})"
         for asked in (self.run.click, self.gallery.select):
             asked(None, js=look, queue=False, **PRIVATE)  # the result may lie above or, on a phone, below
-        self.follow(self.run, self.start, self.everything, [*self.quick, *lists])
+        self.follow(self.run, self.start, self.everything, [*self.quick, *lists, self.by_voxels])
+        untick: dict[str, Any] = {"queue": False, "show_progress": "hidden", **PRIVATE}
+        self.reference.change(lambda: gr.Checkbox(False, visible=False), None, self.by_voxels, **untick)
 
         @told
         def pick(data: dict, event: gr.SelectData, request: gr.Request) -> dict:
