@@ -9,7 +9,7 @@ from torch import Tensor
 
 from medapp.imaging.intensity import SPAN, dimmed, standardize
 from medapp.networks.coarse_to_fine import told
-from medapp.pipelines._extraction import COARSE, FINE, STRIDES, levelled
+from medapp.pipelines._extraction import COARSE, FINE, STRIDES, levelled, lit
 from training.brain_heads import FAR, STEP_MM, Head
 from training.brain_scans import View, scan, whole
 from training.segment_anatomy_unet import Luck
@@ -34,6 +34,8 @@ def coarse(head: Head, luck: Luck, **asked) -> Lesson:
     small, far = (
         F.interpolate(x[None, None], size, mode="trilinear", antialias=False)[0, 0] for x in (smooth(image), far)
     )
+    box = lit(small.numpy())
+    small, far = small[box], far[box]
     x = torch.from_numpy(standardize(dimmed(small.numpy())))
     more = [(-n) % STRIDES["coarse"] for n in x.shape]
     pads = [n for m in reversed(more) for n in (m // 2, m - m // 2)]

@@ -19,6 +19,7 @@ COARSE, FINE = 3.0, 1.0  # mm, voxels of the two networks
 STRIDES = {"coarse": 16, "fine": 8}  # voxels, of which their sides must be multiples
 MARGIN = 9.0  # mm around what the coarse network finds
 EDGE = 0.3  # mm inwards that a voxel filled up lies at least, and outwards one that is cleared
+BLACK = 1e-3  # of the range of an image, above its minimum
 OUTSIDE = -10.0  # mm: how far outside the brain lies what was not looked at
 
 
@@ -38,12 +39,24 @@ def extract(net, head: Volume, *, progress: Callable[[float, str], None] = lambd
 
 
 def roughly(net, head: Volume) -> Volume:
-    """How far inwards of the brain's border each voxel lies, in mm, on COARSE voxels; that of one piece alone."""
+    """How far inwards of the brain's border each voxel lies, in mm, on COARSE voxels; that of one piece alone.
+
+    It covers the image without the black round it, see `lit`.
+    """
     seen = resample(head, isotropic(oriented(head.grid), COARSE), outside=float(head.array.min()))
+    box = lit(seen.array)
+    grid = boxed(seen.grid, np.array([s.start for s in box]), np.array([s.stop for s in box]))
+    seen = seen.like(seen.array[box], affine=grid.affine)
     image = torch.from_numpy(standardize(dimmed(seen.array)))
     found = asked(net, "coarse", image[None], [float(image.min())]) * COARSE_MM
     piece = components(found > 0)[0]
     return seen.like(np.where(piece > 1, OUTSIDE, found), name="inwards", unit="mm", remarks=())
+
+
+def lit(array: np.ndarray) -> tuple[slice, ...]:
+    """The box of (X, Y, Z) beyond which all is as dark as the darkest voxel; everything where all is alike."""
+    low, high = float(array.min()), float(array.max())
+    return bounds(array > low + BLACK * (high - low)) if high > low else tuple(slice(0, n) for n in array.shape)
 
 
 def closely(net, head: Volume, rough: Volume) -> Volume:

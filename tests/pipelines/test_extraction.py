@@ -9,7 +9,7 @@ from medapp.imaging.geometry import resample
 from medapp.imaging.measure import dice
 from medapp.imaging.volume import Volume
 from medapp.networks.coarse_to_fine import CoarseToFine
-from medapp.pipelines._extraction import COARSE, FINE, MARGIN, STRIDES, closely, extract, roughly
+from medapp.pipelines._extraction import COARSE, FINE, MARGIN, STRIDES, closely, extract, lit, roughly
 
 GRIDS = {
     "RAS": ((90, 110, 96), np.diag([1, 1, 1])),
@@ -86,6 +86,20 @@ def test_the_fine_network_sees_the_brain_with_a_margin_alone():
     sides = np.ptp(index, axis=0) + 1
     assert (np.abs(np.array(close.shape) - sides - 2 * MARGIN) <= 2 * COARSE).all()
     assert dice(resample(close, head.grid, outside=-10).array > 0, brain) > 0.98
+
+
+def test_black_round_the_image_changes_nothing():
+    head, _ = phantom("RAS")
+    low = float(head.array.min())
+    wide = np.pad(head.array, ((60, 42), (36, 75), (0, 90)), constant_values=low)
+    affine = head.affine.copy()
+    affine[:3, 3] -= [60, 36, 0]
+    near, far = Bright(), Bright()
+    found, other = extract(near, head), extract(far, Volume(wide, affine))
+    more = np.subtract(far.seen["coarse"].shape, near.seen["coarse"].shape)
+    assert more.max() <= STRIDES["coarse"], "a voxel at the most, and what fills it up"
+    assert dice(other.array[60:-42, 36:-75, :-90] > 0, found.array > 0) > 0.99
+    assert lit(np.zeros((3, 4, 5))) == (slice(0, 3), slice(0, 4), slice(0, 5))
 
 
 def test_it_is_one_piece_without_holes():
