@@ -19,7 +19,8 @@ def test_labels_are_the_best_logits():
     logits = net(x)
     assert logits.shape == (2, 5, 40, 8, 12)
     labels = net.labels(x)
-    assert labels.dtype == torch.uint8 and torch.equal(labels.long(), logits.argmax(1))
+    assert labels.dtype == torch.uint8  # and best but for rounding, which depends on the processor
+    torch.testing.assert_close(logits.gather(1, labels.long()[:, None])[:, 0], logits.amax(1))
 
 
 @torch.no_grad()
