@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from medapp.card import Card, Input, Slider, Weights
-from medapp.errors import InputError
+from medapp.errors import InputError, WeightsMissing
 from medapp.imaging.background import zero_background
 from medapp.imaging.geometry import boxed, oriented, padded, resample, respaced
 from medapp.imaging.intensity import standardize
@@ -27,6 +27,7 @@ PIXEL = 1.25  # mm in the slice, as in training
 BATCH = 8  # slices
 LITTLE = 10.0  # ml: what is found in scans that are not FLAIR is less, and then the scan is looked at
 WHOLE = 12  # slices from which a head is looked at for its brain
+UNCHECKED = "Whether this is a FLAIR scan was not checked: the weights of the brain regions are missing."
 FLAIR_SHARE = 0.35  # what the network makes of FLAIR alone counts so much beside its view of all sequences
 
 
@@ -81,12 +82,16 @@ def segment(
     result = Result(volumes, notes=notes(given, flair), warnings=misplaced(others, motions, scans["flair"]))
     result = measured(result, threshold, smallest)
     little = (result.metrics["volume"].value or 0) < LITTLE
-    if aid is not None and little and min(flair.shape) >= WHOLE:
-        progress(0.95, "Checking that this is a FLAIR scan")
-        coarse, regions = look_coarsely(aid("anatomy"), scans["flair"])
-        doubts = doubt_scan(replace(coarse, name=flair.name), regions, "FLAIR")
-        result = replace(result, warnings=(*result.warnings, *doubts.warnings), doubt=doubts.question)
-    return result
+    if aid is None or not little or min(flair.shape) < WHOLE:
+        return result
+    progress(0.95, "Checking that this is a FLAIR scan")
+    try:
+        anatomy = aid("anatomy")
+    except WeightsMissing:
+        return replace(result, notes=(*result.notes, UNCHECKED))
+    coarse, regions = look_coarsely(anatomy, scans["flair"])
+    doubts = doubt_scan(replace(coarse, name=flair.name), regions, "FLAIR")
+    return replace(result, warnings=(*result.warnings, *doubts.warnings), doubt=doubts.question)
 
 
 def misplaced(others: dict[str, Volume], motions: dict[str, np.ndarray], flair: Volume) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from medapp.errors import InputError
+from medapp.errors import InputError, WeightsMissing
 from medapp.imaging.volume import Volume
 from medapp.pipelines.segment_glioma_ar2unet import CARD, segment
 
@@ -115,3 +115,12 @@ def test_card_takes_flair_alone_or_all_three_in_order():
     assert CARD.arrange(["a", "f", "b"]) == ("a", "f", "b")
     with pytest.raises(InputError):
         CARD.arrange(["a", "b"])
+
+
+def test_an_answer_does_not_hang_on_the_check_of_the_scan():
+    def missing(name):
+        raise WeightsMissing(name)
+
+    flair, _ = phantom(next(iter(AFFINES.values())))
+    result = segment(Bright(), None, flair, None, progress=lambda *_: None, threshold=1.1, smallest=0.5, aid=missing)
+    assert result.metrics["lesions"].value == 0 and any("not checked" in note for note in result.notes)
