@@ -6,7 +6,7 @@ takes files of one owner alone, whatever the page has sent; that the boxes are e
 is put in, and the list above Run, only show this.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -84,14 +84,14 @@ class Leftovers:
         first = next(iter(cards))
         self.list = gr.HTML(_listed(first, {}, None, reference, {}, None), elem_id=f"{name}-used")
         self.picked = gr.Textbox(visible=False)  # the example that the form shows; it travels with the form's values
-        self.turns = gr.State([0])  # of the session: how often an example or something of the visitor's was put in
+        self.seen = gr.State([])  # of the session: the visitor's own files in the boxes, as of the last upload
 
     def wire(self, tab: "Tab") -> None:
         """Connect the tab's boxes, once it has them all."""
         self.tab = tab
         self.boxes = [*(box for form in tab.by_name.values() for box in form.boxes.values()), tab.reference]
         knobs = [knob for form in tab.by_name.values() for knob in (form.options | form.live).values()]
-        asked = {*self.boxes, *knobs, tab.method, self.picked, self.turns}
+        asked = {*self.boxes, *knobs, tab.method, self.picked, self.seen}
         emptied = [*self.boxes, *knobs, self.picked, *tab.body.forget()]
         changes = [event for box in self.boxes for event in (box.upload, box.clear, box.delete)]
         put = gr.on([*changes, tab.method.change], self.settle, asked, emptied, trigger_mode="multiple", **PRIVATE)
@@ -101,12 +101,16 @@ class Leftovers:
                 if isinstance(option, Text | Landmarks | Points) and option.name in form.options:
                     form.options[option.name].blur(self.show, asked, self.list, **PRIVATE)
 
-    def turn(self, data: dict) -> Callable[[], bool]:
-        """Begin to put something in; the answer tells whether that is still what was put in last."""
-        turns = data[self.turns]
-        turns[0] += 1
-        number = turns[0]
-        return lambda: turns[0] == number
+    def late(self, data: dict) -> bool:
+        """Whether something was uploaded since an example was clicked, when the form held `data`.
+
+        The example then does not take its place; otherwise it takes that of everything.
+        """
+        seen = data[self.seen]
+        if set(seen) - {path for box in self.boxes for path in data[box] or ()}:
+            return True
+        seen.clear()
+        return False
 
     def example_in(self, data: dict) -> Example | None:
         """The example that the form shows, or None."""
@@ -127,8 +131,7 @@ class Leftovers:
         kept = of_one(before, picked)
         changed: dict = {self.picked: gr.skip()}
         changed |= {box: paths for box, paths in kept.items() if paths != before[box]}
-        if any(map(own, kept.values())):
-            self.turn(data)  # an example that is still on its way does not take its place
+        data[self.seen][:] = [path for paths in kept.values() for path in own(paths)]
         if (picked is None or any(map(own, kept.values()))) and (gone := self.example_in(data)):
             changed |= {self.picked: "", **self.tab.body.forget(), **self.reset(self.tab.by_name[gone.pipeline], data)}
         return changed

@@ -1,11 +1,13 @@
 """A tab: the form on the left, the result on the right; what is particular to a task is its body's."""
 
+import tempfile
 import threading
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import wraps
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -138,7 +140,7 @@ class Tab:
         self.everything = {self.method, self.reference, self.by_voxels, self.kept, *body.more}.union(
             *(form.components() for form in self.by_name.values())
         )
-        self.everything |= {self.leftovers.picked, self.leftovers.turns}
+        self.everything |= {self.leftovers.picked, self.leftovers.seen}
         self._wire()
         body.wire(self)
         self.leftovers.wire(self)
@@ -239,7 +241,7 @@ class Tab:
         card, figures = self.form_of(held.result).card, self.task.figures(held.result)
         shown = {plot: _drawn(figures[caption], None) for caption, plot in self.plots.items()}
         shown |= _drawn(lambda: self.body.draw(held), {part: gr.update(value=None) for part in self.body.slow})
-        folder = held.folder / f"files{held.shown}"
+        folder = Path(tempfile.mkdtemp(prefix=f"files{held.shown}-", dir=held.folder))  # two may draw the same at once
         archive = report.bundle(held.result, folder / f"{card.name}.zip", card.title, words.facts(card))
         with zipfile.ZipFile(archive) as packed:
             packed.extractall(folder)
@@ -331,14 +333,15 @@ class Tab:
         example = self.examples[event.index]
         form = self.by_name[example.pipeline]
         visitors.admit(request.session_hash)
-        wanted = self.leftovers.turn(data)
         result, truth = example_result(example, lambda fraction, stage: queue.check()), example.truth()
         settings = form.card.settings(example.settings)
         result = words.noted(self.task.moved(result, truth, settings), example)
-        if not wanted():  # another was clicked, or something uploaded, since
-            return {self.status: gr.skip()}
         held = Session(result, self.task.start(result), truth, example.volumes(form.card.inputs)[0])
-        shown = self.show(visitors.keep(request.session_hash, held, self.name), fresh=True)
+        shown = self.show(held, fresh=True)
+        if self.leftovers.late(data):
+            held.close()
+            return {self.status: gr.skip()}
+        visitors.keep(request.session_hash, held, self.name)
         for other in self.by_name.values():  # an example takes the place of everything
             shown |= dict.fromkeys(other.boxes.values())
             shown |= {(other.options | other.live)[o.name]: o.default for o in other.card.options}

@@ -1,6 +1,7 @@
 """What an example leaves behind never enters a visitor's own run, whatever the page sends."""
 
 import shutil
+from copy import copy
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -47,7 +48,7 @@ def form(built, monkeypatch):
 
     def put(example, **more):
         tab = built[example_tab(example)]
-        data = {component: component.value for component in tab.everything}
+        data = {component: copy(component.value) for component in tab.everything}
         chosen = tab.by_name[example.pipeline]
         data[tab.method] = example.pipeline
         data |= {chosen.boxes[name]: [str(path)] for name, path in example.images.items()}
@@ -197,15 +198,25 @@ def test_an_example_takes_the_place_of_everything(built, monkeypatch):
     monkeypatch.setattr(tabs, "example_result", lambda *given: Result({}))
     monkeypatch.setattr(tab, "show", lambda held, fresh: {})
     monkeypatch.setattr(tab, "task", SimpleNamespace(moved=lambda result, *_: result, start=lambda result: None))
-    data = {tab.leftovers.turns: [0]}
+    data = dict.fromkeys(tab.leftovers.boxes) | {tab.leftovers.seen: []}
     shown = tab.pick(data, SimpleNamespace(index=index), REQUEST)
     pet, ct = tab.by_name["restore_pet_rat"], tab.by_name["restore_ct_rat"]
     assert shown[ct.boxes["image"]] == [str(CT.images["image"])] and shown[ct.boxes["region_map"]] is None
     assert shown[pet.boxes["image"]] is None and shown[pet.options["counts"]] == "auto"
     assert shown[tab.leftovers.picked] == CT.name and "CT: <b>example</b>" in shown[tab.leftovers.list]
 
-    monkeypatch.setattr(tabs, "example_result", lambda *given: (tab.leftovers.turn(data), Result({}))[1])
-    assert set(tab.pick(data, SimpleNamespace(index=index), REQUEST)) == {tab.status}, "another came in between"
+    clicked, mine = dict(data), "mine.nii.gz"
+    tab.leftovers.settle({**data, pet.boxes["image"]: [mine], **other_values(tab)})
+    assert set(tab.pick(clicked, SimpleNamespace(index=index), REQUEST)) == {tab.status}, "uploaded since"
+    later = data | {pet.boxes["image"]: [mine]}
+    assert tab.pick(later, SimpleNamespace(index=index), REQUEST)[pet.boxes["image"]] is None, "uploaded before"
+    assert tab.reference in tab.pick(data, SimpleNamespace(index=index), REQUEST), "and once more"
+
+
+def other_values(tab) -> dict:
+    """What else a form holds at the beginning."""
+    known = (*tab.leftovers.boxes, tab.leftovers.seen)
+    return {component: component.value for component in tab.everything if component not in known}
 
 
 def test_the_list_says_what_goes_in(form, tmp_path):

@@ -1,0 +1,96 @@
+"""What an example leaves behind, as a visitor sees it in the browser: the list above Run, the boxes, and the result."""
+
+import shutil
+
+import pytest
+from conftest import BROWSER, FLAGS, put_file
+
+from medapp import examples
+
+sync_api = pytest.importorskip("playwright.sync_api")
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome here")
+
+CASES = {example.name: example for example in examples.every()}
+HEALTHY, BENT = CASES["no_lesion"].images["flair"], CASES["known_deformation"]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, served):
+    page = browser.new_page(viewport={"width": 1280, "height": 720})
+    page.set_default_timeout(180_000)
+    page.goto(served)
+    page.wait_for_selector("#segmentation-run")
+    yield page
+    page.close()
+
+
+def click(page, tab: str, name: str) -> None:
+    """Click an example and wait until it is in the form."""
+    number = [example.name for example in examples.of_task(tab)].index(name)
+    thumbnails = f"#{tab}-examples button.thumbnail-item, #{tab}-examples .thumbnail-lg"
+    page.locator(thumbnails).nth(number).click()
+    says(page, tab, "example")
+
+
+def says(page, tab: str, words: str) -> None:
+    """Wait until the list above Run says so."""
+    page.wait_for_function("([id, words]) => document.getElementById(id).innerText.includes(words)",
+                           arg=[f"{tab}-used", words])  # fmt: skip
+
+
+def lacks(page, tab: str, words: str) -> None:
+    page.wait_for_function("([id, words]) => !document.getElementById(id).innerText.includes(words)",
+                           arg=[f"{tab}-used", words])  # fmt: skip
+
+
+def test_three_sequences_then_ones_own_flair(page, tmp_path):
+    own = shutil.copy(HEALTHY, tmp_path / "healthy.nii.gz")
+    click(page, "segmentation", "three_sequences_temporal")
+    says(page, "segmentation", "FLAIR: example; Pre-contrast T1: example; Post-contrast T1: example; Reference: ex")
+    page.locator("#segment_glioma_ar2unet-flair button[aria-label=Clear]").first.click()
+    lacks(page, "segmentation", "example")
+    put_file(page, "#segment_glioma_ar2unet-flair", own)
+    says(page, "segmentation", "FLAIR: yours (healthy.nii.gz); Pre-contrast T1: none; Post-contrast T1: none; Ref")
+    page.click("#segmentation-run")
+    page.wait_for_function("document.querySelector('#segmentation-status').innerText.includes('Nothing found')")
+    assert "Dice" not in page.inner_text("#segmentation-status")
+    assert "No pre-contrast" in page.inner_text("#segmentation-status")
+
+
+def test_a_second_file_in_an_examples_box_is_the_visitors_alone(page, tmp_path):
+    own = shutil.copy(HEALTHY, tmp_path / "healthy.nii.gz")
+    click(page, "segmentation", "three_sequences_temporal")
+    put_file(page, "#segment_glioma_ar2unet-flair", own)
+    says(page, "segmentation", "FLAIR: yours (healthy.nii.gz); Pre-contrast T1: none")
+    click(page, "segmentation", "three_sequences_temporal")
+    lacks(page, "segmentation", "yours")
+
+
+def test_a_reference_of_pet_does_not_go_over_to_ct(page):
+    page.get_by_role("tab", name="Restoration").click()
+    click(page, "restoration", "pet_brain_slice_twentieth")
+    says(page, "restoration", "PET: example; Own regions: none; Reference: example")
+    page.locator("#restoration-method input[value=restore_ct_rat]").check()
+    says(page, "restoration", "CT: none; Own regions: none; Reference: none")
+    put_file(page, "#restore_ct_rat-image", CASES["ct_small_dicom"].images["image"])
+    says(page, "restoration", "CT: yours (image.dcm); Own regions: none; Reference: none")
+    page.locator("#restoration-method input[value=restore_pet_rat]").check()
+    says(page, "restoration", "PET: none")
+
+
+def test_landmarks_of_an_example_go_with_its_images(page, tmp_path):
+    own = shutil.copy(BENT.images["fixed"], tmp_path / "mine.nii.gz")
+    page.get_by_role("tab", name="Registration").click()
+    click(page, "registration", BENT.name)
+    says(page, "registration", "Landmarks: example")
+    put_file(page, "#register_brain_textscf-fixed", own)
+    says(page, "registration", "Fixed image: yours (mine.nii.gz); Moving image: none")
+    lacks(page, "registration", "Landmarks")
