@@ -24,6 +24,7 @@ from medapp.imaging.limits import MAX_AWAY
 from medapp.imaging.volume import Volume
 from medapp.result import Result
 from medapp.ui.departures import departures
+from medapp.ui.ownership import ownership
 
 LIFETIME = max(2, int(os.environ.get("MEDAPP_LIFETIME", 3600)))  # seconds that what a visitor left is kept
 SWEEP = max(1, LIFETIME // 12)  # seconds between looks at what is old
@@ -145,6 +146,7 @@ def _sweeping() -> None:
             with suppress(OSError):
                 broom.sweep()
         visitors.tidy()
+        ownership.tidy()
         cleared(home().parent)  # of one that was killed less than FRESH before this process began, too
         time.sleep(SWEEP)
 

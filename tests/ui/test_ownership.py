@@ -95,6 +95,15 @@ def test_a_session_is_whose_it_was_first():
     assert owners.enter("two", A) and not owners.enter("two", NEAR), "a cookie that comes later counts from then on"
 
 
+def test_what_is_gone_from_the_disk_is_forgotten(place):
+    owners, gone, kept = Ownership(), place("gone"), place("kept")
+    for path in (gone, kept):
+        owners.give(path, A)
+    os.remove(gone)
+    owners.tidy()
+    assert set(owners._holders) == {kept} and all(set(held) == {kept} for held in owners._held.values())
+
+
 def test_who_leaves_takes_along_what_nobody_else_has(place):
     owners = Ownership()
     mine, ours, tabs, other = (place(name) for name in ("mine", "ours", "tabs", "other"))
