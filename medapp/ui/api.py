@@ -15,7 +15,7 @@ from medapp.imaging.volume import Volume
 from medapp.tasks.comparison import prepared
 from medapp.ui import queue
 from medapp.ui.form import knob
-from medapp.ui.session import folder
+from medapp.ui.session import folder, visitors
 from medapp.ui.tab import GPU, told
 
 BY_VOXELS = "reference_by_voxels"
@@ -30,6 +30,7 @@ def build(card: Card) -> None:
 
     @told
     def call(*values: Any) -> tuple[dict, list[str]]:
+        visitors.admit()
         given = dict(zip(names, values, strict=True))
         series = card.series(str(given["series"] or "").replace(",", " ").split())
         volumes = [

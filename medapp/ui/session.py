@@ -275,7 +275,7 @@ class Visitors:
                 self._close(other)
         return roomy()
 
-    def admit(self, visitor: str) -> None:
+    def admit(self, visitor: str = "") -> None:
         """Raises InputError if there is no room for anything more of the visitor's."""
         if not self.make_room(visitor):
             raise InputError(FULL)

@@ -18,6 +18,7 @@ from medapp.imaging.deformation import Deformation
 from medapp.imaging.volume import Volume
 from medapp.result import Result
 from medapp.ui import session as sessions
+from medapp.ui.departures import Departures
 from medapp.ui.session import LIFETIME, Session, Visitors
 
 
@@ -140,27 +141,28 @@ def test_what_is_shown_lies_on_the_disk_until_it_is_closed():
 
 
 def test_on_a_full_disk_those_make_room_whose_page_is_closed_the_oldest_first(monkeypatch):
-    visitors, mm, free = Visitors(), np.zeros(3), [10**12]
+    visitors, here, mm, free = Visitors(), Departures(), np.zeros(3), [10**12]
+    monkeypatch.setattr(sessions, "departures", here)
     monkeypatch.setattr(sessions.shutil, "disk_usage", lambda place: SimpleNamespace(free=free[0]))
     kept = {name: visitors.keep(name, Session(Result({}), mm)) for name in "abcd"}
-    with visitors.watching("a"), visitors.watching("b"), visitors.watching("b"):
-        with visitors.watching("d"):
-            pass
-        free[0] = 0
-        kept["e"] = visitors.keep("e", Session(Result({}), mm))
-        assert [held.folder.exists() for held in kept.values()] == [True, True, False, False, True]
-        with pytest.raises(InputError, match="disk is full"):
-            visitors.admit("e")
-        assert kept["e"].folder.exists() and kept["a"].folder.exists()
-        with pytest.raises(InputError, match="disk is full"):
-            visitors.admit("f")
-        assert not kept["e"].folder.exists(), "nobody looks at it"
-        assert visitors.live("a") and not visitors.live("e")
-        free[0] = 10**12
+    for name in "abd":
+        here.arrive(name)
+    here.part("d")
+    free[0] = 0
+    kept["e"] = visitors.keep("e", Session(Result({}), mm))
+    assert [held.folder.exists() for held in kept.values()] == [True, True, False, False, True]
+    with pytest.raises(InputError, match="disk is full"):
+        visitors.admit("e")
+    assert kept["e"].folder.exists() and kept["a"].folder.exists()
+    with pytest.raises(InputError, match="disk is full"):
         visitors.admit("f")
+    assert not kept["e"].folder.exists(), "nobody looks at it"
+    assert visitors.has("a") and not visitors.has("e")
+    free[0] = 10**12
+    visitors.admit("f")
     for name in "ab":
         visitors.leave(name)
-    assert not any(visitors.live(name) for name in kept)
+    assert not any(visitors.has(name) for name in kept)
 
 
 def mapped(array: np.ndarray) -> bool:
