@@ -20,6 +20,7 @@ from medapp.imaging.volume import Grid, Volume
 from medapp.networks.rsanet import RSANet
 from medapp.pipelines import segment_ms_rsanet as ms
 from medapp.pipelines._anatomy import Parcellation
+from medapp.pipelines._orientation import Found
 from medapp.pipelines._template import template
 from medapp.pipelines._whereabouts import TABLE
 from medapp.pipelines.segment_ms_rsanet import (
@@ -98,9 +99,10 @@ def plain(monkeypatch):
 
     def all_in_one(net, head, *, progress):
         inside = head.array > 0.05 * head.array.max()
-        return Parcellation(head.like(inside.astype(np.uint8), labels={1: "Left-Cerebral-White-Matter"}), head)
+        labels = head.like(inside.astype(np.uint8), labels={1: "Left-Cerebral-White-Matter"})
+        return Found(Parcellation(labels, head), head.affine, 1)
 
-    monkeypatch.setattr(ms, "parcellate", all_in_one)
+    monkeypatch.setattr(ms, "find_regions", all_in_one)
 
 
 @pytest.fixture
@@ -178,10 +180,13 @@ def test_an_earlier_scan_of_a_part_is_told(plain, still):
 
 
 def test_without_a_brain_the_whole_head_is_seen_and_no_place_told(monkeypatch):
-    nothing = lambda net, head, progress: Parcellation(head.like(np.zeros(head.shape, np.uint8)), head)  # noqa: E731
-    monkeypatch.setattr(ms, "parcellate", nothing)
+    def nothing(net, head, *, progress):
+        return Found(Parcellation(head.like(np.zeros(head.shape, np.uint8)), head), head.affine, 0)
+
+    monkeypatch.setattr(ms, "find_regions", nothing)
     result = run(Bright(), resample(lit((SPOT, 9)), GRIDS["LPI"]))
     assert any("No brain was found" in note for note in result.notes)
+    assert result.doubt == "Not a FLAIR scan of a whole head?"
     assert dice(result.volumes["mask"].array > 0, truth(SPOT, 9, GRIDS["LPI"])) > 0.8
     assert result.tables["lesions"].rows[0][-1] == ""
 
@@ -199,9 +204,10 @@ def test_regions_are_found_in_what_the_network_sees(monkeypatch, still):
 
     def found(net, head, *, progress):
         brightest.append(round(float(head.array.max())))
-        return Parcellation(head.like((head.array > 0).astype(np.uint8), labels={1: "any"}), head)
+        labels = head.like((head.array > 0).astype(np.uint8), labels={1: "any"})
+        return Found(Parcellation(labels, head), head.affine, 1)
 
-    monkeypatch.setattr(ms, "parcellate", found)
+    monkeypatch.setattr(ms, "find_regions", found)
     flair = resample(lit((SPOT, 6)), GRIDS["LPI"])
     for baseline in (None, flair):
         run(Bright(), flair, flair.like(5 * flair.array), None, baseline)
