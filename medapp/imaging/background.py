@@ -11,7 +11,7 @@ FACES, WHOLE = 0.3, 0.05  # share of the voxels on the faces, and of all, that h
 INNER = 500  # voxels of that value in one piece that does not touch the faces, and still are background
 RINGING = 0.1  # of the span of the rest: so far below its background a scan may dip, as resampling and filters make it
 GAP = 0.15  # of the span: a background further below the rest than this is not where a scanner would have put it
-MARGIN = 0.04  # of the span, by which the darkest of a head is usually brighter than nothing
+MARGIN = 0.08  # of the span, by which the darkest of a head is usually brighter than nothing
 ENDS = (0.1, 99.9)  # percentiles between which the span lies
 SAMPLE = 500_000  # voxels that percentiles are taken of
 
