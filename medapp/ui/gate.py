@@ -13,7 +13,7 @@ from gradio_client import utils as client_utils
 
 from medapp.ui import payload
 from medapp.ui.caller import Caller
-from medapp.ui.ownership import ownership
+from medapp.ui.ownership import ownership, upload
 
 PREFIX = "/gradio_api"
 SENT = re.compile(rf"{PREFIX}/(?:(queue/join|cancel|reset)|(run|api|call/v2|call)/([^/]+))/?")  # bodies of JSON
@@ -45,7 +45,7 @@ class Gate:
         elif path.rstrip("/") == f"{PREFIX}/queue/data":
             names = asked.get("session_hash", [])
         elif path.rstrip("/") == f"{PREFIX}/upload_progress":
-            names = [f"upload {each}" for each in asked.get("upload_id", [])]
+            names = [upload(each) for each in asked.get("upload_id", [])]
         return next((refusal for name in names if (refusal := self._entered(name, caller))), None)
 
     def sent(self, path: str, raw: bytes, caller: Caller) -> Refusal | None:

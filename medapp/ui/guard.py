@@ -31,7 +31,7 @@ from medapp.ui import hosts, session
 from medapp.ui.caller import Caller
 from medapp.ui.departures import departures
 from medapp.ui.niivue import CDN
-from medapp.ui.ownership import ownership
+from medapp.ui.ownership import ownership, upload
 from medapp.ui.states import ASKED
 
 Scope = MutableMapping[str, Any]
@@ -150,7 +150,8 @@ class Guard:
             visit = Visit(self, scope, path, caller, send)
             body = Body(self, path, receive, visit.send)
             self.open[who] += 1
-            if page := path.partition(HEARTBEAT)[2].rstrip("/"):
+            page = path.partition(HEARTBEAT)[2].rstrip("/") if scope.get("method") == "GET" else ""
+            if page:
                 departures.arrive(page)
             if scope.get("method") == "POST":
                 ASKED.set(partial(self.rate.allows, who))
@@ -245,8 +246,13 @@ class Guard:
     def own(self, asked: dict[str, str]) -> bool:
         """Whether the request comes from a page of ours, or from no page at all."""
         origin = asked.get("origin")
+        if origin is None or origin in self.origins:
+            return True
         named = {asked.get("host"), *(name.strip() for name in asked.get("x-forwarded-host", "").split(","))}
-        return origin is None or origin in self.origins or urlsplit(origin).netloc in named - {None, ""}
+        try:
+            return urlsplit(origin).netloc in named - {None, ""}
+        except ValueError:  # no address at all
+            return False
 
 
 class Visit:
@@ -263,8 +269,8 @@ class Visit:
             caller = Caller(caller.address, callers.new_cookie(), fresh=True)
         if self.uploads:
             scope["headers"] = [(k, v) for k, v in scope["headers"] if k != b"accept-encoding"]
-            for name in parse_qs(scope["query_string"].decode("latin-1")).get("upload_id", []):
-                ownership.enter(f"upload {name}", caller)
+            for name in parse_qs(scope["query_string"].decode("latin-1")).get("upload_id", [])[-1:]:  # as Gradio does
+                ownership.enter(upload(name), caller)
         self.caller = scope[callers.PLACE] = caller
         self.secure = scope.get("scheme") == "https" or asked.get("x-forwarded-proto", "") == "https"
         self.outcome: dict[str, bool] = scope.setdefault(OUTCOME, {})

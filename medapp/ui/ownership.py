@@ -19,6 +19,7 @@ from medapp.ui.caller import Caller
 
 SESSIONS = 20_000  # sessions whose caller is remembered, those used last
 FILES = 20_000  # files that one holder has; the oldest go for more
+UPLOAD = "upload "  # begins the name under which an upload is known, which is no session
 NOT_YOURS = "This file is not yours, or is no longer kept: upload it again."
 
 
@@ -98,7 +99,10 @@ class Ownership:
     def opens(self, path: str, caller: Caller) -> bool:
         """Whether the caller may look at a file of the page's: its holder may, or who shares the address of one without
         a cookie. What a tool has handed out is a link for everybody at its caller's address."""
-        real = os.path.realpath(path)
+        try:
+            real = os.path.realpath(path)
+        except ValueError:  # a NUL in it
+            return False
         with self._lock:
             if real in self._everybodys:
                 return True
@@ -120,7 +124,8 @@ class Ownership:
         with self._lock:
             caller = self._sessions.pop(session, None)
             cookie = caller.cookie if caller else None
-            elsewhere = cookie and any(other.cookie == cookie for other in self._sessions.values())
+            others = (other for name, other in self._sessions.items() if not name.startswith(UPLOAD))
+            elsewhere = cookie and any(other.cookie == cookie for other in others)
             for holder in (Holder("session", session), Holder("visitor", cookie or "")):
                 for path, users in list(self._held.get(holder, {}).items()):
                     only = users == {session}
@@ -155,6 +160,11 @@ class Ownership:
             del self._holders[path]
             if remove and path not in self._everybodys:
                 _remove(path)
+
+
+def upload(name: str) -> str:
+    """As what an upload is entered whose progress is asked for, by the name that its sender gives it."""
+    return f"{UPLOAD}{name}"
 
 
 def _holder(caller: Caller, session: str | None) -> Holder:

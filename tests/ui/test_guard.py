@@ -81,6 +81,25 @@ def test_pages_of_other_sites_get_nothing(guarded, origin):
     assert named.post("/gradio_api/reset", headers={"origin": origin}).status_code == 200
 
 
+@pytest.mark.parametrize("origin", ["http://[::1", "http://[x]", "http://a]", "null", ""])
+def test_what_is_no_origin_is_refused_and_nothing_breaks(guarded, origin):
+    assert guarded().get("/", headers={"origin": origin}).status_code == 200
+    assert guarded().post("/gradio_api/queue/join", headers={"origin": origin}).status_code == 403
+
+
+def test_a_file_whose_name_is_none_is_not_there(guarded):
+    assert guarded().get("/gradio_api/file=%00").status_code == 404
+
+
+def test_nobody_comes_back_to_a_page_but_by_its_heartbeat(guarded, monkeypatch):
+    arrived = []
+    monkeypatch.setattr(guard.departures, "arrive", arrived.append)
+    guarded().post("/gradio_api/heartbeat/one")
+    assert not arrived
+    guarded().get("/gradio_api/heartbeat/one")
+    assert arrived == ["one"]
+
+
 def test_our_own_page_and_programs_are_let_in(guarded):
     client = guarded()
     assert client.post("/gradio_api/queue/join", headers={"origin": HOST}).status_code == 200

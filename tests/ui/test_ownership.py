@@ -13,7 +13,7 @@ from medapp.errors import InputError
 from medapp.imaging import apart, files
 from medapp.ui import caller, session
 from medapp.ui.caller import Caller
-from medapp.ui.ownership import Ownership, ownership
+from medapp.ui.ownership import Ownership, ownership, upload
 from medapp.ui.page import build
 
 A, B = Caller("10.0.0.1", "a" * 43), Caller("10.0.0.1", "b" * 43)
@@ -121,6 +121,19 @@ def test_who_leaves_takes_along_what_nobody_else_has(place):
     owners.leave("two")
     assert not os.path.exists(tabs) and not os.path.exists(other) and os.path.exists(ours)
     owners.leave("nobody")
+
+
+def test_who_leaves_takes_along_what_was_uploaded_and_never_used(place):
+    owners, path = Ownership(), place("mine")
+    owners.enter("one", A)
+    owners.enter(upload("its progress"), A)  # as every upload of the page is
+    owners.give(path, A)
+    owners.leave("one")
+    assert not os.path.exists(path)
+
+
+def test_an_address_that_is_none_opens_nothing():
+    assert not Ownership().opens("a\0b", A)
 
 
 def test_a_cookie_that_is_none_of_ours_counts_for_nothing():
