@@ -1,6 +1,21 @@
 """The page: `python app.py`, or the entry point of a Hugging Face Space."""
 
-from medapp.ui.page import build, launch
+import atexit
+import os
+import signal
+from typing import NoReturn
+
+
+def end(*_: object) -> NoReturn:
+    """Remove what is there by now, and end."""
+    atexit._run_exitfuncs()
+    os._exit(0)
+
+
+if __name__ == "__main__":  # whoever is told to terminate meanwhile: libraries that are imported may catch an exception
+    signal.signal(signal.SIGTERM, end)
+
+from medapp.ui.page import build, launch  # noqa: E402
 
 demo = build()
 

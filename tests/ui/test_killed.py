@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -48,4 +50,15 @@ def test_an_app_that_is_told_to_end_while_a_network_computes_ends_well_and_leave
     with said.open("w") as log, serving.app(log, TMPDIR=str(tmp_path)):
         while '"outcome": "done"' not in said.read_text():  # the next example has begun
             time.sleep(0.2)
+    assert not list(tmp_path.glob("medapp-app-*"))
+
+
+@pytest.mark.parametrize("began", [False, True])
+def test_an_app_that_is_told_to_end_before_it_is_there_ends_well_and_leaves_nothing(tmp_path, began):
+    app = subprocess.Popen([sys.executable, "app.py"], cwd=serving.ROOT, env=os.environ | {"TMPDIR": str(tmp_path)})
+    while began and not list(tmp_path.glob("medapp-app-*")):
+        time.sleep(0.05)
+    time.sleep(1)  # Python itself needs a moment
+    app.terminate()
+    assert app.wait(30) == 0
     assert not list(tmp_path.glob("medapp-app-*"))
