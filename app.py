@@ -8,6 +8,7 @@ from typing import NoReturn
 
 def end(*_: object) -> NoReturn:
     """Remove what is there by now, and end."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     atexit._run_exitfuncs()
     os._exit(0)
 

@@ -181,7 +181,12 @@ def prepare() -> None:
 
 
 def end() -> NoReturn:
-    """End this process, tidied up, whatever networks still compute in other threads: these abort an ordinary exit."""
+    """End this process, tidied up, whatever networks still compute in other threads: these abort an ordinary exit.
+
+    Who tells it twice does not break off the tidying up.
+    """
+    for told in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(told, signal.SIG_IGN)
     atexit._run_exitfuncs()
     sys.stdout.flush()
     os._exit(0)
@@ -198,12 +203,12 @@ def launch(demo: Page, **options: object) -> NoReturn:
     os.environ["FORWARDED_ALLOW_IPS"] = ""  # which proxies are trusted is the guard's to know
     if name := options.get("server_name"):
         os.environ["GRADIO_SERVER_NAME"] = str(name)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGINT itself is ignored in a script's background
-    threading.Thread(target=apart.start, daemon=True).start()
-    session.sweep(session.uploads())  # what Gradio does not know of, such as half an upload
-    if not runtime.spaces:  # on ZeroGPU nothing computes unasked
-        threading.Thread(target=prepare, daemon=True).start()
-    with suppress(KeyboardInterrupt):  # while Gradio starts
+    with suppress(KeyboardInterrupt):  # while Gradio starts, too
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGINT itself is ignored in a script's background
+        threading.Thread(target=apart.start, daemon=True).start()
+        session.sweep(session.uploads())  # what Gradio does not know of, such as half an upload
+        if not runtime.spaces:  # on ZeroGPU nothing computes unasked
+            threading.Thread(target=prepare, daemon=True).start()
         demo.launch(
             **{
                 "theme": style.theme(),

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 from conftest import browsed
@@ -50,6 +51,15 @@ def test_an_app_that_is_told_to_end_while_a_network_computes_ends_well_and_leave
     with said.open("w") as log, serving.app(log, TMPDIR=str(tmp_path)):
         while '"outcome": "done"' not in said.read_text():  # the next example has begun
             time.sleep(0.2)
+    assert not list(tmp_path.glob("medapp-app-*"))
+
+
+def test_an_app_that_is_told_to_end_again_and_again_ends_well_and_leaves_nothing(tmp_path):
+    with serving.app(TMPDIR=str(tmp_path)) as (_, pid):
+        for _ in range(100):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+            time.sleep(0.02)
     assert not list(tmp_path.glob("medapp-app-*"))
 
 
