@@ -5,16 +5,20 @@ from dataclasses import replace
 import numpy as np
 
 from medapp.errors import InputError
+from medapp.imaging.measure import dice
 from medapp.imaging.volume import Grid, Volume
 
 NEAR = 2.0  # voxels, by which the corners of two boxes may differ that are meant to be one
 STRAIGHT = 1e-3  # off the diagonal, at most, of axes that no scanner has turned
-
+BETTER, MORE = 2.0, 0.1  # times, and by how much, a Dice is larger that says where a reference belongs
+HALF = 0.5  # of a lesion's probability, from which a voxel of a soft mask counts
 
 OFFER = (
     "If so, tick “Take the reference voxel by voxel” beside it (command line: --reference-by-voxels; API: "
     "reference_by_voxels)."
 )
+MISFIT = "The reference fits better voxel by voxel (Dice {:.2f}) than by its header ({:.2f}): is its header wrong?"
+SOFT = "Reference: it holds fractions from 0 to 1; a voxel counts from 0.5 on."
 TAKEN = "Reference: it was taken voxel by voxel; what its header says of its place was not used."
 
 
@@ -62,6 +66,30 @@ def take_by_voxels(reference: Volume, image: Volume) -> Volume:
             "The reference cannot be taken voxel by voxel: it has {} voxels, the image {}.".format(*shapes)
         )
     return replace(reference, affine=image.affine, remarks=(*reference.remarks, TAKEN))
+
+
+def hardened(reference: Volume) -> Volume:
+    """The reference; where it holds fractions from 0 to 1, as a probability does, 1 from HALF on, and a remark."""
+    array = reference.array
+    if array.dtype.kind != "f" or array.min() < 0 or array.max() > 1 or not (array % 1).any():
+        return reference
+    mask = (array >= HALF).astype(np.uint8)
+    return replace(
+        reference, array=mask, labels=reference.labels or {1: "reference"}, remarks=(*reference.remarks, SOFT)
+    )
+
+
+def misfit(reference: Volume, truth: Volume, mask: Volume) -> str:
+    """What is to be said of a reference that would fit the `mask` far better voxel by voxel than by its header, or "".
+
+    `truth` is the reference on the grid of the mask. So it is with a header whose axes are flipped, or whose voxels
+    have another size than they say.
+    """
+    if reference.shape != mask.shape or reference.grid.same(mask.grid):
+        return ""
+    found = mask.array > 0
+    voxels, header = (dice(found, each.array > 0) for each in (reference, truth))
+    return f"{MISFIT.format(voxels, header)} {OFFER}" if voxels > BETTER * header + MORE else ""
 
 
 def _same_box(one: Grid, other: Grid) -> bool:

@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 from nibabel.affines import from_matvec
+from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from medapp import runtime, tasks
 from medapp.errors import InputError
+from medapp.imaging.geometry import resample
+from medapp.imaging.pictures import NO_SIZE
 from medapp.imaging.volume import Volume
-from medapp.reference import TAKEN, lost_header, require_header, take_by_voxels
+from medapp.reference import SOFT, TAKEN, hardened, lost_header, misfit, require_header, take_by_voxels
 from medapp.tasks.comparison import prepared
 
 TURN = Rotation.from_euler("xyz", (4, -3, 6), degrees=True).as_matrix() @ np.diag([-1.0, -1, 5])
@@ -64,3 +67,32 @@ def test_a_reference_without_its_header_costs_the_comparison_and_the_switch_brin
     assert TAKEN in taken.reference.remarks
     fitting = prepared(task, card, volumes, lambda: lying(IMAGE.affine))
     assert fitting.reference is not None and not fitting.lost_header
+
+
+def test_a_header_that_puts_the_reference_beside_what_was_found_is_doubted():
+    mask = lying(IMAGE.affine)
+    flipped, doubled = (lying(by @ IMAGE.affine) for by in (np.diag([-1.0, -1, 1, 1]), np.diag([2.0, 2, 1, 1])))
+    for reference in (flipped, doubled):
+        told = misfit(reference, resample(reference, mask.grid), mask)
+        assert "better voxel by voxel (Dice 1.00)" in told and "--reference-by-voxels" in told
+    again = mask.like(mask.array[::-1], affine=IMAGE.affine @ from_matvec(np.diag([-1.0, 1, 1]), [63, 0, 0]))
+    for reference in (mask, again):  # right, and right but stored the other way round
+        assert not misfit(reference, resample(reference, mask.grid), mask)
+
+
+def test_a_soft_reference_counts_from_a_half():
+    mask = lying(IMAGE.affine)
+    soft = Volume(ndimage.gaussian_filter(mask.array.astype(np.float32), 1.0), IMAGE.affine, name="reference")
+    hard = hardened(soft)
+    assert SOFT in hard.remarks and np.array_equal(hard.array > 0, soft.array >= 0.5)
+    assert hardened(mask) is mask and hardened(soft.like(mask.array.astype(np.float32))).array.dtype == np.float32
+
+
+def test_an_image_or_a_picture_is_no_reference_for_a_mask():
+    task, volumes = tasks.of("segmentation"), {"flair": IMAGE}
+    grey = np.random.default_rng(0).integers(0, 200, IMAGE.shape).astype(np.uint8)
+    with pytest.raises(InputError, match="an image, not a mask"):
+        task.check(Volume(grey, IMAGE.affine), volumes)
+    task.check(Volume(np.repeat(np.repeat(grey[::4], 2, 0)[:16], 4, 0), IMAGE.affine), volumes)  # many labels
+    with pytest.raises(InputError, match="picture of one slice"):
+        task.check(Volume(np.ones((64, 60, 1), np.uint8), np.diag([-1.0, -1, 1, 1]), remarks=(NO_SIZE,)), volumes)

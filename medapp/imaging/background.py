@@ -13,6 +13,8 @@ RINGING = 0.1  # of the span of the rest: so far below its background a scan may
 GAP = 0.15  # of the span: a background further below the rest than this is not where a scanner would have put it
 MARGIN = 0.08  # of the span, by which the darkest of a head is usually brighter than nothing
 ENDS = (0.1, 99.9)  # percentiles between which the span lies
+NEARLY = 0.005  # of the span: so much a background may waver and still be flat, as interpolation leaves it
+OFTEN = 3  # times as often as any value near it the background's value occurs within a head: those are holes
 SAMPLE = 500_000  # voxels that percentiles are taken of
 
 
@@ -51,6 +53,9 @@ def zero_background(volume: Volume) -> Volume:
         span = _span(array.ravel())
         if span.low >= -RINGING * span.width:
             return volume
+        level = _levelled(array, NEARLY * span.width)
+        if level is not None:
+            return zero_background(volume.like(level))
         return volume.like(array.astype(np.float32) - np.float32(span.low))
     rest = array.ravel()[:: max(1, array.size // (4 * SAMPLE))]
     rest = rest[rest != value]
@@ -67,8 +72,10 @@ def zero_background(volume: Volume) -> Volume:
     else:
         base = span.low - MARGIN * span.width
     around = array == value
-    if not dips:
-        around = _outer(around)
+    if not dips and value <= span.high:
+        outer = _outer(around)
+        if np.count_nonzero(around & ~outer) <= OFTEN * _most_near(rest, value, span) * array.size / rest.size:
+            around = outer
     lifted = array.astype(np.float32) - np.float32(base)
     lifted[around] = 0
     return volume.like(lifted)
@@ -83,6 +90,29 @@ def _outer(same: np.ndarray) -> np.ndarray:
             kept[np.unique(np.take(pieces, end, axis))] = True
     kept[0] = False
     return kept[pieces]
+
+
+def _levelled(array: np.ndarray, off: float) -> np.ndarray | None:
+    """The image with one value where its background is flat within `off`; None if it is not."""
+    step = flat_background(np.rint(array / (2 * off)))
+    if step is None:
+        return None
+    value = np.float32(step * 2 * off)
+    near = np.abs(array - value) <= 2 * off
+    pieces, _ = ndimage.label(near)
+    faces = [np.unique(np.take(pieces, end, axis)) for axis in range(array.ndim) for end in (0, -1)]
+    around = near & np.isin(pieces, np.concatenate(faces))
+    level = np.median(array[around]).astype(np.float32)
+    apart = np.abs(array - level)
+    around &= apart <= 1.5 * np.percentile(apart[around], 99)  # less of the head that happens to be near
+    flat = np.where(around, level, array).astype(np.float32)
+    return flat if flat_background(flat) is not None else None
+
+
+def _most_near(rest: np.ndarray, value: float, span: Span) -> int:
+    """How often, at most, one of the values close to `value` occurs among the `rest` (N,)."""
+    near = rest[np.abs(rest - value) < 0.05 * span.width]
+    return int(np.unique(near, return_counts=True)[1].max()) if near.size else 0
 
 
 def _span(values: np.ndarray) -> Span:

@@ -9,12 +9,14 @@ from pydicom.dataset import Dataset
 from medapp.errors import InputError
 from medapp.imaging import dicom_headers, dicom_parts, dicom_pixels, dicom_series, hounsfield
 from medapp.imaging.checks import in_time, parsing, plain_numbers, right_size, said, sound
+from medapp.imaging.dicom_frames import Frame
 from medapp.imaging.dicom_parts import NOWHERE, Part
 from medapp.imaging.dicom_series import Series, SeveralSeries
 from medapp.imaging.dicom_stack import Stack, placed
 from medapp.imaging.limits import MAX_SLICES
 from medapp.imaging.nifti import NO_POSITION
 from medapp.imaging.pictures import NO_SIZE
+from medapp.imaging.placement import in_millimetres
 from medapp.imaging.volume import Volume
 
 __all__ = ["Series", "SeveralSeries", "is_dicom", "read"]
@@ -29,6 +31,10 @@ DIRECTORY = "1.2.840.10008.1.3.10"
 LOSSY = "The images were compressed with loss before they were uploaded."
 INVERTED = "The picture is stored with bright and dark exchanged (MONOCHROME1), and is shown as stored."
 NO_DICOM = "It can have no results in DICOM, which must say where they lie."
+LOWERED = (
+    "The values of this CT look 1024 too low, as where 1024 was subtracted twice: soft tissue lies near -1024. 1024 "
+    "was added to get Hounsfield units: check them before you rely on them."
+)
 TAKEN_OFF = "1024 was subtracted to get Hounsfield units: check them before you rely on them."
 
 
@@ -102,16 +108,31 @@ def _volume(part: Part, paths: Sequence[Path], headers: Sequence[Dataset]) -> Vo
             raise InputError(f"This series has {len(part.frames)} slices, and at most {MAX_SLICES} are taken.")
         if not sound(stack.affine):
             raise InputError("The position or the pixel size in the headers of this series is damaged.")
-        remarks += stack.remarks
+        frames, more = _alike(part.frames)
+        remarks += (*stack.remarks, *more, *in_millimetres(stack.affine, "mm", path)[1])
         if len(part.frames) == 1 and first.get("SamplesPerPixel", 1) == 3:
             return Volume(dicom_pixels.coloured(path), stack.affine, remarks=remarks)
-        array = plain_numbers(dicom_pixels.stacked(paths, part.frames, stack), path)
-        array, unit, more = _scaled(array, first, all(frame.scaled for frame in part.frames))
+        array = plain_numbers(dicom_pixels.stacked(paths, frames, stack), path)
+        array, unit, more = _scaled(array, first, all(frame.scaled for frame in frames))
         ready: tuple[Dataset, ...] = ()
         if somewhere:
-            ready = dicom_headers.reduced(headers, part.frames, stack)
+            ready = dicom_headers.reduced(headers, frames, stack)
             more += dicom_headers.remarks(used)
         return Volume(array, stack.affine, unit=unit, remarks=remarks + more, headers=ready)
+
+
+def _alike(found: Sequence[Frame]) -> tuple[tuple[Frame, ...], tuple[str, ...]]:
+    """The frames, those without a scale of their values with that of the others, and what is to be said of them."""
+    scales = {(frame.slope, frame.intercept) for frame in found if frame.scaled}
+    bare = sum(not frame.scaled for frame in found)
+    if not bare or not scales:
+        return tuple(found), ()
+    told = f"{bare} of the {len(found)} slices do not give the scale of their values"
+    if len(scales) > 1:
+        return tuple(found), (f"{told}: they were taken as stored, and may not fit the others.",)
+    ((slope, intercept),) = scales
+    same = tuple(frame._replace(slope=slope, intercept=intercept, scaled=True) for frame in found)
+    return same, (f"{told}; that of the others was taken: look whether the slices fit each other.",)
 
 
 def _flat(part: Part, header: Dataset) -> Stack:
@@ -139,6 +160,9 @@ def _scaled(array: np.ndarray, header: Dataset, scaled: bool) -> tuple[np.ndarra
         small = shifted.dtype.kind == "i" and shifted.min() >= -(2**15) and shifted.max() < 2**15
         why = "soft tissue lies near 1024 and hardly anything below 0"
         return shifted.astype(np.int16) if small else shifted, "HU", (f"{told}: {why}. {TAKEN_OFF}",)
+    if hounsfield.is_lowered(array):
+        raised = array + np.float32(1024) if array.dtype.kind == "f" else (array.astype(np.int32) + 1024)
+        return raised, "HU", (LOWERED,)
     if scaled:
         return array, "HU", ()
     if hounsfield.has_air(array):

@@ -66,8 +66,9 @@ def beside(path: Path) -> list[Path]:
     """
     kind = _kind(_head(path), path)
     names = DETACHED[kind](path) if kind in DETACHED else ()
-    ways = [path.parent / way for name in names for way in (name, f"{name}.gz", name.removesuffix(".gz"))]
-    return [path, *dict.fromkeys(way for way in ways if way.is_file() and not way.is_symlink())]
+    ways = {way.lower() for name in names for way in (name, f"{name}.gz", name.removesuffix(".gz"))}
+    there = sorted(path.parent.iterdir()) if ways else []
+    return [path, *(p for p in there if p.name.lower() in ways and p != path and p.is_file() and not p.is_symlink())]
 
 
 def write(volume: Volume, path: Path) -> Path:

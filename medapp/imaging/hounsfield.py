@@ -29,6 +29,21 @@ def is_shifted(array: np.ndarray) -> bool:
     return soft * 400 >= 0.05 and soft >= 3 * max(below, above)
 
 
+def is_lowered(array: np.ndarray) -> bool:
+    """Whether the values look like Hounsfield units minus 1024: soft tissue near -1024, air near -2048, little near 0.
+
+    So they are where a program has subtracted twice what scanners add.
+    """
+    few = _some(array)
+    if not few.size:
+        return False
+    air, soft, bone, dense = (
+        float(np.mean((few >= low) & (few < high)))
+        for low, high in ((-2150, -1900), (-1174, -774), (-774, -150), (-150, 250))
+    )
+    return air >= 0.02 and soft >= 0.1 and dense <= max(0.01, min(bone, 0.2 * soft))
+
+
 def _some(array: np.ndarray) -> np.ndarray:
     """About a million of the values, float32."""
     return array.ravel()[:: max(1, array.size // 1_000_000)].astype(np.float32)

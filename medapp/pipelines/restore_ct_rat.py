@@ -7,7 +7,7 @@ import numpy as np
 
 from medapp.card import Card, Choice, Weights
 from medapp.fidelity import noise
-from medapp.imaging.hounsfield import SHIFT, has_air, is_shifted
+from medapp.imaging.hounsfield import SHIFT, has_air, is_lowered, is_shifted
 from medapp.imaging.modality import modality
 from medapp.imaging.volume import Volume
 from medapp.networks.rat import RAT
@@ -24,6 +24,10 @@ DOSES = {"half dose": 0.5, "quarter dose": 0.25, "tenth dose": 0.1}
 NOT_CT = (
     "This does not look like CT, and the method was trained on CT alone: do not trust the result, least of all on MR. "
     "The values were stretched to -160 to 240 HU for it, and the answer back. Put in a CT in Hounsfield units."
+)
+LOWERED = (
+    "The values look like Hounsfield units less 1024, as where that was subtracted twice: soft tissue lies near -1024. "
+    "The method saw them with 1024 added; the result has the values of the file, 1024 below HU."
 )
 METHODS = ("mobilesam", "superpixels", "sam_vit_b", "sam_vit_l", "sam_vit_h", "one")
 
@@ -96,6 +100,8 @@ def hounsfield(image: Volume) -> tuple[Volume, float, float, tuple[str, ...]]:
     notes = image.remarks
     if image.unit == "HU":
         return image, 1.0, 0.0, notes
+    if is_lowered(image.array) and not _is_mr(image):
+        return image, 1.0, float(SHIFT), (*notes, LOWERED)
     if has_air(image.array):
         return replace(image, unit="HU"), 1.0, 0.0, (*notes, "The file gives no unit; its values were taken for HU.")
     if is_shifted(image.array) and not _is_mr(image):

@@ -17,15 +17,16 @@ from medapp.imaging.volume import Grid, Volume
 from medapp.lesions import measured
 from medapp.networks.ar2unet import AR2UNet
 from medapp.pipelines._checks import require_contrast, require_grey, require_mr, require_overlap
-from medapp.pipelines._doubts import doubt_scan
-from medapp.pipelines._orientation import look_coarsely
+from medapp.pipelines._doubts import contrast, doubt_scan
+from medapp.pipelines._orientation import count_plausible, look_coarsely, region_volumes
 from medapp.pipelines._pair import placed
 from medapp.pipelines.segment_anatomy_unet import NETWORK as ANATOMY
 from medapp.result import Result
 
 PIXEL = 1.25  # mm in the slice, as in training
 BATCH = 8  # slices
-LITTLE = 10.0  # ml: what is found in scans that are not FLAIR is less, and then the scan is looked at
+LITTLE = 10.0  # ml: what is found in T1 is less, and then all is doubted; more spoils regions, and may be found in T2
+CLEAR = 20  # plausible regions from which T2 is told also where much was found
 WHOLE = 12  # slices from which a head is looked at for its brain
 UNCHECKED = "Whether this is a FLAIR scan was not checked: the weights of the brain regions are missing."
 FLAIR_SHARE = 0.35  # what the network makes of FLAIR alone counts so much beside its view of all sequences
@@ -82,14 +83,18 @@ def segment(
     result = Result(volumes, notes=notes(given, flair), warnings=misplaced(others, motions, scans["flair"]))
     result = measured(result, threshold, smallest)
     little = (result.metrics["volume"].value or 0) < LITTLE
-    if aid is None or not little or min(flair.shape) < WHOLE:
+    if aid is None or min(flair.shape) < WHOLE:
         return result
     progress(0.95, "Checking that this is a FLAIR scan")
     try:
         anatomy = aid("anatomy")
     except WeightsMissing:
-        return replace(result, notes=(*result.notes, UNCHECKED))
+        return replace(result, notes=(*result.notes, UNCHECKED)) if little else result
     coarse, regions = look_coarsely(anatomy, scans["flair"])
+    if not little and not (
+        count_plausible(region_volumes(regions)) >= CLEAR and contrast(coarse.array, regions.array) == "T2"
+    ):
+        return result
     doubts = doubt_scan(replace(coarse, name=flair.name), regions, "FLAIR")
     return replace(result, warnings=(*result.warnings, *doubts.warnings), doubt=doubts.question)
 

@@ -8,13 +8,13 @@ from typing import Any
 from medapp.card import Card
 from medapp.errors import InputError
 from medapp.imaging.volume import Volume
-from medapp.reference import OFFER, require_header, take_by_voxels
+from medapp.reference import OFFER, hardened, misfit, require_header, take_by_voxels
 from medapp.result import Result
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a result is to be compared with, or None and, in `note`, why there will be no comparison."""
+    """What a result is to be compared with, or None; `note` says why there is no comparison, or what is odd of it."""
 
     reference: Volume | None = None
     note: str = ""
@@ -36,9 +36,16 @@ class Comparison:
         """
         if self.reference is not None:
             try:
-                return task.moved(result, self.reference, settings), self
+                compared = task.moved(result, self.reference, settings)
             except InputError as error:
                 return refused(task, error).made(task, result, settings)
+            truth, mask = (compared.volumes.get(role) for role in ("reference", "mask"))
+            note = misfit(self.reference, truth, mask) if truth and mask else ""
+            return (
+                (replace(compared, notes=(note, *compared.notes)), replace(self, note=note))
+                if note
+                else (compared, self)
+            )
         alone = task.moved(result, None, settings)
         return (replace(alone, notes=(self.note, *alone.notes)) if self.note else alone), self
 
@@ -59,6 +66,8 @@ def prepared(
     try:
         reference = read()
         if reference is not None:
+            if task.REFERENCE_LABELS:
+                reference = hardened(reference)
             image = volumes.get("moving") or next(v for v in volumes.values() if v is not None)
             if by_voxels:
                 reference = take_by_voxels(reference, image)

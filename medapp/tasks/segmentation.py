@@ -8,6 +8,7 @@ from plotly.graph_objects import Figure
 
 from medapp.errors import InputError
 from medapp.imaging.geometry import covered, inside
+from medapp.imaging.pictures import NO_SIZE
 from medapp.imaging.volume import Volume
 from medapp.reference import OFFER, elsewhere
 from medapp.result import Result, Table
@@ -24,6 +25,7 @@ REFERENCE_NAME = "Reference"
 NOT_COMPARED = "Not compared with the reference."
 LEAST_SHARE, ENOUGH = 0.5, 100_000  # of what a reference marks, within the image; and voxels that are looked at
 MOST_LABELS = 256  # different values; an image has more
+MANY_LABELS, ALIKE = 20, 0.3  # of so many different values, neighbours in a label map are mostly alike, in an image not
 FILES = (*lesions.FILES, *strokes.FILES, *sclerosis.FILES, *parcels.FILES)
 FIGURES = lesions.FIGURES  # of the same captions in both
 
@@ -71,9 +73,13 @@ def moved(result: Result, reference: Volume | None, settings: Mapping[str, float
 def check(reference: Volume, volumes: Mapping[str, Volume | None]) -> None:
     """Raises InputError for a reference that is no mask or label map, or lies elsewhere than the first of `volumes`."""
     values = np.unique(reference.array)
-    if len(values) > MOST_LABELS and values[-1] > 1:
+    if values[-1] > 1 and (
+        len(values) > MOST_LABELS or (len(values) > MANY_LABELS and _alike(reference.array) < ALIKE)
+    ):
         raise InputError(f"It holds {len(values)} different values: it is an image, not a mask.")
     image = next(v for v in volumes.values() if v is not None)
+    if NO_SIZE in reference.remarks and 1 not in image.shape:
+        raise InputError("It is a picture of one slice, which does not say where it lies; the scan has many.")
     marked = np.flatnonzero(reference.array > 0)
     if len(marked):
         index = np.stack(np.unravel_index(marked[:: len(marked) // ENOUGH + 1], reference.shape), axis=-1)
@@ -83,6 +89,12 @@ def check(reference: Volume, volumes: Mapping[str, Volume | None]) -> None:
     if share < LEAST_SHARE:
         offer = f" {OFFER}" if reference.shape == image.shape else ""
         raise InputError(f"{elsewhere(reference, image)} {share:.0%} of what it marks is within the image.{offer}")
+
+
+def _alike(array: np.ndarray) -> float:
+    """How many of the marked voxels of (I, J, K) have the value of the next one along the first axis, 0 to 1."""
+    marked = array[:-1] > 0
+    return float((array[:-1] == array[1:])[marked].mean()) if marked.any() else 1.0
 
 
 def start(result: Result) -> np.ndarray:

@@ -268,13 +268,13 @@ class Tab:
             )
             if comparison.note:
                 gr.Warning(comparison.note)
-            offered = {self.by_voxels: gr.Checkbox(visible=comparison.lost_header or bool(data[self.by_voxels]))}
             put_in, remark = self.body.given(form, data, volumes)
             result = remark(
                 runtime.run(form.card.name, *put_in, progress=step, **{n: data[k] for n, k in form.options.items()})
             )
             settings = dict(result.settings) | {n: data[k] for n, k in form.live.items()}
             result, comparison = comparison.made(self.task, result, settings)
+            offered = {self.by_voxels: gr.Checkbox(visible=comparison.lost_header or bool(data[self.by_voxels]))}
             result = replace(result, notes=(*used.notes, *result.notes))
             step(1.0, "Drawing")  # nothing is kept for who has cancelled or left
             held = Session(result, self.task.start(result), comparison.reference, volumes[0])

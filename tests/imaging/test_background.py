@@ -57,6 +57,23 @@ def test_voxels_of_the_head_that_have_the_backgrounds_value_stay(clean):
     assert (again[inside & (whole == flat)] > 0).mean() > 0.8
 
 
+@pytest.mark.parametrize("off", [1e-6, 2e-3])
+def test_a_background_that_wavers_a_little_is_flat(clean, off):
+    inside, scores = clean.array > 0, z_scored(clean)
+    wavering = np.random.default_rng(2).normal(0, off, clean.shape)
+    again = zero_background(clean.like(np.where(inside, scores, wavering).astype(np.float32))).array
+    assert (again[~inside] == 0).mean() > 0.99
+    assert np.percentile(np.abs(standardize(again) - standardize(clean.array)), 99.5) < 0.15
+
+
+@pytest.mark.parametrize("value", [0.0, 9.0])
+def test_holes_within_the_head_are_background_too(clean, value):
+    inside = clean.array > 0
+    inside[20:26, 26:30, 18:22] = False  # fewer voxels than a background of its own would have
+    again = zero_background(clean.like(np.where(inside, z_scored(clean), value).astype(np.float32))).array
+    assert (again[~inside] == 0).all() and (again[inside] > 0).mean() > 0.99
+
+
 def test_usual_scans_are_returned_as_they_are(clean):
     ringing = np.where(clean.array > 0, clean.array, np.where(np.indices(clean.shape)[0] % 7 == 0, -3, 0))
     noisy = clean.array + np.random.default_rng(1).random(clean.shape).astype(np.float32)

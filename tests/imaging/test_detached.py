@@ -233,6 +233,8 @@ def test_the_command_line_finds_what_lies_beside_a_header(tmp_path: Path) -> Non
     secret = put(tmp_path, {"secret": gzip.compress(raw())})[0]
     up[1].symlink_to(secret)
     assert cli._files(up[0]) == up[:1] and up[1] not in cli._files(tmp_path / "up")
+    loud = put(tmp_path / "loud", {"X.NHDR": head, "X.RAW.GZ": gzip.compress(raw())})
+    assert cli._files(loud[0]) == loud
     assert cli._files(save_nifti(tmp_path / "a.nii", phantom())) == [tmp_path / "a.nii"]
 
 

@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, generate_uid
 
 from medapp.errors import InputError
-from medapp.imaging import files
+from medapp.imaging import files, hounsfield
 from medapp.imaging.volume import Volume
 
 
@@ -353,6 +353,34 @@ def test_ct_values_that_are_1024_too_high_are_set_right_and_said(tmp_path: Path,
     volume = files.read(saved(tmp_path / "s", slices(stored, **CT, **tags)))
     assert volume.unit == "HU" and "1024 was subtracted" in volume.remarks[0]
     np.testing.assert_array_equal(volume.array, body(0))
+
+
+def test_ct_values_that_are_1024_too_low_are_set_right_and_said(tmp_path: Path) -> None:
+    tags = {"RescaleSlope": 1, "RescaleIntercept": -2048}
+    volume = files.read(saved(tmp_path / "s", slices(body(1024).astype(np.uint16), **CT, **tags)))
+    assert volume.unit == "HU" and "1024 was added" in volume.remarks[0]
+    np.testing.assert_array_equal(volume.array, body(0))
+    padded = np.full((30, 30, 6), -2000, np.int16)  # as some scanners fill the corners
+    padded[3:27, 5:25] = body(0)
+    padded[10:20, 5:25] = -1000
+    assert not hounsfield.is_lowered(padded) and not hounsfield.is_lowered(body(0))
+
+
+def test_slices_without_a_scale_take_that_of_the_others(tmp_path: Path) -> None:
+    found = slices(body(1024).astype(np.uint16), **CT)
+    for header in found[2:]:
+        header.RescaleSlope, header.RescaleIntercept = 1, -1024
+    volume = files.read(saved(tmp_path / "s", found))
+    assert volume.unit == "HU" and volume.remarks[0].startswith("2 of the 6 slices do not give the scale")
+    np.testing.assert_array_equal(volume.array, body(0))
+    found[5].RescaleIntercept = -1000
+    volume = files.read(saved(tmp_path / "t", found))
+    assert "may not fit the others" in volume.remarks[0]
+
+
+def test_pixels_too_small_to_be_meant_are_said(tmp_path: Path) -> None:
+    volume = files.read(saved(tmp_path / "s", slices(PixelSpacing=[0.001, 0.001])))
+    assert any("0.001 × 0.001" in remark for remark in volume.remarks)
 
 
 def test_ct_without_a_scale_is_not_called_hu_blindly(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from medapp.imaging.anatomy import NAMES, sided
 from medapp.imaging.volume import Volume
+from medapp.pipelines import segment_glioma_ar2unet as glioma
 from medapp.pipelines._doubts import contrast, doubt_scan
 from medapp.pipelines._template_regions import REGIONS
 from medapp.result import Metric, Result
@@ -70,6 +71,19 @@ def test_what_is_no_whole_head_is_doubted(scale, said):
 def test_a_cut_brain_is_not_doubted_for_its_size():
     labels = classes(0.3)
     assert doubt_scan(scan("T1", labels), Volume(labels, AFFINE), "T1", cut=True) == ("", ())
+
+
+@pytest.mark.parametrize(("look", "much", "doubted"), [("T2", True, True), ("FLAIR", True, False), ("T1", False, True)])
+def test_a_finding_on_another_contrast_is_doubted(look, much, doubted, monkeypatch):
+    labels = classes()
+    head, regions = scan(look, labels), Volume(labels, AFFINE)
+    monkeypatch.setattr(glioma, "look_coarsely", lambda net, image: (head, regions))
+    seen = glioma.segment(
+        lambda x: x[:, :1] * 0 + (5.0 if much else -5.0), None, head, None,
+        progress=lambda *_: None, threshold=0.5, smallest=0.5, aid=lambda name: None,
+    )  # fmt: skip
+    assert (seen.metrics["volume"].value > glioma.LITTLE) == much
+    assert bool(seen.doubt) == doubted and any(f"looks like {look}" in w for w in seen.warnings) == doubted
 
 
 def test_the_doubt_takes_the_place_of_nothing_found():
