@@ -29,6 +29,7 @@ LITTLE = 10.0  # ml: what is found in T1 is less, and then all is doubted; more 
 CLEAR = 20  # plausible regions from which T2 is told also where much was found
 WHOLE = 12  # slices from which a head is looked at for its brain
 UNCHECKED = "Whether this is a FLAIR scan was not checked: the weights of the brain regions are missing."
+TOO_FEW = f"Whether this is a FLAIR scan of a head was not checked: that takes {WHOLE} slices."
 FLAIR_SHARE = 0.35  # what the network makes of FLAIR alone counts so much beside its view of all sequences
 
 
@@ -83,8 +84,10 @@ def segment(
     result = Result(volumes, notes=notes(given, flair), warnings=misplaced(others, motions, scans["flair"]))
     result = measured(result, threshold, smallest)
     little = (result.metrics["volume"].value or 0) < LITTLE
-    if aid is None or min(flair.shape) < WHOLE:
+    if aid is None:
         return result
+    if min(flair.shape) < WHOLE:
+        return replace(result, notes=(*result.notes, TOO_FEW)) if little else result
     progress(0.95, "Checking that this is a FLAIR scan")
     try:
         anatomy = aid("anatomy")

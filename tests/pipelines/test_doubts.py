@@ -86,6 +86,15 @@ def test_a_finding_on_another_contrast_is_doubted(look, much, doubted, monkeypat
     assert bool(seen.doubt) == doubted and any(f"looks like {look}" in w for w in seen.warnings) == doubted
 
 
+def test_a_few_slices_are_said_not_to_be_checked():
+    head = scan("T1", classes())
+    seen = glioma.segment(
+        lambda x: x[:, :1] * 0 - 5.0, None, head.like(head.array[:, :, :4]), None,
+        progress=lambda *_: None, threshold=0.5, smallest=0.5, aid=lambda name: None,
+    )  # fmt: skip
+    assert glioma.TOO_FEW in seen.notes and not seen.doubt
+
+
 def test_the_doubt_takes_the_place_of_nothing_found():
     nothing = {"lesions": Metric(0), "volume": Metric(0.0, "ml"), "left_out": Metric(0)}
     result = Result({}, metrics=nothing, settings={"smallest": 1.0})
