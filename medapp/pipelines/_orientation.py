@@ -78,17 +78,28 @@ def find_turn(regions: Volume) -> np.ndarray:
 
     For regions (classes) that are already known, from anywhere. The unit matrix where too few are there to tell.
     """
+    turn, share = _likest_turn(regions)
+    return turn if share > ALIKE else np.eye(3)
+
+
+def lies_as_head(regions: Volume) -> bool:
+    """Whether regions (classes) lie to each other as in the template, however turned; where few are there, True."""
+    return _likest_turn(regions)[1] > ALIKE
+
+
+def _likest_turn(regions: Volume) -> tuple[np.ndarray, float]:
+    """(3, 3) of 24 turns, and the correlation of the places of the regions with the template's; 1 if few are there."""
     found = middles(regions)
     weight = np.sqrt(np.minimum(found.ml, REGIONS.ml)).ravel()
     there = weight > 0
     if there.sum() < FEWEST:
-        return np.eye(3)
+        return np.eye(3), 1.0
     weight = weight[there] / weight[there].sum()
     ours, theirs = found.mm[there] - weight @ found.mm[there], REGIONS.mm[there] - weight @ REGIONS.mm[there]
     turn = max((np.eye(3), *_turns()), key=lambda each: float(weight @ (ours @ each.T * theirs).sum(1)))
     alike = weight @ (ours @ turn.T * theirs).sum(1)
     size = np.sqrt((weight @ (ours**2).sum(1)) * (weight @ (theirs**2).sum(1)))
-    return turn if alike > ALIKE * size else np.eye(3)
+    return turn, float(alike / size) if size > 0 else 0.0
 
 
 def region_volumes(labels: Volume) -> np.ndarray:

@@ -17,8 +17,8 @@ from medapp.imaging.volume import Grid, Volume
 from medapp.lesions import measured
 from medapp.networks.ar2unet import AR2UNet
 from medapp.pipelines._checks import require_contrast, require_grey, require_mr, require_overlap
-from medapp.pipelines._doubts import contrast, doubt_scan
-from medapp.pipelines._orientation import count_plausible, look_coarsely, region_volumes
+from medapp.pipelines._doubts import Doubts, contrast, doubt_scan
+from medapp.pipelines._orientation import count_plausible, lies_as_head, look_coarsely, region_volumes
 from medapp.pipelines._pair import placed
 from medapp.pipelines.segment_anatomy_unet import NETWORK as ANATOMY
 from medapp.result import Result
@@ -29,6 +29,9 @@ LITTLE = 10.0  # ml: what is found in T1 is less, and then all is doubted; more 
 CLEAR = 20  # plausible regions from which T2 is told also where much was found
 WHOLE = 12  # slices from which a head is looked at for its brain
 UNCHECKED = "Whether this is a FLAIR scan was not checked: the weights of the brain regions are missing."
+NO_HEAD = (
+    "{}: what was taken for regions of the brain does not lie as in a head. Check that this is a FLAIR scan of a head."
+)
 TOO_FEW = f"Whether this is a FLAIR scan of a head was not checked: that takes {WHOLE} slices."
 FLAIR_SHARE = 0.35  # what the network makes of FLAIR alone counts so much beside its view of all sequences
 
@@ -99,6 +102,8 @@ def segment(
     ):
         return result
     doubts = doubt_scan(replace(coarse, name=flair.name), regions, "FLAIR")
+    if not doubts.question and not lies_as_head(regions):
+        doubts = Doubts("Not a FLAIR scan of a whole head?", (NO_HEAD.format(flair.name),))
     return replace(result, warnings=(*result.warnings, *doubts.warnings), doubt=doubts.question)
 
 

@@ -1,12 +1,15 @@
 """A scan of another contrast, of no head, or of half a brain is doubted; a usual one is not."""
 
+import nibabel as nib
 import numpy as np
 import pytest
+from nibabel.affines import from_matvec
 
 from medapp.imaging.anatomy import NAMES, sided
 from medapp.imaging.volume import Volume
 from medapp.pipelines import segment_glioma_ar2unet as glioma
 from medapp.pipelines._doubts import contrast, doubt_scan
+from medapp.pipelines._orientation import lies_as_head
 from medapp.pipelines._template_regions import REGIONS
 from medapp.result import Metric, Result
 from medapp.tasks import lesions
@@ -84,6 +87,26 @@ def test_a_finding_on_another_contrast_is_doubted(look, much, doubted, monkeypat
     )  # fmt: skip
     assert (seen.metrics["volume"].value > glioma.LITTLE) == much
     assert bool(seen.doubt) == doubted and any(f"looks like {look}" in w for w in seen.warnings) == doubted
+
+
+def test_regions_that_do_not_lie_as_in_a_head_are_doubted(monkeypatch):
+    labels = np.zeros((100, 120, 100), np.uint8)
+    affine = from_matvec(2 * np.eye(3), [-100, -130, -80])
+    at = np.rint(nib.affines.apply_affine(np.linalg.inv(affine), REGIONS.mm)).astype(int)
+    there = [number for number in range(1, len(NAMES)) if REGIONS.ml[number - 1] > 0]
+    for order, as_head in ((there, True), (np.random.default_rng(1).permutation(there), False)):
+        labels[:] = 0
+        for number, place in zip(order, there, strict=True):
+            labels[tuple(slice(n - 1, n + 2) for n in at[place - 1])] = number
+        assert lies_as_head(Volume(labels, affine)) == as_head
+    mixed = classes()
+    head = scan("FLAIR", mixed)
+    monkeypatch.setattr(glioma, "look_coarsely", lambda net, image: (head, Volume(mixed, AFFINE)))
+    seen = glioma.segment(
+        lambda x: x[:, :1] * 0 - 5.0, None, head, None,
+        progress=lambda *_: None, threshold=0.5, smallest=0.5, aid=lambda name: None,
+    )  # fmt: skip
+    assert seen.doubt == "Not a FLAIR scan of a whole head?" and "does not lie as in a head" in seen.warnings[0]
 
 
 def test_a_few_slices_are_said_not_to_be_checked():
