@@ -26,8 +26,8 @@ class Doubts(NamedTuple):
 def doubt_scan(image: Volume, regions: Volume, wanted: str = "", *, cut: bool = False) -> Doubts:
     """What speaks against `image` being a scan of a whole head in the contrast `wanted`: "T1", "FLAIR" or "" for any.
 
-    `regions` (classes) lie on the grid of the image, and may be those of another scan of the head. `cut` says that the
-    image ends within the brain, which explains a small one.
+    `regions` (classes) lie on the grid of the image, and may be those of another scan of the head. `cut` says that
+    regions may be few and small, since the image ends within the brain or has thick slices.
     """
     name, kind = image.name, f"{wanted} scan" if wanted else "scan"
     ml = region_volumes(regions)

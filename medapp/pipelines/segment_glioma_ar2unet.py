@@ -17,7 +17,7 @@ from medapp.imaging.volume import Grid, Volume
 from medapp.lesions import measured
 from medapp.networks.ar2unet import AR2UNet
 from medapp.pipelines._checks import require_contrast, require_grey, require_mr, require_overlap
-from medapp.pipelines._doubts import Doubts, contrast, doubt_scan
+from medapp.pipelines._doubts import SMALL, Doubts, contrast, doubt_scan
 from medapp.pipelines._orientation import count_plausible, lies_as_head, look_coarsely, region_volumes
 from medapp.pipelines._pair import placed
 from medapp.pipelines.segment_anatomy_unet import NETWORK as ANATOMY
@@ -97,12 +97,13 @@ def segment(
     except WeightsMissing:
         return replace(result, notes=(*result.notes, UNCHECKED)) if little else result
     coarse, regions = look_coarsely(anatomy, scans["flair"])
-    if not little and not (
-        count_plausible(region_volumes(regions)) >= CLEAR and contrast(coarse.array, regions.array) == "T2"
-    ):
+    ml, in_head = region_volumes(regions), lies_as_head(regions)
+    is_t2 = count_plausible(ml) >= CLEAR and contrast(coarse.array, regions.array) == "T2"
+    if not little and in_head and not is_t2:
         return result
-    doubts = doubt_scan(replace(coarse, name=flair.name), regions, "FLAIR")
-    if not doubts.question and not lies_as_head(regions):
+    thick = in_head and float(ml.sum()) > SMALL  # a brain whose regions' sizes are spoilt by thick slices, if any are
+    doubts = doubt_scan(replace(coarse, name=flair.name), regions, "FLAIR", cut=thick)
+    if not doubts.question and not in_head:
         doubts = Doubts("Not a FLAIR scan of a whole head?", (NO_HEAD.format(flair.name),))
     return replace(result, warnings=(*result.warnings, *doubts.warnings), doubt=doubts.question)
 

@@ -7,6 +7,7 @@ from nibabel.affines import from_matvec
 
 from medapp.imaging.anatomy import NAMES, sided
 from medapp.imaging.volume import Volume
+from medapp.pipelines import _doubts as doubts
 from medapp.pipelines import segment_glioma_ar2unet as glioma
 from medapp.pipelines._doubts import contrast, doubt_scan
 from medapp.pipelines._orientation import lies_as_head
@@ -81,10 +82,8 @@ def test_a_finding_on_another_contrast_is_doubted(look, much, doubted, monkeypat
     labels = classes()
     head, regions = scan(look, labels), Volume(labels, AFFINE)
     monkeypatch.setattr(glioma, "look_coarsely", lambda net, image: (head, regions))
-    seen = glioma.segment(
-        lambda x: x[:, :1] * 0 + (5.0 if much else -5.0), None, head, None,
-        progress=lambda *_: None, threshold=0.5, smallest=0.5, aid=lambda name: None,
-    )  # fmt: skip
+    monkeypatch.setattr(glioma, "lies_as_head", lambda regions: True)
+    seen = found(head, much)
     assert (seen.metrics["volume"].value > glioma.LITTLE) == much
     assert bool(seen.doubt) == doubted and any(f"looks like {look}" in w for w in seen.warnings) == doubted
 
@@ -99,14 +98,34 @@ def test_regions_that_do_not_lie_as_in_a_head_are_doubted(monkeypatch):
         for number, place in zip(order, there, strict=True):
             labels[tuple(slice(n - 1, n + 2) for n in at[place - 1])] = number
         assert lies_as_head(Volume(labels, affine)) == as_head
+
+
+@pytest.mark.parametrize("much", [True, False])
+def test_what_lies_as_in_no_head_is_doubted_however_much_was_found(much, monkeypatch):
     mixed = classes()
     head = scan("FLAIR", mixed)
     monkeypatch.setattr(glioma, "look_coarsely", lambda net, image: (head, Volume(mixed, AFFINE)))
-    seen = glioma.segment(
-        lambda x: x[:, :1] * 0 - 5.0, None, head, None,
+    seen = found(head, much)
+    assert seen.doubt == "Not a FLAIR scan of a whole head?" and "does not lie as in a head" in seen.warnings[0]
+
+
+@pytest.mark.parametrize(("share", "doubted"), [(1, False), (0.05, True)])
+def test_a_head_whose_regions_have_odd_sizes_is_taken_for_one_unless_it_is_tiny(share, doubted, monkeypatch):
+    mixed = classes()
+    head, tiny = scan("FLAIR", mixed), AFFINE @ np.diag([*[share ** (1 / 3)] * 3, 1])
+    monkeypatch.setattr(glioma, "look_coarsely", lambda net, image: (head, Volume(mixed, tiny)))
+    monkeypatch.setattr(glioma, "lies_as_head", lambda regions: True)
+    monkeypatch.setattr(doubts, "count_plausible", lambda ml: 5)
+    seen = found(head, much=False)
+    assert bool(seen.doubt) == doubted
+
+
+def found(head: Volume, much: bool):
+    """What the glioma method makes of a scan in which its network finds all or nothing."""
+    return glioma.segment(
+        lambda x: x[:, :1] * 0 + (5.0 if much else -5.0), None, head, None,
         progress=lambda *_: None, threshold=0.5, smallest=0.5, aid=lambda name: None,
     )  # fmt: skip
-    assert seen.doubt == "Not a FLAIR scan of a whole head?" and "does not lie as in a head" in seen.warnings[0]
 
 
 def test_a_few_slices_are_said_not_to_be_checked():
