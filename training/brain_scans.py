@@ -18,8 +18,9 @@ from torch import Tensor
 from training.brain_contrasts import chosen, dressed, hurt, outer, signal
 from training.brain_heads import FAR, SOFT, STEP_MM, Head, prepare
 from training.scanner import acquired
-from training.segment_anatomy_unet import SWAP, Luck, Pose, linear, names_in, split
+from training.segment_anatomy_unet import SWAP, Luck, Pose, linear, names_in, nearest, split
 
+EXCHANGED = torch.cat([SWAP, torch.arange(len(SWAP), 256, dtype=torch.uint8)])  # codes outside the brain have no side
 
 class View(NamedTuple):
     """What is looked at: (X, Y, Z) voxels of `spacing` mm about a place `centre` (3,), RAS mm of a head's own box."""
@@ -107,7 +108,7 @@ def scan(head: Head, view: View, luck: Luck, way: str = "", coarse: float = 0.5)
     shift = (head.step - 1) / 2
     seen = Pose([(p - shift) / head.step for p in places], mirrored)
     t1, near, inner = linear([head.image, head.near, head.inner], seen)
-    tissue = codes(head.tissue, seen)
+    tissue = nearest(head.tissue, seen, EXCHANGED)
     t1, far = t1 / 255, FAR - near * STEP_MM
     brain = far < 0
     flesh = torch.where(brain & (tissue < SOFT), tissue, torch.zeros((), dtype=torch.uint8))
@@ -123,19 +124,6 @@ def scan(head: Head, view: View, luck: Luck, way: str = "", coarse: float = 0.5)
     else:
         image = dressed(head, places, mirrored, picture, flesh, far, luck, like, way or chosen(head, luck))
     return Scan(acquired(image, far, view.spacing, luck, coarse), far)
-
-
-def codes(tissue: Tensor, seen: Pose) -> Tensor:
-    """Tissue of the nearest voxel (X, Y, Z), sides exchanged where mirrored; codes outside the brain as they are."""
-    size = seen.points[0].shape
-    index, inside = torch.zeros(size, dtype=torch.int64), torch.ones(size, dtype=torch.bool)
-    for p, n in zip(seen.points, tissue.shape, strict=True):
-        p = p.round().long()
-        inside &= (p >= 0) & (p < n)
-        index = index * n + p.clamp(0, n - 1)
-    found = torch.take(tissue, index) * inside
-    table = torch.cat([SWAP, torch.arange(len(SWAP), 256, dtype=torch.uint8)])
-    return table[found.long()] if seen.mirrored else found
 
 
 def heads(data: Path, names: Sequence[str], step: int, real: Sequence[str] = ("colin",)) -> list[Head]:

@@ -198,8 +198,8 @@ def linear(images: Sequence[Tensor], seen: Pose) -> Tensor:
     return F.grid_sample(within, grid[None], mode="bilinear", padding_mode="zeros", align_corners=True)[0]
 
 
-def nearest(tissue: Tensor, seen: Pose) -> Tensor:
-    """Tissue (X, Y, Z) uint8 as it is seen, left and right exchanged if it is mirrored."""
+def nearest(tissue: Tensor, seen: Pose, swap: Tensor = SWAP) -> Tensor:
+    """Tissue (X, Y, Z) uint8 as it is seen; where that is mirrored, `swap` has the other side of each number."""
     size = seen.points[0].shape
     index, inside = torch.zeros(size, dtype=torch.int64), torch.ones(size, dtype=torch.bool)
     for p, n in zip(seen.points, tissue.shape, strict=True):
@@ -207,7 +207,7 @@ def nearest(tissue: Tensor, seen: Pose) -> Tensor:
         inside &= (p >= 0) & (p < n)
         index = index * n + p.clamp(0, n - 1)
     found = torch.take(tissue, index) * inside
-    return SWAP[found.long()] if seen.mirrored else found
+    return swap[found.long()] if seen.mirrored else found
 
 
 def below(scan: Scan, seen: Pose) -> Tensor:

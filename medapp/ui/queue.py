@@ -18,6 +18,7 @@ from gradio.context import LocalContext
 from gradio.data_classes import PredictBodyInternal
 
 from medapp.errors import Cancelled
+from medapp.ui import hosts
 from medapp.ui.caller import of_request
 from medapp.ui.states import States
 
@@ -90,8 +91,7 @@ class Queue(queueing.Queue):
         super().__init__(True, blocks.max_threads, 1, None, blocks, AT_ONCE[PAGE])
         self.event_queue_per_concurrency_id = {line: queueing.EventQueue(line, n) for line, n in AT_ONCE.items()}
         self.pending_messages_per_session: dict[str, Answers] = {}
-        space = "SPACE_ID" in os.environ
-        self.per_address = int(os.environ.get("MEDAPP_PLACES", 0 if space else PER_ADDRESS[GPU]))
+        self.per_address = int(os.environ.get("MEDAPP_PLACES", 0 if hosts.space() else PER_ADDRESS[GPU]))
         self.turn = 0
         self.served: dict[Caller, int] = {}
 
