@@ -7,6 +7,7 @@ import time
 from urllib.parse import urlsplit
 
 import httpx
+import nibabel
 import pytest
 from gradio_client import Client, handle_file
 
@@ -44,16 +45,27 @@ class Visitor:
         return {}
 
 
+@pytest.fixture
+def scan(tmp_path):
+    """A scan that is not the example: what is found in an example is the page's, and everybody may open it."""
+    image = nibabel.load(CASE.images["flair"])
+    affine = image.affine.copy()
+    affine[:3, 3] += secrets.randbelow(1000) / 100 + 1  # mm; no test's answer is another's, byte for byte
+    path = tmp_path / "scan.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(image.get_fdata(dtype="float32"), affine), path)
+    return path
+
+
 @pytest.fixture(scope="module")
 def both(served):
     return Visitor(served), Visitor(served)
 
 
-@pytest.fixture(scope="module")
-def result(served):
+@pytest.fixture
+def result(served, scan):
     """What the client of a third visitor was given, as addresses, while it stays."""
     client = Client(served, verbose=False, download_files=False)
-    given = client.predict(flair=handle_file(str(CASE.images["flair"])), api_name=f"/{NAME}")
+    given = client.predict(flair=handle_file(str(scan)), api_name=f"/{NAME}")
     yield [file["path"] for file in given[1]]
     client.close()
 
@@ -134,9 +146,9 @@ def test_a_tool_reads_no_visitors_upload(served, both):
             assert "root:" not in answer.content[0].text
 
 
-def test_what_one_had_is_gone_seconds_after_they_left(served):
+def test_what_one_had_is_gone_seconds_after_they_left(served, scan):
     client = Client(served, verbose=False, download_files=False)
-    given = client.predict(flair=handle_file(str(CASE.images["flair"])), api_name=f"/{NAME}")
+    given = client.predict(flair=handle_file(str(scan)), api_name=f"/{NAME}")
     paths = [file["path"] for file in given[1]]
     cookies = dict(client.cookies)
     assert all(httpx.get(f"{served}gradio_api/file={path}", cookies=cookies).status_code == 200 for path in paths)
