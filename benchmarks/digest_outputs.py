@@ -17,7 +17,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pydicom
 
-from medapp import examples, runtime
+from medapp import examples
+from medapp.serving import runtime
 
 VARYING = ("seconds", "peak_memory_mb", "versions", "device")  # facts of a run, not of its answer
 UNIQUE = ("UI", "DA", "TM", "DT")  # DICOM's kinds of value that no two runs share

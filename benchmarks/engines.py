@@ -14,9 +14,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from medapp import machine, runtime
+from medapp import hardware
 from medapp.card import Card
-from medapp.engine import Engine, noise
+from medapp.serving import runtime
+from medapp.serving.inference_engine import Engine, noise
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
 
@@ -36,7 +37,7 @@ def contenders(card: Card, weights: Path | None, folder: Path) -> dict[str, Forw
     engine = Engine(network(card, weights), "cpu", "torch")
     found: dict[str, Forward] = {"torch fp32, as trained": plain, "torch fp32, folded": engine._torch(None)}
     found["torch bf16, folded, channels last"] = engine._torch(torch.bfloat16)
-    if machine.version("openvino") != "none":
+    if hardware.version("openvino") != "none":
         found["openvino"] = Engine(network(card, weights), "cpu", "openvino", folder)
     return found
 
@@ -62,7 +63,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path)
     args = parser.parse_args()
     card = runtime.card(args.pipeline)
-    torch.set_num_threads(machine.threads())
+    torch.set_num_threads(hardware.threads())
     x = noise((args.slices, args.channels, *args.size))
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         cold, warm = starts(card, args.weights, Path(folder) / "net", x[:2])
@@ -77,7 +78,7 @@ def main() -> None:
                 wall[name].append((time.perf_counter() - at) / args.slices)
                 busy[name].append((time.process_time() - used) / args.slices)
     first = next(iter(found))
-    print(f"{card.name}, {' × '.join(map(str, x.shape))}, {machine.describe('cpu')}")
+    print(f"{card.name}, {' × '.join(map(str, x.shape))}, {hardware.describe('cpu')}")
     print(f"\nFirst answer after {cold:.2f} s with an empty cache, {warm:.2f} s with the converted network in it.\n")
     print("| engine | s / slice | CPU-s / slice | times faster | relative error |\n|---|---|---|---|---|")
     for name, answer in answers.items():

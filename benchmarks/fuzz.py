@@ -15,7 +15,7 @@ NAMES = ("a.nii", "a.nii.gz", "a.mgh", "a.mha", "a.nrrd", "a.png", "a.tif", "IM0
 
 with atheris.instrument_imports(include=["medapp.imaging", "nibabel", "pydicom"]):
     from medapp.errors import InputError
-    from medapp.imaging import files
+    from medapp.io import files
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     corpus, found = given.out / "corpus", given.out / "found"
     for folder in (corpus, found):
         folder.mkdir(parents=True, exist_ok=True)
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "imaging" / "hostile"))
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "io" / "hostile"))
     from corpus import WHOLE
 
     for name, data in WHOLE.items():

@@ -13,11 +13,12 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from medapp import machine, runtime
-from medapp.imaging.regions import superpixels
+from medapp import hardware
+from medapp.imaging.index_maps import superpixels
 from medapp.imaging.volume import Volume
 from medapp.networks.rat import RAT
-from training.peers import DENOISERS
+from medapp.serving import runtime
+from training.evaluation.peers import DENOISERS
 
 OURS = {"ours, one region": "one", "ours, superpixels": "superpixels", "ours, MobileSAM": "mobilesam"}
 PAPER = {"RAT of the paper's size, superpixels": "superpixels", "RAT of the paper's size, one region": "one"}
@@ -51,7 +52,7 @@ def work(name: str, side: int) -> Callable[[int], object]:
         def paper(seed: int) -> object:
             image = phantom(side, seed)
             labels = superpixels(image) if PAPER[name] == "superpixels" else np.zeros(image.shape)
-            with torch.autocast("cpu", machine.half("cpu") or torch.bfloat16):
+            with torch.autocast("cpu", hardware.half("cpu") or torch.bfloat16):
                 return net(torch.from_numpy(image)[None, None], torch.from_numpy(labels.astype(np.int64))[None])
 
         return paper
@@ -61,7 +62,7 @@ def work(name: str, side: int) -> Callable[[int], object]:
 
 def measure(name: str, side: int, rounds: int, queue: "multiprocessing.Queue[tuple[float, float]]") -> None:
     """Put the least seconds of the rounds and the peak memory in MB."""
-    torch.set_num_threads(machine.threads())
+    torch.set_num_threads(hardware.threads())
     job, seconds = work(name, side), []
     for seed in range(rounds + 1):
         started = time.perf_counter()
@@ -84,7 +85,7 @@ def main() -> None:
         process.join()
         if process.exitcode == 0:
             found[name] = queue.get()
-    print(f"{args.size} × {args.size}, {machine.describe('cpu')}\n")
+    print(f"{args.size} × {args.size}, {hardware.describe('cpu')}\n")
     print(f"| way | seconds | times the time of {FIRST} | peak memory, MB |\n|---|---|---|---|")
     for name, (seconds, memory) in found.items():
         print(f"| {name} | {seconds:.2f} | {seconds / found[FIRST][0]:.1f} | {memory:.0f} |")

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from medapp.card import Card
 from medapp.imaging.geometry import resample, slice_axis
 from medapp.imaging.volume import Volume
-from training import registration_peers
-from training.peers import DENOISERS
+from training.evaluation import registration_peers
+from training.evaluation.peers import DENOISERS
 
 Job = Callable[[Sequence[Volume | None]], object]
 BATCH = 8  # slices that the plain U-Net sees at once

@@ -25,10 +25,11 @@ import numpy as np
 import torch
 
 from benchmarks.rivals import named, rival
-from medapp import examples, machine, runtime
+from medapp import examples, hardware
 from medapp.card import Card
 from medapp.imaging.geometry import resample, respaced
 from medapp.imaging.volume import Volume
+from medapp.serving import runtime
 
 COLUMNS = (
     "method", "device", "threads", "size", "voxels", "seconds", "cpu_seconds", "memory_mb", "gpu_mb", "times_size_1",
@@ -81,14 +82,14 @@ def measured(way: Way) -> dict:
     else:
         job = lambda given: runtime.run(card.name, *given, device=way.device, **settings)  # noqa: E731
     job(tuple(v and v.like(np.roll(v.array, 1, 0)) for v in volumes))  # another image, so that no answer is kept
-    machine.forget_peak(way.device)
+    hardware.forget_peak(way.device)
     wall, busy = time.perf_counter(), time.process_time()
     job(volumes)
     seconds, spent = time.perf_counter() - wall, time.process_time() - busy
     gpu = torch.cuda.max_memory_allocated() / 2**20 if way.device == "cuda" else 0.0
     voxels = sum(int(np.prod(v.shape)) for v in volumes if v)
     found = {"voxels": voxels, "seconds": round(seconds, 3), "cpu_seconds": round(spent, 3)}
-    return found | {"memory_mb": round(machine.peak(), 1), "gpu_mb": round(gpu, 1)}
+    return found | {"memory_mb": round(hardware.peak(), 1), "gpu_mb": round(gpu, 1)}
 
 
 def apart(way: Way) -> dict | None:
@@ -120,9 +121,9 @@ def confined(threads: int) -> Iterator[None]:
 
 def places(threads: Sequence[int]) -> list[tuple[str, int]]:
     """Devices with threads: the CPU with each number that there is, a graphics card with all of them."""
-    most = machine.threads()
+    most = hardware.threads()
     found = [("cpu", n) for n in threads if n <= most] or [("cpu", most)]
-    return found + [(device, most) for device in machine.devices() if device == "cuda"]
+    return found + [(device, most) for device in hardware.devices() if device == "cuda"]
 
 
 def lines(found: dict[Way, list[dict]]) -> list[dict]:
@@ -208,7 +209,7 @@ def main() -> None:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
-    print(f"{machine.describe('cpu')}; {', '.join(f'{k} {v}' for k, v in machine.versions('openvino').items())}\n")
+    print(f"{hardware.describe('cpu')}; {', '.join(f'{k} {v}' for k, v in hardware.versions('openvino').items())}\n")
     print(table(rows))
 
 

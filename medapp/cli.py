@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medapp import runtime, tasks
+from medapp import presenters
 from medapp.card import Card, Choice, Landmarks
 from medapp.errors import InputError, OptionError, UserError
-from medapp.imaging import files
-from medapp.imaging.checks import DISK_FULL, full
 from medapp.imaging.volume import Volume
+from medapp.io import files
+from medapp.io.validation import DISK_FULL, full
+from medapp.presenters.comparison import prepared
 from medapp.result import NOT_A_DIAGNOSIS
-from medapp.tasks.comparison import prepared
+from medapp.serving import runtime
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -92,7 +93,7 @@ def _list(args: argparse.Namespace) -> None:
 
 def _run(args: argparse.Namespace) -> None:
     card = runtime.card(args.pipeline)
-    task = tasks.of(card.task)
+    task = presenters.of(card.task)
     options = _texts(card, dict(_pair(text) for text in args.set))
     uploads = _uploads(card, options) | _named(card, args)
     card.settings(options)  # a wrong option is said before a big file is read

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from medapp.card import Input
-from medapp.imaging import files
 from medapp.imaging.volume import Volume
+from medapp.io import files
 
 FOLDER = Path(__file__).resolve().parent.parent / "examples"
 

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from medapp.errors import UserError
-from medapp.imaging import files, transforms
 from medapp.imaging.deformation import Deformation
 from medapp.imaging.volume import Volume
+from medapp.io import files, transforms
 
 log = logging.getLogger(__name__)
 WHOLE = "The other files are whole."

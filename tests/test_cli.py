@@ -10,8 +10,9 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
-from medapp import examples, runtime
+from medapp import examples
 from medapp.cli import _texts, main
+from medapp.serving import runtime
 
 LESION = next(e for e in examples.of_task("segmentation") if e.reference and set(e.images) == {"flair"})
 THREE = next(e for e in examples.of_task("segmentation") if set(e.images) == {"pre", "flair", "post"})

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from medapp import runtime
 from medapp.cli import main
-from medapp.imaging import files
 from medapp.imaging.volume import Volume
+from medapp.io import files
+from medapp.serving import runtime
 
 AFFINE = np.array([[-0.78, 0.1, 0.4, 20], [-0.1, -0.75, 0.5, 30], [0.05, 0.15, 2.9, -60], [0, 0, 0, 1]])
 

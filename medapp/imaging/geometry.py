@@ -8,8 +8,8 @@ from nibabel.affines import from_matvec
 from scipy import ndimage
 
 from medapp.errors import InputError
-from medapp.imaging.limits import MAX_VOXELS
 from medapp.imaging.volume import Grid, Volume
+from medapp.limits import MAX_VOXELS
 
 
 def resample(volume: Volume, onto: Grid, *, outside: float = 0.0) -> Volume:

@@ -1,9 +1,10 @@
 """RAX-Net, a residual U-shaped network for stroke lesions in slices of a T1 scan.
 
 Mousavi, medRxiv 2025, doi:10.1101/2025.09.26.25336733; arithmetic as in the authors' Keras release, so that their
-weights can be taken over (`training/convert_raxnet_keras.py`). The name promises attention; the release has none. Its
-transposed convolutions have stride 1, and are written here as the convolutions that they are. A 1×1 convolution stands
-before an enlargement to the nearest pixel instead of after it, which is the same and costs a quarter.
+weights can be taken over (`training/release/convert_raxnet_keras.py`). The name promises attention; the release has
+none. Its transposed convolutions have stride 1, and are written here as the convolutions that they are. A 1×1
+convolution stands before an enlargement to the nearest pixel instead of after it, which is the same and costs a
+quarter.
 """
 
 from collections.abc import Sequence

@@ -4,15 +4,15 @@ from functools import partial
 
 import numpy as np
 
+from medapp.algorithms.input_checks import require_contrast, require_pixels
+from medapp.algorithms.segment_anything import NETWORKS, prompt
+from medapp.algorithms.slice_regions import picture, slice_regions
+from medapp.algorithms.slicewise_restoration import MOST, Clock, aids, choices, inputs, luminance, mapped
 from medapp.card import Card, Points
 from medapp.errors import InputError
-from medapp.imaging import regions as maps
+from medapp.imaging import index_maps as maps
 from medapp.imaging.geometry import slice_axis, upright
 from medapp.imaging.volume import Volume
-from medapp.pipelines._checks import require_contrast, require_pixels
-from medapp.pipelines._regions import picture, slice_regions
-from medapp.pipelines._restore import MOST, Clock, aids, choices, inputs, luminance, mapped
-from medapp.pipelines._segment_anything import NETWORKS, prompt
 from medapp.result import Metric, Result, Table
 
 METHODS = ("mobilesam", "superpixels", "sam_vit_b", "sam_vit_l", "sam_vit_h", "one")

@@ -5,11 +5,11 @@ from collections.abc import Callable
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from medapp.algorithms.pair_preparation import brains, correlation, doubt_pair, remarks
+from medapp.analysis.mask_metrics import dice
 from medapp.card import Card, Input
-from medapp.imaging.anatomy import NAMES
-from medapp.imaging.measure import dice
+from medapp.imaging.brain_labels import NAMES
 from medapp.imaging.volume import Volume
-from medapp.pipelines._brains import brains, correlation, doubt_pair, remarks
 from medapp.pipelines.segment_anatomy_unet import NETWORK
 from medapp.result import Metric, Result
 

@@ -8,22 +8,22 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from medapp import overlap
+from medapp.algorithms.brain_pair import Pair
+from medapp.algorithms.field_inversion import inverse
+from medapp.algorithms.field_prediction import in_millimetres
+from medapp.algorithms.pair_preparation import brains, correlation, doubt_pair, remarks, within
+from medapp.algorithms.region_prompts import SPOKEN, TEMPLATE, edited, sentence
+from medapp.algorithms.text_conditioning import OWN, TOWERS, Steered, bent, compared, filters
+from medapp.algorithms.text_encoder import DIM, tower
+from medapp.algorithms.uploaded_labels import Labelled
+from medapp.analysis import region_overlap
+from medapp.analysis.landmarks import measured, require_place
 from medapp.card import Card, Choice, Landmarks, Network, Text, Toggle, Weights
 from medapp.errors import InputError
+from medapp.hardware import together
 from medapp.imaging.deformation import Deformation, folding, sdlogj, sdlogj_learn2reg
 from medapp.imaging.volume import Volume
-from medapp.landmarks import measured, require_place
-from medapp.machine import together
 from medapp.networks.textscf import TextSCF
-from medapp.pipelines._brains import brains, correlation, doubt_pair, remarks, within
-from medapp.pipelines._field import in_millimetres
-from medapp.pipelines._inverse import inverse
-from medapp.pipelines._labels import Labelled
-from medapp.pipelines._pair import Pair
-from medapp.pipelines._steering import OWN, TOWERS, Steered, bent, compared, filters
-from medapp.pipelines._text import DIM, tower
-from medapp.pipelines._wording import SPOKEN, TEMPLATE, edited, sentence
 from medapp.pipelines.prepare_brain_pair import FOLD, INPUTS
 from medapp.pipelines.segment_anatomy_unet import NETWORK as ANATOMY
 from medapp.result import Metric, Result, Table
@@ -162,10 +162,10 @@ def agreement(
         partial(still.warp, mine), partial(still.warp, theirs, pair.affine), partial(field.warp, theirs, pair.affine)
     )
     sources = {
-        name: each.numbering if each.numbering == overlap.PREDICTED else f"uploaded, {each.numbering}"
+        name: each.numbering if each.numbering == region_overlap.PREDICTED else f"uploaded, {each.numbering}"
         for name, each in (("fixed", here), ("moving", there))
     }
-    return overlap.by_region(labels, before.array, after.array, field, determinant, sources)
+    return region_overlap.by_region(labels, before.array, after.array, field, determinant, sources)
 
 
 TEXTSCF = Weights(

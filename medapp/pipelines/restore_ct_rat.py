@@ -5,16 +5,16 @@ from functools import partial
 
 import numpy as np
 
+from medapp.algorithms.input_checks import refuse, require_contrast, require_grey, require_pixels
+from medapp.algorithms.slicewise_restoration import Slicing, aids, choices, inputs, pixel_mm, restored, stacked
+from medapp.analysis.image_quality import noise
 from medapp.card import Card, Choice, Weights
-from medapp.fidelity import noise
 from medapp.imaging.hounsfield import SHIFT, has_air, is_lowered, is_shifted
 from medapp.imaging.modality import modality
 from medapp.imaging.volume import Volume
 from medapp.networks.rat import RAT
-from medapp.physics import ct
-from medapp.pipelines._checks import refuse, require_contrast, require_grey, require_pixels
-from medapp.pipelines._restore import Slicing, aids, choices, inputs, pixel_mm, restored, stacked
 from medapp.result import Result
+from medapp.simulation import low_dose_ct
 
 LOWEST, HIGHEST = -1024, 3071  # HU, what the network sees; voxels beyond are handed back as they are
 UNIT = 400  # HU that are 1 to the network
@@ -57,7 +57,7 @@ def restore(
         clean, pixel = image, pixel_mm(image.grid)
 
         def lower(n: int, hu: np.ndarray) -> np.ndarray:
-            low = ct.lower_dose(hu * gain + offset, pixel, DOSES[degrade], seed=n)
+            low = low_dose_ct.lower_dose(hu * gain + offset, pixel, DOSES[degrade], seed=n)
             return (low - offset) / gain
 
         image = stacked(image, lower, progress, f"Simulating {degrade}")

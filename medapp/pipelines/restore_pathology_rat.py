@@ -7,15 +7,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from medapp.algorithms.input_checks import require_contrast, require_pixels
+from medapp.algorithms.slicewise_restoration import Slicing, aids, choices, finer, inputs, restored
 from medapp.card import Card, Choice, Weights
 from medapp.errors import InputError
 from medapp.imaging.geometry import is_flat, slice_axis, upright
 from medapp.imaging.volume import Volume
 from medapp.networks.rat import RAT
-from medapp.physics import optics
-from medapp.pipelines._checks import require_contrast, require_pixels
-from medapp.pipelines._restore import Slicing, aids, choices, finer, inputs, restored
 from medapp.result import Result
+from medapp.simulation import microscopy
 
 MOST = 4096 * 4096  # pixels of the enlarged picture
 METHODS = ("mobilesam", "superpixels", "sam_vit_b", "sam_vit_l", "sam_vit_h", "one")
@@ -82,7 +82,7 @@ def smaller(image: Volume, scale: int) -> tuple[Volume, Volume]:
     depth = slice_axis(image.grid)
     even = tuple(slice(n if axis == depth else n // scale * scale) for axis, n in enumerate(image.shape))
     clean = image.like(image.array[even], name="reference")
-    low = optics.degrade(upright(clean.array, clean.grid, depth)[0].astype(np.float32) / 255, scale)
+    low = microscopy.degrade(upright(clean.array, clean.grid, depth)[0].astype(np.float32) / 255, scale)
     shape = [n if axis == depth else n // scale for axis, n in enumerate(clean.shape)]
     out = np.empty((*shape, 3), np.uint8)
     coarse = finer(clean.grid, depth, 1 / scale)

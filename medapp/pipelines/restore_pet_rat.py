@@ -5,14 +5,14 @@ from functools import partial
 
 import numpy as np
 
+from medapp.algorithms.input_checks import refuse, require_contrast, require_grey, require_pixels
+from medapp.algorithms.slicewise_restoration import Slicing, aids, choices, inputs, pixel_mm, restored
 from medapp.card import Card, Choice, Weights
 from medapp.imaging.geometry import upright
 from medapp.imaging.volume import Volume
 from medapp.networks.rat import RAT
-from medapp.physics import pet
-from medapp.pipelines._checks import refuse, require_contrast, require_grey, require_pixels
-from medapp.pipelines._restore import Slicing, aids, choices, inputs, pixel_mm, restored
 from medapp.result import Result
+from medapp.simulation import low_count_pet
 
 FRACTIONS = {"1/2": 1 / 2, "1/4": 1 / 4, "1/10": 1 / 10, "1/20": 1 / 20}
 METHODS = ("mobilesam", "superpixels", "sam_vit_b", "one")
@@ -39,7 +39,7 @@ def restore(
         clean = image.like(image.array.astype(np.float32), name="reference")
         low = np.empty(image.shape, np.float32)
         slices = upright(clean.array.copy(), image.grid)
-        upright(low, image.grid)[...] = pet.lower_counts(slices, pixel_mm(image.grid), FRACTIONS[degrade])
+        upright(low, image.grid)[...] = low_count_pet.lower_counts(slices, pixel_mm(image.grid), FRACTIONS[degrade])
         image = image.like(low, name=f"{image.name}, {degrade} of the counts")
     scale = unit_of(image.array)
     level = known_level(FRACTIONS[counts]) if counts in FRACTIONS else estimated_level(image.array)

@@ -4,15 +4,15 @@ from functools import partial
 
 import numpy as np
 
+from medapp.algorithms.head_orientation import find_regions
+from medapp.algorithms.input_checks import require_contrast, require_grey, require_mr
+from medapp.algorithms.parcellation import Parcellation, confused
+from medapp.algorithms.scan_plausibility import doubt_scan
+from medapp.analysis.regional_volumes import known, measured
 from medapp.card import Card, Input, Network, Weights
 from medapp.imaging.background import zero_background
 from medapp.imaging.volume import Volume
 from medapp.networks.unet3d import UNet3D
-from medapp.parcels import known, measured
-from medapp.pipelines._anatomy import Parcellation, confused
-from medapp.pipelines._checks import require_contrast, require_grey, require_mr
-from medapp.pipelines._doubts import doubt_scan
-from medapp.pipelines._orientation import find_regions
 from medapp.result import Result
 
 CUT = 8.0  # cm² of brain in an outermost slice: then the image ends within the brain

@@ -7,19 +7,19 @@ from functools import partial
 import numpy as np
 import torch
 
+from medapp.algorithms.brain_pair import placed
+from medapp.algorithms.head_orientation import count_plausible, lies_as_head, look_coarsely, region_volumes
+from medapp.algorithms.input_checks import require_contrast, require_grey, require_mr, require_overlap
+from medapp.algorithms.rigid_registration import fitting, middle, motion
+from medapp.algorithms.scan_plausibility import SMALL, Doubts, contrast, doubt_scan
+from medapp.analysis.lesions import measured
 from medapp.card import Card, Input, Slider, Weights
 from medapp.errors import InputError, WeightsMissing
 from medapp.imaging.background import zero_background
 from medapp.imaging.geometry import boxed, oriented, padded, resample, respaced
 from medapp.imaging.intensity import standardize
-from medapp.imaging.rigid import fitting, middle, motion
 from medapp.imaging.volume import Grid, Volume
-from medapp.lesions import measured
 from medapp.networks.ar2unet import AR2UNet
-from medapp.pipelines._checks import require_contrast, require_grey, require_mr, require_overlap
-from medapp.pipelines._doubts import SMALL, Doubts, contrast, doubt_scan
-from medapp.pipelines._orientation import count_plausible, lies_as_head, look_coarsely, region_volumes
-from medapp.pipelines._pair import placed
 from medapp.pipelines.segment_anatomy_unet import NETWORK as ANATOMY
 from medapp.result import Result
 

@@ -8,25 +8,25 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from medapp.algorithms.anatomical_priors import MAPS, homeward, laid, maps
+from medapp.algorithms.brain_pair import CLOSED, GROWN, enclosed, placed
+from medapp.algorithms.head_orientation import TURNED, find_regions
+from medapp.algorithms.input_checks import require_head
+from medapp.algorithms.parcellation import REGIONS, working_grid
+from medapp.algorithms.rigid_registration import middle, motion, rigid
+from medapp.algorithms.scan_plausibility import Doubts, doubt_scan
+from medapp.algorithms.sliding_window import ramp, starts
+from medapp.analysis.mask_metrics import bounds
+from medapp.analysis.ms_lesions import PLACES, PLANES, along, attention, measured, zones
 from medapp.card import Card, Input, Slider, Weights
+from medapp.hardware import together
 from medapp.imaging.background import zero_background
 from medapp.imaging.geometry import boxed, resample, slice_axis
 from medapp.imaging.intensity import relative, unshaded
-from medapp.imaging.measure import bounds
-from medapp.imaging.rigid import middle, motion, rigid
 from medapp.imaging.volume import Grid, Volume
-from medapp.machine import together
 from medapp.networks.rsanet import RSANet
-from medapp.pipelines._anatomy import REGIONS, working_grid
-from medapp.pipelines._checks import require_head
-from medapp.pipelines._doubts import Doubts, doubt_scan
-from medapp.pipelines._orientation import TURNED, find_regions
-from medapp.pipelines._pair import CLOSED, GROWN, enclosed, placed
-from medapp.pipelines._tiles import ramp, starts
-from medapp.pipelines._whereabouts import MAPS, homeward, laid, maps
 from medapp.pipelines.segment_anatomy_unet import NETWORK as ANATOMY
 from medapp.result import Result, Table
-from medapp.sclerosis import PLACES, PLANES, along, attention, measured, zones
 
 SEQUENCES = ("flair", "t1", "t2")  # the network's first channels; the others are `_whereabouts.maps`
 ORDER = ("coronal", "axial", "sagittal")  # in which slices attend to each other: along y, z and x of (X, Y, Z)

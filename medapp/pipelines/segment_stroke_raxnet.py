@@ -9,20 +9,20 @@ import numpy as np
 import torch
 from torch import nn
 
+from medapp.algorithms.input_checks import require_head
+from medapp.algorithms.mni_template import Laid, around, lay, template
+from medapp.algorithms.scan_plausibility import doubt_scan
+from medapp.analysis.stroke_ensemble import PLANES, RULES, measured
 from medapp.card import Card, Choice, Input, Slider, Toggle, Weights
+from medapp.hardware import half, together
 from medapp.imaging.background import zero_background
 from medapp.imaging.geometry import resample
 from medapp.imaging.intensity import standardize
 from medapp.imaging.volume import Volume
-from medapp.machine import half, together
 from medapp.networks.raxnet import RAXNet
-from medapp.pipelines._checks import require_head
-from medapp.pipelines._doubts import doubt_scan
-from medapp.pipelines._template import Laid, around, lay, template
 from medapp.pipelines.segment_anatomy_unet import NETWORK as ANATOMY
 from medapp.pipelines.segment_anatomy_unet import cut
 from medapp.result import Metric, Result
-from medapp.strokes import PLANES, RULES, measured
 
 WIDTHS = (24, 48, 96, 192)  # three quarters of the paper's
 CHANNELS = 5  # what `seen` gives and `average` adds; the paper's networks see the slice alone

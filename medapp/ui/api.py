@@ -7,16 +7,17 @@ from typing import Any
 
 import gradio as gr
 
-from medapp import runtime, tasks
+from medapp import presenters
 from medapp.card import Card
 from medapp.errors import InputError
-from medapp.imaging import apart, files
 from medapp.imaging.volume import Volume
-from medapp.tasks.comparison import prepared
+from medapp.io import files, sandbox
+from medapp.presenters.comparison import prepared
+from medapp.serving import runtime
 from medapp.ui import queue
 from medapp.ui.form import knob
 from medapp.ui.session import folder, visitors
-from medapp.ui.tab import GPU, told
+from medapp.ui.task_tab import GPU, told
 
 BY_VOXELS = "reference_by_voxels"
 
@@ -24,7 +25,7 @@ BY_VOXELS = "reference_by_voxels"
 def build(card: Card) -> None:
     """Add the endpoint `/<card.name>` to the current `gr.Blocks`: files and options in; facts and files out."""
     sources = sorted(card.inputs, key=lambda source: source.optional)
-    task = tasks.of(card.task)
+    task = presenters.of(card.task)
     colour = any(source.colour for source in card.inputs)
     names = [*(s.name for s in sources), *(o.name for o in card.options), "reference", "series", BY_VOXELS]
 
@@ -84,7 +85,7 @@ def build(card: Card) -> None:
 def _read(path: str, place: str, series: dict[str, str], **how: Any) -> Volume:
     """The image for the input `place`. Raises InputError, which lists the series where there are several."""
     try:
-        return apart.read([path], series.get(place), **how)
+        return sandbox.read([path], series.get(place), **how)
     except files.SeveralSeries as several:
         raise InputError(f"{several} Give it as series, as in {place}=2.") from several
 
@@ -96,7 +97,7 @@ def _file(path: Path) -> str:
 
 def _manual(card: Card) -> str:
     """What an MCP client or a reader of the API page is told."""
-    task = tasks.of(card.task)
+    task = presenters.of(card.task)
     lines = [card.about, "For research and demonstration, never a diagnosis.", "", "Args:"]
     kinds = (
         "one file: NIfTI, NRRD, MHA, MGZ, PNG, TIFF, DICOM, or a zip of a DICOM series or of a header and its voxels"

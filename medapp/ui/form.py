@@ -12,10 +12,10 @@ import numpy as np
 from medapp.card import Card, Choice, Input, Landmarks, Option, Points, Slider, Text, Toggle
 from medapp.errors import InputError
 from medapp.examples import Example
-from medapp.imaging import apart, files
 from medapp.imaging.volume import Volume
-from medapp.views import planes
-from medapp.views.layers import Layer
+from medapp.io import files, sandbox
+from medapp.rendering import planes
+from medapp.rendering.layers import Layer
 
 FORMATS = (
     "NIfTI, DICOM (one file, many, or a zip), NRRD, MHA, MGZ, PNG, JPEG or TIFF. A header (.nhdr, .mhd, .hdr) goes "
@@ -158,7 +158,7 @@ def upload(title: str, elem_id: str) -> gr.File:
 
 
 def _read(paths: list[str], series: str | None, source: Input) -> Volume:
-    return apart.read(paths, series or None, name=source.title, colour=source.colour, labels=source.labels)
+    return sandbox.read(paths, series or None, name=source.title, colour=source.colour, labels=source.labels)
 
 
 def _forget() -> gr.Dropdown:

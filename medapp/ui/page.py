@@ -18,23 +18,24 @@ import gradio as gr
 from gradio.exceptions import InvalidPathError
 from uvicorn.config import LOGGING_CONFIG
 
-from medapp import journal, runtime
 from medapp.errors import InputError, UserError
 from medapp.examples import FOLDER, of_task, paths
-from medapp.imaging import apart
-from medapp.tasks import TASKS
-from medapp.ui import api, caller, intake, payload, queue, style, tab, tools, viewer, words
-from medapp.ui.departures import departures
-from medapp.ui.gate import ANOTHERS, Gate
-from medapp.ui.guard import OUTCOME, Guard
+from medapp.io import sandbox
+from medapp.presenters import TASKS
+from medapp.serving import run_log, runtime
+from medapp.ui import api, caller, gradio_compat, html, mcp_tools, payload, queue, task_tab, theme
+from medapp.ui.disconnects import departures
 from medapp.ui.ownership import NOT_YOURS, named, ownership
-from medapp.ui.registration import Registered
-from medapp.ui.restoration import Restored
-from medapp.ui.segmentation import Segmented
+from medapp.ui.panels.registration import Registered
+from medapp.ui.panels.restoration import Restored
+from medapp.ui.panels.segmentation import Segmented
+from medapp.ui.request_checks import ANOTHERS, Gate
+from medapp.ui.security import OUTCOME, Guard
 from medapp.ui.session import LIFETIME, SWEEP, visitors
-from medapp.ui.states import SESSIONS, States
+from medapp.ui.session_state import SESSIONS, States
+from medapp.ui.viewer import component
 
-BODIES: dict[str, Callable[..., tab.Body]] = {
+BODIES: dict[str, Callable[..., task_tab.Body]] = {
     "segmentation": Segmented,
     "restoration": Restored,
     "registration": Registered,
@@ -115,7 +116,7 @@ class Page(gr.Blocks):
         except Exception as error:
             if isinstance(error, UserError):
                 _refuse(asked)
-            raise tab.shown(error) from error
+            raise task_tab.shown(error) from error
         for path in named(answer["data"]):
             if isinstance(path, str):
                 ownership.give(path, who, session)
@@ -153,19 +154,19 @@ async def guarded(app: Any) -> AsyncIterator[None]:
 def build() -> Page:
     """Lay out and wire the whole page; loads no weights."""
     cards = list(runtime.cards().values())
-    intake.close()
-    tools.replace()
+    gradio_compat.close()
+    mcp_tools.replace()
     gr.set_static_paths([FOLDER])  # handed out where they lie, see `leftovers`
     ownership.publish(paths())
     with Page(title="medapp", delete_cache=(SWEEP, LIFETIME), analytics_enabled=False, fill_width=True) as demo:
-        gr.HTML(words.head())
-        gr.HTML(words.banner())
+        gr.HTML(html.head())
+        gr.HTML(html.banner())
         with gr.Tabs():
             for name, task in TASKS.items():
                 own = [card for card in cards if card.task == name]
                 if own:  # a task without a method is not offered
                     with gr.Tab(task.TITLE, id=name):
-                        tab.Tab(task, name, own, BODIES[name](name, own))
+                        task_tab.Tab(task, name, own, BODIES[name](name, own))
         for card in cards:
             api.build(card)
         demo.unload(demo.leave)
@@ -177,7 +178,7 @@ def prepare() -> None:
     for name in TASKS:
         for example in of_task(name):
             with suppress(UserError):
-                tab.example_result(example)
+                task_tab.example_result(example)
 
 
 def end() -> NoReturn:
@@ -198,22 +199,22 @@ def launch(demo: Page, **options: object) -> NoReturn:
     Ends the process, as tidily when it is told to terminate, as containers are, as when it is interrupted from the
     keyboard.
     """
-    journal.alone()
+    run_log.alone()
     LOGGING_CONFIG["loggers"] = {}  # uvicorn's, which would write in its own way
     os.environ["FORWARDED_ALLOW_IPS"] = ""  # which proxies are trusted is the guard's to know
     if name := options.get("server_name"):
         os.environ["GRADIO_SERVER_NAME"] = str(name)
     with suppress(KeyboardInterrupt):  # while Gradio starts, too
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGINT itself is ignored in a script's background
-        threading.Thread(target=apart.start, daemon=True).start()
+        threading.Thread(target=sandbox.start, daemon=True).start()
         session.sweep(session.uploads())  # what Gradio does not know of, such as half an upload
         if not runtime.spaces:  # on ZeroGPU nothing computes unasked
             threading.Thread(target=prepare, daemon=True).start()
         demo.launch(
             **{
-                "theme": style.theme(),
-                "css": style.CSS,
-                "head": viewer.head(),
+                "theme": theme.theme(),
+                "css": theme.CSS,
+                "head": component.head(),
                 "max_file_size": MAX_UPLOAD,
                 "state_session_capacity": SESSIONS,
                 "mcp_server": True,

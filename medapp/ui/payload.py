@@ -16,10 +16,10 @@ from pydantic import ValidationError
 
 from medapp.errors import InputError
 from medapp.result import Result
-from medapp.ui import intake, session
+from medapp.ui import gradio_compat, session
 from medapp.ui.caller import Caller
-from medapp.ui.guard import FILE
 from medapp.ui.ownership import named, ownership
+from medapp.ui.security import FILE
 from medapp.ui.session import point
 
 DEPTH = 16  # lists and dictionaries within one another
@@ -84,7 +84,7 @@ def own(data: Any, caller: Caller, session_hash: str | None = None) -> None:
     for path in files:
         if not isinstance(path, str):
             raise Malformed("a file's path is no text")
-        ownership.check(intake.local(path), caller, session_hash)
+        ownership.check(gradio_compat.local(path), caller, session_hash)
     for text in _texts(data):
         place = unquote(text.partition(FILE)[2]) or text  # of an address here
         if text not in files and _inside(place):

@@ -20,7 +20,7 @@ from gradio.data_classes import PredictBodyInternal
 from medapp.errors import Cancelled
 from medapp.ui import hosts
 from medapp.ui.caller import of_request
-from medapp.ui.states import States
+from medapp.ui.session_state import States
 
 GPU, PAGE = "gpu", "page"  # what computes, one at a time; and what only draws, looks up or writes
 AT_ONCE = {GPU: 1, PAGE: 8}

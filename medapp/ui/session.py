@@ -20,10 +20,10 @@ import numpy as np
 
 from medapp.errors import Cancelled, InputError
 from medapp.imaging.deformation import Deformation
-from medapp.imaging.limits import MAX_AWAY
 from medapp.imaging.volume import Volume
+from medapp.limits import MAX_AWAY
 from medapp.result import Result
-from medapp.ui.departures import departures
+from medapp.ui.disconnects import departures
 from medapp.ui.ownership import ownership
 
 LIFETIME = max(2, int(os.environ.get("MEDAPP_LIFETIME", 3600)))  # seconds that what a visitor left is kept

@@ -10,8 +10,9 @@ from scipy.spatial.transform import Rotation
 
 from medapp.errors import InputError
 from medapp.imaging.deformation import Deformation, folding, sdlogj, sdlogj_learn2reg
-from medapp.imaging.files import write
-from medapp.imaging.transforms import (
+from medapp.imaging.volume import Grid, Volume
+from medapp.io.files import write
+from medapp.io.transforms import (
     FINEST,
     LPS,
     read_affine,
@@ -21,7 +22,6 @@ from medapp.imaging.transforms import (
     write_displacement,
     write_learn2reg,
 )
-from medapp.imaging.volume import Grid, Volume
 
 
 def grid(shape, spacing, angles, middle=(3.0, -5.0, 7.0)) -> Grid:

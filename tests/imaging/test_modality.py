@@ -4,10 +4,10 @@ import numpy as np
 import pydicom
 import pytest
 
+from medapp.algorithms.input_checks import refuse
 from medapp.errors import InputError
 from medapp.imaging.modality import in_hounsfield, modality
 from medapp.imaging.volume import Volume
-from medapp.pipelines._checks import refuse
 
 
 def ct() -> np.ndarray:

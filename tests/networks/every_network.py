@@ -11,17 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from medapp import runtime
-from medapp.engine import Engine, noise
+from medapp.algorithms import affine_registration, deformable_refinement
+from medapp.hardware import half
 from medapp.imaging.volume import Volume
-from medapp.machine import half
 from medapp.networks.mobilesam import mobilesam
 from medapp.networks.raxnet import RAXNet
 from medapp.networks.sam_decoder import decode
 from medapp.networks.textscf import TextSCF
-from medapp.pipelines import _affine, _refine, segment_ms_rsanet, segment_stroke_raxnet
-from training.precision import autocast
-from training.segment_anatomy_unet import Luck
+from medapp.pipelines import segment_ms_rsanet, segment_stroke_raxnet
+from medapp.serving import runtime
+from medapp.serving.inference_engine import Engine, noise
+from training.core.precision import autocast
+from training.methods.segment_anatomy_unet import Luck
 from training.studies.catalogue import STUDIES
 
 SLICE = (144, 160)  # pixels, as a training's: the smaller an image, the fewer kernels there are to choose from
@@ -70,7 +71,7 @@ def registered() -> None:
     """A field from two brains: aligned, bent by the network, refined; the network follows its gradients, too."""
     moving, fixed = noise((2, 1, *CUBE)).sigmoid()
     values = (Volume((100 * image[0]).numpy(), np.diag([4.0, 4, 4, 1])) for image in (moving, fixed))
-    _affine.align(*values)
+    affine_registration.align(*values)
     net, labels = TextSCF(8, 64, 256, diffeomorphic=True), torch.full((1, *CUBE), 5)
     for kind in (None, half("cpu")):
         with torch.autocast("cpu", kind, enabled=kind is not None), torch.inference_mode():
@@ -78,7 +79,7 @@ def registered() -> None:
     with autocast("cpu"):
         feature = net.backbone(moving[None], fixed[None])
     net.flow(feature.float(), labels[:, ::2, ::2, ::2], net.filters()).sum().backward()
-    _refine.refine(moving[0], fixed[0], regions=(labels[0], labels[0]))
+    deformable_refinement.refine(moving[0], fixed[0], regions=(labels[0], labels[0]))
 
 
 @torch.inference_mode()

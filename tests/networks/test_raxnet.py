@@ -9,7 +9,7 @@ import torch
 
 from medapp.networks.blocks import fold
 from medapp.networks.raxnet import RAXNet
-from training.convert_raxnet_keras import convert, read, widened
+from training.release.convert_raxnet_keras import convert, read, widened
 
 FIXTURE = Path(__file__).parent.parent / "parity" / "rax_small.npz"
 WIDTHS = (4, 8, 16, 32)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from medapp import hub, runtime
 from medapp.errors import InputError, OptionError
 from medapp.imaging.volume import Volume
+from medapp.serving import runtime, weight_files
 
 TILT = np.array([[-0.9, 0.1, 1.2, 80], [0.12, 0.88, -0.6, -100], [-0.05, 0.15, 4.8, -40], [0, 0, 0, 1]])
 CARDS = list(runtime.cards().values())
@@ -49,7 +49,7 @@ def test_card_is_complete(card):
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda c: c.name)
 def test_weights_beside_the_app_are_those_of_the_card(card):
-    file = Path(hub.__file__).parents[1] / "weights" / card.weights.file
+    file = Path(weight_files.__file__).parents[2] / "weights" / card.weights.file
     assert hashlib.sha256(file.read_bytes()).hexdigest() == card.weights.sha256
 
 

@@ -13,7 +13,7 @@ import httpx
 from medapp.ui import session
 from medapp.ui.page import Page, guarded
 from medapp.ui.session import LIFETIME, SWEEP
-from medapp.ui.tab import GPU
+from medapp.ui.task_tab import GPU
 
 
 def made(scan: str) -> str:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from gradio_client import Client, handle_file
 
-from medapp import examples, runtime
+from medapp import examples
+from medapp.serving import runtime
 
 LESION = next(e for e in examples.of_task("segmentation") if e.reference and set(e.images) == {"flair"})
 NAME = "segment_glioma_ar2unet"

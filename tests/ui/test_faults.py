@@ -7,9 +7,9 @@ import logging
 import gradio as gr
 import pytest
 
-from medapp import journal
 from medapp.errors import InputError
-from medapp.ui.tab import _drawn, told
+from medapp.serving import run_log
+from medapp.ui.task_tab import _drawn, told
 
 SECRET = "/tmp/Jane_Doe_1961.nii.gz"
 
@@ -30,7 +30,7 @@ def test_a_fault_is_a_sentence_here_and_a_line_there(caplog, error, words):
     def handler():
         raise error
 
-    with caplog.at_level(logging.INFO, journal.__name__), pytest.raises(gr.Error) as shown:
+    with caplog.at_level(logging.INFO, run_log.__name__), pytest.raises(gr.Error) as shown:
         handler()
     assert words in shown.value.message and not shown.value.print_exception
     (record,) = caplog.records
@@ -44,7 +44,7 @@ def test_what_the_user_can_mend_is_said_as_it_is(caplog):
     def handler(error):
         raise error
 
-    with caplog.at_level(logging.INFO, journal.__name__):
+    with caplog.at_level(logging.INFO, run_log.__name__):
         for error in (InputError("The image is empty."), gr.Error("The image is empty.")):
             with pytest.raises(gr.Error) as shown:
                 handler(error)
@@ -55,7 +55,7 @@ def test_what_the_user_can_mend_is_said_as_it_is(caplog):
 def test_a_figure_that_fails_costs_the_files_nothing(caplog, monkeypatch):
     told_of = []
     monkeypatch.setattr(gr, "Warning", lambda text, **more: told_of.append(text))
-    with caplog.at_level(logging.INFO, journal.__name__):
+    with caplog.at_level(logging.INFO, run_log.__name__):
         assert _drawn(lambda: 1 / 0, "nothing") == "nothing" and _drawn(lambda: 3, "nothing") == 3
     assert ["files are whole" in text for text in told_of] == [True]
     assert json.loads(caplog.records[0].message)["fault"] == "ZeroDivisionError"

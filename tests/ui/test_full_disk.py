@@ -8,7 +8,7 @@ import namespaces
 import pytest
 
 from medapp import cli
-from medapp.imaging import checks, files
+from medapp.io import files, validation
 
 
 @pytest.mark.parametrize("spare", [0, 10], ids=["full while unpacking", "told before the upload"])
@@ -27,4 +27,4 @@ def test_on_the_command_line_too(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(files, "_unpacked", out_of_room)
     assert cli.main(["run", "segment_glioma_ar2unet", str(full.IMAGE), "--out", str(tmp_path)]) == 2
-    assert checks.DISK_FULL in capsys.readouterr().err
+    assert validation.DISK_FULL in capsys.readouterr().err

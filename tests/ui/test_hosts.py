@@ -6,8 +6,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from medapp.ui import hosts
-from medapp.ui.guard import Guard
 from medapp.ui.hosts import Hosts
+from medapp.ui.security import Guard
 
 
 @pytest.fixture

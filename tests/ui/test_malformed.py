@@ -10,15 +10,15 @@ import pytest
 from starlette.testclient import TestClient
 
 from benchmarks.fuzz_requests import WRONG
-from medapp import journal
 from medapp.errors import InputError
-from medapp.imaging import apart
+from medapp.io import sandbox
+from medapp.serving import run_log
 from medapp.ui import caller
 from medapp.ui.caller import Caller
-from medapp.ui.gate import Gate
-from medapp.ui.guard import Guard
 from medapp.ui.page import build
 from medapp.ui.payload import Malformed, check, shallow
+from medapp.ui.request_checks import Gate
+from medapp.ui.security import Guard
 
 JOIN = "/gradio_api/queue/join"
 
@@ -108,7 +108,7 @@ def test_no_values_are_taken_for_a_fault_of_ours(page, monkeypatch, caplog):
     def never(*_, **__):
         raise InputError("It would have been read.")
 
-    monkeypatch.setattr(apart, "read", never)
+    monkeypatch.setattr(sandbox, "read", never)
     request = gr.Request(request=SimpleNamespace(scope={caller.PLACE: Caller("here", "c" * 43)}))
 
     words = {}
@@ -130,7 +130,7 @@ def test_no_values_are_taken_for_a_fault_of_ours(page, monkeypatch, caplog):
                 if fn.collects_event_data:
                     await ask(fn, usual(fn), wrong)
 
-    with caplog.at_level(logging.INFO, journal.__name__):
+    with caplog.at_level(logging.INFO, run_log.__name__):
         asyncio.run(everything())
     assert not {what: word for what, word in words.items() if "fault is ours" in word}
     assert not [record for record in caplog.records if "failed" in record.message]

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 
-from medapp import hub
 from medapp.errors import InputError
-from medapp.imaging import apart, files
+from medapp.io import files, sandbox
+from medapp.serving import weight_files
 from medapp.ui import caller, session
 from medapp.ui.caller import Caller
 from medapp.ui.ownership import Ownership, ownership, upload
@@ -166,7 +166,7 @@ def attacks(place):
     ownership.give(theirs, B, "theirs")
     ownership.give(lying, B, "theirs")
     ownership.give(mine, A, "mine")
-    weights = next(hub.folder().glob("*.safetensors"))
+    weights = next(weight_files.folder().glob("*.safetensors"))
     address = f"http://127.0.0.1/gradio_api/file={lying}"
     return {
         "folder": named_in(uploads),
@@ -221,7 +221,7 @@ def read(monkeypatch):
         found.extend(paths)
         raise InputError("It would have been read.")
 
-    monkeypatch.setattr(apart, "read", spy)
+    monkeypatch.setattr(sandbox, "read", spy)
     monkeypatch.setattr(files, "read", spy)
     return found
 

@@ -12,10 +12,10 @@ import pytest
 from gradio_client import Client
 
 from medapp.errors import Cancelled
-from medapp.ui import queue, states, tools
+from medapp.ui import mcp_tools, queue, session_state
 from medapp.ui.page import Page, guarded
 from medapp.ui.queue import Queue
-from medapp.ui.tab import GPU, told
+from medapp.ui.task_tab import GPU, told
 
 
 class House:
@@ -49,7 +49,7 @@ class House:
 
 @pytest.fixture
 def house():
-    tools.replace()
+    mcp_tools.replace()
     here = House()
     _, here.address, _ = here.demo.launch(
         prevent_thread_lock=True, quiet=True, ssr_mode=False, run_history=False, mcp_server=True,
@@ -221,7 +221,7 @@ def test_addresses_take_turns_and_sessions_of_an_address_among_themselves():
 
 def test_a_session_costs_next_to_nothing_and_none_that_is_live_is_given_up(house, monkeypatch):
     holder = house.demo.state_holder
-    assert isinstance(holder, states.States)
+    assert isinstance(holder, session_state.States)
     monkeypatch.setattr(holder, "capacity", 6)
     with listened(house, called(house, "waits", session_hash="waits")):
         until(lambda: house.started)
@@ -236,13 +236,13 @@ def test_a_session_costs_next_to_nothing_and_none_that_is_live_is_given_up(house
         house.go.set()
         until(lambda: house.done == ["waits"])
     began = time.monotonic()
-    kept = [states.State(house.demo) for _ in range(100)]
+    kept = [session_state.State(house.demo) for _ in range(100)]
     assert (time.monotonic() - began) / len(kept) < 0.005
     assert not any(state.config_values for state in kept)
 
 
 def test_new_sessions_are_charged(house, monkeypatch):
-    monkeypatch.setattr(states, "NEW", 500)
+    monkeypatch.setattr(session_state, "NEW", 500)
     codes = [called(house, "x", "light", session_hash=f"s{n}") for n in range(4)]
     assert [code.status_code for code in codes] == [200, 200, 429, 429]
     assert called(house, "x", "light", session_hash="s0").status_code == 200

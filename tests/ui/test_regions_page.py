@@ -3,7 +3,8 @@
 import pytest
 from conftest import BROWSER, FLAGS
 
-from medapp import examples, runtime
+from medapp import examples
+from medapp.serving import runtime
 
 sync_api = pytest.importorskip("playwright.sync_api")
 NAME = "segment_anatomy_unet"

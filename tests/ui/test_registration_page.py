@@ -8,8 +8,9 @@ import pytest
 import SimpleITK as sitk
 from conftest import BROWSER, FLAGS, unpacked
 
-from medapp import examples, runtime
-from medapp.ui.sections import BETWEEN, FLICKER, SWIPE, VIEWS
+from medapp import examples
+from medapp.serving import runtime
+from medapp.ui.panels.registration_views import BETWEEN, FLICKER, SWIPE, VIEWS
 
 sync_api = pytest.importorskip("playwright.sync_api")
 NAME = "register_brain_textscf"

@@ -18,7 +18,7 @@ from medapp.imaging.deformation import Deformation
 from medapp.imaging.volume import Volume
 from medapp.result import Result
 from medapp.ui import session as sessions
-from medapp.ui.departures import Departures
+from medapp.ui.disconnects import Departures
 from medapp.ui.session import LIFETIME, Session, Visitors
 
 

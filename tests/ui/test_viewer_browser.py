@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from medapp.imaging.volume import Volume
-from medapp.ui import niivue, viewer
-from medapp.views import planes
-from medapp.views.colour import Window
-from medapp.views.layers import Layer
+from medapp.rendering import planes
+from medapp.rendering.colour import Window
+from medapp.rendering.layers import Layer
+from medapp.ui.viewer import component, niivue_asset
 
 sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -21,7 +21,7 @@ WEBGL = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshad
 PATIENCE = 120_000  # milliseconds; a busy machine without a graphics card is slow
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium"),
-    pytest.mark.skipif(niivue.script(60) is None, reason="NiiVue's script is not here and cannot be fetched"),
+    pytest.mark.skipif(niivue_asset.script(60) is None, reason="NiiVue's script is not here and cannot be fetched"),
 ]
 
 CORNERS = ((45, 0, 10), (0, 50, 10), (0, 0, 60))  # at the patient's right, front and head; RAS+ millimetres
@@ -62,21 +62,23 @@ def app(tmp_path_factory):
         with gr.Tab("One"):
             with gr.Group(visible=False, elem_id="fallback") as fallback:
                 gr.Image(planes.three_planes(list(layers(0.5).values()), FIRST), format="png", label="Three planes")
-            view = viewer.Viewer(viewer.scene(layers(0.5), folder, mm=FIRST), elem_id="one", sync="pair", height=420)
+            view = component.Viewer(
+                component.scene(layers(0.5), folder, mm=FIRST), elem_id="one", sync="pair", height=420
+            )
             threshold = gr.Slider(0.05, 1.0, 0.5, step=0.05, label="Threshold", elem_id="threshold")
             jump, swap = gr.Button("Jump"), gr.Button("Phantom")
             told = gr.Textbox(label="Told", elem_id="told")
         with gr.Tab("Two"):
-            other = viewer.Viewer(elem_id="two", sync="pair", height=300)
+            other = component.Viewer(elem_id="two", sync="pair", height=300)
             fill = gr.Button("Fill")
-        jump.click(lambda: viewer.jump(SECOND), None, view)
-        threshold.change(lambda t: viewer.scene(layers(t), folder, mm=FIRST), threshold, view)
+        jump.click(lambda: component.jump(SECOND), None, view)
+        threshold.change(lambda t: component.scene(layers(t), folder, mm=FIRST), threshold, view)
         blobs = {"phantom": Layer(phantom, window=Window(0, 990))}
-        swap.click(lambda: viewer.scene(blobs, folder, mm=(0, 0, 10)), None, view)
-        fill.click(lambda: viewer.scene({"MNI152": Layer(image)}, folder), None, other)
+        swap.click(lambda: component.scene(blobs, folder, mm=(0, 0, 10)), None, view)
+        fill.click(lambda: component.scene({"MNI152": Layer(image)}, folder), None, other)
         view.select(tell, None, told)
         view.nowebgl(lambda: gr.Group(visible=True), None, fallback)
-    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, head=viewer.head(), allowed_paths=[str(folder)])
+    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, head=component.head(), allowed_paths=[str(folder)])
     yield url
     demo.close()
 

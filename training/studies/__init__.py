@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-from training.segment_anatomy_unet import Luck
+from training.methods.segment_anatomy_unet import Luck
 
 Batch = tuple[Tensor, ...]
 WEIGHTS = "weights.safetensors"  # of a trained rival, fp16, in its folder

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from medapp.imaging.measure import dice
+from medapp.analysis.mask_metrics import dice
 from medapp.networks.ar2unet import AR2UNet, RecurrentResidual
-from training.comparators.unet import UNet
-from training.segment_anatomy_unet import Luck
-from training.segment_glioma_ar2unet import SIDE, Patient, augment, load, objective, predict, split
+from training.methods.segment_anatomy_unet import Luck
+from training.methods.segment_glioma_ar2unet import SIDE, Patient, augment, load, objective, predict, split
 from training.studies import Batch, Rival, Size, Study, scaled
+from training.studies.networks.unet import UNet
 
 BARE, EMPTY = 0.22, 1.2  # share of slices without skull; how often one without lesion is drawn, to 1 for others
 

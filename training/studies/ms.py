@@ -7,14 +7,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from medapp.imaging.measure import dice, lesion_f1
+from medapp.analysis.mask_metrics import dice, lesion_f1
 from medapp.networks.rsanet import RSANet
 from medapp.pipelines.segment_ms_rsanet import CHANNELS, build
-from training.comparators.nonlocal_attention import NonLocalAttention
-from training.ms_heads import Clinic, Patch, patient, prepare, reals
-from training.segment_anatomy_unet import Luck, names_in, split
-from training.segment_ms_rsanet import LEFT, Exam, exams_of, exams_on, objective, served
+from training.data.ms_heads import Clinic, Patch, patient, prepare, reals
+from training.methods.segment_anatomy_unet import Luck, names_in, split
+from training.methods.segment_ms_rsanet import LEFT, Exam, exams_of, exams_on, objective, served
 from training.studies import Batch, Rival, Size, Study, scaled
+from training.studies.networks.nonlocal_attention import NonLocalAttention
 
 FIGURES = ("dice", "lesion_f1", "false_ml")
 BASE = 8  # channels of which every width is a multiple

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from medapp.fidelity import figures
+from medapp.analysis.image_quality import figures
 from medapp.networks.rat import RAT
 from medapp.pipelines.restore_ct_rat import UNIT
-from training.precision import autocast
-from training.restoration import Patch, batch, focal_region_loss, turned
-from training.restore_ct_rat import SIDE, Slice
-from training.segment_anatomy_unet import Luck
+from training.core.precision import autocast
+from training.core.restoration_training import Patch, batch, focal_region_loss, turned
+from training.methods.restore_ct_rat import SIDE, Slice
+from training.methods.segment_anatomy_unet import Luck
 from training.studies import Batch, Rival, Size, Study, scaled
 
 FIGURES = ("psnr", "ssim")
@@ -59,7 +59,7 @@ class Slices:
 
 
 def bench(data: Path, size: Size) -> Slices:
-    """DATA as `training.restoration_data ct` makes it: slices of its training part, and of all other patients."""
+    """DATA as `training.data.restoration_data ct` makes it: slices of its training part, and of all other patients."""
     files: dict[bool, list[tuple[str, Path]]] = {True: [], False: []}
     for file in sorted(data.glob("*.npz")):
         with np.load(file) as kept:

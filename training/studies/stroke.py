@@ -9,21 +9,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from medapp.imaging.measure import dice, lesion_f1
+from medapp.algorithms.mni_template import template
+from medapp.analysis.mask_metrics import dice, lesion_f1
 from medapp.networks.blocks import fold
 from medapp.networks.raxnet import RAXNet
-from medapp.pipelines._template import template
 from medapp.pipelines.segment_stroke_raxnet import CHANNELS, VIEWS, predict
-from training.comparators.clcinet import CLCINet
-from training.comparators.dunet import DUNet
-from training.comparators.unet import UNet
-from training.comparators.xnet import XNet
-from training.segment_stroke_raxnet import PRIOR
-from training.stroke_heads import Head, head
-from training.stroke_lesions import Shapes
-from training.stroke_losses import LOSSES
-from training.stroke_slices import CROP, Slices, augment, standard
+from training.core.lesion_losses import LOSSES
+from training.data.stroke_heads import Head, head
+from training.data.stroke_lesions import Shapes
+from training.data.stroke_slices import CROP, Slices, augment, standard
+from training.methods.segment_stroke_raxnet import PRIOR
 from training.studies import Batch, Rival, Size, Study, scaled
+from training.studies.networks.clcinet import CLCINet
+from training.studies.networks.dunet import DUNet
+from training.studies.networks.unet import UNet
+from training.studies.networks.xnet import XNet
 
 PLANE = "axial"
 ALONG = (1, 0, 2, 3, 4)  # of what is seen: the slice before, itself, the one behind, the other half, the template

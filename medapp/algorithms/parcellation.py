@@ -1,0 +1,133 @@
+"""Parcellation: the regions of a head on any grid, by a network that was trained on 1 mm voxels along RAS."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import nn
+
+from medapp.analysis.mask_metrics import bounds, components
+from medapp.errors import InputError
+from medapp.hardware import half
+from medapp.imaging.background import zero_background
+from medapp.imaging.brain_labels import MIRROR, NAMES
+from medapp.imaging.geometry import boxed, isotropic, oriented, resample
+from medapp.imaging.intensity import dimmed, standardize
+from medapp.imaging.volume import Grid, Volume
+
+SPACING = 1.0  # mm, as in training
+STRIDE = 16  # voxels, of which the network's sides must be multiples
+MARGIN = 16  # mm around the head
+TALLEST = 200  # mm from the top of the head: below that is neck
+ISLAND = 0.1  # of the largest component of a class; smaller ones go to their neighbours
+REGIONS = {number: name for number, name in enumerate(NAMES) if number}
+
+
+class Parcellation(NamedTuple):
+    """Both on the grid of the input: regions 1 to 35 (`imaging.anatomy.NAMES`), and the brain, without holes, as 1."""
+
+    labels: Volume
+    brain: Volume
+
+
+def parcellate(net, head: Volume, *, progress: Callable[[float, str], None]) -> Parcellation:
+    """The regions of the brain in an MR image of any grid, with or without the skull.
+
+    `net` has `labels`, (1, 1, X, Y, Z) standardised, sides multiples of STRIDE -> classes (1, X, Y, Z) uint8: a
+    `UNet3D` on any device, or the engine round one. Raises InputError for an image that is constant.
+    """
+    progress(0.0, "Preparing the scan")
+    head = zero_background(head)
+    grid = working_grid(head)
+    image = standardize(dimmed(resample(head, grid, outside=float(head.array.min())).array))
+    progress(0.15, "Finding the regions")
+    found = likeliest(net, image)
+    progress(0.75, "Tidying up")
+    classes = Volume(tidied(found), grid.affine, labels=REGIONS)
+    brain = Volume(filled(classes.array > 0).astype(np.uint8), grid.affine, labels={1: "brain"})
+    progress(0.9, "Drawing on the input's grid")
+    labels, mask = (resample(volume, onto=head.grid) for volume in (classes, brain))
+    return Parcellation(
+        head.like(labels.array, labels=REGIONS, name="labels", unit="", remarks=()),
+        head.like(mask.array, labels={1: "brain"}, name="brain", unit="", remarks=()),
+    )
+
+
+def working_grid(head: Volume) -> Grid:
+    """The box around the head, 1 mm, axes turned to RAS as nearly as can be; of the neck only the beginning."""
+    grid = isotropic(oriented(head.grid), SPACING)
+    array = resample(head, grid).array
+    bright = array > array.mean()
+    if not bright.any():
+        raise InputError("The image is empty: every voxel has the same value.")
+    lower, upper = [], []
+    for axis in range(3):
+        share = bright.mean(axis=tuple(a for a in range(3) if a != axis))
+        there = np.flatnonzero(share > 0.02 * share.max())
+        lower.append(int(there[0]) - MARGIN)
+        upper.append(int(there[-1]) + 1 + MARGIN)
+    lower[2] = max(lower[2], upper[2] - MARGIN - TALLEST)
+    flat = [axis for axis, n in enumerate(grid.shape) if n == 1]
+    for axis in flat:
+        lower[axis], upper[axis] = 0, 1
+    return boxed(grid, np.array(lower), np.array(upper))
+
+
+def likeliest(net, image: np.ndarray) -> np.ndarray:
+    """Classes (X, Y, Z) uint8 of a standardised head (X, Y, Z) at 1 mm, axes along RAS; any size."""
+    more = [(-n) % STRIDE for n in image.shape]
+    x = torch.from_numpy(np.pad(image, [(m // 2, m - m // 2) for m in more], constant_values=image.min()))[None, None]
+    if isinstance(net, nn.Module):
+        place = next(net.parameters()).device
+        dtype = half(place.type)
+        with torch.inference_mode(), torch.autocast(place.type, dtype, enabled=dtype is not None):
+            found = net.labels(x.to(place))
+    else:
+        found = net.labels(x)
+    box = tuple(slice(m // 2, m // 2 + n) for m, n in zip(more, image.shape, strict=True))
+    return found[0].cpu().numpy()[box]
+
+
+def tidied(classes: np.ndarray) -> np.ndarray:
+    """Classes (X, Y, Z) uint8 without what is apart from the brain, and without stray islands of a class.
+
+    An island is a component smaller than ISLAND of its class's largest; its voxels join the nearest other region.
+    """
+    box = bounds(classes > 0)
+    kept = classes[box].copy()
+    kept[components(kept > 0)[0] != 1] = 0
+    stray = np.zeros(kept.shape, bool)
+    for number, part in enumerate(ndimage.find_objects(kept), 1):
+        if part is None:
+            continue
+        own, count = ndimage.label(kept[part] == number, np.ones((3, 3, 3)))
+        size = np.bincount(own.ravel())[1:]
+        if count > 1:
+            stray[part] |= np.concatenate([[False], size < ISLAND * size.max()])[own]
+    if stray.any():
+        nearest = ndimage.distance_transform_edt(stray, return_distances=False, return_indices=True)
+        kept = kept[tuple(nearest)]
+    out = np.zeros_like(classes)
+    out[box] = kept
+    return out
+
+
+def filled(mask: np.ndarray) -> np.ndarray:
+    """(X, Y, Z) bool with what it encloses."""
+    around = np.pad(~mask, 1, constant_values=True)
+    outside = ndimage.label(around)[0]
+    return (outside != outside[0, 0, 0])[1:-1, 1:-1, 1:-1]
+
+
+def confused(labels: Volume) -> tuple[str, ...]:
+    """The structures whose left region does not lie to the left of its right one in the patient."""
+    index = np.argwhere(labels.array > 0)
+    classes = labels.array[tuple(index.T)]
+    across = labels.grid.to_mm(index)[:, 0]  # millimetres to the right
+    count = np.bincount(classes, minlength=len(NAMES))
+    middle = np.bincount(classes, across, minlength=len(NAMES)) / np.maximum(count, 1)
+    pairs = [(n, MIRROR[n]) for n, name in enumerate(NAMES) if name.startswith("Left")]
+    wrong = [n for n, other in pairs if count[n] and count[other] and middle[n] >= middle[other]]
+    return tuple(NAMES[n].removeprefix("Left-") for n in wrong)

@@ -1,0 +1,170 @@
+"""Words for the brain's 35 regions: the prompts, which the visitor may change, and a bank of other ways to say them."""
+
+from collections.abc import Mapping
+from itertools import product
+
+from medapp.errors import OptionError
+from medapp.imaging.brain_labels import NAMES
+
+TEMPLATE = "A magnetic resonance imaging of a {} in human brain."
+"""The sentence of TextSCF (Chen et al. 2023, arXiv:2311.15607), as its authors wrote it."""
+
+REGIONS = range(1, len(NAMES))
+SPOKEN = {label: NAMES[label].replace("-", " ").lower() for label in REGIONS}
+"""Region 1 to 35 -> the name that stands in the authors' prompts, such as "left inf lat ventricle"."""
+
+LONGEST = 200  # letters of a name or a template
+
+SYNONYMS: Mapping[str, tuple[str, ...]] = {
+    "Cerebral-White-Matter": (
+        "cerebral white matter", "white matter of the cerebrum", "white matter", "hemispheric white matter",
+        "cerebral wm", "substantia alba cerebri", "wm of the cerebrum", "myelinated tissue of the cerebrum",
+        "centrum semiovale",
+    ),
+    "Cerebral-Cortex": (
+        "cerebral cortex", "cortex of the cerebrum", "cerebral grey matter", "cerebral gray matter", "cortical ribbon",
+        "cortical grey matter", "cortical gray matter", "cortex cerebri", "cerebral gm", "ctx", "neocortex",
+    ),
+    "Lateral-Ventricle": (
+        "lateral ventricle", "body of the lateral ventricle", "ventriculus lateralis", "lv", "lat ventricle",
+        "frontal horn of the lateral ventricle", "anterior horn of the lateral ventricle",
+    ),
+    "Inf-Lat-Ventricle": (
+        "inf lat ventricle", "inferior lateral ventricle", "inf lat vent", "temporal horn", "cornu temporale",
+        "temporal horn of the lateral ventricle", "inferior horn of the lateral ventricle", "inferior horn",
+        "cornu inferius",
+    ),
+    "Cerebellum-White-Matter": (
+        "cerebellum white matter", "cerebellar white matter", "white matter of the cerebellum", "cerebellum wm",
+        "cerebellar wm", "substantia alba cerebelli", "arbor vitae", "myelinated tissue of the cerebellum",
+    ),
+    "Cerebellum-Cortex": (
+        "cerebellum cortex", "cerebellar cortex", "cortex of the cerebellum", "cerebellar grey matter",
+        "cortex cerebelli", "cerebellar gray matter", "grey matter of the cerebellum", "cerebellum gm",
+        "folia of the cerebellum",
+    ),
+    "Thalamus": (
+        "thalamus", "thalamus proper", "thalamic nuclei", "thalamic region", "dorsal thalamus", "thal",
+        "nuclei thalami", "optic thalamus",
+    ),
+    "Caudate": (
+        "caudate", "caudate nucleus", "nucleus caudatus", "caud", "head of the caudate", "tail of the caudate nucleus",
+        "caudatum",
+    ),
+    "Putamen": (
+        "putamen", "putaminal nucleus", "nucleus putamen", "put", "putaminal region",
+        "shell of the lentiform nucleus",
+    ),
+    "Pallidum": (
+        "pallidum", "globus pallidus", "pallidal nucleus", "gp", "paleostriatum", "pale globe of the lentiform nucleus",
+        "pallidal region",
+    ),
+    "3rd-Ventricle": (
+        "3rd ventricle", "third ventricle", "ventriculus tertius", "3v", "iii ventricle", "third cerebral ventricle",
+    ),
+    "4th-Ventricle": (
+        "4th ventricle", "fourth ventricle", "ventriculus quartus", "4v", "iv ventricle", "fourth cerebral ventricle",
+        "rhomboid fossa",
+    ),
+    "Brain-Stem": (
+        "brain stem", "brainstem", "brain-stem", "midbrain, pons and medulla", "truncus encephali", "truncus cerebri",
+        "pons", "midbrain", "medulla oblongata", "stem of the brain", "bs",
+    ),
+    "Hippocampus": (
+        "hippocampus", "hippocampal formation", "hippocampus proper", "ammon's horn", "cornu ammonis", "hipp", "hippo",
+        "hippocampal region", "pes hippocampi", "sea horse of the temporal lobe",
+    ),
+    "Amygdala": (
+        "amygdala", "amygdaloid body", "amygdaloid complex", "corpus amygdaloideum", "amy", "amyg", "amygdalar region",
+        "almond of the temporal lobe",
+    ),
+    "Accumbens": (
+        "accumbens", "accumbens area", "nucleus accumbens", "accumbens nucleus", "nacc", "nucleus accumbens septi",
+        "acc area",
+    ),
+    "Ventral-DC": (
+        "ventral dc", "ventral diencephalon", "ventral part of the diencephalon", "vdc", "hypothalamic region",
+        "hypothalamus and subthalamus", "subthalamic region", "diencephalon ventrale", "ventraldc",
+    ),
+    "Vessel": (
+        "vessel", "blood vessel", "perivascular space", "lenticulostriate vessel", "vas sanguineum", "vascular space",
+        "perforating artery", "virchow-robin space",
+    ),
+    "Choroid-Plexus": (
+        "choroid plexus", "plexus choroideus", "choroidal plexus", "plexus", "chp", "choroid", "plexus of the choroid",
+    ),
+}  # fmt: skip
+"""Structure -> ways to name it in English, Latin and short."""
+
+SIDES = {
+    "left": ("left", "left-sided", "left-hand", "lh", "l", "l.", "lt", "sinister"),
+    "right": ("right", "right-sided", "right-hand", "rh", "r", "r.", "rt", "dexter"),
+}
+SIDED = (
+    "{side} {name}", "{side}-{name}", "{any} {name}", "{any}_{name}", "{name} on the {side}", "{name} ({any})",
+    "{name}, {any}", "{name} of the {side} hemisphere", "{side} hemisphere {name}", "{name} on the {side} side",
+    "{any}-{name}", "{name} {any}", "{name} in the {side} half of the brain",
+)  # fmt: skip
+TEMPLATES = (
+    TEMPLATE, "{}", "the {}", "a {}", "{}.", "mri of the {}", "a t1-weighted scan of the {}",
+    "an image that shows the {}", "segmentation of the {}", "the {} in a human brain", "a region of the brain: {}",
+    "a brain scan, {}", "region {}", "the patient's {}", "location of the {} on magnetic resonance imaging",
+    "label: {}", "t1 image of the {} of a human", "this is the {} of a patient", "anatomy of the {}", "{} in mri",
+    "a magnetic resonance image of the {}",
+)  # fmt: skip
+
+
+def sentence(name: str, template: str = TEMPLATE) -> str:
+    """The template with the name in it. Raises OptionError for an empty or endless name, or a template without "{}"."""
+    if template.count("{}") != 1 or len(template) > LONGEST:
+        raise OptionError('The sentence must hold "{}" once, where the region\'s name goes.')
+    if not name.strip() or len(name) > LONGEST:
+        raise OptionError(f"A region's name must have 1 to {LONGEST} letters.")
+    return template.replace("{}", name.strip())
+
+
+def prompts(names: Mapping[int, str] | None = None, template: str = TEMPLATE) -> tuple[str, ...]:
+    """The 35 prompts in the regions' order; `names` replaces those of some regions, 1 to 35. Raises OptionError."""
+    spoken = SPOKEN | dict(names or {})
+    if len(spoken) != len(SPOKEN):
+        raise OptionError(f"Regions are numbered 1 to {len(SPOKEN)}.")
+    return tuple(sentence(spoken[label], template) for label in REGIONS)
+
+
+def edited(text: str) -> dict[int, str]:
+    """Names that the visitor changed, written "left hippocampus = right hippocampus; 13 = brainstem" or in lines.
+
+    Before the sign stands a region's number or name, as in the label map or spoken. Raises OptionError.
+    """
+    known = {str(label): label for label in REGIONS} | {name: label for label, name in SPOKEN.items()}
+    names = {}
+    for piece in text.replace("\n", ";").split(";"):
+        if not piece.strip():
+            continue
+        region, sign, name = piece.partition("=")
+        label = known.get(" ".join(region.replace("-", " ").lower().split()))
+        if not sign or label is None:
+            raise OptionError(
+                f'Write "left hippocampus = other words", one of the 35 regions first, not {piece.strip()!r}.'
+            )
+        names[label] = name.strip()
+    return names
+
+
+def structure(label: int) -> tuple[str, str]:
+    """The side of a region 1 to 35, "" in the middle, and its structure, a key of `SYNONYMS`."""
+    side, _, rest = NAMES[label].partition("-")
+    return (side.lower(), rest) if side in ("Left", "Right") else ("", NAMES[label])
+
+
+def phrases(label: int) -> list[str]:
+    """Every way of the bank to name a region."""
+    side, rest = structure(label)
+    if not side:
+        return list(SYNONYMS[rest])
+    made = [
+        form.format(side=side, any=other, name=name)
+        for name, form in product(SYNONYMS[rest], SIDED)
+        for other in (SIDES[side] if "{any}" in form else ("",))
+    ]
+    return list(dict.fromkeys(made))

@@ -1,0 +1,79 @@
+"""Doubts: whether an image is the scan that a method needs, by its brain and by how bright its tissues are."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import ndimage
+
+from medapp.algorithms.head_orientation import count_plausible, region_volumes
+from medapp.imaging.brain_labels import NAMES, sided
+from medapp.imaging.volume import Volume
+
+FEW = 12  # regions of a plausible size, of 31: fewer are no brain, or not a whole one
+SMALL, LARGE = 600, 2200  # ml between which the brain of an adult lies
+DARKER, BRIGHTER = 0.93, 1.0  # grey matter against white: below in T1, above in T2 and FLAIR
+FLUID = 1.2  # fluid of the ventricles against white matter: above in T2
+LEAST = 100  # voxels of a tissue that its brightness can be told from
+
+
+class Doubts(NamedTuple):
+    """A question for the headline, or "", and the warnings behind it."""
+
+    question: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+def doubt_scan(image: Volume, regions: Volume, wanted: str = "", *, cut: bool = False) -> Doubts:
+    """What speaks against `image` being a scan of a whole head in the contrast `wanted`: "T1", "FLAIR" or "" for any.
+
+    `regions` (classes) lie on the grid of the image, and may be those of another scan of the head. `cut` says that
+    regions may be few and small, since the image ends within the brain or has thick slices.
+    """
+    name, kind = image.name, f"{wanted} scan" if wanted else "scan"
+    ml = region_volumes(regions)
+    whole, plausible = float(ml.sum()), count_plausible(ml)
+    if plausible < FEW and not cut:
+        seen = "no brain was found" if whole < 1 else f"only {plausible} of 31 brain regions have a plausible size"
+        return Doubts(
+            f"Not a {kind} of a whole head?",
+            (f"{name}: {seen}. Check that this is a {kind} of a head, its voxel size, and how its axes are named.",),
+        )
+    warnings, question = [], ""
+    if not SMALL < whole < LARGE and not (cut and whole < LARGE):
+        question = f"Not a {kind} of a whole head?"
+        warnings.append(
+            f"{name}: the regions of the brain measure {whole:.0f} ml, odd for an adult. Check the voxel size in the "
+            "file, and whether all of the head is in view."
+        )
+    looks = contrast(image.array, regions.array) if wanted else ""
+    if looks and looks != wanted:
+        question = f"Not a {wanted} scan of a brain?"
+        warnings.append(f"{name}: it looks like {looks}, and this method needs {wanted}. Put in the {wanted} scan.")
+    return Doubts(question, tuple(warnings))
+
+
+def contrast(array: np.ndarray, regions: np.ndarray) -> str:
+    """ "T1", "T2", "FLAIR" or "" for a scan and its classes, both (I, J, K), by the order of grey, white and fluid."""
+    white, grey, fluid = (
+        _brightness(array, regions, structure)
+        for structure in ("Cerebral-White-Matter", "Cerebral-Cortex", "Lateral-Ventricle")
+    )
+    low = float(array.min())
+    if white is None or grey is None or white <= low:
+        return ""
+    ratio = (grey - low) / (white - low)
+    if ratio < DARKER:
+        return "T1"
+    if ratio > BRIGHTER and fluid is not None:
+        return "T2" if fluid - low > FLUID * (white - low) else "FLAIR"
+    return ""
+
+
+def _brightness(array: np.ndarray, regions: np.ndarray, structure: str) -> float | None:
+    """The median within a structure, in fluid away from its edge; None where there is too little of it."""
+    numbers = [n for n, name in enumerate(NAMES) if sided(name)[1] == structure]
+    inside = np.isin(regions, numbers)
+    if inside.sum() < LEAST:
+        return None
+    deep = ndimage.binary_erosion(inside) if structure == "Lateral-Ventricle" else inside
+    return float(np.median(array[deep if deep.sum() >= LEAST else inside]))

@@ -1,0 +1,139 @@
+"""Regions by Segment Anything: everything in a picture, or what lies at a point.
+
+Settings for medical images, which the defaults leave almost empty: 8 points a side or more, predicted IoU above 0.75,
+stability at least 0.85. Networks: `networks/mobilesam.py`; what makes it fast: `networks/sam_decoder.py`.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from medapp.card import Network, Weights
+from medapp.hardware import half
+from medapp.imaging.index_maps import indexed
+from medapp.networks import _torchvision
+from medapp.networks.mobilesam import mobilesam, sam
+from medapp.networks.sam_decoder import decode
+
+LEAST_IOU = 0.75  # predicted
+LEAST_STABILITY = 0.85
+TOGETHER = 8  # points asked at once: more take more memory, not less time
+
+_META = ("ybelkada/segment-anything", "main")
+NETWORKS = {
+    "mobilesam": Network(
+        Weights(
+            "mobilesam.safetensors",
+            "medapp/mobilesam",
+            "v0.1.0",
+            "59b9e76adc0826a7660ea03f1d8db6c5b08ab9ec7eca1eea144a27960549577a",
+        ),
+        mobilesam,
+    ),
+    "sam_vit_b": Network(
+        Weights(
+            "checkpoints/sam_vit_b_01ec64.pth",
+            *_META,
+            "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+            foreign=True,
+        ),
+        partial(sam, "vit_b"),
+    ),
+    "sam_vit_l": Network(
+        Weights(
+            "checkpoints/sam_vit_l_0b3195.pth",
+            *_META,
+            "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
+            foreign=True,
+        ),
+        partial(sam, "vit_l"),
+    ),
+    "sam_vit_h": Network(
+        Weights(
+            "checkpoints/sam_vit_h_4b8939.pth",
+            *_META,
+            "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
+            foreign=True,
+        ),
+        partial(sam, "vit_h"),
+    ),
+}
+Progress = Callable[[float], None]
+
+
+def find(net: Any, picture: np.ndarray, points: int = 8, progress: Progress | None = None) -> np.ndarray:
+    """Everything in a picture (H, W, 3) uint8 as an index map int32 (H, W), asked at `points` × `points` places.
+
+    `progress(share)` is called before every batch of points.
+    """
+    _torchvision.ready()
+    from segment_anything import SamAutomaticMaskGenerator
+
+    generator = SamAutomaticMaskGenerator(
+        net,
+        points_per_side=points,
+        points_per_batch=TOGETHER,
+        pred_iou_thresh=LEAST_IOU,
+        stability_score_thresh=LEAST_STABILITY,
+    )
+    generator.predictor = _predictor()(net, -(-(points**2) // TOGETHER), progress)
+    masks = [each["segmentation"] for each in generator.generate(np.ascontiguousarray(picture))]
+    return indexed(masks, picture.shape[:2])
+
+
+def prompt(net: Any, picture: np.ndarray, points_xy: Sequence[tuple[float, float]]) -> np.ndarray:
+    """(H, W) bool: what lies at the points (column, row) of a picture (H, W, 3) uint8, all of them together."""
+    _torchvision.ready()
+    from segment_anything import SamPredictor
+
+    predictor = SamPredictor(net)
+    predictor.set_image(np.ascontiguousarray(picture))
+    coordinates = np.asarray(points_xy, np.float32)
+    masks, scores, _ = predictor.predict(coordinates, np.ones(len(coordinates), int), multimask_output=True)
+    return masks[int(np.argmax(scores))]
+
+
+@cache
+def _predictor() -> type:
+    """A predictor that draws only the masks which the generator may keep, and says how far it is.
+
+    For the generator alone: single points, no boxes, no masks. The decoder runs in 16 bits where the device is good at
+    that; the encoder does not, since bfloat16 there changes the regions more than 1 HU of noise would.
+    """
+    from segment_anything import SamPredictor
+
+    class Predictor(SamPredictor):
+        def __init__(self, net: Any, batches: int, progress: Progress | None) -> None:
+            super().__init__(net)
+            self.done, self.batches, self.progress = 0, batches, progress
+            self.features: Any = None
+            self.dtype = half(self.device.type) or torch.float32
+
+        def predict_torch(self, point_coords, point_labels, boxes=None, mask_input=None, multimask_output=True,
+                          return_logits=False):  # fmt: skip
+            if self.progress:
+                self.progress((self.done + 1) / (self.batches + 2))  # the encoder took about as long as one batch
+            self.done += 1
+            single = self.device.type == "cpu" and self.dtype == torch.float32  # one point fits the processor's cache
+            groups = point_coords[:, 0].split(1 if single else len(point_coords))
+            drawn = [decode(self.model, self.features, group, LEAST_IOU, self.dtype) for group in groups]
+            scores, kept = (torch.cat([each[number] for each in drawn]) for number in (0, 1))
+            small = torch.cat([each.masks for each in drawn])
+            masks = small.new_full((*scores.shape, *self.original_size), -100.0)
+            if len(small):
+                masks[kept] = self._enlarged(small)
+            return (masks if return_logits else masks > self.model.mask_threshold), scores, small
+
+        def _enlarged(self, small: torch.Tensor) -> torch.Tensor:
+            """Logits (N, 256, 256) on the picture (N, H, W); the detour by the encoder's size only where it matters."""
+            side, (height, width) = max(self.original_size), self.original_size
+            if self.model.image_encoder.img_size in (side, 2 * side):
+                large = functional.interpolate(small[:, None], (side, side), mode="bilinear", align_corners=False)
+                return large[:, 0, :height, :width]
+            return self.model.postprocess_masks(small[:, None], self.input_size, self.original_size)[:, 0]
+
+    return Predictor

@@ -1,0 +1,208 @@
+"""What the restoration methods share: slices upright as they lie, their regions, the network, and the time left.
+
+Nothing is resampled: slices are views of the image with rows to the back and columns to the left, and what the network
+answers is written through such a view onto the image's own grid.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from medapp.algorithms.input_checks import require_overlap
+from medapp.algorithms.segment_anything import NETWORKS
+from medapp.algorithms.slice_regions import slice_regions, table
+from medapp.algorithms.sliding_window import tiled
+from medapp.analysis.image_quality import compared
+from medapp.card import Choice, Input, Network
+from medapp.errors import InputError
+from medapp.imaging import index_maps
+from medapp.imaging.geometry import is_flat, resample, respaced, slice_axis, upright
+from medapp.imaging.volume import Grid, Volume
+from medapp.result import Metric, Result
+
+MOST_REGIONS = 4096  # in an uploaded map
+MOST = 65_535  # numbers of regions in a stack
+NAMES = {"mobilesam": "MobileSAM", "superpixels": "superpixels", "one": "one region for all"}
+Progress = Callable[[float, str], None]
+Aid = Callable[[str], Any]
+
+
+@dataclass(frozen=True)
+class Slicing:
+    """How one slice goes through the network: `encode` (H, W) or (H, W, 3) as stored to (C, sH, sW) float32, `seen`
+    to what the regions are found in, on the grid of the answer; `decode` the answer (C, sH, sW) and the slice back.
+
+    `encode` is also given the slices around, as many as `around` and in its order, or the slice itself where there is
+    none; 1 is the next slice, -1 the one before.
+    """
+
+    encode: Callable[..., np.ndarray]
+    seen: Callable[[np.ndarray], np.ndarray]
+    decode: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    scale: int = 1
+    dtype: type = np.float32
+    around: tuple[int, ...] = ()
+
+
+def restored(
+    net: Callable[..., torch.Tensor],
+    image: Volume,
+    region_map: Volume | None,
+    slicing: Slicing,
+    *,
+    method: str,
+    points: int,
+    aid: Aid | None,
+    progress: Progress,
+    clean: Volume | None = None,
+    settings: Mapping[str, Any],
+    notes: tuple[str, ...] = (),
+) -> Result:
+    """The result of a method: `image`, `restored`, `regions` and, if `clean` is given, `reference`, with their figures.
+
+    Regions are those of `region_map`, or found by `method` in every slice; what overlaps most in the next slice keeps
+    its number. `progress` is called before every step, with the time left; what it raises ends the run.
+    """
+    depth = slice_axis(image.grid)
+    grid = finer(image.grid, depth, slicing.scale)
+    out = np.empty((*grid.shape, *([3] if image.is_colour else [])), slicing.dtype)
+    numbers = np.empty(grid.shape, np.uint16)
+    source, target, drawn = (upright(a, g, depth) for a, g in ((image.array, image.grid), (out, grid), (numbers, grid)))
+    given = None if region_map is None else upright(*mapped(region_map, grid), depth)
+    clock, labels = Clock(progress, len(source)), None
+    for n, picture in enumerate(source):
+        clock.at(n, 0.0, "Regions")
+        if given is not None:
+            labels = np.ascontiguousarray(given[n])
+        else:
+            found = slice_regions(method, slicing.seen(picture), aid, points, partial(clock.finding, n))
+            labels = found if labels is None else index_maps.follow(labels, found)
+            labels = labels if labels.max() <= MOST else found
+        drawn[n] = labels
+        others = (source[n + m] if 0 <= n + m < len(source) else picture for m in slicing.around)
+        x = torch.from_numpy(slicing.encode(picture, *others))[None]
+        y = tiled(net, x, torch.from_numpy(labels)[None], partial(clock.restoring, n))
+        target[n] = slicing.decode(y[0].numpy(), picture)
+    progress(0.95, "Measuring")
+    there = np.unique(numbers)
+    volumes = {
+        "image": image,
+        "restored": image.like(out, affine=grid.affine, name="restored"),
+        "regions": Volume(numbers, grid.affine, {int(v): f"region {v}" for v in there}, "regions"),
+    }
+    if clean is not None:
+        volumes["reference"] = clean
+    tables = {}
+    if len(source) == 1:
+        pixel = [float(s) for a, s in enumerate(grid.spacing) if a != depth]
+        seen = luminance(target[0]) if image.is_colour else target[0]
+        tables["regions"] = table(labels, seen, (pixel[0], pixel[1]), "" if image.is_colour else image.unit)
+    how = "uploaded" if region_map is not None else method
+    used = {**settings, "regions": how, "points": str(points)}
+    result = Result(volumes, metrics={"regions": Metric(len(there))}, tables=tables, notes=notes, settings=used)
+    return compared(result)
+
+
+def mapped(region_map: Volume, grid: Grid) -> tuple[np.ndarray, Grid]:
+    """An uploaded map (I, J, K) of whole numbers on `grid`, and the grid.
+
+    Taken voxel by voxel where the shapes agree, or else drawn by nearest voxel; a colour counts as a number. Raises
+    InputError for fractions, too many regions, and a map that lies elsewhere.
+    """
+    array = region_map.array
+    if region_map.is_colour:
+        array = (array.astype(np.int64) * (1, 256, 65_536)).sum(-1)
+    if not np.array_equal(array, np.rint(array)):
+        raise InputError("The region map holds fractions; it must hold a whole number per region.")
+    values, array = np.unique(array, return_inverse=True)
+    if len(values) > MOST_REGIONS:
+        raise InputError(f"The region map holds {len(values)} regions; at most {MOST_REGIONS} are taken.")
+    array = (array.reshape(region_map.shape) + 1).astype(np.int32)
+    plain = Volume(array, region_map.affine, {1: "region"}, "region map")
+    if plain.grid.same(grid, 0.01) or (is_flat(grid) and plain.shape == tuple(grid.shape)):
+        return plain.array, grid
+    require_overlap(plain, Volume(np.empty(grid.shape, np.uint8), grid.affine))
+    return resample(plain, grid).array, grid
+
+
+def finer(grid: Grid, depth: int, scale: float) -> Grid:
+    """The same box with `scale` times the pixels in the slice, on either side; `depth` is the axis across slices."""
+    return respaced(grid, [s if axis == depth else s / scale for axis, s in enumerate(grid.spacing)])
+
+
+def pixel_mm(grid: Grid) -> float:
+    """The mean size of a pixel in the slice, millimetres."""
+    return float(np.delete(grid.spacing, slice_axis(grid)).mean())
+
+
+def luminance(rgb: np.ndarray) -> np.ndarray:
+    """(..., 3) of any type to (...) float32, weighted as in ITU-R BT.601."""
+    return rgb.astype(np.float32) @ np.float32([0.299, 0.587, 0.114])
+
+
+def stacked(volume: Volume, change: Callable[[int, np.ndarray], np.ndarray], progress: Progress, stage: str) -> Volume:
+    """The volume with `change(n, slice (H, W))` for every slice, float32."""
+    out = np.empty(volume.shape, np.float32)
+    source, target = upright(volume.array, volume.grid), upright(out, volume.grid)
+    for n, picture in enumerate(source):
+        progress(0.1 * n / len(source), f"{stage}, slice {n + 1} of {len(source)}")
+        target[n] = change(n, picture.astype(np.float32))
+    return volume.like(out)
+
+
+class Clock:
+    """Tells progress how far the slices are and how long the rest will take."""
+
+    def __init__(self, progress: Progress, count: int) -> None:
+        self.progress, self.count, self.begun = progress, count, time.monotonic()
+
+    def finding(self, number: int, share: float) -> None:
+        """Segment Anything has done `share` of the slice."""
+        self.at(number, share / 2, "Regions")
+
+    def restoring(self, number: int, share: float) -> None:
+        """The network has done `share` of the slice."""
+        self.at(number, 0.5 + share / 2, "Restoring")
+
+    def at(self, number: int, share: float, stage: str) -> None:
+        """Slice `number` from 0, of which `share` is done."""
+        done = (number + share) / self.count
+        if self.count > 1:
+            stage = f"{stage}, slice {number + 1} of {self.count}"
+        seconds = (time.monotonic() - self.begun) * (1 - done) / done if number + share > 0.9 else 0.0
+        if seconds > 3:
+            left = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+            stage += f", about {left} left"
+        self.progress(0.1 + 0.85 * done, stage)
+
+
+def inputs(title: str, about: str, *, colour: bool = False) -> tuple[Input, ...]:
+    """The inputs of a restoration method: the image and, if the user has one, a map of its regions."""
+    own = "An index map of the same picture: one whole number, or one colour, a region."
+    return (
+        Input("image", title, about, colour=colour),
+        Input("region_map", "Own regions", own, optional=True, colour=True, labels=True),
+    )
+
+
+def choices(*methods: str) -> tuple[Choice, Choice]:
+    """The options on regions; `methods` of `_regions.METHODS`, the default first."""
+    about = (
+        "Where pixels attend to each other. MobileSAM finds what a person would outline, in seconds a slice on a CPU, "
+        "so a long series takes minutes; superpixels are instant; the larger SAM networks are for a graphics card."
+    )
+    few = "Points a side at which Segment Anything asks what is there: more find smaller regions, and take longer."
+    return (
+        Choice("regions", "Regions", methods, methods[0], about, upload="region_map"),
+        Choice("points", "Points a side", ("8", "16", "32"), "8", few),
+    )
+
+
+def aids(*methods: str) -> dict[str, Network]:
+    """The networks that these methods of finding regions ask for."""
+    return {name: NETWORKS[name] for name in methods if name in NETWORKS}

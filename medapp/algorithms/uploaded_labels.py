@@ -1,0 +1,46 @@
+"""Label maps of the brain that a visitor brings, in their own numbers and in the 36 classes."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from medapp.errors import InputError
+from medapp.imaging.brain_labels import NAMES, NUMBERINGS, recognised, translated
+from medapp.imaging.volume import Volume
+
+CLASSES = {number: name for number, name in enumerate(NAMES) if number}
+OASIS = "OASIS-35"
+
+
+class Labelled(NamedTuple):
+    """A label map twice on its grid: `own` numbers, as `numbering` has them, and the 36 `classes`."""
+
+    own: Volume
+    classes: Volume
+    numbering: str
+
+
+def labelled(upload: Volume) -> Labelled:
+    """A brain's label map in any of `imaging.anatomy.NUMBERINGS`. Raises InputError for anything else."""
+    array = upload.array
+    if upload.is_colour or not np.array_equal(array, np.rint(array)):
+        raise InputError(f"{upload.name} must be a label map: whole numbers, one a voxel.")
+    array = np.rint(array).astype(np.int32)
+    try:
+        numbering = recognised(array)
+        classes = translated(array, numbering)
+    except ValueError as error:
+        raise InputError(f"{upload.name}: {error}") from error
+    own = upload.like(array, labels=names(array, numbering), headers=())
+    return Labelled(own, upload.like(classes, labels=CLASSES, headers=()), numbering)
+
+
+def names(array: np.ndarray, numbering: str) -> dict[int, str]:
+    """Number to name for the numbers in a map; where several share a class the number is put before it."""
+    table = NUMBERINGS[numbering]
+    found = {}
+    for number in np.unique(array[array != 0]).tolist():
+        both = {NAMES[c] for c in table.get(number, (0, 0)) if c}
+        name = " or ".join(sorted(both)) or "other"
+        found[number] = name if numbering == OASIS else f"{number} {name}"
+    return found

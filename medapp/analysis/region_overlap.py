@@ -1,0 +1,100 @@
+"""Overlap: how the regions of two brains lie on each other before and after a deformation, and what it does to each."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from scipy.spatial import KDTree
+
+from medapp.analysis import field_discontinuity
+from medapp.imaging.deformation import Deformation
+from medapp.imaging.volume import Grid, Volume
+from medapp.result import Metric, Table
+
+COLUMNS = (
+    "region", "volume (ml)", "mean displacement (mm)", "mean Jacobian", "Dice before", "Dice after",
+    "HD95 before (mm)", "HD95 after (mm)", "jump at boundary (mm)",
+)  # fmt: skip
+ABOUT = (
+    "Regions of the fixed image ({fixed}) against those of the moving one ({moving}), drawn on voxels of {spacing} mm "
+    "by the affine alone (before) and by the whole (after). Displacement: after the affine. Mean Jacobian: above 1 the "
+    "region is larger in the moving image, the affine apart. HD95: between the voxels at the regions' borders. {jump}"
+)
+PREDICTED = "predicted"
+
+
+def by_region(
+    labels: Volume,
+    before: np.ndarray,
+    after: np.ndarray,
+    field: Deformation,
+    determinant: np.ndarray,
+    sources: Mapping[str, str],
+) -> tuple[Table, dict[str, Metric]]:
+    """A row for every region of the fixed image's `labels`, and the means over them.
+
+    `before` and `after` are the moving image's labels with the same numbers; these, the field and its determinant are
+    all (I, J, K) on the grid of `labels`. `sources` says of "fixed" and "moving" where their regions come from.
+    """
+    grid = labels.grid
+    numbers = [n for n in labels.labels if (labels.array == n).any()]
+    count = max(numbers, default=0) + 1
+    size = np.bincount(labels.array.ravel(), minlength=count)
+    length = np.bincount(labels.array.ravel(), field.magnitude.ravel(), count)
+    change = np.bincount(labels.array.ravel(), determinant.ravel(), count)
+    jump = field_discontinuity.by_region(field, labels.array)
+    moved = [np.bincount(other.ravel(), minlength=count) for other in (before, after)]
+    shared = [np.bincount(labels.array[labels.array == other], minlength=count) for other in (before, after)]
+    borders = [_borders(array, grid) for array in (labels.array, before, after)]
+    rows = []
+    for n in numbers:
+        dice = [2 * int(both[n]) / int(size[n] + there[n]) for both, there in zip(shared, moved, strict=True)]
+        far = [_hd95(borders[0].get(n), other.get(n)) for other in borders[1:]]
+        rows.append(
+            (
+                labels.labels[n],
+                round(float(size[n]) * grid.voxel_ml, 3),
+                round(float(length[n] / size[n]), 3),
+                round(float(change[n] / size[n]), 4),
+                *(round(value, 4) for value in dice),
+                *(None if value is None else round(value, 3) for value in far),
+                round(jump.get(n, 0.0), 4),
+            )
+        )
+    about = ABOUT.format(
+        spacing=" × ".join(f"{s:.3g}" for s in grid.spacing), jump=field_discontinuity.ABOUT, **sources
+    )
+    metrics = {}
+    if rows:
+        metrics["dice_before"], metrics["dice"] = (
+            Metric(round(float(np.mean([r[c] for r in rows])), 4)) for c in (4, 5)
+        )
+        metrics["boundary_jump"] = Metric(round(float(np.mean([r[8] for r in rows])), 4), "mm")
+    return Table(COLUMNS, tuple(rows), about), metrics
+
+
+def _borders(labels: np.ndarray, grid: Grid) -> dict[int, np.ndarray]:
+    """Number to the voxels (N, 3), RAS+ millimetres, of (I, J, K) that touch another number by a face, or the edge."""
+    edge = np.zeros(labels.shape, bool)
+    for axis in range(3):
+        there = np.moveaxis(edge, axis, 0)
+        array = np.moveaxis(labels, axis, 0)
+        change = array[1:] != array[:-1]
+        there[1:] |= change
+        there[:-1] |= change
+        there[[0, -1]] = True
+    edge &= labels > 0
+    index = np.argwhere(edge)
+    number = labels[edge]
+    order = np.argsort(number, kind="stable")
+    values, begin = np.unique(number[order], return_index=True)
+    return {
+        int(v): grid.to_mm(part) for v, part in zip(values, np.split(index[order], begin[1:]), strict=True) if len(part)
+    }
+
+
+def _hd95(first: np.ndarray | None, second: np.ndarray | None) -> float | None:
+    """95th percentile Hausdorff distance of two sets of points (N, 3); None if there is no such."""
+    if first is None or second is None:
+        return None
+    ways = (KDTree(a, balanced_tree=False).query(b, workers=-1)[0] for a, b in ((first, second), (second, first)))
+    return float(max(np.percentile(way, 95) for way in ways))

@@ -1,0 +1,130 @@
+"""Parcels: a map of the brain's regions becomes volumes, asymmetries and their table, and is compared with another."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from medapp.analysis import mask_metrics
+from medapp.errors import InputError
+from medapp.imaging.brain_labels import MIRROR, NAMES, recognised, sided, translated, without_plexus
+from medapp.imaging.geometry import resample
+from medapp.imaging.volume import Volume
+from medapp.result import Metric, Result, Table
+
+ABOUT = (
+    "Volumes count voxels of {spacing} mm. Share: of all regions together. Asymmetry: left minus right, in per cent of "
+    "their mean. The largest structure comes first."
+)
+COMPARED = (
+    " Dice, HD95 and the difference in volume are to the reference ({numbering}), choroid plexus counted to the "
+    "lateral ventricles in both."
+)
+COLUMNS = ("region", "volume (ml)", "share of brain (%)", "asymmetry (%)")
+MORE = ("Dice", "HD95 (mm)", "reference (ml)", "difference (%)")
+GROUPS = {  # metric -> the structures that it sums up
+    "cortex": ("Cerebral-Cortex",),
+    "white_matter": ("Cerebral-White-Matter",),
+    "ventricles": ("Lateral-Ventricle", "Inf-Lat-Ventricle", "3rd-Ventricle", "4th-Ventricle", "Choroid-Plexus"),
+    "cerebellum": ("Cerebellum-Cortex", "Cerebellum-White-Matter"),
+    "hippocampus_left": ("Left-Hippocampus",),
+    "hippocampus_right": ("Right-Hippocampus",),
+}
+
+
+def measured(result: Result, reference: Volume | None = None) -> Result:
+    """The result with all that follows from its `labels` (classes of `imaging.anatomy`) and `brain`.
+
+    Adds the metrics and the table `regions`, a row for every region that there is, left beside right. A reference is a
+    label map in any numbering that is recognised, on any grid; it is taken to the image's by nearest voxel and adds
+    `reference`, `disagreement` (1 = another region than the reference), columns and metrics. Raises InputError if it is
+    none.
+    """
+    labels, grid = result.volumes["labels"], result.volumes["labels"].grid
+    ml = np.bincount(labels.array.ravel(), minlength=len(NAMES)) * grid.voxel_ml
+    ml[0] = 0
+    metrics = {
+        "brain": Metric(round(float((result.volumes["brain"].array > 0).sum()) * grid.voxel_ml, 2), "ml"),
+        "regions": Metric(int((ml > 0).sum())),
+    }
+    for name, parts in GROUPS.items():
+        inside = [n for n, region in enumerate(NAMES) if region in parts or sided(region)[1] in parts]
+        metrics[name] = Metric(round(float(ml[inside].sum()), 3), "ml")
+
+    spacing = " × ".join(f"{s:.3g}" for s in grid.spacing)
+    about = ABOUT.format(spacing=spacing)
+    volumes = {role: v for role, v in result.volumes.items() if role not in ("reference", "disagreement")}
+    order = sorted(np.flatnonzero(ml).tolist(), key=lambda n: (-max(ml[n], ml[MIRROR[n]]), min(n, MIRROR[n]), n))
+    shares = 100 * ml / max(ml.sum(), 1e-9)
+    rows = {n: (NAMES[n], round(float(ml[n]), 3), round(float(shares[n]), 3), _asymmetry(ml, n)) for n in order}
+    columns: tuple[str, ...] = COLUMNS
+    if reference is not None:
+        truth, numbering = known(reference)
+        truth = resample(truth, grid)
+        volumes["reference"] = truth
+        ours = without_plexus(labels.array)
+        different = (ours != truth.array).astype(np.uint8)
+        volumes["disagreement"] = labels.like(different, labels={1: "another region"}, name="disagreement", headers=())
+        figures = compared(labels.like(ours), truth)
+        metrics |= means(figures)
+        columns += MORE
+        rows = {n: (*rows.get(n, (NAMES[n], 0.0, 0.0, None)), *figures.get(n, (None,) * 4)) for n in (*order, *figures)}
+        about += COMPARED.format(numbering=numbering)
+    return replace(
+        result,
+        volumes=volumes,
+        metrics=metrics,
+        tables={**result.tables, "regions": Table(columns, tuple(rows.values()), about)},
+    )
+
+
+def known(reference: Volume) -> tuple[Volume, str]:
+    """A label map as classes without choroid plexus, and the name of its numbering. Raises InputError if it is none."""
+    try:
+        numbering = recognised(reference.array)
+    except ValueError as error:
+        raise InputError(f"The reference cannot be compared. {error}") from error
+    classes = without_plexus(translated(reference.array, numbering))
+    names = {n: name for n, name in enumerate(NAMES) if n}
+    return replace(reference, array=classes, labels=names, name="reference", unit=""), numbering
+
+
+def compared(found: Volume, truth: Volume) -> dict[int, tuple[float | None, ...]]:
+    """For every class of `truth`, on the grid of `found`: Dice, HD95 (mm), ml of the truth, difference in per cent.
+
+    HD95 is None where nothing was found.
+    """
+    figures: dict[int, tuple[float | None, ...]] = {}
+    for number in np.unique(truth.array[truth.array > 0]).tolist():
+        ours, theirs = found.array == number, truth.array == number
+        box = mask_metrics.bounds(ours | theirs)
+        ours, theirs = ours[box], theirs[box]
+        distance = mask_metrics.hd95(ours, theirs, found.grid)
+        volume, other = (float(m.sum()) * found.grid.voxel_ml for m in (ours, theirs))
+        figures[number] = (
+            round(mask_metrics.dice(ours, theirs), 4),
+            None if distance is None else round(distance, 2),
+            round(other, 3),
+            round(100 * (volume - other) / other, 2),
+        )
+    return figures
+
+
+def means(figures: Mapping[int, tuple[float | None, ...]]) -> dict[str, Metric]:
+    """The figures of `compared` over the regions: means, of the difference in volume that of its size."""
+    dice, distance, _, difference = (
+        [v for v in column if v is not None] for column in zip(*figures.values(), strict=True)
+    )
+    return {
+        "dice": Metric(round(float(np.mean(dice)), 4)),
+        "hd95": Metric(round(float(np.mean(distance)), 2) if distance else None, "mm"),
+        "volume_error": Metric(round(float(np.mean(np.abs(difference))), 2), "%"),
+    }
+
+
+def _asymmetry(ml: np.ndarray, number: int) -> float | None:
+    """Left minus right in per cent of their mean; None without another side."""
+    if MIRROR[number] == number or not ml[number] or not ml[MIRROR[number]]:
+        return None
+    left, right = (ml[n] for n in sorted((number, MIRROR[number])))
+    return round(200 * float(left - right) / float(left + right), 2)

@@ -1,0 +1,119 @@
+"""An image out as a derived DICOM series, over the series it was made from."""
+
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    EnhancedMRImageStorage,
+    EnhancedPETImageStorage,
+    ExplicitVRLittleEndian,
+    LegacyConvertedEnhancedCTImageStorage,
+    LegacyConvertedEnhancedMRImageStorage,
+    LegacyConvertedEnhancedPETImageStorage,
+    MRImageStorage,
+    PositronEmissionTomographyImageStorage,
+    generate_uid,
+)
+
+import medapp
+from medapp.errors import InputError
+from medapp.imaging.geometry import resample
+from medapp.imaging.volume import Grid, Volume
+from medapp.io.dicom import slice_headers
+
+PLAIN = {
+    EnhancedCTImageStorage: CTImageStorage,
+    EnhancedMRImageStorage: MRImageStorage,
+    EnhancedPETImageStorage: PositronEmissionTomographyImageStorage,
+    LegacyConvertedEnhancedCTImageStorage: CTImageStorage,
+    LegacyConvertedEnhancedMRImageStorage: MRImageStorage,
+    LegacyConvertedEnhancedPETImageStorage: PositronEmissionTomographyImageStorage,
+}
+COPIED = ("StudyInstanceUID", "FrameOfReferenceUID", "Modality", "RescaleType", "Units", "DecayCorrection")
+GEOMETRY = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness")
+
+
+def write_dicom(volume: Volume, folder: Path, description: str = "medapp, for research only") -> list[Path]:
+    """Write `volume` as one file per slice into `folder`, which is made, and return the paths.
+
+    `volume.headers` are those of the series that the image was read from; a volume on another grid is drawn on that of
+    the series. The files are a new series of the same study and frame of reference, with uids of their own, each naming
+    its source; nothing else of the patient is known. Values are whole numbers of 16 bits: CT and others with the
+    slope and intercept of the source where these hold all values, PET with a slope per slice. Raises InputError if
+    there are no headers.
+    """
+    if not volume.headers or volume.is_colour:
+        raise InputError("A DICOM series can only be made of a grey image that was read from DICOM.")
+    headers: list[Dataset] = list(volume.headers)
+    shape = (int(headers[0].Columns), int(headers[0].Rows), len(headers))
+    array = resample(volume, Grid(shape, slice_headers.affine(headers))).array
+    folder.mkdir(parents=True, exist_ok=True)
+    series, paths = generate_uid(), []
+    slope, intercept = _rescale(array, headers[0])
+    for place, header in enumerate(headers):
+        values = array[:, :, place].T
+        if volume.unit == "Bq/ml":
+            slope, intercept = max(float(np.abs(values).max()) / 32_000, 1e-12), 0.0
+        dataset = _described(header, description, volume.unit)
+        dataset.SeriesInstanceUID = series
+        dataset.InstanceNumber = place + 1
+        dataset.ImageIndex = place + 1
+        _stored(dataset, values, float(f"{slope:.10g}"), intercept)
+        paths.append(folder / f"{place + 1:04d}.dcm")
+        dataset.save_as(paths[-1], enforce_file_format=True)
+    return paths
+
+
+def _rescale(array: np.ndarray, header: Dataset) -> tuple[float, float]:
+    """The source's slope and intercept, or, where 16 bits with them do not hold the values, some that do."""
+    slope, intercept = float(header.get("RescaleSlope") or 1), float(header.get("RescaleIntercept") or 0)
+    low, high = float(array.min()), float(array.max())
+    held = all(abs((value - intercept) / slope) < 32_767 for value in (low, high))
+    if held and high - low > 100 * slope:
+        return slope, intercept
+    return max((high - low) / 64_000, 1e-12), (high + low) / 2
+
+
+def _described(header: Dataset, description: str, unit: str) -> Dataset:
+    kind = PLAIN.get(header.SOPClassUID, header.SOPClassUID)
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = kind
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = generate_uid()
+    for word in slice_headers.BLANK:
+        setattr(dataset, word, "")
+    for word in COPIED:
+        if header.get(word) not in (None, ""):
+            dataset[word] = header[word]
+    dataset.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
+    dataset.SeriesNumber = 901
+    dataset.SeriesDescription = description[:64]
+    dataset.DerivationDescription = "Restored by a neural network; not for diagnosis"
+    dataset.Manufacturer, dataset.ManufacturerModelName = "medapp", "medapp"
+    dataset.SoftwareVersions = medapp.__version__
+    dataset.PositionReferenceIndicator = ""
+    dataset.AcquisitionNumber = None
+    for word in ("SourceImageSequence", *GEOMETRY):
+        if word in header:
+            dataset[word] = header[word]
+    if kind == CTImageStorage:
+        dataset.KVP = None
+        dataset.RescaleType = "HU" if unit == "HU" else "US"
+    return dataset
+
+
+def _stored(dataset: Dataset, values: np.ndarray, slope: float, intercept: float) -> None:
+    """The pixels (rows, columns) and how their values follow from the numbers stored."""
+    pixels = np.rint((values - np.float64(intercept)) / slope).clip(-32_768, 32_767).astype("<i2")
+    dataset.Rows, dataset.Columns = pixels.shape
+    dataset.SamplesPerPixel = 1
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.BitsAllocated = dataset.BitsStored = 16
+    dataset.HighBit = 15
+    dataset.PixelRepresentation = 1
+    dataset.RescaleSlope, dataset.RescaleIntercept = slice_headers.digits([slope, intercept])
+    dataset.PixelData = pixels.tobytes()

@@ -1,0 +1,137 @@
+"""A mask out as DICOM SEG, so that it lies over the images it was made from."""
+
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence as Items
+from pydicom.sr.codedict import codes
+from pydicom.uid import generate_uid
+
+import medapp
+from medapp.errors import InputError
+from medapp.imaging.brain_labels import sided
+from medapp.imaging.geometry import resample
+from medapp.imaging.volume import Grid, Volume
+from medapp.io.dicom import slice_headers
+
+ANATOMY = {  # a label without its side, and SNOMED's name for it, or for what it is part of
+    "brain": "Brain",
+    "Cerebral-White-Matter": "CerebralWhiteMatter",
+    "Cerebral-Cortex": "CerebralCortex",
+    "Lateral-Ventricle": "LateralVentricle",
+    "Inf-Lat-Ventricle": "LateralVentricle",
+    "3rd-Ventricle": "ThirdVentricle",
+    "4th-Ventricle": "FourthVentricle",
+    "Cerebellum-White-Matter": "Cerebellum",
+    "Cerebellum-Cortex": "CerebellarCortex",
+    "Thalamus": "Thalamus",
+    "Caudate": "CaudateNucleus",
+    "Putamen": "Putamen",
+    "Pallidum": "GlobusPallidus",
+    "Hippocampus": "Hippocampus",
+    "Amygdala": "Amygdala",
+    "Accumbens": "NucleusAccumbens",
+    "Ventral-DC": "Diencephalon",
+    "Brain-Stem": "BrainStem",
+    "Vessel": "Brain",
+    "Choroid-Plexus": "LateralVentricle",
+}
+
+
+def write_dicom_seg(mask: Volume, path: Path) -> Path:
+    """Write `mask` as a binary DICOM SEG, one segment per label that occurs, and return the path.
+
+    `mask.headers` are those of the series the image was read from; a mask on another grid is taken to the series' own
+    by nearest voxel. Each frame names the image it lies over, where that has a uid of its own. An empty mask gives a
+    SEG whose frames are all empty. Raises InputError if there are no headers.
+    """
+    import highdicom  # slow to import, and needed only here
+
+    if not mask.headers or not mask.labels:
+        raise InputError("A DICOM segmentation can only be made of a mask whose image was read from DICOM.")
+    headers: list[Dataset] = list(mask.headers)
+    shape = (int(headers[0].Columns), int(headers[0].Rows), len(headers))
+    array = resample(mask, Grid(shape, slice_headers.affine(headers))).array
+    there = set(np.unique(array).tolist())
+    labels = {value: label for value, label in mask.labels.items() if value in there} or mask.labels
+    numbered = np.zeros(array.shape, np.uint8 if len(labels) < 256 else np.uint16)
+    for number, value in enumerate(labels, start=1):
+        numbered[array == value] = number
+    segments = [_segment(n, label) for n, label in enumerate(labels.values(), start=1)]
+    seg = highdicom.seg.Segmentation(
+        source_images=[_plain(header) for header in headers],
+        pixel_array=np.ascontiguousarray(numbered.T),  # (slices, rows, columns)
+        segmentation_type="BINARY",
+        segment_descriptions=segments,
+        series_instance_uid=generate_uid(),
+        series_number=900,
+        sop_instance_uid=generate_uid(),
+        instance_number=1,
+        manufacturer="medapp",
+        manufacturer_model_name="medapp",
+        software_versions=medapp.__version__,
+        device_serial_number="0",
+        series_description="medapp segmentation, for research only",
+        omit_empty_frames=bool(numbered.any()),
+    )
+    _name_sources(seg, headers)
+    seg.save_as(path)
+    return path
+
+
+def _plain(header: Dataset) -> Dataset:
+    """The header as that of an image of one frame, whatever it was."""
+    plain = Dataset()
+    plain.update({element.tag: element for element in header if element.keyword != "SourceImageSequence"})
+    plain.SOPClassUID, plain.SpacingBetweenSlices = slice_headers.MR, header.SliceThickness
+    return plain
+
+
+def _name_sources(seg: Dataset, headers: list[Dataset]) -> None:
+    """The images that the headers were made of in the place of the headers, in all that `seg` says of its sources."""
+    source = {header.SOPInstanceUID: header.get("SourceImageSequence") for header in headers}
+    for frame in seg.PerFrameFunctionalGroupsSequence:
+        derivation = frame.get("DerivationImageSequence")
+        if not derivation:
+            continue
+        (item,) = derivation[0].SourceImageSequence
+        uid = item.ReferencedSOPInstanceUID
+        if uid not in source:  # the frames of all segments at one place share the item, which was done
+            continue
+        if known := source[uid]:
+            item.update(known[0])
+        else:
+            frame.DerivationImageSequence = Items([])
+    used: dict[str, Dataset] = {}  # an image of many frames is named once
+    for known in source.values():
+        if known:
+            one = Dataset()
+            one.ReferencedSOPClassUID = known[0].ReferencedSOPClassUID
+            one.ReferencedSOPInstanceUID = known[0].ReferencedSOPInstanceUID
+            used[one.ReferencedSOPInstanceUID] = one
+    del seg.SourceImageSequence, seg.ReferencedSeriesSequence
+    if used:
+        series = Dataset()
+        series.SeriesInstanceUID = headers[0].SeriesInstanceUID
+        series.ReferencedInstanceSequence = Items(used.values())
+        seg.SourceImageSequence = Items(used.values())
+        seg.ReferencedSeriesSequence = Items([series])
+
+
+def _segment(number: int, label: str) -> Dataset:
+    import highdicom
+
+    anatomy = ANATOMY.get(sided(label)[1])
+    category = codes.SCT.AnatomicalStructure if anatomy else codes.SCT.MorphologicallyAbnormalStructure
+    kind = getattr(codes.SCT, anatomy) if anatomy else codes.SCT.Lesion
+    return highdicom.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=label[:64],
+        segmented_property_category=category,
+        segmented_property_type=kind,
+        algorithm_type="AUTOMATIC",
+        algorithm_identification=highdicom.AlgorithmIdentificationSequence(
+            name="medapp", version=medapp.__version__, family=codes.DCM.ArtificialIntelligence
+        ),
+    )

@@ -1,0 +1,20 @@
+"""The table of a label map's numbers, colours and names, as ITK-SNAP reads it."""
+
+from pathlib import Path
+
+from medapp.imaging.brain_labels import colours
+from medapp.imaging.volume import Volume
+
+OTHER = (200, 200, 200)
+HEAD = "# ITK-SNAP label description: index, red, green, blue, opacity, visible, mesh, name\n"
+
+
+def write_label_table(volume: Volume, path: Path) -> Path:
+    """Write the labels of `volume` with the colours of our pictures, and return the path (`.label`)."""
+    tints = colours(volume.labels)
+    lines = ['0 0 0 0 0 0 0 "Clear Label"']
+    for number, name in sorted(volume.labels.items()):
+        red, green, blue = tints.get(number, OTHER)
+        lines.append(f'{number} {red} {green} {blue} 1 1 1 "{name}"')
+    path.write_text(HEAD + "\n".join(lines) + "\n", encoding="utf-8")
+    return path

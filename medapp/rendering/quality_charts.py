@@ -1,0 +1,98 @@
+"""Quality: Plotly figures of how the values and the noise of one image differ from those of another."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import plotly.graph_objects as go
+from scipy import ndimage
+
+from medapp.imaging.volume import Volume
+from medapp.rendering import colour
+from medapp.rendering.lesion_charts import INK, TEMPLATE, sentence
+from medapp.rendering.slice_grids import slice_axis
+
+PATCH = 64  # pixels a side of the squares whose power is averaged
+SLICES = 8
+TINTS = (INK, colour.css(colour.of_label(1)), colour.css(colour.of_label(2)))
+
+
+def histograms(volumes: Mapping[str, Volume]) -> go.Figure:
+    """Lines: the share of voxels at each value, by name; colours as their brightness."""
+    samples = {name: _sample(volume) for name, volume in volumes.items()}
+    low = min(float(np.percentile(s, 0.2)) for s in samples.values())
+    high = max(float(np.percentile(s, 99.8)) for s in samples.values())
+    if not high > low:
+        return sentence("Every voxel has the same value")
+    figure = go.Figure()
+    for (name, sample), tint in zip(samples.items(), TINTS, strict=False):
+        counts, edges = np.histogram(sample, 128, (low, high))
+        share = ndimage.gaussian_filter1d(counts / len(sample) * 100, 0.7)
+        figure.add_scatter(
+            x=np.float32(edges[:-1] + np.diff(edges) / 2), y=np.float32(share), mode="lines", name=name,
+            line={"color": tint, "width": 2}, hovertemplate="%{x:.4g}: %{y:.2f} %<extra></extra>",
+        )  # fmt: skip
+    first = next(iter(volumes.values()))
+    unit = "brightness, of 255" if first.is_colour else first.unit
+    return _dressed(figure, f"Value ({unit})" if unit else "Value", "Voxels (%)")
+
+
+def spectra(volumes: Mapping[str, Volume]) -> go.Figure:
+    """Lines on a logarithmic axis: power of what varies in the slice, over its frequency in cycles per millimetre."""
+    figure = go.Figure()
+    for (name, volume), tint in zip(volumes.items(), TINTS, strict=False):
+        frequency, power = spectrum(volume)
+        if len(power):
+            figure.add_scatter(
+                x=np.float32(frequency), y=np.float32(power), mode="lines", name=name, line={"color": tint, "width": 2},
+                hovertemplate="%{x:.3g} per mm: %{y:.3g}<extra></extra>",
+            )  # fmt: skip
+    if not figure.data:
+        return sentence("The image is too small for its power to be told")
+    figure.update_yaxes(type="log", rangemode="normal", exponentformat="power", nticks=6)
+    unit = next(iter(volumes.values())).unit
+    return _dressed(figure, "Frequency (cycles per mm)", f"Power ({unit or 'value'}² mm²)")
+
+
+def spectrum(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
+    """Frequency (cycles per mm) and mean power (unit² mm²) at it, of windowed squares from all over a few slices.
+
+    For white noise of variance v on pixels of a mm the power is v a²; structure shows at the low frequencies.
+    """
+    axis = slice_axis(volume.grid)
+    spacing = np.delete(volume.spacing, axis)
+    slices = np.moveaxis(volume.array, axis, 0)
+    side = min(PATCH, *slices.shape[1:3])
+    if side < 16:
+        return np.empty(0), np.empty(0)
+    taper = np.hanning(side)[:, None] * np.hanning(side)
+    total, count = np.zeros((side, side)), 0
+    for n in np.unique(np.linspace(0, len(slices) - 1, min(len(slices), SLICES)).round().astype(int)):
+        picture = _brightness(slices[n])
+        for i in range(0, picture.shape[0] - side + 1, side):
+            for j in range(0, picture.shape[1] - side + 1, side):
+                square = picture[i : i + side, j : j + side]
+                total += np.abs(np.fft.fft2((square - square.mean()) * taper)) ** 2
+                count += 1
+    power = total / count / (taper**2).sum() * spacing.prod()
+    frequency = np.hypot(np.fft.fftfreq(side, spacing[0])[:, None], np.fft.fftfreq(side, spacing[1]))
+    step = 1 / (side * float(spacing.max()))
+    ring = np.rint(frequency / step).astype(int).ravel()
+    inside = (ring > 0) & (ring <= side // 2)
+    counts = np.bincount(ring[inside])
+    sums = np.bincount(ring[inside], power.ravel()[inside])
+    there = np.flatnonzero(counts)
+    return there * step, np.maximum(sums[there] / counts[there], 1e-12)
+
+
+def _sample(volume: Volume, most: int = 200_000) -> np.ndarray:
+    flat = volume.array.reshape(-1, 3) if volume.is_colour else volume.array.ravel()
+    return _brightness(flat[:: max(1, len(flat) // most)])
+
+
+def _brightness(values: np.ndarray) -> np.ndarray:
+    values = np.asarray(values, np.float32)
+    return values.mean(axis=-1) if values.ndim in (2, 3) and values.shape[-1] == 3 else values
+
+
+def _dressed(figure: go.Figure, across: str, up: str) -> go.Figure:
+    return figure.update_layout(template=TEMPLATE, height=280, showlegend=True, xaxis_title=across, yaxis_title=up)

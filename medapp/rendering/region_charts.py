@@ -1,0 +1,76 @@
+"""Parcels: the surfaces of the brain's regions, and charts of their table."""
+
+import numpy as np
+import plotly.graph_objects as go
+from scipy import ndimage
+
+from medapp.imaging.brain_labels import colours, sided
+from medapp.imaging.volume import Volume
+from medapp.rendering import colour, lesion_mesh
+from medapp.rendering.lesion_charts import FAINT, INK, TEMPLATE, sentence
+from medapp.rendering.slice_grids import is_flat
+from medapp.result import Table
+
+NONE = "No region was found"
+SIDES = {"Left": colour.css(colour.of_label(2)), "Right": colour.css(colour.of_label(1)), "": INK}
+INNER = (
+    "Lateral-Ventricle", "Inf-Lat-Ventricle", "3rd-Ventricle", "4th-Ventricle", "Thalamus", "Caudate", "Putamen",
+    "Pallidum", "Hippocampus", "Amygdala", "Accumbens", "Ventral-DC", "Brain-Stem",
+)  # fmt: skip
+
+
+def solid(labels: Volume, brain: Volume) -> go.Figure:
+    """The inner structures as surfaces in the translucent brain."""
+    if is_flat(labels.grid) or min(labels.shape) < 2:
+        return sentence("A single slice has no surface to show in three dimensions")
+    tints, traces = colours(labels.labels), []
+    ml = np.bincount(labels.array.ravel()) * labels.grid.voxel_ml
+    for number, box in enumerate(ndimage.find_objects(labels.array), 1):
+        region = labels.labels.get(number, "")
+        if box is not None and sided(region)[1] in INNER:
+            start, name = np.array([s.start for s in box]), f"{region}, {ml[number]:.3g} ml"
+            inside = labels.array[box] == number
+            step = 2 if min(inside.shape) > 24 else 1
+            traces.append(
+                lesion_mesh.solid(inside, start, labels.affine, step, name, colour.css(tints[number]), smooth=0.8)
+            )
+    if not traces:
+        return sentence(NONE)
+    around = lesion_mesh.hull(brain)
+    return lesion_mesh.framed([*traces, around] if around is not None else traces)
+
+
+def volumes(table: Table) -> go.Figure:
+    """Bars: the volume of each structure, left beside right, in the order of the table, on a logarithmic axis."""
+    return _sides(table, "volume (ml)", "Volume (ml), logarithmic", "%{x:.3g} ml").update_xaxes(
+        type="log", tickvals=[0.1, 0.3, 1, 3, 10, 30, 100, 300]
+    )
+
+
+def overlaps(table: Table) -> go.Figure:
+    """Bars: the Dice of each structure, left beside right."""
+    if "Dice" not in table.columns:
+        return sentence("Needs a label map to compare with")
+    return _sides(table, "Dice", "Dice", "Dice %{x:.3f}").update_xaxes(range=[0, 1])
+
+
+def _sides(table: Table, column: str, title: str, said: str) -> go.Figure:
+    at = table.columns.index(column)
+    values = {sided(str(row[0])): row[at] for row in table.rows if row[at] is not None}
+    structures = list(dict.fromkeys(structure for _, structure in values))
+    if not values:
+        return sentence(NONE)
+    figure = go.Figure()
+    for side, tint in SIDES.items():
+        here = [structure for structure in structures if (side, structure) in values]
+        figure.add_bar(
+            y=here, x=[values[side, structure] for structure in here], orientation="h", marker_color=tint,
+            name=side or "Middle", hovertemplate=f"{side} %{{y}}: {said}<extra></extra>",
+        )  # fmt: skip
+    height = 110 + 30 * len(structures)
+    figure.update_layout(template=TEMPLATE, height=height, barmode="group", bargap=0.25, showlegend=True)
+    figure.update_yaxes(
+        autorange="reversed", automargin=True, showgrid=False, ticks="", categoryorder="array", categoryarray=structures
+    )
+    figure.update_layout(legend={"y": 1 + 40 / height, "yanchor": "bottom", "traceorder": "normal"})
+    return figure.update_xaxes(title=title, showgrid=True, gridcolor=FAINT)

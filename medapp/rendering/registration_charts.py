@@ -1,0 +1,114 @@
+"""Agreement: Plotly figures of how well two labelled images agree by region, and of what a deformation does."""
+
+import base64
+import io
+
+import numpy as np
+import plotly.graph_objects as go
+from PIL import Image
+
+from medapp.imaging.deformation import Deformation
+from medapp.imaging.volume import Grid
+from medapp.rendering import colour
+from medapp.rendering.deformation_maps import on_sheet
+from medapp.rendering.lesion_charts import INK, TEMPLATE, sentence
+from medapp.result import Table
+
+TINTS = (INK, colour.css(colour.of_label(1)))
+WITHOUT = "Needs label maps of both images"
+
+
+def bars(table: Table | None, measure: str, unit: str = "") -> go.Figure:
+    """Bars before and after by region, from the columns "`measure` before" and "`measure` after", unit included."""
+    end = f" ({unit})" if unit else ""
+    names = [f"{measure} {when}{end}" for when in ("before", "after")]
+    if table is None or not set(names) <= set(table.columns):
+        return sentence(WITHOUT)
+    columns = [table.columns.index(name) for name in names]
+    rows = [row for row in table.rows if any(row[c] is not None for c in columns)]
+    if not rows:
+        return sentence(WITHOUT)
+    figure = go.Figure()
+    regions = [str(row[0]) for row in rows]
+    for column, when, tint in zip(columns, ("before", "after"), TINTS, strict=True):
+        figure.add_bar(
+            y=regions, x=[row[column] for row in rows], name=when, marker_color=tint, orientation="h",
+            hovertemplate=f"%{{y}}, {when}: %{{x:.3f}}{' ' + unit if unit else ''}<extra></extra>",
+        )  # fmt: skip
+    figure.update_layout(template=TEMPLATE, height=110 + 24 * len(rows), barmode="group", bargap=0.25, showlegend=True)
+    figure.update_yaxes(autorange="reversed", automargin=True, showgrid=False, ticks="")
+    figure.update_layout(legend={"y": 1 + 40 / (110 + 24 * len(rows)), "yanchor": "bottom", "traceorder": "normal"})
+    return figure.update_xaxes(title=f"{measure}{end}", showgrid=True, gridcolor="rgba(128,128,128,0.25)")
+
+
+def volume_change(log: np.ndarray, folding: float | None = None) -> go.Figure:
+    """Bars: the share of voxels at each log Jacobian determinant; `folding` in per cent is said."""
+    sample = np.asarray(log, np.float32).ravel()
+    if not sample.size:
+        return sentence("No voxel to look at")
+    end = max(0.05, float(np.percentile(np.abs(sample), 99.8)) * 1.1)
+    counts, edges = np.histogram(np.clip(sample, -end, end), 80, (-end, end))
+    middle = (edges[:-1] + edges[1:]) / 2
+    tints = [colour.css((213, 94, 0) if m > 0 else (0, 114, 188)) for m in middle]
+    figure = go.Figure(
+        go.Bar(
+            x=np.float32(middle), y=np.float32(counts / sample.size * 100), marker_color=tints,
+            customdata=np.float32(np.exp(middle)),
+            hovertemplate="log J %{x:.2f}, volume × %{customdata:.2f}: %{y:.2f} % of voxels<extra></extra>",
+        )
+    )  # fmt: skip
+    figure.add_vline(0, line_color=INK, line_width=1)
+    said = "" if folding is None else f", folding {folding:.4g} %"
+    return figure.update_layout(
+        template=TEMPLATE, height=300, showlegend=False, bargap=0.02, yaxis_title="Voxels (%)",
+        xaxis_title=f"Log Jacobian determinant: left smaller, right larger in the moving image{said}",
+    )  # fmt: skip
+
+
+def arrows(
+    picture: np.ndarray, onto: Grid, deformation: Deformation, *, across: int = 28, longer: float = 1.0
+) -> go.Figure:
+    """Arrows from points of the fixed image, a sheet (H, W, 1) under its picture, to where they go: fixed → moving.
+
+    `across` arrows fit the longer side; they are drawn `longer` times their length, and only over what is not black.
+    """
+    field = on_sheet(deformation, onto)
+    h, w = onto.shape[:2]
+    step = max(1, round(max(h, w) / across))
+    rows, columns = (a.ravel() for a in np.mgrid[step // 2 : h : step, step // 2 : w : step])
+    bright = picture.max(axis=2)[rows, columns] > 20
+    rows, columns = rows[bright], columns[bright]
+    vectors = field[rows, columns]
+    length = np.linalg.norm(vectors, axis=1)
+    shift = (vectors @ np.linalg.inv(onto.affine[:3, :3]).T) * longer
+    figure = go.Figure()
+    limits = np.quantile(length, (0.25, 0.5, 0.75, 0.95)) if len(length) else np.zeros(4)
+    bins = np.digitize(length, limits)
+    for number in range(5):
+        chosen = bins == number
+        if not chosen.any():
+            continue
+        low, high = length[chosen].min(), length[chosen].max()
+        red, green, blue = (int(c) for c in colour.of_heat(np.float32(0.35 + 0.15 * number), "plasma"))
+        tint = colour.css((red, green, blue))
+        nothing = np.full(chosen.sum(), np.nan)
+        x = np.stack([columns[chosen], columns[chosen] + shift[chosen, 1], nothing], axis=1).ravel()
+        y = np.stack([rows[chosen], rows[chosen] + shift[chosen, 0], nothing], axis=1).ravel()
+        figure.add_scatter(
+            x=np.float32(x), y=np.float32(y), mode="lines+markers", name=f"{low:.1f} to {high:.1f} mm",
+            line={"color": tint, "width": 1.5}, customdata=np.float32(length[chosen].repeat(3)),
+            marker={"symbol": "arrow", "angleref": "previous", "color": tint, "size": [0, 7, 0] * int(chosen.sum())},
+            hovertemplate="%{customdata:.2f} mm<extra></extra>",
+        )  # fmt: skip
+    figure.add_layout_image(
+        source=_address(picture), x=-0.5, y=-0.5, sizex=w, sizey=h, xref="x", yref="y", sizing="stretch", layer="below"
+    )
+    figure.update_layout(template=TEMPLATE, height=680, margin={"l": 8, "r": 8, "t": 48, "b": 8}, showlegend=True)
+    figure.update_xaxes(range=[-0.5, w - 0.5], visible=False, constrain="domain")
+    return figure.update_yaxes(range=[h - 0.5, -0.5], visible=False, scaleanchor="x", constrain="domain")
+
+
+def _address(picture: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

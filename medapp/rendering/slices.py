@@ -1,0 +1,120 @@
+"""Slices: an image's own slices, voxel by voxel and not resampled, as pictures of a size for the screen, and back."""
+
+from typing import NamedTuple
+
+import numpy as np
+from nibabel.affines import from_matvec
+from PIL import Image
+
+from medapp.imaging.geometry import slice_axis, upright
+from medapp.imaging.volume import Grid, Volume
+from medapp.rendering import annotations, colour
+from medapp.rendering.colour import Window
+
+SIDE = 768  # pixels to which a smaller slice is enlarged
+MOST = 1536  # pixels to which a larger one is reduced
+
+
+class Frame(NamedTuple):
+    """One slice of a grid: its number from 0, its rows and columns of voxels, and the size of its picture in pixels."""
+
+    grid: Grid
+    number: int
+    rows: int
+    columns: int
+    height: int
+    width: int
+
+
+def count(grid: Grid) -> int:
+    """How many slices the grid has."""
+    return int(grid.shape[slice_axis(grid)])
+
+
+def frame(grid: Grid, number: int, side: int = SIDE) -> Frame:
+    """Slice `number` (the nearest there is) in a picture whose longer side has `side` pixels, or up to MOST."""
+    number = int(np.clip(number, 0, count(grid) - 1))
+    rows, columns = upright(_indices(grid, 0), grid).shape[1:3]
+    a, b, c = (grid.to_mm(np.array(voxel(grid, number, *at))) for at in ((0, 0), (rows - 1, 0), (0, columns - 1)))
+    tall, wide = (np.linalg.norm(e - a) / max(n - 1, 1) * n or 1.0 for e, n in ((b, rows), (c, columns)))
+    longest = float(np.clip(max(rows, columns), side, max(MOST, side)))
+    height, width = (max(1, round(longest * mm / max(tall, wide))) for mm in (tall, wide))
+    return Frame(grid, number, rows, columns, height, width)
+
+
+def values(volume: Volume, number: int) -> np.ndarray:
+    """(H, W) or (H, W, 3): one slice, upright, a view."""
+    return upright(volume.array, volume.grid)[number]
+
+
+def voxel(grid: Grid, number: int, row: int, column: int) -> tuple[int, int, int]:
+    """The voxel at a row and column of an upright slice, as the array stores it."""
+    i, j, k = (int(upright(_indices(grid, axis), grid)[number, row, column]) for axis in range(3))
+    return i, j, k
+
+
+def place(frame: Frame, x: float, y: float) -> tuple[int, int]:
+    """Row and column of the slice's voxel under pixel (x, y) of the picture."""
+    row, column = int(y / frame.height * frame.rows), int(x / frame.width * frame.columns)
+    return min(max(row, 0), frame.rows - 1), min(max(column, 0), frame.columns - 1)
+
+
+def shares(grid: Grid, mm: np.ndarray) -> tuple[float, float]:
+    """Where a point in RAS+ millimetres lies in its slice: across and down, as shares from 0 to 1 of the picture."""
+    i, j, k = np.clip(np.rint(grid.to_index(mm)).astype(int), 0, np.array(grid.shape) - 1)
+    depth = slice_axis(grid)
+    rows, columns = _axes(grid, depth)
+    out = []
+    for axis in (columns, rows):
+        ahead = upright(_indices(grid, axis), grid)[0]
+        at = (i, j, k)[axis]
+        along = ahead[0, :] if axis == columns else ahead[:, 0]
+        out.append(float((int(np.flatnonzero(along == at)[0]) + 0.5) / len(along)))
+    return out[0], out[1]
+
+
+def shown(array: np.ndarray, window: Window | None) -> np.ndarray:
+    """(H, W) through the window, or colours (H, W, 3) as they are: uint8 (H, W, 3)."""
+    if array.ndim == 3:
+        return array if array.dtype == np.uint8 else np.rint(np.clip(array, 0, 255)).astype(np.uint8)
+    grey = colour.grey(array, window or colour.automatic(array))
+    return np.repeat(grey[..., None], 3, axis=-1)
+
+
+def sized(picture: np.ndarray, height: int, width: int, *, smooth: bool = True) -> np.ndarray:
+    """uint8 (H, W, 3) at another size: bicubic, averaged where it shrinks; or voxels as squares."""
+    if picture.shape[:2] == (height, width):
+        return picture
+    way = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
+    return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize((width, height), way))
+
+
+def drawn(array: np.ndarray, frame: Frame, window: Window | None, *, marked: bool = False) -> np.ndarray:
+    """The slice's values as its picture, uint8 (height, width, 3); `marked`: with directions and a scale."""
+    picture = sized(shown(array, window), frame.height, frame.width)
+    return annotations.lettered(picture, sheet(frame), 18) if marked else picture
+
+
+def sheet(frame: Frame) -> Grid:
+    """The picture as a grid (height, width, 1) in the patient, for `marks`."""
+    grid, n = frame.grid, frame.number
+    a, b, c = (
+        grid.to_mm(np.array(voxel(grid, n, *at), float)) for at in ((0, 0), (frame.rows - 1, 0), (0, frame.columns - 1))
+    )
+    down = (b - a) / max(frame.rows - 1, 1) * frame.rows / frame.height
+    across = (c - a) / max(frame.columns - 1, 1) * frame.columns / frame.width
+    return Grid((frame.height, frame.width, 1), from_matvec(np.stack([down, across, np.cross(down, across)], 1), a))
+
+
+def _axes(grid: Grid, depth: int) -> tuple[int, int]:
+    """The voxel axes that run along the rows' order and the columns' order of the upright slices."""
+    changes = [axis for axis in range(3) if axis != depth]
+    first = upright(_indices(grid, changes[0]), grid)[0]
+    down = len(first) > 1 and first[0, 0] != first[-1, 0]
+    return (changes[0], changes[1]) if down else (changes[1], changes[0])
+
+
+def _indices(grid: Grid, axis: int) -> np.ndarray:
+    """(I, J, K) of every voxel's index along one axis, without memory of its own."""
+    along = np.arange(grid.shape[axis]).reshape([-1 if a == axis else 1 for a in range(3)])
+    return np.broadcast_to(along, grid.shape)

@@ -1,0 +1,190 @@
+"""Sections: the pictures of a registration in one plane, by the name of the view, and what is read under a click."""
+
+import base64
+import io
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+from PIL import Image
+from plotly.graph_objects import Figure
+
+from medapp.analysis import field_discontinuity
+from medapp.imaging.volume import Grid, Volume
+from medapp.presenters import registration as task
+from medapp.rendering import (
+    annotations,
+    deformation_maps,
+    difference_maps,
+    image_comparison,
+    planes,
+    registration_charts,
+)
+from medapp.rendering.deformation_maps import Way
+from medapp.rendering.layers import Layer
+from medapp.rendering.slice_grids import NORMAL, Plane, sheet
+from medapp.result import Result
+
+SIDE = 640  # pixels of the longer side
+FIXED, ALIGNED, WARPED, OTHER = "Fixed", "Moving, aligned", "Moving, warped", "Warped, prompts B"
+PAIRS = {
+    "Fixed | Warped": (FIXED, WARPED),
+    "Fixed | Aligned": (FIXED, ALIGNED),
+    "Aligned | Warped": (ALIGNED, WARPED),
+    "Prompts A | B": (WARPED, OTHER),
+}
+SWIPE, FLICKER = "Swipe", "Flicker"
+PAIRED = (SWIPE, "Checkerboard", FLICKER, "Blend")
+GRID, LENGTH, LOG, JUMP, BETWEEN = "Deformed grid", "Displacement", "Log Jacobian", "Jumps", "A to B"
+VIEWS = (*PAIRED, "Difference", GRID, LENGTH, LOG, JUMP, BETWEEN)
+GRIDS: dict[str, Way] = {
+    "Moving's grid, over the warped image": "moving",
+    "Fixed's grid, over the moving image": "fixed",
+}
+ABOUT = {
+    SWIPE: "Drag the handle.",
+    "Checkerboard": "Squares from the two images by turns: an edge that breaks at a square's side does not lie right.",
+    FLICKER: "The two images by turns; what jumps does not lie right. Rest the pointer on it to hold it.",
+    "Blend": "The first image in orange over the second in blue: grey where they agree.",
+    "Difference": "Moving minus fixed, before and after, in per cent of the window. Black is none. Orange: the moving "
+    "image is brighter; blue: darker.",
+    GRID: "",
+    LENGTH: "How far each point of the fixed image goes, after the affine, to its place in the moving one.",
+    LOG: "Natural logarithm of the Jacobian determinant: 0 keeps the volume, 0.69 doubles it in the moving image "
+    "(orange), −0.69 halves it (blue). Green: the field folds.",
+    JUMP: field_discontinuity.ABOUT,
+    BETWEEN: "How far the displacements under the prompts A and B part.",
+}
+WITHOUT_REGIONS = "The picture of the jumps needs the fixed image's regions, and there are none."
+
+
+def views(result: Result) -> list[str]:
+    """The views there are of a result: that of two sets of words only where there are two."""
+    return [view for view in VIEWS if view != BETWEEN or "between" in result.volumes]
+
+
+def pairs(result: Result) -> list[str]:
+    """The pairs of images there are of a result."""
+    return [name for name, both in PAIRS.items() if OTHER not in both or "warped_against" in result.volumes]
+
+
+class Section:
+    """The plane of a result through a point in RAS+ millimetres."""
+
+    def __init__(self, result: Result, plane: Plane, mm: Sequence[float]) -> None:
+        self.result, self.plane, self.mm = result, plane, np.asarray(mm, float)
+        self.seen = task.drawn(result)
+
+    @cached_property
+    def sheet(self) -> Grid:
+        extent = self.seen.extent
+        across = max(np.delete(np.ptp(extent, axis=0), NORMAL[self.plane]))
+        return sheet(self.seen.fixed.grid, self.plane, self.mm, pixel=float(across) / SIDE, extent=extent)
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The positions across the plane, whole millimetres, at which there is something to see."""
+        low, high = self.seen.extent[:, NORMAL[self.plane]]
+        return int(np.ceil(low)), max(int(np.floor(high)), int(np.ceil(low)) + 1)
+
+    def image(self, name: str, corner: str = "lt") -> np.ndarray:
+        """uint8 (H, W, 3) of one of the three images with its name, directions and scale."""
+        picture = annotations.lettered(self.bare(name), self.sheet, 18)
+        return annotations.captioned(picture, name, 18, corner)
+
+    def bare(self, name: str) -> np.ndarray:
+        role = {FIXED: "fixed", ALIGNED: "aligned", WARPED: "warped", OTHER: "warped_against"}[name]
+        volume = self.seen.scaled(role)
+        return planes.painted([Layer(volume, window=self.seen.window)], self.sheet)
+
+    def pair(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Two pictures, the name of each in its own upper corner."""
+        first, second = PAIRS[name]
+        return self.image(first, "lt"), self.image(second, "rt")
+
+    def picture(self, view: str, chosen: str, way: str, step: float) -> np.ndarray:
+        """The view as one picture; `chosen` is the pair, `way` and `step` (mm) the grid."""
+        if view in PAIRED:
+            first, second = (self.bare(name) for name in PAIRS[chosen])
+            draw = image_comparison.checkered if view == "Checkerboard" else image_comparison.blended
+            both = draw(first, second)
+            return annotations.captioned(
+                annotations.lettered(both, self.sheet, 18), chosen.replace("|", "and"), 18, "lt"
+            )
+        if view == "Difference":
+            return image_comparison.differing(
+                self.bare(FIXED), {"Before": self.bare(ALIGNED), "After": self.bare(WARPED)}
+            )
+        return self._mapped(view, way, step)
+
+    def _mapped(self, view: str, way: str, step: float) -> np.ndarray:
+        seen, onto, ends = self.seen, self.sheet, self.seen.ends
+        if view == GRID:
+            base = self.bare(WARPED if GRIDS[way] == "moving" else ALIGNED)
+            drawn = deformation_maps.grid(base, onto, seen.field, GRIDS[way], step=step)
+            return annotations.captioned(annotations.lettered(drawn, onto, 18), f"every {step:g} mm", 16, "lt")
+        fixed = self.bare(FIXED)
+        if view == LENGTH:
+            drawn = deformation_maps.magnitude(fixed, onto, seen.length, ends["length"], seen.mask)
+            scale = deformation_maps.bar(ends["length"], "mm", len(drawn))
+        elif view == LOG:
+            drawn = deformation_maps.jacobian(fixed, onto, seen.log_jacobian, ends["log"], seen.mask)
+            scale = difference_maps.bar(ends["log"], "log J", len(drawn))
+        elif view == BETWEEN:
+            between = self.result.volumes["between"]
+            drawn = deformation_maps.magnitude(fixed, onto, between, ends["between"], seen.mask)
+            scale = deformation_maps.bar(ends["between"], "mm", len(drawn))
+        elif seen.jumps is not None:
+            drawn = deformation_maps.jump(fixed, onto, seen.jumps, ends["jump"])
+            scale = deformation_maps.bar(ends["jump"], "mm", len(drawn), low=0.2)
+        else:
+            return annotations.captioned(fixed // 2, WITHOUT_REGIONS, 16, "lt")
+        return difference_maps.beside(
+            [annotations.lettered(annotations.crossed(drawn, onto, self.mm), onto, 18), scale]
+        )
+
+    def arrows(self, longer: float) -> Figure:
+        """Where points of the fixed image go, `longer` times as long as they are."""
+        return registration_charts.arrows(self.bare(FIXED), self.sheet, self.seen.field, longer=longer)
+
+    def under(self, x: float, y: float) -> np.ndarray | None:
+        """(3,) RAS+ millimetres under a pixel of a picture, also of the second beside the first; None beside them."""
+        h, w = self.sheet.shape[:2]
+        column = x % (w + 8)
+        return self.sheet.to_mm(np.array([y, column, 0.0])) if column < w and 0 <= y < h and x < 2 * w + 8 else None
+
+    def read(self, mm: np.ndarray) -> list[tuple[str, str]]:
+        """What is known at a point, by name."""
+        seen, volumes = self.seen, self.result.volumes
+        vector = (seen.field.moved(mm[None]) - mm)[0]
+        ways = zip("RAS", "LPI", vector, strict=True)
+        rows = [
+            ("Place", ", ".join(f"{'RAS'[n] if c >= 0 else 'LPI'[n]} {abs(c):.0f}" for n, c in enumerate(mm)) + " mm")
+        ]
+        if "labels" in volumes and (label := _value(volumes["labels"], mm)) is not None:
+            rows.append(("Region", volumes["labels"].labels.get(int(label), "none")))
+        rows.append(("Goes", ", ".join(f"{p if c >= 0 else n} {abs(c):.1f}" for p, n, c in ways) + " mm"))
+        rows.append(("Length", f"{np.linalg.norm(vector):.2f} mm"))
+        if (log := _value(seen.log_jacobian, mm)) is not None:
+            folds = log <= np.log(deformation_maps.SMALLEST) + 1e-4
+            rows.append(("Log Jacobian", "folds" if folds else f"{log:+.3f}: volume × {np.exp(log):.2f}"))
+        if seen.jumps is not None and (jump := _value(seen.jumps, mm)):
+            rows.append(("Jump to the next region", f"{jump:.2f} mm"))
+        return rows
+
+
+def flicker(first: np.ndarray, second: np.ndarray) -> str:
+    """Two pictures by turns, as markup."""
+    images = "".join(f'<img alt="{when}" src="{_address(p)}">' for when, p in (("first", first), ("second", second)))
+    return f'<div class="med-flicker" role="img" aria-label="The two images by turns">{images}</div>'
+
+
+def _address(picture: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _value(volume: Volume, mm: np.ndarray) -> float | None:
+    value = planes.value(volume, mm)
+    return None if value is None else float(value)

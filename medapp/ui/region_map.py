@@ -1,0 +1,148 @@
+"""Draft: the regions that a visitor looks at and changes before they are used."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from medapp.analysis.image_quality import enlarged
+from medapp.imaging import index_maps
+from medapp.imaging.geometry import slice_axis, upright
+from medapp.imaging.volume import Volume
+from medapp.io import files
+from medapp.rendering import slices
+from medapp.rendering.slices import Frame
+from medapp.ui import session as sessions
+from medapp.ui.viewer.scene import digest
+
+STEPS, MEMORY = 40, 256 * 1024**2  # that can be undone, and bytes that may take
+NOTHING = Volume(np.zeros((1, 1, 1), np.int32), np.eye(4))
+Edit = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(eq=False)
+class Draft:
+    """An index map over an image on the same grid: found by `how` in the image put in whose digest is `key`.
+
+    `labels` are written on, `edited` if they are no longer those that were `found`; `picked` are the regions that the
+    next click may use, in slice `number`, if it means what the last did, `mode`; `past` is what undo brings back: by
+    step, the number and the former labels of every slice that changed. The voxels lie in `folder`.
+    """
+
+    key: str
+    how: str
+    image: Volume
+    labels: np.ndarray
+    number: int = 0
+    picked: tuple[int, ...] = ()
+    mode: str = ""
+    past: list[list[tuple[int, np.ndarray]]] = field(default_factory=list)
+    folder: Path = field(default_factory=sessions.folder)
+    written: int = 0
+    edited: bool = False
+
+    def __post_init__(self) -> None:
+        shelf = sessions.Shelf(self.folder / "voxels")
+        self.image, self.found = shelf.volume(self.image), shelf.array(self.labels)
+        self.labels = shelf.sheet(self.labels)
+
+    @property
+    def stack(self) -> np.ndarray:
+        """(N, H, W): a view of the labels, slice by slice, which writes through."""
+        return upright(self.labels, self.image.grid)
+
+    @property
+    def count(self) -> int:
+        """How many regions there are, over all slices."""
+        return len(np.unique(self.labels))
+
+    @property
+    def frame(self) -> Frame:
+        return slices.frame(self.image.grid, self.number)
+
+    def at(self, x: float, y: float) -> tuple[int, int, int]:
+        """Row, column and region under pixel (x, y) of the picture."""
+        row, column = slices.place(self.frame, x, y)
+        return row, column, int(self.stack[self.number][row, column])
+
+    def merge(self, first: int, second: int, everywhere: bool) -> None:
+        """The two regions as one, in the slice shown or wherever both are."""
+        self._change(lambda old: index_maps.merge(old, first, second), (first, second), everywhere)
+
+    def remove(self, number: int, everywhere: bool) -> None:
+        """Without a region: its pixels join the nearest others."""
+        self._change(lambda old: index_maps.remove(old, number), (number,), everywhere)
+
+    def add(self, mask: np.ndarray) -> None:
+        """With a region more, (H, W) bool, in the slice shown."""
+        self._change(lambda old: index_maps.overlay(old, mask), (), False)
+
+    def undo(self) -> None:
+        self.picked = ()
+        for number, old in self.past.pop() if self.past else []:
+            self.stack[number] = old
+        self.edited = not np.array_equal(self.labels, self.found)
+
+    def reset(self) -> None:
+        self.labels[...] = self.found
+        self.picked, self.past, self.edited = (), [], False
+
+    def volume(self) -> Volume:
+        """The map, numbered from 1 without gaps."""
+        labels = index_maps.compact(self.labels)
+        names = {n: f"region {n}" for n in range(1, int(labels.max()) + 1)}
+        return Volume(labels, self.image.affine, names, "regions")
+
+    def piece(self) -> tuple[Volume, Volume]:
+        """Image and map of the slice shown alone."""
+        axis = slice_axis(self.image.grid)
+        index = slices.voxel(self.image.grid, self.number, 0, 0)[axis]
+        cut = tuple(slice(index, index + 1) if a == axis else slice(None) for a in range(3))
+        affine = self.image.affine.copy()
+        affine[:3, 3] = self.image.grid.to_mm(np.where(np.arange(3) == axis, index, 0))
+        labels = self.labels[cut]
+        names = {int(n): f"region {n}" for n in np.unique(labels)}
+        image = self.image.like(self.image.array[cut], affine=affine, headers=())
+        return image, Volume(labels, affine, names, "regions")
+
+    def file(self) -> Path:
+        """The map as NIfTI, for download."""
+        self.written += 1
+        folder = self.folder / str(self.written)
+        folder.mkdir(parents=True)
+        return files.write(self.volume(), folder / "regions.nii.gz")
+
+    def close(self) -> None:
+        """Remove the files and let go of what was read from them."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.image, self.past = NOTHING, []
+        self.found = self.labels = NOTHING.array
+
+    def _change(self, edit: Edit, there: tuple[int, ...], everywhere: bool) -> None:
+        step = []
+        stack = self.stack
+        for number in range(len(stack)) if everywhere else (self.number,):
+            if not all((stack[number] == n).any() for n in there):
+                continue
+            old = np.ascontiguousarray(stack[number])
+            new = edit(old)
+            if not np.array_equal(index_maps.compact(new), index_maps.compact(old)):
+                step.append((number, old.copy()))
+                stack[number] = index_maps.follow(old, new)
+        self.picked = ()
+        if step:
+            self.past.append(step)
+            self.edited = True
+            while len(self.past) > STEPS or sum(old.nbytes for step in self.past for _, old in step) > MEMORY:
+                del self.past[0]
+
+
+def drafted(put_in: Volume, image: Volume, labels: Volume, how: str) -> Draft:
+    """A draft of the map `labels` found in `image`, which may be coarser; `put_in` is what the visitor uploaded."""
+    over = image
+    if not image.grid.same(labels.grid):
+        over = image.like(enlarged(image, labels.grid), affine=labels.affine, headers=())
+    middle = slices.count(labels.grid) // 2
+    return Draft(digest(put_in), how, over, np.asarray(labels.array, np.int32), middle)

@@ -1,0 +1,98 @@
+"""NiiVue's script: fetched once, checked, kept; `python -m medapp.ui.viewer.niivue_asset` does it at set-up.
+
+NiiVue (niivue.com) draws volumes in the browser. BSD 2-Clause licence, copyright 2021 the NiiVue contributors; the
+script is not part of this repository. It is one 2.3 MB file of the npm package @niivue/niivue.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+VERSION = "0.69.0"
+SHA256 = "47b896b77ec4a5be3ef1949c33ad393b6f45629921f326c279000bcf51bdb4af"
+INTEGRITY = "sha384-Oyof6MyzZMH1tvMLLYFRQLWZtk9Y/WbiL3wkdXzwaCS82xRXXy9U+kRrkDDAVq6E"  # the same file, for browsers
+CDN = (
+    f"https://cdn.jsdelivr.net/npm/@niivue/niivue@{VERSION}/dist/niivue.umd.js",
+    f"https://unpkg.com/@niivue/niivue@{VERSION}/dist/niivue.umd.js",
+)
+INSIDE = "package/dist/niivue.umd.js"  # its place in the npm package
+MAX_BYTES = 16 * 1024**2
+
+
+def script(seconds: float = 2.5) -> Path | None:
+    """The checked script in the cache folder; fetched first if it is missing, None if that takes over `seconds`."""
+    kept = folder() / f"niivue-{VERSION}.umd.js"
+    if kept.is_file() and _sound(kept.read_bytes()):
+        return kept
+    until = time.monotonic() + seconds
+    content = _from_npm(until) or next(filter(None, (_from_url(url, until) for url in CDN)), None)
+    if content is None:
+        return None
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as file:
+            file.write(content)
+        Path(file.name).chmod(0o644)
+        os.replace(file.name, kept)
+    except OSError:  # a folder that cannot be written; the browser fetches the script itself
+        return None
+    return kept
+
+
+def folder() -> Path:
+    """Where fetched things are kept: $MEDAPP_CACHE, or medapp in the user's cache folder."""
+    if given := os.environ.get("MEDAPP_CACHE"):
+        return Path(given)
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "medapp"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "medapp" / "Cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medapp"
+
+
+def _sound(content: bytes) -> bool:
+    return hashlib.sha256(content).hexdigest() == SHA256
+
+
+def _from_npm(until: float) -> bytes | None:
+    """The script out of the package that npm fetches from wherever the user's npm is told to; None without npm."""
+    npm = shutil.which("npm")
+    if npm is None:
+        return None
+    with tempfile.TemporaryDirectory() as work:
+        command = [npm, "pack", f"@niivue/niivue@{VERSION}", "--silent", "--ignore-scripts"]
+        left = max(0.1, until - time.monotonic())
+        try:
+            subprocess.run(command, cwd=work, check=True, capture_output=True, timeout=left)
+            with tarfile.open(next(Path(work).glob("*.tgz"))) as packed:
+                member = packed.extractfile(INSIDE)  # read, never unpacked to a path
+                content = member.read(MAX_BYTES) if member else b""
+        except (OSError, StopIteration, KeyError, subprocess.SubprocessError, tarfile.TarError):
+            return None
+    return content if _sound(content) else None
+
+
+def _from_url(url: str, until: float) -> bytes | None:
+    content = bytearray()
+    try:
+        with urllib.request.urlopen(url, timeout=max(0.1, until - time.monotonic())) as reply:
+            while block := reply.read1(65536):
+                content += block
+                if len(content) > MAX_BYTES or time.monotonic() > until:
+                    return None
+    except (OSError, ValueError):
+        return None
+    return bytes(content) if _sound(bytes(content)) else None
+
+
+if __name__ == "__main__":
+    found = script(seconds=120)
+    print(f"NiiVue {VERSION}: {found}" if found else "NiiVue could not be fetched; browsers will try a public copy.")
+    sys.exit(found is None)

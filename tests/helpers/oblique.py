@@ -1,0 +1,60 @@
+"""A small oblique phantom with unequal voxels, and the ways in which tests save it."""
+
+import zipfile
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from medapp.errors import InputError
+from medapp.imaging.volume import Volume
+from medapp.io import files
+
+AFFINE = nib.affines.from_matvec(
+    nib.eulerangles.euler2mat(0.3, -0.2, 0.4) @ np.diag([0.9, 1.7, 4.0]) @ np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]]),
+    [-31, 12, 55],
+)
+BRIGHT = (7, 2, 4)
+
+
+def phantom(dtype: type = np.int16) -> np.ndarray:
+    """(9, 8, 6), noise and one bright voxel."""
+    array = np.random.default_rng(0).integers(0, 50, (9, 8, 6)).astype(dtype)
+    array[BRIGHT] = 100
+    return array
+
+
+def bright_mm(volume: Volume) -> np.ndarray:
+    return volume.grid.to_mm(np.array(np.unravel_index(volume.array.argmax(), volume.shape)))
+
+
+def save_nifti(path: Path, array: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
+    nib.save(nib.Nifti1Image(array, affine), path)
+    return path
+
+
+def sitk_image(array: np.ndarray, affine: np.ndarray = AFFINE) -> sitk.Image:
+    """SimpleITK's image of `array` (I, J, K) at the same place in the patient, made by hand: RAS to LPS."""
+    image = sitk.GetImageFromArray(array.transpose(2, 1, 0))
+    lps = np.diag([-1, -1, 1, 1]) @ affine
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    image.SetSpacing(spacing)
+    image.SetDirection((lps[:3, :3] / spacing).ravel())
+    image.SetOrigin(lps[:3, 3])
+    return image
+
+
+def zipped(path: Path, **contents: bytes) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as box:
+        for name, data in contents.items():
+            box.writestr(name, data)
+    return path
+
+
+def refused(*paths: Path, words: str, **options: object) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        files.read(paths, **options)
+    text = str(caught.value)
+    assert text.endswith(".") and "\n" not in text and len(text) < 400 and str(paths[0].parent) not in text

@@ -1,0 +1,170 @@
+"""Regions of a slice and of an image: found, remembered, added at a point, handed back on the image's own grid."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from medapp.algorithms import segment_anything, slice_regions
+from medapp.errors import InputError, OptionError
+from medapp.imaging.volume import Volume
+from medapp.pipelines import find_regions_sam
+from medapp.serving import runtime, weight_files
+
+CARD = find_regions_sam.CARD
+AFFINE = np.array([[0, 0, 3.0, -9], [-0.9, 0, 0, 30], [0, -0.7, 0, 30], [0, 0, 0, 1]])
+
+
+def quiet(fraction: float, stage: str) -> None:
+    assert 0 <= fraction <= 1 and stage
+
+
+def blocks(shape=(48, 40, 3)) -> np.ndarray:
+    """A bright block in a dark field, in every slice of the last axis."""
+    array = np.random.default_rng(0).normal(0, 2, shape).astype(np.float32)
+    array[8:26, 8:30] += 100
+    return array
+
+
+def find(image, region_map=None, aid=None, **options):
+    settings = CARD.settings({"regions": "superpixels"} | options)
+    return CARD.run(None, image, region_map, progress=quiet, aid=aid, **settings)
+
+
+def test_pictures_are_stretched_and_colour_is_left_alone():
+    array = np.linspace(-1000, 3000, 10_000).reshape(100, 100)
+    seen = slice_regions.picture(array)
+    assert seen.shape == (100, 100, 3) and seen.dtype == np.uint8 and seen.min() == 0 and seen.max() == 255
+    assert np.mean(seen == 0) == pytest.approx(0.01, abs=0.003) and np.mean(seen == 255) == pytest.approx(
+        0.006, abs=0.004
+    )
+    colour = np.random.default_rng(0).integers(0, 256, (9, 8, 3), np.uint8)
+    assert np.array_equal(slice_regions.picture(colour), colour)
+
+
+def test_found_once_for_the_same_picture_and_settings(monkeypatch):
+    asked = []
+
+    def fake(net, picture, points, progress=None):
+        asked.append((net, points))
+        return np.ones(picture.shape[:2], np.int32)
+
+    monkeypatch.setattr(segment_anything, "find", fake)
+    monkeypatch.setattr(slice_regions, "_found", type(slice_regions._found)())
+    slice_ = blocks()[..., 0]
+    for points in (8, 8, 16):
+        labels = slice_regions.slice_regions("mobilesam", slice_, lambda name: name, points)
+        labels[:] = 7  # what a caller does to its map is not remembered
+    slice_regions.slice_regions("mobilesam", slice_ + np.eye(48, 40) * 50, lambda name: name, 8)
+    assert asked == [("mobilesam", 8), ("mobilesam", 16), ("mobilesam", 8)]
+    assert (slice_regions.slice_regions("mobilesam", slice_, None, 8) == 1).all()
+    monkeypatch.setattr(slice_regions, "KEPT", 2)
+    for level in range(5):
+        slice_regions.slice_regions("superpixels", slice_ + np.eye(48, 40) * level * 50, None)
+    assert len(slice_regions._found) == 2
+
+
+@pytest.mark.parametrize("array", [blocks()[..., 0], np.zeros((20, 20)), blocks()[:5, :5, 0]])
+def test_one_region_where_that_is_asked_or_all_there_is(array):
+    assert (slice_regions.slice_regions("one", array, None) == 1).all()
+    if array.shape != (48, 40):
+        assert (slice_regions.slice_regions("superpixels", array, None) == 1).all()
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_a_map_on_the_grid_of_the_image(colour):
+    array = blocks()
+    if colour:
+        array = np.repeat(array.clip(0, 255).astype(np.uint8)[..., None], 3, -1)
+    image = Volume(array, AFFINE, unit="" if colour else "HU", name="scan")
+    before = array.copy()
+    result = find(image)
+    labels = result.volumes["regions"]
+    assert labels.grid.same(image.grid) and np.array_equal(array, before)
+    assert set(labels.labels) == set(np.unique(labels.array)) and len(labels.labels) == result.metrics["regions"].value
+    inside, outside = labels.array[11:23, 11:27], labels.array[30:]
+    assert not set(inside.ravel()) & set(outside.ravel())
+    table = result.tables["regions"]
+    assert len(table.rows) == len(labels.labels)
+    assert sum(row[1] for row in table.rows) == pytest.approx(np.prod(image.shape) * image.grid.voxel_ml, rel=0.05)
+    flat = find(Volume(array[:, :, :1], AFFINE)).tables["regions"]
+    assert flat.columns[1] == "area (mm²)" and sum(row[1] for row in flat.rows) == pytest.approx(48 * 40 * 0.63)
+
+
+def test_one_more_region_at_every_voxel_pointed_at(monkeypatch):
+    image = Volume(blocks(), AFFINE, name="scan")
+    asked = []
+
+    def square(net, picture, points):
+        (column, row), = points  # fmt: skip
+        asked.append(net)
+        mask = np.zeros(picture.shape[:2], bool)
+        mask[int(row) - 1 : int(row) + 2, int(column) - 1 : int(column) + 2] = True
+        return mask
+
+    monkeypatch.setattr(find_regions_sam, "prompt", square)
+    plain = find(image).volumes["regions"].array
+    result = find(image, aid=lambda name: name, prompt="30,30,1; 12,33,1; 16,14,0")
+    labels = result.volumes["regions"].array
+    assert asked == ["mobilesam"] * 3 and result.settings["prompt"] == "30,30,1; 12,33,1; 16,14,0"
+    for i, j, k in ((30, 30, 1), (12, 33, 1), (16, 14, 0)):
+        own = labels == labels[i, j, k]
+        assert own[i - 1 : i + 2, j - 1 : j + 2, k].all() and own[..., k].sum() == 9
+    assert len(np.unique(labels[..., 1])) == len(np.unique(plain[..., 1])) + 2
+    with pytest.raises(InputError, match="outside"):
+        find(image, prompt="48,0,0")
+
+
+def test_an_own_map_takes_the_place_of_a_search():
+    array = np.zeros((48, 40, 3), np.uint8)
+    array[:20] = 5
+    result = find(Volume(blocks(), AFFINE), Volume(array, AFFINE))
+    labels = result.volumes["regions"].array
+    assert result.metrics["regions"].value == 2 and result.settings["regions"] == "uploaded"
+    assert len(np.unique(labels[:20])) == len(np.unique(labels[20:])) == 1
+
+
+def test_unfit_input_is_refused_in_words():
+    with pytest.raises(InputError, match="empty"):
+        find(Volume(np.zeros((20, 20, 2)), np.eye(4)))
+    with pytest.raises(OptionError, match="one of"):
+        CARD.settings({"regions": "sam"})
+
+
+def test_mobilesam_finds_a_disc_and_what_lies_at_a_point():
+    """The committed weights, through the door's own loader: about five seconds of one processor."""
+    net = runtime._loaded(
+        segment_anything.NETWORKS["mobilesam"].build,
+        weight_files.locate(segment_anything.NETWORKS["mobilesam"].weights),
+        "mobilesam",
+    )
+    rows, columns = np.ogrid[:96, :128]
+    disc = (rows - 40) ** 2 + (columns - 50) ** 2 < 20**2
+    picture = slice_regions.picture(disc * 100.0 + np.random.default_rng(0).normal(0, 2, disc.shape))
+    told: list[float] = []
+    with torch.inference_mode():
+        labels = segment_anything.find(net, picture, 4, told.append)
+        mask = segment_anything.prompt(net, picture, [(50, 40)])
+    found = labels == labels[40, 50]
+    for answer in (found, mask):
+        assert (answer & disc).sum() / (answer | disc).sum() > 0.9
+    assert labels.dtype == np.int32 and labels.shape == disc.shape and labels.min() == 1
+    assert told == sorted(told) and told[0] > 0 and told[-1] < 1
+
+
+def test_enlarged_in_one_step_only_where_that_is_the_same():
+    segment_anything._torchvision.ready()
+    from segment_anything.modeling import Sam
+
+    small = torch.randn(2, 256, 256)
+    for height, width in ((511, 512), (700, 1024), (300, 400)):
+        scale = 1024 / max(height, width)
+        predictor = object.__new__(segment_anything._predictor())
+        sam = SimpleNamespace(image_encoder=SimpleNamespace(img_size=1024))
+        predictor.model = sam
+        sam.postprocess_masks = lambda *args, sam=sam: Sam.postprocess_masks(sam, *args)
+        predictor.original_size = (height, width)
+        predictor.input_size = tuple(int(n * scale + 0.5) for n in (height, width))
+        expected = Sam.postprocess_masks(sam, small[:, None], predictor.input_size, (height, width))[:, 0]
+        torch.testing.assert_close(predictor._enlarged(small), expected, atol=2e-5, rtol=0)

@@ -1,0 +1,157 @@
+"""Registration from upload to files: phantoms on oblique grids, whose way to each other is known."""
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from nibabel.affines import from_matvec
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from medapp.analysis import region_overlap
+from medapp.card import Card
+from medapp.errors import InputError, OptionError
+from medapp.imaging.volume import Volume
+from medapp.networks.textscf import TextSCF
+from medapp.pipelines.prepare_brain_pair import look
+from medapp.pipelines.register_brain_textscf import CARD, register
+from medapp.presenters import brain_pair as task
+
+WHITE, CORTEX, OTHER = (1, 20), (2, 21), 7
+
+
+def turned(
+    degrees: tuple[float, float, float], spacing: tuple[float, float, float], shape: tuple[int, int, int]
+) -> np.ndarray:
+    """An affine about the origin."""
+    matrix = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix() @ np.diag(spacing)
+    return from_matvec(matrix, -matrix @ (np.array(shape) - 1) / 2)
+
+
+def brain(
+    affine: np.ndarray, shape: tuple[int, int, int], bend: float = 0.0, shift: float = 0.0
+) -> tuple[Volume, Volume]:
+    """Two hemispheres of white matter within a cortex, on any grid; `bend` mm of waves, `shift` mm to the right."""
+    index = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), -1)
+    mm = index @ affine[:3, :3].T + affine[:3, 3]
+    mm = mm - (shift, 0, 0) + bend * np.sin(mm[..., [1, 2, 0]] / 14)
+    radius = np.sqrt(np.square(mm / (56, 70, 50)).sum(-1))
+    right = mm[..., 0] > 0
+    labels = np.zeros(shape, np.int16)
+    labels[radius < 1] = np.where(right, CORTEX[1], CORTEX[0])[radius < 1]
+    labels[radius < 0.8] = np.where(right, WHITE[1], WHITE[0])[radius < 0.8]
+    labels[np.linalg.norm(mm - (-20, 10, 0), axis=-1) < 12] = OTHER
+    table = np.zeros(36, np.float32)
+    table[[*WHITE, *CORTEX, OTHER]] = 900, 900, 600, 600, 350
+    image = ndimage.gaussian_filter(table[labels], 0.7)
+    image = np.where(labels > 0, image * (1 + 0.1 * np.sin(mm[..., 1] / 5)), 0)
+    return Volume(image.astype(np.float32), affine, name="image"), Volume(labels, affine, name="labels")
+
+
+def aid(name: str) -> torch.nn.Module:
+    assert name == "textscf", "nothing else is needed where the label maps are given and the words are the paper's"
+    torch.manual_seed(0)
+    return TextSCF(2, 4, 4, diffeomorphic=True).eval()
+
+
+def settings(card: Card = CARD, **given: object) -> dict:
+    return card.settings(given)
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[Volume, Volume, Volume, Volume]:
+    (fixed, mine), (moving, theirs) = (
+        brain(turned((0, 0, 0), (2, 2, 2), (80, 96, 72)), (80, 96, 72)),
+        brain(turned((8, -5, 15), (1.8, 2.2, 2.5), (90, 90, 64)), (90, 90, 64), 3.0, 9.0),
+    )
+    return fixed, moving, mine, theirs
+
+
+@pytest.fixture(scope="module")
+def result(pair):
+    points = "10,20,5,19.0,20,5"
+    with torch.inference_mode():
+        return register(None, *pair, aid=aid, progress=lambda *_: None, **settings(landmarks=points))
+
+
+def test_the_brains_come_to_lie_on_each_other(result):
+    value = {name: metric.value for name, metric in result.metrics.items()}
+    assert value["dice"] > 0.9 > value["dice_before"] + 0.02
+    assert value["ncc"] > 0.97 > value["ncc_before"]
+    assert value["folding"] < 0.01 and value["inverse_residual"] < 0.05
+    assert value["tre"] < 4, "the wave that bends the moving brain is not in this landmark"
+    regions = {row[0]: row for row in result.tables["regions"].rows}
+    assert regions["Left-Cerebral-Cortex"][1] == pytest.approx(regions["Right-Cerebral-Cortex"][1], rel=0.1)
+
+
+def test_everything_lies_on_the_fixed_grid_and_says_where_it_comes_from(pair, result):
+    fixed = pair[0]
+    for role in ("aligned", "warped", "labels", "warped_labels"):
+        assert result.volumes[role].grid.same(fixed.grid), role
+    assert result.deformation.grid.same(fixed.grid) and result.inverse.grid.same(fixed.grid)
+    assert set(np.unique(result.volumes["warped_labels"].array)) <= {0, *WHITE, *CORTEX, OTHER}
+    assert any("uploaded label map" in note for note in result.notes)
+    assert result.settings["landmarks"] == "1 pairs"
+
+
+def test_simpleitk_makes_the_same_image_of_the_files(pair, result, tmp_path):
+    result.save(tmp_path, ("warped",))
+    reference = sitk.ReadImage(str(tmp_path / "warped.nii.gz"))
+    field = sitk.DisplacementFieldTransform(
+        sitk.ReadImage(str(tmp_path / "displacement.nii.gz"), sitk.sitkVectorFloat64)
+    )
+    both = sitk.CompositeTransform([sitk.ReadTransform(str(tmp_path / "affine.tfm")), field])
+    lps = np.diag([-1.0, -1, 1, 1]) @ pair[1].affine
+    moving = sitk.GetImageFromArray(pair[1].array.T)
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    moving.SetSpacing(spacing.tolist())
+    moving.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
+    moving.SetOrigin(lps[:3, 3].tolist())
+    theirs = sitk.GetArrayFromImage(sitk.Resample(moving, reference, both, sitk.sitkLinear))
+    ours = sitk.GetArrayFromImage(reference)
+    inner = (slice(4, -4),) * 3
+    assert (
+        np.abs(theirs - ours)[inner].mean() < 1
+        and np.corrcoef(theirs[inner].ravel(), ours[inner].ravel())[0, 1] > 0.999
+    )
+
+
+def test_there_and_back_through_the_inverse(result):
+    field, back = result.deformation, result.inverse
+    index = np.argwhere(result.volumes["labels"].array > 0)[::997]
+    points = field.grid.to_mm(index)
+    again = back.moved(field.moved(points))
+    assert np.percentile(np.linalg.norm(again - points, axis=1), 99) < 0.3
+
+
+def test_what_cannot_be_registered_is_refused(pair):
+    fixed, moving, mine, theirs = pair
+
+    def go(*volumes: Volume, **more: object) -> None:
+        register(None, *volumes, aid=aid, progress=lambda *_: None, **settings(**more))
+
+    with pytest.raises(InputError, match="CT"):
+        go(fixed.like(fixed.array, unit="HU"), moving, mine, theirs)
+    with pytest.raises(InputError, match="label map"):
+        go(fixed, moving, fixed, theirs)
+    with pytest.raises(InputError):
+        go(fixed, moving, mine, theirs.like(theirs.array, affine=from_matvec(theirs.affine[:3, :3], (900, 0, 0))))
+    with pytest.raises(OptionError, match="35 regions"):
+        settings(names="foo = bar")
+    with pytest.raises(OptionError, match="sentence"):
+        settings(template="no place for a name")
+
+
+def test_the_pair_can_be_looked_at_first_and_what_was_found_is_used_again(pair):
+    fixed, moving, mine, theirs = pair
+    result = look(None, *pair, aid=aid, progress=lambda *_: None)
+    assert result.metrics["turn"].value < 8, "it is the grid that is turned, not the head"
+    assert result.metrics["shift"].value == pytest.approx(9, abs=3) and abs(result.metrics["growth"].value) < 15
+    assert result.metrics["dice_before"].value > 0.7 and "turned by" in task.headline(result)
+    shapes = {result.volumes[role].shape for role in ("fixed_prepared", "moving_prepared")}
+    assert shapes == {(160, 192, 224)}
+
+    found = [v.like(v.array.astype(np.uint8), labels={1: "x"}, name=region_overlap.PREDICTED) for v in (mine, theirs)]
+    again = look(None, fixed, moving, *found, aid=aid, progress=lambda *_: None)
+    assert not any("uploaded" in note for note in again.notes)
+    np.testing.assert_allclose(again.affine, result.affine, atol=1e-6)

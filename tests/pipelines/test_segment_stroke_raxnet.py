@@ -1,0 +1,221 @@
+"""Stroke: each network looks along its own axis of the template; what it sees goes back to where the patient has it."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from nibabel.affines import from_matvec
+from phantoms import grid
+from scipy.spatial.transform import Rotation
+
+from medapp.algorithms.brain_pair import middles
+from medapp.algorithms.mni_template import REGIONS, Laid, around, lay, template
+from medapp.analysis.mask_metrics import dice
+from medapp.errors import InputError
+from medapp.imaging.geometry import resample
+from medapp.imaging.volume import Grid, Volume
+from medapp.io import files
+from medapp.pipelines import segment_stroke_raxnet as stroke
+from medapp.pipelines.segment_stroke_raxnet import (
+    CARD,
+    NEAR,
+    VIEWS,
+    average,
+    by_slice,
+    networks,
+    predict,
+    seen,
+    segment,
+)
+from medapp.serving import runtime
+from medapp.serving.inference_engine import Engine
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "segmentation" / "stroke_whole_head"
+SETTINGS = CARD.settings({"smallest": 0})
+AID = partial(runtime._aid, CARD, "cpu", {})
+
+
+def quiet(fraction: float, stage: str) -> None:
+    assert 0 <= fraction <= 1 and stage
+
+
+class Halves:
+    """Stands in for the networks: the axial one marks the left half, the coronal the upper, the sagittal the front."""
+
+    def get_submodule(self, plane: str):
+        def look(x: torch.Tensor) -> torch.Tensor:
+            assert x.shape[1:] == (5, *VIEWS[plane].canvas) and x.dtype == torch.float32 and x.isfinite().all()
+            row, column = torch.arange(x.shape[2])[:, None], torch.arange(x.shape[3])
+            middle = -template().affine[:3, 3]
+            top, left = VIEWS[plane].corner
+            marked = {
+                "axial": row < top + middle[0],
+                "coronal": column > left + middle[2],
+                "sagittal": row > top + middle[1],
+            }[plane]
+            return (20.0 * marked - 10).expand(x[:, :1].shape)
+
+        return look
+
+
+class Bright:
+    """Stands in for the networks: marks what is brighter than any tissue."""
+
+    def get_submodule(self, plane: str):
+        return lambda x: 20 * (x[:, :1] - 2)
+
+
+GRIDS = {
+    "RAS": grid((3, 3, 3)),
+    "LPI": grid((3, 3, 3), flip=(-1, -1, -1)),
+    "sagittal": grid((4, 2.5, 3), order=(1, 2, 0), flip=(-1, 1, -1)),
+    "oblique": grid((3, 3, 5), turn=(20, -10, 15), order=(2, 0, 1)),
+}
+
+
+@pytest.fixture
+def in_place(monkeypatch):
+    """The template need not be looked for: the scan lies in its space."""
+    monkeypatch.setattr(stroke, "lay", lambda head, anatomy, progress: Laid(template().grid, 1.0))
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_every_plane_sees_its_own_axis_whatever_the_file_does(name, in_place):
+    scan = resample(template(), GRIDS[name])
+    result = segment(Halves(), scan, aid=AID, progress=quiet, **SETTINGS)
+    assert all(volume.grid.same(scan.grid) for volume in result.volumes.values())
+    x, y, z = np.moveaxis(scan.grid.to_mm(np.moveaxis(np.indices(scan.shape), 0, -1)), -1, 0)
+    brain = scan.array > 0.3 * scan.array.max()
+    for plane, away in (("axial", -x), ("coronal", z), ("sagittal", y)):
+        found = result.volumes[f"probability_{plane}"].array
+        assert (found[brain & (away > 8)] > 0.99).all() and (found[brain & (away < -8)] < 0.01).all(), plane
+    agreement = result.volumes["agreement"].array
+    assert (agreement[brain & (x < -8) & (y > 8) & (z > 8)] == 3).all()
+    assert (agreement[brain & (x > 8) & (y < -8) & (z < -8)] == 0).all()
+
+
+@pytest.mark.parametrize("plane", VIEWS)
+def test_a_slice_lies_on_its_canvas_and_comes_back(plane):
+    random = np.random.default_rng(0).uniform(-3, 3, template().shape).astype(np.float32)
+    view = VIEWS[plane]
+    found = predict(lambda x: x[:, :1], random, view)
+    rest = tuple(a for a in range(3) if a != view.axis)
+    seen = np.moveaxis(np.zeros(random.shape, bool), view.axis, 0)
+    seen[around().any(rest)] = True
+    np.testing.assert_allclose(
+        found, np.where(np.moveaxis(seen, 0, view.axis), 1 / (1 + np.exp(-random)), 0), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("plane", VIEWS)
+def test_a_slice_is_seen_with_its_neighbours_and_the_other_half(plane):
+    scan = np.random.default_rng(0).random((9, 11, 10))
+    axis = VIEWS[plane].axis
+    at = np.array([1, 5])
+    own, before, behind, other = np.moveaxis(seen(scan, at, axis), 1, 0)
+    slices, mirrored = np.moveaxis(scan, axis, 0), np.moveaxis(scan[::-1], axis, 0)
+    np.testing.assert_array_equal(own, slices[at])
+    np.testing.assert_array_equal(before, slices[[0, 5 - NEAR]])
+    np.testing.assert_array_equal(behind, slices[np.add(at, NEAR)])
+    np.testing.assert_array_equal(other, mirrored[at])
+
+
+def test_the_template_is_the_same_in_both_halves():
+    np.testing.assert_array_equal(template().array, template().array[::-1])
+    assert average().shape == template().shape and abs(average()[around()].mean()) < 1
+
+
+def test_a_turned_anisotropic_scan_is_found_and_answered_in_its_own_space():
+    ball = np.linalg.norm(
+        template().grid.to_mm(np.moveaxis(np.indices(template().shape), 0, -1)) - (28, -30, 32), axis=-1
+    )
+    carried = from_matvec(Rotation.from_euler("xyz", (18, -12, 20), degrees=True).as_matrix() * 1.05, [12, -20, 25])
+    painted = template().like(np.where(ball < 14, 3, template().array), affine=carried @ template().affine)
+    where = Grid((230, 60, 210), from_matvec(np.array([[-1.1, 0, 0], [0, 0, 1.1], [0, 3.5, 0]]), [130, -140, -80]))
+    scan = resample(painted, where)
+    truth = resample(painted.like((ball < 14).astype(np.uint8), labels={1: "ball"}), where)
+    result = segment(Bright(), scan, aid=AID, progress=quiet, **SETTINGS)
+    assert result.metrics["fit"].value > 0.6 and result.volumes["mask"].grid.same(where)
+    assert dice(result.volumes["mask"].array > 0, truth.array > 0) > 0.85
+    assert any("3.5 mm long" in note for note in result.notes)
+
+
+def test_the_template_is_found_in_a_whole_head():
+    laid = lay(files.read([EXAMPLE / "image.nii.gz"]), AID("anatomy"))
+    stretch = np.linalg.svd(laid.grid.affine[:3, :3], compute_uv=False)
+    assert laid.fit > 0.6 and stretch.max() < 1.15 and stretch.min() > 0.85
+    np.testing.assert_allclose(laid.grid.affine[:3, 3], template().affine[:3, 3], atol=12)
+
+
+def test_another_contrast_is_told():
+    scan = resample(template(), GRIDS["RAS"])
+    inverse = scan.like((scan.array > 0.1) * (scan.array.max() * 1.2 - scan.array))
+    said = stroke.warnings(inverse, lay(inverse, AID("anatomy")))
+    assert any("hardly resembles" in note for note in said)
+    assert not any("hardly" in note for note in stroke.warnings(scan, lay(scan, AID("anatomy"))))
+
+
+def test_an_empty_slice_never_becomes_nan(in_place):
+    dull = np.zeros((4, 3, 5), np.float32)
+    dull[:, 1] = 7
+    dull[0, 1, 0] = 14
+    scaled = by_slice(dull, 1)
+    assert scaled.dtype == np.float32 and not scaled[:, [0, 2]].any()
+    assert scaled[:, 1].max() == 255 and scaled[1, 1, 1] == 127.5
+    scan = resample(template(), GRIDS["RAS"])
+    holed = scan.array.copy()
+    holed[:, 20:24] = 0
+    result = segment(
+        networks((2, 4, 8, 16)).eval(), scan.like(holed), aid=AID, progress=quiet, **SETTINGS | {"scaling": "slice"}
+    )
+    assert all(np.isfinite(volume.array).all() for volume in result.volumes.values())
+    assert result.settings["scaling"] == "slice"
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (Volume(np.zeros((20, 20, 20)), np.eye(4)), "empty"),
+        (Volume(np.zeros((9, 9, 9, 3), np.uint8), np.eye(4)), "colour"),
+        (Volume(np.arange(8000.0).reshape(20, 20, 20), np.eye(4), unit="HU"), "CT"),
+        (Volume(np.arange(8000.0).reshape(20, 20, 20), np.eye(4), unit="Bq/ml"), "PET"),
+        (Volume(np.arange(400.0).reshape(20, 20, 1), np.eye(4)), "whole head"),
+    ],
+)
+def test_what_cannot_work_is_refused_in_words(image, said):
+    with pytest.raises(InputError, match=said):
+        segment(Halves(), image, aid=AID, progress=quiet, **SETTINGS)
+
+
+def test_the_engine_serves_every_network_of_the_three():
+    torch.manual_seed(0)
+    whole = networks((2, 4, 8, 16)).eval()
+    x = torch.randn(2, 5, 32, 48)
+    with torch.inference_mode():
+        expected = {plane: whole.get_submodule(plane)(x) for plane in VIEWS}
+    engine = Engine(whole, "cpu", "torch")
+    for plane, right in expected.items():
+        part = engine.get_submodule(plane)
+        torch.testing.assert_close(part(x), right, rtol=0, atol=0.05 * float(right.abs().max()))
+        assert part is engine.get_submodule(plane) and (engine.name, engine.precision) == (part.name, part.precision)
+
+
+def test_the_card_says_that_lesions_were_painted():
+    assert "Painted lesions" in CARD.trained_on and {name.split(".")[0] for name in CARD.build().state_dict()} == set(
+        VIEWS
+    )
+    assert [o.name for o in CARD.options if not o.live] == ["scaling"]
+
+
+def test_the_template_is_nilearns_and_its_regions_lie_where_the_table_says():
+    from nilearn.datasets import load_mni152_template
+
+    image = load_mni152_template(resolution=1)
+    np.testing.assert_allclose(template().affine, image.affine)
+    np.testing.assert_allclose(template().array, np.asarray(image.dataobj), atol=1e-6)
+    found = middles(runtime.run("segment_anatomy_unet", template()).volumes["labels"])
+    assert ((found.ml > 0.05) == (REGIONS.ml > 0)).all()
+    there = REGIONS.ml[:, 0] > 0
+    assert np.abs(found.mm - REGIONS.mm)[there].max() < 1

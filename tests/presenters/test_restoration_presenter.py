@@ -1,0 +1,106 @@
+"""What is shown of a restoration: layers, pictures, the report, the signed error, the headline."""
+
+import re
+import zipfile
+
+import numpy as np
+import pytest
+
+from medapp import presenters
+from medapp.analysis.image_quality import compared
+from medapp.imaging.geometry import respaced
+from medapp.imaging.volume import Volume
+from medapp.presenters import report, restoration
+from medapp.result import Metric, Provenance, Result, Table
+
+AFFINE = np.array([[-0.8, 0, 0, 20], [0, -0.8, 0, 30], [0, 0, 3.0, -60], [0, 0, 0, 1]])
+ORIGIN = Provenance("restore_test", {"sha256": "ab" * 32}, "cpu", "fp32", "torch", 1.5, 512.0, {"medapp": "0"})
+
+
+def result(reference: bool) -> Result:
+    random = np.random.default_rng(0)
+    clean = np.zeros((40, 36, 3), np.float32) + 40
+    clean[20:] = 90
+    image = Volume(clean + random.normal(0, 20, clean.shape).astype(np.float32), AFFINE, unit="HU", name="CT <1>")
+    labels = np.ones(clean.shape, np.uint16)
+    labels[20:] = 2
+    volumes = {
+        "image": image,
+        "restored": image.like(clean + 3, name="restored"),
+        "regions": Volume(labels, AFFINE, {1: "region 1", 2: "region 2"}, "regions"),
+    }
+    table = Table(("region", "area (mm²)"), ((2, 5.0), (1, 4.0)), "About the regions.")
+    made = Result(volumes, metrics={"regions": Metric(2)}, tables={"regions": table}, provenance=ORIGIN, settings={})
+    return compared(made, image.like(clean) if reference else None)
+
+
+def test_every_task_offers_what_the_doors_ask_of_it():
+    for task in (*presenters.TASKS.values(), presenters.of("regions")):
+        for name in ("TITLE", "ABOUT", "RUN", "REFERENCE", "REFERENCE_ABOUT", "FIGURES", "FILES"):
+            assert hasattr(task, name), name
+        for name in ("layers", "figures", "moved", "start", "headline", "place"):
+            assert callable(getattr(task, name)), name
+
+
+@pytest.mark.parametrize("reference", [True, False])
+def test_layers_share_one_window_and_figures_draw(reference):
+    made = result(reference)
+    layers = restoration.layers(made)
+    assert ("Reference" in layers) == reference
+    assert len({layer.window for layer in layers.values() if layer.kind == "image"}) == 1
+    figures = restoration.figures(made)
+    assert tuple(figures) == restoration.FIGURES
+    assert all(len(draw().data) == 2 + reference for draw in figures.values())
+
+
+def test_the_difference_is_signed_and_against_the_reference_where_there_is_one():
+    np.testing.assert_allclose(restoration.difference(result(True)).array, 3, atol=1e-4)
+    made = result(False)
+    wanted = made.volumes["restored"].array - made.volumes["image"].array
+    np.testing.assert_allclose(restoration.difference(made).array, wanted)
+
+
+def test_the_headline_says_the_figures():
+    assert re.match(r"PSNR \d+\.\d to \d+\.\d dB, SSIM", restoration.headline(result(True)))
+    assert re.match(r"Noise [\d.]+ to [\d.]+ HU", restoration.headline(result(False)))
+
+
+def test_another_reference_moves_the_figures_and_none_takes_them_away():
+    made = result(True)
+    other = made.volumes["image"].like(made.volumes["restored"].array + 10)
+    assert restoration.moved(made, other, {}).metrics["bias"].value == pytest.approx(-10)
+    assert "psnr" not in restoration.moved(made, None, {}).metrics
+
+
+def test_a_row_leads_to_its_region():
+    made = result(False)
+    at = np.rint(made.volumes["regions"].grid.to_index(restoration.place(made, [2, 5.0]))).astype(int)
+    assert made.volumes["regions"].array[tuple(at)] == 2
+
+
+@pytest.mark.parametrize("reference", [True, False])
+def test_the_report_shows_before_after_regions_and_the_error(reference):
+    text = report.html(result(reference), "CT <method>")
+    assert text.count("<img") == 4 + reference
+    for said in ("Before.", "Restored.", "Regions: 2.", "minus reference" if reference else "minus what was put in"):
+        assert said in text, said
+    assert ("Comparison with the reference" in text) == ("PSNR before" in text) == reference
+    assert "Noise before" in text and "<1>" not in text and "Lesion" not in text
+
+
+def test_a_finer_picture_in_colour_has_a_report():
+    random = np.random.default_rng(0)
+    image = Volume(random.integers(0, 255, (20, 16, 1, 3)).astype(np.uint8), np.diag([-1.0, -1, 1, 1]), name="H&E")
+    grid = respaced(image.grid, (0.5, 0.5, 1))
+    fine = image.like(np.kron(image.array, np.ones((2, 2, 1, 1), np.uint8)), affine=grid.affine)
+    regions = Volume(np.ones(grid.shape, np.uint16), grid.affine, {1: "region 1"}, "regions")
+    made = compared(Result({"image": image, "restored": fine, "regions": regions}, metrics={"regions": Metric(1)}))
+    assert report.html(made, "H&E").count("<img") == 4
+    assert "40 × 32 pixels" in restoration.headline(made)
+
+
+def test_the_bundle_holds_what_was_made(tmp_path):
+    with zipfile.ZipFile(report.bundle(result(False), tmp_path / "r.zip", "CT")) as archive:
+        names = archive.namelist()
+    ends = ("restored.nii.gz", "regions.nii.gz", "regions.csv", "result.json", "report.html")
+    assert names == [*(f"restore_test_{end}" for end in ends), "README.txt"]

@@ -1,0 +1,56 @@
+"""A head fitted round a brain lies as far from it everywhere as in the average head."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from training.data import template_head
+from training.data.template_head import ROOM, STEP, fitted
+from training.methods import segment_anatomy_unet as anatomy
+
+
+def ball(shape, middle, radii) -> np.ndarray:
+    places = np.indices(shape, np.float32)
+    return sum(((p - m) / r) ** 2 for p, m, r in zip(places, middle, radii, strict=True)) < 1
+
+
+@pytest.fixture
+def rings(monkeypatch):
+    """An average head whose value is 100 from 4 to 10 mm off the brain, and 0 elsewhere."""
+    brain = ball((120, 140, 130), (60, 70, 70), (35, 45, 35))
+    signed = ndimage.distance_transform_edt(~brain) - ndimage.distance_transform_edt(brain)
+    head = np.where((signed > 4) & (signed < 10), 100.0, 0.0)
+    monkeypatch.setattr(template_head, "average", lambda: (head.astype(np.float32), signed.astype(np.float32)))
+
+
+def test_a_ring_keeps_its_distance_from_a_brain_of_another_shape(rings):
+    brain = ball((110, 120, 100), (55, 60, 50), (28, 33, 24))
+    out = fitted(brain)
+    far = ndimage.distance_transform_edt(~np.pad(brain, ROOM))[::STEP, ::STEP, ::STEP]
+    assert out.shape == far.shape
+    assert (out[(far > 5.5) & (far < 8.5)] > 60).mean() > 0.97
+    assert (out[(far > 0) & (far < 2.5)] < 40).mean() > 0.97
+    assert (out[far > 12] < 40).mean() > 0.97
+
+
+def test_the_head_is_seen_where_the_scan_is_seen(rings):
+    brain = ball((110, 120, 100), (55, 60, 50), (28, 33, 24))
+    image = torch.from_numpy(brain.astype(np.uint8) * 200)
+    distance = ndimage.distance_transform_edt(~brain) / anatomy.STEP_MM
+    scan = anatomy.Scan(
+        image,
+        torch.from_numpy(brain.astype(np.uint8)),
+        torch.from_numpy(distance.clip(0, 255).astype(np.uint8)),
+        torch.from_numpy(fitted(brain)),
+    )
+    luck = anatomy.Luck(3)
+    _, _, far, _, seen = anatomy.view(scan, (64, 64, 64), luck)
+    points = [(p + room[0]) / STEP for p, room in zip(seen.points, ROOM, strict=True)]
+    value = anatomy.linear([scan.head], anatomy.Pose(points, seen.mirrored))[0]
+    ring = (far > 6) & (far < 8)
+    assert ring.sum() > 100
+    assert (value[ring] > 50).float().mean() > 0.9
+    assert value[far < 1.5].float().mean() < 20
+    out = anatomy.beheld(torch.zeros(64, 64, 64), scan, far, seen, luck)
+    assert out[ring].mean() > 4 * out[far < 1.5].mean()

@@ -1,0 +1,63 @@
+"""Other networks in a method's place: those of a comparison answer as the method does, anything else is refused."""
+
+import numpy as np
+import pytest
+
+from medapp.errors import OptionError
+from medapp.imaging.volume import Volume
+from medapp.serving import runtime
+from training.core.case import Case
+from training.evaluation import scores
+from training.evaluation.segmentation_peers import answers, read
+from training.studies.compare import main
+
+GLIOMA, STROKE = "segment_glioma_ar2unet", "segment_stroke_raxnet"
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory):
+    out = tmp_path_factory.mktemp("gates")
+    main(["glioma-gates", "--smoke", "--out", str(out)])
+    return out
+
+
+@pytest.fixture(scope="module")
+def case():
+    rng = np.random.default_rng(3)
+    image = rng.normal(100, 5, (64, 64, 4)).astype(np.float32)
+    image[:4] = 0
+    image[20:30, 20:30] += 60
+    affine = np.diag([-3.0, -3.0, 5.0, 1])
+    truth = (image > 140).astype(np.uint8)
+    return Case("one", "phantoms", "", (None, Volume(image, affine), None), Volume(truth, affine, labels={1: "x"}))
+
+
+def test_a_peer_answers_in_the_place_of_the_methods_network(comparison, case):
+    card = runtime.card(GLIOMA)
+    folder = comparison / "u-net" / "seed0"
+    found = answers(GLIOMA, case, card.settings({}), (str(folder),))
+    assert list(found) == ["U-Net"]
+    result = found["U-Net"].result
+    ours = runtime.run(GLIOMA, *case.volumes)
+    assert result.volumes["probability"].shape == case.truth.shape
+    assert not np.allclose(result.volumes["probability"].array, ours.volumes["probability"].array)
+
+    scorer = scores.of(ours, (str(folder),))
+    rows = scorer.rows(case, ours, card.settings({}), (str(folder),))
+    assert [row["group"] for row in rows] == ["ours", "U-Net"]
+    assert set(scorer.methods) <= set(rows[0]) | set(rows[1])
+
+
+def test_in_one_plane_of_the_strokes_the_others_stay(tmp_path):
+    main(["stroke-networks", "--smoke", "--out", str(tmp_path)])
+    peer = read(tmp_path / "u-net" / "seed0", STROKE)
+    assert peer.part == "axial"
+    kinds = {plane: type(peer.engine.net[plane]).__name__ for plane in ("axial", "coronal", "sagittal")}
+    assert kinds == {"axial": "UNet", "coronal": "RAXNet", "sagittal": "RAXNet"}
+
+
+def test_what_is_no_peer_is_refused(comparison, tmp_path):
+    with pytest.raises(OptionError, match="such as OUT/u-net/seed0"):
+        read(tmp_path, GLIOMA)
+    with pytest.raises(OptionError, match="not for segment_stroke_raxnet"):
+        read(comparison / "u-net" / "seed0", STROKE)

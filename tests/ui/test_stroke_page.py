@@ -1,0 +1,68 @@
+"""Stroke on the page: an example, its maps and tables, and rules and planes that move without the networks."""
+
+import pytest
+from conftest import BROWSER, browsed
+
+from medapp import examples
+from medapp.serving import runtime
+
+pytest.importorskip("playwright.sync_api")
+NAME = "segment_stroke_raxnet"
+pytestmark = [
+    pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome here"),
+    pytest.mark.skipif(NAME not in runtime.cards(), reason="no weights yet"),
+]
+EXAMPLE = "#segmentation-examples button.thumbnail-item, #segmentation-examples .thumbnail-lg"
+SHOWN = [e.pipeline for e in examples.of_task("segmentation") if e.pipeline in runtime.cards()]
+LIVE = f"#{NAME}-live"
+
+
+@pytest.fixture(scope="module")
+def page(served):
+    with browsed(served) as page:
+        page.locator(EXAMPLE).nth(SHOWN.index(NAME)).click()
+        page.wait_for_selector("#segmentation-numbers table")
+        page.wait_for_selector("#segmentation-viewer canvas")
+        yield page
+
+
+def planes(page) -> str:
+    return page.inner_text("#segmentation-numbers table")
+
+
+def changed(page, before: str) -> None:
+    page.wait_for_function(
+        "old => document.querySelector('#segmentation-numbers table').innerText !== old", arg=before, timeout=60_000
+    )
+
+
+def test_the_planes_are_compared_with_the_fusion_and_the_reference(page):
+    said = planes(page)
+    assert all(word in said for word in ("axial", "coronal", "sagittal", "fusion", "reference", "HD95"))
+    assert "not counted" in page.inner_text("#segmentation-numbers")
+    page.wait_for_function("document.querySelector('#segmentation-viewer').innerText.includes('3 planes')")
+    legend = page.inner_text("#segmentation-viewer")
+    for caption in ("3 planes", "Entropy", "Disagreement", "MNI template", "Probability, axial", "Reference"):
+        assert caption in legend, caption
+
+
+def test_rule_plane_weight_and_threshold_move_without_the_networks(page):
+    threshold = page.locator(f"{LIVE} input[type=number]").first
+    moves = [
+        lambda: (threshold.fill("0.3"), threshold.press("Enter")),
+        lambda: page.get_by_label("Sagittal slices").uncheck(),
+        lambda: page.get_by_label("Sagittal slices").check(),
+    ]
+    for move in moves:
+        before = planes(page)
+        move()
+        changed(page, before)
+    assert "0.3" in page.inner_text("#segmentation-numbers")
+
+
+def test_without_any_plane_the_page_says_so(page):
+    for plane in ("Axial", "Coronal", "Sagittal"):
+        page.locator(LIVE).get_by_label(f"{plane} slices").uncheck()
+    page.wait_for_selector("text=No plane is left")
+    for plane in ("Axial", "Coronal", "Sagittal"):
+        page.locator(LIVE).get_by_label(f"{plane} slices").check()

@@ -1,1 +1,0 @@
-"""Networks by others, written from their papers, to be trained beside ours by `training.compare`."""

@@ -1,0 +1,37 @@
+"""The mean of several sets of weights of one network.
+
+`python -m training.core.average_weights FILE FILE ... --out FILE`.
+
+Where they were trained one from the other, their mean keeps much of what each can do that the others cannot
+(Wortsman et al. 2022, arXiv:2203.05482).
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+
+def mean(states: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Of the tensors of each name, in float32, as the dtype of the first. Raises ValueError where names differ."""
+    if any(state.keys() != states[0].keys() for state in states):
+        raise ValueError("these are weights of different networks")
+    return {
+        name: torch.stack([state[name].float() for state in states]).mean(0).to(first.dtype).contiguous()
+        for name, first in states[0].items()
+    }
+
+
+def main(given: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("files", type=Path, nargs="+")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args(given)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    save_file(mean([load_file(file) for file in args.files]), args.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""Case: one patient in one condition, with the truth, for `training.evaluation.evaluate`."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from medapp.imaging.volume import Volume
+
+
+class Case(NamedTuple):
+    """`volumes` are in the order of the card's inputs, None where absent; `truth` is a label map, or the clean image.
+
+    `options` are those that the condition asks for. `moving_truth` is the label map of the second image of a pair.
+    `image` tells several of one patient apart.
+    """
+
+    patient: str
+    group: str
+    condition: str
+    volumes: tuple[Volume | None, ...]
+    truth: Volume
+    options: Mapping[str, str] = MappingProxyType({})
+    moving_truth: Volume | None = None
+    image: str = ""

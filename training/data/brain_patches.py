@@ -1,0 +1,97 @@
+"""What the two parts of brain extraction are shown in training: whole heads, and pieces of the brain's border."""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from medapp.algorithms.brain_extraction import COARSE, FINE, STRIDES, levelled, lit
+from medapp.imaging.intensity import SPAN, dimmed, standardize
+from medapp.networks.coarse_to_fine import told
+from training.data.brain_heads import FAR, STEP_MM, Head
+from training.data.brain_scans import View, scan, whole
+from training.methods.segment_anatomy_unet import Luck
+
+DRAWN = 2.0  # mm, on which scans of whole heads are made before they are drawn on COARSE
+PATCH = (80, 96, 80)  # voxels of FINE
+
+
+class Lesson(NamedTuple):
+    """`x` (C, X, Y, Z) as when served; `far` in mm from the brain, negative within, and `known`, bool, (X, Y, Z)."""
+
+    x: Tensor
+    far: Tensor
+    known: Tensor
+
+
+def coarse(head: Head, luck: Luck, **asked) -> Lesson:
+    """A whole head on COARSE voxels."""
+    view = whole(head, DRAWN, luck, asked.get("cut", 0.3), asked.get("neck", 0.6))
+    image, far = scan(head, view, luck, asked.get("way", ""), asked.get("coarse", 0.5))
+    size = [max(8, round(n * DRAWN / COARSE)) for n in image.shape]
+    small, far = (
+        F.interpolate(x[None, None], size, mode="trilinear", antialias=False)[0, 0] for x in (smooth(image), far)
+    )
+    box = lit(small.numpy())
+    small, far = small[box], far[box]
+    x = torch.from_numpy(standardize(dimmed(small.numpy())))
+    more = [(-n) % STRIDES["coarse"] for n in x.shape]
+    pads = [n for m in reversed(more) for n in (m // 2, m - m // 2)]
+    known = F.pad(torch.ones(x.shape, dtype=torch.bool), pads)
+    return Lesson(F.pad(x, pads, value=float(x.min()))[None], F.pad(far, pads, value=FAR), known)
+
+
+def smooth(image: Tensor) -> Tensor:
+    """As `resample` does before it draws on COARSE."""
+    sigma = math.sqrt((COARSE / DRAWN) ** 2 - 1) / (2 * math.sqrt(2 * math.log(2)))
+    side = math.exp(-0.5 / sigma**2)
+    kernel = torch.tensor([side, 1, side]) / (1 + 2 * side)
+    x = image[None, None]
+    for axis in range(3):
+        shape = [1, 1, 1, 1, 1]
+        shape[axis + 2] = 3
+        x = F.conv3d(x, kernel.view(shape), padding=[int(a == axis) for a in range(3)])
+    return x[0, 0]
+
+
+def fine(head: Head, luck: Luck, **asked) -> Lesson:
+    """A piece of the border on FINE voxels, with what the coarse network might have said."""
+    view = View(PATCH, FINE, border(head, luck) + luck.normal(3, scale=15))
+    image, far = scan(head, view, luck, asked.get("way", ""), asked.get("coarse", 0.5))
+    inwards = guessed(far, luck)
+    x = levelled(image, inwards > 0)
+    x = (x + SPAN) * math.exp(luck.one(0.12)) - SPAN + luck.one(0.1)
+    x, known = told(x[None, None], inwards[None, None])[0], torch.ones(far.shape, dtype=torch.bool)
+    if luck.chance(0.25):  # where the image ends
+        axis, voxels = luck.below(3), 1 + luck.below(STRIDES["fine"])
+        index = torch.arange(far.shape[axis])
+        beyond = (index if luck.chance(0.5) else index.flip(0)) < voxels
+        beyond = beyond.view([-1 if a == axis else 1 for a in range(3)]).expand(far.shape)
+        x = torch.where(beyond, torch.tensor([-SPAN, -1.0]).view(2, 1, 1, 1), x)
+        known, far = ~beyond, torch.where(beyond, torch.tensor(FAR), far)
+    return Lesson(x, far, known)
+
+
+def border(head: Head, luck: Luck) -> Tensor:
+    """(3,) mm of the head's box: a place within 2 mm of the border of the brain, if one is soon found by chance."""
+    at = [0, 0, 0]
+    for _ in range(1000):
+        at = [luck.below(n) for n in head.near.shape]
+        if abs(int(head.near[tuple(at)]) - FAR / STEP_MM) < 2 / STEP_MM:
+            break
+    return torch.tensor(at, dtype=torch.float32) * head.step
+
+
+def guessed(far: Tensor, luck: Luck) -> Tensor:
+    """How far inwards a voxel lies as a coarse network may tell: smooth, some mm off, here and there wrong."""
+    size = tuple(far.shape)
+    small = [max(2, round(n / COARSE)) for n in size]
+    out = -F.interpolate(F.interpolate(far[None, None], small, mode="area"), size, mode="trilinear")[0, 0]
+    out = out + luck.field(size, 25)[0] * luck.uniform(0, 2) + luck.field(size, 10)[0] * luck.uniform(0, 1.2)
+    out = out + luck.one(0.7)
+    if luck.chance(0.35):
+        wrong = (luck.field(size, 25)[0] - luck.uniform(0.8, 2.2)).clamp(0, 1)
+        out = out + wrong * luck.uniform(-12, 15)
+    return out

@@ -1,0 +1,173 @@
+"""Scans of whole heads to learn brain extraction from, as scanners spoil them: any contrast, slices, field of view.
+
+`python -m training.data.brain_scans --data DATA --out SHEET.png` draws a sheet of them to be looked at.
+"""
+
+import argparse
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from training.data.brain_contrasts import chosen, dressed, hurt, outer, signal
+from training.data.brain_heads import FAR, SOFT, STEP_MM, Head, prepare
+from training.data.scanner import acquired
+from training.methods.segment_anatomy_unet import SWAP, Luck, Pose, linear, names_in, nearest, split
+
+EXCHANGED = torch.cat([SWAP, torch.arange(len(SWAP), 256, dtype=torch.uint8)])  # codes outside the brain have no side
+
+
+class View(NamedTuple):
+    """What is looked at: (X, Y, Z) voxels of `spacing` mm about a place `centre` (3,), RAS mm of a head's own box."""
+
+    size: tuple[int, int, int]
+    spacing: float
+    centre: Tensor
+
+
+class Scan(NamedTuple):
+    """`image` as acquired, any scale; `far` the distance in mm from the brain, negative within; (X, Y, Z) each."""
+
+    image: Tensor
+    far: Tensor
+
+
+def whole(head: Head, spacing: float, luck: Luck, cut: float = 0.3, neck: float = 0.6) -> View:
+    """A field of view with the brain in it, or, in a share `cut`, most of it; a share `neck` with the neck."""
+    one = luck.uniform
+    extent = 2 * head.half
+    low = head.middle - head.half - torch.tensor([one(2, 50), one(5, 45), one(0, 40)])
+    high = head.middle + head.half + torch.tensor([one(2, 50), one(5, 60), one(2, 40)])
+    if luck.chance(neck):
+        low[2] -= one(0, 130)
+    if luck.chance(cut):
+        axis = luck.below(3)
+        low[axis] = low[axis].clamp(min=float((head.middle - head.half + extent * one(-0.1, 0.35))[axis]))
+        if luck.chance(0.5):
+            high[axis] = high[axis].clamp(max=float((head.middle + head.half - extent * one(-0.1, 0.35))[axis]))
+    size = [max(16, round(float(n) / spacing)) for n in high - low]
+    return View((size[0], size[1], size[2]), spacing, (low + high) / 2)
+
+
+def posed(view: View, luck: Luck) -> tuple[list[Tensor], bool]:
+    """The millimetres of the head's box at every voxel seen, (X, Y, Z) three times, and whether it is mirrored.
+
+    The head is turned, stretched and bent.
+    """
+    angles = luck.normal(3, scale=math.radians(20 if luck.chance(0.15) else 7)).tolist()
+    matrix = torch.eye(3)
+    for axis, angle in enumerate(angles):
+        i, j = [a for a in range(3) if a != axis]
+        turn = torch.eye(3)
+        turn[i, i], turn[j, j], turn[i, j], turn[j, i] = (
+            math.cos(angle),
+            math.cos(angle),
+            -math.sin(angle),
+            math.sin(angle),
+        )
+        matrix = matrix @ turn
+    scale = luck.uniform(1.05, 1.4) if luck.chance(0.15) else math.exp(luck.one(0.06))  # a child's head, or any
+    matrix = matrix * (scale * torch.exp(luck.normal(3, scale=0.05))) + luck.normal(3, 3, scale=0.02)
+    mirrored = luck.chance(0.5)
+    if mirrored:
+        matrix[:, 0] *= -1
+    along = [(torch.arange(n) - (n - 1) / 2) * view.spacing for n in view.size]
+    long, short = 40 / view.spacing, 16 / view.spacing
+    bend = luck.field(view.size, long, 3) * luck.uniform(0, 3.5) + luck.field(view.size, short, 3) * luck.uniform(
+        0, 0.8
+    )
+    out = []
+    for axis in range(3):
+        a, b, c = (matrix[axis, k] * along[k] for k in range(3))
+        out.append(view.centre[axis] + a[:, None, None] + b[:, None] + c + bend[axis])
+    return out, mirrored
+
+
+def pushed(head: Head, places: list[Tensor], mm: float) -> list[Tensor]:
+    """The places that are seen where the ventricles are wider by `mm`."""
+    at = torch.stack(
+        [2 * (p - 1.5) / (4 * (n - 1)) - 1 for p, n in zip(places, head.push.shape[1:], strict=True)][::-1], -1
+    )
+    push = F.grid_sample(head.push[None], at[None], padding_mode="zeros", align_corners=True)[0]
+    return [p - mm * d for p, d in zip(places, push, strict=True)]
+
+
+def scan(head: Head, view: View, luck: Luck, way: str = "", coarse: float = 0.5) -> Scan:
+    """One made-up scan of a head, a share `coarse` of them in thick slices.
+
+    `way` is what surrounds a brain, by chance unless said: one of those `around` it, "made up", or "none".
+    """
+    places, mirrored = posed(view, luck)
+    if luck.chance(0.35) and not head.whole:
+        places = pushed(head, places, luck.uniform(0, 7))
+    shift = (head.step - 1) / 2
+    seen = Pose([(p - shift) / head.step for p in places], mirrored)
+    t1, near, inner = linear([head.image, head.near, head.inner], seen)
+    tissue = nearest(head.tissue, seen, EXCHANGED)
+    t1, far = t1 / 255, FAR - near * STEP_MM
+    brain = far < 0
+    flesh = torch.where(brain & (tissue < SOFT), tissue, torch.zeros((), dtype=torch.uint8))
+    if luck.chance(0.4):  # wider sulci
+        size = tuple(t1.shape)
+        rim = (inner * STEP_MM < luck.uniform(0, 1.8) + 0.6 * luck.field(size, 30 / view.spacing)[0]) & brain
+        flesh = torch.where(rim & (flesh > 0), torch.tensor(40, dtype=torch.uint8), flesh)
+        t1 = torch.where(rim, t1 * luck.uniform(0.2, 0.5), t1)
+    picture, like = signal(t1 * (flesh > 0), flesh, luck)
+    picture = hurt(picture, far, view.spacing, luck)
+    if head.whole:
+        image = outer(picture, t1, tissue, far, luck, like)
+    else:
+        image = dressed(head, places, mirrored, picture, flesh, far, luck, like, way or chosen(head, luck))
+    return Scan(acquired(image, far, view.spacing, luck, coarse), far)
+
+
+def heads(data: Path, names: Sequence[str], step: int, real: Sequence[str] = ("colin",)) -> list[Head]:
+    """Brains, with the average head and the `real` ones to be fitted round them, and after them the real ones whole."""
+    made = [prepare(data, name, step, ("average", *real)) for name in names]
+    return made + [prepare(data, name, step, whole=True) for name in real]
+
+
+def sheet(scans: list[Scan]) -> Image.Image:
+    """Three planes of each, the brain outlined: a row a scan."""
+    rows = []
+    for image, far in scans:
+        tiles = []
+        top = max(float(image.flatten()[::17].quantile(0.99)), 1e-3)
+        for axis in range(3):
+            at = int((far < 0).sum([a for a in range(3) if a != axis]).argmax())
+            grey = (image.select(axis, at) / top * 230).clamp(0, 255).byte().numpy().T[::-1]
+            edge = (far.select(axis, at).abs() < 1).numpy().T[::-1]
+            for outlined in (False, True):
+                tile = np.repeat(grey[..., None], 3, -1).copy()
+                if outlined:
+                    tile[edge] = (255, 60, 60)
+                tile = tile[:150, :150]
+                tiles.append(np.pad(tile, [(0, 150 - tile.shape[0]), (0, 150 - tile.shape[1]), (0, 0)]))
+        rows.append(np.concatenate(tiles, 1))
+    return Image.fromarray(np.concatenate(rows, 0))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--rows", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    there = heads(args.data, split(names_in(args.data / "brain_t1"))["train"][:3], 2)
+    scans = []
+    for row in range(args.rows):
+        luck = Luck(args.seed + row)
+        head = there[luck.below(len(there))]
+        scans.append(scan(head, whole(head, 2.0, luck), luck))
+    sheet(scans).save(args.out)
+
+
+if __name__ == "__main__":
+    main()

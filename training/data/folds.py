@@ -1,0 +1,213 @@
+"""Folds and lesions of anyone's data: `python -m training.data.folds FOLDER --out DIR [--folds 5] [--seed N]`.
+
+FOLDER holds images and masks as `training.data.patient_folder` says. Writes `statistics.csv` (a row an exam),
+`folds.json` and, with pictures, `lesions.html`. Each plane has folds of its own, of whole people and alike in the sizes
+of lesion in a slice (`training.data.stroke_folds`, whose bins are taken in mm²); people without lesions are in none of
+them. Slices are numbered along RAS: from the patient's left, back and foot, as nibabel's `as_closest_canonical` stores
+them.
+"""
+
+import argparse
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import plotly.graph_objects as go
+from nibabel.orientations import apply_orientation, io_orientation
+
+from medapp.analysis import mask_metrics
+from medapp.errors import InputError, UserError
+from medapp.imaging.geometry import resample
+from medapp.imaging.volume import Volume
+from medapp.io import files
+from medapp.rendering import colour, html_page, lesion_charts
+from training.data import patient_folder
+from training.data.stroke_folds import BORDERS, FOLDS, SEED, Fold, Slices, alike, divided
+from training.data.stroke_slices import FAINT, PLANES
+from training.evaluation.report_page import drawn, page, wide
+
+IMAGES = ("image", "flair", "t1", "t1w", "t1n", "t2", "t2w", "t2f", "dwi", "ct", "")
+CELLS = 64  # a side of the maps
+ENDS = {"axial": ("left to right", "back to front"), "coronal": ("left to right", "foot to head"),
+        "sagittal": ("back to front", "foot to head")}  # fmt: skip
+MAPPED = (
+    "Share of the exams with lesion somewhere along the line of sight, over the place in the box around the head. "
+    "Heads are stretched to one box, not registered."
+)
+
+
+class Listing(NamedTuple):
+    """The slices of one plane of all exams, and of which exam each is, (N,)."""
+
+    slices: Slices
+    exam: np.ndarray
+
+
+class Lesions(NamedTuple):
+    """What is kept of an exam: its row of statistics, slices by plane as (at, mm² of lesion), and maps by plane."""
+
+    subject: str
+    name: str
+    row: dict
+    slices: dict[str, list[tuple[int, int]]]
+    maps: dict[str, np.ndarray]
+
+
+def lesions(exam: patient_folder.Exam) -> Lesions:
+    """Look at an exam. Raises InputError for what cannot be read."""
+    truth = files.read([exam.files["truth"]], name="truth", colour=True, labels=True)
+    image = files.read([exam.files["image"]], name="image", colour=True)
+    grey = image if not image.is_colour else image.like(np.asarray(image.array, np.float32).mean(3))
+    mask = truth.like((truth.array if not truth.is_colour else truth.array.max(3)) > 0)
+    if not grey.grid.same(mask.grid):
+        grey = resample(grey, mask.grid)
+    return looked(exam.subject, exam.name, grey, mask)
+
+
+def looked(subject: str, name: str, image: Volume, mask: Volume) -> Lesions:
+    """The statistics of a grey image and a mask, bool, on one grid."""
+    along = io_orientation(mask.affine)
+    inside = apply_orientation(np.asarray(mask.array), along) > 0
+    low, high = colour.automatic(image.array, image.unit)
+    bright = ((apply_orientation(np.asarray(image.array), along) - low) / (high - low)).clip(0, 1)
+    spacing = mask.spacing[np.argsort(along[:, 0])]
+    labels, count = mask_metrics.components(inside)
+    largest = np.bincount(labels.ravel(), minlength=2)[1:].max() * mask.grid.voxel_ml
+    row = {"subject": subject, "exam": name, "volume_ml": round(float(inside.sum()) * mask.grid.voxel_ml, 4)}
+    row |= {"lesions": count, "largest_ml": round(float(largest), 4)}
+    row |= {"voxels": "x".join(map(str, inside.shape)), "spacing_mm": "x".join(f"{s:.3g}" for s in spacing)}
+    slices, maps = {}, {}
+    box = mask_metrics.bounds((bright > 0.1) | inside)
+    for plane, across in PLANES.items():
+        rest = tuple(axis for axis in range(3) if axis != across)
+        if min(inside.shape[axis] for axis in rest) > 1:
+            area = inside.sum(rest) * float(np.prod(spacing[list(rest)]))
+            shown = (area > 0) | (255 * np.ptp(bright, rest) > FAINT)
+            slices[plane] = [(int(at), max(1, round(area[at])) if area[at] else 0) for at in np.flatnonzero(shown)]
+            maps[plane] = spread(inside[box].any(across))
+        row[f"{plane}_slices"] = len(slices.get(plane, ()))
+        row[f"{plane}_with_lesion"] = sum(size > 0 for _, size in slices.get(plane, ()))
+    return Lesions(subject, name, row, slices, maps)
+
+
+def spread(flat: np.ndarray) -> np.ndarray:
+    """(H, W) stretched to (CELLS, CELLS), by the nearest."""
+    rows, columns = ((np.arange(CELLS) + 0.5) * n // CELLS for n in flat.shape)
+    return flat[np.ix_(rows.astype(int), columns.astype(int))].astype(np.float32)
+
+
+def listed(found: Iterable[Lesions], plane: str) -> Listing:
+    """The slices of a plane in which there is more than noise."""
+    rows = [(each.subject, at, size, each.name) for each in found for at, size in each.slices.get(plane, ())]
+    subject, at, size, exam = zip(*rows, strict=True) if rows else ((),) * 4
+    return Listing(Slices(np.array(subject, str), np.array(at, int), np.array(size, int)), np.array(exam, str))
+
+
+def described(listing: Listing, plane: str, fold: Fold) -> dict:
+    """A fold for `folds.json`: the people held out, their slices by exam, how many by size of lesion, and the test."""
+    slices, held = listing.slices, np.sort(fold.held)
+    bins = slices.bins(plane)[held]
+    exams: dict[str, list[int]] = {}
+    for name, at in zip(listing.exam[held].tolist(), slices.at[held].tolist(), strict=True):
+        exams.setdefault(name, []).append(at)
+    return {
+        "people": np.unique(slices.subject[held]).tolist(),
+        "slices": exams,
+        "without_lesion": int((bins < 0).sum()),
+        "by_size": np.bincount(bins[bins >= 0], minlength=len(BORDERS[plane]) + 1).tolist(),
+        "mann_whitney_p": float(f"{alike(slices, fold):.3g}"),
+    }
+
+
+def sizes(plane: str) -> list[str]:
+    """The names of a plane's bins."""
+    borders = BORDERS[plane]
+    return [f"to {border}" for border in borders] + [f"above {borders[-1]}"]
+
+
+def html(found: Sequence[Lesions], folds: dict[str, list[dict]], title: str) -> str:
+    """The page: volumes, sizes by plane and fold, maps, and every exam."""
+    volumes = np.array([each.row["volume_ml"] for each in found])
+    positive = np.log10(volumes[volumes > 0])
+    histogram = go.Figure(go.Histogram(x=positive, nbinsx=20, marker_color=colour.css(colour.of_label(1))))
+    ticks = np.arange(np.floor(positive.min()), np.ceil(positive.max()) + 1) if len(positive) else np.arange(2)
+    histogram.update_xaxes(tickvals=ticks, ticktext=[f"{10**t:g}" for t in ticks], title="Volume of lesion (ml)")
+    histogram.update_layout(template=lesion_charts.TEMPLATE, height=300, yaxis_title="Exams")
+    people, clean = len({each.subject for each in found}), int((volumes == 0).sum())
+    about = f"{len(found)} exams of {people} people, {clean} without lesion."
+    pieces = [html_page.section("Volumes", f"<p>{about}</p>" + drawn(("", histogram)))]
+    for plane, parts in folds.items():
+        bars = go.Figure(layout={"template": lesion_charts.TEMPLATE, "height": 320, "barmode": "stack"})
+        for number, part in enumerate(parts, 1):
+            bars.add_bar(
+                x=sizes(plane),
+                y=part["by_size"],
+                name=f"fold {number}",
+                marker_color=colour.css(colour.of_label(number)),
+            )
+        bars.update_layout(xaxis_title="Lesion in the slice (mm²)", yaxis_title="Slices")
+        maps = [each.maps[plane] for each in found if plane in each.maps]
+        heat = go.Figure(go.Heatmap(z=np.mean(maps, 0).T, colorscale="Viridis", zmin=0))
+        heat.update_layout(template=lesion_charts.TEMPLATE, height=420, width=480)
+        heat.update_xaxes(title=ENDS[plane][0], showticklabels=False)
+        heat.update_yaxes(title=ENDS[plane][1], showticklabels=False)
+        lines = [
+            (n, ", ".join(p["people"]), sum(p["by_size"]), p["without_lesion"], p["mann_whitney_p"])
+            for n, p in enumerate(parts, 1)
+        ]
+        columns = ("fold", "people held out", "slices with lesion", "without", "p (Mann–Whitney)")
+        body = drawn(("Slices by size of lesion", bars)) + drawn(("Where lesions lie", heat))
+        said = "p: whether lesions held out are of another size than those that train."
+        pieces.append(html_page.section(plane.capitalize(), body + f"<p>{MAPPED}</p>" + wide(columns, lines, said)))
+    rows = [list(each.row.values()) for each in found]
+    return page(title, [*pieces, html_page.section("Every exam", wide(list(found[0].row), rows, ""))])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--folds", type=int, default=FOLDS)
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument(
+        "--subject", default=patient_folder.SUBJECT, help="pattern of the person in the names of the files"
+    )
+    args = parser.parse_args()
+    try:
+        print(write(args.folder, args.out, args.folds, args.seed, args.subject))
+    except (UserError, ValueError) as error:
+        parser.exit(1, f"{error}\n")
+
+
+def write(data: Path, out: Path, count: int = FOLDS, seed: int = SEED, subject: str = patient_folder.SUBJECT) -> str:
+    """Write the three files; a line a fold is returned. Raises InputError without images, ValueError for few people."""
+    roles = {"image": IMAGES, "truth": patient_folder.MASKS}
+    found = [lesions(exam) for exam in patient_folder.complete(data, roles, list(roles), subject)]
+    listings = {plane: listed(found, plane) for plane in PLANES}
+    listings = {plane: listing for plane, listing in listings.items() if listing.slices.pixels.any()}
+    if not listings:
+        raise InputError(f"No mask in {data} has a lesion in it.")
+    folds = {
+        plane: [described(listing, plane, fold) for fold in divided(listing.slices, plane, count, seed)]
+        for plane, listing in listings.items()
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "statistics.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, found[0].row)
+        writer.writeheader()
+        writer.writerows(each.row for each in found)
+    (out / "folds.json").write_text(json.dumps({"folds": count, "seed": seed, "planes": folds}, indent=1))
+    (out / "lesions.html").write_text(html(found, folds, f"Lesions in {data.name}"), encoding="utf-8")
+    return "\n".join(
+        f"{plane} fold {number}: {len(part['people'])} people; lesion slices by size {part['by_size']}; "
+        f"{part['without_lesion']} without; Mann–Whitney p = {part['mann_whitney_p']}"
+        for plane, parts in folds.items()
+        for number, part in enumerate(parts, 1)
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,415 @@
+"""Heads with MS to learn from, patch by patch: made-up ones and the few real ones, in all the ways scanners spoil them.
+
+`python -m training.data.ms_heads --data DATA --out SHEET.png` draws a sheet of them to be looked at. DATA holds
+`brain_t1` and `ms`; what takes long is kept in `runs/data`.
+"""
+
+import argparse
+import math
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from nilearn.datasets import load_mni152_wm_template
+from PIL import Image
+from scipy import ndimage
+from torch import Tensor
+
+from medapp.algorithms.anatomical_priors import TABLE, homeward, maps
+from medapp.analysis.mask_metrics import bounds
+from medapp.imaging.geometry import isotropic, oriented, resample
+from medapp.imaging.intensity import SPAN, relative, unshaded
+from medapp.imaging.volume import Volume
+from medapp.io import files
+from medapp.pipelines.segment_ms_rsanet import SEQUENCES, stacked
+from medapp.serving import runtime
+from training.core.data_cache import folder
+from training.data import glioma_flair
+from training.data.ms_lesions import (  # fmt: skip
+    CORNER,
+    PACKED,
+    VENTRICLE,
+    WHITE,
+    flair,
+    masks,
+    painted,
+    plots,
+    specks,
+    thinned,
+)
+from training.methods import segment_anatomy_unet as anatomy
+from training.methods.segment_anatomy_unet import (
+    MARGIN,
+    RIM,
+    STEP_MM,
+    Luck,
+    Pose,
+    below,
+    blurred,
+    contrast,
+    dressed,
+    linear,
+    nearest,
+    scanned,
+    sliced,
+    thick,
+)
+
+LEAST_WHITE = 500  # voxels of white matter, else a patch is measured by all that it shows
+PLOTS = 10  # patients whose lesions each brain is given in turn
+PATCH, WHOLE = (64, 64, 64), (144, 176, 144)  # voxels
+SINGLE = 0.5  # share of those about its own, where large and small ones are as likely
+NEAR = 0.66  # share of the patches that lie about a lesion, if there is one
+TILES = ((2, 0, False), (2, 0, True), (1, 0, False), (0, 0, False), (2, 1, False), (2, 4, False), (2, 3, False))
+"""Of a row of the sheet: axis, channel, outlined."""
+LOUD = {"flair": 2.2, "t1": 1.3, "t2": 1.8}  # brightness beside the noise that scanners add
+SLICED, COARSE = (0.3, 6.0), 3.5  # as in `acquired`; voxels of a slice from which it is thick
+NOISE, SHADE = 0.05, 0.12  # at most, as in `scanned`: what is shared by researchers has been corrected
+REAL, GLIOMA = 0.45, 0.2  # shares of the patches; the rest is made up
+
+
+class Head(NamedTuple):
+    """A brain without lesions, and where other people's would lie in it; all (X, Y, Z) as in `Scan`."""
+
+    scan: anatomy.Scan
+    depth: Tensor  # from the ventricles, in steps of STEP_MM
+    plots: dict[str, Tensor]  # patient -> indices (N, 3) of lesion voxels
+    home: Tensor | None  # (4, 4) from voxels to RAS+ mm of the template
+
+
+class Real(NamedTuple):
+    """A real head without its skull: (X, Y, Z) uint8 each, 1 mm, axes along RAS, MARGIN voxels around the brain.
+
+    `t1` is zeros where there is none.
+    """
+
+    patient: str
+    flair: Tensor
+    t1: Tensor
+    lesions: Tensor  # 0 or 255
+    white: Tensor  # probability of white matter, 255 = 1
+    unknown: Tensor  # 255 where nothing is learned
+    spots: Tensor  # (M, 3), a voxel of each of its lesions
+    regions: dict[str, Tensor]  # classes as the parcellation network finds them in FLAIR, "thick" slices of it, and T1
+    plots: dict[str, Tensor]  # as of a `Head`
+    home: Tensor | None
+
+
+class Sight(NamedTuple):
+    """What there is to be seen, before a scanner spoils it, (X, Y, Z) each: `images` by sequence; `target`, the share
+    of lesion; `known` bool, where that is so; `regions` by the sequence they are found in; RAS+ mm of the template."""
+
+    images: dict[str, Tensor]
+    target: Tensor
+    known: Tensor
+    regions: dict[str, Tensor]
+    home: list[Tensor] | None
+
+
+class Patch(NamedTuple):
+    """What is learned from: `x` (CHANNELS, X, Y, Z) as when served, `target` and `known` as of a `Sight`."""
+
+    x: Tensor
+    target: Tensor
+    known: Tensor
+
+
+def reals(data: Path) -> list[str]:
+    """The scans of real patients, SET_PATIENT or SET_PATIENT_TIME each: FLAIR, T1 and mask, in MNI space."""
+    return sorted(file.name.removesuffix("_flair.nii.gz") for file in (data / "ms").glob("*_flair.nii.gz"))
+
+
+def patient(name: str) -> str:
+    """The person of a scan: `mslesseg_P14_T2` -> `P14`."""
+    return name.split("_")[1]
+
+
+def prepare(data: Path, name: str) -> Head:
+    """Read one brain and plant lesions in it, or read what was kept of that."""
+    scan = anatomy.prepare(data / "brain_t1", name)
+    kept = folder("ms", data) / f"{name}.npz"
+    if not kept.exists():
+        luck = Luck(int(name))
+        tissue = scan.tissue.numpy()
+        ventricle = VENTRICLE.numpy()[tissue]
+        box, depth = bounds(tissue > 0), np.full(tissue.shape, np.inf)
+        depth[box] = ndimage.distance_transform_edt(~ventricle[box])
+        arrays = {"depth": (depth / STEP_MM).clip(0, 255).astype(np.uint8)}
+        arrays |= plots(data, tissue, depth, PLOTS, luck)
+        np.savez_compressed(kept, **arrays)
+    arrays = {k: torch.from_numpy(v) for k, v in np.load(kept).items()}
+    return Head(scan, arrays.pop("depth"), arrays, _home(anatomy.CLASS[scan.tissue.long()]))
+
+
+def parcelled(data: Path) -> Path:
+    """Where real heads are kept with the regions that the weights of today find in them."""
+    return folder("ms", data, runtime.card("segment_anatomy_unet").weights.sha256)
+
+
+def given(data: Path, name: str) -> tuple[Volume, Volume, Volume]:
+    """FLAIR, T1 and mask of a real patient."""
+    flair, t1, mask = (files.read([data / "ms" / f"{name}_{role}.nii.gz"]) for role in ("flair", "t1", "mask"))
+    return flair, t1, mask.like((mask.array > 0).astype(np.uint8), labels={1: "lesion"})
+
+
+def read(data: Path, name: str, bank: Mapping[str, np.ndarray] | None = None) -> Real:
+    """Read one patient, or what was kept of one; `bank` has the lesions of others in MNI space, see `masks`."""
+    kept = parcelled(data) / f"{name}.npz"
+    if not kept.exists():
+        scans = dict(zip(("flair", "t1", "mask"), given(data, name), strict=True))
+        grid = isotropic(oriented(scans["flair"].grid), 1.0)
+        image = load_mni152_wm_template(resolution=1)
+        scans["white"] = Volume(np.asarray(image.dataobj, np.float32) * 255, image.affine)
+        for role in ("flair", "t1"):
+            scans[f"regions_{role}"] = runtime.run("segment_anatomy_unet", scans[role]).volumes["labels"]
+        scans["regions_thick"] = runtime.run("segment_anatomy_unet", thick(scans["flair"])).volumes["labels"]
+        drawn = {role: resample(volume, grid).array for role, volume in scans.items()}
+        drawn["mask"] = drawn["mask"] * 255
+        box = bounds(drawn["flair"] > 0)
+        arrays = {k: np.pad(np.rint(v[box]).clip(0, 255).astype(np.uint8), MARGIN) for k, v in drawn.items()}
+        low = grid.affine[:3, 3] + [s.start - MARGIN for s in box] - CORNER
+        np.savez_compressed(kept, low=low.round().astype(int), **arrays)
+    arrays = np.load(kept)
+    others = {who: torch.from_numpy(index - arrays["low"]) for who, index in (bank or {}).items()}
+    regions = {role: torch.from_numpy(arrays[f"regions_{role}"]) for role in ("flair", "t1", "thick")}
+    flair, t1 = (even(arrays[role], regions[role].numpy()) for role in ("flair", "t1"))
+    mask, white = (torch.from_numpy(arrays[role]) for role in ("mask", "white"))
+    unknown, home = torch.zeros_like(mask), _home(regions["flair"])
+    return Real(patient(name), flair, t1, mask, white, unknown, spots(mask), regions, others, home)
+
+
+def glioma(data: Path, name: str) -> Real | None:
+    """A head with a glioma, which is not known to be MS or not; None where the set has too few slices of it."""
+    arrays = glioma_flair.prepare(data, name, parcelled(data) / f"{name}.npz")
+    if arrays is None:
+        return None
+    flair, t1 = (even(arrays.pop(role), arrays["regions"]) for role in ("flair", "t1"))
+    white, unknown, regions = (torch.from_numpy(arrays.pop(role)) for role in ("white", "unknown", "regions"))
+    others = {role.split()[1]: torch.from_numpy(index) for role, index in arrays.items()}
+    found = {"flair": regions, "t1": regions}
+    none = torch.zeros_like(flair)
+    return Real(name, flair, t1, none, white, unknown, spots(none), found, others, _home(regions))
+
+
+def even(image: np.ndarray, regions: np.ndarray) -> Tensor:
+    """(X, Y, Z) uint8 without shading, as the pipeline looks at it."""
+    return torch.from_numpy(np.rint(unshaded(image, TABLE[0][regions])).clip(0, 255).astype(np.uint8))
+
+
+def spots(lesions: Tensor) -> Tensor:
+    """(M, 3): a voxel of each lesion of (X, Y, Z) 0 or 255."""
+    labels, count = ndimage.label(lesions.numpy())
+    places = ndimage.maximum_position(labels, labels, np.arange(1, count + 1)) if count else []
+    return torch.tensor(places, dtype=torch.long).reshape(-1, 3)
+
+
+def _home(regions: Tensor) -> Tensor | None:
+    """(4, 4) from voxels to RAS+ mm of the template; classes (X, Y, Z)."""
+    found = homeward(Volume(regions.numpy(), np.eye(4)))
+    return None if found is None else torch.from_numpy(found).float()
+
+
+def filled(index: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """(X, Y, Z) uint8, 255 at every index (N, 3) that lies within."""
+    out = torch.zeros(shape, dtype=torch.uint8)
+    index = index.long()
+    index = index[((index >= 0) & (index < torch.tensor(shape))).all(1)]
+    out[tuple(index.T)] = 255
+    return out
+
+
+def mistaken(regions: Tensor, seen: Pose, lesion: Tensor, luck: Luck) -> Tensor:
+    """Classes of a brain as a network may find them: borders a little off, some lesions taken for cortex or fluid."""
+    off = luck.field(tuple(lesion.shape), 12, 3) * luck.uniform(0, 1.2)
+    found = nearest(regions, Pose([p + o for p, o in zip(seen.points, off, strict=True)], seen.mirrored))
+    wrong = (lesion > 0.3) & (luck.field(tuple(lesion.shape), 9)[0] > luck.uniform(-1, 3))
+    return torch.where(wrong, torch.tensor(3 if luck.chance(0.3) else 2, dtype=torch.uint8), found)
+
+
+def homes(home: Tensor | None, seen: Pose, luck: Luck) -> list[Tensor] | None:
+    """RAS+ mm of the template at every voxel seen, (X, Y, Z) each, a little off."""
+    if home is None or luck.chance(0.04):
+        return None
+    home = home[:3] + luck.normal(3, 4, scale=1.0) * torch.tensor([0.015, 0.015, 0.015, 2])
+    return [row[0] * seen.points[0] + row[1] * seen.points[1] + row[2] * seen.points[2] + row[3] for row in home]
+
+
+def made(head: Head, size: tuple[int, int, int], luck: Luck, without: Collection[str] = ()) -> Sight:
+    """A made-up patient, none with the lesions of those in `without`."""
+    scan, who = head.scan, [name for name in head.plots if name not in without]
+    index = head.plots[who[luck.below(len(who))]]
+    about = index[luck.below(len(index))] if len(index) and luck.chance(NEAR) and size != WHOLE else None
+    seen = anatomy.pose(scan.image.shape, size, luck, about)
+    image, near, shallow, soft = linear(
+        [scan.image, 255 - scan.distance, 255 - head.depth, filled(index, scan.image.shape)], seen
+    )
+    tissue, distance, depth = nearest(scan.tissue, seen), (255 - near) * STEP_MM, (255 - shallow) * STEP_MM
+    brain = WHITE[tissue.long()]
+    t1 = image / image[brain].median() if brain.any() else image / 255
+    soft = thinned(soft / 255, luck) if luck.chance(0.88) else torch.zeros(size)
+    if soft.any() and luck.chance(0.4):
+        soft = torch.maximum(soft, specks(brain & (depth > 2), luck))
+    t2 = contrast(t1, tissue, (luck.uniform(0.9, 1.4), luck.uniform(0.6, 0.8), 0.5, 0.45), luck)
+    images = painted({"flair": flair(t1, tissue, depth, luck), "t1": t1, "t2": t2}, soft, luck)
+    images = worn(images, t1, tissue, distance, below(scan, seen), luck)
+    regions = dict.fromkeys(SEQUENCES, mistaken(anatomy.CLASS[scan.tissue.long()], seen, soft, luck))
+    return Sight(images, soft, torch.ones(size, dtype=torch.bool), regions, homes(head.home, seen, luck))
+
+
+def worn(
+    images: dict[str, Tensor], t1: Tensor, tissue: Tensor, distance: Tensor, below: Tensor, luck: Luck
+) -> dict[str, Tensor]:
+    """What surrounds the brain: mostly nothing, as extraction leaves it, tight or wide; sometimes a whole head."""
+    way = luck.uniform(0, 1)
+    if way < 0.08:
+        return {k: dressed(image, distance, below, Luck(luck.below(2**31))) for k, image in images.items()}
+    if way < 0.4:
+        return {k: image * (tissue != RIM) for k, image in images.items()}
+    if way < 0.6:
+        tight = blurred((t1 > luck.uniform(0.4, 0.6)).float(), 2) > 0.5
+        return {k: image * tight for k, image in images.items()}
+    if way < 0.8:
+        reach = luck.uniform(0.5, 3) + luck.field(tuple(t1.shape), 25)[0]
+        band = (distance < reach) & (t1 < 0.1)
+        fluid = {"flair": luck.uniform(0.02, 0.25), "t1": luck.uniform(0.1, 0.35), "t2": luck.uniform(0.7, 1.3)}
+        return {k: torch.where(band, fluid[k], image) for k, image in images.items()}
+    return images
+
+
+def found(real: Real, size: tuple[int, int, int], luck: Luck, without: Collection[str] = ()) -> Sight:
+    """A real head, most often with lesions of others painted between its own."""
+    who = [name for name in real.plots if name not in without]
+    more = real.plots[who[luck.below(len(who))]] if who else torch.zeros(0, 3)
+    about, own = None, real.lesions.nonzero()
+    if size != WHOLE and luck.chance(NEAR):
+        where = own if len(own) and (luck.chance(0.5) or not len(more)) else more
+        if where is own and luck.chance(SINGLE):
+            where = real.spots
+        about = where[luck.below(len(where))] if len(where) else None
+    seen = anatomy.pose(real.flair.shape, size, luck, about)
+    parts = [real.flair, real.t1, real.lesions, real.white, real.unknown, filled(more, real.flair.shape)]
+    image, t1, own, white, unknown, others = linear(parts, seen)
+    own, others, white, known = own / 255, others / 255, white / 255, unknown < 1
+    sound = (white > 0.6) & (own < 0.01) & known
+    little = sound.sum() < 500
+    level, level_t1 = (255, 255 * t1.any()) if little else (image[sound].median(), t1[sound].median())
+    images, painting = {"flair": image / level * 0.5}, torch.zeros_like(own)
+    if level_t1 > 0:
+        images["t1"] = t1 / level_t1
+    if luck.chance(0.6) and not little:
+        room = (white > 0.35) & (images["flair"] > 0.38) & known
+        others = thinned(others * room, luck)
+        if luck.chance(0.3):
+            others = torch.maximum(others, specks(room & (white > 0.6), luck))
+        painting = others * (1 - own)
+        images = painted(images, painting, luck)
+        own = torch.maximum(own, others)
+    regions = {role: mistaken(classes, seen, painting, luck) for role, classes in real.regions.items()}
+    return Sight(images, own, known, regions, homes(real.home, seen, luck))
+
+
+def acquired(
+    images: Mapping[str, Tensor], luck: Luck, share: float = 0.2, most: float = 5.0
+) -> tuple[dict[str, Tensor], bool]:
+    """What scanners make of it, sequence by sequence, and which sequences there are: FLAIR always; a `share` in slices
+    of up to so many voxels. Whether those of FLAIR are thick."""
+    way = luck.uniform(0, 1)
+    there = {"flair": True, "t1": way > 0.45, "t2": way < 0.04 or way > 0.88}
+    out, coarse = {}, False
+    for name in SEQUENCES:
+        if name not in images or not there[name]:
+            continue
+        image = (images[name] * LOUD[name]).clamp(min=0) ** math.exp(luck.one(0.08))
+        if luck.chance(share):
+            across = luck.uniform(2, most)
+            image = sliced(image, across, 2 if luck.chance(0.75) else luck.below(2))
+            coarse |= name == "flair" and across > COARSE
+        out[name] = scanned(image, luck, noise=NOISE, shade=SHADE)
+    return out, coarse
+
+
+def patch(sight: Sight, luck: Luck) -> Patch:
+    """What the network is shown of it, now and then without any regions, as where no brain is found."""
+    images, coarse = acquired(sight.images, luck, *SLICED)
+    seen = "t1" if "t1" in images else "thick" if coarse and "thick" in sight.regions else "flair"
+    regions = sight.regions[seen].numpy()
+    home = sight.home
+    if luck.chance(0.03):
+        regions, home = np.zeros_like(regions), None
+    known = maps(regions, None if home is None else [mm.numpy() for mm in home])
+    white = known[0] > 0
+    if white.sum() < LEAST_WHITE:
+        white[:] = False
+    shown = {role: relative(image.numpy(), white) for role, image in images.items()}
+    return Patch(torch.from_numpy(stacked(shown, known)), sight.target, sight.known)
+
+
+class Clinic:
+    """The brains named, all patients but those left out (`P14`, `p07`, ...), and heads with a glioma."""
+
+    def __init__(self, data: Path, brains: list[str], leave: Collection[str] = (), gliomas: bool = True) -> None:
+        self.heads = [prepare(data, name) for name in brains]
+        self.without = {name.replace("p", "patient") for name in leave}  # in the words of the masks
+        bank, self.patients = masks(data / "ms" / PACKED), dict[str, list[Real]]()
+        for name in reals(data):
+            if patient(name) not in leave:
+                self.patients.setdefault(patient(name), []).append(read(data, name, bank))
+        rest = (glioma(data, name) for name in (glioma_flair.names_in(data) if gliomas else ()))
+        self.gliomas = [real for real in rest if real is not None]
+
+    def sample(self, luck: Luck, size: tuple[int, int, int] = PATCH) -> Patch:
+        """One patch, always the same for the same luck."""
+        way = luck.uniform(0, 1)
+        if way < REAL:
+            scans = list(self.patients.values())[luck.below(len(self.patients))]
+            sight = found(scans[luck.below(len(scans))], size, luck, self.without)
+        elif way < REAL + GLIOMA and self.gliomas:
+            sight = found(self.gliomas[luck.below(len(self.gliomas))], size, luck, self.without)
+        else:
+            sight = made(self.heads[luck.below(len(self.heads))], size, luck, self.without)
+        return patch(sight, luck)
+
+
+def sheet(patches: list[Patch]) -> Image.Image:
+    """FLAIR in three planes through the most lesion, T1 beside it, lesions outlined once: a row a patch."""
+    rows = []
+    for x, target, _ in patches:
+        volume, mask = x.numpy(), target.numpy() > 0.5
+        at = [int(mask.sum(tuple(b for b in range(3) if b != a)).argmax()) or mask.shape[a] // 2 for a in range(3)]
+        tiles = []
+        for axis, channel, outlined in TILES:
+            piece = np.take(volume[channel], at[axis], axis).T[::-1]
+            grey = np.repeat(((piece / SPAN + 1) / 2.5 * 255).clip(0, 255).astype(np.uint8)[..., None], 3, -1)
+            if outlined:
+                shown = np.take(mask, at[axis], axis).T[::-1]
+                grey[shown & ~ndimage.binary_erosion(shown)] = (255, 60, 60)
+            tiles.append(np.pad(grey, [(0, 180 - grey.shape[0]), (0, 180 - grey.shape[1]), (0, 0)]))
+        rows.append(np.concatenate(tiles, 1))
+    return Image.fromarray(np.concatenate(rows, 0))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--rows", type=int, default=6)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    brains = anatomy.split(anatomy.names_in(args.data / "brain_t1"))["train"]
+    clinic = Clinic(args.data, brains[:3])
+    reals = [scans[0] for scans in clinic.patients.values()]
+    patches = []
+    for row in range(args.rows):
+        luck = Luck(args.seed + row)
+        if row % 3 == 0:
+            sight = made(clinic.heads[luck.below(3)], WHOLE, luck)
+        else:
+            sight = found((reals, clinic.gliomas)[row % 3 - 1][luck.below(len(reals))], WHOLE, luck)
+        patches.append(patch(sight, luck))
+    sheet(patches).save(args.out)
+
+
+if __name__ == "__main__":
+    main()

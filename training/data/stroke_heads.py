@@ -1,0 +1,228 @@
+"""Heads with painted strokes in template space: `python -m training.data.stroke_heads --data DATA --sheet FILE.png`.
+
+DATA holds `brain_t1` (see `training.methods.segment_anatomy_unet`) and `stroke_masks`. A brain is laid onto the MNI
+template as the pipeline would, a little askew and bent; its ventricles widen, most where a lesion pulls; it ages,
+suffers strokes (none in one head of six), gets a made-up skull or not, and is scanned. Brains and masks are split
+alike: no head of one part shares a brain or a mask with another part's. Every head follows from its part and its
+number.
+"""
+
+import argparse
+import math
+import os
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from medapp.algorithms.affine_registration import align
+from medapp.algorithms.mni_template import template
+from medapp.imaging.intensity import CLIP
+from medapp.imaging.volume import Grid, Volume
+from training.core.data_cache import folder
+from training.data.stroke_lesions import VENTRICLE, Shapes, ageing, fluid_and_white, paint, place
+from training.methods import segment_anatomy_unet as anatomy
+from training.methods.segment_anatomy_unet import GROUP, STEP_MM, Luck, Scan, dressed, scanned
+
+SEEDS = {"train": 50_000, "validation": 60_000, "test": 70_000}
+NOISE = 0.05  # of the range of the scan, at most
+STEP = 4  # voxels between the points at which the ventricles are looked for
+
+
+class Head(NamedTuple):
+    """A scan in template space: `image` standardised, (X, Y, Z) uint8 over CLIP; `mask` (X, Y, Z) bool; who it is."""
+
+    image: np.ndarray
+    mask: np.ndarray
+    brain: str
+    shapes: tuple[str, ...]
+
+
+def brains(data: Path, part: str) -> list[str]:
+    """The scans of one part of the split."""
+    return anatomy.split(anatomy.names_in(data / "brain_t1"))[part]
+
+
+@cache
+def laid(data: Path, name: str) -> tuple[Scan, np.ndarray]:
+    """A scan, and (4, 4) voxel index in the template -> voxel index in the scan."""
+    scan = anatomy.prepare(data / "brain_t1", name)
+    kept = folder("stroke", data) / f"{name}_affine.npy"
+    if not kept.exists():
+        moving = Volume(scan.image.numpy().astype(np.float32), np.eye(4))
+        written(kept, lambda file: np.save(file, align(moving, template()) @ template().affine))
+    return scan, np.load(kept)
+
+
+def written(path: Path, write) -> None:
+    """Let `write` fill a file that appears whole or not at all, also when several write it at once."""
+    fresh = path.with_name(f"{os.getpid()}_{path.name}")
+    with fresh.open("wb") as file:
+        write(file)
+    fresh.replace(path)
+
+
+def askew(luck: Luck, shape: tuple[int, ...]) -> np.ndarray:
+    """(4, 4) how the alignment of the pipeline may be off, and how heads differ: about the middle of the box."""
+    turn = Rotation.from_euler("xyz", luck.normal(3, scale=3.5).numpy(), degrees=True).as_matrix()
+    turn = turn * np.exp(luck.one(0.03) + luck.normal(3, scale=0.025).numpy()) + luck.normal(3, 3, scale=0.01).numpy()
+    if luck.chance(0.5):
+        turn = turn @ np.diag([-1.0, 1, 1])
+    matrix = np.eye(4)
+    middle = (np.array(shape) - 1) / 2
+    matrix[:3, :3] = turn
+    matrix[:3, 3] = middle + luck.normal(3, scale=2.5).numpy() - turn @ middle
+    return matrix
+
+
+def points(matrix: np.ndarray, shape: tuple[int, ...], swellings: list[tuple[np.ndarray, float, float]]) -> Tensor:
+    """(3, X, Y, Z) voxel index in the scan of every voxel; around each swelling's centre everything grows.
+
+    A swelling is a centre (voxel index), a reach in voxels and a share from 0 to 1 by which distances shrink.
+    """
+    axes = [torch.arange(n, dtype=torch.float32) for n in shape]
+    place = torch.stack(torch.meshgrid(*axes, indexing="ij"))
+    moved = place.clone()
+    for centre, reach, share in swellings:
+        low = [max(int(c - 3 * reach), 0) for c in centre]
+        box = (slice(None), *(slice(a, int(c + 3 * reach) + 1) for a, c in zip(low, centre, strict=True)))
+        away = place[box] - torch.from_numpy(centre).float()[:, None, None, None]
+        moved[box] -= away * share * torch.exp(-away.square().sum(0) / (2 * reach**2))
+    turn = torch.from_numpy(matrix[:3, :3]).float()
+    return torch.einsum("ij,jxyz->ixyz", turn, moved) + torch.from_numpy(matrix[:3, 3]).float()[:, None, None, None]
+
+
+def sampled(scan: Scan, where: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Image (0 to 1), tissue and distance from the brain (mm) at points (3, X, Y, Z)."""
+    shape = torch.tensor(scan.image.shape)
+    both = torch.stack([scan.image, 255 - scan.distance]).float()[None]
+    grid = (where * (2 / (shape - 1))[:, None, None, None] - 1).flip(0).movedim(0, -1)
+    image, near = F.grid_sample(both, grid[None], padding_mode="zeros", align_corners=True)[0]
+    return image / 255, tissue_at(scan, where), (255 - near) * STEP_MM
+
+
+def tissue_at(scan: Scan, where: Tensor) -> Tensor:
+    index = torch.zeros(where.shape[1:], dtype=torch.int64)
+    inside = torch.ones(where.shape[1:], dtype=torch.bool)
+    for at, n in zip(where.round().long(), scan.image.shape, strict=True):
+        inside &= (at >= 0) & (at < n)
+        index = index * n + at.clamp(0, n - 1)
+    return torch.take(scan.tissue, index) * inside
+
+
+def swellings(scan: Scan, matrix: np.ndarray, lesions: list, grid: Grid, luck: Luck) -> list:
+    """Where ventricles widen: by age, on both sides, and beside large lesions."""
+    shape = tuple(-(-n // STEP) for n in grid.shape)
+    coarse = tissue_at(scan, points(matrix @ np.diag([STEP, STEP, STEP, 1.0]), shape, []))
+    ventricle = (GROUP[coarse.long()] == VENTRICLE).nonzero().numpy() * STEP
+    found = []
+    middle = ventricle[:, 0].mean()
+    if luck.chance(0.5):
+        share = luck.uniform(0.05, 0.35)
+        for side in (ventricle[ventricle[:, 0] < middle], ventricle[ventricle[:, 0] >= middle]):
+            for part in np.quantile(side[:, 1], (0.2, 0.5, 0.8)):
+                near = side[np.abs(side[:, 1] - part) <= 2 * STEP]
+                found.append((near.mean(0), luck.uniform(8, 13), share * luck.uniform(0.6, 1)))
+    for box, mask in lesions:
+        if mask.sum() > 3000 and luck.chance(0.7):
+            centre = np.argwhere(mask).mean(0) + [b.start for b in box]
+            nearest = ventricle[np.linalg.norm(ventricle - centre, axis=1).argmin()]
+            if np.linalg.norm(nearest - centre) < 55:
+                most = min(0.45, 0.1 + 0.1 * math.log10(mask.sum() / 1000 + 1) * 2)
+                found.append((nearest.astype(float), luck.uniform(9, 18), luck.uniform(0.05, most)))
+    return found
+
+
+def made(data: Path, part: str, number: int, shapes: Shapes) -> Head:
+    """Head `number` of a part of the split."""
+    luck, grid = Luck(SEEDS[part] + number), template().grid
+    names = brains(data, part)
+    name = names[number % len(names)]
+    scan, matrix = laid(data, name)
+    matrix = matrix @ askew(luck, grid.shape)
+    strokes = 0 if number % 6 == 5 else 1 + luck.chance(0.3) + luck.chance(0.15)
+    drawn = [shapes.draw(luck) for _ in range(strokes)]
+    placed = [(shape.name, *spot) for shape in drawn if (spot := place(shape, grid, luck))]
+    where = points(matrix, grid.shape, swellings(scan, matrix, [p[1:] for p in placed], grid, luck))
+    where += luck.field(grid.shape, 40, 3) * luck.uniform(0, 2.2) + luck.field(grid.shape, 16, 3) * luck.uniform(0, 0.7)
+    image, tissue, distance = sampled(scan, where)
+
+    levels = fluid_and_white(image, tissue)
+    image = image ** math.exp(luck.one(0.15))
+    levels = fluid_and_white(image, tissue)
+    if luck.chance(0.8):
+        ageing(image, tissue, luck, levels)
+    if luck.chance(0.25):
+        image *= tissue != anatomy.RIM
+    mask = np.zeros(grid.shape, bool)
+    used = []
+    for shape, box, wanted in placed:
+        painted = paint(image[box], tissue[box], wanted & ~mask[box], luck, levels)
+        mask[box] |= painted
+        used += [shape] * bool(painted.any())
+    if luck.chance(0.6):
+        below = ((grid.shape[2] - 1) / 2 - torch.arange(grid.shape[2])).expand(grid.shape)
+        image = dressed(image, distance, below, luck)
+    image = scanned(image, luck, noise=NOISE).clamp(*CLIP)
+    levels8 = ((image - CLIP[0]) * (255 / (CLIP[1] - CLIP[0]))).round().to(torch.uint8).numpy()
+    return Head(levels8, mask, name, tuple(used))
+
+
+def head(data: Path, part: str, number: int, shapes: Shapes) -> Head:
+    """The same, kept on disk once it is made."""
+    kept = folder("stroke", data) / part / f"{number:04d}.npz"
+    if not kept.exists():
+        new = made(data, part, number, shapes)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        content = {"image": new.image, "mask": np.packbits(new.mask), "brain": new.brain, "shapes": list(new.shapes)}
+        written(kept, lambda file: np.savez(file, **content))
+    with np.load(kept) as content:
+        image = content["image"]
+        mask = np.unpackbits(content["mask"], count=image.size).reshape(image.shape).astype(bool)
+        return Head(image, mask, str(content["brain"]), tuple(map(str, content["shapes"])))
+
+
+def sheet(heads: list[Head]) -> np.ndarray:
+    """A picture (rows, columns, 3) uint8: of every head the slices through its lesion, bare, and with its outline."""
+    rows = []
+    for each in heads:
+        there = np.argwhere(each.mask)
+        middle = np.median(there, axis=0).astype(int) if len(there) else np.array(each.image.shape) // 2
+        row = []
+        for axis in range(3):
+            piece, mask = (np.rot90(a.take(middle[axis], axis)) for a in (each.image, each.mask))
+            low, high = np.percentile(piece, (1, 99))
+            grey = np.clip((piece - low) * (255 / max(high - low, 1)), 0, 255).astype(np.uint8)
+            border = mask & ~(np.roll(mask, 1, 0) & np.roll(mask, -1, 0) & np.roll(mask, 1, 1) & np.roll(mask, -1, 1))
+            marked = np.repeat(grey[..., None], 3, 2)
+            row.append(marked.copy())
+            marked[border] = (255, 60, 60)
+            row.append(marked)
+        tall = max(len(p) for p in row)
+        rows.append(np.concatenate([np.pad(p, ((0, tall - len(p)), (0, 4), (0, 0))) for p in row], 1))
+    wide = max(r.shape[1] for r in rows)
+    return np.concatenate([np.pad(r, ((0, 4), (0, wide - r.shape[1]), (0, 0))) for r in rows])
+
+
+def main() -> None:
+    from PIL import Image
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--sheet", type=Path, required=True)
+    parser.add_argument("--part", default="train", choices=SEEDS)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--count", type=int, default=6)
+    args = parser.parse_args()
+    shapes = Shapes(args.data / "stroke_masks", args.part)
+    heads = [made(args.data, args.part, n, shapes) for n in range(args.first, args.first + args.count)]
+    Image.fromarray(sheet(heads)).save(args.sheet)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""What lies around a brain in a real head: the average head that pydeface ships, fitted round any brain."""
+
+from functools import cache
+from importlib.resources import files as shipped
+from pathlib import Path
+
+import numpy as np
+from nibabel.affines import from_matvec
+from scipy import ndimage
+
+from medapp.algorithms.affine_registration import align
+from medapp.algorithms.mni_template import RIM, template
+from medapp.imaging.geometry import isotropic, oriented, resample
+from medapp.io import files
+
+ROOM = ((24, 24), (24, 40), (72, 24))  # voxels of 1 mm added round a scan: left and right, back and front, below, above
+MIDDLE, STRETCH = np.array([-5.7, 0.6, -2.8]), np.array([0.9, 0.9, 0.85])  # the average head's brain: RAS mm, size
+STEP = 2  # voxels: the average is too smooth for less
+WHITE = 100  # of 255: where the average white matter lies in a fitted head
+
+
+@cache
+def average() -> tuple[np.ndarray, np.ndarray]:
+    """The average head and the signed distance from its brain in millimetres, both (X, Y, Z) float32, RAS, 1 mm.
+
+    The brain is that of the MNI template, laid onto the head by an affine.
+    """
+    head = files.read([Path(str(shipped("pydeface") / "data" / "mean_reg2mean.nii.gz"))])
+    head = resample(head, isotropic(oriented(head.grid), 1.0))
+    mask = template().like((template().array > 0).astype(np.uint8), labels={1: "brain"})
+    middle = template().grid.to_mm(np.argwhere(mask.array).mean(0))
+    start = from_matvec(np.diag(STRETCH), MIDDLE - STRETCH * middle)
+    affine = align(head, template(), start=start, reach=RIM)
+    brain = resample(mask.like(mask.array, affine=affine @ mask.affine), head.grid).array > 0
+    signed = ndimage.distance_transform_edt(~brain) - ndimage.distance_transform_edt(brain)
+    core = ndimage.binary_erosion(brain, iterations=5)
+    white = np.percentile(head.array[core], 75)
+    return np.asarray(head.array * (WHITE / white), np.float32), signed.astype(np.float32)
+
+
+def fitted(brain: np.ndarray, around: tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray:
+    """A head round a brain (X, Y, Z) bool, RAS, 1 mm: uint8 on every STEP-th voxel of its grid grown by ROOM.
+
+    `around` is the head and the signed distance from its brain, by default the `average`.
+
+    A voxel so far from the brain gets what lies as far from that head's brain, in the direction to which the boxes
+    round both brains point.
+    """
+    head, signed = around or average()
+    grown = np.pad(brain, ROOM)[::STEP, ::STEP, ::STEP]
+    far = STEP * (ndimage.distance_transform_edt(~grown) - ndimage.distance_transform_edt(grown))
+    (low, high), (own_low, own_high) = (np.array(_ends(mask), float).T for mask in (signed < 0, grown))
+    places = np.indices(grown.shape, np.float32)
+    for axis, scale in enumerate((high - low) / (own_high - own_low)):
+        places[axis] = low[axis] + (places[axis] - own_low[axis]) * scale
+    uphill = np.gradient(ndimage.gaussian_filter(signed, 2))
+    steep = np.maximum(np.sqrt(sum(slope * slope for slope in uphill)), 0.3)
+    for _ in range(2):
+        miss = np.clip(ndimage.map_coordinates(signed, places, order=1, mode="nearest") - far, -12, 12)
+        places -= [miss * ndimage.map_coordinates(slope / steep, places, order=1, mode="nearest") for slope in uphill]
+    return np.rint(ndimage.map_coordinates(head, places, order=1)).clip(0, 255).astype(np.uint8)
+
+
+def _ends(mask: np.ndarray) -> list[tuple[int, int]]:
+    """The first and the last index of what is True, along each axis."""
+    there = (np.flatnonzero(mask.any(tuple(a for a in range(3) if a != axis))) for axis in range(3))
+    return [(int(index[0]), int(index[-1])) for index in there]

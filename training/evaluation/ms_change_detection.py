@@ -1,0 +1,70 @@
+"""What is said to have changed in MS, against masks of both times.
+
+`python -m training.evaluation.ms_change_detection DATA --out FILE`.
+
+DATA/ms holds patients scanned more than once, `SET_PATIENT_TIME_flair.nii.gz` and `_mask`, on one grid. Every scan is
+laid beside the one before by the served method, and the masks are compared by the same rules. Those of PATIENT
+(`--patient`, by default who was left out of the training) are scored; FILE is a CSV.
+"""
+
+import argparse
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from medapp.analysis.mask_metrics import components
+from medapp.analysis.ms_lesions import CHANGES, changes
+from medapp.serving import runtime
+from training.data.ms_heads import given, patient, reals
+from training.evaluation.evaluate import keep
+from training.methods.segment_ms_rsanet import LEFT
+
+METHOD = "segment_ms_rsanet"
+NEW = 1
+
+
+def hit(lesions: np.ndarray, by: np.ndarray) -> int:
+    """How many lesions (X, Y, Z) bool are touched by another mask."""
+    return len(np.unique(components(lesions)[0][by & lesions]))
+
+
+def scored(data: Path, before: str, after: str) -> dict[str, str | float]:
+    """Lesions of each fate, found and true; how many of the new ones are found, and how many found ones are new."""
+    (flair, _, mask), (earlier, _, mask_before) = given(data, after), given(data, before)
+    smallest = runtime.card(METHOD).settings({})["smallest"]
+    found = runtime.run(METHOD, flair, None, None, earlier)
+    now, then = mask.array > 0, mask_before.array > 0
+    truth, fates = changes(now, then, smallest, np.zeros(now.shape, np.uint8), mask.grid)
+    said, true = ([row[1] for row in table] for table in (found.tables["change"].rows, fates))
+    row: dict[str, str | float] = {"patient": patient(after), "image": f"{before} to {after}"}
+    for fate in CHANGES.values():
+        row |= {f"{fate}": said.count(fate), f"{fate}_true": true.count(fate)}
+    ours = found.volumes["change"].array == NEW
+    row["new_hit"], row["found_hit"] = hit(truth == NEW, ours), hit(ours, truth == NEW)
+    row["ml_before"], row["ml_before_true"] = found.metrics["volume_before"].value, then.sum() * mask.grid.voxel_ml
+    row["ml"], row["ml_true"] = found.metrics["volume"].value, now.sum() * mask.grid.voxel_ml
+    return {key: value if isinstance(value, (str, int)) else round(float(value), 3) for key, value in row.items()}
+
+
+def rows(data: Path, people: list[str]) -> Iterator[dict[str, str | float]]:
+    for who in people:
+        for before, after in pairwise(name for name in reals(data) if patient(name) == who):  # in the order of time
+            yield scored(data, before, after)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--patient", nargs="+", default=list(LEFT))
+    args = parser.parse_args(arguments)
+    found = list(rows(args.data, args.patient))
+    for row in found:
+        print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+    keep(args.out, found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""The figures of one registered pair: the served result, its parts by themselves, and the peers, by the true labels.
+
+All are scored alike, on the fixed image's own grid, with the moving label map drawn once through displacement and
+affine. The parts and the peers start from the pair as the served result prepared it, and from its affine.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from medapp.algorithms.brain_pair import Pair, placed
+from medapp.algorithms.deformable_refinement import refine
+from medapp.algorithms.field_prediction import in_millimetres, start
+from medapp.analysis import mask_metrics
+from medapp.imaging.brain_labels import translated
+from medapp.imaging.deformation import Deformation, folding, sdlogj, sdlogj_learn2reg
+from medapp.imaging.geometry import resample
+from medapp.imaging.volume import Volume
+from medapp.result import Result
+from medapp.serving import runtime
+from training.core.case import Case
+from training.evaluation import registration_peers
+
+Row = dict[str, Any]
+
+FIGURES = ("dice", "dice_regions", "hd95", "folding", "sdlogj", "sdlogj_learn2reg")
+COSTS = ("job_seconds", "seconds", "cpu_seconds", "memory_mb")
+PREDICTED, TRUE = "predicted", "true-labels"
+
+
+def rows(case: Case, result: Result, settings: Mapping[str, Any], peers: tuple[str, ...]) -> list[Row]:
+    """A row a method: ours, and where no labels were uploaded its parts, the affine alone, and the `peers`.
+
+    `job_seconds` is the whole job from the raw images, `seconds` and `cpu_seconds` are the deformable part alone;
+    `memory_mb` is ours for the whole job, a peer's for its own process.
+    """
+    if result.deformation is None or result.affine is None or result.provenance is None:
+        raise ValueError("not a registration that was run")
+    origin, grid = result.provenance, result.deformation.grid
+    found: dict[str, tuple[Deformation, Row]] = {"ours": (result.deformation, {})}
+    if case.condition == PREDICTED:
+        pair = prepared(result)
+        for name, flow, cost in parts(pair, settings["refine"]):
+            field = in_millimetres(flow, pair.grid).resample(grid)
+            found[name] = result.deformation if name == "ours" else field, cost
+        for name in registration_peers.chosen(peers):
+            flow, cost = registration_peers.run(name, np.asarray(pair.fixed.array), np.asarray(pair.moving.array))
+            found[name] = in_millimetres(torch.from_numpy(flow), pair.grid).resample(grid), cost._asdict()
+    found["ours"][1].update(job_seconds=round(origin.seconds, 2), memory_mb=origin.peak_memory_mb)
+    return [
+        {"patient": case.patient, "group": name, "condition": case.condition}
+        | scored(field, result.affine, case.volumes[0], case.truth, case.moving_truth)
+        | {figure: cost.get(figure) for figure in COSTS}
+        for name, (field, cost) in found.items()
+    ]
+
+
+def prepared(result: Result) -> Pair:
+    """The pair as the served pipeline prepared it, from its result; its regions must be in the 36 classes."""
+    fixed, moving = (result.volumes[f"{role}_prepared"] for role in ("fixed", "moving"))
+    here, there = result.volumes["labels"], placed(result.volumes["moving_labels"], result.affine)
+    return Pair(fixed, moving, resample(here, fixed.grid), resample(there, fixed.grid), result.affine)
+
+
+def parts(pair: Pair, refined: bool) -> Iterator[tuple[str, torch.Tensor, Row]]:
+    """Name, displacement (3, D, H, W) in voxels, seconds: "ours" and what is left when a part of it is taken away."""
+    card = runtime.card("register_brain_textscf")
+    net = runtime._aid(card, runtime._device(None), {}, "textscf")
+    device = next(net.parameters()).device
+    moving, fixed, gone, there = (
+        torch.tensor(np.array(volume.array), device=device)
+        for volume in (pair.moving, pair.fixed, pair.moving_regions, pair.fixed_regions)
+    )
+    both, bent = (gone, there), partial(start, net, moving, fixed, there, net.filters())
+    ways = {
+        "ours": (lambda: refine(moving, fixed, bent(), regions=both)) if refined else bent,
+        "affine": lambda: torch.zeros(3, *fixed.shape),
+        "network": bent,
+        "refinement": lambda: refine(moving, fixed),
+        "refinement, regions": lambda: refine(moving, fixed, regions=both),
+        "network, refinement": lambda: refine(moving, fixed, bent()),
+    }
+    for name, way in ways.items():
+        wall, cpu = time.perf_counter(), time.process_time()
+        flow = way().cpu()
+        seconds, spent = time.perf_counter() - wall, time.process_time() - cpu
+        yield name, flow, {"seconds": round(seconds, 2), "cpu_seconds": round(spent, 2)}
+
+
+def scored(field: Deformation, affine: np.ndarray, fixed: Volume, truth: Volume, moving_truth: Volume) -> Row:
+    """Dice of all labels of the fixed map and of the 36 classes, HD95 in mm, folding in % and SDlogJ in the brain.
+
+    `field` lies on the grid of `fixed`, whose brain is where it is not black; the maps keep the numbers of the set.
+    """
+    warped = field.warp(moving_truth, affine).array
+    regions = translated(truth.array)
+    moved = field.warp(moving_truth.like(translated(moving_truth.array)), affine).array
+    far = [mask_metrics.hd95(moved == n, regions == n, truth.grid) for n in np.unique(regions[regions > 0])]
+    determinant, inside = field.jacobian_determinant(), np.asarray(fixed.array) > 0
+    return {
+        "dice": round(float(np.mean(overlaps(warped, truth.array))), 4),
+        "dice_regions": round(float(np.mean(overlaps(moved, regions))), 4),
+        "hd95": round(float(np.mean([value for value in far if value is not None])), 3),
+        "folding": round(folding(determinant, inside), 5),
+        "sdlogj": round(sdlogj(determinant, inside), 4),
+        "sdlogj_learn2reg": round(sdlogj_learn2reg(determinant), 4),
+    }
+
+
+def overlaps(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Dice (L,) of every label above 0 of the truth; both (I, J, K) of whole numbers."""
+    found, truth = (np.asarray(labels).astype(np.int64).ravel() for labels in (found, truth))
+    size = 1 + max(int(found.max()), int(truth.max()))
+    count, other, both = (np.bincount(a, minlength=size) for a in (truth, found, truth[truth == found]))
+    there = np.flatnonzero(count[1:]) + 1
+    return 2 * both[there] / (count + other)[there]

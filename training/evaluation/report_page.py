@@ -1,0 +1,159 @@
+"""Report page: an evaluation as one HTML page that stands alone, with rainclouds, Bland–Altman plots and every case."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+from medapp.rendering import colour, html_page, lesion_charts
+from training.evaluation.statistics import Summary, per_patient
+
+Row = dict
+TESTS = ("condition", "method", "figure", "n", "difference", "low95", "high95", "p")
+SUMMARY = ("n", "mean", "sd", "median", "q1", "q3", "low95", "high95")
+SUMMED = "Over patients, each the mean over their images. low95 to high95: bootstrap interval of the mean."
+TESTED = (
+    "Method less ours, patient by patient, with the bootstrap interval of the mean; p of Wilcoxon's signed-rank test, "
+    "not corrected for the number of tests, as if pairs that share a person were independent."
+)
+CASES = "A row an image, condition and method. A click on a title sorts."
+STYLE = "body { max-width: 80rem } .wide { overflow-x: auto } .wide th, .wide td { overflow-wrap: normal }"
+SORT = """
+document.querySelectorAll(".sortable").forEach((table) => {
+  const body = table.tBodies[0];
+  [...table.tHead.rows[0].cells].forEach((head, column) => {
+    let up = 1;
+    head.tabIndex = 0;
+    head.title = "Sort";
+    head.style.cursor = "pointer";
+    head.onclick = () => {
+      const text = (row) => row.cells[column].textContent;
+      const both = (a, b) => (a === "" || b === "" ? (a === "") - (b === "") : up * (a - b || a.localeCompare(b)));
+      body.append(...[...body.rows].sort((a, b) => both(text(a), text(b))));
+      up = -up;
+    };
+    head.onkeydown = (event) => event.key === "Enter" && head.onclick();
+  });
+});
+"""
+
+FEW = 5  # patients
+
+
+def html(
+    rows: list[Row],
+    figures: Sequence[str],
+    numbers: Mapping[str, Mapping[str, Mapping[str, Summary]]],
+    tests: Sequence[Mapping[str, object]],
+    about: Mapping[str, object],
+) -> str:
+    """The page; `figures` are those that are drawn, `numbers` and `tests` are as `training.evaluation.statistics` makes
+    them.
+
+    `about` is what else `summary.json` tells: weights, settings, versions, command. The page loads nothing.
+    """
+    title = f"Evaluation of {about['pipeline']}"
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    lines = [
+        (condition, group, figure, *(s[key] for key in SUMMARY))
+        for condition, groups in numbers.items()
+        for group, summaries in groups.items()
+        for figure, s in summaries.items()
+        if s["n"]
+    ]
+    clouds = [(figure, raincloud(rows, figure)) for figure in figures if per_patient(rows, figure)]
+    plots = [(c, picture) for c in numbers if (picture := bland_altman(rows, c))]
+    return page(
+        title,
+        [
+            html_page.section("Where this comes from", html_page.pairs(told(about))),
+            html_page.section("Figures", "".join(map(drawn, clouds))),
+            html_page.section("Volume against the reference (Bland–Altman)", "".join(map(drawn, plots))),
+            html_page.section("Methods against ours", wide(TESTS, (line.values() for line in tests), TESTED)),
+            html_page.section("Summary", wide(("condition", "group", "figure", *SUMMARY), lines, SUMMED)),
+            html_page.section("Every case", wide(columns, ([row.get(key) for key in columns] for row in rows), CASES)),
+        ],
+    )
+
+
+def page(title: str, body: Iterable[str]) -> str:
+    """A whole page that holds plotly's library, and whose tables are sorted by a click."""
+    head = f"<style>{STYLE}</style><script>{get_plotlyjs()}</script><h1>{escape(title)}</h1>"
+    return html_page.page(title, [head, *body, f"<script>{SORT}</script>"])
+
+
+def raincloud(rows: list[Row], figure: str) -> go.Figure:
+    """Half a violin, a box and the points of every condition and group, a point a patient; of FEW the points alone."""
+    picture = go.Figure()
+    groups = list(dict.fromkeys(row["group"] for row in rows))
+    conditions = list(dict.fromkeys(row["condition"] for row in rows))
+    for condition in conditions:
+        for number, group in enumerate(groups):
+            mine = [row for row in rows if row["condition"] == condition and row["group"] == group]
+            name = f"{condition}, {group}" if len(groups) > 1 else condition
+            if values := per_patient(mine, figure):
+                shade = colour.css(colour.of_label(number + 1))
+                look = {"line_color": shade, "box_visible": True}
+                if len(values) <= FEW:  # a density of so few would be made up
+                    look = {"line_width": 0, "fillcolor": "rgba(0,0,0,0)", "marker_color": shade}
+                picture.add_violin(
+                    x=list(values.values()), y=[name] * len(values), text=list(values),
+                    hovertemplate="%{text}: %{x:.4g}<extra></extra>", orientation="h",
+                    side="negative", width=1.2, points="all", pointpos=0.35, jitter=0.2, spanmode="hard", **look,
+                )  # fmt: skip
+    picture.update_layout(template=lesion_charts.TEMPLATE, showlegend=False, height=140 + 60 * len(picture.data))
+    picture.update_yaxes(autorange="reversed", showgrid=False, automargin=True)
+    return picture.update_xaxes(title=figure, showgrid=True, gridcolor=lesion_charts.FAINT)
+
+
+def bland_altman(rows: list[Row], condition: str) -> go.Figure | None:
+    """Difference of the volume from the reference's over the mean of both, an image a point; None without volumes.
+
+    Of methods, ours. Lines: the mean difference, and 1.96 standard deviations to either side. After Bland and Altman
+    1986, doi:10.1016/S0140-6736(86)90837-8.
+    """
+    here = [row for row in rows if row["condition"] == condition]
+    here = [row for row in here if row["group"] == "ours"] or here
+    here = [row for row in here if row.get("volume") is not None and row.get("reference_volume") is not None]
+    if not here:
+        return None
+    ours, theirs = (np.array([row[key] for row in here], float) for key in ("volume", "reference_volume"))
+    names = [row.get("image") or row["patient"] for row in here]
+    picture = go.Figure(
+        go.Scatter(
+            x=(ours + theirs) / 2, y=ours - theirs, text=names, mode="markers",
+            marker_color=colour.css(colour.of_label(1)),
+            hovertemplate="%{text}: %{y:.3f} ml at %{x:.3f} ml<extra></extra>",
+        )
+    )  # fmt: skip
+    bias, spread = (ours - theirs).mean(), 1.96 * (ours - theirs).std(ddof=1) if len(here) > 1 else 0.0
+    for level, dash in ((bias, "solid"), (bias - spread, "dash"), (bias + spread, "dash")):
+        picture.add_hline(level, line_dash=dash, line_color=lesion_charts.INK, annotation_text=f"{level:.2f} ml")
+    picture.update_layout(template=lesion_charts.TEMPLATE, height=360, xaxis_title="Mean of volume and reference (ml)")
+    return picture.update_yaxes(title="Volume less reference (ml)", rangemode="normal")
+
+
+def drawn(named: tuple[str, go.Figure]) -> str:
+    """A picture under its name; plotly's library is on the page already."""
+    name, picture = named
+    config = {"displaylogo": False, "responsive": True}
+    return f"<h3>{escape(name)}</h3>" + picture.to_html(full_html=False, include_plotlyjs=False, config=config)
+
+
+def wide(columns: Sequence[str], rows: Iterable[Iterable[object]], said: str) -> str:
+    """A table that may be wider than the page and is sorted by a click."""
+    cells = [list(row) for row in rows]
+    return f'<div class="wide">{html_page.table(columns, cells, said, empty="None", kind="numbers sortable")}</div>'
+
+
+def told(about: Mapping[str, object]) -> list[tuple[str, object]]:
+    """What `summary.json` tells beside the figures, a line each; what is empty is passed over."""
+    lines: list[tuple[str, object]] = []
+    for name, value in about.items():
+        if isinstance(value, Mapping):
+            lines += [(f"{name}, {key}", each) for key, each in value.items()]
+        elif value:
+            lines.append((name, value))
+    return lines

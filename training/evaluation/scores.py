@@ -1,0 +1,199 @@
+"""The figures of one case, per task: what `training.evaluation.evaluate` writes as rows."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from medapp.analysis import mask_metrics, regional_volumes, stroke_ensemble
+from medapp.analysis.image_quality import figures
+from medapp.analysis.lesions import measured
+from medapp.imaging.brain_labels import NAMES
+from medapp.imaging.index_maps import superpixels
+from medapp.result import Result
+from training.core.case import Case
+from training.evaluation import peers, registration_metrics
+from training.evaluation.segmentation_peers import answers
+
+Row = dict[str, Any]
+
+
+class Scorer(NamedTuple):
+    """`rows(case, result, settings, with_peers)`, the names of the figures, and those that the summary shows.
+
+    `parts` are figures of which the summary shows the means alone, in one table; `methods` are figures by which the
+    groups are compared with "ours", in another. `with_peers` names the peers, or is ("all",), or
+    has the folders of those of a segmentation; none by default.
+    """
+
+    rows: Callable[[Case, Result, Mapping[str, Any], tuple[str, ...]], list[Row]]
+    figures: tuple[str, ...]
+    shown: tuple[str, ...]
+    parts: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+
+
+def of(result: Result, with_peers: tuple[str, ...] = ()) -> Scorer:
+    """The scorer that suits what the method made."""
+    if "restored" in result.volumes:
+        return RESTORER
+    if result.deformation is not None:
+        return REGISTRAR
+    if "labels" in result.volumes:
+        return PARCELLATOR
+    if "agreement" in result.volumes:
+        return PLANES
+    return RIVALS if with_peers else SEGMENTER
+
+
+def parcellation(case: Case, result: Result, settings: Mapping[str, Any], with_peers: tuple[str, ...]) -> list[Row]:
+    """Figures over the regions of the truth, choroid plexus counted to the lateral ventricles, and Dice of each."""
+    compared = regional_volumes.measured(result, case.truth)
+    table = compared.tables["regions"]
+    dice, distance = (table.columns.index(name) for name in ("Dice", "HD95 (mm)"))
+    row: Row = {name: compared.metrics[name].value for name in PARCELLATION if name in compared.metrics}
+    solid = [line[dice] for line in table.rows if line[dice] is not None and "Vessel" not in line[0]]
+    row["dice_no_vessel"] = round(float(np.mean(solid)), 4)
+    brain, truth = result.volumes["brain"].array > 0, compared.volumes["reference"].array > 0
+    row["dice_brain"] = round(mask_metrics.dice(brain, truth), 4)
+    row["seconds"] = round(result.provenance.seconds, 2)
+    row["memory_mb"] = result.provenance.peak_memory_mb
+    row |= dict.fromkeys(REGIONS) | dict.fromkeys(DISTANCES)
+    for line in table.rows:
+        row |= {f"dice {line[0]}": line[dice], f"hd95 {line[0]}": line[distance]}
+    return [{"patient": case.patient, "group": case.group, "condition": case.condition, **row}]
+
+
+def segmentation(case: Case, result: Result, settings: Mapping[str, Any], with_peers: tuple[str, ...]) -> list[Row]:
+    """A row, or one for ours and each peer."""
+    seconds = result.provenance.seconds
+    if not with_peers:
+        return [outlined(case, result, settings, case.group, seconds)]
+    rows = [outlined(case, result, settings, "ours", seconds)]
+    for name, answer in answers(result.provenance.pipeline, case, settings, with_peers).items():
+        rows.append(outlined(case, answer.result, settings, name, answer.seconds))
+    return rows
+
+
+def outlined(case: Case, result: Result, settings: Mapping[str, Any], group: str, seconds: float) -> Row:
+    """False positives are counted in ml on the slices (third axis) that hold no truth."""
+    compared = measured(result, settings["threshold"], settings["smallest"], case.truth)
+    truth, mask = compared.volumes["reference"].array > 0, compared.volumes["mask"].array > 0
+    clean = ~truth.any(axis=(0, 1))
+    row = {name: compared.metrics[name].value for name in SEGMENTATION if name in compared.metrics}
+    row["false_positive_ml"] = round(float(mask[:, :, clean].sum()) * compared.volumes["mask"].grid.voxel_ml, 3)
+    return {"patient": case.patient, "group": group, "condition": case.condition, **row, "seconds": round(seconds, 2)}
+
+
+def planes(case: Case, result: Result, settings: Mapping[str, Any], with_peers: tuple[str, ...]) -> list[Row]:
+    """A row a mask: fused by the mean (ours), by the vote, and each plane alone; overlap where there is a lesion."""
+    found = {}
+    for rule in ("vote", "mean"):
+        table = stroke_ensemble.measured(result, {**settings, "fusion": rule}, case.truth).tables["planes"]
+        at = {name: n for n, name in enumerate(table.columns)}
+        against = {row[0]: row for row in table.rows if row[1] == "reference"}
+        found["ours" if rule == "mean" else rule] = against["fusion"]
+    found |= {plane: against[plane] for plane in stroke_ensemble.PLANES}
+    for name, answer in answers(result.provenance.pipeline, case, settings, with_peers).items():
+        table = stroke_ensemble.measured(answer.result, {**settings, "fusion": "mean"}, case.truth).tables["planes"]
+        found[f"{name}, {answer.part}"] = next(r for r in table.rows if (r[0], r[1]) == (answer.part, "reference"))
+    truth = float((case.truth.array > 0).sum()) * case.truth.grid.voxel_ml
+    rows = []
+    for name, line in found.items():
+        row: Row = {"patient": case.patient, "group": name, "condition": case.condition, "reference_volume": truth}
+        row["volume"] = line[at["volume (ml)"]]
+        row |= {figure: line[at[column]] if truth else None for figure, column in OF_PLANES.items()}
+        row["dice_small"] = row["dice"] if truth < SMALL_ML else None
+        row["false_ml"] = None if truth else line[at["volume (ml)"]]
+        row |= {
+            f"dice_{plane}_slices": line[at[f"Dice, {plane} slices"]] if truth else None
+            for plane in stroke_ensemble.PLANES
+        }
+        rows.append(row | {"seconds": round(result.provenance.seconds, 2) if name == "ours" else None})
+    return rows
+
+
+def restoration(case: Case, result: Result, settings: Mapping[str, Any], with_peers: tuple[str, ...]) -> list[Row]:
+    """A row a method: the input (enlarged, if it is smaller), ours, and the peers on request; slice by slice."""
+    given, restored = result.volumes["image"], result.volumes["restored"]
+    truth = np.asarray(case.truth.array)
+    answers: dict[str, list[np.ndarray]] = {}
+    for k in range(truth.shape[2]):
+        image, reference = given.array[:, :, k], truth[:, :, k]
+        if given.is_colour:
+            other = peers.enlarged(np.asarray(image), len(reference) // len(image))
+            found = {"input": other["bilinear"], "ours": restored.array[:, :, k]} | (other if with_peers else {})
+        else:
+            image, reference = image.astype(np.float32), reference.astype(np.float32)
+            found = {"input": image, "ours": restored.array[:, :, k]}
+            if with_peers:
+                span = float(reference.max() - reference.min())
+                found |= peers.denoised(image, reference, span, slow=given.unit == "HU")
+        for name, answer in found.items():
+            answers.setdefault(name, []).append(answer)
+    stacks = {name: np.stack(slices, 2) for name, slices in answers.items()}
+    if with_peers and truth.shape[2] > 2 and given.unit != "HU" and not given.is_colour:
+        span = float(truth.max() - truth.min())
+        for name, answer in peers.denoised(given.array.astype(np.float32), truth, span, slow=False).items():
+            stacks[name] = min(stacks[name], answer, key=lambda a: float(((a - truth) ** 2).mean()))
+    rows = []
+    for name, answer in stacks.items():
+        scored = figures(answer, truth, case.truth.unit)
+        row = {"patient": case.patient, "group": name, "condition": case.condition}
+        row |= {figure: round(scored[figure], 5) for figure in RESTORATION if scored.get(figure) is not None}
+        if not given.is_colour and given.unit != "HU":
+            row["regional_error"] = regional_error(answer, truth)
+        rows.append(row | {"seconds": round(result.provenance.seconds, 2) if name == "ours" else None})
+    return rows
+
+
+def regional_error(answer: np.ndarray, truth: np.ndarray) -> float:
+    """Mean deviation in per cent of the regional means of (I, J, K), over compact regions of the truth with uptake."""
+    found = []
+    for k in range(truth.shape[2]):
+        sharp = truth[:, :, k].astype(np.float64)
+        labels = superpixels(sharp, max(4, sharp.size // 100))
+        count = np.bincount(labels.ravel())[1:]
+        mean, other = (np.bincount(labels.ravel(), a.ravel())[1:] / count for a in (sharp, answer[:, :, k]))
+        active = mean > 0.2 * np.percentile(sharp, 99)
+        found += list(np.abs(other[active] / mean[active] - 1))
+    return round(100 * float(np.mean(found)), 3)
+
+
+SEGMENTATION = ("dice", "hd95", "volume_difference", "lesion_f1", "false_positive_ml", "volume", "reference_volume")
+SMALL_ML = 5.0
+OF_PLANES = {
+    "dice": "Dice",
+    "precision": "precision",
+    "recall": "recall",
+    "hd95": "HD95 (mm)",
+    "volume_difference": "volume difference (%)",
+    "lesion_f1": "lesion-wise F1",
+}
+SLICES = tuple(f"dice_{plane}_slices" for plane in stroke_ensemble.PLANES)
+RESTORATION = ("psnr", "ssim", "rmse", "bias")
+PARCELLATION = ("dice", "dice_no_vessel", "hd95", "volume_error", "dice_brain", "brain", "seconds", "memory_mb")
+REGIONS = tuple(f"dice {name}" for name in NAMES[1:])
+DISTANCES = tuple(f"hd95 {name}" for name in NAMES[1:])
+SEGMENTER = Scorer(
+    segmentation,
+    (*SEGMENTATION, "seconds"),
+    ("dice", "hd95", "false_positive_ml", "lesion_f1", "volume_difference"),
+)
+RIVALS = SEGMENTER._replace(methods=SEGMENTER.figures)
+PLANES = Scorer(
+    planes,
+    ("dice", "dice_small", "false_ml", *list(OF_PLANES)[1:], *SLICES, "seconds"),
+    ("dice", "dice_small", "false_ml"),
+    methods=("dice", "dice_small", "false_ml", *list(OF_PLANES)[1:], *SLICES),
+)
+PARCELLATOR = Scorer(
+    parcellation, (*PARCELLATION, *REGIONS, *DISTANCES), PARCELLATION[:5] + ("seconds",), (*REGIONS, *DISTANCES)
+)
+RESTORER = Scorer(restoration, (*RESTORATION, "regional_error", "seconds"), (*RESTORATION, "regional_error"))
+REGISTRAR = Scorer(
+    registration_metrics.rows,
+    registration_metrics.FIGURES + registration_metrics.COSTS,
+    registration_metrics.FIGURES[:3],
+    methods=registration_metrics.FIGURES + registration_metrics.COSTS,
+)

@@ -1,0 +1,76 @@
+"""Other networks in a segmentation's place, for `training.evaluation.evaluate --peers FOLDER[,FOLDER]`.
+
+FOLDER is that of a network and seed in the OUT of `training.studies.compare`, such as `OUT/u-net/seed0`. The method
+prepares, asks and brings home as when served; only the network differs.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from medapp.errors import OptionError
+from medapp.result import Result
+from medapp.serving import runtime, weight_files
+from medapp.serving.inference_engine import Engine
+from training.core.case import Case
+from training.studies import WEIGHTS, folder_name
+from training.studies.catalogue import STUDIES
+
+
+class Peer(NamedTuple):
+    """A network in the place of a method's own, or of its `part`, the rest of which is the served one."""
+
+    name: str
+    engine: Engine
+    part: str
+
+
+class Answer(NamedTuple):
+    """What the method makes of a case with a peer, and in how many seconds."""
+
+    result: Result
+    seconds: float
+    part: str
+
+
+@cache
+def read(folder: Path, method: str) -> Peer:
+    """The peer in a folder. Raises OptionError where there is none, or one of another method."""
+    card, kept = runtime.card(method), folder.parent.parent / "settings.json"
+    if not kept.exists() or not (folder / WEIGHTS).exists():
+        raise OptionError(
+            f"{folder} is not the folder of a network of training.studies.compare, such as OUT/u-net/seed0."
+        )
+    told = json.loads(kept.read_text())
+    study = STUDIES[told["study"]]
+    if study.pipeline != card.name:
+        raise OptionError(f"{folder} holds a network for {study.pipeline}, not for {card.name}.")
+    name, rival = next((n, r) for n, r in study.rivals.items() if folder_name(n) == folder.parent.name)
+    net = runtime._loaded(
+        partial(rival.build, told["share"]), weight_files.Located(folder / WEIGHTS, "", str(folder)), name
+    )
+    if study.part and card.build:
+        whole = runtime._loaded(card.build, weight_files.locate(card.weights), card.name)
+        whole[study.part], net = net, whole
+    return Peer(name, Engine(net, runtime._device(None)), study.part)
+
+
+def answers(method: str, case: Case, settings: Mapping[str, Any], folders: tuple[str, ...]) -> dict[str, Answer]:
+    """By the name of each peer, what the method makes of a case with it. Raises OptionError as `read` does."""
+    card, found = runtime.card(method), {}
+    asked = dict(settings) | dict(case.options)
+    for folder in folders:
+        peer = read(Path(folder), method)
+        more = {"aid": partial(runtime._aid, card, runtime._device(None), {})} if card.aids else {}
+        began = time.perf_counter()
+        with torch.inference_mode():
+            result = card.run(
+                peer.engine, *card.arrange(case.volumes), progress=lambda share, stage: None, **more, **asked
+            )
+        found[peer.name] = Answer(result, time.perf_counter() - began, peer.part)
+    return found

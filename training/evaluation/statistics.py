@@ -1,0 +1,79 @@
+"""Statistics of the rows of `training.evaluation.evaluate`: summaries over patients, and whether a method differs from
+ours.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+from scipy.stats import wilcoxon
+
+Summary = dict[str, float]
+
+
+def summary(values: Iterable[float | None]) -> Summary:
+    """Mean, spread and a 95 % bootstrap interval of the mean."""
+    v = np.array([x for x in values if x is not None], float)
+    if not len(v):
+        return {"n": 0}
+    draws = np.random.default_rng(0).choice(v, (2000, len(v))).mean(axis=1)
+    low, high = np.percentile(draws, (2.5, 97.5))
+    q1, median, q3 = np.percentile(v, (25, 50, 75))
+    figures = {"mean": v.mean(), "sd": v.std(ddof=1) if len(v) > 1 else 0.0, "median": median, "q1": q1, "q3": q3}
+    figures |= {"min": v.min(), "max": v.max(), "low95": low, "high95": high}
+    return {"n": len(v)} | {k: round(float(x), 4) for k, x in figures.items()}
+
+
+def by_group(rows: list[dict], figures: tuple[str, ...]) -> dict[str, dict[str, Summary]]:
+    """Group to figure to summary; first over all patients, unless the groups are methods on the same patients."""
+    groups = list(dict.fromkeys(sorted(r["group"] for r in rows)))
+    methods = "ours" in groups
+    parts = {g: [r for r in rows if r["group"] == g] for g in groups}
+    parts = parts if methods else {"all": rows} | parts
+    return {g: {f: summary(per_patient(part, f).values()) for f in figures} for g, part in parts.items()}
+
+
+def by_condition(rows: list[dict], figures: tuple[str, ...]) -> dict[str, dict[str, dict[str, Summary]]]:
+    """Condition to group to figure to summary."""
+    conditions = dict.fromkeys(r["condition"] for r in rows)
+    return {c: by_group([r for r in rows if r["condition"] == c], figures) for c in conditions}
+
+
+def per_patient(rows: list[dict], figure: str) -> dict[str, float]:
+    """One value a patient, the mean over their images."""
+    kept: dict[str, list[float]] = {}
+    for row in rows:
+        if row.get(figure) is not None:
+            kept.setdefault(row["patient"], []).append(row[figure])
+    return {patient: float(np.mean(values)) for patient, values in kept.items()}
+
+
+def differences(rows: list[dict], ours: list[dict], figure: str) -> np.ndarray:
+    """(N,) a figure in `rows` less that in `ours`, for every patient who has it in both."""
+    mine, theirs = (per_patient(part, figure) for part in (rows, ours))
+    return np.array([value - theirs[patient] for patient, value in mine.items() if patient in theirs])
+
+
+def p_value(difference: np.ndarray) -> float:
+    """p of Wilcoxon's signed-rank test of (N,) against nothing."""
+    return float(wilcoxon(difference).pvalue) if difference.any() else 1.0
+
+
+def tests(rows: list[dict], figures: tuple[str, ...]) -> list[dict]:
+    """Every method against ours in the same condition, patient by patient: a line a figure that both have.
+
+    Holds the mean difference (method less ours), its 95 % bootstrap interval, and the p of Wilcoxon's signed-rank
+    test, not corrected for the number of tests.
+    """
+    found = []
+    for condition in dict.fromkeys(r["condition"] for r in rows):
+        here = [r for r in rows if r["condition"] == condition]
+        ours = [r for r in here if r["group"] == "ours"]
+        for method in dict.fromkeys(r["group"] for r in here if ours and r["group"] != "ours"):
+            for figure in figures:
+                d = differences([r for r in here if r["group"] == method], ours, figure)
+                if len(d):
+                    s = summary(d.tolist())
+                    line = {"condition": condition, "method": method, "figure": figure, "n": len(d)}
+                    line |= {"difference": s["mean"], "low95": s["low95"], "high95": s["high95"]}
+                    found.append(line | {"p": float(f"{p_value(d):.3g}")})
+    return found

@@ -1,0 +1,142 @@
+"""Makes the examples for multiple sclerosis: `python -m training.examples.make_ms [--out DIR] [--only NAME]`.
+
+FLAIR and T1 are made of the template, bent at random; lesions are painted where they often lie, some of them at one
+time alone. No person's scan or mask is in it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from nibabel.affines import from_matvec
+from scipy.spatial.transform import Rotation
+
+from medapp.imaging.geometry import oriented, resample
+from medapp.imaging.intensity import CLIP
+from medapp.imaging.volume import Grid, Volume
+from training.data.stroke_heads import points, sampled
+from training.data.synthetic_head import FLAIR, PRE, acquired, covered
+from training.examples.make_stroke import average, blob
+from training.examples.make_synthetic_heads import asked, axial, keep
+from training.methods.segment_anatomy_unet import Luck, blurred, contrast, scanned
+
+SOURCE = "training/examples/make_ms.py, from the ICBM 152 nonlinear symmetric 2009a template that nilearn ships"
+BRIGHTEST = 600  # of what is written
+LOUD = 2.5  # the signal beside the noise of the other examples
+LESION = {"flair": 0.98, "t1": 0.7}  # where white matter is 0.5 and 1
+Spot = tuple[tuple[float, float, float], tuple[float, float, float]]
+"""Where a lesion lies, RAS+ millimetres of the template, and its half axes in mm."""
+LASTING: tuple[Spot, ...] = (
+    ((24, 22, 18), (5, 8, 4)),
+    ((-25, 18, 20), (4, 7, 4)),
+    ((26, -48, 24), (5, 9, 5)),
+    ((-27, -50, 22), (4, 6, 4)),
+    ((-20, -22, 32), (3, 5, 3)),
+    ((30, -10, 34), (3, 3, 3)),
+    ((-16, -60, -36), (4, 4, 3)),
+)
+NEW: tuple[Spot, ...] = (((-28, -4, 31), (4, 5, 4)), ((-34, -34, 30), (3, 4, 3)))
+GROWN: tuple[Spot, ...] = (((26, -48, 24), (8, 12, 8)),)
+GONE: tuple[Spot, ...] = (((27, 8, 28), (4, 5, 4)),)
+MOVED = from_matvec(Rotation.from_euler("xyz", (5, -4, 7), degrees=True).as_matrix(), (6, -5, 4))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A case before it is made: lesions now, and then if there is an earlier scan; `grids` by input."""
+
+    name: str
+    seed: int
+    now: tuple[Spot, ...]
+    then: tuple[Spot, ...]
+    skull: bool
+    grids: dict[str, Grid]
+    title: str
+    about: str
+
+
+RECIPES = (
+    Recipe(
+        "sclerosis_flair",
+        85,
+        LASTING,
+        (),
+        False,
+        {"flair": axial(170, 1.2, 54, 3.0, (8, -3, 5), (0, -18, 8))},
+        "Multiple sclerosis: FLAIR alone",
+        "Seven lesions are painted beside the ventricles, in deep white matter and in the cerebellum of an average "
+        "brain, on oblique slices of 1.2 × 1.2 × 3 mm.",
+    ),
+    Recipe(
+        "sclerosis_since",
+        82,
+        (*LASTING, *GROWN, *NEW),
+        (*LASTING, *GONE),
+        True,
+        {
+            "flair": axial(200, 1.2, 66, 2.5, (-6, 3, 4), (0, -18, 6)),
+            "t1": oriented(axial(150, 1.5, 130, 1.6, (0, 0, 0), (0, -18, 0)), "PSR"),
+            "baseline": axial(200, 1.2, 54, 3.0, (4, -5, 2), (6, -22, 10)),
+        },
+        "Multiple sclerosis: what changed",
+        "A made-up head twice, the second time with two lesions more, one that has grown and one less; the earlier "
+        "FLAIR is turned and moved, a T1 lies on a grid of its own.",
+    ),
+)
+
+
+def shares(spots: tuple[Spot, ...], grid: Grid, bend: torch.Tensor, room: torch.Tensor, seed: int) -> torch.Tensor:
+    """(X, Y, Z) share of lesion: ragged ellipsoids, each always the same, that keep to `room`."""
+    mask = np.zeros(grid.shape, bool)
+    for centre, axes in spots:
+        luck = Luck(seed + sum(abs(int(c)) for c in centre))
+        reach = np.ceil(np.multiply(axes, 1.8)).astype(int)
+        middle = np.rint(grid.to_index(np.array(centre))).astype(int)
+        middle -= np.rint(bend[(slice(None), *middle)].numpy()).astype(int)
+        box = tuple(slice(a, b) for a, b in zip((middle - reach).tolist(), (middle + reach + 1).tolist(), strict=True))
+        mask[box] |= blob(tuple(2 * reach + 1), axes, luck)
+    return torch.from_numpy(mask).float() * room
+
+
+def make(recipe: Recipe) -> tuple[dict[str, Volume], Volume, Volume | None]:
+    """The images by input, the mask of what was painted now, and that of then; each on its own grid."""
+    luck = Luck(recipe.seed)
+    scan, grid = average()
+    bend = luck.field(grid.shape, 45, 3) * 2.2 + luck.field(grid.shape, 18, 3) * 0.6
+    image, tissue, distance = sampled(scan, points(np.eye(4), grid.shape, []) + bend)
+    t1 = image / image[tissue == 1].median()
+    bare = {"flair": contrast(t1, tissue, (0.08, 0.58, 0.5, 0.47), luck, 0.01) * (tissue > 0), "t1": t1}
+    room = blurred((tissue == 1).float()) > 0.4
+    images, masks = {}, {}
+    for time, spots, roles in (("now", recipe.now, ("flair", "t1")), ("then", recipe.then, ("baseline",))):
+        soft = shares(spots, grid, bend, room, recipe.seed)
+        seen = {role: torch.lerp(bare[role], torch.tensor(level), blurred(soft)) for role, level in LESION.items()}
+        masks[time] = Volume(soft.numpy().astype(np.uint8), grid.affine, labels={1: "painted lesion"})
+        for role in roles:
+            if role not in recipe.grids:
+                continue
+            whole = seen["flair" if role == "baseline" else role]
+            place = MOVED @ grid.affine if role == "baseline" else grid.affine
+            if recipe.skull:
+                white, around = (1.0, PRE) if role == "t1" else (0.5, FLAIR)
+                random = np.random.default_rng(recipe.seed)
+                signal = covered((whole / white).numpy(), distance.numpy() == 0, grid.affine, around, random)
+                images[role] = acquired(random, LOUD * signal, place, recipe.grids[role])
+                continue
+            array = (scanned(whole, luck, noise=0.03, shade=0.08).numpy() - CLIP[0]) * (BRIGHTEST / (CLIP[1] - CLIP[0]))
+            array = np.clip(array - np.median(array[:4]), 0, BRIGHTEST)
+            drawn = resample(Volume(array, place), recipe.grids[role])
+            images[role] = drawn.like(np.rint(drawn.array))
+    return images, resample(masks["now"], recipe.grids["flair"]), masks["then"] if recipe.then else None
+
+
+def main() -> None:
+    for folder, recipe in asked(__doc__, RECIPES):
+        images, reference, _ = make(recipe)
+        told = recipe.title, recipe.about, SOURCE
+        keep(folder, "segment_ms_rsanet", told, images, reference)
+        print(f"{recipe.name}: {float(reference.array.sum()) * reference.grid.voxel_ml:.1f} ml painted")
+
+
+if __name__ == "__main__":
+    main()

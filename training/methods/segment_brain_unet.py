@@ -1,0 +1,195 @@
+"""Trains brain extraction, part by part.
+
+`python -m training.methods.segment_brain_unet --part PART --data DATA --out OUT`.
+
+PART is "coarse", which sees whole heads on 3 mm, or "fine", which is told roughly where the brain lies and sees the
+millimetres. DATA holds `brain_t1` as for `segment_anatomy_unet`, and `heads`: `NAME_t1.nii.gz`, `NAME_brain.nii.gz`.
+All that is learned from is made up of these, of Colin27 and of an average head, scan by scan (domain randomisation as
+in SynthStrip, Hoopes et al. 2022, doi:10.1016/j.neuroimage.2022.119474). `--real` names the whole heads to learn from,
+"colin" and those of `heads`, whose scores are logged in any case. OUT gets `checkpoint.pt`, from which a killed run
+goes on, `best.safetensors` (by made-up scans of the validation people), `last.safetensors` and `log.csv`.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from medapp.algorithms.brain_extraction import COARSE, FINE, extract, roughly
+from medapp.analysis import mask_metrics
+from medapp.imaging.geometry import resample
+from medapp.imaging.volume import Volume
+from medapp.io import files
+from medapp.networks.coarse_to_fine import COARSE_MM, FINE_MM, CoarseToFine
+from medapp.networks.unet3d import UNet3D
+from training.core.case import Case
+from training.core.options import Options
+from training.core.run import Run, halved
+from training.data.brain_heads import closed, prepare
+from training.data.brain_patches import Lesson, coarse, fine
+from training.data.brain_scans import heads, scan, whole
+from training.methods.segment_anatomy_unet import Luck, learned, names_in, settle, split
+
+SEED = 20261129
+REAL = 0.06  # share of the scans that are of whole real heads, and for each of these as much again
+SETTLED = 0.3  # share of the steps after which the norms no longer follow each scan
+CONDITIONS = {
+    "head": {"way": "made up"},
+    "neck": {"way": "made up", "neck": 1.0, "cut": 0.0},
+    "thick": {"coarse": 1.0},
+    "cut": {"cut": 1.0},
+    "average": {"way": "average"},
+    "bare": {"way": "none"},
+}
+"""How the scans are made that are validated on."""
+
+
+def objective(logits: Tensor, lesson: Lesson, mm: float) -> Tensor:
+    """Cross entropy against what the distance says, plus one minus a Dice of shares; logits (X, Y, Z)."""
+    logits, far = logits[lesson.known].float(), lesson.far[lesson.known]
+    target = torch.sigmoid(-far / mm)
+    entropy = F.binary_cross_entropy_with_logits(logits, target)
+    found = logits.sigmoid()
+    share = (2 * (found * target).sum() + 1) / (found.square().sum() + target.square().sum() + 1)
+    return 2 * entropy + 1 - share
+
+
+class Truth(NamedTuple):
+    """A whole real head, and its brain as it is meant here, on its grid."""
+
+    name: str
+    image: Volume
+    brain: Volume
+
+
+def truths(data: Path) -> Iterator[Truth]:
+    """The heads of `heads`, if there are any; sulci are filled as in `brain_heads.closed`, in voxels of about 1 mm."""
+    for file in sorted((data / "heads").glob("*_t1.nii.gz")):
+        name = file.name.removesuffix("_t1.nii.gz")
+        image = files.read([file])
+        given = files.read([file.with_name(f"{name}_brain.nii.gz")])
+        yield Truth(name, image, given.like(closed(given.array > 0).astype(np.uint8), labels={1: "brain"}))
+
+
+def validate(part: str, net: UNet3D, lessons: dict[str, list[Lesson]]) -> dict[str, float]:
+    """Mean Dice of the made-up scans, and the most ml too much, in each condition."""
+    scores, place = {}, next(net.parameters()).device
+    ml = ({"coarse": COARSE, "fine": FINE}[part] ** 3) / 1000
+    for condition, each in lessons.items():
+        dice, over = [], []
+        for lesson in each:
+            with torch.inference_mode():
+                found = (net(lesson.x[None].to(place))[0, 0].cpu() > 0) & lesson.known
+            truth = (lesson.far < 0) & lesson.known
+            dice.append(mask_metrics.dice(found.numpy(), truth.numpy()))
+            over.append(float((found & ~truth).sum()) * ml)
+        scores[condition], scores[f"{condition}_over"] = float(np.mean(dice)), max(over)
+    return scores
+
+
+def compared(found: np.ndarray, truth: Truth) -> tuple[float, float]:
+    """Dice and ml too much of a mask on the truth's grid."""
+    brain = truth.brain.array > 0
+    return mask_metrics.dice(found, brain), float((found & ~brain).sum()) * truth.brain.grid.voxel_ml
+
+
+def tested(part: str, net: CoarseToFine, real: list[Truth], refine: bool) -> dict[str, float]:
+    """Dice and ml too much of each whole real head, from the coarse network alone or from both."""
+    scores = {}
+    for truth in real:
+        if refine:
+            found = extract(net, truth.image).array > 0
+        else:
+            found = resample(roughly(net, truth.image), truth.image.grid, outside=-10).array > 0
+        scores[truth.name], scores[f"{truth.name}_over"] = compared(found, truth)
+    return scores
+
+
+def train(args: argparse.Namespace) -> None:
+    torch.manual_seed(SEED)
+    data, out, part = Path(args.data), Path(args.out), args.part
+    names, held = learned(data / "brain_t1")
+    step = 2 if part == "coarse" else 1
+    lesson = {"coarse": coarse, "fine": fine}[part]
+    there = heads(data, names, step, args.real)
+    brains, real = there[: len(names)], there[len(names) :]
+    others = heads(data, held, step, ())
+    lessons = {
+        condition: [lesson(head, Luck(100 * k + n), **how) for n, head in enumerate(2 * others)]
+        for k, (condition, how) in enumerate(CONDITIONS.items())
+    }
+    tests = list(truths(data))
+
+    both = CoarseToFine(args.width or 20, args.width or 16)
+    net = both.get_submodule(part)
+    if args.like:
+        net.load_state_dict(load_file(args.like))
+    if args.coarse and Path(args.coarse).exists():
+        both.coarse.load_state_dict(load_file(args.coarse))
+    net = net.to(args.device, memory_format=torch.channels_last_3d)
+    luck = Luck(SEED)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=1e-2)
+    run = Run(out, net, optimizer, luck.generator, args.steps)
+    mm = {"coarse": COARSE_MM, "fine": FINE_MM}[part]
+    while not run.ended:
+        settle(net, bool(args.like) or run.step > SETTLED * args.steps)
+        pool = real if real and luck.chance(REAL + REAL * len(real)) else brains
+        head = pool[luck.below(len(pool))]
+        shown = Lesson(*(x.to(args.device) for x in lesson(head, luck)))
+        run.descend(objective(net(shown.x[None])[0, 0], shown, mm))
+
+        late = run.late(args.minutes)
+        if run.step % args.every == 0 or run.ended:
+            served = run.average.module
+            served.load_state_dict(dict(net.named_buffers()), strict=False)
+            served.eval()
+            scores = validate(part, served, lessons)
+            better = run.better(sum(scores[condition] for condition in CONDITIONS))
+            setattr(both, part, served)
+            scores |= tested(part, both.eval(), tests, part == "fine" and bool(args.coarse))
+            run.note(scores)
+            save_file(halved(served), out / "last.safetensors")
+            if better:
+                save_file(halved(served), out / "best.safetensors")
+        else:
+            run.tell()
+        if run.due(args.keep) or run.ended or late:
+            run.keep()
+        if late:
+            break
+
+
+LAYOUT = "heads/*_brain.nii.gz"  # by which DATA of `cases` is known
+
+
+def cases(data: Path, part: str) -> Iterator[Case]:
+    """Whole real heads, and made-up ones of the people of a part of the split in CONDITIONS; truth: the brain, 1."""
+    for truth in truths(data):
+        yield Case(truth.name, "real", "whole head", (truth.image,), truth.brain)
+    for name in split(names_in(data / "brain_t1"))[part]:
+        head = prepare(data, name, 1, ("average",))
+        for condition, how in CONDITIONS.items():
+            luck = Luck(int(name))
+            view = whole(head, FINE, luck, how.get("cut", 0.0), how.get("neck", 0.6))
+            image, far = scan(head, view, luck, how.get("way", "made up"), how.get("coarse", 0.0))
+            brain = Volume((far < 0).numpy().astype(np.uint8), np.eye(4), labels={1: "brain"})
+            yield Case(name, "made up", condition, (Volume(image.numpy(), np.eye(4)),), brain)
+
+
+def main(given: list[str] | None = None) -> None:
+    options = Options(__doc__.splitlines()[0], steps=24000, rate=2e-3, every=500)
+    options.add_argument("--part", choices=("coarse", "fine"), required=True)
+    options.add_argument("--width", type=int, default=0, help="channels, for trials")
+    options.add_argument("--real", nargs="*", default=["colin"], help="whole heads to learn from, such as mass_T3")
+    options.add_argument("--coarse", help="weights of the coarse part, for the validation of the fine one")
+    options.carry_out(train, given)
+
+
+if __name__ == "__main__":
+    main()

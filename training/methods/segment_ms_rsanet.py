@@ -1,0 +1,229 @@
+"""Trains RSANet on MS lesions.
+
+`python -m training.methods.segment_ms_rsanet --data DATA --out OUT --leave PATIENT ...`.
+
+DATA holds `brain_t1` (see `segment_anatomy_unet`), `lgg` (see `segment_glioma_ar2unet`) and `ms`: a few patients in MNI
+space with FLAIR, T1 and consensus mask, and the masks of 29 more. Nearly half of the patches are theirs, a fifth are of
+heads with a glioma and painted lesions, the others are made up, see `ms_heads`. A PATIENT (p07, p19, P14, P18) is left
+out altogether and looked at now and then; what is served is the latest state, `last.safetensors`, so that their scores
+choose nothing. At the end the threshold is told at which brains without lesion hold hardly any. OUT also gets
+`checkpoint.pt`, from which a killed run goes on as if nothing had happened, and `log.csv`.
+"""
+
+import argparse
+import copy
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from medapp.algorithms.parcellation import working_grid
+from medapp.analysis.mask_metrics import dice, lesion_f1
+from medapp.imaging.geometry import resample
+from medapp.imaging.volume import Grid, Volume
+from medapp.networks.rsanet import RSANet
+from medapp.pipelines.segment_anatomy_unet import NETWORK as ANATOMY
+from medapp.pipelines.segment_ms_rsanet import anatomy, build, predict, prepared, stacked
+from medapp.serving import weight_files
+from medapp.serving.inference_engine import Engine
+from training.core.case import Case
+from training.core.options import Options
+from training.core.precision import autocast
+from training.core.run import Run, halved
+from training.data import ms_heads
+from training.data.ms_heads import WHOLE, Clinic, Head, Patch, acquired, made, patient, prepare
+from training.methods.segment_anatomy_unet import SETTLED, Luck, names_in, settle, split, thick
+
+SEED = 20261123
+SMOOTH = 30.0  # voxels of lesion below which overlap counts less and less
+DICE, BOTH, WEIGHT = 600, 2400, 0.5  # steps up to which overlap alone counts, and from which wrong voxels count so much
+HARD = (0.1, 0.01)  # share of the voxels that count as most wrong, at first and at last
+LATE, WHOLES = 0.93, 0.3  # share of the steps after which so many are whole brains, one at a time
+QUIET = 0.5  # ml taken for lesion where there is none that are put up with
+LEFT = ("p07", "P14")  # patients that the served weights have not seen
+
+
+class Exam(NamedTuple):
+    """What is validated on: `x` (CHANNELS, X, Y, Z) float32, made as when served, and the truth (X, Y, Z) bool."""
+
+    kind: str
+    x: np.ndarray
+    truth: np.ndarray
+
+
+def exam(kind: str, scans: dict[str, Volume], truth: Volume) -> Exam:
+    """Images of one patient by role, on one grid, cut out and stacked by the pipeline's own ways."""
+    grid = working_grid(scans["flair"])
+    view = prepared(scans, anatomy(parcellator(), scans, grid, lambda share, stage: None), grid)
+    x = stacked(view.images, view.maps)
+    there = resample(truth, Grid(x.shape[1:], view.grid.affine))
+    return Exam(kind, x.astype(np.float16), there.array > 0)
+
+
+@cache
+def parcellator() -> nn.Module:
+    """As the app serves it to this method."""
+    net = ANATOMY.build()
+    net.load_state_dict(load_file(weight_files.locate(ANATOMY.weights).path))
+    return net.eval().requires_grad_(False)
+
+
+def exams_of(data: Path, name: str) -> list[Exam]:
+    """A real patient: FLAIR alone, in thick slices, and with T1."""
+    flair, t1, mask = ms_heads.given(data, name)
+    given = {"flair": {"flair": flair}, "thick": {"flair": thick(flair)}, "t1": {"flair": flair, "t1": t1}}
+    return [exam(f"{patient(name)}_{kind}", scans, mask) for kind, scans in given.items()]
+
+
+def made_up(head: Head, seed: int) -> dict[str, tuple[Volume, Volume]]:
+    """FLAIR and mask of a made-up patient, and of the same brain without lesions."""
+    free = head._replace(plots={"none": torch.zeros(0, 3, dtype=torch.int16)})
+    both = {}
+    for kind, source in (("made", head), ("free", free)):
+        luck = Luck(seed)
+        sight = made(source, WHOLE, luck)
+        flair = Volume(acquired(sight.images, luck)[0]["flair"].numpy(), np.eye(4), name="FLAIR")
+        both[kind] = flair, flair.like((sight.target > 0.5).numpy().astype(np.uint8), labels={1: "lesion"})
+    return both
+
+
+def exams_on(head: Head, seed: int) -> list[Exam]:
+    return [exam(kind, {"flair": flair}, truth) for kind, (flair, truth) in made_up(head, seed).items()]
+
+
+def served(net: RSANet) -> Callable[[np.ndarray], np.ndarray]:
+    """The network as it is now, served as in the app: maps (CHANNELS, X, Y, Z) to the probability (X, Y, Z)."""
+    engine = Engine(copy.deepcopy(net), next(net.parameters()).device.type)
+    return lambda x: predict(engine, x.astype(np.float32))[0]
+
+
+def validate(net: RSANet, exams: list[Exam], threshold: float = 0.5) -> dict[str, float]:
+    """Mean Dice and lesion-wise F1 of every kind of exam; millilitres found where there is nothing."""
+    scores: dict[str, list[float]] = {}
+    probability = served(net)
+    for kind, x, truth in exams:
+        mask = probability(x) >= threshold
+        if kind == "free":
+            scores.setdefault("free_ml", []).append(float(mask.sum()) / 1000)
+        else:
+            scores.setdefault(f"{kind}_dice", []).append(dice(mask, truth))
+            scores.setdefault(f"{kind}_f1", []).append(lesion_f1(mask, truth))
+    return {name: float(np.mean(values)) for name, values in scores.items()}
+
+
+def quiet(net: RSANet, exams: list[Exam]) -> float:
+    """The lowest threshold, in steps of 0.05, at which brains without lesion hold no more than QUIET ml on average."""
+    probability = served(net)
+    free = [probability(exam.x) for exam in exams if exam.kind == "free"]
+    levels = (n / 20 for n in range(6, 19))
+    return next((t for t in levels if np.mean([(p >= t).sum() / 1000 for p in free]) <= QUIET), 0.95)
+
+
+def objective(logits: Tensor, target: Tensor, known: Tensor, hard: float = HARD[1], weight: float = 1.0) -> Tensor:
+    """`weight` times the mean cross entropy of the share `hard` of the voxels, the most wrong ones, plus one minus the
+    mean soft Dice of the patches, (B, X, Y, Z) each; where not `known`, nothing counts.
+
+    A patch with one small lesion counts as much as one that is full of them: small ones are most of what there is to be
+    found. Over all voxels the few that are taken for lesion in a patch without any would count for nothing beside
+    Dice's push to find what there is in others. After the top-k loss of nnU-Net (Isensee 2021,
+    doi:10.1038/s41592-020-01008-z). From the first step it teaches that there is nothing anywhere.
+    """
+    each = (1, 2, 3)
+    p, truth = logits.sigmoid() * known, target * known
+    overlap = (2 * (p * truth).sum(each) + SMOOTH) / (p.sum(each) + truth.sum(each) + SMOOTH)
+    wrong = F.binary_cross_entropy_with_logits(logits[known], target[known], reduction="none")
+    return weight * wrong.topk(max(1, int(hard * wrong.numel()))).values.mean() + 1 - overlap.mean()
+
+
+LAYOUT = "ms/*_flair.nii.gz"  # by which DATA of `cases` is known
+
+
+def cases(data: Path, part: str) -> Iterator[Case]:
+    """Real patients, with T1 and without and in thick slices; then brains with made-up lesions, and without any.
+
+    The part "test" is LEFT and brains that are not trained on, "train" the other patients, "validation" brains alone.
+    """
+    for name in ms_heads.reals(data):
+        if part == "validation" or (part != "all" and (patient(name) in LEFT) != (part == "test")):
+            continue
+        source = name.split("_")[0]
+        flair, t1, truth = ms_heads.given(data, name)
+        yield Case(name, source, "FLAIR alone", (flair,), truth)
+        yield Case(name, source, "FLAIR and T1", (flair, t1), truth)
+        yield Case(name, source, "FLAIR alone, 5 mm slices", (thick(flair),), thick(truth))
+    parts = split(names_in(data / "brain_t1"))
+    brains = {**parts, "all": parts["validation"] + parts["test"], "train": []}[part]
+    for seed, name in enumerate(brains, 100):
+        for kind, (image, truth) in made_up(prepare(data, name), seed).items():
+            condition = "lesions made up" if truth.array.any() else "no lesions"  # some are made up without any
+            yield Case(name, "OASIS-1", condition, (image,), truth, image=kind)
+
+
+def train(args: argparse.Namespace) -> None:
+    torch.manual_seed(SEED)
+    data, out = Path(args.data), Path(args.out)
+    brains = split(names_in(data / "brain_t1"))
+    clinic = Clinic(data, brains["train"][: args.brains], args.leave)
+    held = [name for name in ms_heads.reals(data) if patient(name) in args.leave]
+    exams = [exam for name in held for exam in exams_of(data, name)]
+    for seed, name in enumerate(brains["validation"]):
+        exams += exams_on(prepare(data, name), seed)
+
+    net = build()
+    if args.like:
+        net.load_state_dict(load_file(args.like))
+    net = net.to(args.device, memory_format=torch.channels_last_3d)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=1e-2)
+    run = Run(out, net, optimizer, Luck(SEED).generator, args.steps)
+
+    def batch(step: int) -> list[Patch]:
+        lucks = [Luck(SEED + step * args.batch + number) for number in range(args.batch)]
+        if step > LATE * args.steps and lucks[0].chance(WHOLES):
+            return [clinic.sample(lucks[0], WHOLE)]
+        return [clinic.sample(luck) for luck in lucks]
+
+    ahead = ThreadPoolExecutor(1)  # draws the next patches while the network learns from these
+    coming = ahead.submit(batch, run.step)
+    while not run.ended:
+        settle(net.train(), bool(args.like) or run.step > SETTLED * args.steps)
+        hard = HARD[0] * (HARD[1] / HARD[0]) ** (run.step / args.steps)
+        weight = WEIGHT * (1 if args.like else min(max((run.step - DICE) / (BOTH - DICE), 0.0), 1.0))
+        patches, coming = coming.result(), ahead.submit(batch, run.step + 1)
+        x, target, known = (torch.stack(parts).to(args.device) for parts in zip(*patches, strict=True))
+        with autocast(args.device):
+            logits = net(x.contiguous(memory_format=torch.channels_last_3d))[:, 0]
+        run.descend(objective(logits.float(), target, known, hard, weight))
+
+        late = run.late(args.minutes)
+        if run.step % args.every == 0 or run.ended:
+            average = run.average.module
+            average.load_state_dict(dict(net.named_buffers()), strict=False)
+            run.note(validate(average.eval(), exams))
+            save_file(halved(average), out / "last.safetensors")
+        else:
+            run.tell()
+        if run.due(args.keep) or run.ended or late:
+            run.keep()
+        if late:
+            break
+    if run.ended:
+        print("threshold to be served at:", quiet(run.average.module.eval(), exams))
+
+
+def main(given: list[str] | None = None) -> None:
+    options = Options(__doc__.splitlines()[0], steps=3500, rate=2e-3, every=250)
+    options.add_argument("--leave", nargs="*", default=[], help="patients left out of training, to validate on")
+    options.add_argument("--batch", type=int, default=4, help="patches a step")
+    options.add_argument("--brains", type=int, help="how many brains, for a quick look; all unless said")
+    options.carry_out(train, given)
+
+
+if __name__ == "__main__":
+    main()

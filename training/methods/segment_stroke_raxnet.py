@@ -1,0 +1,139 @@
+"""Trains RAX-Net for one plane: `python -m training.methods.segment_stroke_raxnet --plane PLANE --data DATA --out OUT`.
+
+DATA holds `brain_t1` and `stroke_masks`; the heads are painted by `training.data.stroke_heads` while the training goes
+on, kept in `runs/data/stroke` and shared by the three planes. OUT gets `checkpoint.pt`, from which a killed run goes on
+as if nothing had happened, `best.safetensors` (by this plane alone), `last.safetensors` and `log.csv`.
+"""
+
+import argparse
+import copy
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from nibabel.affines import from_matvec
+from safetensors.torch import load_file, save_file
+from scipy.spatial.transform import Rotation
+from torch import nn
+
+from medapp.algorithms.mni_template import template
+from medapp.imaging.geometry import resample
+from medapp.imaging.volume import Grid, Volume
+from medapp.networks.blocks import fold
+from medapp.networks.raxnet import RAXNet
+from medapp.pipelines.segment_stroke_raxnet import CHANNELS, VIEWS, WIDTHS, predict
+from training.core.case import Case
+from training.core.lesion_losses import LOSSES
+from training.core.options import Options
+from training.core.precision import autocast
+from training.core.run import Run, halves
+from training.data.stroke_heads import SEEDS, Head, head
+from training.data.stroke_lesions import Shapes
+from training.data.stroke_slices import CROP, PLANES, Slices, augment, standard
+from training.methods.segment_anatomy_unet import SEED, Luck
+from training.release.convert_raxnet_keras import widened
+
+HELD = (0, 1, 2, 3, 4, 6, 7, 5, 11)  # the heads that validate; the last two have no lesion
+SCORED = 60  # heads of a part, by `cases`
+TURN = Rotation.from_euler("xyz", (15, -8, 10), degrees=True).as_matrix() @ np.diag([-1.0, -1, 3])
+OBLIQUE = Grid((220, 250, 70), from_matvec(TURN, np.array([0.0, -18, 8]) - TURN @ (np.array((220, 250, 70)) - 1) / 2))
+PRIOR = -4.0  # logit of lesion, as rare as it is, from which the training sets out
+BEFORE, EVERY = 36, 10  # heads painted before the first step; then another after so many steps
+
+
+def validate(net: nn.Module, held: list[Head], plane: str) -> dict[str, float]:
+    """Mean 3-D Dice over lesions of any size and those under 20 ml, and false millilitres in heads without."""
+    net = fold(copy.deepcopy(net).eval())
+    scores, small, false = [], [], []
+    for each in held:
+        found = predict(net, standard(torch.from_numpy(each.image)).numpy(), VIEWS[plane]) > 0.5
+        size = int(each.mask.sum())
+        if not size:
+            false.append(found.sum() / 1000)
+            continue
+        scores.append(2 * (found & each.mask).sum() / (found.sum() + size))
+        if size < 20_000:
+            small.append(scores[-1])
+    return {
+        name: float(np.mean(v)) if v else 0.0 for name, v in (("dice", scores), ("small", small), ("false_ml", false))
+    }
+
+
+LAYOUT = "stroke_masks/*.npz"  # by which DATA of `cases` is known
+
+
+def cases(data: Path, part: str) -> Iterator[Case]:
+    """Heads of brains and with masks of that part alone, each as it is and as a scanner might store it."""
+    for each in SEEDS if part == "all" else (part,):
+        shapes = Shapes(data / "stroke_masks", each)
+        for number in range(SCORED):
+            painted = head(data, each, number, shapes)
+            image = Volume(painted.image.astype(np.int16), template().affine, name="T1")
+            truth = image.like(painted.mask.astype(np.uint8), labels={1: "painted"})
+            patient, group = f"{each} {number:03d}", f"{painted.mask.sum() / 1000:.1f} ml"
+            yield Case(patient, group, "1 mm", (image,), truth)
+            drawn = [resample(volume, OBLIQUE) for volume in (image, truth)]
+            yield Case(patient, group, "oblique, 3 mm slices", (drawn[0],), drawn[1])
+
+
+def train(args: argparse.Namespace) -> None:
+    torch.manual_seed(SEED)
+    data, out = Path(args.data), Path(args.out)
+    shapes = {part: Shapes(data / "stroke_masks", part) for part in ("train", "validation")}
+    held = [head(data, "validation", n, shapes["validation"]) for n in HELD[: args.held] + HELD[-1:]]
+
+    widths = tuple(args.width * n for n in (1, 2, 4, 8))
+    net = RAXNet(1, widths, CHANNELS).to(args.device, memory_format=torch.channels_last)
+    nn.init.constant_(net.head.bias, PRIOR)
+    if args.like:
+        net.load_state_dict(widened(load_file(args.like), CHANNELS))
+    luck = Luck(SEED + PLANES.get(args.plane, len(PLANES)))
+    optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=4e-3)
+    run = Run(out, net, optimizer, luck.generator, args.steps, forget=0.997, buffers=True, best=-math.inf)
+
+    sources = [Slices(plane) for plane in (PLANES if args.plane == "every" else (args.plane,))]
+    while not run.ended:
+        for number in range(len(sources[0].heads), min(args.heads, args.before + run.step // EVERY)):
+            new = head(data, "train", number, shapes["train"])
+            for source in sources:
+                source.add(new)
+        source = sources[luck.below(len(sources))]
+        x, y = augment(*source.draw(args.batch, luck), CROP[source.plane], source.plane != "sagittal", luck)
+        net.train()
+        with autocast(args.device):
+            logits = net(x.to(args.device, memory_format=torch.channels_last))
+        run.descend(LOSSES[args.loss](logits.float(), y.to(args.device)))
+
+        late = run.late(args.minutes)
+        if run.step % args.every == 0 or run.ended:
+            run.note(scores := validate(run.average.module, held, sources[0].plane))
+            state = halves(run.average.module.state_dict())
+            save_file(state, out / "last.safetensors")
+            if run.better(scores["dice"] + 0.5 * scores["small"] - 0.02 * min(scores["false_ml"], 10)):
+                save_file(state, out / "best.safetensors")
+        else:
+            run.tell()
+        if run.step % args.every == 0 or run.ended or late or run.due(args.keep):
+            run.keep()
+        if late:
+            break
+
+
+def main(given: list[str] | None = None) -> None:
+    options = Options(__doc__.splitlines()[0], steps=4000, rate=2e-3, every=400)
+    options.add_argument("--plane", choices=(*PLANES, "every"), required=True, help="every: what all set out from")
+    options.add_argument("--batch", type=int, default=16)
+    options.add_argument("--width", type=int, default=WIDTHS[0])
+    options.add_argument("--loss", choices=LOSSES, default="balanced")
+    options.add_argument("--heads", type=int, default=300, help="how many are painted in the end")
+    options.add_argument("--before", type=int, default=BEFORE, help="how many before the first step")
+    options.add_argument(
+        "--held", type=int, default=len(HELD) - 1, help="heads that validate, beside one without lesion"
+    )
+    options.carry_out(train, given)
+
+
+if __name__ == "__main__":
+    main()

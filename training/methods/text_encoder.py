@@ -1,0 +1,213 @@
+"""Trains a small text tower that knows the brain's regions: `python -m training.methods.text_encoder --out OUT`.
+
+OUT gets `text_tower.safetensors` and `text_tower.json`, weights and configuration of an open_clip model: its tokenizer,
+its text transformer, and a picture tower that is there for the form and never trained. Sentences about a region,
+whatever their wording, come close to the region's direction; those of other regions, the other side's above all, lie
+apart; a structure without its side lies between the two; what is about no region lies apart from all. Words that the
+bank does not use share one embedding, which learns to be ignored.
+"""
+
+import argparse
+import json
+import random
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from medapp.algorithms.region_prompts import REGIONS, SIDED, SIDES, SYNONYMS, TEMPLATES, prompts, structure
+from medapp.algorithms.text_encoder import CONFIG, DIM, encoder, tower
+
+PREPROCESS = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
+LENGTH = 10.0  # of an embedding; CLIP's own are of that order
+SCALE = 20.0  # of the cosines in the softmax over regions
+UNSIDED, UNRELATED = 0.1, 0.12  # shares of the sentences
+
+ASIDE = {
+    "Cerebral-White-Matter": ("white substance of the cerebrum", "cerebrum white matter"),
+    "Cerebral-Cortex": ("grey matter of the cerebrum", "cerebrum cortex"),
+    "Lateral-Ventricle": ("lateral cerebral ventricle", "anterior horn and body of the lateral ventricle"),
+    "Inf-Lat-Ventricle": ("inferior horn of the ventricle", "inferior part of the lateral ventricle"),
+    "Cerebellum-White-Matter": ("white substance of the cerebellum", "wm of the cerebellum"),
+    "Cerebellum-Cortex": ("gray matter of the cerebellum", "cortical gm of the cerebellum"),
+    "Thalamus": ("thalamic nucleus", "thalamus region"),
+    "Caudate": ("nucleus caudate", "body of the caudate nucleus"),
+    "Putamen": ("putamen nucleus", "region of the putamen"),
+    "Pallidum": ("pallidus", "nucleus pallidus"),
+    "3rd-Ventricle": ("3rd cerebral ventricle", "third ventricle of the brain"),
+    "4th-Ventricle": ("4th cerebral ventricle", "fourth ventricle of the brain"),
+    "Brain-Stem": ("pons and medulla", "the brain's stem"),
+    "Hippocampus": ("hippocampal area", "hippocampus body"),
+    "Amygdala": ("amygdaloid region", "amygdala nuclei"),
+    "Accumbens": ("accumbens region", "area of the nucleus accumbens"),
+    "Ventral-DC": ("ventral diencephalic region", "ventral part of diencephalon"),
+    "Vessel": ("small blood vessel", "vessel space"),
+    "Choroid-Plexus": ("choroid plexus tissue", "choroideus"),
+}
+ASIDE_TEMPLATES = (
+    "a picture of the {} of an adult", "where does the {} lie?", "mr image, {} outlined",
+    "volume of the {} in this person",
+)  # fmt: skip
+OTHER = (
+    "dog", "kidney", "car", "a cup of coffee", "liver", "a house by the sea", "lung", "tree", "white cat",
+    "stem of a flower", "the heart", "ventricle of the heart", "hand", "road", "music", "the weather", "femur",
+    "knee", "a computer", "",
+)  # fmt: skip
+OTHER_ASIDE = ("spleen", "bicycle", "chest x-ray", "lemon tree", "shoulder", "an old ship", "foot", "pancreas")
+
+
+def twin(label: int) -> int:
+    """The same structure's region on the other side, itself in the middle."""
+    own = structure(label)[1]
+    return next((n for n in REGIONS if n != label and structure(n)[1] == own), label)
+
+
+def phrase(label: int, dice: random.Random, synonyms: Mapping[str, tuple[str, ...]], sided: bool = True) -> str:
+    """One way to name a region."""
+    side, rest = structure(label)
+    name = dice.choice(synonyms[rest])
+    if not (side and sided):
+        return name
+    return dice.choice(SIDED).format(side=side, any=dice.choice(SIDES[side]), name=name)
+
+
+def unrelated(dice: random.Random, words: tuple[str, ...] = OTHER) -> str:
+    side = dice.choice(("", "", "left ", "right ", "l ", "r "))
+    return side + dice.choice(words)
+
+
+def draw(size: int, dice: random.Random) -> tuple[list[str], Tensor]:
+    """Sentences, and which of nothing and the 35 regions they mean (B, 36), rows that add up to 1."""
+    said, means = [], torch.zeros(size, len(REGIONS) + 1)
+    for row in means:
+        label = dice.choice(REGIONS)
+        kind = dice.random()
+        if kind < UNRELATED:
+            row[0], name = 1, unrelated(dice)
+        elif kind < UNRELATED + UNSIDED:
+            row[[label, twin(label)]], name = 1, phrase(label, dice, SYNONYMS, sided=False)
+        else:
+            row[label], name = 1, phrase(label, dice, SYNONYMS)
+        row /= row.sum()
+        said.append(dice.choice(TEMPLATES).format(name))
+    return said, means
+
+
+def vocabulary(tokenizer) -> Tensor:
+    """(49408,) every token -> itself if the bank has it, else the first that it has not."""
+    words = [*TEMPLATES, *SIDED, *(w for side in SIDES.values() for w in side), *(f" {w}" for w in SIDES["left"])]
+    words += [w for name in SYNONYMS.values() for w in name]
+    used = {0, 49406, 49407} | {token for text in words for token in tokenizer.encode(text)}
+    other = next(token for token in range(49408) if token not in used)
+    table = torch.full((49408,), other)
+    table[list(used)] = torch.tensor(list(used))
+    return table
+
+
+def strewn(tokens: Tensor, other: int, dice: random.Random) -> Tensor:
+    """A sentence (77,) with a few unknown words before and after, seldom many."""
+    most = dice.choice((0, 0, 1, 2, 3)) if dice.random() < 0.97 else 24
+    start, *words, end = tokens[: int(tokens.argmax()) + 1].tolist()
+    before, after = ([other] * dice.randint(0, most) for _ in range(2))
+    row = [start, *before, *words, *after][:76] + [end]
+    return torch.tensor(row + [0] * (len(tokens) - len(row)))
+
+
+def encode(model, tokens: Tensor) -> Tensor:
+    """What `open_clip.CLIP.encode_text` does, no further than the longest sentence."""
+    last = tokens.argmax(1)
+    n = int(last.max()) + 1
+    x = model.token_embedding(tokens[:, :n]) + model.positional_embedding[:n]
+    x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:n, :n]))
+    return x[torch.arange(len(x)), last] @ model.text_projection
+
+
+def train(model, tokenizer, steps: int, size: int, seed: int = 0) -> None:
+    """Softmax over the directions, which are learned too, and a pull towards them at LENGTH."""
+    dice = random.Random(seed)
+    torch.manual_seed(seed)
+    table = vocabulary(tokenizer)
+    other = int(table.mode().values)
+    axes = nn.Parameter(torch.randn(len(REGIONS) + 1, DIM))
+    weights = [p for name, p in model.named_parameters() if not name.startswith("visual") and name != "logit_scale"]
+    adam = torch.optim.AdamW([*weights, axes], 2e-3, weight_decay=0.01)
+    fall = torch.optim.lr_scheduler.OneCycleLR(adam, 2e-3, steps, pct_start=0.1)
+    for step in range(steps):
+        said, means = draw(size, dice)
+        tokens = torch.stack([strewn(row, other, dice) for row in table[tokenizer(said)]])
+        text, towards = encode(model, tokens), F.normalize(axes, dim=1)
+        near = 1 - F.cosine_similarity(text, means @ towards).mean()
+        apart = (towards @ towards.T - torch.eye(len(towards))).clamp(min=0).square().sum(1).mean()
+        length = (text.norm(dim=1) / LENGTH - 1).square().mean()
+        loss = F.cross_entropy(SCALE * F.normalize(text, dim=1) @ towards.T, means) + 2 * near + apart + length
+        adam.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(weights, 1.0)
+        adam.step()
+        fall.step()
+        if step % 100 == 0 or step == steps - 1:
+            print(f"{step:5d} loss {loss.item():.3f} near {near.item():.3f} apart {apart.item():.3f}", flush=True)
+    with torch.no_grad():
+        model.token_embedding.weight.copy_(model.token_embedding.weight[table])
+
+
+def judged(model, seed: int = 1) -> dict[str, float]:
+    """How wordings and sentences kept aside lie to the paper's prompts: cosines, and shares that are nearest."""
+    dice = random.Random(seed)
+    encoding = encoder(model).encode
+    exact = F.normalize(encoding(prompts()), dim=1)
+    scores = {"prompts_nearest": float((exact @ exact.T - 2 * torch.eye(len(exact))).max())}
+    labels = [label for label in REGIONS for _ in range(20)]
+    own, other = torch.tensor(labels) - 1, torch.tensor([twin(label) for label in labels]) - 1
+    for kind, templates, synonyms in (
+        ("templates", ASIDE_TEMPLATES, SYNONYMS),
+        ("synonyms", TEMPLATES, ASIDE),
+        ("both", ASIDE_TEMPLATES, ASIDE),
+    ):
+        said = [dice.choice(templates).format(phrase(label, dice, synonyms)) for label in labels]
+        cosines = F.normalize(encoding(said), dim=1) @ exact.T
+        mine = cosines.gather(1, own[:, None])[:, 0]
+        wrong = (cosines.argmax(1) != own).nonzero()[:, 0].tolist()
+        print(kind, "missed:", sorted({said[n] for n in wrong})[:12])
+        scores |= {
+            f"{kind}_nearest": float((cosines.argmax(1) == own).float().mean()),
+            f"{kind}_own": float(mine.mean()),
+        }
+        scores[f"{kind}_own_worst_2_percent"] = float(mine.quantile(0.02))
+        scores[f"{kind}_other_side"] = float(cosines.gather(1, other[:, None])[:, 0][other != own].mean())
+        scores[f"{kind}_nearest_other"] = float(cosines.scatter(1, own[:, None], -1).amax(1).mean())
+    said = [dice.choice(ASIDE_TEMPLATES).format(unrelated(dice, OTHER_ASIDE)) for _ in range(200)]
+    far = (F.normalize(encoding(said), dim=1) @ exact.T).amax(1)
+    return scores | {
+        "unrelated_nearest": float(far.mean()),
+        "unrelated_nearest_worst_2_percent": float(far.quantile(0.98)),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--batch", type=int, default=128)
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    model = tower()
+    from open_clip import SimpleTokenizer
+
+    train(model.train(), SimpleTokenizer(context_length=77), given.steps, given.batch)
+    model.half().float()
+    scores = judged(model)
+    print(json.dumps(scores, indent=1))
+    config = {"model_cfg": CONFIG, "preprocess_cfg": PREPROCESS}
+    (given.out / "text_tower.json").write_text(json.dumps(config, indent=1) + "\n")
+    state = {name: value.half().contiguous() for name, value in model.state_dict().items() if name != "attn_mask"}
+    save_file(state, given.out / "text_tower.safetensors")
+    (given.out / "scores.json").write_text(json.dumps(scores, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

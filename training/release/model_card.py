@@ -1,0 +1,110 @@
+"""Model card: what the Hub shows of published weights, from the pipeline's card and the text in weights/."""
+
+import json
+import re
+from pathlib import Path
+
+import yaml
+from huggingface_hub import EvalResult, ModelCard
+
+from medapp.card import Card
+from medapp.serving import weight_files
+from training.evaluation.golden_pair import Refused
+
+LICENCES = (
+    "apache-2.0", "mit", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0",
+)  # fmt: skip
+DATASETS = ("OASIS-1", "TCGA-LGG", "MoNuSeg", "LIDC-IDRI", "ACRIN-NSCLC-FDG-PET", "COVID-19-NY-SBU", "SA-1B")
+METRICS = ("Dice", "HD95", "PSNR", "SSIM", "RMSE", "SDlogJ")
+USE = """\
+## Use
+
+The app fetches `{file}` from here at `{revision}` and uses it only if its sha256 is
+`{sha256}`:
+
+```sh
+{variable}={repo} python -m medapp run {name} INPUT --out DIR
+```
+
+`golden/` holds a small input, what the app made of it, and how far from that another machine may be. This pulls weights
+and input from here, and does it again:
+
+```sh
+python -m training.release.publish {name} --repo {repo} --verify
+```
+"""
+
+
+def model_card(card: Card, text: str, repo: str, revision: str, scores: Path | None = None) -> ModelCard:
+    """The Hub's card: `text` is weights/NAME.md, `scores` a folder that `training.evaluation.evaluate` wrote, for the
+    model index.
+
+    Front matter that the text leaves out is read off it: data sets and metrics are those that the card names. Raises
+    Refused where the text has no licence that the Hub knows, contradicts the card's, or has no scores.
+    """
+    try:
+        ours = ModelCard(text)
+    except (ValueError, yaml.YAMLError) as error:
+        raise Refused(f"The front matter of the card of {card.name} is no YAML that the Hub can read.") from error
+    data, licence = ours.data, re.sub(r"\s+", "-", card.licence.partition("(")[0].strip()).lower()
+    if data.license != licence or licence not in LICENCES:
+        raise Refused(
+            f"The licences of {card.name} must be one, of {', '.join(LICENCES)}: the pipeline's card says {licence}, "
+            f"the text in weights/ {data.license}."
+        )
+    if not card.scores or "to be measured" in f"{card.scores} {text}".lower():
+        raise Refused(
+            f"{card.name} has no scores on its card yet: run training.evaluation.evaluate and write them there first."
+        )
+    data.datasets = data.datasets or _named(DATASETS, f"{card.trained_on} {_data(ours.text)}")
+    data.metrics = data.metrics or _named(METRICS, f"{card.scores} {ours.text}")
+    if scores:
+        data.model_name = Path(card.weights.file).stem
+        data.eval_results = _results(card, data.pipeline_tag, data.datasets or [], scores)
+    use = USE.format(
+        name=card.name,
+        repo=repo,
+        revision=revision,
+        file=card.weights.file,
+        sha256=card.weights.sha256,
+        variable=weight_files.variable(card.weights),
+    )
+    return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{ours.text.strip()}\n\n{use}")
+
+
+def _data(text: str) -> str:
+    """The paragraph on the data."""
+    found = re.search(r"\*\*Data\.\*\*.*?(?=\n\n|\Z)", text, re.DOTALL)
+    return found[0] if found else ""
+
+
+def _named(names: tuple[str, ...], text: str) -> list[str] | None:
+    return [name.lower() for name in names if re.search(rf"\b{re.escape(name)}\b", text)] or None
+
+
+def _results(card: Card, task: str | None, datasets: list[str], folder: Path) -> list[EvalResult]:
+    """A mean over patients for every condition and known metric of summary.json. Raises Refused for other weights'."""
+    try:
+        found = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Refused(f"{folder} holds no summary.json of training.evaluation.evaluate.") from error
+    if found["weights"]["sha256"] != card.weights.sha256:
+        raise Refused(f"The scores in {folder} are those of other weights than the card of {card.name} names.")
+    named = ", ".join(datasets) or "own data"
+    results = []
+    for condition, groups in found["summary"].items():
+        for figure, summary in (groups.get("ours") or groups.get("all") or {}).items():
+            metric = next((m.lower() for m in METRICS if figure.lower().startswith(m.lower())), None)
+            if metric and summary["n"]:
+                results.append(
+                    EvalResult(
+                        task_type=task or "image-to-image",
+                        dataset_type=datasets[0] if datasets else "own",
+                        dataset_name=f"{named}: {condition}",
+                        dataset_split=found["part"],
+                        metric_type=metric,
+                        metric_name=f"{figure}, mean over {summary['n']} patients",
+                        metric_value=summary["mean"],
+                    )
+                )
+    return results

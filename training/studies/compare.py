@@ -1,0 +1,169 @@
+"""Trains networks or losses alike and compares them: `python -m training.studies.compare STUDY --data DATA --out OUT`.
+
+All of a study see the same batches in the same order for as many steps, by the same optimiser, and are scored on the
+same images, which none has seen; nothing is chosen by them. DATA is the folder of all data, for `restoration-regions`
+the one that `training.data.restoration_data ct` makes. OUT gets a folder for each network and seed, with its weights,
+from which a killed comparison goes on, `cases.csv` and `comparison.md`. `--smoke` needs no data: two steps of tiny
+networks.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from training.core.precision import autocast
+from training.core.run import Run, halved
+from training.evaluation.evaluate import by_method, earlier, keep
+from training.methods.segment_anatomy_unet import Luck
+from training.methods.segment_glioma_ar2unet import settle
+from training.studies import WEIGHTS, Bench, Rival, Size, Study, folder_name
+from training.studies.catalogue import STUDIES
+
+SETTLE = 80  # batches over which batch norms that are about to stand still take their statistics
+KEEP = 5  # minutes between checkpoints
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+Row = dict[str, Any]
+
+
+def trained(study: Study, rival: Rival, bench: Bench, out: Path, seed: int, args: argparse.Namespace) -> Run:
+    """The whole training of one network; goes on from the checkpoint in `out`."""
+    torch.manual_seed(seed)
+    net, luck = rival.build(args.share).to(args.device), Luck(seed)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=1e-3)
+    freezes = study.freeze < 1  # then the average takes the statistics as they are
+    run = Run(out, net, optimizer, luck.generator, args.steps, forget=0.997, buffers=not freezes)
+    norms = [layer for layer in net.modules() if isinstance(layer, NORMS)]
+    frozen = int(study.freeze * args.steps)
+
+    def batch() -> tuple[torch.Tensor, ...]:
+        return tuple(part.to(args.device) for part in bench.draw(luck))
+
+    while not run.ended:
+        net.train()
+        if run.step == frozen:
+            settle(net, norms, (batch()[0] for _ in range(min(SETTLE, args.steps))))
+        if run.step >= frozen:
+            for layer in norms:
+                layer.eval()
+        with autocast(args.device):
+            loss = rival.loss(net, batch())
+        run.descend(loss)
+        run.tell()
+        if run.ended or run.due(KEEP):
+            run.keep()
+    return run
+
+
+def compared(study: Study, bench: Bench, args: argparse.Namespace) -> tuple[list[Row], dict[str, dict[str, float]]]:
+    """A row for each network, seed and image, and for each network what it cost, the mean over seeds."""
+    rows: list[Row] = []
+    costs: dict[str, dict[str, float]] = {}
+    for name, rival in study.rivals.items():
+        spent = []
+        for seed in args.seeds:
+            out = args.out / folder_name(name) / f"seed{seed}"
+            told, scored = out / "cost.json", out / "cases.csv"
+            if not told.exists():
+                print(f"{name}, seed {seed}", flush=True)
+                run = trained(study, rival, bench, out, seed, args)
+                began = time.perf_counter()
+                mine = [{"group": name, "condition": f"seed {seed}"} | row for row in bench.score(run.average.module)]
+                seconds = (time.perf_counter() - began) / len(mine)
+                keep(scored, mine)
+                save_file(halved(run.average.module), out / WEIGHTS)
+                size = sum(p.numel() for p in run.net.parameters())
+                told.write_text(json.dumps({"parameters": size, "minutes": run.minutes, "seconds": seconds}))
+            spent.append(json.loads(told.read_text()))
+            rows += earlier(scored)
+        costs[name] = {key: float(np.mean([each[key] for each in spent])) for key in spent[0]}
+    return rows, costs
+
+
+def averaged(rows: list[Row], figures: tuple[str, ...], ours: str) -> list[Row]:
+    """A row for each network and patient, the mean over seeds and images, as `by_method` takes them."""
+    kept: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        kept.setdefault((row["patient"], row["group"]), []).append(row)
+    out = []
+    for (patient, group), several in kept.items():
+        found = {f: [row[f] for row in several if row[f] is not None] for f in figures}
+        means = {f: float(np.mean(values)) if values else None for f, values in found.items()}
+        out.append({"patient": patient, "group": "ours" if group == ours else group, "condition": ""} | means)
+    return out
+
+
+def command(args: argparse.Namespace) -> str:
+    """What was asked for, folders by what they are."""
+    asked = {name: getattr(args, name) for name in ("steps", "seeds", "share", "batch", "cases", "held", "rate")}
+    words = [f"--{name} {' '.join(map(str, v)) if isinstance(v, list) else f'{v:g}'}" for name, v in asked.items() if v]
+    return " ".join(
+        ["python -m training.studies.compare", args.study, "--smoke" if args.smoke else "--data DATA", *words]
+    )
+
+
+def report(study: Study, bench: Bench, rows: list[Row], costs: dict, args: argparse.Namespace) -> str:
+    """The comparison in Markdown: how it was made, what each costs, how each does, and what tells them apart."""
+    ours = next(iter(study.rivals))
+    seeds = ", ".join(map(str, args.seeds))
+    lines = [
+        f"## {study.title}\n",
+        f"All alike: {args.steps} steps of {bench.about}. AdamW at {args.rate:g} along a cosine, {args.share:g} of the "
+        f"full widths, seed {seeds}, {args.device} with {torch.get_num_threads()} thread(s). Ours is {ours}.\n",
+        f"By `{command(args)}`.\n",
+        "| method | parameters | steps | minutes of training | seconds an image |\n|---|---|---|---|---|",
+    ]
+    for name, cost in costs.items():
+        figures = f"{cost['parameters']:,.0f} | {args.steps} | {cost['minutes']:.1f} | {cost['seconds']:.2f}"
+        lines.append(f"| {name} | {figures} |")
+    table = by_method(averaged(rows, study.figures, ours), study.figures).replace("| ours |", f"| {ours} (ours) |")
+    return "\n".join([*lines, "", table, ""])
+
+
+def main(given: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--share", type=float, default=1.0, help="of the full widths of all networks")
+    parser.add_argument("--batch", type=int, help="the study's own unless said, as are the next three")
+    parser.add_argument("--cases", type=int, help="how many to learn from")
+    parser.add_argument("--held", type=int, help="how many to score on")
+    parser.add_argument("--rate", type=float)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--smoke", action="store_true", help="two steps of tiny networks on something made up")
+    args = parser.parse_args(given)
+    study = STUDIES[args.study]
+    args.rate = args.rate or study.rate
+    if args.smoke:
+        args.steps, args.share, bench = 2, 1 / 16, study.phantom()
+    elif args.data is None:
+        parser.error("--data is needed, or --smoke")
+    else:
+        size = Size(*(getattr(args, name) or own for name, own in study.size._asdict().items()))
+        bench = study.bench(args.data, size)
+
+    args.out.mkdir(parents=True, exist_ok=True)
+    settings = {k: getattr(args, k) for k in ("study", "steps", "share", "rate", "smoke")} | {"bench": bench.about}
+    kept = args.out / "settings.json"
+    if kept.exists() and json.loads(kept.read_text()) != settings:
+        parser.error(f"{args.out} holds another comparison, see {kept.name}: take another folder")
+    kept.write_text(json.dumps(settings, indent=1))
+
+    rows, costs = compared(study, bench, args)
+    keep(args.out / "cases.csv", rows)
+    (args.out / "comparison.md").write_text(text := report(study, bench, rows, costs, args))
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
