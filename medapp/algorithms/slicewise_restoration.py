@@ -17,7 +17,7 @@ from medapp.algorithms.input_checks import require_overlap
 from medapp.algorithms.segment_anything import NETWORKS
 from medapp.algorithms.slice_regions import slice_regions, table
 from medapp.algorithms.sliding_window import tiled
-from medapp.analysis.image_quality import compared
+from medapp.analysis.image_quality import compare_images
 from medapp.card import Choice, Input, Network
 from medapp.errors import InputError
 from medapp.imaging import index_maps
@@ -105,7 +105,7 @@ def restored(
     how = "uploaded" if region_map is not None else method
     used = {**settings, "regions": how, "points": str(points)}
     result = Result(volumes, metrics={"regions": Metric(len(there))}, tables=tables, notes=notes, settings=used)
-    return compared(result)
+    return compare_images(result)
 
 
 def mapped(region_map: Volume, grid: Grid) -> tuple[np.ndarray, Grid]:

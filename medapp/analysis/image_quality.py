@@ -23,7 +23,7 @@ FIGURES = (
 )  # fmt: skip
 
 
-def compared(result: Result, reference: Volume | None = None) -> Result:
+def compare_images(result: Result, reference: Volume | None = None) -> Result:
     """The result with the figures of `restored` (and `image`) against the clean image, in the unit of the image.
 
     The clean image is `reference`, drawn onto the grid of `restored` where it has another one; in a result that was

@@ -19,7 +19,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def measured(result: Result, threshold: float, smallest: float = 0.0, reference: Volume | None = None) -> Result:
+def measure_lesions(result: Result, threshold: float, smallest: float = 0.0, reference: Volume | None = None) -> Result:
     """The result with the mask at `threshold`, without lesions under `smallest` ml, and all that follows from the mask.
 
     Needs `probability` among the volumes; adds `mask` (1 = lesion), the metrics and the table `lesions`. A reference is

@@ -102,7 +102,7 @@ def size(ml: float) -> str:
     return next(name for name, end in SIZES.items() if ml < end)
 
 
-def measured(result: Result, settings: Mapping[str, Any], reference: Volume | None = None) -> Result:
+def measure_ms_lesions(result: Result, settings: Mapping[str, Any], reference: Volume | None = None) -> Result:
     """The result with everything that follows from its probability and the settings `threshold` and `smallest` (ml).
 
     Needs `probability` and `zones`, and for the change `probability_baseline`, all on one grid. Adds what
@@ -110,7 +110,7 @@ def measured(result: Result, settings: Mapping[str, Any], reference: Volume | No
     earlier scan, `change` (labelled by CHANGES), its table and how many lesions changed how.
     """
     threshold, smallest = settings["threshold"], settings["smallest"]
-    out = lesions.measured(result, threshold, smallest, reference)
+    out = lesions.measure_lesions(result, threshold, smallest, reference)
     mask, zone = out.volumes["mask"], out.volumes["zones"].array
     labels, count = mask_metrics.components(mask.array > 0)
     where = places(labels, count, zone)

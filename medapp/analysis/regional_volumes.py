@@ -32,7 +32,7 @@ GROUPS = {  # metric -> the structures that it sums up
 }
 
 
-def measured(result: Result, reference: Volume | None = None) -> Result:
+def measure_regions(result: Result, reference: Volume | None = None) -> Result:
     """The result with all that follows from its `labels` (classes of `imaging.anatomy`) and `brain`.
 
     Adds the metrics and the table `regions`, a row for every region that there is, left beside right. A reference is a

@@ -26,7 +26,7 @@ ABOUT = (
 )
 
 
-def measured(result: Result, settings: Mapping[str, Any], reference: Volume | None = None) -> Result:
+def measure_ensemble(result: Result, settings: Mapping[str, Any], reference: Volume | None = None) -> Result:
     """The result with everything that follows from its planes' probabilities and the settings.
 
     Needs `probability_axial`, `_coronal` and `_sagittal` among the volumes. `settings` holds `fusion`, one of RULES,
@@ -55,7 +55,7 @@ def measured(result: Result, settings: Mapping[str, Any], reference: Volume | No
     count = {n: f"{n} plane{'s' if n > 1 else ''}" for n in range(1, len(chosen) + 1)}
     volumes["agreement"] = volumes["agreement"].like(volumes["agreement"].array, labels=count, headers=())
 
-    out = lesions.measured(replace(result, volumes=volumes), threshold, smallest, reference)
+    out = lesions.measure_lesions(replace(result, volumes=volumes), threshold, smallest, reference)
     masks = {"fusion": out.volumes["mask"].array > 0}
     masks |= {plane: without_small(seen[plane].array >= threshold, smallest, first.grid) for plane in PLANES}
     truth = out.volumes["reference"].array > 0 if "reference" in out.volumes else None

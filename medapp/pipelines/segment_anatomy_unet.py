@@ -8,7 +8,7 @@ from medapp.algorithms.head_orientation import find_regions
 from medapp.algorithms.input_checks import require_contrast, require_grey, require_mr
 from medapp.algorithms.parcellation import Parcellation, confused
 from medapp.algorithms.scan_plausibility import doubt_scan
-from medapp.analysis.regional_volumes import known, measured
+from medapp.analysis.regional_volumes import known, measure_regions
 from medapp.card import Card, Input, Network, Weights
 from medapp.imaging.background import zero_background
 from medapp.imaging.volume import Volume
@@ -37,7 +37,7 @@ def segment(net, image: Volume, *, progress) -> Result:
     if not found.turned and (mixed := confused(labels)):
         warnings += (f"Left and right are mixed up in {', '.join(mixed)}: does the head lie as the file says?",)
     said = notes(image, found.regions)
-    return measured(Result(volumes, notes=said, warnings=warnings, doubt=doubts.question))
+    return measure_regions(Result(volumes, notes=said, warnings=warnings, doubt=doubts.question))
 
 
 def notes(image: Volume, found: Parcellation) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from medapp.algorithms.head_orientation import count_plausible, lies_as_head, lo
 from medapp.algorithms.input_checks import require_contrast, require_grey, require_mr, require_overlap
 from medapp.algorithms.rigid_registration import fitting, middle, motion
 from medapp.algorithms.scan_plausibility import SMALL, Doubts, contrast, doubt_scan
-from medapp.analysis.lesions import measured
+from medapp.analysis.lesions import measure_lesions
 from medapp.card import Card, Input, Slider, Weights
 from medapp.errors import InputError, WeightsMissing
 from medapp.imaging.background import zero_background
@@ -85,7 +85,7 @@ def segment(
     others = {role: volume for role, volume in given.items() if volume and role != "flair"}
     volumes |= {role: placed(v, motions[role]) if role in motions else v for role, v in others.items()}
     result = Result(volumes, notes=notes(given, flair), warnings=misplaced(others, motions, scans["flair"]))
-    result = measured(result, threshold, smallest)
+    result = measure_lesions(result, threshold, smallest)
     little = (result.metrics["volume"].value or 0) < LITTLE
     if aid is None:
         return result

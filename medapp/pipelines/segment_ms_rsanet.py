@@ -17,7 +17,7 @@ from medapp.algorithms.rigid_registration import middle, motion, rigid
 from medapp.algorithms.scan_plausibility import Doubts, doubt_scan
 from medapp.algorithms.sliding_window import ramp, starts
 from medapp.analysis.mask_metrics import bounds
-from medapp.analysis.ms_lesions import PLACES, PLANES, along, attention, measured, zones
+from medapp.analysis.ms_lesions import PLACES, PLANES, along, attention, measure_ms_lesions, zones
 from medapp.card import Card, Input, Slider, Weights
 from medapp.hardware import together
 from medapp.imaging.background import zero_background
@@ -140,7 +140,7 @@ def segment(
     said = notes(flair, others, motions, scans, seen, grid, bool(tables) or bool(seen.turned))
     doubts = doubt(view, seen, {"flair": flair, **others})
     result = Result(volumes, tables=tables, notes=said, warnings=doubts.warnings, doubt=doubts.question)
-    return measured(result, settings)
+    return measure_ms_lesions(result, settings)
 
 
 def doubt(view: View, seen: Anatomy, given: Mapping[str, Volume]) -> Doubts:

@@ -12,7 +12,7 @@ from torch import nn
 from medapp.algorithms.input_checks import require_head
 from medapp.algorithms.mni_template import Laid, around, lay, template
 from medapp.algorithms.scan_plausibility import doubt_scan
-from medapp.analysis.stroke_ensemble import PLANES, RULES, measured
+from medapp.analysis.stroke_ensemble import PLANES, RULES, measure_ensemble
 from medapp.card import Card, Choice, Input, Slider, Toggle, Weights
 from medapp.hardware import half, together
 from medapp.imaging.background import zero_background
@@ -90,7 +90,7 @@ def segment(
     if laid.found:
         doubts = doubt_scan(scan, laid.found.regions.labels, "T1", cut=bool(cut(laid.found.regions.brain)))
         result = replace(result, warnings=(*result.warnings, *doubts.warnings), doubt=doubts.question)
-    return measured(result, settings)
+    return measure_ensemble(result, settings)
 
 
 def by_slice(scan: np.ndarray, axis: int) -> np.ndarray:

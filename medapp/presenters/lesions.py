@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 from plotly.graph_objects import Figure
 
-from medapp.analysis.lesions import measured
+from medapp.analysis.lesions import measure_lesions
 from medapp.imaging.volume import Volume
 from medapp.rendering import lesion_charts, lesion_mesh, planes
 from medapp.rendering.layers import Layer
@@ -40,7 +40,7 @@ def figures(result: Result) -> dict[str, Callable[[], Figure]]:
 
 def moved(result: Result, reference: Volume | None, settings: Mapping[str, float]) -> Result:
     """The result with other live options or another reference; the network is not asked again."""
-    return measured(result, settings["threshold"], settings["smallest"], reference)
+    return measure_lesions(result, settings["threshold"], settings["smallest"], reference)
 
 
 def start(result: Result) -> np.ndarray:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from medapp.analysis.ms_lesions import CHANGES, NEW, PLANES, measured
+from medapp.analysis.ms_lesions import CHANGES, NEW, PLANES, measure_ms_lesions
 from medapp.imaging.volume import Volume
 from medapp.presenters import lesions
 from medapp.rendering import planes
@@ -38,7 +38,7 @@ def layers(result: Result) -> dict[str, Layer]:
 
 def moved(result: Result, reference: Volume | None, settings: Mapping[str, Any]) -> Result:
     """The result with other live options or another reference; the network is not asked again."""
-    return measured(result, settings, reference)
+    return measure_ms_lesions(result, settings, reference)
 
 
 def start(result: Result) -> np.ndarray:

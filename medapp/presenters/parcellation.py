@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 from plotly.graph_objects import Figure
 
-from medapp.analysis.regional_volumes import measured
+from medapp.analysis.regional_volumes import measure_regions
 from medapp.imaging.brain_labels import colours
 from medapp.imaging.volume import Volume
 from medapp.rendering import planes, region_charts
@@ -44,7 +44,7 @@ def figures(result: Result) -> dict[str, Callable[[], Figure]]:
 
 def moved(result: Result, reference: Volume | None, settings: Mapping[str, float]) -> Result:
     """The result with another reference; there are no live options."""
-    return measured(result, reference)
+    return measure_regions(result, reference)
 
 
 def start(result: Result) -> np.ndarray:

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 from plotly.graph_objects import Figure
 
-from medapp.analysis.image_quality import compared, enlarged, require_kind, require_place
+from medapp.analysis.image_quality import compare_images, enlarged, require_kind, require_place
 from medapp.imaging.geometry import is_flat
 from medapp.imaging.volume import Volume
 from medapp.presenters.region_map import place as place
@@ -72,7 +72,7 @@ def difference(result: Result) -> Volume:
 
 def moved(result: Result, reference: Volume | None, settings: Mapping[str, object]) -> Result:
     """The result with another reference, or none; the network is not asked again. Raises InputError if it is unfit."""
-    return compared(result.noting(reference), reference)
+    return compare_images(result.noting(reference), reference)
 
 
 def check(reference: Volume, volumes: Mapping[str, Volume | None]) -> None:

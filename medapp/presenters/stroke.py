@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from medapp.analysis.stroke_ensemble import PLANES, measured
+from medapp.analysis.stroke_ensemble import PLANES, measure_ensemble
 from medapp.imaging.volume import Volume
 from medapp.presenters import lesions
 from medapp.rendering.colour import Window
@@ -37,7 +37,7 @@ def moved(result: Result, reference: Volume | None, settings: Mapping[str, Any])
 
     Raises InputError if no plane is left.
     """
-    return measured(result, settings, reference)
+    return measure_ensemble(result, settings, reference)
 
 
 def headline(result: Result) -> str:

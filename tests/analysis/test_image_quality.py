@@ -32,7 +32,7 @@ def made(image: Volume, restored: np.ndarray, **settings) -> Result:
 
 def test_the_figures_are_those_of_known_errors():
     clean, noisy = soft(0), soft(25)
-    result = image_quality.compared(made(noisy, clean.array + 5), clean)
+    result = image_quality.compare_images(made(noisy, clean.array + 5), clean)
     value = {name: metric.value for name, metric in result.metrics.items()}
     assert value["rmse"] == pytest.approx(5, rel=1e-4) and value["bias"] == pytest.approx(5, rel=1e-4)
     assert value["rmse_before"] == pytest.approx(25, rel=0.05)
@@ -43,7 +43,7 @@ def test_the_figures_are_those_of_known_errors():
     assert value["psnr_before"] == pytest.approx(wanted, abs=0.01)
     assert value["ssim"] > value["ssim_before"] and result.metrics["rmse"].unit == "HU"
     assert value["regions"] == 3 and result.volumes["reference"].grid.same(clean.grid)
-    away = image_quality.compared(result, None)
+    away = image_quality.compare_images(result, None)
     assert "psnr" not in away.metrics and "reference" not in away.volumes and "noise" in away.metrics
 
 
@@ -65,7 +65,7 @@ def test_metal_and_padding_do_not_widen_the_range_of_ct():
 def test_noise_is_found_beside_edges(unit, sigma):
     volume = soft(sigma, unit)
     assert image_quality.noise(volume) == pytest.approx(sigma, rel=0.15)
-    result = image_quality.compared(made(volume, soft(sigma / 4, unit).array))
+    result = image_quality.compare_images(made(volume, soft(sigma / 4, unit).array))
     assert result.metrics["noise"].value == pytest.approx(sigma / 4, rel=0.2)
     assert result.metrics["noise"].unit == unit
 
@@ -74,21 +74,23 @@ def test_a_reference_on_another_grid_is_drawn_onto_this_one():
     clean = soft(0)
     smooth = clean.like(ndimage.gaussian_filter(clean.array, (4, 4, 0)))
     turned = Volume(smooth.array[::-1], TILT @ np.array([[-1.0, 0, 0, 79], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]))
-    result = image_quality.compared(made(clean, smooth.array), turned)
+    result = image_quality.compare_images(made(clean, smooth.array), turned)
     assert result.metrics["rmse"].value < 1
     moved = TILT.copy()
     moved[0, 3] += 400
     with pytest.raises(InputError, match="do not belong together"):
-        image_quality.compared(made(clean, smooth.array), Volume(smooth.array, moved))
+        image_quality.compare_images(made(clean, smooth.array), Volume(smooth.array, moved))
 
 
 def test_pictures_compare_pixel_by_pixel_wherever_they_lie():
     flat = soft(10, "", (80, 70, 1))
     other = Volume(soft(0, "", (80, 70, 1)).array, np.diag([-1.0, -1, 1, 1]))
-    assert image_quality.compared(made(flat, flat.array), other).metrics["rmse"].value == pytest.approx(10, rel=0.1)
+    assert image_quality.compare_images(made(flat, flat.array), other).metrics["rmse"].value == pytest.approx(
+        10, rel=0.1
+    )
     coloured = Volume(np.zeros((80, 70, 1, 3), np.uint8), np.eye(4))
     with pytest.raises(InputError, match="colour"):
-        image_quality.compared(made(flat, flat.array), coloured)
+        image_quality.compare_images(made(flat, flat.array), coloured)
 
 
 def test_what_was_degraded_on_purpose_keeps_its_own_reference():
@@ -96,7 +98,7 @@ def test_what_was_degraded_on_purpose_keeps_its_own_reference():
     result = made(noisy, clean.array + 1, degrade="half dose")
     result = replace(result, volumes={**result.volumes, "reference": clean})
     for given in (None, soft(40)):
-        assert image_quality.compared(result, given).metrics["rmse"].value == pytest.approx(1, rel=1e-3)
+        assert image_quality.compare_images(result, given).metrics["rmse"].value == pytest.approx(1, rel=1e-3)
 
 
 def test_an_enlarged_picture_is_held_against_bicubic():
@@ -106,7 +108,7 @@ def test_an_enlarged_picture_is_held_against_bicubic():
     grid = respaced(truth.grid, (2, 2, 1))
     small = fine.reshape(40, 2, 30, 2, 1, 3).mean((1, 3)).round().astype(np.uint8)
     result = Result({"image": Volume(small, grid.affine), "restored": truth.like(fine)}, settings={})
-    result = image_quality.compared(result, truth)
+    result = image_quality.compare_images(result, truth)
     assert result.metrics["psnr"].value is None and result.metrics["psnr_before"].value > 30
     assert result.metrics["data_range"] == Metric(255.0, "of 255")
     assert "noise" not in result.metrics

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medapp.analysis.lesions import measured
+from medapp.analysis.lesions import measure_lesions
 from medapp.imaging.volume import Volume
 from medapp.result import Result
 
@@ -21,15 +21,18 @@ def result():
 
 
 def test_threshold_decides_what_counts(result):
-    low, high = measured(result, 0.3), measured(result, 0.5)
+    low, high = measure_lesions(result, 0.3), measure_lesions(result, 0.5)
     assert low.metrics["lesions"].value == 2 and high.metrics["lesions"].value == 1
     assert low.metrics["volume"].value == pytest.approx(0.76) and high.metrics["volume"].value == pytest.approx(0.72)
     assert high.tables["lesions"].rows[0][1] == pytest.approx(0.72)
-    assert measured(result, 0.96).metrics["lesions"].value == 0 and measured(result, 0.96).tables["lesions"].rows == ()
+    assert (
+        measure_lesions(result, 0.96).metrics["lesions"].value == 0
+        and measure_lesions(result, 0.96).tables["lesions"].rows == ()
+    )
 
 
 def test_small_lesions_are_left_out_of_mask_volume_and_table(result):
-    kept = measured(result, 0.3, smallest=0.05)
+    kept = measure_lesions(result, 0.3, smallest=0.05)
     assert (
         kept.metrics["left_out"].value == 1
         and kept.metrics["lesions"].value == 1
@@ -39,7 +42,7 @@ def test_small_lesions_are_left_out_of_mask_volume_and_table(result):
 
 
 def test_the_table_says_how_it_was_made(result):
-    about = measured(result, 0.42, 0.05).tables["lesions"].about
+    about = measure_lesions(result, 0.42, 0.05).tables["lesions"].about
     assert all(word in about for word in ("connectivity 26", "0.42", "0.05 ml", "2 × 1 × 5 mm"))
 
 
@@ -48,20 +51,20 @@ def test_reference_on_another_grid_is_compared_in_millimetres(result):
     flipped[0, 0], flipped[0, 3] = -2.0, 2.0 * 19
     truth = np.zeros((20, 20, 6), np.uint8)
     truth[2:8, 2:8, 1:3] = 7
-    got = measured(result, 0.5, reference=Volume(truth[::-1], flipped))
+    got = measure_lesions(result, 0.5, reference=Volume(truth[::-1], flipped))
     assert got.metrics["dice"].value == 1 and got.metrics["hd95"].value == 0
     assert got.metrics["volume_difference"].value == 0 and got.metrics["lesion_f1"].value == 1
 
 
 def test_empty_mask_against_a_reference_is_said_honestly(result):
     truth = result.volumes["image"].like(np.pad(np.ones((4, 4, 2), np.uint8), ((0, 16), (0, 16), (0, 4))))
-    got = measured(result, 0.96, reference=truth)
+    got = measure_lesions(result, 0.96, reference=truth)
     assert got.metrics["dice"].value == 0 and got.metrics["hd95"].value is None
     assert got.metrics["volume_difference"].value == -100
 
 
 def test_measuring_again_without_a_reference_forgets_it(result):
-    once = measured(result, 0.5, reference=result.volumes["image"])
+    once = measure_lesions(result, 0.5, reference=result.volumes["image"])
     assert "reference" in once.volumes and "dice" in once.metrics
-    again = measured(once, 0.5)
+    again = measure_lesions(once, 0.5)
     assert "reference" not in again.volumes and "dice" not in again.metrics

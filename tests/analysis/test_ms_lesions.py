@@ -15,7 +15,7 @@ from medapp.analysis.ms_lesions import (
     changed,
     changes,
     matrix,
-    measured,
+    measure_ms_lesions,
     places,
     size,
     zones,
@@ -69,7 +69,7 @@ def result(lesions: np.ndarray, then: np.ndarray | None = None, affine=OBLIQUE) 
 
 def test_every_lesion_has_its_place():
     mask = np.any([ball(centre, 2.5) for centre in LESIONS.values()], 0)
-    out = measured(result(mask), SETTINGS)
+    out = measure_ms_lesions(result(mask), SETTINGS)
     rows = [dict(zip(COLUMNS, row, strict=True)) for row in out.tables["lesions"].rows]
     grid = out.volumes["image"].grid
     for place, centre in LESIONS.items():
@@ -108,7 +108,7 @@ def test_distances_are_millimetres():
 def test_without_regions_no_place_is_claimed():
     bare = result(ball((30, 30, 43), 3))
     bare = replace(bare, volumes={**bare.volumes, "zones": bare.volumes["image"].like(np.zeros(SHAPE, np.uint8))})
-    out = measured(bare, SETTINGS)
+    out = measure_ms_lesions(bare, SETTINGS)
     assert out.tables["lesions"].rows[0][-1] == "" and not out.volumes["places"].array.any()
     assert out.tables["places"].rows[-1][1] == 1
 
@@ -131,7 +131,7 @@ def painted(which: int) -> np.ndarray:
 
 
 def test_what_became_of_every_lesion():
-    out = measured(result(painted(2), painted(1), np.eye(4)), SETTINGS)
+    out = measure_ms_lesions(result(painted(2), painted(1), np.eye(4)), SETTINGS)
     rows = [dict(zip(BY_CHANGE, row, strict=True)) for row in out.tables["change"].rows]
     assert [row["change"] for row in rows] == list(FATES)
     change = out.volumes["change"]
@@ -171,17 +171,20 @@ def test_small_changes_are_none_and_nothing_has_no_rows():
 
 
 def test_threshold_and_smallest_move_without_memory():
-    first = measured(result(painted(2), painted(1)), SETTINGS)
-    nothing = measured(first, SETTINGS | {"threshold": 0.9})
+    first = measure_ms_lesions(result(painted(2), painted(1)), SETTINGS)
+    nothing = measure_ms_lesions(first, SETTINGS | {"threshold": 0.9})
     assert nothing.metrics["lesions"].value == 0 and not nothing.tables["change"].rows
-    back = measured(measured(nothing, SETTINGS | {"smallest": 1.0}), SETTINGS)
+    back = measure_ms_lesions(measure_ms_lesions(nothing, SETTINGS | {"smallest": 1.0}), SETTINGS)
     assert back.facts() == first.facts()
     np.testing.assert_array_equal(back.volumes["change"].array, first.volumes["change"].array)
 
 
 def test_the_page_is_told_and_a_reference_compared():
     truth = result(painted(2)).volumes["image"].like(painted(2).astype(np.uint8))
-    plain, since = measured(result(painted(2)), SETTINGS, truth), measured(result(painted(2), painted(1)), SETTINGS)
+    plain, since = (
+        measure_ms_lesions(result(painted(2)), SETTINGS, truth),
+        measure_ms_lesions(result(painted(2), painted(1)), SETTINGS),
+    )
     assert segmentation.kind(plain) is task and plain.metrics["dice"].value == 1
     assert {"Reference", "Lesion"} <= set(segmentation.layers(plain))
     shown = segmentation.layers(since)
@@ -195,7 +198,7 @@ def test_the_page_is_told_and_a_reference_compared():
 
 
 def test_a_bundle_holds_the_change_and_says_what_it_is(tmp_path):
-    out = measured(result(painted(2), painted(1)), SETTINGS)
+    out = measure_ms_lesions(result(painted(2), painted(1)), SETTINGS)
     names = [path.name for path in out.save(tmp_path, segmentation.FILES)]
     assert {"change.nii.gz", "places.nii.gz", "change.csv", "places.csv", "zones.nii.gz"} <= set(names)
     assert all(name in report.FILES for name in names)

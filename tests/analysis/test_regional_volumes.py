@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medapp.analysis.regional_volumes import measured
+from medapp.analysis.regional_volumes import measure_regions
 from medapp.errors import InputError
 from medapp.imaging.brain_labels import NAMES, colours
 from medapp.imaging.volume import Volume
@@ -32,7 +32,7 @@ def result() -> Result:
     labels = image.like(regions(), labels=names, name="labels")
     brain = image.like((regions() > 0).astype(np.uint8), labels={1: "brain"}, name="brain")
     origin = Provenance("segment_anatomy_unet", {"sha256": "ab" * 32}, "cpu")
-    return measured(Result({"image": image, "labels": labels, "brain": brain}, provenance=origin))
+    return measure_regions(Result({"image": image, "labels": labels, "brain": brain}, provenance=origin))
 
 
 def rows(result: Result) -> dict[str, tuple]:
@@ -59,11 +59,13 @@ def test_a_reference_in_another_numbering_and_on_another_grid_is_compared(result
     assert "FreeSurfer aseg" in got.tables["regions"].about
     assert not got.volumes["disagreement"].array.any()
     array[5, 6:12, 5:9] = 3
-    got = measured(got, Volume(array[::-1], flipped))
+    got = measure_regions(got, Volume(array[::-1], flipped))
     assert rows(got)["Left-Hippocampus"][3] == pytest.approx(2 * 72 / (96 + 72), abs=1e-3)
     assert rows(got)["Left-Hippocampus"][6] == pytest.approx(100 / 3, abs=0.01)
     assert got.volumes["disagreement"].array.sum() == 24
-    assert "reference" not in measured(got).volumes and "dice" not in measured(got).metrics, "nothing stale is left"
+    assert "reference" not in measure_regions(got).volumes and "dice" not in measure_regions(got).metrics, (
+        "nothing stale is left"
+    )
 
 
 def test_choroid_plexus_counts_to_the_ventricle(result):
@@ -71,13 +73,13 @@ def test_choroid_plexus_counts_to_the_ventricle(result):
     truth, ours = regions(), regions()
     truth[5:9, 6:12, 5:7], ours[5:9, 6:12, 5:7] = plexus, ventricle
     labels = result.volumes["labels"]
-    got = measured(Result(result.volumes | {"labels": labels.like(ours)}), labels.like(truth))
+    got = measure_regions(Result(result.volumes | {"labels": labels.like(ours)}), labels.like(truth))
     assert got.metrics["dice"].value == 1 and "Left-Choroid-Plexus" not in rows(got)
 
 
 def test_a_reference_of_another_kind_is_refused_in_words(result):
     with pytest.raises(InputError, match="cannot be compared"):
-        measured(result, result.volumes["brain"])
+        measure_regions(result, result.volumes["brain"])
 
 
 def test_the_task_shows_regions_or_lesions(result):
@@ -88,7 +90,7 @@ def test_the_task_shows_regions_or_lesions(result):
     point = segmentation.place(result, ["Right-Hippocampus", 1])
     index = tuple(np.rint(result.volumes["labels"].grid.to_index(point)).astype(int))
     assert result.volumes["labels"].array[index] == RIGHT
-    bare, compared = (segmentation.figures(r) for r in (result, measured(result, result.volumes["labels"])))
+    bare, compared = (segmentation.figures(r) for r in (result, measure_regions(result, result.volumes["labels"])))
     assert tuple(bare) == segmentation.FIGURES and all(draw().data for draw in compared.values())
     assert bare["Volumes"]().data and not bare["Details"]().data, "nothing to compare with"
 
@@ -102,7 +104,7 @@ def test_every_region_has_a_colour_and_a_name_in_the_viewer(result, tmp_path):
 
 
 def test_report_and_files(result, tmp_path):
-    compared = measured(result, result.volumes["labels"])
+    compared = measure_regions(result, result.volumes["labels"])
     page = report.html(compared, "Regions")
     assert "Left hippocampus" in page and "Comparison with the reference" in page and "None" not in page
     written = {path.name for path in result.save(tmp_path, segmentation.FILES)}
@@ -115,7 +117,7 @@ def test_report_and_files(result, tmp_path):
 
 def test_an_empty_map_is_shown_too(result):
     nothing = {role: v.like(np.zeros_like(v.array)) for role, v in result.volumes.items() if role != "image"}
-    empty = measured(Result(result.volumes | nothing))
+    empty = measure_regions(Result(result.volumes | nothing))
     assert segmentation.headline(empty) == "No brain found." and empty.tables["regions"].rows == ()
     assert segmentation.layers(empty) and segmentation.start(empty).shape == (3,)
     assert all(draw() for draw in segmentation.figures(empty).values()) and report.html(empty, "Regions")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medapp.analysis import ensemble
-from medapp.analysis.stroke_ensemble import COLUMNS, PLANES, measured
+from medapp.analysis.stroke_ensemble import COLUMNS, PLANES, measure_ensemble
 from medapp.errors import InputError
 from medapp.imaging.volume import Volume
 from medapp.pipelines.segment_stroke_raxnet import CARD
@@ -38,27 +38,29 @@ def ml(voxels):
 
 def test_every_rule_makes_its_own_mask(result):
     volume = {
-        rule: measured(result, SETTINGS | {"fusion": rule}).metrics["volume"].value
+        rule: measure_ensemble(result, SETTINGS | {"fusion": rule}).metrics["volume"].value
         for rule in ("mean", "vote", "weighted")
     }
     assert volume == {"mean": ml(512), "vote": ml(1024), "weighted": ml(512)}
     heavy = SETTINGS | {"fusion": "weighted", "weight_sagittal": 0.0}
-    assert measured(result, heavy).metrics["volume"].value == ml(1024)
-    assert measured(result, SETTINGS | {"weight_sagittal": 0.0}).metrics["volume"].value == ml(512), "the mean is plain"
+    assert measure_ensemble(result, heavy).metrics["volume"].value == ml(1024)
+    assert measure_ensemble(result, SETTINGS | {"weight_sagittal": 0.0}).metrics["volume"].value == ml(512), (
+        "the mean is plain"
+    )
 
 
 def test_a_plane_switched_off_is_not_there(result):
-    out = measured(result, SETTINGS | {"coronal": False, "sagittal": False})
+    out = measure_ensemble(result, SETTINGS | {"coronal": False, "sagittal": False})
     assert out.metrics["volume"].value == ml(1536) and out.volumes["agreement"].array.max() == 1
     np.testing.assert_array_equal(out.volumes["probability"].array, result.volumes["probability_axial"].array)
     with pytest.raises(InputError, match="No plane"):
-        measured(result, SETTINGS | dict.fromkeys(PLANES, False))
+        measure_ensemble(result, SETTINGS | dict.fromkeys(PLANES, False))
     with pytest.raises(InputError, match="No plane"):
-        measured(result, SETTINGS | {"fusion": "weighted"} | {f"weight_{plane}": 0.0 for plane in PLANES})
+        measure_ensemble(result, SETTINGS | {"fusion": "weighted"} | {f"weight_{plane}": 0.0 for plane in PLANES})
 
 
 def test_maps_of_agreement_and_doubt(result):
-    out = measured(result, SETTINGS)
+    out = measure_ensemble(result, SETTINGS)
     agreement, variance, entropy = (out.volumes[role].array for role in ("agreement", "variance", "entropy"))
     assert [int(agreement[x, 4, 4]) for x in (4, 14, 24, 29)] == [3, 2, 1, 0]
     assert out.volumes["agreement"].labels == {1: "1 plane", 2: "2 planes", 3: "3 planes"}
@@ -68,8 +70,10 @@ def test_maps_of_agreement_and_doubt(result):
 
 
 def test_live_options_do_not_remember_the_ones_before(result):
-    first = measured(result, SETTINGS)
-    there_and_back = measured(measured(first, SETTINGS | {"fusion": "vote", "threshold": 0.2}), SETTINGS)
+    first = measure_ensemble(result, SETTINGS)
+    there_and_back = measure_ensemble(
+        measure_ensemble(first, SETTINGS | {"fusion": "vote", "threshold": 0.2}), SETTINGS
+    )
     for role, volume in first.volumes.items():
         np.testing.assert_array_equal(volume.array, there_and_back.volumes[role].array)
     assert there_and_back.facts() == first.facts()
@@ -83,21 +87,21 @@ def row(out, mask, against):
 def test_planes_are_held_against_the_fusion_and_the_reference(result):
     truth = np.zeros((30, 12, 10), np.uint8)
     truth[0:8, 0:8, 0:4] = 1
-    out = measured(result, SETTINGS, result.volumes["image"].like(truth))
+    out = measure_ensemble(result, SETTINGS, result.volumes["image"].like(truth))
     fused, axial = row(out, "fusion", "reference"), row(out, "axial", "fusion")
     assert axial["precision"] == pytest.approx(1 / 3, abs=1e-4) and axial["recall"] == 1 and axial["Dice"] == 0.5
     assert fused["precision"] == 0.5 and fused["recall"] == 1 and fused["volume difference (%)"] == 100
     assert fused["lesion-wise F1"] == 1 and fused["HD95 (mm)"] == pytest.approx(12)
     assert fused["Dice, axial slices"] == 0.5, "half of the slices with lesion in either mask are right, none is empty"
     assert fused["Dice, coronal slices"] == fused["Dice, sagittal slices"] == pytest.approx(2 / 3, abs=1e-4)
-    assert len(out.tables["planes"].rows) == 3 + 4 and len(measured(out, SETTINGS).tables["planes"].rows) == 3
+    assert len(out.tables["planes"].rows) == 3 + 4 and len(measure_ensemble(out, SETTINGS).tables["planes"].rows) == 3
 
 
 def test_nothing_against_nothing_is_not_a_figure(result):
     empty = {
         f"probability_{plane}": result.volumes["image"].like(np.zeros((30, 12, 10), np.float32)) for plane in PLANES
     }
-    out = measured(replace(result, volumes={**result.volumes, **empty}), SETTINGS, empty["probability_axial"])
+    out = measure_ensemble(replace(result, volumes={**result.volumes, **empty}), SETTINGS, empty["probability_axial"])
     assert set(row(out, "fusion", "reference").values()) == {"fusion", "reference", 0.0, None}
     assert out.metrics["agreed"].value is None and "not counted" in out.tables["planes"].about
 
@@ -111,7 +115,7 @@ def test_slices_follow_the_patient_not_the_file(result):
         for role, v in {**result.volumes, "truth": result.volumes["image"].like(truth)}.items()
     }
     reference = turned.pop("truth")
-    out = measured(replace(result, volumes=turned), SETTINGS, reference)
+    out = measure_ensemble(replace(result, volumes=turned), SETTINGS, reference)
     assert row(out, "fusion", "reference")["Dice, axial slices"] == 0.5
     assert row(out, "fusion", "reference")["Dice, sagittal slices"] == pytest.approx(2 / 3, abs=1e-4)
 
@@ -123,7 +127,7 @@ def test_what_the_majority_reaches_is_the_vote(planes, tenths, threshold):
 
 
 def test_the_tab_the_files_and_the_report_know_it(result, tmp_path):
-    out = segmentation.moved(measured(result, SETTINGS), None, SETTINGS | {"fusion": "vote"})
+    out = segmentation.moved(measure_ensemble(result, SETTINGS), None, SETTINGS | {"fusion": "vote"})
     assert out.settings["fusion"] == "vote" and "planes agree on 33 %" in segmentation.headline(out)
     assert [t.columns for t in segmentation.further(out)] == [COLUMNS]
     shown = segmentation.layers(out)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medapp import presenters
-from medapp.analysis.lesions import measured
+from medapp.analysis.lesions import measure_lesions
 from medapp.errors import InputError
 from medapp.imaging.volume import Volume
 from medapp.presenters.comparison import prepared
@@ -42,7 +42,7 @@ def lesions() -> Result:
     array = np.zeros((30, 28, 20), np.float32)
     array[8:16, 10:18, 6:13] = 0.9
     volumes = {"probability": Volume(array, TURNED), "image": scan()}
-    return measured(Result(volumes, settings={"threshold": 0.5, "smallest": 0.0}), 0.5)
+    return measure_lesions(Result(volumes, settings={"threshold": 0.5, "smallest": 0.0}), 0.5)
 
 
 @pytest.mark.parametrize(

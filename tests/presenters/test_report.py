@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
-from medapp.analysis.lesions import measured
+from medapp.analysis.lesions import measure_lesions
 from medapp.imaging.volume import Volume
 from medapp.presenters import report
 from medapp.result import NOT_A_DIAGNOSIS, Provenance, Result
@@ -64,7 +64,7 @@ def result() -> Result:
     origin = Provenance(
         "segment_test", {"sha256": "ab" * 32, "source": NASTY}, "cpu", "fp32", "torch", 3.21, 512.0, {"medapp": "0"}
     )
-    return measured(Result(volumes, notes=(NASTY,), provenance=origin, settings={"way": NASTY}), 0.5)
+    return measure_lesions(Result(volumes, notes=(NASTY,), provenance=origin, settings={"way": NASTY}), 0.5)
 
 
 def test_the_page_is_whole_and_loads_nothing(result):
@@ -113,12 +113,12 @@ def test_pictures_and_tables_can_be_read_aloud(result):
 
 def test_a_reference_is_compared_and_its_absence_is_not_mentioned(result):
     assert "reference" not in read(report.html(result, "A method")).words.lower()
-    words = read(report.html(measured(result, 0.5, reference=result.volumes["mask"]), "A method")).words
+    words = read(report.html(measure_lesions(result, 0.5, reference=result.volumes["mask"]), "A method")).words
     assert "Comparison with the reference" in words and "Dice" in words
 
 
 def test_a_result_without_lesions_a_flat_one_and_a_bare_image_have_reports_too(result):
-    empty = measured(result, 0.99)
+    empty = measure_lesions(result, 0.99)
     assert "No lesion at this threshold" in read(report.html(empty, "A method")).words
     flat = {role: v.like(v.array[:, :, 9:10]) for role, v in result.volumes.items()}
     read(report.html(replace(result, volumes=flat), "A method"))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from medapp import presenters
-from medapp.analysis.image_quality import compared
+from medapp.analysis.image_quality import compare_images
 from medapp.imaging.geometry import respaced
 from medapp.imaging.volume import Volume
 from medapp.presenters import report, restoration
@@ -31,7 +31,7 @@ def result(reference: bool) -> Result:
     }
     table = Table(("region", "area (mm²)"), ((2, 5.0), (1, 4.0)), "About the regions.")
     made = Result(volumes, metrics={"regions": Metric(2)}, tables={"regions": table}, provenance=ORIGIN, settings={})
-    return compared(made, image.like(clean) if reference else None)
+    return compare_images(made, image.like(clean) if reference else None)
 
 
 def test_every_task_offers_what_the_doors_ask_of_it():
@@ -94,7 +94,9 @@ def test_a_finer_picture_in_colour_has_a_report():
     grid = respaced(image.grid, (0.5, 0.5, 1))
     fine = image.like(np.kron(image.array, np.ones((2, 2, 1, 1), np.uint8)), affine=grid.affine)
     regions = Volume(np.ones(grid.shape, np.uint16), grid.affine, {1: "region 1"}, "regions")
-    made = compared(Result({"image": image, "restored": fine, "regions": regions}, metrics={"regions": Metric(1)}))
+    made = compare_images(
+        Result({"image": image, "restored": fine, "regions": regions}, metrics={"regions": Metric(1)})
+    )
     assert report.html(made, "H&E").count("<img") == 4
     assert "40 × 32 pixels" in restoration.headline(made)
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from medapp.analysis import mask_metrics, regional_volumes, stroke_ensemble
 from medapp.analysis.image_quality import figures
-from medapp.analysis.lesions import measured
+from medapp.analysis.lesions import measure_lesions
 from medapp.imaging.brain_labels import NAMES
 from medapp.imaging.index_maps import superpixels
 from medapp.result import Result
@@ -48,7 +48,7 @@ def of(result: Result, with_peers: tuple[str, ...] = ()) -> Scorer:
 
 def parcellation(case: Case, result: Result, settings: Mapping[str, Any], with_peers: tuple[str, ...]) -> list[Row]:
     """Figures over the regions of the truth, choroid plexus counted to the lateral ventricles, and Dice of each."""
-    compared = regional_volumes.measured(result, case.truth)
+    compared = regional_volumes.measure_regions(result, case.truth)
     table = compared.tables["regions"]
     dice, distance = (table.columns.index(name) for name in ("Dice", "HD95 (mm)"))
     row: Row = {name: compared.metrics[name].value for name in PARCELLATION if name in compared.metrics}
@@ -77,7 +77,7 @@ def segmentation(case: Case, result: Result, settings: Mapping[str, Any], with_p
 
 def outlined(case: Case, result: Result, settings: Mapping[str, Any], group: str, seconds: float) -> Row:
     """False positives are counted in ml on the slices (third axis) that hold no truth."""
-    compared = measured(result, settings["threshold"], settings["smallest"], case.truth)
+    compared = measure_lesions(result, settings["threshold"], settings["smallest"], case.truth)
     truth, mask = compared.volumes["reference"].array > 0, compared.volumes["mask"].array > 0
     clean = ~truth.any(axis=(0, 1))
     row = {name: compared.metrics[name].value for name in SEGMENTATION if name in compared.metrics}
@@ -89,13 +89,15 @@ def planes(case: Case, result: Result, settings: Mapping[str, Any], with_peers: 
     """A row a mask: fused by the mean (ours), by the vote, and each plane alone; overlap where there is a lesion."""
     found = {}
     for rule in ("vote", "mean"):
-        table = stroke_ensemble.measured(result, {**settings, "fusion": rule}, case.truth).tables["planes"]
+        table = stroke_ensemble.measure_ensemble(result, {**settings, "fusion": rule}, case.truth).tables["planes"]
         at = {name: n for n, name in enumerate(table.columns)}
         against = {row[0]: row for row in table.rows if row[1] == "reference"}
         found["ours" if rule == "mean" else rule] = against["fusion"]
     found |= {plane: against[plane] for plane in stroke_ensemble.PLANES}
     for name, answer in answers(result.provenance.pipeline, case, settings, with_peers).items():
-        table = stroke_ensemble.measured(answer.result, {**settings, "fusion": "mean"}, case.truth).tables["planes"]
+        table = stroke_ensemble.measure_ensemble(answer.result, {**settings, "fusion": "mean"}, case.truth).tables[
+            "planes"
+        ]
         found[f"{name}, {answer.part}"] = next(r for r in table.rows if (r[0], r[1]) == (answer.part, "reference"))
     truth = float((case.truth.array > 0).sum()) * case.truth.grid.voxel_ml
     rows = []

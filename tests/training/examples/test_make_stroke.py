@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load, save_file
 
 from medapp.analysis.mask_metrics import components
-from medapp.analysis.stroke_ensemble import PLANES, measured
+from medapp.analysis.stroke_ensemble import PLANES, measure_ensemble
 from medapp.imaging.volume import Volume
 from medapp.io import files
 from medapp.pipelines.segment_stroke_raxnet import CARD, networks
@@ -63,7 +63,7 @@ def result():
         seen[plane][:10, :10, : 10 if plane != "sagittal" else 4] = 0.9
     volumes = {f"probability_{plane}": image.like(p) for plane, p in seen.items()} | {"image": image, "template": image}
     settings = CARD.settings({"smallest": 0})
-    return replace(measured(Result(volumes), settings), provenance=Provenance(CARD.name, seconds=3.0))
+    return replace(measure_ensemble(Result(volumes), settings), provenance=Provenance(CARD.name, seconds=3.0))
 
 
 def test_every_mask_gets_a_row_and_small_lesions_and_none_their_own_figures(result):
