@@ -16,8 +16,9 @@ from medapp.presenters.comparison import prepared
 from medapp.serving import runtime
 from medapp.ui import queue
 from medapp.ui.form import knob
-from medapp.ui.session import folder, visitors
+from medapp.ui.session import visitors
 from medapp.ui.task_tab import GPU, told
+from medapp.ui.workspace import new_folder
 
 BY_VOXELS = "reference_by_voxels"
 
@@ -31,7 +32,7 @@ def build(card: Card) -> None:
 
     @told
     def call(*values: Any) -> tuple[dict, list[str]]:
-        visitors.admit()
+        visitors.check_space()
         given = dict(zip(names, values, strict=True))
         series = card.series(str(given["series"] or "").replace(",", " ").split())
         volumes = [
@@ -50,7 +51,7 @@ def build(card: Card) -> None:
         result = runtime.run(card.name, *volumes, progress=lambda fraction, stage: queue.check(), **options)
         if comparison.wanted:
             result, _ = comparison.made(task, result, result.settings)
-        result, written = result.save_and_note(folder(), task.FILES)
+        result, written = result.save_and_note(new_folder(), task.FILES)
         return result.facts(), [_file(path) for path in written]
 
     optional = (

@@ -15,7 +15,7 @@ from medapp.imaging.volume import Grid
 from medapp.io.raster import NO_SIZE
 from medapp.io.validation import DISK_FULL, full
 from medapp.result import NOT_A_DIAGNOSIS, Result, Table
-from medapp.ui.session import LIFETIME
+from medapp.ui.workspace import LIFETIME
 
 FIGURES = (
     ("psnr", "PSNR", "higher is nearer to the reference"),

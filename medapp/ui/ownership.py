@@ -133,8 +133,8 @@ class Ownership:
                     if not elsewhere or only or holder.kind == "session":
                         self._take(path, holder, remove=True)
 
-    def tidy(self) -> None:
-        """Forget the files that are gone."""
+    def forget_missing_files(self) -> None:
+        """Forget files that no longer exist."""
         with self._lock:
             for path in [path for path in self._holders if not os.path.lexists(path)]:
                 for holder in list(self._holders.get(path, ())):

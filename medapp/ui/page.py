@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, NoReturn
 
-from medapp.ui import session
+from medapp.ui import workspace
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-os.environ.setdefault("GRADIO_TEMP_DIR", str(session.uploads()))  # Gradio looks at both while it is imported
+os.environ.setdefault("GRADIO_TEMP_DIR", str(workspace.uploads_folder()))  # Gradio looks at both while it is imported
 
 import gradio as gr
 from gradio.exceptions import InvalidPathError
@@ -24,16 +24,18 @@ from medapp.io import sandbox
 from medapp.presenters import TASKS
 from medapp.serving import run_log, runtime
 from medapp.ui import api, caller, gradio_compat, html, mcp_tools, payload, queue, task_tab, theme
-from medapp.ui.disconnects import departures
+from medapp.ui.cleanup import CLEANUP_INTERVAL, CleanupThread
+from medapp.ui.connections import connections
 from medapp.ui.ownership import NOT_YOURS, named, ownership
 from medapp.ui.panels.registration import Registered
 from medapp.ui.panels.restoration import Restored
 from medapp.ui.panels.segmentation import Segmented
 from medapp.ui.request_checks import ANOTHERS, Gate
 from medapp.ui.security import OUTCOME, Guard
-from medapp.ui.session import LIFETIME, SWEEP, visitors
+from medapp.ui.session import visitors
 from medapp.ui.session_state import SESSIONS, States
 from medapp.ui.viewer import component
+from medapp.ui.workspace import LIFETIME, results_folder, uploads_folder
 
 BODIES: dict[str, Callable[..., task_tab.Body]] = {
     "segmentation": Segmented,
@@ -56,12 +58,12 @@ class Page(gr.Blocks):
 
     def live(self, session: str) -> bool:
         """Whether the session's page is open, something is kept for it, or it waits for something."""
-        return departures.here(session) or visitors.has(session) or self._queue.at_work(session)
+        return connections.is_open(session) or visitors.has_session(session) or self._queue.at_work(session)
 
     def leave(self, request: gr.Request) -> None:
         """Stop what the visitor has running, and forget them unless they come back at once."""
         visitors.cancel(request.session_hash)
-        departures.leave(request.session_hash, self.forget)
+        connections.call_after_grace(request.session_hash, self.forget)
 
     def forget(self, session: str) -> None:
         """Remove what was uploaded or made in a session, and what Gradio keeps of it: a megabyte or more."""
@@ -158,7 +160,9 @@ def build() -> Page:
     mcp_tools.replace()
     gr.set_static_paths([FOLDER])  # handed out where they lie, see `leftovers`
     ownership.publish(paths())
-    with Page(title="medapp", delete_cache=(SWEEP, LIFETIME), analytics_enabled=False, fill_width=True) as demo:
+    with Page(
+        title="medapp", delete_cache=(CLEANUP_INTERVAL, LIFETIME), analytics_enabled=False, fill_width=True
+    ) as demo:
         gr.HTML(html.head())
         gr.HTML(html.banner())
         with gr.Tabs():
@@ -207,7 +211,7 @@ def launch(demo: Page, **options: object) -> NoReturn:
     with suppress(KeyboardInterrupt):  # while Gradio starts, too
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGINT itself is ignored in a script's background
         threading.Thread(target=sandbox.start, daemon=True).start()
-        session.sweep(session.uploads())  # what Gradio does not know of, such as half an upload
+        CleanupThread(results_folder(), uploads_folder()).start()  # Gradio does not remove unfinished uploads
         if not runtime.spaces:  # on ZeroGPU nothing computes unasked
             threading.Thread(target=prepare, daemon=True).start()
         demo.launch(

@@ -16,11 +16,11 @@ from pydantic import ValidationError
 
 from medapp.errors import InputError
 from medapp.result import Result
-from medapp.ui import gradio_compat, session
+from medapp.ui import gradio_compat, workspace
 from medapp.ui.caller import Caller
 from medapp.ui.ownership import named, ownership
 from medapp.ui.security import FILE
-from medapp.ui.session import point
+from medapp.ui.session import parse_position
 
 DEPTH = 16  # lists and dictionaries within one another
 TEXT = 100_000  # characters of a text box
@@ -54,7 +54,7 @@ def check(fn: Any, blocks: Mapping[int, Any], data: Sequence[Any], event_data: A
 def place(find: Callable[[Result, list], np.ndarray], result: Result, row: list) -> np.ndarray:
     """(3,) RAS+ millimetres that `find` makes of a row of the table. Raises Malformed if there is none such."""
     try:
-        return point(find(result, row))
+        return parse_position(find(result, row))
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise Malformed("there is no such row in the table") from error
 
@@ -142,7 +142,7 @@ def _texts(data: Any) -> list[str]:
 
 def _inside(text: str) -> bool:
     """Whether a text is, or holds, a path into the folders of visitors."""
-    home = str(session.home())
+    home = str(workspace.home_folder())
     if home in text:
         return True
     return os.sep in text and len(text) < 4096 and "\0" not in text and os.path.realpath(text).startswith(home + os.sep)

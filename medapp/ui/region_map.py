@@ -14,8 +14,9 @@ from medapp.imaging.volume import Volume
 from medapp.io import files
 from medapp.rendering import slices
 from medapp.rendering.slices import Frame
-from medapp.ui import session as sessions
+from medapp.ui.array_store import ArrayStore
 from medapp.ui.viewer.scene import digest
+from medapp.ui.workspace import new_folder
 
 STEPS, MEMORY = 40, 256 * 1024**2  # that can be undone, and bytes that may take
 NOTHING = Volume(np.zeros((1, 1, 1), np.int32), np.eye(4))
@@ -39,14 +40,14 @@ class Draft:
     picked: tuple[int, ...] = ()
     mode: str = ""
     past: list[list[tuple[int, np.ndarray]]] = field(default_factory=list)
-    folder: Path = field(default_factory=sessions.folder)
+    folder: Path = field(default_factory=new_folder)
     written: int = 0
     edited: bool = False
 
     def __post_init__(self) -> None:
-        shelf = sessions.Shelf(self.folder / "voxels")
-        self.image, self.found = shelf.volume(self.image), shelf.array(self.labels)
-        self.labels = shelf.sheet(self.labels)
+        store = ArrayStore(self.folder / "voxels")
+        self.image, self.found = store.store_volume(self.image), store.store_array(self.labels)
+        self.labels = store.copy_writable(self.labels)
 
     @property
     def stack(self) -> np.ndarray:

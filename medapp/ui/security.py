@@ -28,9 +28,9 @@ from medapp import __version__
 from medapp.limits import MAX_BYTES
 from medapp.serving import run_log
 from medapp.ui import caller as callers
-from medapp.ui import hosts, session
+from medapp.ui import hosts, workspace
 from medapp.ui.caller import Caller
-from medapp.ui.disconnects import departures
+from medapp.ui.connections import connections
 from medapp.ui.ownership import ownership, upload
 from medapp.ui.session_state import ASKED
 from medapp.ui.viewer.niivue_asset import CDN
@@ -153,7 +153,7 @@ class Guard:
             self.open[who] += 1
             page = path.partition(HEARTBEAT)[2].rstrip("/") if scope.get("method") == "GET" else ""
             if page:
-                departures.arrive(page)
+                connections.open(page)
             if scope.get("method") == "POST":
                 ASKED.set(partial(self.rate.allows, who))
             try:
@@ -170,7 +170,7 @@ class Guard:
                 return None
             finally:
                 if page:
-                    departures.part(page)
+                    connections.close(page)
                 self.open[who] -= 1
                 if not self.open[who]:
                     del self.open[who]
@@ -232,8 +232,8 @@ class Guard:
         most = next((most for start, most in BODIES.items() if path.startswith(start)), BODY)
         if size > most:
             return 413, f"More than {most // 1024**2} MB are not taken here."
-        if path.rstrip("/") == UPLOAD and not session.roomy():
-            return 507, session.FULL
+        if path.rstrip("/") == UPLOAD and not workspace.has_free_space():
+            return 507, workspace.DISK_FULL_MESSAGE
         return None
 
     def known(self, authorization: str) -> bool:

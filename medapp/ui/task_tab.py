@@ -25,9 +25,9 @@ from medapp.result import Result
 from medapp.serving import run_log, runtime
 from medapp.ui import form as forms
 from medapp.ui import html, queue
-from medapp.ui import session as sessions
 from medapp.ui.example_inputs import Leftovers, Used
-from medapp.ui.session import Session, visitors
+from medapp.ui.session import Session, check_cancelled, close_session, visitors
+from medapp.ui.workspace import LIFETIME
 
 GPU: dict[str, Any] = {"concurrency_id": queue.GPU, "concurrency_limit": 1}  # one line for all that computes
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
@@ -134,7 +134,7 @@ class Tab:
                 self._form()
             with gr.Column(scale=5, min_width=360):
                 self._result()
-        self.kept = gr.State(None, time_to_live=sessions.LIFETIME, delete_callback=sessions.close)
+        self.kept = gr.State(None, time_to_live=LIFETIME, delete_callback=close_session)
         self.quick = [self.status, self.results, self.origin, self.kept, *body.quick]
         self.slow = [*self.plots.values(), self.bundle, self.single, *body.slow]
         self.by_name = {card.name: forms.Form(card, *self.asked[card.name], body.live[card.name]) for card in cards}
@@ -298,11 +298,11 @@ class Tab:
         """
         form = self.by_name[data[self.method]]
         used = self.leftovers.without(form, data)
-        visitors.admit(request.session_hash)
+        visitors.check_space(request.session_hash)
         with visitors.running(request.session_hash) as flag:
 
             def step(fraction: float, stage: str) -> None:
-                sessions.check(flag)
+                check_cancelled(flag)
                 queue.check()
                 progress(fraction, desc=stage)
 
@@ -333,7 +333,7 @@ class Tab:
     def pick(self, data: dict, event: gr.SelectData, request: gr.Request) -> dict:
         example = self.examples[event.index]
         form = self.by_name[example.pipeline]
-        visitors.admit(request.session_hash)
+        visitors.check_space(request.session_hash)
         result, truth = example_result(example, lambda fraction, stage: queue.check()), example.truth()
         settings = form.card.settings(example.settings)
         result = html.noted(self.task.moved(result, truth, settings), example)

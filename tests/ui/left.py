@@ -10,30 +10,30 @@ from pathlib import Path
 import gradio as gr
 import httpx
 
-from medapp.ui import session
+from medapp.ui.cleanup import CLEANUP_INTERVAL, CleanupThread
 from medapp.ui.page import Page, guarded
-from medapp.ui.session import LIFETIME, SWEEP
 from medapp.ui.task_tab import GPU
+from medapp.ui.workspace import LIFETIME, home_folder, new_folder, results_folder, uploads_folder
 
 
 def made(scan: str) -> str:
     """A result in a folder of the visitor's, from the upload."""
-    path = session.folder() / "mask.nii"
+    path = new_folder() / "mask.nii"
     path.write_bytes(Path(scan).read_bytes())
     return str(path)
 
 
 def left() -> dict[str, int]:
-    names = [path.name for path in session.home().rglob("*.nii")]
+    names = [path.name for path in home_folder().rglob("*.nii")]
     return {name: names.count(name) for name in ("scan.nii", "mask.nii")} | {
         "sessions": len(demo.state_holder.session_data)
     }
 
 
-with Page(delete_cache=(SWEEP, LIFETIME)) as demo:
+with Page(delete_cache=(CLEANUP_INTERVAL, LIFETIME)) as demo:
     file, mask = gr.File(), gr.File()
     gr.Button().click(made, file, mask, api_name="made", **GPU)
-session.sweep(session.uploads())
+CleanupThread(results_folder(), uploads_folder()).start()
 _, address, _ = demo.launch(
     prevent_thread_lock=True, quiet=True, ssr_mode=False, run_history=False, app_kwargs={"lifespan": guarded}
 )
@@ -44,6 +44,6 @@ with httpx.Client(base_url=address, timeout=60) as client:
     event = client.post("gradio_api/call/made", json=body).json()["event_id"]
     assert "event: complete" in client.get(f"gradio_api/call/made/{event}").text
 print(json.dumps(left()), flush=True)
-time.sleep(LIFETIME + 3 * SWEEP + 2)
+time.sleep(LIFETIME + 3 * CLEANUP_INTERVAL + 2)
 print(json.dumps(left()), flush=True)
 demo.close()

@@ -11,7 +11,7 @@ import pytest
 from medapp.errors import InputError
 from medapp.io import files, sandbox
 from medapp.serving import weight_files
-from medapp.ui import caller, session
+from medapp.ui import caller, workspace
 from medapp.ui.caller import Caller
 from medapp.ui.ownership import Ownership, ownership, upload
 from medapp.ui.page import build
@@ -100,7 +100,7 @@ def test_what_is_gone_from_the_disk_is_forgotten(place):
     for path in (gone, kept):
         owners.give(path, A)
     os.remove(gone)
-    owners.tidy()
+    owners.forget_missing_files()
     assert set(owners._holders) == {kept} and all(set(held) == {kept} for held in owners._held.values())
 
 
@@ -154,7 +154,7 @@ def named_in(path: str, **more) -> dict:
 def attacks(place):
     """Ways to name what is not one's own, by what they are; among them a file of one's own beside another's."""
     theirs, mine = place("theirs"), place("mine")
-    uploads = str(session.uploads())
+    uploads = str(workspace.uploads_folder())
     inside = os.path.join(uploads, "0" * 64)
     os.makedirs(inside, exist_ok=True)
     lying = os.path.join(inside, "scan.nii")
@@ -235,7 +235,7 @@ def test_no_event_reads_what_is_not_its_callers(page, attacks, read):
                 at = boxes[turn % len(boxes)]
                 word = asked(page, fn, [value if n == at else other for n, other in enumerate(usual(fn))])
                 assert isinstance(word, str), f"{name} in {fn.name}"
-                assert "scan.nii" not in word and str(session.home()) not in word and "/etc" not in word
+                assert "scan.nii" not in word and str(workspace.home_folder()) not in word and "/etc" not in word
             if fn.collects_event_data:
                 for said in (value, {"index": 0, "value": value, "row_value": [value], "mm": value}):
                     assert isinstance(asked(page, fn, usual(fn), said), str), f"{name} with {fn.name}"

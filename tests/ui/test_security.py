@@ -93,7 +93,7 @@ def test_a_file_whose_name_is_none_is_not_there(guarded):
 
 def test_nobody_comes_back_to_a_page_but_by_its_heartbeat(guarded, monkeypatch):
     arrived = []
-    monkeypatch.setattr(security.departures, "arrive", arrived.append)
+    monkeypatch.setattr(security.connections, "open", arrived.append)
     guarded().post("/gradio_api/heartbeat/one")
     assert not arrived
     guarded().get("/gradio_api/heartbeat/one")
@@ -209,7 +209,7 @@ def test_what_is_sent_has_an_end(guarded, monkeypatch):
 
 def test_a_disk_that_fills_while_an_upload_comes_in_stops_it(guarded, monkeypatch):
     free = iter([10**12, 10**12, 0])
-    monkeypatch.setattr(security.session, "roomy", lambda: next(free) > 0)
+    monkeypatch.setattr(security.workspace, "has_free_space", lambda: next(free) > 0)
     guarded()
     assert poured(security.UPLOAD, [bytes(security.LOOK)] * 9) == 507
 

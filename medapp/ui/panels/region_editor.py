@@ -12,12 +12,12 @@ from medapp.rendering import region_overlay as overlay
 from medapp.serving import runtime
 from medapp.ui import form as forms
 from medapp.ui import html
-from medapp.ui import session as sessions
 from medapp.ui.example_inputs import Used
 from medapp.ui.region_map import Draft, drafted
-from medapp.ui.session import visitors
+from medapp.ui.session import Session, close_session, visitors
 from medapp.ui.task_tab import GPU, PRIVATE, Given, Step, Tab, told
 from medapp.ui.viewer.scene import digest
+from medapp.ui.workspace import LIFETIME
 
 FINDER = "find_regions_sam"
 BUTTON = "Find regions"
@@ -63,7 +63,7 @@ class Drafting:
                     self.reset = gr.Button("As found", interactive=False, elem_id=f"{name}-draft-reset")
                     self.download = gr.DownloadButton("Download the index map", elem_id=f"{name}-draft-download")
         self.accordion = panel
-        self.kept = gr.State(None, time_to_live=sessions.LIFETIME, delete_callback=sessions.close)
+        self.kept = gr.State(None, time_to_live=LIFETIME, delete_callback=close_session)
         self.shown = [self.words, self.hint, self.picture, self.undo, self.reset, self.kept]
         self.opened = [*self.shown, self.accordion, self.slice, self.everywhere, self.download, self.mode]
 
@@ -115,7 +115,7 @@ class Drafting:
                 step(1.0, "Drawing")
                 draft = drafted(put_in, result.volumes["image"], result.volumes["regions"], how)
                 visitors.keep(request.session_hash, draft, f"{self.name}-draft")
-                held: sessions.Session | None = data[tab.kept]
+                held: Session | None = data[tab.kept]
                 another = held is None or held.image is None or digest(held.image) != draft.key
                 return {
                     **self.open(draft, wide=True),

@@ -24,6 +24,7 @@ from medapp.result import Result
 from medapp.serving import runtime
 from medapp.ui import form as forms
 from medapp.ui import html, payload
+from medapp.ui.array_store import ArrayStore
 from medapp.ui.example_inputs import Used
 from medapp.ui.panels.metric_table import measures, reading
 from medapp.ui.panels.registration_views import (
@@ -40,10 +41,11 @@ from medapp.ui.panels.registration_views import (
     pairs,
     views,
 )
-from medapp.ui.session import LIFETIME, Session, Shelf, close, folder, point, visitors
+from medapp.ui.session import Session, close_session, parse_position, visitors
 from medapp.ui.task_tab import PRIVATE, Given, Step, Tab, told
 from medapp.ui.viewer.component import Viewer, jump
 from medapp.ui.viewer.scene import digest, scene
+from medapp.ui.workspace import LIFETIME, new_folder
 
 BUTTONS: Any = ["download", "fullscreen"]
 LOOK, READIER = "Look at the pair first", "prepare_brain_pair"
@@ -63,11 +65,11 @@ class Looked:
 
     key: tuple[str, ...]
     labels: dict[str, Volume]
-    folder: Path = field(default_factory=folder)
+    folder: Path = field(default_factory=new_folder)
 
     def __post_init__(self) -> None:
-        shelf = Shelf(self.folder / "voxels")
-        self.labels = {name: shelf.volume(labels) for name, labels in self.labels.items()}
+        store = ArrayStore(self.folder / "voxels")
+        self.labels = {name: store.store_volume(labels) for name, labels in self.labels.items()}
 
     def close(self) -> None:
         """Remove the files and let go of what was read from them."""
@@ -99,7 +101,7 @@ class Registered:
                 role: gr.Image(format="png", label=said, buttons=BUTTONS, interactive=False)
                 for role, said in PREPARED.items()
             }
-        self.looked = gr.State(None, time_to_live=LIFETIME, delete_callback=close)
+        self.looked = gr.State(None, time_to_live=LIFETIME, delete_callback=close_session)
         self.more = [self.looked]
 
     def pictures(self) -> None:
@@ -305,7 +307,7 @@ class Registered:
         ) -> dict:
             if held is None:
                 return nothing
-            held.mm = point(event.mm)
+            held.mm = parse_position(event.mm)
             return self._drawn(held, view, plane, pair, way, step)
 
         def there(held: Session | None) -> Any:

@@ -13,7 +13,7 @@ from medapp.rendering import attention_maps, planes
 from medapp.result import Result
 from medapp.ui import form as forms
 from medapp.ui import html, payload
-from medapp.ui.session import Session, point
+from medapp.ui.session import Session, parse_position
 from medapp.ui.task_tab import PRIVATE, Given, Tab, told
 from medapp.ui.viewer.component import Viewer, jump
 from medapp.ui.viewer.scene import scene
@@ -147,7 +147,7 @@ class Segmented:
         def follow(held: Session | None, plane: str, event: gr.EventData) -> dict:
             if held is None or not task.attention(held.result):
                 return dict.fromkeys(self.attended, gr.skip())
-            held.mm = point(event.mm)
+            held.mm = parse_position(event.mm)
             return self.looked(held, plane)
 
         latest: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden", **PRIVATE}
