@@ -22,7 +22,7 @@ from medapp.pipelines import segment_ms_rsanet, segment_stroke_raxnet
 from medapp.serving import runtime
 from medapp.serving.inference_engine import Engine, noise
 from training.core.precision import autocast
-from training.methods.segment_anatomy_unet import Luck
+from training.core.random_source import Luck
 from training.studies.catalogue import STUDIES
 
 SLICE = (144, 160)  # pixels, as a training's: the smaller an image, the fewer kernels there are to choose from

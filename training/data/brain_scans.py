@@ -15,10 +15,13 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from training.core.random_source import Luck
 from training.data.brain_contrasts import chosen, dressed, hurt, outer, signal
 from training.data.brain_heads import FAR, SOFT, STEP_MM, Head, prepare
+from training.data.brain_tissues import SWAP
+from training.data.labelled_brains import names_in, split
+from training.data.random_pose import Pose, linear, nearest
 from training.data.scanner import acquired
-from training.methods.segment_anatomy_unet import SWAP, Luck, Pose, linear, names_in, nearest, split
 
 EXCHANGED = torch.cat([SWAP, torch.arange(len(SWAP), 256, dtype=torch.uint8)])  # codes outside the brain have no side
 

@@ -24,10 +24,10 @@ from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Volume
 from medapp.io import files
 from medapp.rendering import colour, html_page, lesion_charts
+from training.core.html_report import drawn, page, wide
 from training.data import patient_folder
 from training.data.stroke_folds import BORDERS, FOLDS, SEED, Fold, Slices, alike, divided
 from training.data.stroke_slices import FAINT, PLANES
-from training.evaluation.report_page import drawn, page, wide
 
 IMAGES = ("image", "flair", "t1", "t1w", "t1n", "t2", "t2w", "t2f", "dwi", "ct", "")
 CELLS = 64  # a side of the maps

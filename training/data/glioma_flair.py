@@ -14,9 +14,10 @@ from medapp.analysis.mask_metrics import bounds
 from medapp.imaging.geometry import isotropic, resample
 from medapp.imaging.volume import Volume
 from medapp.serving import runtime
+from training.core.random_source import Luck
+from training.data.glioma_patients import pictures, split
+from training.data.labelled_brains import MARGIN
 from training.data.ms_lesions import VENTRICLE, WHITE, plots
-from training.methods.segment_anatomy_unet import MARGIN, Luck
-from training.methods.segment_glioma_ar2unet import pictures, split
 
 FIELD, TALL = 240.0, 150.0  # mm
 WIDEST = 9.0  # mm between slices that are still joined

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from training.methods.segment_anatomy_unet import Luck
+from training.core.random_source import Luck
 
 TISSUES = ("air", "fluid", "dura", "bone", "marrow", "muscle", "fat", "skin", "gland", "vitreous", "cord", "vessel")
 AIR, FLUID, DURA, BONE, MARROW, MUSCLE, FAT, SKIN, GLAND, VITREOUS, CORD, VESSEL = range(len(TISSUES))

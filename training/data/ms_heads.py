@@ -26,7 +26,10 @@ from medapp.io import files
 from medapp.pipelines.segment_ms_rsanet import SEQUENCES, stacked
 from medapp.serving import runtime
 from training.core.data_cache import folder
-from training.data import glioma_flair
+from training.core.random_source import Luck
+from training.data import glioma_flair, labelled_brains
+from training.data.brain_tissues import CLASS, RIM
+from training.data.labelled_brains import MARGIN, STEP_MM
 from training.data.ms_lesions import (  # fmt: skip
     CORNER,
     PACKED,
@@ -39,23 +42,10 @@ from training.data.ms_lesions import (  # fmt: skip
     specks,
     thinned,
 )
-from training.methods import segment_anatomy_unet as anatomy
-from training.methods.segment_anatomy_unet import (
-    MARGIN,
-    RIM,
-    STEP_MM,
-    Luck,
-    Pose,
-    below,
-    blurred,
-    contrast,
-    dressed,
-    linear,
-    nearest,
-    scanned,
-    sliced,
-    thick,
-)
+from training.data.random_contrast import blurred, contrast
+from training.data.random_pose import Pose, below, linear, nearest, pose
+from training.data.random_skull import dressed
+from training.data.scanner import scanned, sliced, thick
 
 LEAST_WHITE = 500  # voxels of white matter, else a patch is measured by all that it shows
 PLOTS = 10  # patients whose lesions each brain is given in turn
@@ -73,7 +63,7 @@ REAL, GLIOMA = 0.45, 0.2  # shares of the patches; the rest is made up
 class Head(NamedTuple):
     """A brain without lesions, and where other people's would lie in it; all (X, Y, Z) as in `Scan`."""
 
-    scan: anatomy.Scan
+    scan: labelled_brains.Scan
     depth: Tensor  # from the ventricles, in steps of STEP_MM
     plots: dict[str, Tensor]  # patient -> indices (N, 3) of lesion voxels
     home: Tensor | None  # (4, 4) from voxels to RAS+ mm of the template
@@ -128,7 +118,7 @@ def patient(name: str) -> str:
 
 def prepare(data: Path, name: str) -> Head:
     """Read one brain and plant lesions in it, or read what was kept of that."""
-    scan = anatomy.prepare(data / "brain_t1", name)
+    scan = labelled_brains.prepare(data / "brain_t1", name)
     kept = folder("ms", data) / f"{name}.npz"
     if not kept.exists():
         luck = Luck(int(name))
@@ -140,7 +130,7 @@ def prepare(data: Path, name: str) -> Head:
         arrays |= plots(data, tissue, depth, PLOTS, luck)
         np.savez_compressed(kept, **arrays)
     arrays = {k: torch.from_numpy(v) for k, v in np.load(kept).items()}
-    return Head(scan, arrays.pop("depth"), arrays, _home(anatomy.CLASS[scan.tissue.long()]))
+    return Head(scan, arrays.pop("depth"), arrays, _home(CLASS[scan.tissue.long()]))
 
 
 def parcelled(data: Path) -> Path:
@@ -241,7 +231,7 @@ def made(head: Head, size: tuple[int, int, int], luck: Luck, without: Collection
     scan, who = head.scan, [name for name in head.plots if name not in without]
     index = head.plots[who[luck.below(len(who))]]
     about = index[luck.below(len(index))] if len(index) and luck.chance(NEAR) and size != WHOLE else None
-    seen = anatomy.pose(scan.image.shape, size, luck, about)
+    seen = pose(scan.image.shape, size, luck, about)
     image, near, shallow, soft = linear(
         [scan.image, 255 - scan.distance, 255 - head.depth, filled(index, scan.image.shape)], seen
     )
@@ -254,7 +244,7 @@ def made(head: Head, size: tuple[int, int, int], luck: Luck, without: Collection
     t2 = contrast(t1, tissue, (luck.uniform(0.9, 1.4), luck.uniform(0.6, 0.8), 0.5, 0.45), luck)
     images = painted({"flair": flair(t1, tissue, depth, luck), "t1": t1, "t2": t2}, soft, luck)
     images = worn(images, t1, tissue, distance, below(scan, seen), luck)
-    regions = dict.fromkeys(SEQUENCES, mistaken(anatomy.CLASS[scan.tissue.long()], seen, soft, luck))
+    regions = dict.fromkeys(SEQUENCES, mistaken(CLASS[scan.tissue.long()], seen, soft, luck))
     return Sight(images, soft, torch.ones(size, dtype=torch.bool), regions, homes(head.home, seen, luck))
 
 
@@ -288,7 +278,7 @@ def found(real: Real, size: tuple[int, int, int], luck: Luck, without: Collectio
         if where is own and luck.chance(SINGLE):
             where = real.spots
         about = where[luck.below(len(where))] if len(where) else None
-    seen = anatomy.pose(real.flair.shape, size, luck, about)
+    seen = pose(real.flair.shape, size, luck, about)
     parts = [real.flair, real.t1, real.lesions, real.white, real.unknown, filled(more, real.flair.shape)]
     image, t1, own, white, unknown, others = linear(parts, seen)
     own, others, white, known = own / 255, others / 255, white / 255, unknown < 1
@@ -397,7 +387,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    brains = anatomy.split(anatomy.names_in(args.data / "brain_t1"))["train"]
+    brains = labelled_brains.split(labelled_brains.names_in(args.data / "brain_t1"))["train"]
     clinic = Clinic(args.data, brains[:3])
     reals = [scans[0] for scans in clinic.patients.values()]
     patches = []

@@ -14,18 +14,9 @@ from torch import Tensor
 
 from medapp.analysis.mask_metrics import bounds, components
 from medapp.imaging.brain_labels import MIRROR
-from training.methods.segment_anatomy_unet import (
-    BASAL,
-    CHIASM,
-    CLASS,
-    FLUID,
-    GROUP,
-    RIM,
-    VERMIS,
-    Luck,
-    blurred,
-    contrast,
-)
+from training.core.random_source import Luck
+from training.data.brain_tissues import BASAL, CHIASM, CLASS, FLUID, GROUP, RIM, VERMIS
+from training.data.random_contrast import blurred, contrast
 
 PACKED = "openms_masks_mni_train.npz"
 CORNER = (-91.0, -126.0, -72.0)  # RAS+ mm of the first voxel of an MNI mask once its axes run along RAS, 1 mm apart

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from medapp.simulation import low_count_pet as pet_physics
 from training.data import pet_phantoms
-from training.data.restoration_data import ct_slice, entries, generator_of, split, written
+from training.data.restoration_sets import ct_slice, entries, generator_of, split, written
 
 FRACTIONS = (0.5, 0.25, 0.1, 0.05)
 SIDES = (96, 128, 160, 192)

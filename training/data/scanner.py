@@ -1,10 +1,17 @@
 """A scanner, and those who share its scans: what they make of a head, on voxels of any size."""
 
+import math
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.methods.segment_anatomy_unet import Luck, blurred
+from medapp.imaging.geometry import resample, respaced, slice_axis
+from medapp.imaging.intensity import CLIP
+from medapp.imaging.volume import Volume
+from training.core.random_source import Luck
+from training.data.random_contrast import blurred
 
 
 def acquired(image: Tensor, far: Tensor, spacing: float, luck: Luck, coarse: float) -> Tensor:
@@ -55,3 +62,51 @@ def noisy(image: Tensor, luck: Luck) -> Tensor:
     level = luck.uniform(0, 0.12)
     real = image + luck.normal(*image.shape, scale=level)
     return real.abs() if luck.chance(0.5) else (real.square() + luck.normal(*image.shape, scale=level).square()).sqrt()
+
+
+def sliced(image: Tensor, thickness: float, axis: int) -> Tensor:
+    """(X, Y, Z) as it comes back from slices of `thickness` voxels along `axis`."""
+    sizes = list(image.shape)
+    sizes[axis] = max(2, round(sizes[axis] / thickness))
+    small = F.interpolate(image[None, None], sizes, mode="area")
+    return F.interpolate(small, tuple(image.shape), mode="trilinear", align_corners=False)[0, 0]
+
+
+def scanned(image: Tensor, luck: Luck, glare: float = math.inf, noise: float = 0.08, shade: float = 0.25) -> Tensor:
+    """What scanners do: coil shading, thick slices or blur, noise, and an unknown scale; standardised.
+
+    What is brighter than `glare` times the median of the head is cut to that first.
+    """
+    size = tuple(image.shape)
+    if luck.chance(0.8):
+        image = image * torch.exp(luck.field(size, 64)[0] * luck.uniform(0, shade))
+    if luck.chance(0.35):
+        coarse = [float(n) for n in size]
+        if luck.chance(0.6):
+            axis = luck.below(3)
+            coarse[axis] /= luck.uniform(1.2, 4)
+        else:
+            factor = luck.uniform(1.1, 2)
+            coarse = [n / factor for n in coarse]
+        small = F.interpolate(image[None, None], [round(n) for n in coarse], mode="area")
+        image = F.interpolate(small, size, mode="trilinear", align_corners=False)[0, 0]
+    if luck.chance(0.7):
+        level = luck.uniform(0, noise)
+        image = image + luck.normal(*size, scale=level)
+        if luck.chance(0.5):
+            image = image.abs()
+    few = image.flatten()[::37]
+    head = few[few > torch.minimum(few, few.quantile(0.999)).mean()]
+    if len(head) < 100:
+        return image
+    most = glare * float(head.median())
+    image, head = image.clamp(max=most), head.clamp(max=most)
+    low, middle, high = head.quantile(torch.tensor([0.1, 0.5, 0.9])).tolist()
+    image = (image - middle) / max(high - low, 0.02)
+    return (image * math.exp(luck.one(0.12)) + luck.one(0.15)).clamp(*CLIP)
+
+
+def thick(volume: Volume, mm: float = 5.0) -> Volume:
+    """Redrawn with slices of so many millimetres, along the axis in which they are thickest already."""
+    across = np.arange(3) == slice_axis(volume.grid)
+    return resample(volume, respaced(volume.grid, np.where(across, mm, volume.spacing)))

@@ -15,10 +15,10 @@ import numpy as np
 from scipy.stats import mannwhitneyu
 from sklearn.model_selection import StratifiedGroupKFold
 
+from training.data.labelled_brains import RESCANS, SEED
 from training.data.stroke_heads import Head, head
 from training.data.stroke_lesions import Shapes
 from training.data.stroke_slices import FAINT, PLANES
-from training.methods.segment_anatomy_unet import RESCANS, SEED
 
 BORDERS = {  # pixels of lesion in a slice up to which a bin goes; the last has no end
     "axial": (200, 500, 1000, 2000, 3000),

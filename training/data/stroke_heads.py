@@ -1,6 +1,6 @@
 """Heads with painted strokes in template space: `python -m training.data.stroke_heads --data DATA --sheet FILE.png`.
 
-DATA holds `brain_t1` (see `training.methods.segment_anatomy_unet`) and `stroke_masks`. A brain is laid onto the MNI
+DATA holds `brain_t1` (see `training.data.labelled_brains`) and `stroke_masks`. A brain is laid onto the MNI
 template as the pipeline would, a little askew and bent; its ventricles widen, most where a lesion pulls; it ages,
 suffers strokes (none in one head of six), gets a made-up skull or not, and is scanned. Brains and masks are split
 alike: no head of one part shares a brain or a mask with another part's. Every head follows from its part and its
@@ -25,9 +25,13 @@ from medapp.algorithms.mni_template import template
 from medapp.imaging.intensity import CLIP
 from medapp.imaging.volume import Grid, Volume
 from training.core.data_cache import folder
+from training.core.random_source import Luck
+from training.data import labelled_brains
+from training.data.brain_tissues import GROUP, RIM
+from training.data.labelled_brains import STEP_MM, Scan
+from training.data.random_skull import dressed
+from training.data.scanner import scanned
 from training.data.stroke_lesions import VENTRICLE, Shapes, ageing, fluid_and_white, paint, place
-from training.methods import segment_anatomy_unet as anatomy
-from training.methods.segment_anatomy_unet import GROUP, STEP_MM, Luck, Scan, dressed, scanned
 
 SEEDS = {"train": 50_000, "validation": 60_000, "test": 70_000}
 NOISE = 0.05  # of the range of the scan, at most
@@ -45,13 +49,13 @@ class Head(NamedTuple):
 
 def brains(data: Path, part: str) -> list[str]:
     """The scans of one part of the split."""
-    return anatomy.split(anatomy.names_in(data / "brain_t1"))[part]
+    return labelled_brains.split(labelled_brains.names_in(data / "brain_t1"))[part]
 
 
 @cache
 def laid(data: Path, name: str) -> tuple[Scan, np.ndarray]:
     """A scan, and (4, 4) voxel index in the template -> voxel index in the scan."""
-    scan = anatomy.prepare(data / "brain_t1", name)
+    scan = labelled_brains.prepare(data / "brain_t1", name)
     kept = folder("stroke", data) / f"{name}_affine.npy"
     if not kept.exists():
         moving = Volume(scan.image.numpy().astype(np.float32), np.eye(4))
@@ -158,7 +162,7 @@ def made(data: Path, part: str, number: int, shapes: Shapes) -> Head:
     if luck.chance(0.8):
         ageing(image, tissue, luck, levels)
     if luck.chance(0.25):
-        image *= tissue != anatomy.RIM
+        image *= tissue != RIM
     mask = np.zeros(grid.shape, bool)
     used = []
     for shape, box, wanted in placed:

@@ -3,7 +3,7 @@
 Nothing outside a brain's tissue is painted. An old infarct is a cavity nearly as dark as fluid, with strands and a rim
 of gliosis between fluid and white matter; some never hollow out. `ageing` paints what is easily taken for one: widened
 perivascular spaces and sulci, white-matter disease. Images are (X, Y, Z) float32 from 0 to 1 with voxels of 1 mm along
-RAS, tissues are numbered as in `training.methods.segment_anatomy_unet`; both are changed in place, nothing else is.
+RAS, tissues are numbered as in `training.data.brain_tissues`; both are changed in place, nothing else is.
 """
 
 from pathlib import Path
@@ -18,7 +18,9 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from medapp.imaging.volume import Grid
-from training.methods.segment_anatomy_unet import FLUIDS, GROUP, SEED, Luck
+from training.core.random_source import Luck
+from training.data.brain_tissues import FLUIDS, GROUP
+from training.data.labelled_brains import SEED
 
 BINS_ML = (0.15, 1, 5, 20, 60, 300)  # borders of the sizes of lesion
 SHARES = (0.15, 0.3, 0.25, 0.17, 0.13)  # how often each size is drawn

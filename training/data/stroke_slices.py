@@ -7,8 +7,8 @@ from torch import Tensor
 
 from medapp.imaging.intensity import CLIP
 from medapp.pipelines.segment_stroke_raxnet import average, seen
+from training.core.random_source import Luck
 from training.data.stroke_heads import Head
-from training.methods.segment_anatomy_unet import Luck
 
 PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}  # the axis across the slices
 CROP = {"axial": (144, 160), "coronal": (144, 144), "sagittal": (160, 144)}  # pixels of a training patch

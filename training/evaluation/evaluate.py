@@ -10,7 +10,6 @@ of it with pictures as one page, `report.html`.
 """
 
 import argparse
-import csv
 import importlib
 import json
 import shlex
@@ -24,87 +23,10 @@ from medapp.errors import InputError, UserError
 from medapp.result import Provenance
 from medapp.serving import runtime
 from training.core.case import Case
+from training.core.score_tables import by_method, earlier, keep, means, table, which
+from training.core.statistics import by_condition, tests
 from training.data import patient_folder
 from training.evaluation import report_page, scores
-from training.evaluation.statistics import by_condition, by_group, differences, p_value, per_patient, summary, tests
-
-AGAINST = "Difference from ours (p of Wilcoxon's signed-rank test, as if pairs that share a person were independent):"
-NAMES = ("patient", "image", "group", "condition")
-
-
-def table(rows: list[dict], figure: str) -> str:
-    """Markdown: a row per condition and, within it, per group."""
-    lines = ["| condition | group | n | mean ± sd | median (quartiles) | 95 % of mean |", "|---|---|---|---|---|---|"]
-    for condition in dict.fromkeys(r["condition"] for r in rows):
-        here = [r for r in rows if r["condition"] == condition]
-        for group, s in ((group, s[figure]) for group, s in by_group(here, (figure,)).items()):
-            if s["n"]:
-                lines.append(
-                    f"| {condition} | {group} | {s['n']} | {s['mean']:.3f} ± {s['sd']:.3f} | "
-                    f"{s['median']:.3f} ({s['q1']:.3f} to {s['q3']:.3f}) | {s['low95']:.3f} to {s['high95']:.3f} |"
-                )
-    return "\n".join(lines)
-
-
-def means(rows: list[dict], figures: tuple[str, ...]) -> str:
-    """Markdown: a row per figure, its mean ± standard deviation over patients in every condition."""
-    conditions = list(dict.fromkeys(r["condition"] for r in rows))
-    lines = [f"| | {' | '.join(conditions)} |", "|---" * (len(conditions) + 1) + "|"]
-    for figure in figures:
-        found = [summary(per_patient([r for r in rows if r["condition"] == c], figure).values()) for c in conditions]
-        if any(s["n"] for s in found):
-            cells = [f"{s['mean']:.3f} ± {s['sd']:.3f}" if s["n"] else "" for s in found]
-            lines.append(f"| {figure} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def by_method(rows: list[dict], figures: tuple[str, ...]) -> str:
-    """Markdown: a row per method, mean ± standard deviation of each figure over patients, then what tells it from ours.
-
-    The second table holds the mean difference from ours, patient by patient, and the p of Wilcoxon's signed-rank test.
-    A method in a condition other than the first is named with it.
-    """
-    first = rows[0]["condition"]
-    methods: dict[str, list[dict]] = {}
-    for row in rows:
-        name = row["group"] if row["condition"] == first else f"{row['group']}, {row['condition']}"
-        methods.setdefault(name, []).append(row)
-    head = f"| {' | '.join(figures)} |\n" + "|---" * (len(figures) + 2) + "|"
-    means, tests = [f"| method | n {head}"], [f"| method | n {head}"]
-    for name, mine in methods.items():
-        found = [summary(per_patient(mine, figure).values()) for figure in figures]
-        cells = [f"{digits(s['mean'])} ± {digits(s['sd'])}" if s["n"] else "" for s in found]
-        means.append(f"| {name} | {max(s['n'] for s in found)} | {' | '.join(cells)} |")
-        if name != "ours":
-            pairs = [differences(mine, methods["ours"], figure) for figure in figures]
-            cells = [f"{digits(d.mean(), '+')} ({p_value(d):.2g})" if len(d) else "" for d in pairs]
-            tests.append(f"| {name} | {max(map(len, pairs))} | {' | '.join(cells)} |")
-    return "\n".join([*means, "", AGAINST, "", *tests])
-
-
-def digits(value: float, sign: str = "") -> str:
-    return f"{value:{sign}.{3 if abs(value) < 10 else 1 if abs(value) < 100 else 0}f}"
-
-
-def which(row: dict) -> tuple:
-    return tuple(row.get(name, "") for name in NAMES)
-
-
-def earlier(path: Path) -> list[dict]:
-    """The rows that an earlier run wrote, none if it wrote none."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        kept = list(csv.DictReader(file))
-    return [{k: v if k in NAMES else float(v) if v else None for k, v in row.items()} for row in kept]
-
-
-def keep(path: Path, rows: list[dict]) -> None:
-    """Write the rows as `earlier` reads them."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def cases(card: Card, data: Path, part: str, subject: str) -> tuple[str, Iterator[Case]]:

@@ -17,8 +17,8 @@ import numpy as np
 from medapp.analysis.mask_metrics import components
 from medapp.analysis.ms_lesions import CHANGES, changes
 from medapp.serving import runtime
+from training.core.score_tables import keep
 from training.data.ms_heads import given, patient, reals
-from training.evaluation.evaluate import keep
 from training.methods.segment_ms_rsanet import LEFT
 
 METHOD = "segment_ms_rsanet"

@@ -22,14 +22,13 @@ from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Volume
 from medapp.result import Result
 from medapp.serving import runtime
-from training.core.case import Case
+from training.core.case import PREDICTED, Case
 from training.evaluation import registration_peers
 
 Row = dict[str, Any]
 
 FIGURES = ("dice", "dice_regions", "hd95", "folding", "sdlogj", "sdlogj_learn2reg")
 COSTS = ("job_seconds", "seconds", "cpu_seconds", "memory_mb")
-PREDICTED, TRUE = "predicted", "true-labels"
 
 
 def rows(case: Case, result: Result, settings: Mapping[str, Any], peers: tuple[str, ...]) -> list[Row]:

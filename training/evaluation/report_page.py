@@ -1,14 +1,13 @@
 """Report page: an evaluation as one HTML page that stands alone, with rainclouds, Bland–Altman plots and every case."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from html import escape
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.offline import get_plotlyjs
 
 from medapp.rendering import colour, html_page, lesion_charts
-from training.evaluation.statistics import Summary, per_patient
+from training.core.html_report import drawn, page, wide
+from training.core.statistics import Summary, per_patient
 
 Row = dict
 TESTS = ("condition", "method", "figure", "n", "difference", "low95", "high95", "p")
@@ -19,25 +18,6 @@ TESTED = (
     "not corrected for the number of tests, as if pairs that share a person were independent."
 )
 CASES = "A row an image, condition and method. A click on a title sorts."
-STYLE = "body { max-width: 80rem } .wide { overflow-x: auto } .wide th, .wide td { overflow-wrap: normal }"
-SORT = """
-document.querySelectorAll(".sortable").forEach((table) => {
-  const body = table.tBodies[0];
-  [...table.tHead.rows[0].cells].forEach((head, column) => {
-    let up = 1;
-    head.tabIndex = 0;
-    head.title = "Sort";
-    head.style.cursor = "pointer";
-    head.onclick = () => {
-      const text = (row) => row.cells[column].textContent;
-      const both = (a, b) => (a === "" || b === "" ? (a === "") - (b === "") : up * (a - b || a.localeCompare(b)));
-      body.append(...[...body.rows].sort((a, b) => both(text(a), text(b))));
-      up = -up;
-    };
-    head.onkeydown = (event) => event.key === "Enter" && head.onclick();
-  });
-});
-"""
 
 FEW = 5  # patients
 
@@ -49,7 +29,7 @@ def html(
     tests: Sequence[Mapping[str, object]],
     about: Mapping[str, object],
 ) -> str:
-    """The page; `figures` are those that are drawn, `numbers` and `tests` are as `training.evaluation.statistics` makes
+    """The page; `figures` are those that are drawn, `numbers` and `tests` are as `training.core.statistics` makes
     them.
 
     `about` is what else `summary.json` tells: weights, settings, versions, command. The page loads nothing.
@@ -76,12 +56,6 @@ def html(
             html_page.section("Every case", wide(columns, ([row.get(key) for key in columns] for row in rows), CASES)),
         ],
     )
-
-
-def page(title: str, body: Iterable[str]) -> str:
-    """A whole page that holds plotly's library, and whose tables are sorted by a click."""
-    head = f"<style>{STYLE}</style><script>{get_plotlyjs()}</script><h1>{escape(title)}</h1>"
-    return html_page.page(title, [head, *body, f"<script>{SORT}</script>"])
 
 
 def raincloud(rows: list[Row], figure: str) -> go.Figure:
@@ -133,19 +107,6 @@ def bland_altman(rows: list[Row], condition: str) -> go.Figure | None:
         picture.add_hline(level, line_dash=dash, line_color=lesion_charts.INK, annotation_text=f"{level:.2f} ml")
     picture.update_layout(template=lesion_charts.TEMPLATE, height=360, xaxis_title="Mean of volume and reference (ml)")
     return picture.update_yaxes(title="Volume less reference (ml)", rangemode="normal")
-
-
-def drawn(named: tuple[str, go.Figure]) -> str:
-    """A picture under its name; plotly's library is on the page already."""
-    name, picture = named
-    config = {"displaylogo": False, "responsive": True}
-    return f"<h3>{escape(name)}</h3>" + picture.to_html(full_html=False, include_plotlyjs=False, config=config)
-
-
-def wide(columns: Sequence[str], rows: Iterable[Iterable[object]], said: str) -> str:
-    """A table that may be wider than the page and is sorted by a click."""
-    cells = [list(row) for row in rows]
-    return f'<div class="wide">{html_page.table(columns, cells, said, empty="None", kind="numbers sortable")}</div>'
 
 
 def told(about: Mapping[str, object]) -> list[tuple[str, object]]:

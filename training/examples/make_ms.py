@@ -14,11 +14,13 @@ from scipy.spatial.transform import Rotation
 from medapp.imaging.geometry import oriented, resample
 from medapp.imaging.intensity import CLIP
 from medapp.imaging.volume import Grid, Volume
+from training.core.random_source import Luck
+from training.data.random_contrast import blurred, contrast
+from training.data.scanner import scanned
 from training.data.stroke_heads import points, sampled
 from training.data.synthetic_head import FLAIR, PRE, acquired, covered
 from training.examples.make_stroke import average, blob
 from training.examples.make_synthetic_heads import asked, axial, keep
-from training.methods.segment_anatomy_unet import Luck, blurred, contrast, scanned
 
 SOURCE = "training/examples/make_ms.py, from the ICBM 152 nonlinear symmetric 2009a template that nilearn ships"
 BRIGHTEST = 600  # of what is written

@@ -14,11 +14,14 @@ from medapp.algorithms.mni_template import template
 from medapp.imaging.geometry import boxed, oriented, resample
 from medapp.imaging.intensity import CLIP
 from medapp.imaging.volume import Grid, Volume
+from training.core.random_source import Luck
+from training.data.brain_tissues import FLUID
+from training.data.labelled_brains import STEP_MM, Scan
+from training.data.scanner import scanned
 from training.data.stroke_heads import points, sampled
 from training.data.stroke_lesions import CORTEX, VENTRICLE, WHITE, ageing, fluid_and_white, paint
 from training.data.synthetic_head import MARGIN, PRE, acquired, covered
 from training.examples.make_synthetic_heads import asked, axial, keep
-from training.methods.segment_anatomy_unet import FLUID, STEP_MM, Luck, Scan, scanned
 
 SOURCE = "training/examples/make_stroke.py, from the ICBM 152 nonlinear symmetric 2009a template that nilearn ships"
 DEEP = 22  # mm inside the brain, from which fluid is that of the ventricles

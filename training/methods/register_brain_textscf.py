@@ -31,13 +31,13 @@ from medapp.imaging.deformation import Deformation, folding, sdlogj
 from medapp.imaging.volume import Volume
 from medapp.io import files
 from medapp.networks.textscf import Flow, LargeKernel, TextSCF, background, integrate, warp
-from training.core.case import Case
+from training.core.case import PREDICTED, TRUE, Case
 from training.core.data_cache import folder
 from training.core.options import Options
 from training.core.precision import autocast
+from training.core.random_source import Luck
 from training.core.run import Run, halves
-from training.evaluation.registration_metrics import PREDICTED, TRUE
-from training.methods.segment_anatomy_unet import RESCANS, TEST, Luck, learned, names_in, split
+from training.data.labelled_brains import RESCANS, TEST, learned, names_in, split
 
 SEED = 20261123
 TOWER = Path("weights/text_tower.safetensors")

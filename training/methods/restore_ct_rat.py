@@ -18,7 +18,7 @@ from medapp.pipelines.restore_ct_rat import CARD, scaled
 from medapp.simulation.low_dose_ct import lower_dose
 from training.core.case import Case
 from training.core.restoration_training import SEED, Patch, fit, options, turned
-from training.data.restoration_data import ct_slice, entries, split
+from training.data.restoration_sets import ct_slice, entries, split
 
 SIDE = 128  # pixels a side of a training patch
 

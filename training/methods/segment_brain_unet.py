@@ -3,7 +3,7 @@
 `python -m training.methods.segment_brain_unet --part PART --data DATA --out OUT`.
 
 PART is "coarse", which sees whole heads on 3 mm, or "fine", which is told roughly where the brain lies and sees the
-millimetres. DATA holds `brain_t1` as for `segment_anatomy_unet`, and `heads`: `NAME_t1.nii.gz`, `NAME_brain.nii.gz`.
+millimetres. DATA holds `brain_t1` as for `labelled_brains`, and `heads`: `NAME_t1.nii.gz`, `NAME_brain.nii.gz`.
 All that is learned from is made up of these, of Colin27 and of an average head, scan by scan (domain randomisation as
 in SynthStrip, Hoopes et al. 2022, doi:10.1016/j.neuroimage.2022.119474). `--real` names the whole heads to learn from,
 "colin" and those of `heads`, whose scores are logged in any case. OUT gets `checkpoint.pt`, from which a killed run
@@ -28,13 +28,15 @@ from medapp.imaging.volume import Volume
 from medapp.io import files
 from medapp.networks.coarse_to_fine import COARSE_MM, FINE_MM, CoarseToFine
 from medapp.networks.unet3d import UNet3D
+from training.core.batch_norm import settle
 from training.core.case import Case
 from training.core.options import Options
+from training.core.random_source import Luck
 from training.core.run import Run, halved
 from training.data.brain_heads import closed, prepare
 from training.data.brain_patches import Lesson, coarse, fine
 from training.data.brain_scans import heads, scan, whole
-from training.methods.segment_anatomy_unet import Luck, learned, names_in, settle, split
+from training.data.labelled_brains import learned, names_in, split
 
 SEED = 20261129
 REAL = 0.06  # share of the scans that are of whole real heads, and for each of these as much again

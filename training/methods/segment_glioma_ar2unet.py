@@ -10,76 +10,26 @@ import argparse
 import json
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from safetensors.torch import load_file, save_file
-from scipy import ndimage
 from torch import Tensor, nn
 
 from medapp.errors import UserError
 from medapp.imaging.geometry import resample, respaced
-from medapp.imaging.intensity import CLIP, standardize
 from medapp.imaging.volume import Volume
 from medapp.networks.ar2unet import AR2UNet
-from medapp.pipelines.segment_glioma_ar2unet import CARD, slices, working_grid
+from medapp.pipelines.segment_glioma_ar2unet import CARD
 from training.core.case import Case
 from training.core.options import Options
 from training.core.precision import autocast
 from training.core.run import Run, halves
+from training.data.glioma_augmentation import augment
+from training.data.glioma_patients import SEED, Patient, exam, load, pictures, rough_brain, site_of, split
 from training.data.patient_folder import cases as others
-
-SIDE = 192  # pixels a side of a slice: 240 mm at the 1.25 mm that the pipeline works at
-CROP = 144  # pixels a side of a training patch
-SEED = 20261121
-
-
-@dataclass
-class Patient:
-    """One study: `whole` and `stripped` are standardised (N, 3, SIDE, SIDE) fp16, `mask` is (N, SIDE, SIDE) bool."""
-
-    name: str
-    whole: np.ndarray
-    stripped: np.ndarray
-    mask: np.ndarray
-
-
-def load(folder: Path) -> Patient:
-    """Read one patient, standardise each sequence over the whole study, with the skull and without it."""
-    files = sorted(folder.glob("[0-9][0-9][0-9].jpg"))
-    image = np.stack([picture(f, "RGB") for f in files]).transpose(0, 3, 1, 2)  # (N, 3, SIDE, SIDE)
-    masks = [f.with_name(f.stem + "_mask.png") for f in files]
-    mask = np.stack([picture(m, "L") > 127 if m.exists() else np.zeros((SIDE, SIDE), bool) for m in masks])
-    return both_ways(folder.name, image, mask)
-
-
-def exam(case: Case) -> Patient:
-    """Anyone's: the slices that the pipeline would look at, in the middle of SIDE × SIDE pixels."""
-    pre, flair, post = case.volumes
-    grid, depth = working_grid(flair)
-
-    def placed(volume: Volume) -> np.ndarray:
-        """(N, SIDE, SIDE), nothing below 0."""
-        array = slices(volume, grid, depth) - volume.array.min()
-        short = [max(SIDE - n, 0) for n in array.shape[1:]]
-        array = np.pad(array, [(0, 0), *((n // 2, n - n // 2) for n in short)])
-        top, left = ((n - SIDE) // 2 for n in array.shape[1:])
-        return array[:, top : top + SIDE, left : left + SIDE]
-
-    image = np.stack([placed(volume or flair) for volume in (pre, flair, post)], 1)
-    return both_ways(case.patient, image, placed(case.truth) > 0)
-
-
-def both_ways(name: str, image: np.ndarray, mask: np.ndarray) -> Patient:
-    """With the skull and without it: (N, 3, SIDE, SIDE) from 0 on, and (N, SIDE, SIDE) bool."""
-    brain = rough_brain(image[:, 1]) | mask
-    whole = np.stack([standardize(image[:, c]) for c in range(3)], 1)
-    stripped = np.stack([standardize(image[:, c] * brain) for c in range(3)], 1)
-    return Patient(name, whole.astype(np.float16), stripped.astype(np.float16), mask)
 
 
 def learned(data: Path) -> tuple[dict[str, list[str]], list[Patient], list[Patient]]:
@@ -99,115 +49,6 @@ def learned(data: Path) -> tuple[dict[str, list[str]], list[Patient], list[Patie
         raise UserError(f"{data} holds {len(exams)} people: three are needed to learn from, to choose and to test by.")
     fit, held = ([each for name in parts[part] for each in exams[name]] for part in ("train", "validation"))
     return parts, fit, held
-
-
-def picture(file: Path, mode: str) -> np.ndarray:
-    return np.asarray(Image.open(file).convert(mode).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
-
-
-def rough_brain(flair: np.ndarray) -> np.ndarray:
-    """A slice-wise guess at the brain in (N, H, W), good enough to show a network what a stripped head looks like."""
-    threshold = 0.55 * np.median(flair[flair > flair.mean()])
-    brain = np.zeros(flair.shape, bool)
-    for index, piece in enumerate(flair):
-        core = ndimage.binary_erosion(ndimage.gaussian_filter(piece.astype(np.float32), 1) > threshold, iterations=4)
-        labels, count = ndimage.label(core)
-        if count:
-            largest = labels == 1 + np.argmax(ndimage.sum(core, labels, range(1, count + 1)))
-            grown = ndimage.binary_dilation(largest, iterations=5)
-            brain[index] = ndimage.binary_fill_holes(ndimage.binary_closing(grown, iterations=4))
-    return brain
-
-
-def site_of(name: str) -> str:
-    """TCGA_DU_1234 is of DU; of others nothing is known."""
-    return name.split("_")[1] if name.startswith("TCGA_") else ""
-
-
-def split(names: list[str], validation: float = 0.12, test: float = 0.14) -> dict[str, list[str]]:
-    """Divide patients into train, validation and test with every site in the same proportion; always the same way.
-
-    Patients of no known site are all of one, and one of them at least is in each part, if there are three.
-    """
-    random = np.random.default_rng(SEED)
-    parts: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
-    for site in sorted({site_of(n) for n in names}):
-        members = random.permutation(sorted(n for n in names if site_of(n) == site)).tolist()
-        least = int(not site and len(members) > 2)
-        v, t = (max(least, round(len(members) * share)) for share in (validation, test))
-        parts["validation"] += members[:v]
-        parts["test"] += members[v : v + t]
-        parts["train"] += members[v + t :]
-    return parts
-
-
-def augment(image: Tensor, target: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Random view of a batch: (B, 3, SIDE, SIDE) and (B, 1, SIDE, SIDE) -> the same, CROP pixels a side.
-
-    Turned by any quarter and mirrored (uploads come in every orientation), rotated, scaled, bent; then contrast, coil
-    shading, blur and noise, and in some cases only FLAIR is left, copied to the other channels as the data set does.
-    """
-    batch, device = len(image), image.device
-
-    def uniform(low: float, high: float, *shape: int) -> Tensor:
-        return torch.rand(shape or (batch,), generator=random, device=device) * (high - low) + low
-
-    def chance(p: float) -> Tensor:
-        return uniform(0, 1) < p
-
-    angle = (torch.where(chance(0.35), (uniform(0, 4)).floor() * 90, 0) + uniform(-15, 15)) * math.pi / 180
-    scale = torch.where(chance(0.7), torch.exp(uniform(-0.28, 0.28)), 1.0) * CROP / image.shape[-1]
-    mirror = torch.where(chance(0.5), -1.0, 1.0)
-    stretch = torch.exp(uniform(-0.08, 0.08))
-    theta = torch.zeros(batch, 2, 3, device=device)
-    theta[:, 0, 0], theta[:, 0, 1] = mirror * scale * angle.cos() * stretch, -scale * angle.sin()
-    theta[:, 1, 0], theta[:, 1, 1] = mirror * scale * angle.sin() * stretch, scale * angle.cos()
-    theta[:, :, 2] = uniform(-0.22, 0.22, batch, 2)
-    grid = F.affine_grid(theta, [batch, 3, CROP, CROP], align_corners=False)
-    bend = (torch.randn(batch, 2, 6, 6, generator=random, device=device) * 0.02) * chance(0.4).float()[
-        :, None, None, None
-    ]
-    grid = grid + F.interpolate(bend, (CROP, CROP), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
-    air = image.amin((2, 3), keepdim=True)
-    image = F.grid_sample(image - air, grid, align_corners=False) + air
-    target = (F.grid_sample(target, grid, align_corners=False) > 0.5).float()
-
-    flair = image[:, 1:2]
-    only, pre, post = chance(0.4), chance(0.06), chance(0.06)
-    image = torch.cat(
-        [
-            torch.where((only | pre)[:, None, None, None], flair, image[:, :1]),
-            flair,
-            torch.where((only | post)[:, None, None, None], flair, image[:, 2:]),
-        ],
-        dim=1,
-    )
-
-    same = (only | chance(0.3))[:, None]  # one contrast change for all sequences, or one each
-
-    def per_sequence(low: float, high: float) -> Tensor:
-        values = uniform(low, high, batch, 3)
-        return torch.where(same, values[:, 1:2], values)[:, :, None, None]
-
-    position = ((image - CLIP[0]) / (CLIP[1] - CLIP[0])).clamp(0, 1)
-    image = position ** torch.exp(per_sequence(-0.25, 0.25)) * (CLIP[1] - CLIP[0]) + CLIP[0]
-    image = image * torch.exp(per_sequence(-0.22, 0.22)) + per_sequence(-0.25, 0.25)
-    shade = F.interpolate(
-        torch.randn(batch, 1, 4, 4, generator=random, device=device) * 0.08,
-        (CROP, CROP),
-        mode="bicubic",
-        align_corners=True,
-    )
-    image = image + shade * (image - CLIP[0]) / -CLIP[0] * chance(0.4).float()[:, None, None, None]
-    if torch.rand((), generator=random, device=device) < 0.25:
-        factor = float(torch.rand((), generator=random, device=device) * 1.5 + 1)
-        small = F.interpolate(image, scale_factor=1 / factor, mode="bilinear", antialias=True)
-        image = F.interpolate(small, (CROP, CROP), mode="bilinear")
-    level = uniform(0, 0.25) * chance(0.3)
-    noise = torch.randn(image.shape, generator=random, device=device)
-    noise = torch.where(only[:, None, None, None], noise[:, :1], noise)
-    image = image + level[:, None, None, None] * noise
-    return image.clamp(*CLIP), target
 
 
 def objective(logits: Tensor, target: Tensor) -> Tensor:
@@ -308,17 +149,6 @@ def train(args: argparse.Namespace) -> None:
             run.keep()
         if late:
             break
-
-
-def pictures(files: list[Path]) -> tuple[np.ndarray, np.ndarray]:
-    """The slices (row, column, slice, channel) uint8, and what is outlined in them (row, column, slice) bool."""
-    image = np.stack([np.asarray(Image.open(f).convert("RGB")) for f in files], 2)
-    mask = np.zeros(image.shape[:3], bool)
-    for number, file in enumerate(files):
-        drawn = file.with_name(f"{file.stem}_mask.png")
-        if drawn.exists():
-            mask[..., number] = np.asarray(Image.open(drawn).convert("L")) > 127
-    return image, mask
 
 
 LAYOUT = "TCGA_*/[0-9][0-9][0-9].jpg"  # by which DATA of `cases` is known

@@ -2,7 +2,7 @@
 
 `python -m training.methods.segment_ms_rsanet --data DATA --out OUT --leave PATIENT ...`.
 
-DATA holds `brain_t1` (see `segment_anatomy_unet`), `lgg` (see `segment_glioma_ar2unet`) and `ms`: a few patients in MNI
+DATA holds `brain_t1` (see `labelled_brains`), `lgg` (see `glioma_patients`) and `ms`: a few patients in MNI
 space with FLAIR, T1 and consensus mask, and the masks of 29 more. Nearly half of the patches are theirs, a fifth are of
 heads with a glioma and painted lesions, the others are made up, see `ms_heads`. A PATIENT (p07, p19, P14, P18) is left
 out altogether and looked at now and then; what is served is the latest state, `last.safetensors`, so that their scores
@@ -33,13 +33,16 @@ from medapp.pipelines.segment_anatomy_unet import NETWORK as ANATOMY
 from medapp.pipelines.segment_ms_rsanet import anatomy, build, predict, prepared, stacked
 from medapp.serving import weight_files
 from medapp.serving.inference_engine import Engine
+from training.core.batch_norm import SETTLED, settle
 from training.core.case import Case
 from training.core.options import Options
 from training.core.precision import autocast
+from training.core.random_source import Luck
 from training.core.run import Run, halved
 from training.data import ms_heads
+from training.data.labelled_brains import names_in, split
 from training.data.ms_heads import WHOLE, Clinic, Head, Patch, acquired, made, patient, prepare
-from training.methods.segment_anatomy_unet import SETTLED, Luck, names_in, settle, split, thick
+from training.data.scanner import thick
 
 SEED = 20261123
 SMOOTH = 30.0  # voxels of lesion below which overlap counts less and less

@@ -8,15 +8,16 @@ as if nothing had happened, `best.safetensors` (by this plane alone), `last.safe
 import argparse
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from nibabel.affines import from_matvec
 from safetensors.torch import load_file, save_file
 from scipy.spatial.transform import Rotation
-from torch import nn
+from torch import Tensor, nn
 
 from medapp.algorithms.mni_template import template
 from medapp.imaging.geometry import resample
@@ -28,12 +29,12 @@ from training.core.case import Case
 from training.core.lesion_losses import LOSSES
 from training.core.options import Options
 from training.core.precision import autocast
+from training.core.random_source import Luck
 from training.core.run import Run, halves
+from training.data.labelled_brains import SEED
 from training.data.stroke_heads import SEEDS, Head, head
 from training.data.stroke_lesions import Shapes
 from training.data.stroke_slices import CROP, PLANES, Slices, augment, standard
-from training.methods.segment_anatomy_unet import SEED, Luck
-from training.release.convert_raxnet_keras import widened
 
 HELD = (0, 1, 2, 3, 4, 6, 7, 5, 11)  # the heads that validate; the last two have no lesion
 SCORED = 60  # heads of a part, by `cases`
@@ -41,6 +42,13 @@ TURN = Rotation.from_euler("xyz", (15, -8, 10), degrees=True).as_matrix() @ np.d
 OBLIQUE = Grid((220, 250, 70), from_matvec(TURN, np.array([0.0, -18, 8]) - TURN @ (np.array((220, 250, 70)) - 1) / 2))
 PRIOR = -4.0  # logit of lesion, as rare as it is, from which the training sets out
 BEFORE, EVERY = 36, 10  # heads painted before the first step; then another after so many steps
+
+
+def widened(state: Mapping[str, Tensor], channels: int) -> dict[str, Tensor]:
+    """The state dict of a RAXNet that sees so many channels, and makes nothing of those that the given one did not."""
+    first = [name for name in state if name in ("stem.1.weight", "ups.3.skip.weight")]
+    more = {name: F.pad(state[name], (0, 0, 0, 0, 0, channels - state[name].shape[1])) for name in first}
+    return {**state, **more}
 
 
 def validate(net: nn.Module, held: list[Head], plane: str) -> dict[str, float]:

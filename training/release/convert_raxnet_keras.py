@@ -14,11 +14,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
-import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from medapp.networks.raxnet import RAXNet, Up
+from training.methods.segment_stroke_raxnet import widened
 
 NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
 Layers = Mapping[str, Mapping[str, np.ndarray]]  # layer -> variable -> values
@@ -84,13 +84,6 @@ def convert(layers: Layers) -> dict[str, Tensor]:
     except RuntimeError as error:
         raise ValueError(f"these are not the layers of RAX-Net: {error}") from error
     return tensors
-
-
-def widened(state: Mapping[str, Tensor], channels: int) -> dict[str, Tensor]:
-    """The state dict of a RAXNet that sees so many channels, and makes nothing of those that the given one did not."""
-    first = [name for name in state if name in ("stem.1.weight", "ups.3.skip.weight")]
-    more = {name: F.pad(state[name], (0, 0, 0, 0, 0, channels - state[name].shape[1])) for name in first}
-    return {**state, **more}
 
 
 def main() -> None:

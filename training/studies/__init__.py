@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-from training.methods.segment_anatomy_unet import Luck
+from training.core.random_source import Luck
 
 Batch = tuple[Tensor, ...]
 WEIGHTS = "weights.safetensors"  # of a trained rival, fp16, in its folder

@@ -19,9 +19,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from training.core.precision import autocast
+from training.core.random_source import Luck
 from training.core.run import Run, halved
-from training.evaluation.evaluate import by_method, earlier, keep
-from training.methods.segment_anatomy_unet import Luck
+from training.core.score_tables import by_method, earlier, keep
 from training.methods.segment_glioma_ar2unet import settle
 from training.studies import WEIGHTS, Bench, Rival, Size, Study, folder_name
 from training.studies.catalogue import STUDIES

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from medapp.analysis.mask_metrics import dice
 from medapp.networks.ar2unet import AR2UNet, RecurrentResidual
-from training.methods.segment_anatomy_unet import Luck
-from training.methods.segment_glioma_ar2unet import SIDE, Patient, augment, load, objective, predict, split
+from training.core.random_source import Luck
+from training.data.glioma_augmentation import augment
+from training.data.glioma_patients import SIDE, Patient, load, split
+from training.methods.segment_glioma_ar2unet import objective, predict
 from training.studies import Batch, Rival, Size, Study, scaled
 from training.studies.networks.unet import UNet
 

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from medapp.analysis.mask_metrics import dice, lesion_f1
 from medapp.networks.rsanet import RSANet
 from medapp.pipelines.segment_ms_rsanet import CHANNELS, build
+from training.core.random_source import Luck
+from training.data.labelled_brains import names_in, split
 from training.data.ms_heads import Clinic, Patch, patient, prepare, reals
-from training.methods.segment_anatomy_unet import Luck, names_in, split
 from training.methods.segment_ms_rsanet import LEFT, Exam, exams_of, exams_on, objective, served
 from training.studies import Batch, Rival, Size, Study, scaled
 from training.studies.networks.nonlocal_attention import NonLocalAttention

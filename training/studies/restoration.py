@@ -12,9 +12,9 @@ from medapp.analysis.image_quality import figures
 from medapp.networks.rat import RAT
 from medapp.pipelines.restore_ct_rat import UNIT
 from training.core.precision import autocast
+from training.core.random_source import Luck
 from training.core.restoration_training import Patch, batch, focal_region_loss, turned
 from training.methods.restore_ct_rat import SIDE, Slice
-from training.methods.segment_anatomy_unet import Luck
 from training.studies import Batch, Rival, Size, Study, scaled
 
 FIGURES = ("psnr", "ssim")

@@ -5,12 +5,12 @@ import pytest
 import torch
 from scipy import ndimage
 
+from training.core.random_source import Luck
 from training.data import brain_heads, brain_patches
 from training.data.brain_heads import FAR, STEP_MM, Head, closed, coded, pushing, signed
 from training.data.brain_patches import Lesson, guessed
 from training.data.brain_scans import View, pushed, scan, whole
 from training.data.head_shells import AIR, CORD, DURA, FLUID, HALF, TISSUES, VESSEL, coloured, covered, levels
-from training.methods.segment_anatomy_unet import Luck
 from training.methods.segment_brain_unet import objective
 
 HALVES = np.array([40, 52, 38])

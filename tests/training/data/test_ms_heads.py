@@ -10,13 +10,16 @@ from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from medapp.imaging.brain_labels import MIRROR
 from medapp.networks.rsanet import RSANet
 from medapp.pipelines.segment_ms_rsanet import CARD, CHANNELS
+from training.core.random_source import Luck
 from training.data import glioma_flair, ms_heads
+from training.data.labelled_brains import STEP_MM, Scan
 from training.data.ms_lesions import NUCLEI, WHITE, flair, painted, placed, planted, specks, thinned
+from training.data.random_pose import Pose
 from training.evaluation import evaluate
 from training.methods import segment_ms_rsanet
-from training.methods.segment_anatomy_unet import MIRROR, STEP_MM, Luck, Pose, Scan
 
 SIZE = (32, 32, 32)
 
@@ -275,7 +278,7 @@ def test_a_stack_of_pictures_is_a_volume_that_lies_as_patients_do(tmp_path, monk
 
 def test_the_evaluation_knows_the_trainings_folder_and_takes_its_cases(tmp_path, monkeypatch):
     monkeypatch.setattr(segment_ms_rsanet, "cases", lambda data, part: iter([part]))
-    monkeypatch.setattr(evaluate.folder, "cases", lambda card, data, subject: iter(["anyone's"]))
+    monkeypatch.setattr(evaluate.patient_folder, "cases", lambda card, data, subject: iter(["anyone's"]))
     assert [*evaluate.cases(CARD, tmp_path, "test", "")[1]] == ["anyone's"]
     (tmp_path / "ms").mkdir()
     (tmp_path / "ms" / "openms_p07_flair.nii.gz").touch()

@@ -6,7 +6,7 @@ import pytest
 
 from medapp.errors import UserError
 from training.core import data_cache
-from training.methods.segment_anatomy_unet import TEST, VALIDATION, learned, split
+from training.data.labelled_brains import TEST, VALIDATION, learned, split
 
 
 def test_ours_are_held_out_as_the_cards_say():

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from training.data.labelled_brains import RESCANS
 from training.data.stroke_folds import BORDERS, Slices, alike, batches, divided, listed, told
 from training.data.stroke_heads import Head
 from training.data.stroke_slices import PLANES
-from training.methods.segment_anatomy_unet import RESCANS
 
 MANY = st.tuples(st.sampled_from(sorted(PLANES)), st.integers(5, 14), st.integers(40, 400), st.integers(0, 2**32 - 1))
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from medapp.imaging.volume import Grid
+from training.core.random_source import Luck
+from training.data.brain_tissues import RIM
 from training.data.stroke_lesions import Shape, Shapes, ageing, fluid_and_white, paint, parts, place
-from training.methods.segment_anatomy_unet import RIM, Luck
 
 SIDE = 56
 

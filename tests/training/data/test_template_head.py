@@ -5,9 +5,12 @@ import pytest
 import torch
 from scipy import ndimage
 
+from training.core.random_source import Luck
 from training.data import template_head
+from training.data.labelled_brains import STEP_MM, Scan
+from training.data.random_pose import Pose, linear, view
+from training.data.random_skull import beheld
 from training.data.template_head import ROOM, STEP, fitted
-from training.methods import segment_anatomy_unet as anatomy
 
 
 def ball(shape, middle, radii) -> np.ndarray:
@@ -37,20 +40,20 @@ def test_a_ring_keeps_its_distance_from_a_brain_of_another_shape(rings):
 def test_the_head_is_seen_where_the_scan_is_seen(rings):
     brain = ball((110, 120, 100), (55, 60, 50), (28, 33, 24))
     image = torch.from_numpy(brain.astype(np.uint8) * 200)
-    distance = ndimage.distance_transform_edt(~brain) / anatomy.STEP_MM
-    scan = anatomy.Scan(
+    distance = ndimage.distance_transform_edt(~brain) / STEP_MM
+    scan = Scan(
         image,
         torch.from_numpy(brain.astype(np.uint8)),
         torch.from_numpy(distance.clip(0, 255).astype(np.uint8)),
         torch.from_numpy(fitted(brain)),
     )
-    luck = anatomy.Luck(3)
-    _, _, far, _, seen = anatomy.view(scan, (64, 64, 64), luck)
+    luck = Luck(3)
+    _, _, far, _, seen = view(scan, (64, 64, 64), luck)
     points = [(p + room[0]) / STEP for p, room in zip(seen.points, ROOM, strict=True)]
-    value = anatomy.linear([scan.head], anatomy.Pose(points, seen.mirrored))[0]
+    value = linear([scan.head], Pose(points, seen.mirrored))[0]
     ring = (far > 6) & (far < 8)
     assert ring.sum() > 100
     assert (value[ring] > 50).float().mean() > 0.9
     assert value[far < 1.5].float().mean() < 20
-    out = anatomy.beheld(torch.zeros(64, 64, 64), scan, far, seen, luck)
+    out = beheld(torch.zeros(64, 64, 64), scan, far, seen, luck)
     assert out[ring].mean() > 4 * out[far < 1.5].mean()

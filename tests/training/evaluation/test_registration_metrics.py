@@ -12,10 +12,11 @@ from medapp.imaging.deformation import Deformation
 from medapp.imaging.volume import Volume
 from medapp.result import Provenance, Result
 from medapp.serving import runtime
-from training.core.case import Case
+from training.core import score_tables
+from training.core.case import TRUE, Case
+from training.data.labelled_brains import VALIDATION
 from training.evaluation import evaluate, registration_metrics, registration_peers, scores
 from training.methods import register_brain_textscf
-from training.methods.segment_anatomy_unet import VALIDATION
 
 SHIFT = 3  # mm by which the moving phantom lies further along the first axis
 OBLIQUE = np.array([[0.0, 0, 1, -9], [1, 0, 0, 4], [0, -1, 0, 7], [0, 0, 0, 1]])
@@ -112,7 +113,7 @@ def test_with_true_labels_there_is_ours_alone():
     truth = parcelled()
     origin = Provenance("register_brain_textscf", seconds=9.0, peak_memory_mb=900.0)
     result = Result({"warped": truth}, moved(SHIFT), affine=np.eye(4), provenance=origin)
-    case = Case("a-b", "phantom", registration_metrics.TRUE, (truth, truth, truth, None), truth, {}, parcelled(SHIFT))
+    case = Case("a-b", "phantom", TRUE, (truth, truth, truth, None), truth, {}, parcelled(SHIFT))
     scorer = scores.of(result)
     (row,) = scorer.rows(case, result, {"refine": True}, ("greedy",))
     assert scorer is scores.REGISTRAR and set(scorer.figures) <= set(row)
@@ -126,7 +127,7 @@ def test_methods_are_compared_pair_by_pair():
         for group, condition, more in (("ours", "predicted", 0.0), ("greedy", "predicted", -0.05 - 0.001 * n))
     ]
     rows.append({"patient": "0", "group": "ours", "condition": "true-labels", "dice": 0.6})
-    text = evaluate.by_method(rows, ("dice",))
+    text = score_tables.by_method(rows, ("dice",))
     assert "| ours | 8 | 0.535 ± 0.025 |" in text and "| greedy | 8 | -0.054 (0.0078) |" in text
     assert "| ours, true-labels | 1 | +0.100 (1) |" in text
 
@@ -137,7 +138,7 @@ def test_rows_are_read_as_they_were_written(tmp_path):
         writer = csv.DictWriter(file, row.keys())
         writer.writeheader()
         writer.writerow(row)
-    assert evaluate.earlier(tmp_path / "cases.csv") == [row] and evaluate.earlier(tmp_path / "none.csv") == []
+    assert score_tables.earlier(tmp_path / "cases.csv") == [row] and score_tables.earlier(tmp_path / "none.csv") == []
 
 
 @pytest.mark.skipif("register_brain_textscf" not in runtime.cards(), reason="no weights yet")
@@ -148,7 +149,7 @@ def test_the_command_writes_its_tables_and_adds_to_them(tmp_path, monkeypatch):
 
     def called(*more: str) -> str:
         command = ["evaluate", "register_brain_textscf", str(tmp_path), "--out", str(tmp_path), *more]
-        monkeypatch.setattr("sys.argv", [*command, "--condition", registration_metrics.TRUE])
+        monkeypatch.setattr("sys.argv", [*command, "--condition", TRUE])
         evaluate.main()
         return (tmp_path / "summary.md").read_text()
 

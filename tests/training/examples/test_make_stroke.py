@@ -14,12 +14,13 @@ from medapp.imaging.volume import Volume
 from medapp.io import files
 from medapp.pipelines.segment_stroke_raxnet import CARD, networks
 from medapp.result import Provenance, Result
+from training.core import score_tables
 from training.core.case import Case
+from training.core.random_source import Luck
 from training.core.run import halves
-from training.evaluation import evaluate, scores
+from training.evaluation import scores
 from training.examples.make_stroke import RECIPES, blob
 from training.examples.make_synthetic_heads import OUT
-from training.methods.segment_anatomy_unet import Luck
 from training.release.install import packed, read
 
 
@@ -79,5 +80,5 @@ def test_every_mask_gets_a_row_and_small_lesions_and_none_their_own_figures(resu
     assert of["0", "ours"]["dice"] == of["0", "ours"]["dice_small"] == 1 and of["0", "ours"]["false_ml"] is None
     assert of["0", "sagittal"]["dice"] == pytest.approx(0.5714, abs=1e-3)
     assert of["1", "sagittal"]["false_ml"] == 0.4 and of["1", "sagittal"]["dice"] is None
-    text = evaluate.by_method(rows, scorer.methods)
+    text = score_tables.by_method(rows, scorer.methods)
     assert "| sagittal | 1 | 0.571" in text and "false_ml" in text

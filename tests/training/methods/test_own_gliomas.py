@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from medapp.pipelines.segment_glioma_ar2unet import CARD
+from training.data.glioma_patients import SIDE, exam, split
 from training.data.patient_folder import cases
-from training.methods.segment_glioma_ar2unet import SIDE, exam, main, split
+from training.methods.segment_glioma_ar2unet import main
 
 OBLIQUE = np.array([[0, 0, 6.0, -20], [-1.1, 0.1, 0, 60], [-0.1, -1.1, 0, 70], [0, 0, 0, 1]])
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from training.core.lesion_losses import LOSSES, dice, focal, focal_tversky, tversky
+from training.core.random_source import Luck
 from training.data import stroke_slices
 from training.data.stroke_heads import Head
 from training.data.stroke_slices import PLANES, Slices, augment
-from training.methods.segment_anatomy_unet import Luck
 
 FIXTURE = Path(__file__).parents[2] / "parity" / "rax_losses.npz"
 NAMES = {"FocalTverskyLoss": focal_tversky, "FocalLoss": focal, "TverskyLoss": tversky, "DiceCoefLoss": dice}

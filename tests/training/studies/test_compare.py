@@ -6,7 +6,7 @@ from argparse import Namespace
 import pytest
 import torch
 
-from training.methods.segment_anatomy_unet import Luck
+from training.core.random_source import Luck
 from training.studies import compare
 from training.studies.compare import STUDIES, averaged, main, trained
 

@@ -10,7 +10,7 @@ from medapp.networks.ar2unet import AR2UNet, RecurrentResidual
 from medapp.networks.rsanet import RSANet
 from medapp.pipelines.segment_ms_rsanet import CHANNELS
 from training.core.lesion_losses import dice_entropy
-from training.methods.segment_anatomy_unet import Luck
+from training.core.random_source import Luck
 from training.studies import ms
 from training.studies.networks.clcinet import CLCINet, ConvLSTM
 from training.studies.networks.dunet import DUNet

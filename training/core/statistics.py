@@ -1,6 +1,4 @@
-"""Statistics of the rows of `training.evaluation.evaluate`: summaries over patients, and whether a method differs from
-ours.
-"""
+"""Statistics of scores: summaries over patients, and whether a method differs from ours."""
 
 from collections.abc import Iterable
 

@@ -1,0 +1,48 @@
+"""HTML report: a page that stands alone, with Plotly charts and tables that a click sorts."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+from medapp.rendering import html_page
+
+STYLE = "body { max-width: 80rem } .wide { overflow-x: auto } .wide th, .wide td { overflow-wrap: normal }"
+SORT = """
+document.querySelectorAll(".sortable").forEach((table) => {
+  const body = table.tBodies[0];
+  [...table.tHead.rows[0].cells].forEach((head, column) => {
+    let up = 1;
+    head.tabIndex = 0;
+    head.title = "Sort";
+    head.style.cursor = "pointer";
+    head.onclick = () => {
+      const text = (row) => row.cells[column].textContent;
+      const both = (a, b) => (a === "" || b === "" ? (a === "") - (b === "") : up * (a - b || a.localeCompare(b)));
+      body.append(...[...body.rows].sort((a, b) => both(text(a), text(b))));
+      up = -up;
+    };
+    head.onkeydown = (event) => event.key === "Enter" && head.onclick();
+  });
+});
+"""
+
+
+def page(title: str, body: Iterable[str]) -> str:
+    """A whole page that holds plotly's library, and whose tables are sorted by a click."""
+    head = f"<style>{STYLE}</style><script>{get_plotlyjs()}</script><h1>{escape(title)}</h1>"
+    return html_page.page(title, [head, *body, f"<script>{SORT}</script>"])
+
+
+def drawn(named: tuple[str, go.Figure]) -> str:
+    """A picture under its name; plotly's library is on the page already."""
+    name, picture = named
+    config = {"displaylogo": False, "responsive": True}
+    return f"<h3>{escape(name)}</h3>" + picture.to_html(full_html=False, include_plotlyjs=False, config=config)
+
+
+def wide(columns: Sequence[str], rows: Iterable[Iterable[object]], said: str) -> str:
+    """A table that may be wider than the page and is sorted by a click."""
+    cells = [list(row) for row in rows]
+    return f'<div class="wide">{html_page.table(columns, cells, said, empty="None", kind="numbers sortable")}</div>'

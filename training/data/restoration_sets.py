@@ -1,0 +1,61 @@
+"""Restoration sets: what is there to learn restoration from, who is held back, and how what is made of it is kept."""
+
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+SEED = 20261203
+PARTS = ("train", "validation", "test")
+HELD_BACK = {  # patients of each set that are not trained on; brains: rescans of one subject stay together
+    "ct": {
+        "validation": ("LIDC-IDRI-0003", "A002304"),
+        "test": ("LIDC-IDRI-0001", "A062055", "A072894"),
+    },
+    "brain": {
+        "validation": ("1003", "1023", "1008"),
+        "test": ("1004", "1024", "1011", "1014"),
+    },
+}
+TASKS = {"ct": "ct_fulldose", "pet": "pet"}
+
+
+def split(task: str, patient: str) -> str:
+    """The part, one of PARTS, that a patient of `ct` or `brain` belongs to."""
+    return next((part for part, patients in HELD_BACK[task].items() if patient in patients), "train")
+
+
+def entries(data: Path, task: str) -> list[dict[str, Any]]:
+    """The index entries of one task (`ct`, `pet`), in the index's order."""
+    index = json.loads((data / "index.json").read_text())
+    return [entry for entry in index if entry["task"] == TASKS[task]]
+
+
+def generator_of(name: str) -> np.random.Generator:
+    """Random numbers that depend on the name alone, so that a resumed run makes what the first would have made."""
+    return np.random.default_rng([SEED, zlib.crc32(name.encode())])
+
+
+def ct_slice(path: Path) -> np.ndarray:
+    """A slice in HU, (H, W) float32, from 16-bit JPEG 2000 that stores HU + 1024."""
+    return np.asarray(Image.open(path)).astype(np.float32) - 1024
+
+
+def written(path: Path, **arrays: Any) -> None:
+    """Write an `.npz` under its name only once it is whole."""
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.savez(file, **arrays)
+    partial.rename(path)
+
+
+def cached(out: Path, part: str) -> Iterator[dict[str, np.ndarray]]:
+    """The cached files of one part (`train`, `validation`, `test`) in order of name, each as a dict of arrays."""
+    for path in sorted(out.glob("*.npz")):
+        with np.load(path) as file:
+            if str(file["part"]) == part:
+                yield {key: file[key] for key in file.files}
