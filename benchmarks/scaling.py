@@ -27,7 +27,7 @@ import torch
 from benchmarks.rivals import named, rival
 from medapp import examples, hardware
 from medapp.card import Card
-from medapp.imaging.geometry import resample, respaced
+from medapp.imaging.geometry import resample, with_spacing
 from medapp.imaging.volume import Volume
 from medapp.serving import runtime
 
@@ -67,9 +67,9 @@ def example(card: Card, size: float) -> tuple[tuple[Volume | None, ...], dict]:
 def scaled(volume: Volume, size: float) -> Volume:
     """The same field of view with `size` times the voxels, along every axis that has more than one."""
     axes = np.array(volume.shape) > 1
-    grid = respaced(volume.grid, np.where(axes, volume.spacing * size ** (-1 / axes.sum()), volume.spacing))
+    grid = with_spacing(volume.grid, np.where(axes, volume.spacing * size ** (-1 / axes.sum()), volume.spacing))
     drawn = resample(volume, grid)
-    return drawn.like(np.asarray(drawn.array).round().astype(np.uint8)) if volume.is_colour else drawn
+    return drawn.new_like(np.asarray(drawn.array).round().astype(np.uint8)) if volume.is_colour else drawn
 
 
 def measured(way: Way) -> dict:
@@ -81,7 +81,7 @@ def measured(way: Way) -> dict:
         job = rival(card, way.device, settings)
     else:
         job = lambda given: runtime.run(card.name, *given, device=way.device, **settings)  # noqa: E731
-    job(tuple(v and v.like(np.roll(v.array, 1, 0)) for v in volumes))  # another image, so that no answer is kept
+    job(tuple(v and v.new_like(np.roll(v.array, 1, 0)) for v in volumes))  # another image, so that no answer is kept
     hardware.forget_peak(way.device)
     wall, busy = time.perf_counter(), time.process_time()
     job(volumes)

@@ -12,7 +12,7 @@ from medapp.card import Card, Choice, Landmarks
 from medapp.errors import InputError, OptionError, UserError
 from medapp.imaging.volume import Volume
 from medapp.io import files
-from medapp.io.validation import DISK_FULL, full
+from medapp.io.validation import DISK_FULL_MESSAGE, is_disk_full
 from medapp.presenters.comparison import prepared
 from medapp.result import NOT_A_DIAGNOSIS
 from medapp.serving import runtime
@@ -27,9 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     except OSError as error:
-        if not full(error):
+        if not is_disk_full(error):
             raise
-        print(DISK_FULL, file=sys.stderr)
+        print(DISK_FULL_MESSAGE, file=sys.stderr)
         return 2
     return 0
 
@@ -137,7 +137,7 @@ def _read(path: Path, place: str, series: dict[str, str], **how: Any) -> Volume:
     """The image for the input `place`. Raises InputError, which lists the series where there are several."""
     try:
         return files.read(_files(path), series.get(place), **how)
-    except files.SeveralSeries as several:
+    except files.SeveralSeriesError as several:
         listed = "\n".join(f"  {one.title}" for one in several.series)
         raise InputError(
             f"{path.name} holds {len(several.series)} series. Choose one with --series {place}=NUMBER:\n{listed}"
@@ -204,7 +204,7 @@ def _files(path: Path) -> list[Path]:
         return found
     if not os.path.isfile(path):
         raise InputError(f"There is no file {str(path)[:200]}.")
-    return files.beside(path)
+    return files.with_data_files(path)
 
 
 def _pair(text: str) -> tuple[str, str]:

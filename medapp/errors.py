@@ -13,9 +13,9 @@ class OptionError(UserError):
     """An option has no such name or no such value."""
 
 
-class WeightsMissing(UserError):
+class WeightsError(UserError):
     """The weights are nowhere to be had, neither here nor from the Hub, or they are not what the card says."""
 
 
-class Cancelled(UserError):
+class CancelledError(UserError):
     """The user pressed Cancel."""

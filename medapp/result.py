@@ -160,7 +160,7 @@ class Result:
             jobs.append((folder / f"{role}.seg.dcm", partial(files.write_dicom_seg, volume)))
         elif role == "restored" and volume.headers:
             about = f"medapp {role}, for research only"
-            jobs.append((folder / f"{role}_dicom", partial(files.write_dicom, volume, description=about)))
+            jobs.append((folder / f"{role}_dicom", partial(files.write_dicom_series, volume, description=about)))
         return jobs
 
     def _transform_jobs(self, folder: Path) -> list["Job"]:

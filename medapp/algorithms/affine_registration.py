@@ -15,7 +15,7 @@ from torch import Tensor
 
 from medapp.errors import InputError
 from medapp.hardware import together
-from medapp.imaging.geometry import isotropic, resample
+from medapp.imaging.geometry import resample, with_isotropic_spacing
 from medapp.imaging.volume import Volume
 
 TURNS = (-30, -15, 0, 15, 30)  # degrees about each axis, from which the search starts
@@ -62,7 +62,9 @@ def align(
     """
     with torch.inference_mode(False), torch.no_grad():
         finest = FINE[-1][0]
-        drawn = together(*(partial(resample, volume, isotropic(volume.grid, finest)) for volume in (fixed, moving)))
+        drawn = together(
+            *(partial(resample, volume, with_isotropic_spacing(volume.grid, finest)) for volume in (fixed, moving))
+        )
         target, source = (_scan(volume, COARSE, device) for volume in drawn)
         centres = target.centre, source.centre
         best = _searched(target, source, centres, reach) if start is None else _state(start, centres)
@@ -85,7 +87,7 @@ def _searched(target: Scan, source: Scan, centres: tuple[Tensor, Tensor], reach:
 
 
 def _scan(volume: Volume, spacing: float, device: str) -> Scan:
-    drawn = resample(volume, isotropic(volume.grid, spacing))
+    drawn = resample(volume, with_isotropic_spacing(volume.grid, spacing))
     values = torch.tensor(drawn.array, dtype=torch.float32, device=device)
     values = (values - values.flatten().kthvalue(1 + values.numel() // 200).values).clamp_(min=0)
     head = values > 0.5 * values.mean()

@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from medapp.algorithms.brain_pair import middles
 from medapp.algorithms.template_regions import REGIONS
-from medapp.imaging.brain_labels import NAMES, sided
+from medapp.imaging.brain_labels import CLASS_NAMES, split_side
 from medapp.imaging.volume import Volume
 
 KINDS = (
@@ -17,9 +17,11 @@ KINDS = (
     ("Lateral-Ventricle", "Inf-Lat-Ventricle", "3rd-Ventricle", "4th-Ventricle", "Choroid-Plexus"),
 )
 """White matter, cortex, nuclei, fluid: the structures of each, on either side."""
-TABLE = np.array([[sided(name)[1] in kind for name in NAMES] for kind in KINDS])
+TABLE = np.array([[split_side(name)[1] in kind for name in CLASS_NAMES] for kind in KINDS])
 """(4, 36) bool: the kind of each class."""
-DEEP = np.array([sided(name)[1] in (*KINDS[2], "Hippocampus", "Amygdala", "3rd-Ventricle") for name in NAMES[1:]])
+DEEP = np.array(
+    [split_side(name)[1] in (*KINDS[2], "Hippocampus", "Amygdala", "3rd-Ventricle") for name in CLASS_NAMES[1:]]
+)
 FEWEST, APART, STRETCH = 8, 7.0, 1.5  # structures; mm from theirs on average; times larger or smaller, that still do
 REACH = 70.0  # mm that count as 1
 MAPS = len(KINDS) + 3

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from medapp.algorithms.parcellation import filled
 from medapp.analysis.mask_metrics import bounds, components
 from medapp.hardware import half
-from medapp.imaging.geometry import boxed, isotropic, oriented, resample
-from medapp.imaging.intensity import CLIP, SPAN, dimmed, standardize
+from medapp.imaging.geometry import crop_grid, reorient, resample, with_isotropic_spacing
+from medapp.imaging.intensity import BLACK_TO_TISSUE, STANDARD_RANGE, clip_bright, standardize
 from medapp.imaging.volume import Grid, Volume
 from medapp.networks.coarse_to_fine import COARSE_MM, FINE_MM, told
 
@@ -35,7 +35,7 @@ def extract(net, head: Volume, *, progress: Callable[[float, str], None] = lambd
     inwards = closely(net, head, rough)
     progress(0.8, "Drawing on the input's grid")
     mask = resample(inwards, head.grid, outside=OUTSIDE).array > 0
-    return head.like(mask.astype(np.uint8), labels={1: "brain"}, name="brain", unit="", remarks=())
+    return head.new_like(mask.astype(np.uint8), labels={1: "brain"}, name="brain", unit="", remarks=())
 
 
 def roughly(net, head: Volume) -> Volume:
@@ -43,14 +43,14 @@ def roughly(net, head: Volume) -> Volume:
 
     It covers the image without the black round it, see `lit`.
     """
-    seen = resample(head, isotropic(oriented(head.grid), COARSE), outside=float(head.array.min()))
+    seen = resample(head, with_isotropic_spacing(reorient(head.grid), COARSE), outside=float(head.array.min()))
     box = lit(seen.array)
-    grid = boxed(seen.grid, np.array([s.start for s in box]), np.array([s.stop for s in box]))
-    seen = seen.like(seen.array[box], affine=grid.affine)
-    image = torch.from_numpy(standardize(dimmed(seen.array)))
+    grid = crop_grid(seen.grid, np.array([s.start for s in box]), np.array([s.stop for s in box]))
+    seen = seen.new_like(seen.array[box], affine=grid.affine)
+    image = torch.from_numpy(standardize(clip_bright(seen.array)))
     found = asked(net, "coarse", image[None], [float(image.min())]) * COARSE_MM
     piece = components(found > 0)[0]
-    return seen.like(np.where(piece > 1, OUTSIDE, found), name="inwards", unit="mm", remarks=())
+    return seen.new_like(np.where(piece > 1, OUTSIDE, found), name="inwards", unit="mm", remarks=())
 
 
 def lit(array: np.ndarray) -> tuple[slice, ...]:
@@ -66,11 +66,11 @@ def closely(net, head: Volume, rough: Volume) -> Volume:
     """
     if not (rough.array > 0).any():
         return rough
-    grid = around(rough, isotropic(oriented(head.grid), FINE))
+    grid = around(rough, with_isotropic_spacing(reorient(head.grid), FINE))
     inwards = torch.tensor(resample(rough, grid, outside=OUTSIDE).array)
     image = levelled(torch.tensor(resample(head, grid, outside=float(head.array.min())).array), inwards > 0)
     x = told(image[None, None], inwards[None, None])[0]
-    found = asked(net, "fine", x, [-SPAN, -1.0]) * FINE_MM
+    found = asked(net, "fine", x, [-BLACK_TO_TISSUE, -1.0]) * FINE_MM
     brain = whole(found > 0)
     return Volume(np.where(brain, np.maximum(found, EDGE), np.minimum(found, -EDGE)), grid.affine)
 
@@ -83,14 +83,14 @@ def around(rough: Volume, grid: Grid) -> Grid:
     low, high = (ends[:, k] * np.diag(index)[:3] + index[:3, 3] for k in (0, 1))
     reach = MARGIN / np.array(grid.spacing)
     low = np.clip(np.floor(low - reach).astype(int), 0, np.array(grid.shape) - 1)
-    return boxed(grid, low, np.clip(np.ceil(high + reach).astype(int), low + 1, grid.shape))
+    return crop_grid(grid, low, np.clip(np.ceil(high + reach).astype(int), low + 1, grid.shape))
 
 
 def levelled(image: Tensor, brain: Tensor) -> Tensor:
     """(X, Y, Z) with its minimum -SPAN and the median of the `brain` (X, Y, Z), bool, 0, cut to what CLIP allows."""
     low = image.min()
     level = image[brain].median() - low if brain.any() else image.max() - low
-    return (SPAN * ((image - low) / level.clamp(min=1e-6) - 1)).clamp(max=CLIP[1])
+    return (BLACK_TO_TISSUE * ((image - low) / level.clamp(min=1e-6) - 1)).clamp(max=STANDARD_RANGE[1])
 
 
 def asked(net, part: str, x: Tensor, outside: Sequence[float]) -> np.ndarray:

@@ -13,7 +13,7 @@ from medapp.algorithms.conformed_space import conformed, scaled
 from medapp.errors import InputError
 from medapp.hardware import together
 from medapp.imaging.background import zero_background
-from medapp.imaging.brain_labels import NAMES
+from medapp.imaging.brain_labels import CLASS_NAMES
 from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Grid, Volume
 
@@ -91,14 +91,14 @@ def matched(moving: Middles, fixed: Middles) -> np.ndarray | None:
 def middles(regions: Volume) -> Middles:
     index = np.argwhere(regions.array)
     classes = regions.array[tuple(index.T)]
-    count = np.bincount(classes, minlength=len(NAMES))[1:, None]
-    total = [np.bincount(classes, index[:, axis], minlength=len(NAMES))[1:] for axis in range(3)]
+    count = np.bincount(classes, minlength=len(CLASS_NAMES))[1:, None]
+    total = [np.bincount(classes, index[:, axis], minlength=len(CLASS_NAMES))[1:] for axis in range(3)]
     return Middles(regions.grid.to_mm(np.stack(total, 1) / np.maximum(count, 1)), count * regions.grid.voxel_ml)
 
 
 def placed(moving: Volume, affine: np.ndarray) -> Volume:
     """The same voxels where `affine` (4, 4), fixed to moving points in RAS+ millimetres, says that they belong."""
-    return moving.like(moving.array, affine=np.linalg.inv(affine) @ moving.affine)
+    return moving.new_like(moving.array, affine=np.linalg.inv(affine) @ moving.affine)
 
 
 def bare(head: Volume, regions: Volume, grid: Grid) -> tuple[Volume, Volume]:
@@ -106,7 +106,7 @@ def bare(head: Volume, regions: Volume, grid: Grid) -> tuple[Volume, Volume]:
     there = resample(regions, grid)
     image = resample(head, grid)
     array = scaled(np.where(enclosed(there.array > 0), image.array, 0))
-    return image.like(array, unit="", headers=()), there
+    return image.new_like(array, unit="", headers=()), there
 
 
 def enclosed(labelled: np.ndarray) -> np.ndarray:

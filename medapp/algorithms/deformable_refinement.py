@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medapp.hardware import half
-from medapp.imaging.brain_labels import NAMES
+from medapp.imaging.brain_labels import CLASS_NAMES
 
 RADIUS = 3  # voxels: half the window of the correlation
 UPDATE, FIELD = 1.732, 0.6  # voxels of the images: standard deviations by which a step and the field are smoothed
@@ -136,7 +136,7 @@ def _descend(moving: Tensor, fixed: Tensor, flow: Tensor, steps: int, kinds: Seq
 
 def _kinds(classes: Tensor, factor: int) -> Tensor:
     """(K, D/factor, H/factor, W/factor): how much of each voxel belongs to each of `KINDS`."""
-    table = [[name.endswith(kind) for name in NAMES] for kind in KINDS]
+    table = [[name.endswith(kind) for name in CLASS_NAMES] for kind in KINDS]
     maps = (torch.tensor(row, device=classes.device)[classes.long()] for row in table)
     return torch.stack([F.avg_pool3d(part[None].float(), factor)[0] for part in maps])
 

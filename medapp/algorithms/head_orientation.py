@@ -13,9 +13,9 @@ from medapp.algorithms.parcellation import REGIONS as LABELS
 from medapp.algorithms.parcellation import Parcellation, likeliest, parcellate, working_grid
 from medapp.algorithms.template_regions import REGIONS
 from medapp.imaging.background import zero_background
-from medapp.imaging.brain_labels import NAMES
-from medapp.imaging.geometry import isotropic, resample
-from medapp.imaging.intensity import dimmed, standardize
+from medapp.imaging.brain_labels import CLASS_NAMES
+from medapp.imaging.geometry import resample, with_isotropic_spacing
+from medapp.imaging.intensity import clip_bright, standardize
 from medapp.imaging.volume import Grid, Volume
 
 COARSE = 1.5  # mm, at which orientations are compared: a right one still shows nearly all regions, a wrong one few
@@ -57,7 +57,7 @@ def find_regions(net, head: Volume, *, progress: Callable[[float, str], None]) -
     start = _coarse_plausible(net, scan)
     for turn in _turns():
         progress(0.5, "Looking how the head lies")
-        count = _coarse_plausible(net, scan.like(scan.array, affine=turned(scan.grid, turn)))
+        count = _coarse_plausible(net, scan.new_like(scan.array, affine=turned(scan.grid, turn)))
         if count > most:
             best, most = turn, count
         if count >= ENOUGH:
@@ -65,7 +65,7 @@ def find_regions(net, head: Volume, *, progress: Callable[[float, str], None]) -
     if best is None or most < start + BETTER:
         return Found(found, head.affine, plausible)
     affine = turned(head.grid, best)
-    again = parcellate(net, head.like(head.array, affine=affine), progress=progress)
+    again = parcellate(net, head.new_like(head.array, affine=affine), progress=progress)
     count = count_plausible(region_volumes(again.labels))
     if count < plausible + BETTER:
         return Found(found, head.affine, plausible)
@@ -104,7 +104,7 @@ def _likest_turn(regions: Volume) -> tuple[np.ndarray, float]:
 
 def region_volumes(labels: Volume) -> np.ndarray:
     """(35,) millilitres of the regions from 1."""
-    return np.bincount(labels.array.ravel(), minlength=len(NAMES))[1:] * labels.grid.voxel_ml
+    return np.bincount(labels.array.ravel(), minlength=len(CLASS_NAMES))[1:] * labels.grid.voxel_ml
 
 
 def count_plausible(ml: np.ndarray) -> int:
@@ -115,9 +115,9 @@ def count_plausible(ml: np.ndarray) -> int:
 
 def look_coarsely(net, head: Volume) -> tuple[Volume, Volume]:
     """A head on voxels of COARSE millimetres, and the regions there: sizes are nearly right, outlines are not."""
-    grid = isotropic(working_grid(head), COARSE)
+    grid = with_isotropic_spacing(working_grid(head), COARSE)
     drawn = resample(head, grid, outside=float(head.array.min()))
-    classes = likeliest(net, standardize(dimmed(drawn.array)))
+    classes = likeliest(net, standardize(clip_bright(drawn.array)))
     return drawn, Volume(classes, grid.affine, labels=LABELS)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from medapp.errors import InputError
 from medapp.imaging.geometry import slice_axis
-from medapp.imaging.modality import modality
+from medapp.imaging.modality import detect_modality
 from medapp.imaging.volume import Volume
 
 SMALLEST = 0.02  # mm; the finest scans of a whole brain have five times that
@@ -53,7 +53,7 @@ def require_overlap(volume: Volume, fixed: Volume, share: float = 0.5) -> None:
 
 def refuse(volume: Volume, kinds: set[str], wanted: str) -> None:
     """Raises InputError for an image that is of one of the `kinds` of scanner, and not `wanted`."""
-    found = modality(volume)
+    found = detect_modality(volume)
     if found not in kinds:
         return
     if volume.unit or found != "CT" or volume.headers:

@@ -16,7 +16,7 @@ from medapp.algorithms.head_orientation import Found, find_regions
 from medapp.algorithms.parcellation import working_grid
 from medapp.algorithms.template_regions import REGIONS
 from medapp.hardware import one_thread
-from medapp.imaging.geometry import isotropic, resample
+from medapp.imaging.geometry import resample, with_isotropic_spacing
 from medapp.imaging.volume import Grid, Volume
 from medapp.io import files
 
@@ -37,7 +37,7 @@ class Laid(NamedTuple):
 def template() -> Volume:
     """The T1 average of 152 brains without skull, ICBM 152 nonlinear symmetric 2009a, (197, 233, 189) at 1 mm, RAS."""
     found = files.read([Path(str(shipped("nilearn") / BRAIN))], name="template")
-    return found.like(found.array.astype(np.float32) / found.array.max())
+    return found.new_like(found.array.astype(np.float32) / found.array.max())
 
 
 @cache
@@ -55,11 +55,11 @@ def lay(head: Volume, anatomy, progress: Callable[[float], None] = lambda share:
     """
     found = find_regions(anatomy, head, progress=lambda share, stage: progress(share / 2))
     back = head.affine @ np.linalg.inv(found.affine)  # from where the head really lies to where the file has it
-    head, regions = (v.like(v.array, affine=found.affine) for v in (head, found.regions.labels))
+    head, regions = (v.new_like(v.array, affine=found.affine) for v in (head, found.regions.labels))
     start = matched(middles(regions), REGIONS) if regions.array.any() else None
     with one_thread():
         if start is None:
-            seen = resample(head, isotropic(working_grid(head), COARSE), outside=float(head.array.min()))
+            seen = resample(head, with_isotropic_spacing(working_grid(head), COARSE), outside=float(head.array.min()))
         else:
             seen, _ = bare(head, regions, conformed(regions))
         affine = align(seen, template(), progress=lambda share: progress((1 + share) / 2), start=start, reach=RIM)

@@ -48,9 +48,9 @@ def brains(
     by = alike(here.classes, there.classes)
     pair = prepare(
         fixed,
-        moving.like(moving.array, affine=by @ moving.affine),
+        moving.new_like(moving.array, affine=by @ moving.affine),
         here.classes,
-        there.classes.like(there.classes.array, affine=by @ there.classes.affine),
+        there.classes.new_like(there.classes.array, affine=by @ there.classes.affine),
         device=device,
         progress=lambda share: progress(0.8 + 0.2 * share, "Aligning the brains"),
     )
@@ -102,7 +102,7 @@ def doubt_pair(fixed: Volume, moving: Volume, pair: Pair, here: Labelled, there:
         if not np.allclose(turn, np.eye(3)):
             said.append(TURNED.format(name=image.name, how=describe_turn(turn)))
         scan = zero_background(image)
-        if not regions.classes.grid.same(image.grid):
+        if not regions.classes.grid.is_same(image.grid):
             scan = resample(scan, regions.classes.grid)
         found = doubt_scan(replace(scan, name=image.name), regions.classes, "T1")
         said += found.warnings

@@ -12,9 +12,9 @@ from medapp.analysis.mask_metrics import bounds, components
 from medapp.errors import InputError
 from medapp.hardware import half
 from medapp.imaging.background import zero_background
-from medapp.imaging.brain_labels import MIRROR, NAMES
-from medapp.imaging.geometry import boxed, isotropic, oriented, resample
-from medapp.imaging.intensity import dimmed, standardize
+from medapp.imaging.brain_labels import CLASS_NAMES, MIRROR_CLASSES
+from medapp.imaging.geometry import crop_grid, reorient, resample, with_isotropic_spacing
+from medapp.imaging.intensity import clip_bright, standardize
 from medapp.imaging.volume import Grid, Volume
 
 SPACING = 1.0  # mm, as in training
@@ -22,11 +22,11 @@ STRIDE = 16  # voxels, of which the network's sides must be multiples
 MARGIN = 16  # mm around the head
 TALLEST = 200  # mm from the top of the head: below that is neck
 ISLAND = 0.1  # of the largest component of a class; smaller ones go to their neighbours
-REGIONS = {number: name for number, name in enumerate(NAMES) if number}
+REGIONS = {number: name for number, name in enumerate(CLASS_NAMES) if number}
 
 
 class Parcellation(NamedTuple):
-    """Both on the grid of the input: regions 1 to 35 (`imaging.anatomy.NAMES`), and the brain, without holes, as 1."""
+    """On the input's grid: regions 1 to 35 (`imaging.brain_labels.CLASS_NAMES`), and the brain, without holes, as 1."""
 
     labels: Volume
     brain: Volume
@@ -41,7 +41,7 @@ def parcellate(net, head: Volume, *, progress: Callable[[float, str], None]) -> 
     progress(0.0, "Preparing the scan")
     head = zero_background(head)
     grid = working_grid(head)
-    image = standardize(dimmed(resample(head, grid, outside=float(head.array.min())).array))
+    image = standardize(clip_bright(resample(head, grid, outside=float(head.array.min())).array))
     progress(0.15, "Finding the regions")
     found = likeliest(net, image)
     progress(0.75, "Tidying up")
@@ -50,14 +50,14 @@ def parcellate(net, head: Volume, *, progress: Callable[[float, str], None]) -> 
     progress(0.9, "Drawing on the input's grid")
     labels, mask = (resample(volume, onto=head.grid) for volume in (classes, brain))
     return Parcellation(
-        head.like(labels.array, labels=REGIONS, name="labels", unit="", remarks=()),
-        head.like(mask.array, labels={1: "brain"}, name="brain", unit="", remarks=()),
+        head.new_like(labels.array, labels=REGIONS, name="labels", unit="", remarks=()),
+        head.new_like(mask.array, labels={1: "brain"}, name="brain", unit="", remarks=()),
     )
 
 
 def working_grid(head: Volume) -> Grid:
     """The box around the head, 1 mm, axes turned to RAS as nearly as can be; of the neck only the beginning."""
-    grid = isotropic(oriented(head.grid), SPACING)
+    grid = with_isotropic_spacing(reorient(head.grid), SPACING)
     array = resample(head, grid).array
     bright = array > array.mean()
     if not bright.any():
@@ -72,7 +72,7 @@ def working_grid(head: Volume) -> Grid:
     flat = [axis for axis, n in enumerate(grid.shape) if n == 1]
     for axis in flat:
         lower[axis], upper[axis] = 0, 1
-    return boxed(grid, np.array(lower), np.array(upper))
+    return crop_grid(grid, np.array(lower), np.array(upper))
 
 
 def likeliest(net, image: np.ndarray) -> np.ndarray:
@@ -126,8 +126,8 @@ def confused(labels: Volume) -> tuple[str, ...]:
     index = np.argwhere(labels.array > 0)
     classes = labels.array[tuple(index.T)]
     across = labels.grid.to_mm(index)[:, 0]  # millimetres to the right
-    count = np.bincount(classes, minlength=len(NAMES))
-    middle = np.bincount(classes, across, minlength=len(NAMES)) / np.maximum(count, 1)
-    pairs = [(n, MIRROR[n]) for n, name in enumerate(NAMES) if name.startswith("Left")]
+    count = np.bincount(classes, minlength=len(CLASS_NAMES))
+    middle = np.bincount(classes, across, minlength=len(CLASS_NAMES)) / np.maximum(count, 1)
+    pairs = [(n, MIRROR_CLASSES[n]) for n, name in enumerate(CLASS_NAMES) if name.startswith("Left")]
     wrong = [n for n, other in pairs if count[n] and count[other] and middle[n] >= middle[other]]
-    return tuple(NAMES[n].removeprefix("Left-") for n in wrong)
+    return tuple(CLASS_NAMES[n].removeprefix("Left-") for n in wrong)

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from itertools import product
 
 from medapp.errors import OptionError
-from medapp.imaging.brain_labels import NAMES
+from medapp.imaging.brain_labels import CLASS_NAMES
 
 TEMPLATE = "A magnetic resonance imaging of a {} in human brain."
 """The sentence of TextSCF (Chen et al. 2023, arXiv:2311.15607), as its authors wrote it."""
 
-REGIONS = range(1, len(NAMES))
-SPOKEN = {label: NAMES[label].replace("-", " ").lower() for label in REGIONS}
+REGIONS = range(1, len(CLASS_NAMES))
+SPOKEN = {label: CLASS_NAMES[label].replace("-", " ").lower() for label in REGIONS}
 """Region 1 to 35 -> the name that stands in the authors' prompts, such as "left inf lat ventricle"."""
 
 LONGEST = 200  # letters of a name or a template
@@ -153,8 +153,8 @@ def edited(text: str) -> dict[int, str]:
 
 def structure(label: int) -> tuple[str, str]:
     """The side of a region 1 to 35, "" in the middle, and its structure, a key of `SYNONYMS`."""
-    side, _, rest = NAMES[label].partition("-")
-    return (side.lower(), rest) if side in ("Left", "Right") else ("", NAMES[label])
+    side, _, rest = CLASS_NAMES[label].partition("-")
+    return (side.lower(), rest) if side in ("Left", "Right") else ("", CLASS_NAMES[label])
 
 
 def phrases(label: int) -> list[str]:

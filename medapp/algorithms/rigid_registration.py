@@ -8,9 +8,9 @@ import SimpleITK as sitk
 from nibabel.affines import from_matvec
 from scipy import ndimage
 
-from medapp.imaging.geometry import isotropic, oriented, resample
+from medapp.imaging.geometry import reorient, resample, with_isotropic_spacing
 from medapp.imaging.volume import Volume
-from medapp.io.transforms import LPS
+from medapp.io.transforms import RAS_TO_LPS
 
 SPACING = 2.0  # mm at which the scans are compared last, after 4 and 8 mm
 SHARE, SEED = 0.1, 1  # of the voxels that are compared, and for their choice
@@ -41,8 +41,8 @@ def rigid(moving: Volume, fixed: Volume, within: Volume | None = None) -> np.nda
     target, source = (_image(volume) for volume in (fixed, moving))
     mask = None
     if within is not None and within.array.any():
-        drawn = within.like((within.array > 0).astype(np.uint8), labels={1: "inside"})
-        mask = _image(drawn, sitk.sitkUInt8, isotropic(oriented(fixed.grid), SPACING))
+        drawn = within.new_like((within.array > 0).astype(np.uint8), labels={1: "inside"})
+        mask = _image(drawn, sitk.sitkUInt8, with_isotropic_spacing(reorient(fixed.grid), SPACING))
     tried = []
     for start in _starts(fixed, moving):
         with suppress(RuntimeError):  # too little of one lies on the other
@@ -53,7 +53,7 @@ def rigid(moving: Volume, fixed: Volume, within: Volume | None = None) -> np.nda
     with suppress(RuntimeError):
         _, best = _descended(target, source, best, (2, 1), mask)
     turn, centre = np.reshape(best.GetMatrix(), (3, 3)), np.array(best.GetCenter())
-    affine = LPS @ from_matvec(turn, centre + best.GetTranslation() - turn @ centre) @ LPS
+    affine = RAS_TO_LPS @ from_matvec(turn, centre + best.GetTranslation() - turn @ centre) @ RAS_TO_LPS
     small = motion(affine, middle(fixed))
     return np.eye(4) if small.degrees < SURE.degrees and small.mm < SURE.mm else affine
 
@@ -73,7 +73,7 @@ def fitting(moving: Volume, fixed: Volume) -> np.ndarray | None:
 
 def _outlines_agree(moving: Volume, fixed: Volume) -> bool:
     """Whether both heads fill the same place, wherever both are in view."""
-    grid = isotropic(oriented(fixed.grid), AWRY)
+    grid = with_isotropic_spacing(reorient(fixed.grid), AWRY)
     seen = Volume(np.ones(moving.shape, np.uint8), moving.affine, labels={1: "view"})
     view = resample(seen, grid).array > 0
     if view.mean() < SEEN:
@@ -104,7 +104,7 @@ def middle(volume: Volume) -> np.ndarray:
 
 def _starts(fixed: Volume, moving: Volume) -> list[sitk.Euler3DTransform]:
     """As the files have it, and with the middles of the heads on each other."""
-    here, there = ((LPS[:3, :3] @ middle(volume)).tolist() for volume in (fixed, moving))
+    here, there = ((RAS_TO_LPS[:3, :3] @ middle(volume)).tolist() for volume in (fixed, moving))
     shift = np.subtract(there, here)
     shifts = [np.zeros(3)] + [shift] * bool(np.linalg.norm(shift) > STRAIGHT)
     return [sitk.Euler3DTransform(here, 0.0, 0.0, 0.0, tuple(map(float, by))) for by in shifts]
@@ -137,10 +137,10 @@ def _descended(
 
 def _image(volume: Volume, kind: int = sitk.sitkFloat32, onto=None) -> sitk.Image:
     """The volume at SPACING, as the library has it."""
-    grid = onto or isotropic(oriented(volume.grid), SPACING)
+    grid = onto or with_isotropic_spacing(reorient(volume.grid), SPACING)
     drawn = resample(volume, grid, outside=float(volume.array.min()))
     image = sitk.Cast(sitk.GetImageFromArray(np.ascontiguousarray(drawn.array.T)), kind)
-    place = LPS @ grid.affine
+    place = RAS_TO_LPS @ grid.affine
     image.SetSpacing(grid.spacing.tolist())
     image.SetOrigin(place[:3, 3].tolist())
     image.SetDirection((place[:3, :3] / grid.spacing).ravel().tolist())

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from medapp.algorithms.head_orientation import count_plausible, region_volumes
-from medapp.imaging.brain_labels import NAMES, sided
+from medapp.imaging.brain_labels import CLASS_NAMES, split_side
 from medapp.imaging.volume import Volume
 
 FEW = 12  # regions of a plausible size, of 31: fewer are no brain, or not a whole one
@@ -71,7 +71,7 @@ def contrast(array: np.ndarray, regions: np.ndarray) -> str:
 
 def _brightness(array: np.ndarray, regions: np.ndarray, structure: str) -> float | None:
     """The median within a structure, in fluid away from its edge; None where there is too little of it."""
-    numbers = [n for n, name in enumerate(NAMES) if sided(name)[1] == structure]
+    numbers = [n for n, name in enumerate(CLASS_NAMES) if split_side(name)[1] == structure]
     inside = np.isin(regions, numbers)
     if inside.sum() < LEAST:
         return None

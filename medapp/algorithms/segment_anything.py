@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from medapp.card import Network, Weights
 from medapp.hardware import half
-from medapp.imaging.index_maps import indexed
+from medapp.imaging.index_maps import masks_to_index_map
 from medapp.networks import _torchvision
 from medapp.networks.mobilesam import mobilesam, sam
 from medapp.networks.sam_decoder import decode
@@ -82,7 +82,7 @@ def find(net: Any, picture: np.ndarray, points: int = 8, progress: Progress | No
     )
     generator.predictor = _predictor()(net, -(-(points**2) // TOGETHER), progress)
     masks = [each["segmentation"] for each in generator.generate(np.ascontiguousarray(picture))]
-    return indexed(masks, picture.shape[:2])
+    return masks_to_index_map(masks, picture.shape[:2])
 
 
 def prompt(net: Any, picture: np.ndarray, points_xy: Sequence[tuple[float, float]]) -> np.ndarray:

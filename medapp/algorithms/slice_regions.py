@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from medapp.algorithms import segment_anything
-from medapp.imaging.index_maps import measured, superpixels
+from medapp.imaging.index_maps import measure_index_map, superpixels
 from medapp.result import Table
 
 METHODS = ("mobilesam", "superpixels", "sam_vit_b", "sam_vit_l", "sam_vit_h", "one")
@@ -68,6 +68,6 @@ def slice_regions(
 def table(labels: np.ndarray, array: np.ndarray, pixel_mm: tuple[float, float], unit: str = "") -> Table:
     """Region by region, the largest first: area, mean and standard deviation of the image (H, W)."""
     of = f" ({unit})" if unit else ""
-    rows = tuple(measured(labels, array, pixel_mm))
+    rows = tuple(measure_index_map(labels, array, pixel_mm))
     columns = ("region", "area (mm²)", f"mean{of}", f"standard deviation{of}")
     return Table(columns, rows, "Regions as the network used them; figures of the restored image.")

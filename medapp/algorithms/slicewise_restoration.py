@@ -21,7 +21,7 @@ from medapp.analysis.image_quality import compare_images
 from medapp.card import Choice, Input, Network
 from medapp.errors import InputError
 from medapp.imaging import index_maps
-from medapp.imaging.geometry import is_flat, resample, respaced, slice_axis, upright
+from medapp.imaging.geometry import is_flat, resample, slice_axis, to_display_slices, with_spacing
 from medapp.imaging.volume import Grid, Volume
 from medapp.result import Metric, Result
 
@@ -72,8 +72,10 @@ def restored(
     grid = finer(image.grid, depth, slicing.scale)
     out = np.empty((*grid.shape, *([3] if image.is_colour else [])), slicing.dtype)
     numbers = np.empty(grid.shape, np.uint16)
-    source, target, drawn = (upright(a, g, depth) for a, g in ((image.array, image.grid), (out, grid), (numbers, grid)))
-    given = None if region_map is None else upright(*mapped(region_map, grid), depth)
+    source, target, drawn = (
+        to_display_slices(a, g, depth) for a, g in ((image.array, image.grid), (out, grid), (numbers, grid))
+    )
+    given = None if region_map is None else to_display_slices(*mapped(region_map, grid), depth)
     clock, labels = Clock(progress, len(source)), None
     for n, picture in enumerate(source):
         clock.at(n, 0.0, "Regions")
@@ -81,7 +83,7 @@ def restored(
             labels = np.ascontiguousarray(given[n])
         else:
             found = slice_regions(method, slicing.seen(picture), aid, points, partial(clock.finding, n))
-            labels = found if labels is None else index_maps.follow(labels, found)
+            labels = found if labels is None else index_maps.match_neighbour_slice(labels, found)
             labels = labels if labels.max() <= MOST else found
         drawn[n] = labels
         others = (source[n + m] if 0 <= n + m < len(source) else picture for m in slicing.around)
@@ -92,7 +94,7 @@ def restored(
     there = np.unique(numbers)
     volumes = {
         "image": image,
-        "restored": image.like(out, affine=grid.affine, name="restored"),
+        "restored": image.new_like(out, affine=grid.affine, name="restored"),
         "regions": Volume(numbers, grid.affine, {int(v): f"region {v}" for v in there}, "regions"),
     }
     if clean is not None:
@@ -124,7 +126,7 @@ def mapped(region_map: Volume, grid: Grid) -> tuple[np.ndarray, Grid]:
         raise InputError(f"The region map holds {len(values)} regions; at most {MOST_REGIONS} are taken.")
     array = (array.reshape(region_map.shape) + 1).astype(np.int32)
     plain = Volume(array, region_map.affine, {1: "region"}, "region map")
-    if plain.grid.same(grid, 0.01) or (is_flat(grid) and plain.shape == tuple(grid.shape)):
+    if plain.grid.is_same(grid, 0.01) or (is_flat(grid) and plain.shape == tuple(grid.shape)):
         return plain.array, grid
     require_overlap(plain, Volume(np.empty(grid.shape, np.uint8), grid.affine))
     return resample(plain, grid).array, grid
@@ -132,7 +134,7 @@ def mapped(region_map: Volume, grid: Grid) -> tuple[np.ndarray, Grid]:
 
 def finer(grid: Grid, depth: int, scale: float) -> Grid:
     """The same box with `scale` times the pixels in the slice, on either side; `depth` is the axis across slices."""
-    return respaced(grid, [s if axis == depth else s / scale for axis, s in enumerate(grid.spacing)])
+    return with_spacing(grid, [s if axis == depth else s / scale for axis, s in enumerate(grid.spacing)])
 
 
 def pixel_mm(grid: Grid) -> float:
@@ -148,11 +150,11 @@ def luminance(rgb: np.ndarray) -> np.ndarray:
 def stacked(volume: Volume, change: Callable[[int, np.ndarray], np.ndarray], progress: Progress, stage: str) -> Volume:
     """The volume with `change(n, slice (H, W))` for every slice, float32."""
     out = np.empty(volume.shape, np.float32)
-    source, target = upright(volume.array, volume.grid), upright(out, volume.grid)
+    source, target = to_display_slices(volume.array, volume.grid), to_display_slices(out, volume.grid)
     for n, picture in enumerate(source):
         progress(0.1 * n / len(source), f"{stage}, slice {n + 1} of {len(source)}")
         target[n] = change(n, picture.astype(np.float32))
-    return volume.like(out)
+    return volume.new_like(out)
 
 
 class Clock:

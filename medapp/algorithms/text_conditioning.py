@@ -12,7 +12,7 @@ from medapp.algorithms.deformable_refinement import refine
 from medapp.algorithms.field_prediction import in_millimetres, start
 from medapp.algorithms.region_prompts import TEMPLATE, edited, prompts
 from medapp.algorithms.text_encoder import build_bridge, clip, encoder, features
-from medapp.imaging.brain_labels import NAMES
+from medapp.imaging.brain_labels import CLASS_NAMES
 from medapp.imaging.volume import Volume
 from medapp.networks.textscf import TextSCF
 from medapp.result import Metric, Result, Table
@@ -49,7 +49,7 @@ def filters(net: TextSCF, aid: Callable, by: str, names: str, template: str) -> 
             f"{bridge.residual:.0%} on sentences kept aside, {bridge.nearest:.0%} of them nearest to their own region."
         ]
     if changed:
-        notes.append("Words changed for: " + ", ".join(NAMES[label] for label in sorted(changed)) + ".")
+        notes.append("Words changed for: " + ", ".join(CLASS_NAMES[label] for label in sorted(changed)) + ".")
     return net.filters(text.to(net.text.device)), tuple(notes)
 
 
@@ -76,10 +76,12 @@ def compared(result: Result, pair: Pair, first: Steered, second: Steered, moving
         torch.linalg.vector_norm(b - a, dim=0).cpu().numpy()
         for a, b in ((first.raw, second.raw), (first.flow, second.flow))
     ]
-    count = np.maximum(np.bincount(regions.ravel(), minlength=len(NAMES)), 1)
-    means = [np.bincount(regions.ravel(), each.ravel(), len(NAMES)) / count for each in apart]
+    count = np.maximum(np.bincount(regions.ravel(), minlength=len(CLASS_NAMES)), 1)
+    means = [np.bincount(regions.ravel(), each.ravel(), len(CLASS_NAMES)) / count for each in apart]
     rows = tuple(
-        (NAMES[n], *(round(float(mean[n]), 3) for mean in means)) for n in range(1, len(NAMES)) if (regions == n).any()
+        (CLASS_NAMES[n], *(round(float(mean[n]), 3) for mean in means))
+        for n in range(1, len(CLASS_NAMES))
+        if (regions == n).any()
     )
     table = Table(COLUMNS, rows, ABOUT)
     native = in_millimetres(second.flow, pair.grid).resample(fixed.grid)

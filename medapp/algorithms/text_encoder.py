@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medapp.algorithms.region_prompts import REGIONS, TEMPLATES, phrases, prompts, sentence
-from medapp.errors import InputError, WeightsMissing
+from medapp.errors import InputError, WeightsError
 from medapp.networks import _torchvision
 from medapp.networks.textscf import background
 
@@ -89,7 +89,7 @@ def encoder(net: nn.Module, name: str = "our text tower") -> Encoder:
 def clip(kind: str) -> Encoder:
     """The paper's CLIP, "vit" (ViT-L/14 at 336 pixels) or "res" (RN50x64), from the Hugging Face cache or the Hub.
 
-    Raises WeightsMissing if it cannot be had.
+    Raises WeightsError if it cannot be had.
     """
     _torchvision.ready()
     import open_clip
@@ -98,7 +98,7 @@ def clip(kind: str) -> Encoder:
     try:
         net = open_clip.create_model(name, pretrained="openai")
     except Exception as error:  # of the Hub, of the connection, of the file: their texts may hold addresses
-        raise WeightsMissing(
+        raise WeightsError(
             f"CLIP {name} is not on this computer and could not be fetched from the Hub: check the connection and "
             "HF_HUB_OFFLINE, or use our own text tower, which is always there."
         ) from error

@@ -5,10 +5,10 @@ from typing import NamedTuple
 import numpy as np
 
 from medapp.errors import InputError
-from medapp.imaging.brain_labels import NAMES, NUMBERINGS, recognised, translated
+from medapp.imaging.brain_labels import CLASS_NAMES, NUMBERINGS, identify_numbering, translate_labels
 from medapp.imaging.volume import Volume
 
-CLASSES = {number: name for number, name in enumerate(NAMES) if number}
+CLASSES = {number: name for number, name in enumerate(CLASS_NAMES) if number}
 OASIS = "OASIS-35"
 
 
@@ -27,12 +27,12 @@ def labelled(upload: Volume) -> Labelled:
         raise InputError(f"{upload.name} must be a label map: whole numbers, one a voxel.")
     array = np.rint(array).astype(np.int32)
     try:
-        numbering = recognised(array)
-        classes = translated(array, numbering)
+        numbering = identify_numbering(array)
+        classes = translate_labels(array, numbering)
     except ValueError as error:
         raise InputError(f"{upload.name}: {error}") from error
-    own = upload.like(array, labels=names(array, numbering), headers=())
-    return Labelled(own, upload.like(classes, labels=CLASSES, headers=()), numbering)
+    own = upload.new_like(array, labels=names(array, numbering), headers=())
+    return Labelled(own, upload.new_like(classes, labels=CLASSES, headers=()), numbering)
 
 
 def names(array: np.ndarray, numbering: str) -> dict[int, str]:
@@ -40,7 +40,7 @@ def names(array: np.ndarray, numbering: str) -> dict[int, str]:
     table = NUMBERINGS[numbering]
     found = {}
     for number in np.unique(array[array != 0]).tolist():
-        both = {NAMES[c] for c in table.get(number, (0, 0)) if c}
+        both = {CLASS_NAMES[c] for c in table.get(number, (0, 0)) if c}
         name = " or ".join(sorted(both)) or "other"
         found[number] = name if numbering == OASIS else f"{number} {name}"
     return found

@@ -9,7 +9,7 @@ from scipy import ndimage
 from skimage.metrics import structural_similarity
 
 from medapp.errors import InputError
-from medapp.imaging.geometry import covered, is_flat, resample, slice_axis, upright
+from medapp.imaging.geometry import covered_fraction, is_flat, resample, slice_axis, to_display_slices
 from medapp.imaging.volume import Grid, Volume
 from medapp.result import Metric, Result
 
@@ -48,7 +48,7 @@ def compare_images(result: Result, reference: Volume | None = None) -> Result:
             of = {"psnr": "dB", "ssim": ""}.get(name, unit)
             metrics[f"{name}_before"], metrics[name] = Metric(_short(old[name]), of), Metric(_short(new[name]), of)
         metrics["data_range"] = Metric(_short(new["data_range"]), unit)
-    if not image.is_colour and restored.grid.same(image.grid):
+    if not image.is_colour and restored.grid.is_same(image.grid):
         found = noise(image), noise(restored, image)
         for name, value in zip(("noise_before", "noise"), found, strict=True):
             metrics[name] = Metric(_short(value), image.unit)
@@ -97,7 +97,10 @@ def noise(volume: Volume, place: Volume | None = None) -> float | None:
     if volume.is_colour:
         return None
     depth = slice_axis(place.grid)
-    values, where = upright(volume.array, volume.grid, depth), upright(place.array, place.grid, depth)
+    values, where = (
+        to_display_slices(volume.array, volume.grid, depth),
+        to_display_slices(place.array, place.grid, depth),
+    )
     chosen = _spread_out(len(values), NOISE_SLICES)
     where = where[chosen].astype(np.float32)
     if volume.unit == "HU":
@@ -126,12 +129,12 @@ def noise(volume: Volume, place: Volume | None = None) -> float | None:
 def fitted(reference: Volume, restored: Volume) -> Volume:
     """The reference on the grid of `restored`. Raises InputError if it is of another kind or lies elsewhere."""
     require_kind(reference, restored)
-    if reference.grid.same(restored.grid, tolerance_mm=0.01):
-        return restored.like(reference.array, name="reference")
+    if reference.grid.is_same(restored.grid, tolerance_mm=0.01):
+        return restored.new_like(reference.array, name="reference")
     if is_flat(restored.grid) and reference.shape == restored.shape:  # pictures need not say where they lie
-        return restored.like(reference.array, name="reference")
+        return restored.new_like(reference.array, name="reference")
     require_place(reference, restored)
-    return restored.like(resample(reference, restored.grid).array, name="reference")
+    return restored.new_like(resample(reference, restored.grid).array, name="reference")
 
 
 def require_kind(reference: Volume, image: Volume) -> None:
@@ -143,7 +146,7 @@ def require_kind(reference: Volume, image: Volume) -> None:
 
 def require_place(reference: Volume, image: Volume) -> None:
     """Raises InputError unless the reference covers half of the image at least."""
-    share = covered(image.grid, reference.grid)
+    share = covered_fraction(image.grid, reference.grid)
     if share < 0.5:
         raise InputError(
             f"The reference has {' × '.join(map(str, reference.shape))} voxels and covers only {share:.0%} of the "
@@ -153,11 +156,11 @@ def require_place(reference: Volume, image: Volume) -> None:
 
 def enlarged(image: Volume, grid: Grid) -> np.ndarray:
     """The image's values on `grid`: as they are, or the one slice of a smaller picture enlarged bicubically."""
-    if image.grid.same(grid) or image.shape == tuple(grid.shape):
+    if image.grid.is_same(grid) or image.shape == tuple(grid.shape):
         return image.array
     depth = slice_axis(grid)
     out = np.empty((*grid.shape, *image.array.shape[3:]), image.array.dtype)
-    source, target = upright(image.array, image.grid, depth), upright(out, grid, depth)
+    source, target = to_display_slices(image.array, image.grid, depth), to_display_slices(out, grid, depth)
     for small, large in zip(source, target, strict=True):
         picture = Image.fromarray(np.ascontiguousarray(small))
         large[...] = np.asarray(picture.resize((large.shape[1], large.shape[0]), Image.Resampling.BICUBIC))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from medapp.errors import InputError
-from medapp.imaging.geometry import inside
+from medapp.imaging.geometry import is_inside
 from medapp.imaging.volume import Grid
 from medapp.result import Metric, Result, Table
 
@@ -17,7 +17,7 @@ ABOUT = "Target registration error: how far from its partner in the moving image
 def require_place(pairs: np.ndarray, fixed: Grid, moving: Grid) -> None:
     """Raises InputError unless most of the points of pairs (N, 6), RAS+ millimetres, lie in their image's box."""
     for name, points, grid in (("fixed", pairs[:, :3], fixed), ("moving", pairs[:, 3:], moving)):
-        share = float(inside(grid.to_index(points), grid).mean())
+        share = float(is_inside(grid.to_index(points), grid).mean())
         if share < LEAST:
             raise InputError(
                 f"No error at the landmarks: only {share:.0%} of them lie within the {name} image. They must be RAS "
@@ -32,7 +32,8 @@ def measured(result: Result, pairs: np.ndarray) -> Result:
     fixed, moving = pairs[:, :3], pairs[:, 3:]
     turn, shift = result.affine[:3, :3], result.affine[:3, 3]
     before, after = (
-        np.linalg.norm(points @ turn.T + shift - moving, axis=1) for points in (fixed, result.deformation.moved(fixed))
+        np.linalg.norm(points @ turn.T + shift - moving, axis=1)
+        for points in (fixed, result.deformation.transform_points(fixed))
     )
     rows = tuple(
         (n, *(round(float(v), 2) for v in point), round(float(b), 3), round(float(a), 3))

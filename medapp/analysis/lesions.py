@@ -41,7 +41,7 @@ def measure_lesions(result: Result, threshold: float, smallest: float = 0.0, ref
         "threshold": Metric(threshold),
     }
     volumes = {k: v for k, v in result.volumes.items() if k != "reference"}
-    volumes["mask"] = probability.like(mask.astype(np.uint8), labels={1: "lesion"}, name="mask", unit="")
+    volumes["mask"] = probability.new_like(mask.astype(np.uint8), labels={1: "lesion"}, name="mask", unit="")
     if reference is not None:
         truth = resample(
             replace(reference, array=(reference.array > 0).astype(np.uint8), labels={1: "reference"}), grid

@@ -9,7 +9,7 @@ from nibabel.orientations import io_orientation
 from scipy import ndimage, sparse
 
 from medapp.analysis import lesions, mask_metrics
-from medapp.imaging.brain_labels import NAMES, sided
+from medapp.imaging.brain_labels import CLASS_NAMES, split_side
 from medapp.imaging.volume import Grid, Volume
 from medapp.result import Metric, Result, Table
 
@@ -48,7 +48,7 @@ BY_CHANGE = (
 
 def _classes(*structures: str) -> np.ndarray:
     """(36,) bool: which of the classes are one of the structures, on either side."""
-    return np.array([sided(name)[1] in structures for name in NAMES])
+    return np.array([split_side(name)[1] in structures for name in CLASS_NAMES])
 
 
 VENTRICLES = _classes("Lateral-Ventricle", "Inf-Lat-Ventricle", "Choroid-Plexus")
@@ -115,7 +115,7 @@ def measure_ms_lesions(result: Result, settings: Mapping[str, Any], reference: V
     labels, count = mask_metrics.components(mask.array > 0)
     where = places(labels, count, zone)
     volumes, metrics, tables = dict(out.volumes), dict(out.metrics), dict(out.tables)
-    volumes["places"] = mask.like(_of(where, labels), labels=PLACES, name="places", headers=())
+    volumes["places"] = mask.new_like(_of(where, labels), labels=PLACES, name="places", headers=())
     found = tables["lesions"]
     rows = tuple((*row, size(row[1]), PLACES.get(w, "")) for row, w in zip(found.rows, where.tolist(), strict=True))
     tables["lesions"] = Table(COLUMNS, rows, found.about + ABOUT)
@@ -124,7 +124,7 @@ def measure_ms_lesions(result: Result, settings: Mapping[str, Any], reference: V
         earlier = volumes["probability_baseline"].array
         now, then = (array >= threshold for array in (volumes["probability"].array, earlier))
         change, fates = changes(now, then, smallest, zone, mask.grid)
-        volumes["change"] = mask.like(change, labels=CHANGES, name="change", headers=())
+        volumes["change"] = mask.new_like(change, labels=CHANGES, name="change", headers=())
         about = CHANGED.format(LEAST_SHARE, LEAST_ML, threshold, smallest)
         tables["change"] = Table(BY_CHANGE, tuple(fates), about)
         said = [row[1] for row in fates]

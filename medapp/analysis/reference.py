@@ -85,7 +85,7 @@ def misfit(reference: Volume, truth: Volume, mask: Volume) -> str:
     `truth` is the reference on the grid of the mask. So it is with a header whose axes are flipped, or whose voxels
     have another size than they say.
     """
-    if reference.shape != mask.shape or reference.grid.same(mask.grid):
+    if reference.shape != mask.shape or reference.grid.is_same(mask.grid):
         return ""
     found = mask.array > 0
     voxels, header = (dice(found, each.array > 0) for each in (reference, truth))

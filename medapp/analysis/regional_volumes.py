@@ -7,7 +7,14 @@ import numpy as np
 
 from medapp.analysis import mask_metrics
 from medapp.errors import InputError
-from medapp.imaging.brain_labels import MIRROR, NAMES, recognised, sided, translated, without_plexus
+from medapp.imaging.brain_labels import (
+    CLASS_NAMES,
+    MIRROR_CLASSES,
+    identify_numbering,
+    merge_plexus,
+    split_side,
+    translate_labels,
+)
 from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Volume
 from medapp.result import Metric, Result, Table
@@ -41,34 +48,41 @@ def measure_regions(result: Result, reference: Volume | None = None) -> Result:
     none.
     """
     labels, grid = result.volumes["labels"], result.volumes["labels"].grid
-    ml = np.bincount(labels.array.ravel(), minlength=len(NAMES)) * grid.voxel_ml
+    ml = np.bincount(labels.array.ravel(), minlength=len(CLASS_NAMES)) * grid.voxel_ml
     ml[0] = 0
     metrics = {
         "brain": Metric(round(float((result.volumes["brain"].array > 0).sum()) * grid.voxel_ml, 2), "ml"),
         "regions": Metric(int((ml > 0).sum())),
     }
     for name, parts in GROUPS.items():
-        inside = [n for n, region in enumerate(NAMES) if region in parts or sided(region)[1] in parts]
+        inside = [n for n, region in enumerate(CLASS_NAMES) if region in parts or split_side(region)[1] in parts]
         metrics[name] = Metric(round(float(ml[inside].sum()), 3), "ml")
 
     spacing = " × ".join(f"{s:.3g}" for s in grid.spacing)
     about = ABOUT.format(spacing=spacing)
     volumes = {role: v for role, v in result.volumes.items() if role not in ("reference", "disagreement")}
-    order = sorted(np.flatnonzero(ml).tolist(), key=lambda n: (-max(ml[n], ml[MIRROR[n]]), min(n, MIRROR[n]), n))
+    order = sorted(
+        np.flatnonzero(ml).tolist(), key=lambda n: (-max(ml[n], ml[MIRROR_CLASSES[n]]), min(n, MIRROR_CLASSES[n]), n)
+    )
     shares = 100 * ml / max(ml.sum(), 1e-9)
-    rows = {n: (NAMES[n], round(float(ml[n]), 3), round(float(shares[n]), 3), _asymmetry(ml, n)) for n in order}
+    rows = {n: (CLASS_NAMES[n], round(float(ml[n]), 3), round(float(shares[n]), 3), _asymmetry(ml, n)) for n in order}
     columns: tuple[str, ...] = COLUMNS
     if reference is not None:
         truth, numbering = known(reference)
         truth = resample(truth, grid)
         volumes["reference"] = truth
-        ours = without_plexus(labels.array)
+        ours = merge_plexus(labels.array)
         different = (ours != truth.array).astype(np.uint8)
-        volumes["disagreement"] = labels.like(different, labels={1: "another region"}, name="disagreement", headers=())
-        figures = compared(labels.like(ours), truth)
+        volumes["disagreement"] = labels.new_like(
+            different, labels={1: "another region"}, name="disagreement", headers=()
+        )
+        figures = compared(labels.new_like(ours), truth)
         metrics |= means(figures)
         columns += MORE
-        rows = {n: (*rows.get(n, (NAMES[n], 0.0, 0.0, None)), *figures.get(n, (None,) * 4)) for n in (*order, *figures)}
+        rows = {
+            n: (*rows.get(n, (CLASS_NAMES[n], 0.0, 0.0, None)), *figures.get(n, (None,) * 4))
+            for n in (*order, *figures)
+        }
         about += COMPARED.format(numbering=numbering)
     return replace(
         result,
@@ -81,11 +95,11 @@ def measure_regions(result: Result, reference: Volume | None = None) -> Result:
 def known(reference: Volume) -> tuple[Volume, str]:
     """A label map as classes without choroid plexus, and the name of its numbering. Raises InputError if it is none."""
     try:
-        numbering = recognised(reference.array)
+        numbering = identify_numbering(reference.array)
     except ValueError as error:
         raise InputError(f"The reference cannot be compared. {error}") from error
-    classes = without_plexus(translated(reference.array, numbering))
-    names = {n: name for n, name in enumerate(NAMES) if n}
+    classes = merge_plexus(translate_labels(reference.array, numbering))
+    names = {n: name for n, name in enumerate(CLASS_NAMES) if n}
     return replace(reference, array=classes, labels=names, name="reference", unit=""), numbering
 
 
@@ -124,7 +138,7 @@ def means(figures: Mapping[int, tuple[float | None, ...]]) -> dict[str, Metric]:
 
 def _asymmetry(ml: np.ndarray, number: int) -> float | None:
     """Left minus right in per cent of their mean; None without another side."""
-    if MIRROR[number] == number or not ml[number] or not ml[MIRROR[number]]:
+    if MIRROR_CLASSES[number] == number or not ml[number] or not ml[MIRROR_CLASSES[number]]:
         return None
-    left, right = (ml[n] for n in sorted((number, MIRROR[number])))
+    left, right = (ml[n] for n in sorted((number, MIRROR_CLASSES[number])))
     return round(200 * float(left - right) / float(left + right), 2)

@@ -51,9 +51,9 @@ def measure_ensemble(result: Result, settings: Mapping[str, Any], reference: Vol
     for role, part in made.items():
         array = np.zeros(first.shape, part.dtype)
         array[box] = part
-        volumes[role] = first.like(array, name=role)
+        volumes[role] = first.new_like(array, name=role)
     count = {n: f"{n} plane{'s' if n > 1 else ''}" for n in range(1, len(chosen) + 1)}
-    volumes["agreement"] = volumes["agreement"].like(volumes["agreement"].array, labels=count, headers=())
+    volumes["agreement"] = volumes["agreement"].new_like(volumes["agreement"].array, labels=count, headers=())
 
     out = lesions.measure_lesions(replace(result, volumes=volumes), threshold, smallest, reference)
     masks = {"fusion": out.volumes["mask"].array > 0}
@@ -120,7 +120,7 @@ def share(part: int, whole: int) -> float | None:
 
 def by_slice(mask: np.ndarray, other: np.ndarray, grid: Grid) -> tuple[float | None, ...]:
     """The mean Dice over the slices that are not both empty, along the grid's axis nearest to that of each plane."""
-    axes = Volume(np.zeros((1, 1, 1)), grid.affine).axes
+    axes = Volume(np.zeros((1, 1, 1)), grid.affine).axis_codes
     found = []
     for letters in PLANES.values():
         across = next(a for a, letter in enumerate(axes) if letter in letters)

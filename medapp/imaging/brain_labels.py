@@ -16,7 +16,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-_SIDED = (
+_PAIRED_STRUCTURES = (
     "Cerebral-White-Matter",
     "Cerebral-Cortex",
     "Lateral-Ventricle",
@@ -34,38 +34,46 @@ _SIDED = (
     "Vessel",
     "Choroid-Plexus",
 )
-_MIDDLE = ("3rd-Ventricle", "4th-Ventricle", "Brain-Stem")
-_LEFT = tuple(f"Left-{name}" for name in _SIDED)
+_MIDLINE_STRUCTURES = ("3rd-Ventricle", "4th-Ventricle", "Brain-Stem")
+_LEFT = tuple(f"Left-{name}" for name in _PAIRED_STRUCTURES)
 
-NAMES = ("Background", *_LEFT[:10], *_MIDDLE, *_LEFT[10:], *(f"Right-{name}" for name in _SIDED))
+CLASS_NAMES = (
+    "Background",
+    *_LEFT[:10],
+    *_MIDLINE_STRUCTURES,
+    *_LEFT[10:],
+    *(f"Right-{name}" for name in _PAIRED_STRUCTURES),
+)
 """The 36 classes in the order of their numbers."""
 
-MIRROR = tuple(
-    NAMES.index({"Left": "Right", "Right": "Left"}.get(side, side) + dash + rest)
-    for side, dash, rest in (name.partition("-") for name in NAMES)
+MIRROR_CLASSES = tuple(
+    CLASS_NAMES.index({"Left": "Right", "Right": "Left"}.get(side, side) + dash + rest)
+    for side, dash, rest in (name.partition("-") for name in CLASS_NAMES)
 )
 """Class -> the class on the other side, itself in the middle."""
 
-PLEXUS = {19: 3, 35: 22}
+PLEXUS_TO_VENTRICLE = {19: 3, 35: 22}
 """Choroid plexus -> the lateral ventricle it lies in."""
 
-_BOTH = {name: (NAMES.index(f"Left-{name}"), NAMES.index(f"Right-{name}")) for name in _SIDED}
-_ONE = {name: (NAMES.index(name),) * 2 for name in _MIDDLE}
-_NOTHING = (0, 0)
+_PAIRED_CLASSES = {
+    name: (CLASS_NAMES.index(f"Left-{name}"), CLASS_NAMES.index(f"Right-{name}")) for name in _PAIRED_STRUCTURES
+}
+_MIDLINE_CLASSES = {name: (CLASS_NAMES.index(name),) * 2 for name in _MIDLINE_STRUCTURES}
+_BACKGROUND = (0, 0)
 
-Table = Mapping[int, tuple[int, int]]
+ClassTable = Mapping[int, tuple[int, int]]
 """Number -> class if it lies on the left, class if it lies on the right."""
 
 
-def _pairs(names: Mapping[str, tuple[int, ...]]) -> dict[int, tuple[int, int]]:
+def _paired_table(names: Mapping[str, tuple[int, ...]]) -> dict[int, tuple[int, int]]:
     """From structure -> (left number, right number) to a table."""
     table = {}
     for name, (left, right) in names.items():
-        table[left], table[right] = (_BOTH[name][0],) * 2, (_BOTH[name][1],) * 2
+        table[left], table[right] = (_PAIRED_CLASSES[name][0],) * 2, (_PAIRED_CLASSES[name][1],) * 2
     return table
 
 
-def _aseg() -> Table:
+def _aseg_table() -> ClassTable:
     numbers: tuple[tuple[int, int], ...] = (
         (2, 41),
         (3, 42),
@@ -79,20 +87,25 @@ def _aseg() -> Table:
         (13, 52),
     )
     numbers += ((17, 53), (18, 54), (26, 58), (28, 60), (30, 62), (31, 63))
-    table = _pairs(dict(zip(_SIDED, numbers, strict=True))) | _pairs({"Thalamus": (9, 48)})
-    table |= {14: _ONE["3rd-Ventricle"], 72: _ONE["3rd-Ventricle"], 15: _ONE["4th-Ventricle"], 16: _ONE["Brain-Stem"]}
-    white, grey = _BOTH["Cerebral-White-Matter"], _BOTH["Cerebral-Cortex"]
+    table = _paired_table(dict(zip(_PAIRED_STRUCTURES, numbers, strict=True))) | _paired_table({"Thalamus": (9, 48)})
+    table |= {
+        14: _MIDLINE_CLASSES["3rd-Ventricle"],
+        72: _MIDLINE_CLASSES["3rd-Ventricle"],
+        15: _MIDLINE_CLASSES["4th-Ventricle"],
+        16: _MIDLINE_CLASSES["Brain-Stem"],
+    }
+    white, grey = _PAIRED_CLASSES["Cerebral-White-Matter"], _PAIRED_CLASSES["Cerebral-Cortex"]
     for number in (77, 80, 192, *range(250, 256)):
         table[number] = white
     for left, right in ((78, 79), (81, 82), (5001, 5002), *((3000 + n, 4000 + n) for n in range(36))):
         table[left], table[right] = (white[0],) * 2, (white[1],) * 2
     for left, right in ((n, n + 1000) for n in (*range(1000, 1036), *range(11100, 11176))):
         table[left], table[right] = (grey[0],) * 2, (grey[1],) * 2
-    table[172] = _BOTH["Cerebellum-Cortex"]
-    return table | dict.fromkeys((1, 6, 24, 29, 40, 45, 61, 85), _NOTHING)
+    table[172] = _PAIRED_CLASSES["Cerebellum-Cortex"]
+    return table | dict.fromkeys((1, 6, 24, 29, 40, 45, 61, 85), _BACKGROUND)
 
 
-def _neuromorphometrics() -> Table:
+def _neuromorphometrics_table() -> ClassTable:
     numbers: tuple[tuple[int, int], ...] = (
         (45, 44),
         (101, 100),
@@ -106,26 +119,31 @@ def _neuromorphometrics() -> Table:
         (56, 55),
     )
     numbers += ((48, 47), (32, 31), (30, 23), (62, 61), (64, 63))
-    table = _pairs(dict(zip(_SIDED[:-1], numbers, strict=True)))
-    table |= {4: _ONE["3rd-Ventricle"], 15: _ONE["3rd-Ventricle"], 11: _ONE["4th-Ventricle"], 35: _ONE["Brain-Stem"]}
-    grey = _BOTH["Cerebral-Cortex"]
+    table = _paired_table(dict(zip(_PAIRED_STRUCTURES[:-1], numbers, strict=True)))
+    table |= {
+        4: _MIDLINE_CLASSES["3rd-Ventricle"],
+        15: _MIDLINE_CLASSES["3rd-Ventricle"],
+        11: _MIDLINE_CLASSES["4th-Ventricle"],
+        35: _MIDLINE_CLASSES["Brain-Stem"],
+    }
+    grey = _PAIRED_CLASSES["Cerebral-Cortex"]
     for left, right in ((75, 76), *((n + 1, n) for n in range(100, 207, 2))):
         table[left], table[right] = (grey[0],) * 2, (grey[1],) * 2
     for number in (71, 72, 73, 74):
-        table[number] = _BOTH["Cerebellum-Cortex"]
-    return table | dict.fromkeys((42, 43, 46, 65, 66, 69), _NOTHING)
+        table[number] = _PAIRED_CLASSES["Cerebellum-Cortex"]
+    return table | dict.fromkeys((42, 43, 46, 65, 66, 69), _BACKGROUND)
 
 
-NUMBERINGS: Mapping[str, Table] = {
+NUMBERINGS: Mapping[str, ClassTable] = {
     "OASIS-35": {number: (number, number) for number in range(1, 36)},
-    "FreeSurfer aseg": _aseg(),
-    "Neuromorphometrics": _neuromorphometrics(),
+    "FreeSurfer aseg": _aseg_table(),
+    "Neuromorphometrics": _neuromorphometrics_table(),
 }
-_TELLING = {"OASIS-35": (1, 2, 20, 21), "FreeSurfer aseg": (2, 41), "Neuromorphometrics": (44, 45)}
-STRAY = 0.005  # of the labelled voxels may carry unknown numbers
+_REQUIRED_NUMBERS = {"OASIS-35": (1, 2, 20, 21), "FreeSurfer aseg": (2, 41), "Neuromorphometrics": (44, 45)}
+MAX_UNKNOWN_FRACTION = 0.005  # of the labelled voxels may carry unknown numbers
 
 
-def recognised(labels: np.ndarray) -> str:
+def identify_numbering(labels: np.ndarray) -> str:
     """Which of `NUMBERINGS` a label map of any shape uses, by the numbers in it and how often they occur.
 
     Raises ValueError if none fits, or several do.
@@ -138,7 +156,10 @@ def recognised(labels: np.ndarray) -> str:
     fitting = []
     for name, table in NUMBERINGS.items():
         known = np.isin(values, list(table))
-        if counts[~known].sum() <= STRAY * counts.sum() and np.isin(_TELLING[name], values).all():
+        if (
+            counts[~known].sum() <= MAX_UNKNOWN_FRACTION * counts.sum()
+            and np.isin(_REQUIRED_NUMBERS[name], values).all()
+        ):
             fitting.append(name)
     if len(fitting) != 1:
         shown = ", ".join(f"{v:g}" for v in values[:12]) + (", …" if values.size > 12 else "")
@@ -148,18 +169,18 @@ def recognised(labels: np.ndarray) -> str:
     return fitting[0]
 
 
-def translated(labels: np.ndarray, numbering: str | None = None) -> np.ndarray:
+def translate_labels(labels: np.ndarray, numbering: str | None = None) -> np.ndarray:
     """A label map (I, J, K) in any of `NUMBERINGS` -> the 36 classes (I, J, K) uint8; recognised unless said.
 
     Any orientation will do: the sides come from the numbers. Unknown numbers become background. Raises ValueError as
     `recognised` does, and for a name that is not in `NUMBERINGS`.
     """
-    numbering = numbering or recognised(labels)
+    numbering = numbering or identify_numbering(labels)
     if numbering not in NUMBERINGS:
         raise ValueError(f"There is no numbering {numbering!r}; there are {', '.join(NUMBERINGS)}.")
     table = NUMBERINGS[numbering]
     values, index = np.unique(labels, return_inverse=True)
-    both = np.array([table.get(int(v), _NOTHING) if v == int(v) else _NOTHING for v in values], np.uint8)
+    both = np.array([table.get(int(v), _BACKGROUND) if v == int(v) else _BACKGROUND for v in values], np.uint8)
     index = index.reshape(labels.shape)
     left, right = both[:, 0][index], both[:, 1][index]
     unsided = left != right
@@ -170,7 +191,7 @@ def translated(labels: np.ndarray, numbering: str | None = None) -> np.ndarray:
 
 def _is_left(classes: np.ndarray, where: np.ndarray) -> np.ndarray:
     """Side of each voxel of `where`, by the plane that best parts the left from the right classes elsewhere."""
-    side = np.array([name.startswith("Left") - name.startswith("Right") for name in NAMES], np.int8)[classes]
+    side = np.array([name.startswith("Left") - name.startswith("Right") for name in CLASS_NAMES], np.int8)[classes]
     side[where] = 0
     points = np.argwhere(side)
     few = points[:: max(1, len(points) // 50_000)]
@@ -178,15 +199,15 @@ def _is_left(classes: np.ndarray, where: np.ndarray) -> np.ndarray:
     return np.argwhere(where) @ plane[:3] + plane[3] > 0
 
 
-def without_plexus(classes: np.ndarray) -> np.ndarray:
+def merge_plexus(classes: np.ndarray) -> np.ndarray:
     """The same map of classes with choroid plexus counted to the lateral ventricles."""
-    table = np.arange(len(NAMES), dtype=np.uint8)
-    for plexus, ventricle in PLEXUS.items():
+    table = np.arange(len(CLASS_NAMES), dtype=np.uint8)
+    for plexus, ventricle in PLEXUS_TO_VENTRICLE.items():
         table[plexus] = ventricle
     return table[classes]
 
 
-_COLOURS = {  # neighbours differ in lightness, not in hue alone
+_STRUCTURE_COLOURS = {  # neighbours differ in lightness, not in hue alone
     "Cerebral-White-Matter": (110, 150, 200),
     "Cerebral-Cortex": (214, 120, 95),
     "Lateral-Ventricle": (40, 70, 200),
@@ -209,18 +230,18 @@ _COLOURS = {  # neighbours differ in lightness, not in hue alone
 }
 
 
-def sided(region: str) -> tuple[str, str]:
+def split_side(region: str) -> tuple[str, str]:
     """A region's side, "Left", "Right" or "", and the structure without it."""
     side, _, structure = region.partition("-")
     return (side, structure) if side in ("Left", "Right") else ("", region)
 
 
-def colours(regions: Mapping[int, str]) -> dict[int, tuple[int, int, int]]:
+def region_colours(regions: Mapping[int, str]) -> dict[int, tuple[int, int, int]]:
     """Number to red, green and blue, 0 to 255: one colour for each structure of ours, a little darker on the right."""
     found = {}
     for number, region in regions.items():
-        side, structure = sided(region)
-        if structure in _COLOURS:
-            red, green, blue = _COLOURS[structure]
+        side, structure = split_side(region)
+        if structure in _STRUCTURE_COLOURS:
+            red, green, blue = _STRUCTURE_COLOURS[structure]
             found[number] = (red * 4 // 5, green * 4 // 5, blue * 4 // 5) if side == "Right" else (red, green, blue)
     return found

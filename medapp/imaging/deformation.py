@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from medapp.imaging.volume import Grid, Volume
 
-SMALLEST = 32  # voxels: a grid below this is not halved when a deformation is inverted
+MIN_HALVED_VOXELS = 32  # voxels: a grid below this is not halved when a deformation is inverted
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,9 +30,9 @@ class Deformation:
         object.__setattr__(self, "affine", np.array(self.affine, np.float64))
 
     @classmethod
-    def of_affine(cls, matrix: np.ndarray, grid: Grid) -> "Deformation":
+    def from_affine(cls, matrix: np.ndarray, grid: Grid) -> "Deformation":
         """What `matrix` (4, 4), RAS+ millimetres to RAS+ millimetres, does on a grid; the unit matrix does nothing."""
-        return cls(_linear((matrix @ grid.affine - grid.affine)[:3], grid.shape), grid.affine)
+        return cls(_transform_indices((matrix @ grid.affine - grid.affine)[:3], grid.shape), grid.affine)
 
     @property
     def grid(self) -> Grid:
@@ -45,7 +45,7 @@ class Deformation:
 
     def resample(self, onto: Grid, *, order: int = 1) -> "Deformation":
         """The same field on another grid, linearly, or by B-splines of `order` up to 3 from a coarse grid."""
-        if self.grid.same(onto, tolerance_mm=1e-4):
+        if self.grid.is_same(onto, tolerance_mm=1e-4):
             return self
         index = np.linalg.inv(self.affine) @ onto.affine
         matrix = index[:3, :3]
@@ -57,9 +57,9 @@ class Deformation:
         ]
         return Deformation(np.stack(parts), onto.affine)
 
-    def moved(self, points: np.ndarray) -> np.ndarray:
+    def transform_points(self, points: np.ndarray) -> np.ndarray:
         """Points (N, 3) of the fixed image in RAS+ millimetres to the same place in the moving one."""
-        return points + _sampled(self.vectors, self.grid.to_index(points).T, 1).T
+        return points + _sample_vectors(self.vectors, self.grid.to_index(points).T, 1).T
 
     def warp(self, moving: Volume, affine: np.ndarray | None = None, *, outside: float = 0.0) -> Volume:
         """`moving` drawn on the fixed grid: linearly, or the nearest voxel of a label map; `outside` where it ends.
@@ -68,7 +68,7 @@ class Deformation:
         to the moving point. Returns float32 for an image and the input's type for labels.
         """
         index = np.linalg.inv(moving.affine) @ (np.eye(4) if affine is None else affine)
-        at = _linear((index @ self.affine)[:3], self.grid.shape)
+        at = _transform_indices((index @ self.affine)[:3], self.grid.shape)
         for row, turn in zip(at, index[:3, :3], strict=True):
             for weight, component in zip(turn, self.vectors, strict=True):
                 if weight:
@@ -82,14 +82,14 @@ class Deformation:
             ],
             axis=-1,
         )
-        return moving.like(drawn if moving.is_colour else drawn[..., 0], affine=self.affine)
+        return moving.new_like(drawn if moving.is_colour else drawn[..., 0], affine=self.affine)
 
     def compose(self, after: "Deformation | np.ndarray") -> "Deformation":
         """First this field, then `after`: another, or an affine (4, 4) in RAS+ millimetres. On this field's grid."""
         if not isinstance(after, Deformation):
             turn = np.tensordot(after[:3, :3].astype(np.float32), self.vectors, 1)
-            return Deformation(turn + Deformation.of_affine(after, self.grid).vectors, self.affine)
-        return Deformation(self.vectors + after._at_moved(self), self.affine)
+            return Deformation(turn + Deformation.from_affine(after, self.grid).vectors, self.affine)
+        return Deformation(self.vectors + after._sample_after(self), self.affine)
 
     def invert(
         self, onto: Grid | None = None, *, tolerance: float = 0.01, steps: int = 50
@@ -101,7 +101,7 @@ class Deformation:
         (Chen et al., Med Phys 2008), coarse to fine, over the points that still miss, by half where it overshoots.
         """
         onto = onto or self.grid
-        if min(onto.shape) >= 2 * SMALLEST:
+        if min(onto.shape) >= 2 * MIN_HALVED_VOXELS:
             i, j, k = ((n + 1) // 2 for n in onto.shape)
             half = Grid((i, j, k), onto.affine @ np.diag([2.0, 2, 2, 1]))
             back = self.invert(half, tolerance=10 * tolerance, steps=steps)[0].resample(onto).vectors.reshape(3, -1)
@@ -109,14 +109,14 @@ class Deformation:
             back = -self.resample(onto).vectors.reshape(3, -1)
         back = back.copy()
         index = np.linalg.inv(self.affine)
-        base = _linear((index @ onto.affine)[:3], onto.shape).reshape(3, -1)
+        base = _transform_indices((index @ onto.affine)[:3], onto.shape).reshape(3, -1)
         turn = index[:3, :3].astype(np.float32)
         left = np.full(back.shape[1], np.inf, np.float32)
         step = np.ones_like(left)
         active = np.arange(back.shape[1])
         for _ in range(steps):
             now = back[:, active]
-            miss = now + _sampled(self.vectors, base[:, active] + turn @ now, 1)
+            miss = now + _sample_vectors(self.vectors, base[:, active] + turn @ now, 1)
             size = np.sqrt(np.square(miss).sum(0))
             step[active[size > left[active]]] /= 2
             left[active] = size
@@ -155,15 +155,15 @@ class Deformation:
             total += np.einsum("acijk,caijk->ijk", turned, turned)
         return float(total.mean() if mask is None else total[mask].mean())
 
-    def _at_moved(self, first: "Deformation") -> np.ndarray:
+    def _sample_after(self, first: "Deformation") -> np.ndarray:
         """(3, I, J, K): this field's vectors where `first` sends the voxels of its grid."""
         index = np.linalg.inv(self.affine)
-        at = _linear((index @ first.affine)[:3], first.grid.shape)
+        at = _transform_indices((index @ first.affine)[:3], first.grid.shape)
         at += np.tensordot(index[:3, :3].astype(np.float32), first.vectors, 1)
-        return _sampled(self.vectors, at, 1)
+        return _sample_vectors(self.vectors, at, 1)
 
 
-def folding(determinant: np.ndarray, mask: np.ndarray | None = None) -> float:
+def folding_percent(determinant: np.ndarray, mask: np.ndarray | None = None) -> float:
     """Percentage of voxels (of `mask`) at which the Jacobian determinant (I, J, K) is 0 or less."""
     return 100 * float((determinant <= 0).mean() if mask is None else (determinant[mask] <= 0).mean())
 
@@ -178,14 +178,14 @@ def sdlogj_learn2reg(determinant: np.ndarray) -> float:
     return sdlogj(determinant[2:-2, 2:-2, 2:-2] + 3)
 
 
-def _linear(matrix: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _transform_indices(matrix: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """(3, I, J, K) float32: `matrix` (3, 4) times the voxel indices."""
     i, j, k = np.ogrid[tuple(slice(n) for n in shape)]
     rows = [(a * i + d) + b * j + c * k for a, b, c, d in matrix]
     return np.stack([row.astype(np.float32) for row in rows])
 
 
-def _sampled(vectors: np.ndarray, index: np.ndarray, order: int) -> np.ndarray:
+def _sample_vectors(vectors: np.ndarray, index: np.ndarray, order: int) -> np.ndarray:
     """(3, ...): vectors at the voxel indices (3, ...)."""
     return np.stack(
         [ndimage.map_coordinates(v, index, np.float32, order=order, mode="nearest", prefilter=False) for v in vectors]

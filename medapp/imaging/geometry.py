@@ -19,13 +19,13 @@ def resample(volume: Volume, onto: Grid, *, outside: float = 0.0) -> Volume:
     (standard deviation chosen as in Cardoso et al., MICCAI 2015, so that nothing aliases). Returns float32 for an
     image and the input's type for labels. A volume already on the grid is returned as it is.
     """
-    if volume.grid.same(onto, tolerance_mm=1e-4):
+    if volume.grid.is_same(onto, tolerance_mm=1e-4):
         return volume
     index = np.linalg.inv(volume.affine) @ onto.affine  # index on the new grid -> index in the volume
     if volume.labels:
         array, order = volume.array, 0
     else:
-        array, order = _smoothed(volume, onto), 1
+        array, order = _antialias(volume, onto), 1
     channels = np.moveaxis(array, 3, 0) if volume.is_colour else array[None]
     matrix, offset = index[:3, :3], index[:3, 3]
     if np.abs(matrix - np.diag(np.diag(matrix))).max() < 1e-6:
@@ -39,10 +39,10 @@ def resample(volume: Volume, onto: Grid, *, outside: float = 0.0) -> Volume:
         ],
         axis=-1,
     )
-    return volume.like(out if volume.is_colour else out[..., 0], affine=onto.affine)
+    return volume.new_like(out if volume.is_colour else out[..., 0], affine=onto.affine)
 
 
-def _smoothed(volume: Volume, onto: Grid) -> np.ndarray:
+def _antialias(volume: Volume, onto: Grid) -> np.ndarray:
     array = np.asarray(volume.array, np.float32)
     index = np.linalg.inv(volume.affine) @ onto.affine
     ratio = np.abs(index[:3, :3]).max(axis=1)  # how many of the volume's voxels one step on the new grid jumps over
@@ -52,12 +52,12 @@ def _smoothed(volume: Volume, onto: Grid) -> np.ndarray:
     return ndimage.gaussian_filter(array, (*sigma, *([0] * volume.is_colour)), mode="nearest", truncate=3)
 
 
-def isotropic(grid: Grid, spacing: float) -> Grid:
+def with_isotropic_spacing(grid: Grid, spacing: float) -> Grid:
     """The same box with cubic voxels of `spacing` millimetres and the grid's own axes."""
-    return respaced(grid, (spacing, spacing, spacing))
+    return with_spacing(grid, (spacing, spacing, spacing))
 
 
-def respaced(grid: Grid, spacing: Sequence[float]) -> Grid:
+def with_spacing(grid: Grid, spacing: Sequence[float]) -> Grid:
     """The same box and axes with voxels of `spacing` millimetres; the middle stays, faces move half a voxel at most.
 
     Raises InputError if that makes more than MAX_VOXELS.
@@ -71,19 +71,19 @@ def respaced(grid: Grid, spacing: Sequence[float]) -> Grid:
     return Grid((i, j, k), from_matvec(turn, middle - turn @ ((np.array((i, j, k)) - 1) / 2)))
 
 
-def padded(grid: Grid, multiple: int, axes: tuple[int, ...] = (0, 1, 2)) -> Grid:
+def pad_grid(grid: Grid, multiple: int, axes: tuple[int, ...] = (0, 1, 2)) -> Grid:
     """The grid grown on both sides until its shape along `axes` is a multiple of `multiple`."""
     grow = np.array([(-n) % multiple if axis in axes else 0 for axis, n in enumerate(grid.shape)])
-    return boxed(grid, -(grow // 2), np.array(grid.shape) + grow - grow // 2)
+    return crop_grid(grid, -(grow // 2), np.array(grid.shape) + grow - grow // 2)
 
 
-def boxed(grid: Grid, lower: np.ndarray, upper: np.ndarray) -> Grid:
+def crop_grid(grid: Grid, lower: np.ndarray, upper: np.ndarray) -> Grid:
     """The grid between voxel indices `lower` (included) and `upper` (not included); both may lie outside it."""
     i, j, k = (int(n) for n in np.asarray(upper) - np.asarray(lower))
     return Grid((i, j, k), grid.affine @ from_matvec(np.eye(3), lower))
 
 
-def oriented(grid: Grid, codes: str = "RAS") -> Grid:
+def reorient(grid: Grid, codes: str = "RAS") -> Grid:
     """The same voxels with axes swapped and turned round so that they point, as nearly as can be, along `codes`."""
     now = nib.orientations.io_orientation(grid.affine)
     turn = nib.orientations.ornt_transform(now, nib.orientations.axcodes2ornt(codes))
@@ -96,14 +96,14 @@ def is_flat(grid: Grid) -> bool:
     return sorted(n > 1 for n in grid.shape) == [False, True, True]
 
 
-def covered(box: Grid, by: Grid) -> float:
+def covered_fraction(box: Grid, by: Grid) -> float:
     """The share of one grid's box, from 0 to 1, that lies in another's."""
     axes = [np.linspace(0, n - 1, 9) for n in box.shape]
     index = by.to_index(box.to_mm(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)))
-    return float(inside(index, by).mean())
+    return float(is_inside(index, by).mean())
 
 
-def inside(index: np.ndarray, grid: Grid) -> np.ndarray:
+def is_inside(index: np.ndarray, grid: Grid) -> np.ndarray:
     """(...) bool: which voxel indices (..., 3), fractions too, lie in the grid's box."""
     return ((index > -0.6) & (index < np.array(grid.shape) - 0.4)).all(axis=-1)
 
@@ -117,7 +117,7 @@ def slice_axis(grid: Grid) -> int:
     return int(np.argmax(np.abs(grid.affine[2, :3]) / grid.spacing))
 
 
-def upright(array: np.ndarray, grid: Grid, depth: int | None = None) -> np.ndarray:
+def to_display_slices(array: np.ndarray, grid: Grid, depth: int | None = None) -> np.ndarray:
     """(N, rows, columns) or (N, rows, columns, 3): a view of an array on `grid`, slice by slice, which writes through.
 
     `depth` is the voxel axis across the slices, by default `slice_axis`. Rows run to the back (to the foot in slices

@@ -16,10 +16,10 @@ def superpixels(picture: np.ndarray, count: int = 200) -> np.ndarray:
     low, high = np.percentile(picture, (1, 99.5))
     picture = ((picture - low) / max(high - low, 1e-6)).clip(0, 1)
     axis = -1 if picture.ndim == 3 else None
-    return compact(slic(picture, count, compactness=0.1, sigma=1, channel_axis=axis, convert2lab=False))
+    return renumber(slic(picture, count, compactness=0.1, sigma=1, channel_axis=axis, convert2lab=False))
 
 
-def indexed(masks: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
+def masks_to_index_map(masks: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
     """Overlapping masks (H, W) bool as one map: the largest first, smaller ones over it, then the rest.
 
     The rest has the highest number. A mask of which nothing stays visible has none. The convention of RAT's authors.
@@ -28,40 +28,40 @@ def indexed(masks: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
     for number, mask in enumerate(sorted(masks, key=lambda mask: -int(mask.sum())), 1):
         labels[mask] = number
     labels[labels == 0] = len(masks) + 1
-    return compact(labels)
+    return renumber(labels)
 
 
-def compact(labels: np.ndarray) -> np.ndarray:
+def renumber(labels: np.ndarray) -> np.ndarray:
     """The same regions numbered 1 to n in the order of their old numbers."""
     return np.unique(labels, return_inverse=True)[1].reshape(labels.shape).astype(np.int32) + 1
 
 
-def merge(labels: np.ndarray, first: int, second: int) -> np.ndarray:
+def merge_regions(labels: np.ndarray, first: int, second: int) -> np.ndarray:
     """The two regions as one."""
-    return compact(np.where(labels == second, first, labels))
+    return renumber(np.where(labels == second, first, labels))
 
 
-def remove(labels: np.ndarray, number: int) -> np.ndarray:
+def remove_region(labels: np.ndarray, number: int) -> np.ndarray:
     """Without one region: each of its pixels joins the nearest other one. A region that is all there is stays."""
     gone = labels == number
     if gone.all() or not gone.any():
         return labels
     nearest = ndimage.distance_transform_edt(gone, return_distances=False, return_indices=True)
-    return compact(labels[tuple(nearest)])
+    return renumber(labels[tuple(nearest)])
 
 
-def overlay(labels: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def add_region(labels: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """With one region more, laid over the others; an empty mask changes nothing."""
-    return compact(np.where(mask, labels.max() + 1, labels))
+    return renumber(np.where(mask, labels.max() + 1, labels))
 
 
-def follow(previous: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def match_neighbour_slice(previous: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """The regions of a slice numbered like those of its neighbour that they overlap most; not without gaps.
 
     Pairs are matched from the largest overlap down if it is at least a third of the two together; the others get
     numbers that the neighbour does not have.
     """
-    labels = compact(labels)
+    labels = renumber(labels)
     width = int(previous.max()) + 1
     pairs, shared = np.unique(labels.astype(np.int64) * width + previous, return_counts=True)
     own, other = np.bincount(labels.ravel()), np.bincount(previous.ravel())
@@ -78,7 +78,7 @@ def follow(previous: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return number[labels]
 
 
-def measured(labels: np.ndarray, array: np.ndarray, pixel_mm: tuple[float, float]) -> list[tuple]:
+def measure_index_map(labels: np.ndarray, array: np.ndarray, pixel_mm: tuple[float, float]) -> list[tuple]:
     """Number, area in mm², mean and standard deviation of `array` (H, W), of each region, the largest first."""
     numbers, flat = np.unique(labels, return_inverse=True)
     values = np.asarray(array, np.float64).ravel()

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-CLIP = (-4.0, 6.0)
-SPAN = 3.0  # from black to what others are measured by
-GLARE = 1.5  # times the median of the head
-FEW = 1000  # voxels of a tissue that a shading can be fitted to
-FAR = 2.5  # standard deviations from which a voxel is not of that tissue, such as a lesion
-SHADED = 1.1  # at most, as a logarithm: a factor of 3 either way
+STANDARD_RANGE = (-4.0, 6.0)
+BLACK_TO_TISSUE = 3.0  # from black to what others are measured by
+MAX_MEDIAN_RATIO = 1.5  # times the median of the head
+MIN_TISSUE_VOXELS = 1000  # voxels of a tissue that a shading can be fitted to
+OUTLIER_SIGMA = 2.5  # standard deviations from which a voxel is not of that tissue, such as a lesion
+MAX_LOG_BIAS = 1.1  # at most, as a logarithm: a factor of 3 either way
 
 
 def standardize(array: np.ndarray) -> np.ndarray:
@@ -24,10 +24,10 @@ def standardize(array: np.ndarray) -> np.ndarray:
         return np.zeros_like(array)
     low, middle, high = np.percentile(head, (10, 50, 90)).tolist()
     spread = max(high - low, 1e-3 * abs(middle), 1e-30)
-    return np.clip((array - middle) / spread, *CLIP)
+    return np.clip((array - middle) / spread, *STANDARD_RANGE)
 
 
-def dimmed(array: np.ndarray, most: float = GLARE) -> np.ndarray:
+def clip_bright(array: np.ndarray, most: float = MAX_MEDIAN_RATIO) -> np.ndarray:
     """An MR volume whose brightest parts, such as fat under a surface coil, do not outshine the rest, in float32.
 
     What is brighter than `most` times the median of the head (found as in `standardize`), both above the volume's
@@ -39,7 +39,7 @@ def dimmed(array: np.ndarray, most: float = GLARE) -> np.ndarray:
     return np.minimum(array, array.min() + most * np.median(head)) if head.size else array
 
 
-def relative(array: np.ndarray, tissue: np.ndarray) -> np.ndarray:
+def normalize_to_tissue(array: np.ndarray, tissue: np.ndarray) -> np.ndarray:
     """Scale a whole MR volume so that its minimum is -SPAN and the median of a `tissue` 0, in float32.
 
     `tissue` is bool, as large as the volume; where it is empty, the median of the head takes its place (what is
@@ -49,10 +49,14 @@ def relative(array: np.ndarray, tissue: np.ndarray) -> np.ndarray:
     low = array.min()
     few = array[tissue] if tissue.any() else array[array > array.mean()]
     level = np.median(few) - low if few.size else 0
-    return np.minimum(SPAN * ((array - low) / level - 1), CLIP[1]) if level > 0 else np.zeros_like(array)
+    return (
+        np.minimum(BLACK_TO_TISSUE * ((array - low) / level - 1), STANDARD_RANGE[1])
+        if level > 0
+        else np.zeros_like(array)
+    )
 
 
-def unshaded(array: np.ndarray, tissue: np.ndarray) -> np.ndarray:
+def correct_bias_field(array: np.ndarray, tissue: np.ndarray) -> np.ndarray:
     """(X, Y, Z), at least 0, divided by the shading that makes a `tissue` uneven, whose median stays; float32.
 
     The shading's logarithm is a polynomial of second order in the three coordinates, by least squares over the voxels
@@ -61,20 +65,20 @@ def unshaded(array: np.ndarray, tissue: np.ndarray) -> np.ndarray:
     """
     array = np.asarray(array, np.float32)
     where = np.flatnonzero(tissue & (array > 0))
-    if len(where) < FEW:
+    if len(where) < MIN_TISSUE_VOXELS:
         return array
     where = where[:: max(1, len(where) // 30_000)]
     axes = [np.linspace(-1, 1, n, dtype=np.float32) for n in array.shape]
     places = (axis[k] for axis, k in zip(axes, np.unravel_index(where, array.shape), strict=True))
-    matrix, seen = np.stack(_terms(*places), 1), np.log(array.ravel()[where])
+    matrix, seen = np.stack(_polynomial_terms(*places), 1), np.log(array.ravel()[where])
     kept = np.ones(len(where), bool)
     for _ in range(4):
         weights = np.linalg.lstsq(matrix[kept], seen[kept])[0]
         off = np.abs(seen - matrix @ weights)
-        kept = off <= FAR * 1.4826 * np.median(off[kept]) + 1e-6
-    field = sum(w * term for w, term in zip(weights, _terms(*np.ix_(*axes)), strict=True))
-    return array * np.exp((np.median(seen[kept]) - field).clip(-SHADED, SHADED))
+        kept = off <= OUTLIER_SIGMA * 1.4826 * np.median(off[kept]) + 1e-6
+    field = sum(w * term for w, term in zip(weights, _polynomial_terms(*np.ix_(*axes)), strict=True))
+    return array * np.exp((np.median(seen[kept]) - field).clip(-MAX_LOG_BIAS, MAX_LOG_BIAS))
 
 
-def _terms(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, ...]:
+def _polynomial_terms(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, ...]:
     return np.ones_like(x), x, y, z, x * x, y * y, z * z, x * y, x * z, y * z

@@ -33,7 +33,7 @@ class Grid(NamedTuple):
         """RAS+ millimetres (..., 3) to voxel indices (..., 3), not rounded."""
         return apply_affine(np.linalg.inv(self.affine), mm)
 
-    def same(self, other: "Grid", tolerance_mm: float = 1e-3) -> bool:
+    def is_same(self, other: "Grid", tolerance_mm: float = 1e-3) -> bool:
         """Whether both grids have the same shape and their corners lie within `tolerance_mm` of each other."""
         if tuple(self.shape) != tuple(other.shape):
             return False
@@ -87,7 +87,7 @@ class Volume:
         return self.grid.spacing
 
     @property
-    def axes(self) -> str:
+    def axis_codes(self) -> str:
         """Where the three axes point, nearest letters first, for example "RAS" or "LPI"."""
         return "".join(aff2axcodes(self.affine))
 
@@ -95,6 +95,6 @@ class Volume:
     def is_colour(self) -> bool:
         return self.array.ndim == 4
 
-    def like(self, array: np.ndarray, **changes: Any) -> "Volume":
-        """A volume on the same grid with other values: `volume.like(mask, labels={1: "lesion"}, name="mask")`."""
+    def new_like(self, array: np.ndarray, **changes: Any) -> "Volume":
+        """A volume on the same grid with other values: `volume.new_like(mask, labels={1: "lesion"}, name="mask")`."""
         return replace(self, array=array, **changes)

@@ -2,19 +2,19 @@
 
 from pathlib import Path
 
-from medapp.imaging.brain_labels import colours
+from medapp.imaging.brain_labels import region_colours
 from medapp.imaging.volume import Volume
 
-OTHER = (200, 200, 200)
-HEAD = "# ITK-SNAP label description: index, red, green, blue, opacity, visible, mesh, name\n"
+DEFAULT_COLOUR = (200, 200, 200)
+FILE_HEADER = "# ITK-SNAP label description: index, red, green, blue, opacity, visible, mesh, name\n"
 
 
 def write_label_table(volume: Volume, path: Path) -> Path:
     """Write the labels of `volume` with the colours of our pictures, and return the path (`.label`)."""
-    tints = colours(volume.labels)
+    tints = region_colours(volume.labels)
     lines = ['0 0 0 0 0 0 0 "Clear Label"']
     for number, name in sorted(volume.labels.items()):
-        red, green, blue = tints.get(number, OTHER)
+        red, green, blue = tints.get(number, DEFAULT_COLOUR)
         lines.append(f'{number} {red} {green} {blue} 1 1 1 "{name}"')
-    path.write_text(HEAD + "\n".join(lines) + "\n", encoding="utf-8")
+    path.write_text(FILE_HEADER + "\n".join(lines) + "\n", encoding="utf-8")
     return path

@@ -14,16 +14,27 @@ from nibabel.spm99analyze import Spm99AnalyzeHeader
 from medapp.errors import InputError
 from medapp.imaging.volume import Volume
 from medapp.io import archives, detached_headers
-from medapp.io.placement import NO_POSITION, in_millimetres, placed, sizes
-from medapp.io.validation import parsing, plain_numbers, right_size, said, sound, three_axes
-from medapp.limits import MAX_BYTES, MAX_OFFSET
+from medapp.io.placement import NO_POSITION_REMARK, check_affine, format_sizes, to_millimetres
+from medapp.io.validation import (
+    check_shape,
+    is_valid_affine,
+    safe_text,
+    spatial_shape,
+    to_image_dtype,
+    translate_errors,
+)
+from medapp.limits import MAX_UPLOAD_BYTES, MAX_VOXEL_OFFSET
 
-UNITS = {"meter": "m", "mm": "mm", "micron": "um", "unknown": "mm"}
-UNSURE_SIZE = "The header's voxel size is {} mm, which is not backed by a position; compare it with the original."
-ANALYZE = "This is an Analyze file, which does not say which side is left: the first voxel was taken as the rightmost."
-BEGIN = "The header does not say where the voxels begin; they were taken to follow it at once."
-TYPES = (2, 4, 8, 16, 32, 64, 128)  # of Analyze
-RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
+UNIT_SYMBOLS = {"meter": "m", "mm": "mm", "micron": "um", "unknown": "mm"}
+UNCERTAIN_SIZE_REMARK = (
+    "The header's voxel size is {} mm, which is not backed by a position; compare it with the original."
+)
+ANALYZE_REMARK = (
+    "This is an Analyze file, which does not say which side is left: the first voxel was taken as the rightmost."
+)
+OFFSET_REMARK = "The header does not say where the voxels begin; they were taken to follow it at once."
+ANALYZE_TYPES = (2, 4, 8, 16, 32, 64, 128)  # of Analyze
+RGB_DTYPE = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 Header = Any  # Nifti1Header, Nifti2Header or Spm99AnalyzeHeader
 
 
@@ -37,7 +48,7 @@ def is_analyze(head: bytes) -> bool:
         return False
     for order in ("little", "big"):
         dimensions, kind = (int.from_bytes(head[at : at + 2], order) for at in (40, 70))
-        if int.from_bytes(head[:4], order) == 348 and dimensions in range(1, 8) and kind in TYPES:
+        if int.from_bytes(head[:4], order) == 348 and dimensions in range(1, 8) and kind in ANALYZE_TYPES:
             return True
     return False
 
@@ -47,15 +58,19 @@ def is_pair(head: bytes) -> bool:
     return head[344:348] == b"ni1\0" or head[4:8] == b"ni2\0" or is_analyze(head)
 
 
-def promise(head: bytes, path: Path) -> int:
+def expected_bytes(head: bytes, path: Path) -> int:
     """How many bytes the file should have that begins with `head`: header and voxels.
 
     Raises InputError if that is beyond what is taken, so that nothing large is unpacked in vain.
     """
-    with parsing(path, "NIfTI"):
-        header = _header(head)
-        begin = _offset(header, 0, path) if is_pair(head) else _begin(header, head, MAX_BYTES, path)[0]
-        return max(begin, header.sizeof_hdr + 4) + _length(header, path)
+    with translate_errors(path, "NIfTI"):
+        header = _parse_header(head)
+        begin = (
+            _checked_offset(header, 0, path)
+            if is_pair(head)
+            else _find_voxel_offset(header, head, MAX_UPLOAD_BYTES, path)[0]
+        )
+        return max(begin, header.sizeof_hdr + 4) + _voxel_bytes(header, path)
 
 
 def read(path: Path, companions: Sequence[Path] = ()) -> Volume:
@@ -65,39 +80,41 @@ def read(path: Path, companions: Sequence[Path] = ()) -> Volume:
     scl_inter are applied. What is doubtful is among the remarks. Raises InputError for what is damaged, too large, has
     real further dimensions, or lies nowhere.
     """
-    with parsing(path, "NIfTI"), TemporaryDirectory(prefix="medapp-") as folder:
+    with translate_errors(path, "NIfTI"), TemporaryDirectory(prefix="medapp-") as folder:
         with path.open("rb") as file:
             head = file.read(1024)
-        header = _header(head)
-        length = _length(header, path)
-        shape = three_axes(header.get_data_shape(), path)
+        header = _parse_header(head)
+        length = _voxel_bytes(header, path)
+        shape = spatial_shape(header.get_data_shape(), path)
         affine, remarks = _affine(header, path)
         voxels = path
         unsure: tuple[str, ...] = ()
-        if _is_apart(path, head, length):
-            (voxels,) = detached_headers.find((f"{path.stem}.img",), path, companions)
+        if _has_data_file(path, head, length):
+            (voxels,) = detached_headers.find_data_files((f"{path.stem}.img",), path, companions)
             if archives.is_gzip(voxels):
-                enough = MAX_OFFSET + length
+                enough = MAX_VOXEL_OFFSET + length
                 voxels = archives.gunzip(voxels, Path(folder), lambda *_: enough, enough)
-            begin = _offset(header, 0, path) if is_pair(head) else 0
+            begin = _checked_offset(header, 0, path) if is_pair(head) else 0
         else:
-            begin, unsure = _begin(header, head, path.stat().st_size, path)
+            begin, unsure = _find_voxel_offset(header, head, path.stat().st_size, path)
         if voxels.stat().st_size < begin + length:
-            raise InputError(f"{said(path)} is truncated: it holds fewer voxels than its header says; upload it again.")
+            raise InputError(
+                f"{safe_text(path)} is truncated: it holds fewer voxels than its header says; upload it again."
+            )
         with voxels.open("rb") as file:
             proxy = nib.arrayproxy.ArrayProxy(
                 file, (header.get_data_shape(), header.get_data_dtype(), begin, *_scaling(header)), mmap=False
             )
-            array = _values(proxy, path).reshape((*shape, -1), order="F")
+            array = _read_values(proxy, path).reshape((*shape, -1), order="F")
     return Volume(array if array.shape[3] == 3 else array[..., 0], affine, remarks=(*unsure, *remarks))
 
 
-def voxel_files(path: Path) -> tuple[str, ...]:
+def data_file_names(path: Path) -> tuple[str, ...]:
     """The name of the file that holds the voxels of a .hdr; none where it holds them itself."""
     with path.open("rb") as file:
         head = file.read(1024)
-    with parsing(path, "NIfTI"):
-        return (f"{path.stem}.img",) if _is_apart(path, head, _length(_header(head), path)) else ()
+    with translate_errors(path, "NIfTI"):
+        return (f"{path.stem}.img",) if _has_data_file(path, head, _voxel_bytes(_parse_header(head), path)) else ()
 
 
 def write(volume: Volume, path: Path) -> Path:
@@ -109,7 +126,7 @@ def write(volume: Volume, path: Path) -> Path:
     if not path.name.endswith((".nii", ".nii.gz")):
         raise ValueError(f"a NIfTI file ends in .nii or .nii.gz: {path.name}")
     if volume.is_colour:
-        array = np.ascontiguousarray(volume.array, np.uint8).view(RGB)[..., 0]
+        array = np.ascontiguousarray(volume.array, np.uint8).view(RGB_DTYPE)[..., 0]
     elif volume.labels:
         low, high = int(volume.array.min()), int(volume.array.max())
         array = volume.array.astype(next(t for t in (np.uint8, np.int16, np.int32) if _fits(low, high, t)))
@@ -129,7 +146,7 @@ def write(volume: Volume, path: Path) -> Path:
     return path
 
 
-def _header(head: bytes) -> Header:
+def _parse_header(head: bytes) -> Header:
     if head[4:8] in (b"n+2\0", b"ni2\0"):
         return nib.Nifti2Header(head[:540], check=False)
     if is_analyze(head):
@@ -137,37 +154,39 @@ def _header(head: bytes) -> Header:
     return Nifti1Header(head[:348], check=False)
 
 
-def _length(header: Header, path: Path) -> int:
+def _voxel_bytes(header: Header, path: Path) -> int:
     """Bytes of the voxels."""
-    right_size(header.get_data_shape(), path)
+    check_shape(header.get_data_shape(), path)
     return int(np.prod(header.get_data_shape(), dtype=np.int64)) * header.get_data_dtype().itemsize
 
 
-def _is_apart(path: Path, head: bytes, length: int) -> bool:
+def _has_data_file(path: Path, head: bytes, length: int) -> bool:
     """Whether the voxels, of `length` bytes, lie in a file of their own; some headers bear the wrong mark."""
     size = path.stat().st_size
     if is_pair(head):
-        return is_analyze(head) or path.suffix.lower() == ".hdr" or size < _header(head).sizeof_hdr + 4 + length
-    return path.suffix.lower() == ".hdr" and size <= _header(head).sizeof_hdr + 4
+        return is_analyze(head) or path.suffix.lower() == ".hdr" or size < _parse_header(head).sizeof_hdr + 4 + length
+    return path.suffix.lower() == ".hdr" and size <= _parse_header(head).sizeof_hdr + 4
 
 
-def _begin(header: Header, head: bytes, size: int, path: Path) -> tuple[int, tuple[str, ...]]:
+def _find_voxel_offset(header: Header, head: bytes, size: int, path: Path) -> tuple[int, tuple[str, ...]]:
     """Where the voxels begin in the one file of `size` bytes, and a remark if its header does not say."""
     first = header.sizeof_hdr
     if float(header["vox_offset"]) != 0:
-        return _offset(header, first, path), ()
-    if size < first + 4 + _length(header, path):
-        return first, (BEGIN,)
+        return _checked_offset(header, first, path), ()
+    if size < first + 4 + _voxel_bytes(header, path):
+        return first, (OFFSET_REMARK,)
     if any(head[first : first + 4]):
-        raise InputError(f"{said(path)} has extensions, and does not say where its voxels begin; save it anew.")
-    return first + 4, (BEGIN,)
+        raise InputError(f"{safe_text(path)} has extensions, and does not say where its voxels begin; save it anew.")
+    return first + 4, (OFFSET_REMARK,)
 
 
-def _offset(header: Header, first: int, path: Path) -> int:
+def _checked_offset(header: Header, first: int, path: Path) -> int:
     """Where the header says that voxels begin. Raises InputError if that is before `first`, or beyond everything."""
     offset = float(header["vox_offset"])
-    if not first <= offset <= MAX_OFFSET:
-        raise InputError(f"{said(path)} could not be read as NIfTI: its voxels begin where they cannot; save it anew.")
+    if not first <= offset <= MAX_VOXEL_OFFSET:
+        raise InputError(
+            f"{safe_text(path)} could not be read as NIfTI: its voxels begin where they cannot; save it anew."
+        )
     return int(offset)
 
 
@@ -179,15 +198,15 @@ def _scaling(header: Header) -> tuple[float, float]:
 def _affine(header: Header, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     """(4, 4) voxel index to RAS+ millimetres, and what of it is doubtful."""
     if not isinstance(header, Nifti1Header):
-        affine = placed(header.get_origin_affine(), path)
-        return affine, (ANALYZE, UNSURE_SIZE.format(sizes(affine)))
-    unit = UNITS.get(header.get_xyzt_units()[0], "mm")
+        affine = check_affine(header.get_origin_affine(), path)
+        return affine, (ANALYZE_REMARK, UNCERTAIN_SIZE_REMARK.format(format_sizes(affine)))
+    unit = UNIT_SYMBOLS.get(header.get_xyzt_units()[0], "mm")
     forms = [form for form in (header.get_sform(coded=True)[0], _qform(header)) if form is not None]
-    found = [in_millimetres(form, unit, path) for form in forms or [header.get_base_affine()]]
-    usable = [each for each in found if sound(each[0])]
-    affine, remarks = usable[0] if usable else (placed(found[0][0], path), ())
+    found = [to_millimetres(form, unit, path) for form in forms or [header.get_base_affine()]]
+    usable = [each for each in found if is_valid_affine(each[0])]
+    affine, remarks = usable[0] if usable else (check_affine(found[0][0], path), ())
     if not forms:
-        remarks += (NO_POSITION, UNSURE_SIZE.format(sizes(affine)))
+        remarks += (NO_POSITION_REMARK, UNCERTAIN_SIZE_REMARK.format(format_sizes(affine)))
     if len(found) == 2 and not np.allclose(found[0][0], found[1][0], atol=0.1):
         chosen = "sform" if affine is found[0][0] else "qform"
         remarks += (f"The file gives two positions that differ, sform and qform; the {chosen} was taken.",)
@@ -202,14 +221,14 @@ def _qform(header: Nifti1Header) -> np.ndarray | None:
         return None
 
 
-def _values(proxy: nib.arrayproxy.ArrayProxy, path: Path) -> np.ndarray:
+def _read_values(proxy: nib.arrayproxy.ArrayProxy, path: Path) -> np.ndarray:
     if proxy.dtype.names:
         names = [n for n in proxy.dtype.names if n.upper() in "RGB"]
         return np.stack([proxy.get_unscaled()[n] for n in names], axis=-1)
     plain = (proxy.slope, proxy.inter) == (1, 0)
     if not plain and proxy.dtype.kind != "c":
-        return plain_numbers(np.asarray(proxy, np.float32), path)
-    return plain_numbers(proxy.get_unscaled(), path)
+        return to_image_dtype(np.asarray(proxy, np.float32), path)
+    return to_image_dtype(proxy.get_unscaled(), path)
 
 
 def _fits(low: int, high: int, kind: type) -> bool:

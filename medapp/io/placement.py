@@ -7,75 +7,81 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 
 from medapp.errors import InputError
-from medapp.io.validation import said, sound
-from medapp.limits import MAX_AWAY, MAX_MM, MIN_MM
+from medapp.io.validation import is_valid_affine, safe_text
+from medapp.limits import MAX_ORIGIN_MM, MAX_VOXEL_MM, MIN_VOXEL_MM
 
-NO_POSITION = "The file does not say where the image lies in the patient: left and right cannot be relied upon."
-NO_ORIGIN = "The file does not say where the image begins: it may not lie on other images of the same person."
-NO_SPACING = "The file does not give the size of its voxels: 1 mm is assumed, so volumes and distances may be wrong."
-MILLIMETRES = {
+NO_POSITION_REMARK = "The file does not say where the image lies in the patient: left and right cannot be relied upon."
+NO_ORIGIN_REMARK = "The file does not say where the image begins: it may not lie on other images of the same person."
+NO_SPACING_REMARK = (
+    "The file does not give the size of its voxels: 1 mm is assumed, so volumes and distances may be wrong."
+)
+UNIT_MM = {
     "m": 1000.0, "meter": 1000.0, "metre": 1000.0, "cm": 10.0, "centimeter": 10.0, "centimetre": 10.0, "mm": 1.0,
     "millimeter": 1.0, "millimetre": 1.0, "um": 1e-3, "µm": 1e-3, "micron": 1e-3, "micrometer": 1e-3,
     "micrometre": 1e-3, "nm": 1e-6, "inch": 25.4,
 }  # fmt: skip
-PLAUSIBLE = 0.01, 100.0  # mm, the voxels of a scan
-TOLD_AS_MM = "The header gives its lengths in {}, which would make voxels of {} mm; they were taken as millimetres."
+PLAUSIBLE_VOXEL_MM = 0.01, 100.0  # mm, the voxels of a scan
+WRONG_UNIT_REMARK = (
+    "The header gives its lengths in {}, which would make voxels of {} mm; they were taken as millimetres."
+)
 
-ODD_SIZE = "The voxels measure {} mm; if that is not meant, the unit of length in the header is wrong."
+ODD_SIZE_REMARK = "The voxels measure {} mm; if that is not meant, the unit of length in the header is wrong."
 
 
-def in_millimetres(affine: np.ndarray, unit: str, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+def to_millimetres(affine: np.ndarray, unit: str, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     """The affine (4, 4) with its lengths turned from `unit` into mm, and a remark if that is odd.
 
     Where only millimetres can be meant they are taken. Raises InputError for a unit that is none of length.
     """
     word = unit.lower()
-    scale = MILLIMETRES.get(word) or MILLIMETRES.get(word.removesuffix("s"))
+    scale = UNIT_MM.get(word) or UNIT_MM.get(word.removesuffix("s"))
     if scale is None:
         raise InputError(
-            f"{said(path)} gives its lengths in an unknown unit ({said(unit, 20)}); save it with millimetres, mm."
+            f"{safe_text(path)} gives its lengths in an unknown unit ({safe_text(unit, 20)}); save it with "
+            "millimetres, mm."
         )
     scaled = affine * np.array([[scale], [scale], [scale], [1.0]])
-    if _plausible(scaled) or not sound(scaled if scale == 1.0 else affine):
+    if _is_plausible(scaled) or not is_valid_affine(scaled if scale == 1.0 else affine):
         return scaled, ()
-    if _plausible(affine):
-        return affine, (TOLD_AS_MM.format(_spelt(word), sizes(scaled)),)
-    return scaled, (ODD_SIZE.format(sizes(scaled)),)
+    if _is_plausible(affine):
+        return affine, (WRONG_UNIT_REMARK.format(_unit_name(word), format_sizes(scaled)),)
+    return scaled, (ODD_SIZE_REMARK.format(format_sizes(scaled)),)
 
 
-def placed(affine: np.ndarray, path: Path) -> np.ndarray:
+def check_affine(affine: np.ndarray, path: Path) -> np.ndarray:
     """The affine (4, 4), in mm, if an image can lie so. Raises InputError with what is wrong of it."""
-    if sound(affine):
+    if is_valid_affine(affine):
         return affine
-    name, size = said(path), voxel_sizes(affine)
+    name, size = safe_text(path), voxel_sizes(affine)
     if not np.isfinite(affine).all():
         raise InputError(
             f"{name} does not say where its voxels lie: there are values in its matrix that are no numbers."
         )
     if size.min() == 0:
         raise InputError(f"{name} does not say where its voxels lie: their size is 0 in its header; save it anew.")
-    if size.min() < MIN_MM or size.max() > MAX_MM:
+    if size.min() < MIN_VOXEL_MM or size.max() > MAX_VOXEL_MM:
         raise InputError(
-            f"{name} has voxels of {sizes(affine)} mm, which cannot be meant: is the unit in its header right? Save it "
+            f"{name} has voxels of {format_sizes(affine)} mm, which cannot be meant: is the unit in its header "
+            "right? Save it "
             "with lengths in millimetres."
         )
-    if np.abs(affine[:3, 3]).max() > MAX_AWAY:
-        raise InputError(f"{name} lies more than {MAX_AWAY / 1000:.0f} m from the scanner's centre; save it anew.")
+    if np.abs(affine[:3, 3]).max() > MAX_ORIGIN_MM:
+        raise InputError(f"{name} lies more than {MAX_ORIGIN_MM / 1000:.0f} m from the scanner's centre; save it anew.")
     raise InputError(
         f"{name} does not say where its voxels lie: the directions in its header are damaged or flat; save the image "
         "anew from its source."
     )
 
 
-def sizes(affine: np.ndarray) -> str:
+def format_sizes(affine: np.ndarray) -> str:
     """The voxel's sizes along the three axes, for a sentence."""
     return " × ".join(f"{size:.4g}" for size in voxel_sizes(affine))
 
 
-def _plausible(affine: np.ndarray) -> bool:
+def _is_plausible(affine: np.ndarray) -> bool:
     size: Sequence[float] = voxel_sizes(affine)
-    return min(size) >= PLAUSIBLE[0] and max(size) <= PLAUSIBLE[1]
+    return min(size) >= PLAUSIBLE_VOXEL_MM[0] and max(size) <= PLAUSIBLE_VOXEL_MM[1]
 
 
-def _spelt(unit: str) -> str:
+def _unit_name(unit: str) -> str:
     return {"m": "metres", "um": "micrometres", "µm": "micrometres", "cm": "centimetres"}.get(unit, f"{unit}s")

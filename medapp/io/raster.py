@@ -6,16 +6,18 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from medapp.errors import InputError
-from medapp.imaging.geometry import upright
+from medapp.imaging.geometry import to_display_slices
 from medapp.imaging.volume import Volume
-from medapp.io.validation import Sipped, in_time, parsing, plain_numbers, right_size, said
+from medapp.io.validation import LimitedReader, check_shape, check_time, safe_text, to_image_dtype, translate_errors
 
-MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
-BLOCK = 1024**2  # bytes that Pillow may ask for at once, however small the file
-AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])  # columns run to the patient's left, rows to the back: as drawn
-NO_SIZE = "A picture has no voxel size: 1 mm is assumed, so nothing measured in millimetres can be relied upon."
-SHALLOW = "The picture has 16 bits a colour, of which the upper 8 were read."
-TRANSPARENT = "The picture is partly transparent; its colours were taken as if it were not."
+SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
+MIN_READ_BYTES = 1024**2  # bytes that Pillow may ask for at once, however small the file
+PICTURE_AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])  # columns run to the patient's left, rows to the back: as drawn
+NO_PIXEL_SIZE_REMARK = (
+    "A picture has no voxel size: 1 mm is assumed, so nothing measured in millimetres can be relied upon."
+)
+REDUCED_DEPTH_REMARK = "The picture has 16 bits a colour, of which the upper 8 were read."
+TRANSPARENCY_REMARK = "The picture is partly transparent; its colours were taken as if it were not."
 
 
 def read(path: Path, companions: object = ()) -> Volume:
@@ -23,15 +25,17 @@ def read(path: Path, companions: object = ()) -> Volume:
 
     Raises InputError for what is damaged or too large.
     """
-    damaged = f"{said(path)} is damaged: it speaks of more than it holds; upload it again."
-    most = max(path.stat().st_size, BLOCK)
-    sips = Sipped(path, damaged, most=most, rest=most)
-    with parsing(path, "a picture"), sips as file, Image.open(file, formats=("PNG", "JPEG")) as picture:
-        check_size(picture.size, 1, path)
-        deep = picture.format == "PNG" and picture.mode in ("RGB", "RGBA", "LA") and _bits(path) == 16
-        array, remarks = pixels(picture)
-        array = plain_numbers(array[:, :, None], path)
-    return Volume(array, AFFINE, remarks=(NO_SIZE, *((SHALLOW,) if deep else ()), *remarks))
+    damaged = f"{safe_text(path)} is damaged: it speaks of more than it holds; upload it again."
+    most = max(path.stat().st_size, MIN_READ_BYTES)
+    sips = LimitedReader(path, damaged, most=most, rest=most)
+    with translate_errors(path, "a picture"), sips as file, Image.open(file, formats=("PNG", "JPEG")) as picture:
+        check_picture_size(picture.size, 1, path)
+        deep = picture.format == "PNG" and picture.mode in ("RGB", "RGBA", "LA") and _png_bits(path) == 16
+        array, remarks = to_array(picture)
+        array = to_image_dtype(array[:, :, None], path)
+    return Volume(
+        array, PICTURE_AFFINE, remarks=(NO_PIXEL_SIZE_REMARK, *((REDUCED_DEPTH_REMARK,) if deep else ()), *remarks)
+    )
 
 
 def write(volume: Volume, path: Path) -> Path:
@@ -41,23 +45,23 @@ def write(volume: Volume, path: Path) -> Path:
     """
     if not volume.is_colour or 1 not in volume.shape:
         raise ValueError("only the one slice of a coloured volume is written as PNG")
-    slices = upright(np.asarray(volume.array, np.uint8), volume.grid, volume.shape.index(1))
+    slices = to_display_slices(np.asarray(volume.array, np.uint8), volume.grid, volume.shape.index(1))
     Image.fromarray(np.ascontiguousarray(slices[0])).save(path, format="PNG")
     return path
 
 
-def check_size(size: tuple[int, int], pages: int, path: Path) -> None:
+def check_picture_size(size: tuple[int, int], pages: int, path: Path) -> None:
     """Raise InputError if `pages` pictures of `size`, columns and rows, are more than is taken."""
-    right_size((*size, pages), path)
+    check_shape((*size, pages), path)
     if Image.MAX_IMAGE_PIXELS and size[0] * size[1] > Image.MAX_IMAGE_PIXELS:
-        raise InputError(f"{said(path)} is too large: {size[0]} × {size[1]} pixels; cut out the part you want.")
+        raise InputError(f"{safe_text(path)} is too large: {size[0]} × {size[1]} pixels; cut out the part you want.")
 
 
-def pixels(picture: Image.Image) -> tuple[np.ndarray, tuple[str, ...]]:
+def to_array(picture: Image.Image) -> tuple[np.ndarray, tuple[str, ...]]:
     """(columns, rows), or (columns, rows, 3) uint8 for colours, upright; and what had to be left out."""
-    in_time()
+    check_time()
     page = ImageOps.exif_transpose(picture)
-    remarks = (TRANSPARENT,) if _is_transparent(page) else ()
+    remarks = (TRANSPARENCY_REMARK,) if _is_transparent(page) else ()
     if page.mode == "1":
         page = page.convert("L")
     elif page.mode in ("LA", "La"):
@@ -73,7 +77,7 @@ def _is_transparent(page: Image.Image) -> bool:
     return "transparency" in page.info and page.mode in ("P", "L", "RGB")
 
 
-def _bits(path: Path) -> int:
+def _png_bits(path: Path) -> int:
     """Bits of a PNG's samples."""
     with path.open("rb") as file:
         return file.read(25)[24]

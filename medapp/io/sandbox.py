@@ -22,17 +22,17 @@ from typing import Any
 from medapp.errors import InputError
 from medapp.imaging.volume import Volume
 from medapp.io import files
-from medapp.io.validation import TOO_LONG
-from medapp.limits import MAX_SECONDS
+from medapp.io.validation import READ_TIMEOUT_MESSAGE
+from medapp.limits import MAX_READ_SECONDS
 
 log = logging.getLogger(__name__)
-PATIENCE = MAX_SECONDS + 20  # seconds; the reader gives up itself, unless it hangs within one step
-MEMORY = 12 * 1024**3  # bytes of address space, more than any upload within the limits takes
-AT_ONCE = 2  # uploads that are read side by side
-FELL = "The file could not be read safely: it is damaged or malformed; export it anew. Nothing else was lost."
+REPLY_TIMEOUT = MAX_READ_SECONDS + 20  # seconds; the reader gives up itself, unless it hangs within one step
+MEMORY_LIMIT = 12 * 1024**3  # bytes of address space, more than any upload within the limits takes
+MAX_PARALLEL_READS = 2  # uploads that are read side by side
+CRASH_MESSAGE = "The file could not be read safely: it is damaged or malformed; export it anew. Nothing else was lost."
 
 
-class Reader:
+class ReaderProcess:
     """One process that reads. Its methods are for one thread at a time."""
 
     def __init__(self) -> None:
@@ -48,13 +48,13 @@ class Reader:
         )
 
     @property
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         return self.process.poll() is None
 
-    def ask(self, *given: Any, **named: Any) -> Volume:
+    def read(self, *given: Any, **named: Any) -> Volume:
         """`files.read` of the same arguments. Raises what it raises, and InputError if the process dies or hangs."""
         assert self.process.stdin and self.process.stdout
-        late = threading.Timer(PATIENCE, self.process.kill)
+        late = threading.Timer(REPLY_TIMEOUT, self.process.kill)
         late.start()
         began = time.monotonic()
         try:
@@ -64,7 +64,9 @@ class Reader:
         except (OSError, EOFError, pickle.UnpicklingError) as error:
             self.close()
             log.warning("the reader of uploads ended with %s", self.process.returncode)
-            raise InputError(TOO_LONG if time.monotonic() - began >= PATIENCE else FELL) from error
+            raise InputError(
+                READ_TIMEOUT_MESSAGE if time.monotonic() - began >= REPLY_TIMEOUT else CRASH_MESSAGE
+            ) from error
         finally:
             late.cancel()
         if isinstance(answer, Exception):
@@ -82,8 +84,8 @@ class Reader:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-_places = threading.BoundedSemaphore(AT_ONCE)
-_idle: list[Reader] = []
+_slots = threading.BoundedSemaphore(MAX_PARALLEL_READS)
+_idle: list[ReaderProcess] = []
 
 
 def read(
@@ -95,17 +97,17 @@ def read(
     labels: bool = False,
 ) -> Volume:
     """As `files.read`, in another process. Raises InputError, too, if that process dies."""
-    with _places:
-        reader = _taken()
+    with _slots:
+        reader = _acquire_reader()
         try:
-            return reader.ask(list(paths), series, name=name, colour=colour, labels=labels)
+            return reader.read(list(paths), series, name=name, colour=colour, labels=labels)
         finally:
-            _given_back(reader)
+            _release_reader(reader)
 
 
 def start() -> None:
     """Have a process ready before it is needed."""
-    _given_back(_taken())
+    _release_reader(_acquire_reader())
 
 
 @atexit.register
@@ -115,18 +117,18 @@ def stop() -> None:
         _idle.pop().close()
 
 
-def _taken() -> Reader:
+def _acquire_reader() -> ReaderProcess:
     """A reader for this thread alone."""
     while _idle:
         with suppress(IndexError):  # another thread was faster
-            if (reader := _idle.pop()).alive:
+            if (reader := _idle.pop()).is_alive:
                 return reader
             reader.close()
-    return Reader()
+    return ReaderProcess()
 
 
-def _given_back(reader: Reader) -> None:
-    if reader.alive:
+def _release_reader(reader: ReaderProcess) -> None:
+    if reader.is_alive:
         _idle.append(reader)
 
 
@@ -135,7 +137,7 @@ def main() -> None:
     with suppress(ImportError):  # no such limits on Windows
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
     questions, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     while True:

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from medapp.errors import InputError
 from medapp.io import detached_headers
-from medapp.io.validation import said
-from medapp.limits import MAX_HEADER, MAX_SLICES
+from medapp.io.validation import safe_text
+from medapp.limits import MAX_SLICES, MAX_TEXT_HEADER_BYTES
 
-META = {
+METAIMAGE_FIELDS = {
     "ObjectType": "Image", "NDims": r"[1-5]", "BinaryData": r"\w+", "BinaryDataByteOrderMSB": r"\w+",
     "ElementByteOrderMSB": r"\w+", "CompressedData": r"\w+", "AnatomicalOrientation": r"[A-Z?]+", "DimSize": r"[\d ]+",
     "ElementType": r"\w+", "ElementNumberOfChannels": r"\d{1,3}", "HeaderSize": r"-1|\d{1,10}",
@@ -19,23 +19,25 @@ META = {
         r"[-+.\deE ]+",
     ),
 }  # fmt: skip
-NRRD = {
+NRRD_FIELDS = {
     "type": r"[\w ]+", "dimension": r"[1-5]", "sizes": r"[\d ]+", "endian": r"\w+", "space": r"[\w -]+",
     "space dimension": r"[1-5]", "encoding": r"\w+", "kinds": r"[\w ?-]+", "centerings": r"[\w ?]+",
     "line skip": r"\d{1,4}", "byte skip": r"-1|\d{1,10}", "space units": r'[\w "µ?-]+', "units": r'[\w "µ?-]+',
     **dict.fromkeys(("spacings", "space directions", "space origin"), r"[-+.,()\w ]+"),
 }  # fmt: skip
-SAME = {"centers": "centerings", "datafile": "data file", "lineskip": "line skip", "byteskip": "byte skip"}
-SEVERAL = (
+NRRD_ALIASES = {"centers": "centerings", "datafile": "data file", "lineskip": "line skip", "byteskip": "byte skip"}
+TIME_POINTS_MESSAGE = (
     "{} has 4 dimensions: {} time points, directions or contrasts. Save the one volume you want as an image of its own "
     "and upload that."
 )
-LONGEST = 1000  # characters of a field
-LINE = re.compile(rb"(.*?)\r?(?:\n|\Z)")
-NO_END = "{} could not be read: its header does not say plainly where the voxels are; save it anew, or as NIfTI."
+MAX_FIELD_LENGTH = 1000  # characters of a field
+LINE_PATTERN = re.compile(rb"(.*?)\r?(?:\n|\Z)")
+NO_DATA_MESSAGE = (
+    "{} could not be read: its header does not say plainly where the voxels are; save it anew, or as NIfTI."
+)
 
 
-class Header(NamedTuple):
+class TextHeader(NamedTuple):
     """The fields that are kept; the files that hold the voxels, if others; where in this file they begin otherwise.
 
     `segments` if 3D Slicer wrote it as a segmentation.
@@ -47,26 +49,26 @@ class Header(NamedTuple):
     segments: bool = False
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path) -> TextHeader:
     """The header of an NRRD or MetaImage file. Raises InputError for what is damaged or points elsewhere."""
     with path.open("rb") as file:
-        head = file.read(MAX_HEADER)
-    return _nrrd(head, path) if is_nrrd(head) else _meta(head, path)
+        head = file.read(MAX_TEXT_HEADER_BYTES)
+    return _parse_nrrd(head, path) if is_nrrd(head) else _parse_metaimage(head, path)
 
 
 def is_nrrd(head: bytes) -> bool:
     return head.startswith(b"NRRD")
 
 
-def is_meta(head: bytes) -> bool:
+def is_metaimage(head: bytes) -> bool:
     return re.match(rb"\s*(ObjectType|NDims|Comment|ObjectSubType)\s*=", head) is not None and b"\0" not in head[:40]
 
 
-def _meta(head: bytes, path: Path) -> Header:
+def _parse_metaimage(head: bytes, path: Path) -> TextHeader:
     fields: dict[str, str] = {}
     files: list[str] = []
     at = 0
-    while at < len(head) and (line := LINE.match(head, at)):
+    while at < len(head) and (line := LINE_PATTERN.match(head, at)):
         at, text = line.end(), line[1].strip()
         if not text:
             continue
@@ -75,34 +77,34 @@ def _meta(head: bytes, path: Path) -> Header:
             break
         key = name.decode("ascii", "replace")
         if key != "ElementDataFile":
-            _keep(fields, META, key, value, path)
+            _add_field(fields, METAIMAGE_FIELDS, key, value, path)
         elif files:
-            raise InputError(NO_END.format(said(path)))
+            raise InputError(NO_DATA_MESSAGE.format(safe_text(path)))
         elif value.lower() == b"local":
             fields.pop("HeaderSize", None)
-            return Header(fields, (), at)
+            return TextHeader(fields, (), at)
         elif re.fullmatch(rb"LIST( \d[Dd]?)?", value):
-            return Header(fields, _listed(head[at:], path), at)
+            return TextHeader(fields, _parse_file_list(head[at:], path), at)
         else:
-            files = _files(value, path)
-    if not files or (at < len(head)) or len(head) == MAX_HEADER:
-        raise InputError(NO_END.format(said(path)))
-    return Header(fields, tuple(files), 0)
+            files = _parse_file_names(value, path)
+    if not files or (at < len(head)) or len(head) == MAX_TEXT_HEADER_BYTES:
+        raise InputError(NO_DATA_MESSAGE.format(safe_text(path)))
+    return TextHeader(fields, tuple(files), 0)
 
 
-def _nrrd(head: bytes, path: Path) -> Header:
-    header = _nrrd_fields(head, path)
-    return header._replace(fields=_in_space(header.fields, path))
+def _parse_nrrd(head: bytes, path: Path) -> TextHeader:
+    header = _parse_nrrd_fields(head, path)
+    return header._replace(fields=_drop_nonspatial_axes(header.fields, path))
 
 
-def _nrrd_fields(head: bytes, path: Path) -> Header:
+def _parse_nrrd_fields(head: bytes, path: Path) -> TextHeader:
     fields: dict[str, str] = {}
     files: list[str] = []
     at, first, segments = 0, True, False
-    while at < len(head) and (line := LINE.match(head, at)):
+    while at < len(head) and (line := LINE_PATTERN.match(head, at)):
         at, text = line.end(), line[1]
         if not text:
-            return Header(fields, tuple(files), at, segments)
+            return TextHeader(fields, tuple(files), at, segments)
         if first or text.startswith(b"#"):
             first = False
             continue
@@ -113,21 +115,21 @@ def _nrrd_fields(head: bytes, path: Path) -> Header:
             segments = segments or re.match(rb"Segment(ation|\d+)_", name) is not None
             continue
         key = name.decode("ascii", "replace").lower()
-        key = SAME.get(key, key)
+        key = NRRD_ALIASES.get(key, key)
         if key != "data file":
-            _keep(fields, NRRD, key, value, path)
+            _add_field(fields, NRRD_FIELDS, key, value, path)
         elif files:
             break
         elif re.fullmatch(rb"LIST( \d[Dd]?)?", value):
-            return Header(fields, _listed(head[at:], path), at, segments)
+            return TextHeader(fields, _parse_file_list(head[at:], path), at, segments)
         else:
-            files = _files(value, path)
-    if at >= len(head) and files and len(head) < MAX_HEADER:
-        return Header(fields, tuple(files), at, segments)
-    raise InputError(NO_END.format(said(path)))
+            files = _parse_file_names(value, path)
+    if at >= len(head) and files and len(head) < MAX_TEXT_HEADER_BYTES:
+        return TextHeader(fields, tuple(files), at, segments)
+    raise InputError(NO_DATA_MESSAGE.format(safe_text(path)))
 
 
-def _in_space(fields: dict[str, str], path: Path) -> dict[str, str]:
+def _drop_nonspatial_axes(fields: dict[str, str], path: Path) -> dict[str, str]:
     """The fields without the axes of one voxel that have no direction in space, such as time.
 
     Raises InputError for longer ones, but for those of colours, layers and the like.
@@ -138,7 +140,7 @@ def _in_space(fields: dict[str, str], path: Path) -> dict[str, str]:
         return fields
     for axis, (direction, size) in enumerate(zip(directions, sizes, strict=True)):
         if direction == "none" and size != "1" and kinds and kinds[axis] in ("time", "domain", "space"):
-            raise InputError(SEVERAL.format(said(path), size))
+            raise InputError(TIME_POINTS_MESSAGE.format(safe_text(path), size))
     kept = [
         n
         for n, (direction, size) in enumerate(zip(directions, sizes, strict=True))
@@ -152,30 +154,30 @@ def _in_space(fields: dict[str, str], path: Path) -> dict[str, str]:
     )
 
 
-def _keep(fields: dict[str, str], known: dict[str, str], key: str, value: bytes, path: Path) -> None:
+def _add_field(fields: dict[str, str], known: dict[str, str], key: str, value: bytes, path: Path) -> None:
     """Add the field if it is known; InputError if it is there already or has no value of its kind."""
     if key not in known or not value:
         return
     text = " ".join(value.decode("utf-8", "replace").split())
-    if key in fields or len(text) > LONGEST or not re.fullmatch(known[key], text):
+    if key in fields or len(text) > MAX_FIELD_LENGTH or not re.fullmatch(known[key], text):
         raise InputError(
-            f"{said(path)} could not be read: its header is damaged or unusual at {said(key)}; save it anew."
+            f"{safe_text(path)} could not be read: its header is damaged or unusual at {safe_text(key)}; save it anew."
         )
     fields[key] = text
 
 
-def _files(value: bytes, path: Path) -> list[str]:
+def _parse_file_names(value: bytes, path: Path) -> list[str]:
     """The name, or those that a pattern with its first, last and step stands for."""
-    text = value[:LONGEST].decode("utf-8", "replace")
+    text = value[:MAX_FIELD_LENGTH].decode("utf-8", "replace")
     form = re.fullmatch(r"(.*%.*?d\S*) (-?\d{1,9}) (-?\d{1,9}) (-?\d{1,9})( \d)?", text)
     if form:
-        return detached_headers.numbered(form[1], int(form[2]), int(form[3]), int(form[4]), path)
-    return [detached_headers.named(text, path)]
+        return detached_headers.expand_pattern(form[1], int(form[2]), int(form[3]), int(form[4]), path)
+    return [detached_headers.check_file_name(text, path)]
 
 
-def _listed(rest: bytes, path: Path) -> tuple[str, ...]:
+def _parse_file_list(rest: bytes, path: Path) -> tuple[str, ...]:
     """The names that follow the header, one a line."""
     lines = [line.strip() for line in rest.decode("utf-8", "replace").splitlines() if line.strip()]
     if not 0 < len(lines) <= MAX_SLICES:
-        raise InputError(f"{said(path)} lists {len(lines)} files with voxels; from 1 to {MAX_SLICES} are taken.")
-    return tuple(detached_headers.named(line, path) for line in lines)
+        raise InputError(f"{safe_text(path)} lists {len(lines)} files with voxels; from 1 to {MAX_SLICES} are taken.")
+    return tuple(detached_headers.check_file_name(line, path) for line in lines)

@@ -16,18 +16,25 @@ from PIL import Image
 
 from medapp.errors import InputError
 from medapp.imaging.volume import Volume
-from medapp.io.placement import NO_POSITION
-from medapp.io.raster import AFFINE, NO_SIZE, SHALLOW, TRANSPARENT, check_size, pixels
-from medapp.io.tiff_stacks import Stack, describe
-from medapp.io.validation import Sipped, in_time, parsing, plain_numbers, said
-from medapp.limits import MAX_SLICES, SLACK
+from medapp.io.placement import NO_POSITION_REMARK
+from medapp.io.raster import (
+    NO_PIXEL_SIZE_REMARK,
+    PICTURE_AFFINE,
+    REDUCED_DEPTH_REMARK,
+    TRANSPARENCY_REMARK,
+    check_picture_size,
+    to_array,
+)
+from medapp.io.tiff_stacks import PageLayout, describe_pages
+from medapp.io.validation import LimitedReader, check_time, safe_text, to_image_dtype, translate_errors
+from medapp.limits import MAX_SLICES, TRAILING_BYTES
 
 logging.getLogger("tifffile").disabled = True  # its words quote the file
-MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-PLAIN, DEFLATED = (1,), (8, 32946)
+SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+UNCOMPRESSED, DEFLATED = (1,), (8, 32946)
 WHITE_IS_0, BLACK_IS_0, RGB, PALETTE = range(4)
-AS_SLICES = "The {} pages of the file were taken as slices, in their order."
-AS_COLOURS = "The pages of the file were taken as red, green and blue."
+PAGES_AS_SLICES_REMARK = "The {} pages of the file were taken as slices, in their order."
+PAGES_AS_COLOURS_REMARK = "The pages of the file were taken as red, green and blue."
 
 
 def read(path: Path, companions: object = ()) -> Volume:
@@ -36,8 +43,11 @@ def read(path: Path, companions: object = ()) -> Volume:
     Raises InputError for what is damaged or too large, for pages that differ, for time points, and for channels that
     are no colours.
     """
-    with parsing(path, "a TIFF"), Sipped(path, f"{said(path)} is damaged; save it anew.", rest=np.inf) as file:
-        count = _count(file, path)
+    with (
+        translate_errors(path, "a TIFF"),
+        LimitedReader(path, f"{safe_text(path)} is damaged; save it anew.", rest=np.inf) as file,
+    ):
+        count = _count_pages(file, path)
         file.seek(0)
         with tifffile.TiffFile(
             file,
@@ -48,25 +58,27 @@ def read(path: Path, companions: object = ()) -> Volume:
             is_scanimage=False,
         ) as tiff:
             first = tiff.pages[0].aspage()
-            check_size((first.imagewidth, first.imagelength), count, path)
-            stack = describe(first, count, path)
-            pages, remarks = _pages(tiff, count, path)
-        array = _stacked(pages, stack, path)
+            check_picture_size((first.imagewidth, first.imagelength), count, path)
+            stack = describe_pages(first, count, path)
+            pages, remarks = _read_pages(tiff, count, path)
+        array = _stack_pages(pages, stack, path)
     if array.ndim == 4 and array.dtype == np.uint16:
-        remarks |= {SHALLOW: None}
+        remarks |= {REDUCED_DEPTH_REMARK: None}
         array = (array >> 8).astype(np.uint8)
     if array.ndim == 4 and array.dtype != np.uint8:
-        raise InputError(f"{said(path)} has colours of an unusual type ({array.dtype}); save it with 8 bits a colour.")
+        raise InputError(
+            f"{safe_text(path)} has colours of an unusual type ({array.dtype}); save it with 8 bits a colour."
+        )
     if stack.channels == 3:
-        remarks |= {AS_COLOURS: None}
+        remarks |= {PAGES_AS_COLOURS_REMARK: None}
     if array.shape[2] > 1:
-        remarks |= {AS_SLICES.format(array.shape[2]): None}
-    affine = AFFINE if stack.size is None else AFFINE @ np.diag([*stack.size, 1.0])
-    where = NO_SIZE if stack.size is None else NO_POSITION
-    return Volume(plain_numbers(array, path), affine, remarks=(where, *remarks))
+        remarks |= {PAGES_AS_SLICES_REMARK.format(array.shape[2]): None}
+    affine = PICTURE_AFFINE if stack.size is None else PICTURE_AFFINE @ np.diag([*stack.size, 1.0])
+    where = NO_PIXEL_SIZE_REMARK if stack.size is None else NO_POSITION_REMARK
+    return Volume(to_image_dtype(array, path), affine, remarks=(where, *remarks))
 
 
-def _count(file: BinaryIO, path: Path) -> int:
+def _count_pages(file: BinaryIO, path: Path) -> int:
     """How many pages there are; they are looked for one by one, since a small file may hold millions."""
     head = file.read(16)
     order = "<" if head[:2] == b"II" else ">"
@@ -75,11 +87,11 @@ def _count(file: BinaryIO, path: Path) -> int:
     seen: set[int] = set()
     while at:
         if at in seen:
-            raise InputError(f"{said(path)} is damaged: its pages run in a ring; save it anew.")
+            raise InputError(f"{safe_text(path)} is damaged: its pages run in a ring; save it anew.")
         seen.add(at)
         if len(seen) > MAX_SLICES:
             raise InputError(
-                f"{said(path)} has more than {MAX_SLICES} pages, more than are taken; save the part you want."
+                f"{safe_text(path)} has more than {MAX_SLICES} pages, more than are taken; save the part you want."
             )
         file.seek(at)
         tags = unpack(f"{order}{'Q' if big else 'H'}", file.read(8 if big else 2))[0]
@@ -88,27 +100,28 @@ def _count(file: BinaryIO, path: Path) -> int:
     return len(seen)
 
 
-def _pages(tiff: tifffile.TiffFile, count: int, path: Path) -> tuple[list[np.ndarray], dict[str, None]]:
+def _read_pages(tiff: tifffile.TiffFile, count: int, path: Path) -> tuple[list[np.ndarray], dict[str, None]]:
     """Every page (columns, rows), or (columns, rows, 3), and remarks, as keys."""
     pages: list[np.ndarray] = []
     remarks: dict[str, None] = {}
     size: tuple[int, int] | None = None
     for number in range(count):
-        in_time()
+        check_time()
         page = tiff.pages[number].aspage()
         size = size or (page.imagewidth, page.imagelength)
         if (page.imagewidth, page.imagelength) != size:
             raise InputError(
-                f"{said(path)} has pages of different sizes; save the one you want as a picture of its own."
+                f"{safe_text(path)} has pages of different sizes; save the one you want as a picture of its own."
             )
         if not _is_picture(page):
             raise InputError(
-                f"{said(path)} holds {page.samplesperpixel} channels; save the one you want as a picture of its own."
+                f"{safe_text(path)} holds {page.samplesperpixel} channels; save the one you want as a picture of its "
+                "own."
             )
-        if _is_plain(page):
-            array, more = _values(page, tiff.filehandle.size, path)
+        if _is_simple(page):
+            array, more = _read_with_tifffile(page, tiff.filehandle.size, path)
         else:
-            array, more = _unpacked(page, number, path)
+            array, more = _read_with_pillow(page, number, path)
         pages.append(array)
         remarks |= dict.fromkeys(more)
     return pages, remarks
@@ -124,18 +137,18 @@ def _is_picture(page: tifffile.TiffPage) -> bool:
     )
 
 
-def _is_plain(page: tifffile.TiffPage) -> bool:
+def _is_simple(page: tifffile.TiffPage) -> bool:
     kinds = (WHITE_IS_0, BLACK_IS_0, RGB)
-    packing = page.compression in PLAIN + DEFLATED and page.predictor in (1, 2)
+    packing = page.compression in UNCOMPRESSED + DEFLATED and page.predictor in (1, 2)
     return packing and page.photometric in kinds and page.dtype is not None and page.bitspersample % 8 == 0
 
 
-def _values(page: tifffile.TiffPage, end: int, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+def _read_with_tifffile(page: tifffile.TiffPage, end: int, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     """(columns, rows), or (columns, rows, 3), of a page that tifffile reads; nothing unpacks beyond its size."""
-    fault = InputError(f"{said(path)} is damaged or truncated; upload it again.")
+    fault = InputError(f"{safe_text(path)} is damaged or truncated; upload it again.")
     wanted = page.imagewidth * page.imagelength * page.samplesperpixel * page.bitspersample // 8
     if page.is_tiled:
-        check_size((page.tilewidth, page.tilelength), 1, path)
+        check_picture_size((page.tilewidth, page.tilelength), 1, path)
     there = 0
     for offset, length in zip(page.dataoffsets, page.databytecounts, strict=True):
         if offset + length > end:
@@ -143,7 +156,7 @@ def _values(page: tifffile.TiffPage, end: int, path: Path) -> tuple[np.ndarray, 
         if page.compression in DEFLATED:
             page.parent.filehandle.seek(offset)
             box = zlib.decompressobj()
-            length = len(box.decompress(page.parent.filehandle.read(length), wanted + SLACK))
+            length = len(box.decompress(page.parent.filehandle.read(length), wanted + TRAILING_BYTES))
             if box.unconsumed_tail:
                 raise fault
         there += length
@@ -159,10 +172,10 @@ def _values(page: tifffile.TiffPage, end: int, path: Path) -> tuple[np.ndarray, 
     opaque = np.iinfo(array.dtype).max if array.dtype.kind in "iu" else 1
     clear = samples in (2, 4) and bool((array[..., -1] != opaque).any())
     array = array[..., 0] if samples == 2 else array[..., :3] if samples > 2 else array
-    return array.swapaxes(0, 1), (TRANSPARENT,) if clear else ()
+    return array.swapaxes(0, 1), (TRANSPARENCY_REMARK,) if clear else ()
 
 
-def _unpacked(page: tifffile.TiffPage, number: int, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+def _read_with_pillow(page: tifffile.TiffPage, number: int, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     """The same of a page that Pillow reads. Raises InputError for the types that it is known to read wrongly."""
     bits, signed = page.bitspersample, page.sampleformat == 2
     wrong = (
@@ -173,21 +186,25 @@ def _unpacked(page: tifffile.TiffPage, number: int, path: Path) -> tuple[np.ndar
         or bits > 32
     )
     if wrong:
-        raise InputError(f"{said(path)} is packed in a way in which its type is not read; save it without compression.")
+        raise InputError(
+            f"{safe_text(path)} is packed in a way in which its type is not read; save it without compression."
+        )
     with Image.open(path, formats=("TIFF",)) as picture:
         picture.seek(number)
-        check_size(picture.size, 1, path)
-        array, remarks = pixels(picture)
-    return array, (*remarks, SHALLOW) if array.ndim == 3 and bits > 8 else remarks
+        check_picture_size(picture.size, 1, path)
+        array, remarks = to_array(picture)
+    return array, (*remarks, REDUCED_DEPTH_REMARK) if array.ndim == 3 and bits > 8 else remarks
 
 
-def _stacked(pages: list[np.ndarray], stack: Stack, path: Path) -> np.ndarray:
+def _stack_pages(pages: list[np.ndarray], stack: PageLayout, path: Path) -> np.ndarray:
     """(columns, rows, slices), or (columns, rows, slices, 3). Raises InputError for pages that differ."""
     if len({page.shape for page in pages}) > 1 or len({page.dtype for page in pages}) > 1:
-        raise InputError(f"{said(path)} has pages in grey and pages in colour, or of several types; save them alike.")
+        raise InputError(
+            f"{safe_text(path)} has pages in grey and pages in colour, or of several types; save them alike."
+        )
     if stack.channels == 1:
         return np.stack([pages[n] for n in stack.order], axis=2)
     slices = [np.stack([pages[n] for n in stack.order[k : k + 3]], axis=2) for k in range(0, len(stack.order), 3)]
     if slices[0].ndim != 3:
-        raise InputError(f"{said(path)} has coloured pages in several channels; save the one you want.")
+        raise InputError(f"{safe_text(path)} has coloured pages in several channels; save the one you want.")
     return np.stack(slices, axis=2)

@@ -15,11 +15,11 @@ from scipy import ndimage
 from medapp.errors import InputError
 from medapp.imaging.deformation import Deformation
 from medapp.imaging.volume import Grid
-from medapp.io.validation import parsing, said, sound
+from medapp.io.validation import is_valid_affine, safe_text, translate_errors
 
-LPS = np.diag([-1.0, -1, 1, 1])  # RAS+ to LPS+ and back
-VECTOR = 1007  # NIFTI_INTENT_VECTOR
-FINEST = 2048  # steps to a millimetre in which a displacement is written
+RAS_TO_LPS = np.diag([-1.0, -1, 1, 1])  # RAS+ to LPS+ and back
+VECTOR_INTENT = 1007  # NIFTI_INTENT_VECTOR
+STEPS_PER_MM = 2048  # steps to a millimetre in which a displacement is written
 
 
 def write_displacement(deformation: Deformation, path: Path) -> Path:
@@ -27,9 +27,9 @@ def write_displacement(deformation: Deformation, path: Path) -> Path:
     if not path.name.endswith((".nii", ".nii.gz")):
         raise ValueError(f"a NIfTI file ends in .nii or .nii.gz: {path.name}")
     vectors = np.moveaxis(deformation.vectors, 0, -1) * np.float32([-1, -1, 1])
-    vectors = np.rint(vectors * FINEST) / np.float32(FINEST)  # packs in a third of the time
+    vectors = np.rint(vectors * STEPS_PER_MM) / np.float32(STEPS_PER_MM)  # packs in a third of the time
     image = nib.Nifti1Image(vectors[:, :, :, None], deformation.affine)
-    image.header.set_intent(VECTOR)
+    image.header.set_intent(VECTOR_INTENT)
     image.header.set_xyzt_units("mm")
     image.header["descrip"] = b""
     image.set_sform(deformation.affine, code=1)
@@ -46,20 +46,20 @@ def read_displacement(path: Path) -> Deformation:
 
     Raises InputError for anything else.
     """
-    with parsing(path, "NIfTI"):
+    with translate_errors(path, "NIfTI"):
         image = nib.Nifti1Image.from_filename(path)
         shape, intent = image.shape, int(image.header["intent_code"])
-        if len(shape) != 5 or shape[3:] != (1, 3) or intent != VECTOR:
-            raise InputError(f"{said(path)} is not an ITK displacement field (five dimensions, vector intent).")
+        if len(shape) != 5 or shape[3:] != (1, 3) or intent != VECTOR_INTENT:
+            raise InputError(f"{safe_text(path)} is not an ITK displacement field (five dimensions, vector intent).")
         vectors = np.asarray(image.dataobj, np.float32)[:, :, :, 0] * np.float32([-1, -1, 1])
-        if not sound(image.affine) or not np.isfinite(vectors).all():
-            raise InputError(f"{said(path)} is damaged: it holds positions or vectors that are no numbers.")
+        if not is_valid_affine(image.affine) or not np.isfinite(vectors).all():
+            raise InputError(f"{safe_text(path)} is damaged: it holds positions or vectors that are no numbers.")
     return Deformation(np.moveaxis(vectors, -1, 0), image.affine)
 
 
 def write_affine(matrix: np.ndarray, path: Path) -> Path:
     """Write (4, 4), fixed to moving points in RAS+ millimetres, as an ITK affine transform (.tfm, text)."""
-    lps = LPS @ matrix @ LPS
+    lps = RAS_TO_LPS @ matrix @ RAS_TO_LPS
     transform = sitk.AffineTransform(3)
     transform.SetMatrix(lps[:3, :3].ravel().tolist())
     transform.SetTranslation(lps[:3, 3].tolist())
@@ -75,13 +75,13 @@ def read_affine(path: Path) -> np.ndarray:
     try:
         transform = sitk.ReadTransform(str(path))
     except RuntimeError as error:
-        raise InputError(f"{said(path)} could not be read as an ITK transform.") from error
+        raise InputError(f"{safe_text(path)} could not be read as an ITK transform.") from error
     if transform.GetDimension() != 3 or not transform.IsLinear():
-        raise InputError(f"{said(path)} is not a linear transform of three dimensions.")
+        raise InputError(f"{safe_text(path)} is not a linear transform of three dimensions.")
     zero, *units = (np.array(transform.TransformPoint(point)) for point in np.eye(4)[:, 1:].tolist())
     lps = np.eye(4)
     lps[:3] = np.column_stack([*(unit - zero for unit in units), zero])
-    return LPS @ lps @ LPS
+    return RAS_TO_LPS @ lps @ RAS_TO_LPS
 
 
 def write_learn2reg(deformation: Deformation, path: Path) -> Path:
@@ -110,7 +110,7 @@ def read_learn2reg(path: Path, grid: Grid) -> Deformation:
         else:
             voxels = np.moveaxis(np.asarray(nib.Nifti1Image.from_filename(path).dataobj, np.float32), -1, 0)
     except (OSError, ValueError, KeyError, RuntimeError, nib.filebasedimages.ImageFileError) as error:
-        raise InputError(f"{said(path)} could not be read as a Learn2Reg displacement field.") from error
+        raise InputError(f"{safe_text(path)} could not be read as a Learn2Reg displacement field.") from error
     if voxels.shape != (3, *grid.shape):
-        raise InputError(f"{said(path)} is for images of {voxels.shape[1:]} voxels, not {tuple(grid.shape)}.")
+        raise InputError(f"{safe_text(path)} is for images of {voxels.shape[1:]} voxels, not {tuple(grid.shape)}.")
     return Deformation(np.tensordot(grid.affine[:3, :3], voxels, 1), grid.affine)

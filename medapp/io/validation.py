@@ -15,14 +15,22 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 
 from medapp.errors import InputError
-from medapp.limits import MAX_AWAY, MAX_MM, MAX_SECONDS, MAX_SIDE, MAX_VALUE, MAX_VOXELS, MIN_MM
+from medapp.limits import (
+    MAX_AXIS_VOXELS,
+    MAX_ORIGIN_MM,
+    MAX_READ_SECONDS,
+    MAX_VOXEL_MM,
+    MAX_VOXEL_VALUE,
+    MAX_VOXELS,
+    MIN_VOXEL_MM,
+)
 
-TOO_LONG = f"This upload takes longer than {MAX_SECONDS} seconds to read; upload less at once."
-DISK_FULL = "The disk of this machine is full at the moment."
-_until: ContextVar[float] = ContextVar("_until", default=math.inf)
+READ_TIMEOUT_MESSAGE = f"This upload takes longer than {MAX_READ_SECONDS} seconds to read; upload less at once."
+DISK_FULL_MESSAGE = "The disk of this machine is full at the moment."
+_deadline: ContextVar[float] = ContextVar("_until", default=math.inf)
 
 
-def said(text: Path | str, length: int = 60) -> str:
+def safe_text(text: Path | str, length: int = 60) -> str:
     """A file's basename, or any text of a stranger, fit for a sentence: no folders, control characters or markup."""
     if isinstance(text, Path):
         text = text.name
@@ -30,44 +38,44 @@ def said(text: Path | str, length: int = 60) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def full(error: BaseException) -> bool:
+def is_disk_full(error: BaseException) -> bool:
     """Whether there was no room left on the disk, which is not the file's fault."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
-def parsing(path: Path, kind: str) -> Iterator[None]:
+def translate_errors(path: Path, kind: str) -> Iterator[None]:
     """Whatever a library raises inside becomes one sentence; running out of memory or disk stays what it is."""
     try:
         yield
     except (InputError, MemoryError):
         raise
     except Exception as error:
-        if full(error):
+        if is_disk_full(error):
             raise
         raise InputError(
-            f"{said(path)} could not be read as {kind}: it is damaged, truncated or of an unusual kind; export "
+            f"{safe_text(path)} could not be read as {kind}: it is damaged, truncated or of an unusual kind; export "
             "it anew, or as NIfTI."
         ) from error
 
 
 @contextmanager
-def timed(seconds: float = MAX_SECONDS) -> Iterator[None]:
+def time_limit(seconds: float = MAX_READ_SECONDS) -> Iterator[None]:
     """What is read inside is given up after `seconds`, at the next `in_time`."""
-    mark = _until.set(time.monotonic() + seconds)
+    mark = _deadline.set(time.monotonic() + seconds)
     try:
         yield
     finally:
-        _until.reset(mark)
+        _deadline.reset(mark)
 
 
-def in_time() -> None:
+def check_time() -> None:
     """Raise InputError if the reading that is going on takes too long."""
-    if time.monotonic() > _until.get():
-        raise InputError(TOO_LONG)
+    if time.monotonic() > _deadline.get():
+        raise InputError(READ_TIMEOUT_MESSAGE)
 
 
-class Sipped(io.BufferedReader):
+class LimitedReader(io.BufferedReader):
     """A file that is not given out by the gallon: reading more than `most` bytes at once raises `refusal`.
 
     For libraries that would hold in memory, or unpack there, as much as a file tells them to. Reading all the rest
@@ -89,42 +97,42 @@ class Sipped(io.BufferedReader):
         return super().read(size)
 
 
-def right_size(shape: Sequence[int], path: Path) -> None:
+def check_shape(shape: Sequence[int], path: Path) -> None:
     """Raise InputError if an image of `shape` is empty or beyond MAX_VOXELS; called before its voxels are read."""
     sizes = [int(n) for n in shape]
     if not sizes or min(sizes) < 1:
-        raise InputError(f"{said(path)} holds no voxels; export the image anew.")
+        raise InputError(f"{safe_text(path)} holds no voxels; export the image anew.")
     count = 1
     for n in sizes:
         count *= n
-    if count > MAX_VOXELS or max(sizes) > MAX_SIDE:
+    if count > MAX_VOXELS or max(sizes) > MAX_AXIS_VOXELS:
         size = " × ".join(map(str, sizes))
         raise InputError(
-            f"{said(path)} is too large: {size} voxels, and at most {MAX_VOXELS // 10**6} million are taken, "
-            f"{MAX_SIDE} along one axis; cut out the part you want, or make its voxels larger."
+            f"{safe_text(path)} is too large: {size} voxels, and at most {MAX_VOXELS // 10**6} million are taken, "
+            f"{MAX_AXIS_VOXELS} along one axis; cut out the part you want, or make its voxels larger."
         )
 
 
-def three_axes(shape: Sequence[int], path: Path) -> tuple[int, int, int]:
+def spatial_shape(shape: Sequence[int], path: Path) -> tuple[int, int, int]:
     """(I, J, K) of an image whose further dimensions are 1; InputError if it has real ones, or none at all."""
-    right_size(shape, path)
+    check_shape(shape, path)
     sizes = [*map(int, shape), 1, 1]
     if any(n > 1 for n in sizes[4:]):
         raise InputError(
-            f"{said(path)} holds a vector or matrix at every voxel, such as a deformation field; upload an image."
+            f"{safe_text(path)} holds a vector or matrix at every voxel, such as a deformation field; upload an image."
         )
     if any(n > 1 for n in sizes[3:]):
         raise InputError(
-            f"{said(path)} has 4 dimensions: {sizes[3]} time points, directions or contrasts. "
+            f"{safe_text(path)} has 4 dimensions: {sizes[3]} time points, directions or contrasts. "
             "Save the one volume you want as an image of its own and upload that."
         )
     return sizes[0], sizes[1], sizes[2]
 
 
-def plain_numbers(array: np.ndarray, path: Path) -> np.ndarray:
+def to_image_dtype(array: np.ndarray, path: Path) -> np.ndarray:
     """Integers as they are, truth values as uint8, fractions as float32; all in the machine's byte order.
 
-    Values that are no numbers, or infinite, are left as they are, see `imaging.missing`. Raises InputError for
+    Values that are no numbers, or infinite, are left as they are, see `missing_values`. Raises InputError for
     complex numbers, for other types, and where a value is beyond all sense.
     """
     if array.dtype.kind == "b":
@@ -133,21 +141,22 @@ def plain_numbers(array: np.ndarray, path: Path) -> np.ndarray:
         return array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype.kind != "f":
         what = "complex numbers" if array.dtype.kind == "c" else f"values of an unusual type ({array.dtype})"
-        raise InputError(f"{said(path)} holds {what}, not the values of an image; save its magnitude as float32.")
+        raise InputError(f"{safe_text(path)} holds {what}, not the values of an image; save its magnitude as float32.")
     there = np.isfinite(array)
     low, high = (float(f(array, initial=0, where=there)) for f in (np.min, np.max))
-    if max(high, -low) > MAX_VALUE:
+    if max(high, -low) > MAX_VOXEL_VALUE:
         raise InputError(
-            f"{said(path)} holds values as large as {max(high, -low):.1g}: it is damaged, or its byte order is wrong."
+            f"{safe_text(path)} holds values as large as {max(high, -low):.1g}: it is damaged, or its byte order "
+            "is wrong."
         )
     return array.astype(np.float32, copy=False)
 
 
-def sound(affine: np.ndarray) -> bool:
+def is_valid_affine(affine: np.ndarray) -> bool:
     """Whether `affine` (4, 4) spans a box that is not flat, of a size and at a place that can be meant."""
-    if not np.isfinite(affine).all() or np.abs(affine[:3, 3]).max() > MAX_AWAY:
+    if not np.isfinite(affine).all() or np.abs(affine[:3, 3]).max() > MAX_ORIGIN_MM:
         return False
     sizes = voxel_sizes(affine)
-    if sizes.min() < MIN_MM or sizes.max() > MAX_MM:
+    if sizes.min() < MIN_VOXEL_MM or sizes.max() > MAX_VOXEL_MM:
         return False
     return bool(abs(np.linalg.det(affine[:3, :3] / sizes)) > 1e-3)

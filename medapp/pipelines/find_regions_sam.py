@@ -11,7 +11,7 @@ from medapp.algorithms.slicewise_restoration import MOST, Clock, aids, choices, 
 from medapp.card import Card, Points
 from medapp.errors import InputError
 from medapp.imaging import index_maps as maps
-from medapp.imaging.geometry import slice_axis, upright
+from medapp.imaging.geometry import slice_axis, to_display_slices
 from medapp.imaging.volume import Volume
 from medapp.result import Metric, Result, Table
 
@@ -32,8 +32,8 @@ def find(
     depth = slice_axis(image.grid)
     asked = marked(prompt, image.shape)
     numbers = np.empty(image.shape, np.uint16)
-    source, target, marks = (upright(a, image.grid, depth) for a in (image.array, numbers, asked))
-    given = None if region_map is None else upright(*mapped(region_map, image.grid), depth)
+    source, target, marks = (to_display_slices(a, image.grid, depth) for a in (image.array, numbers, asked))
+    given = None if region_map is None else to_display_slices(*mapped(region_map, image.grid), depth)
     clock, labels = Clock(progress, len(source)), None
     for n, stored in enumerate(source):
         clock.at(n, 0.0, "Regions")
@@ -42,10 +42,10 @@ def find(
         else:
             found = given[n]
         for row, column in np.argwhere(marks[n]):
-            found = maps.overlay(found, at_point(aid, regions, stored, (float(column), float(row))))
-        labels = maps.compact(found) if labels is None else maps.follow(labels, found)
+            found = maps.add_region(found, at_point(aid, regions, stored, (float(column), float(row))))
+        labels = maps.renumber(found) if labels is None else maps.match_neighbour_slice(labels, found)
         if labels.max() > MOST:
-            labels = maps.compact(found)
+            labels = maps.renumber(found)
         target[n] = labels
     progress(0.95, "Measuring")
     there = np.unique(numbers)
@@ -86,7 +86,9 @@ def table(numbers: np.ndarray, image: Volume, depth: int) -> Table:
     size = np.delete(spacing, depth) if flat else spacing * (1, 1, 1e-3)  # mm² or ml
     unit = f" ({image.unit})" if image.unit and not image.is_colour else ""
     columns = ("region", "area (mm²)" if flat else "volume (ml)", f"mean{unit}", f"standard deviation{unit}")
-    return Table(columns, tuple(maps.measured(numbers, seen, tuple(size))), "Of all slices; colour as its luminance.")
+    return Table(
+        columns, tuple(maps.measure_index_map(numbers, seen, tuple(size))), "Of all slices; colour as its luminance."
+    )
 
 
 CARD = Card(

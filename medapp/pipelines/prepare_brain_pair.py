@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 from medapp.algorithms.pair_preparation import brains, correlation, doubt_pair, remarks
 from medapp.analysis.mask_metrics import dice
 from medapp.card import Card, Input
-from medapp.imaging.brain_labels import NAMES
+from medapp.imaging.brain_labels import CLASS_NAMES
 from medapp.imaging.volume import Volume
 from medapp.pipelines.segment_anatomy_unet import NETWORK
 from medapp.result import Metric, Result
@@ -47,7 +47,7 @@ def look(
     inside = pair.fixed.array > 0
     shared = [
         dice(pair.fixed_regions.array == n, pair.moving_regions.array == n)
-        for n in range(1, len(NAMES))
+        for n in range(1, len(CLASS_NAMES))
         if (pair.fixed_regions.array == n).any()
     ]
     left, stretch, right = np.linalg.svd(pair.affine[:3, :3])

@@ -21,7 +21,7 @@ from medapp.analysis.landmarks import measured, require_place
 from medapp.card import Card, Choice, Landmarks, Network, Text, Toggle, Weights
 from medapp.errors import InputError
 from medapp.hardware import together
-from medapp.imaging.deformation import Deformation, folding, sdlogj, sdlogj_learn2reg
+from medapp.imaging.deformation import Deformation, folding_percent, sdlogj, sdlogj_learn2reg
 from medapp.imaging.volume import Volume
 from medapp.networks.textscf import TextSCF
 from medapp.pipelines.prepare_brain_pair import FOLD, INPUTS
@@ -113,7 +113,7 @@ def laid_open(
 
     progress(0.84, "Drawing on the fixed image's grid")
     native, back_native = together(partial(field.resample, fixed.grid), partial(inverted.resample, fixed.grid))
-    still = Deformation.of_affine(np.eye(4), fixed.grid)
+    still = Deformation.from_affine(np.eye(4), fixed.grid)
     drawn = dict(
         zip(
             ("aligned", "warped", "aligned_labels", "warped_labels"),
@@ -141,7 +141,7 @@ def laid_open(
         "ncc": Metric(correlation(warped, pair.fixed.array, inside)),
         "displacement_mean": Metric(round(float(length.mean()), 3), "mm"),
         "displacement_max": Metric(round(float(length.max()), 3), "mm"),
-        "folding": Metric(round(folding(determinant, inside), 5), "%"),
+        "folding": Metric(round(folding_percent(determinant, inside), 5), "%"),
         "sdlogj": Metric(round(sdlogj(determinant, inside), 4)),
         "sdlogj_learn2reg": Metric(round(sdlogj_learn2reg(determinant), 4)),
         "bending_energy": Metric(float(f"{bending:.4g}"), "1/mm²"),
@@ -157,7 +157,7 @@ def agreement(
     """The table of the regions: in the uploaded maps' own numbers if both came in the same, else in the classes."""
     same = here.numbering == there.numbering
     mine, theirs = (here.own, there.own) if same else (here.classes, there.classes)
-    still = Deformation.of_affine(np.eye(4), pair.grid)
+    still = Deformation.from_affine(np.eye(4), pair.grid)
     labels, before, after = together(
         partial(still.warp, mine), partial(still.warp, theirs, pair.affine), partial(field.warp, theirs, pair.affine)
     )

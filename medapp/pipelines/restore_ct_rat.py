@@ -9,8 +9,8 @@ from medapp.algorithms.input_checks import refuse, require_contrast, require_gre
 from medapp.algorithms.slicewise_restoration import Slicing, aids, choices, inputs, pixel_mm, restored, stacked
 from medapp.analysis.image_quality import noise
 from medapp.card import Card, Choice, Weights
-from medapp.imaging.hounsfield import SHIFT, has_air, is_lowered, is_shifted
-from medapp.imaging.modality import modality
+from medapp.imaging.hounsfield import HU_OFFSET, has_air, is_1024_too_high, is_1024_too_low
+from medapp.imaging.modality import detect_modality
 from medapp.imaging.volume import Volume
 from medapp.networks.rat import RAT
 from medapp.result import Result
@@ -46,7 +46,7 @@ def restore(
     require_contrast(image)
     require_pixels(image)
     warnings: tuple[str, ...] = ()
-    if modality(image) == "MR":
+    if detect_modality(image) == "MR":
         warnings = (f"{image.name}: its header says that it is MR. {NOT_CT}",)
     image, gain, offset, notes = hounsfield(image)
     if NOT_CT in notes:
@@ -61,7 +61,7 @@ def restore(
             return (low - offset) / gain
 
         image = stacked(image, lower, progress, f"Simulating {degrade}")
-        clean = clean.like(clean.array.astype(np.float32), name="reference")
+        clean = clean.new_like(clean.array.astype(np.float32), name="reference")
         image = replace(image, name=f"{image.name}, {degrade}")
     elif image.unit == "HU":
         level = noise(image)
@@ -100,17 +100,17 @@ def hounsfield(image: Volume) -> tuple[Volume, float, float, tuple[str, ...]]:
     notes = image.remarks
     if image.unit == "HU":
         return image, 1.0, 0.0, notes
-    if is_lowered(image.array) and not _is_mr(image):
-        return image, 1.0, float(SHIFT), (*notes, LOWERED)
+    if is_1024_too_low(image.array) and not _is_mr(image):
+        return image, 1.0, float(HU_OFFSET), (*notes, LOWERED)
     if has_air(image.array):
         return replace(image, unit="HU"), 1.0, 0.0, (*notes, "The file gives no unit; its values were taken for HU.")
-    if is_shifted(image.array) and not _is_mr(image):
+    if is_1024_too_high(image.array) and not _is_mr(image):
         notes += (
             "The values look like Hounsfield units plus 1024, as scanners store them: soft tissue lies near 1024 and "
             "hardly anything below 0. The method saw them less 1024; the result has the values of the file, 1024 above "
             "HU.",
         )
-        return image, 1.0, -float(SHIFT), notes
+        return image, 1.0, -float(HU_OFFSET), notes
     few = image.array.ravel()[:: max(1, image.array.size // 1_000_000)].astype(np.float32)
     low, high = np.percentile(few, (1, 99.5))
     high = max(high, low + 1e-6 * max(abs(low), 1))

@@ -11,7 +11,7 @@ from medapp.algorithms.input_checks import require_contrast, require_pixels
 from medapp.algorithms.slicewise_restoration import Slicing, aids, choices, finer, inputs, restored
 from medapp.card import Card, Choice, Weights
 from medapp.errors import InputError
-from medapp.imaging.geometry import is_flat, slice_axis, upright
+from medapp.imaging.geometry import is_flat, slice_axis, to_display_slices
 from medapp.imaging.volume import Volume
 from medapp.networks.rat import RAT
 from medapp.result import Result
@@ -81,13 +81,13 @@ def smaller(image: Volume, scale: int) -> tuple[Volume, Volume]:
     """The picture with pixels `scale` times larger, and the part of it that this covers."""
     depth = slice_axis(image.grid)
     even = tuple(slice(n if axis == depth else n // scale * scale) for axis, n in enumerate(image.shape))
-    clean = image.like(image.array[even], name="reference")
-    low = microscopy.degrade(upright(clean.array, clean.grid, depth)[0].astype(np.float32) / 255, scale)
+    clean = image.new_like(image.array[even], name="reference")
+    low = microscopy.degrade(to_display_slices(clean.array, clean.grid, depth)[0].astype(np.float32) / 255, scale)
     shape = [n if axis == depth else n // scale for axis, n in enumerate(clean.shape)]
     out = np.empty((*shape, 3), np.uint8)
     coarse = finer(clean.grid, depth, 1 / scale)
-    upright(out, coarse, depth)[0] = np.rint(low.clip(0, 1) * 255).astype(np.uint8)
-    return image.like(out, affine=coarse.affine, name=f"{image.name}, {scale} times smaller"), clean
+    to_display_slices(out, coarse, depth)[0] = np.rint(low.clip(0, 1) * 255).astype(np.uint8)
+    return image.new_like(out, affine=coarse.affine, name=f"{image.name}, {scale} times smaller"), clean
 
 
 def coloured(image: Volume) -> tuple[Volume, tuple[str, ...]]:

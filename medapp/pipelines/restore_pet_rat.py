@@ -8,7 +8,7 @@ import numpy as np
 from medapp.algorithms.input_checks import refuse, require_contrast, require_grey, require_pixels
 from medapp.algorithms.slicewise_restoration import Slicing, aids, choices, inputs, pixel_mm, restored
 from medapp.card import Card, Choice, Weights
-from medapp.imaging.geometry import upright
+from medapp.imaging.geometry import to_display_slices
 from medapp.imaging.volume import Volume
 from medapp.networks.rat import RAT
 from medapp.result import Result
@@ -36,11 +36,13 @@ def restore(
     notes, clean = remarks(image), None
     if degrade != "no":
         progress(0.02, f"Simulating {degrade} of the counts")
-        clean = image.like(image.array.astype(np.float32), name="reference")
+        clean = image.new_like(image.array.astype(np.float32), name="reference")
         low = np.empty(image.shape, np.float32)
-        slices = upright(clean.array.copy(), image.grid)
-        upright(low, image.grid)[...] = low_count_pet.lower_counts(slices, pixel_mm(image.grid), FRACTIONS[degrade])
-        image = image.like(low, name=f"{image.name}, {degrade} of the counts")
+        slices = to_display_slices(clean.array.copy(), image.grid)
+        to_display_slices(low, image.grid)[...] = low_count_pet.lower_counts(
+            slices, pixel_mm(image.grid), FRACTIONS[degrade]
+        )
+        image = image.new_like(low, name=f"{image.name}, {degrade} of the counts")
     scale = unit_of(image.array)
     level = known_level(FRACTIONS[counts]) if counts in FRACTIONS else estimated_level(image.array)
     floor = 0.0 if image.array.min() >= 0 else -np.inf

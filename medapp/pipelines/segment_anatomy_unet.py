@@ -56,7 +56,7 @@ def notes(image: Volume, found: Parcellation) -> tuple[str, ...]:
 def cut(brain: Volume) -> list[str]:
     """The ends of the image, in words, at which the brain goes on."""
     found = []
-    for axis, letter in enumerate(brain.axes):
+    for axis, letter in enumerate(brain.axis_codes):
         area = brain.grid.voxel_ml / brain.spacing[axis] * 10  # cm² of a voxel's face
         back = {"R": "L", "L": "R", "A": "P", "P": "A", "S": "I", "I": "S"}[letter]
         for end, name in ((-1, letter), (0, back)):

@@ -14,9 +14,9 @@ from medapp.algorithms.rigid_registration import fitting, middle, motion
 from medapp.algorithms.scan_plausibility import SMALL, Doubts, contrast, doubt_scan
 from medapp.analysis.lesions import measure_lesions
 from medapp.card import Card, Input, Slider, Weights
-from medapp.errors import InputError, WeightsMissing
+from medapp.errors import InputError, WeightsError
 from medapp.imaging.background import zero_background
-from medapp.imaging.geometry import boxed, oriented, padded, resample, respaced
+from medapp.imaging.geometry import crop_grid, pad_grid, reorient, resample, with_spacing
 from medapp.imaging.intensity import standardize
 from medapp.imaging.volume import Grid, Volume
 from medapp.networks.ar2unet import AR2UNet
@@ -80,8 +80,8 @@ def segment(
     progress(0.9, "Measuring")
     probability = np.moveaxis(torch.cat(logits).sigmoid().numpy(), (0, 1, 2), _turn(depth))
     native = resample(Volume(probability, grid.affine), onto=flair.grid)
-    image = flair.like(flair.array, name="FLAIR")
-    volumes = {"image": image, "probability": image.like(native.array, name="probability", unit="")}
+    image = flair.new_like(flair.array, name="FLAIR")
+    volumes = {"image": image, "probability": image.new_like(native.array, name="probability", unit="")}
     others = {role: volume for role, volume in given.items() if volume and role != "flair"}
     volumes |= {role: placed(v, motions[role]) if role in motions else v for role, v in others.items()}
     result = Result(volumes, notes=notes(given, flair), warnings=misplaced(others, motions, scans["flair"]))
@@ -94,7 +94,7 @@ def segment(
     progress(0.95, "Checking that this is a FLAIR scan")
     try:
         anatomy = aid("anatomy")
-    except WeightsMissing:
+    except WeightsError:
         return replace(result, notes=(*result.notes, UNCHECKED)) if little else result
     coarse, regions = look_coarsely(anatomy, scans["flair"])
     ml, in_head = region_volumes(regions), lies_as_head(regions)
@@ -131,11 +131,11 @@ def working_grid(flair: Volume) -> tuple[Grid, int]:
     Slices are axial and keep their own distance, though not under 1 mm; a single slice of another plane is taken as
     it is. Raises InputError for an image that is constant.
     """
-    upright = oriented(flair.grid, "LPS")
+    upright = reorient(flair.grid, "LPS")
     depth = upright.shape.index(1) if 1 in upright.shape else 2
     spacing = [PIXEL] * 3
     spacing[depth] = max(float(upright.spacing[depth]), 1.0)
-    grid = respaced(upright, spacing)
+    grid = with_spacing(upright, spacing)
     image = resample(flair, grid).array
     head = image > image.mean()
     if not head.any():
@@ -148,7 +148,7 @@ def working_grid(flair: Volume) -> tuple[Grid, int]:
         lower.append(filled[0] - margin)
         upper.append(filled[-1] + 1 + margin)
     plane = tuple(a for a in range(3) if a != depth)
-    return padded(boxed(grid, np.array(lower), np.array(upper)), 16, plane), depth
+    return pad_grid(crop_grid(grid, np.array(lower), np.array(upper)), 16, plane), depth
 
 
 def drawn(volume: Volume, grid: Grid, depth: int) -> np.ndarray:
@@ -176,7 +176,7 @@ def notes(given: dict[str, Volume | None], flair: Volume) -> tuple[str, ...]:
         said.append(
             f"No {' and no '.join(missing)} image: FLAIR was used in its place, as in part of the training data."
         )
-    upright = oriented(flair.grid, "LPS")
+    upright = reorient(flair.grid, "LPS")
     thick = int(np.argmax(upright.spacing))
     if upright.spacing[thick] > 8:
         said.append(

@@ -21,8 +21,8 @@ from medapp.analysis.ms_lesions import PLACES, PLANES, along, attention, measure
 from medapp.card import Card, Input, Slider, Weights
 from medapp.hardware import together
 from medapp.imaging.background import zero_background
-from medapp.imaging.geometry import boxed, resample, slice_axis
-from medapp.imaging.intensity import relative, unshaded
+from medapp.imaging.geometry import crop_grid, resample, slice_axis
+from medapp.imaging.intensity import correct_bias_field, normalize_to_tissue
 from medapp.imaging.volume import Grid, Volume
 from medapp.networks.rsanet import RSANet
 from medapp.pipelines.segment_anatomy_unet import NETWORK as ANATOMY
@@ -119,7 +119,7 @@ def segment(
     looks = {"probability": {role: drawn[role] for role in SEQUENCES if role in drawn}}
     if baseline is not None:
         looks = {"probability": {"flair": drawn["flair"]}, "probability_baseline": {"flair": drawn["baseline"]}}
-    volumes = {"image": flair.like(flair.array, name="FLAIR")}
+    volumes = {"image": flair.new_like(flair.array, name="FLAIR")}
     tables: dict[str, Table] = {}
     lesion = np.zeros(grid.shape, bool)
     for number, (role, images) in enumerate(looks.items()):
@@ -130,12 +130,12 @@ def segment(
         lesion[view.box] |= found >= LIKELY
         native = resample(Volume(found, view.grid.affine), first.grid).array
         kept = np.where(native < LEAST, np.float32(0), native)
-        volumes[role] = flair.like(kept, name=role, unit="", remarks=())
+        volumes[role] = flair.new_like(kept, name=role, unit="", remarks=())
         tables = tables or ({} if seen.turned else matrices(weights, view.grid, flair.grid))
 
     progress(0.9, "Measuring")
     zone = resample(Volume(zones(seen.regions, grid.spacing, lesion), grid.affine, labels=PLACES), first.grid)
-    volumes["zones"] = flair.like(zone.array, labels=PLACES, name="zones", unit="", remarks=(), headers=())
+    volumes["zones"] = flair.new_like(zone.array, labels=PLACES, name="zones", unit="", remarks=(), headers=())
     volumes |= {role: placed(volume, motions[role]) for role, volume in others.items()}
     said = notes(flair, others, motions, scans, seen, grid, bool(tables) or bool(seen.turned))
     doubts = doubt(view, seen, {"flair": flair, **others})
@@ -183,7 +183,7 @@ def anatomy(net, scans: Mapping[str, Volume], grid: Grid, progress: Callable[[fl
 def prepared(scans: Mapping[str, Volume], seen: Anatomy, grid: Grid) -> View:
     """The brain cut out of every scan by what was `seen` on the working `grid`, and what is known of each voxel."""
     box = bounds(seen.inside)
-    view = boxed(grid, np.array([side.start for side in box]), np.array([side.stop for side in box]))
+    view = crop_grid(grid, np.array([side.start for side in box]), np.array([side.stop for side in box]))
     home = homeward(Volume(seen.regions, grid.affine))
     places = None if home is None else laid(home @ view.affine, view.shape)
     known = maps(seen.regions[box], places)
@@ -198,7 +198,7 @@ def cut(volume: Volume, view: Grid, inside: np.ndarray, white: np.ndarray) -> np
     """
     low = float(volume.array.min())
     drawn = (resample(volume, view, outside=low).array - low) * inside
-    return relative(unshaded(drawn, white), white)
+    return normalize_to_tissue(correct_bias_field(drawn, white), white)
 
 
 def stacked(images: Mapping[str, np.ndarray], known: np.ndarray) -> np.ndarray:
@@ -283,7 +283,7 @@ def notes(
 
 def _moved(volume: Volume, by: np.ndarray) -> Volume:
     """The volume moved by (4, 4) in RAS+ millimetres."""
-    return volume.like(volume.array, affine=by @ volume.affine)
+    return volume.new_like(volume.array, affine=by @ volume.affine)
 
 
 def covered(volume: Volume, inside: np.ndarray, grid: Grid) -> float:

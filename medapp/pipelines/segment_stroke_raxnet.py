@@ -78,7 +78,7 @@ def segment(
     volumes = {"image": image}
     for role, native in zip(arrays, backs, strict=True):
         kept = native.array if role == "template" else np.where(native.array < LEAST, np.float32(0), native.array)
-        volumes[role] = image.like(kept, name=role, unit="", remarks=())
+        volumes[role] = image.new_like(kept, name=role, unit="", remarks=())
     progress(0.95, "Measuring")
     result = Result(
         volumes,

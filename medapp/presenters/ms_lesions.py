@@ -45,7 +45,7 @@ def start(result: Result) -> np.ndarray:
     """(3,) RAS+ millimetres where the crosshair stands first: in the largest new lesion, else as for any lesions."""
     change = result.volumes.get("change")
     if change is not None and (change.array == NEW).any():
-        return planes.best_position(change.like(change.array == NEW, labels={1: "new"}))
+        return planes.best_position(change.new_like(change.array == NEW, labels={1: "new"}))
     return lesions.start(result)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from plotly.graph_objects import Figure
 
 from medapp.analysis.regional_volumes import measure_regions
-from medapp.imaging.brain_labels import colours
+from medapp.imaging.brain_labels import region_colours
 from medapp.imaging.volume import Volume
 from medapp.rendering import planes, region_charts
 from medapp.rendering.layers import Layer
@@ -25,9 +25,9 @@ def layers(result: Result) -> dict[str, Layer]:
     volumes = result.volumes
     labels = volumes["labels"]
     present = {n: labels.labels[n] for n in np.unique(labels.array).tolist() if n}
-    regions = labels.like(labels.array, labels=present or dict(labels.labels))
+    regions = labels.new_like(labels.array, labels=present or dict(labels.labels))
     shown = {volumes["image"].name: Layer(volumes["image"])}
-    shown["Regions"] = Layer(regions, "mask", colours=colours(present), opacity=0.45)
+    shown["Regions"] = Layer(regions, "mask", colours=region_colours(present), opacity=0.45)
     if "disagreement" in volumes:
         shown["Differs from the reference"] = Layer(volumes["disagreement"], "mask", colour=DIFFERENT, opacity=0.4)
     return shown

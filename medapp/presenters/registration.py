@@ -11,9 +11,9 @@ from plotly.graph_objects import Figure
 
 from medapp.analysis import field_discontinuity
 from medapp.errors import InputError
-from medapp.imaging.brain_labels import recognised
-from medapp.imaging.deformation import Deformation, folding
-from medapp.imaging.geometry import covered
+from medapp.imaging.brain_labels import identify_numbering
+from medapp.imaging.deformation import Deformation, folding_percent
+from medapp.imaging.geometry import covered_fraction
 from medapp.imaging.volume import Volume
 from medapp.rendering import colour, deformation_maps, difference_maps, planes, registration_charts
 from medapp.rendering.layers import Layer
@@ -61,7 +61,7 @@ class Drawn:
         if role not in self._images:
             volume, (slope, intercept) = self.volumes[role], self._scale
             array = np.where(volume.array == 0, min(0, self.fixed.array.min()), slope * volume.array + intercept)
-            self._images[role] = volume.like(array.astype(np.float32), unit=self.fixed.unit, headers=())
+            self._images[role] = volume.new_like(array.astype(np.float32), unit=self.fixed.unit, headers=())
         return self._images[role]
 
     @cached_property
@@ -94,7 +94,9 @@ class Drawn:
     @cached_property
     def inside(self) -> tuple[Volume, Volume]:
         """Length and log Jacobian in the head, 0 beside it, for a viewer that paints nothing there."""
-        length, log = (v.like(np.where(self.head, v.array, np.float32(0))) for v in (self.length, self.log_jacobian))
+        length, log = (
+            v.new_like(np.where(self.head, v.array, np.float32(0))) for v in (self.length, self.log_jacobian)
+        )
         return length, log
 
     @cached_property
@@ -185,7 +187,7 @@ def figures(result: Result) -> dict[str, Callable[[], Figure]]:
     def change() -> Figure:
         seen = drawn(result)
         return registration_charts.volume_change(
-            seen.log_jacobian.array[seen.head], folding(seen.determinant, seen.head)
+            seen.log_jacobian.array[seen.head], folding_percent(seen.determinant, seen.head)
         )
 
     return {
@@ -210,7 +212,7 @@ def check(reference: Volume, volumes: Mapping[str, Volume | None]) -> None:
     assert moving is not None  # a registration has asked for it
     if reference.is_colour:
         raise InputError("It is in colour; a grey-scale scan or a label map is needed.")
-    if max(covered(moving.grid, reference.grid), covered(reference.grid, moving.grid)) < 0.5:
+    if max(covered_fraction(moving.grid, reference.grid), covered_fraction(reference.grid, moving.grid)) < 0.5:
         raise InputError("It lies elsewhere than the moving image.")
 
 
@@ -279,7 +281,7 @@ def _told(volume: Volume) -> Volume:
     values = np.unique(volume.array)
     if len(values) > FEW:
         try:
-            recognised(volume.array)
+            identify_numbering(volume.array)
         except ValueError:
             return volume
     return replace(volume, labels={int(v): f"label {v}" for v in values if v})

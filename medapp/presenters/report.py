@@ -220,7 +220,7 @@ def _inputs(result: Result) -> str:
     for role, volume in result.volumes.items():
         if role not in derived:
             size, spacing = " × ".join(map(str, volume.shape)), " × ".join(f"{s:.3g}" for s in volume.spacing)
-            rows.append((role, volume.name, size, spacing, volume.axes, volume.unit or "arbitrary"))
+            rows.append((role, volume.name, size, spacing, volume.axis_codes, volume.unit or "arbitrary"))
     about = "Axes: where each voxel axis points, R or L, A (front) or P, S (head) or I."
     return html_page.table(columns, rows, about, empty="No image", kind="inputs")
 
@@ -260,7 +260,7 @@ def _pictures(result: Result, radiological: bool) -> str:
     where = "" if flat else f"Axial, coronal and sagittal through the {'largest lesion' if lesion else 'middle'}. "
     side = f"The patient's right is on the {'left' if radiological else 'right'} of the picture. "
     grey = f"Black is {window.low:.4g}, white {window.high:.4g} {image.unit}".rstrip() + "." if window else ""
-    mm = planes.best_position(lesion or image.like(np.zeros(image.shape, np.uint8)))
+    mm = planes.best_position(lesion or image.new_like(np.zeros(image.shape, np.uint8)))
     pixels = planes.three_planes(layers, mm, height=420, radiological=radiological)
     out = [html_page.picture(pixels, f"The image with the outline of the result. {where}", where + side + grey, keys)]
     if lesion and not flat:

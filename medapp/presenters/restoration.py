@@ -67,7 +67,7 @@ def difference(result: Result) -> Volume:
     array = restored.array.astype(np.float32) - against
     if restored.is_colour:
         array = array.mean(axis=3)
-    return restored.like(array, name="error" if other is not None else "change", headers=())
+    return restored.new_like(array, name="error" if other is not None else "change", headers=())
 
 
 def moved(result: Result, reference: Volume | None, settings: Mapping[str, object]) -> Result:

@@ -8,9 +8,9 @@ from plotly.graph_objects import Figure
 
 from medapp.analysis.reference import OFFER, elsewhere
 from medapp.errors import InputError
-from medapp.imaging.geometry import covered, inside
+from medapp.imaging.geometry import covered_fraction, is_inside
 from medapp.imaging.volume import Volume
-from medapp.io.raster import NO_SIZE
+from medapp.io.raster import NO_PIXEL_SIZE_REMARK
 from medapp.presenters import lesions, ms_lesions, parcellation, stroke
 from medapp.rendering.layers import Layer
 from medapp.result import Result, Table
@@ -78,14 +78,14 @@ def check(reference: Volume, volumes: Mapping[str, Volume | None]) -> None:
     ):
         raise InputError(f"It holds {len(values)} different values: it is an image, not a mask.")
     image = next(v for v in volumes.values() if v is not None)
-    if NO_SIZE in reference.remarks and 1 not in image.shape:
+    if NO_PIXEL_SIZE_REMARK in reference.remarks and 1 not in image.shape:
         raise InputError("It is a picture of one slice, which does not say where it lies; the scan has many.")
     marked = np.flatnonzero(reference.array > 0)
     if len(marked):
         index = np.stack(np.unravel_index(marked[:: len(marked) // ENOUGH + 1], reference.shape), axis=-1)
-        share = float(inside(image.grid.to_index(reference.grid.to_mm(index)), image.grid).mean())
+        share = float(is_inside(image.grid.to_index(reference.grid.to_mm(index)), image.grid).mean())
     else:
-        share = covered(image.grid, reference.grid)
+        share = covered_fraction(image.grid, reference.grid)
     if share < LEAST_SHARE:
         offer = f" {OFFER}" if reference.shape == image.shape else ""
         raise InputError(f"{elsewhere(reference, image)} {share:.0%} of what it marks is within the image.{offer}")

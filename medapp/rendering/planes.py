@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from medapp.analysis import mask_metrics
-from medapp.imaging.geometry import boxed
+from medapp.imaging.geometry import crop_grid
 from medapp.imaging.volume import Grid, Volume
 from medapp.rendering import annotations, colour
 from medapp.rendering.layers import Layer, filled, paint
@@ -64,7 +64,7 @@ def field(layers: Sequence[Layer]) -> np.ndarray:
     for mask in (layer.volume for layer in layers if layer.kind == "mask" and boxes):
         index = filled(mask)
         if len(index):
-            around = corners(boxed(mask.grid, index.min(axis=0), index.max(axis=0) + 1))
+            around = corners(crop_grid(mask.grid, index.min(axis=0), index.max(axis=0) + 1))
             boxes.append([around.min(axis=0), around.max(axis=0)])
     if not boxes:
         return np.stack([whole.min(axis=0), whole.max(axis=0)])

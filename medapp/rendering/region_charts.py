@@ -4,7 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 from scipy import ndimage
 
-from medapp.imaging.brain_labels import colours, sided
+from medapp.imaging.brain_labels import region_colours, split_side
 from medapp.imaging.volume import Volume
 from medapp.rendering import colour, lesion_mesh
 from medapp.rendering.lesion_charts import FAINT, INK, TEMPLATE, sentence
@@ -23,11 +23,11 @@ def solid(labels: Volume, brain: Volume) -> go.Figure:
     """The inner structures as surfaces in the translucent brain."""
     if is_flat(labels.grid) or min(labels.shape) < 2:
         return sentence("A single slice has no surface to show in three dimensions")
-    tints, traces = colours(labels.labels), []
+    tints, traces = region_colours(labels.labels), []
     ml = np.bincount(labels.array.ravel()) * labels.grid.voxel_ml
     for number, box in enumerate(ndimage.find_objects(labels.array), 1):
         region = labels.labels.get(number, "")
-        if box is not None and sided(region)[1] in INNER:
+        if box is not None and split_side(region)[1] in INNER:
             start, name = np.array([s.start for s in box]), f"{region}, {ml[number]:.3g} ml"
             inside = labels.array[box] == number
             step = 2 if min(inside.shape) > 24 else 1
@@ -56,7 +56,7 @@ def overlaps(table: Table) -> go.Figure:
 
 def _sides(table: Table, column: str, title: str, said: str) -> go.Figure:
     at = table.columns.index(column)
-    values = {sided(str(row[0])): row[at] for row in table.rows if row[at] is not None}
+    values = {split_side(str(row[0])): row[at] for row in table.rows if row[at] is not None}
     structures = list(dict.fromkeys(structure for _, structure in values))
     if not values:
         return sentence(NONE)

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from medapp.imaging.geometry import upright
+from medapp.imaging.geometry import to_display_slices
 from medapp.imaging.volume import Volume
 from medapp.rendering import colour
 from medapp.rendering.slices import sized
@@ -38,9 +38,11 @@ def borders(labels: np.ndarray) -> np.ndarray:
 def mesh(regions: Volume) -> Volume:
     """The borders within the slices as a mask on the same grid, for a viewer that cannot draw hundreds of labels."""
     out = np.zeros(regions.shape, np.uint8)
-    for there, labels in zip(upright(out, regions.grid), upright(regions.array, regions.grid), strict=True):
+    for there, labels in zip(
+        to_display_slices(out, regions.grid), to_display_slices(regions.array, regions.grid), strict=True
+    ):
         there[...] = borders(labels)
-    return regions.like(out, labels={1: "Region borders"}, name="Region borders", headers=())
+    return regions.new_like(out, labels={1: "Region borders"}, name="Region borders", headers=())
 
 
 def zoomed(labels: np.ndarray, picture: np.ndarray, factor: int) -> np.ndarray:

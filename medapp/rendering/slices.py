@@ -6,7 +6,7 @@ import numpy as np
 from nibabel.affines import from_matvec
 from PIL import Image
 
-from medapp.imaging.geometry import slice_axis, upright
+from medapp.imaging.geometry import slice_axis, to_display_slices
 from medapp.imaging.volume import Grid, Volume
 from medapp.rendering import annotations, colour
 from medapp.rendering.colour import Window
@@ -34,7 +34,7 @@ def count(grid: Grid) -> int:
 def frame(grid: Grid, number: int, side: int = SIDE) -> Frame:
     """Slice `number` (the nearest there is) in a picture whose longer side has `side` pixels, or up to MOST."""
     number = int(np.clip(number, 0, count(grid) - 1))
-    rows, columns = upright(_indices(grid, 0), grid).shape[1:3]
+    rows, columns = to_display_slices(_indices(grid, 0), grid).shape[1:3]
     a, b, c = (grid.to_mm(np.array(voxel(grid, number, *at))) for at in ((0, 0), (rows - 1, 0), (0, columns - 1)))
     tall, wide = (np.linalg.norm(e - a) / max(n - 1, 1) * n or 1.0 for e, n in ((b, rows), (c, columns)))
     longest = float(np.clip(max(rows, columns), side, max(MOST, side)))
@@ -44,12 +44,12 @@ def frame(grid: Grid, number: int, side: int = SIDE) -> Frame:
 
 def values(volume: Volume, number: int) -> np.ndarray:
     """(H, W) or (H, W, 3): one slice, upright, a view."""
-    return upright(volume.array, volume.grid)[number]
+    return to_display_slices(volume.array, volume.grid)[number]
 
 
 def voxel(grid: Grid, number: int, row: int, column: int) -> tuple[int, int, int]:
     """The voxel at a row and column of an upright slice, as the array stores it."""
-    i, j, k = (int(upright(_indices(grid, axis), grid)[number, row, column]) for axis in range(3))
+    i, j, k = (int(to_display_slices(_indices(grid, axis), grid)[number, row, column]) for axis in range(3))
     return i, j, k
 
 
@@ -66,7 +66,7 @@ def shares(grid: Grid, mm: np.ndarray) -> tuple[float, float]:
     rows, columns = _axes(grid, depth)
     out = []
     for axis in (columns, rows):
-        ahead = upright(_indices(grid, axis), grid)[0]
+        ahead = to_display_slices(_indices(grid, axis), grid)[0]
         at = (i, j, k)[axis]
         along = ahead[0, :] if axis == columns else ahead[:, 0]
         out.append(float((int(np.flatnonzero(along == at)[0]) + 0.5) / len(along)))
@@ -109,7 +109,7 @@ def sheet(frame: Frame) -> Grid:
 def _axes(grid: Grid, depth: int) -> tuple[int, int]:
     """The voxel axes that run along the rows' order and the columns' order of the upright slices."""
     changes = [axis for axis in range(3) if axis != depth]
-    first = upright(_indices(grid, changes[0]), grid)[0]
+    first = to_display_slices(_indices(grid, changes[0]), grid)[0]
     down = len(first) > 1 and first[0, 0] != first[-1, 0]
     return (changes[0], changes[1]) if down else (changes[1], changes[0])
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from medapp.errors import Cancelled, UserError
+from medapp.errors import CancelledError, UserError
 from medapp.imaging.volume import Volume
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ def entry(pipeline: str, volumes: Iterable[Volume | None]) -> Iterator[dict[str,
     told: dict[str, Any] = {"pipeline": pipeline, "shapes": shapes, "outcome": "done"}
     try:
         yield told
-    except Cancelled:
+    except CancelledError:
         told["outcome"] = "cancelled"
         raise
     except UserError as error:

@@ -31,7 +31,7 @@ from safetensors.torch import load_file
 import medapp
 from medapp import hardware, pipelines
 from medapp.card import Card
-from medapp.errors import InputError, OptionError, UserError, WeightsMissing
+from medapp.errors import InputError, OptionError, UserError, WeightsError
 from medapp.imaging.volume import Volume
 from medapp.result import Provenance, Result
 from medapp.serving import run_log, weight_files
@@ -75,8 +75,9 @@ def run(
     """Run a pipeline on its inputs, in the card's order (optional ones None or all left out); the result says how.
 
     `progress(fraction, stage)` is called between steps, also while another run is waited for; what it raises ends the
-    run, so raising Cancelled cancels. `device` is "cuda", "mps" or "cpu"; by default the first of these that is there.
-    Raises OptionError, InputError, WeightsMissing.
+    run, so raising CancelledError cancels. `device` is "cuda", "mps" or "cpu"; by default the first of these that is
+    there.
+    Raises OptionError, InputError, WeightsError.
     """
     chosen = card(name)
     settings = chosen.settings(options)
@@ -97,7 +98,7 @@ def run(
 
 
 def warm(name: str, device: str | None = None) -> None:
-    """Load a pipeline's weights now rather than at its first run. Raises WeightsMissing."""
+    """Load a pipeline's weights now rather than at its first run. Raises WeightsError."""
     with _door:
         chosen, place = card(name), _device(device)
         if chosen.build is None:
@@ -189,14 +190,14 @@ def _aid(chosen: Card, place: str, used: dict[str, str], name: str) -> Any:
 
 
 def _loaded(build: Callable[[], Any], located: weight_files.Located, name: str) -> Any:
-    """A new network with the weights of the file, as float32. Raises WeightsMissing if they do not fit."""
+    """A new network with the weights of the file, as float32. Raises WeightsError if they do not fit."""
     torch.set_num_threads(hardware.threads())
     net, file = build(), located.path
     try:
         state = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
         net.load_state_dict({key: tensor.float() for key, tensor in state.items()})
     except (SafetensorError, RuntimeError, UnpicklingError) as error:
-        raise WeightsMissing(f"{file.name} does not fit the network of {name}.") from error
+        raise WeightsError(f"{file.name} does not fit the network of {name}.") from error
     return net
 
 

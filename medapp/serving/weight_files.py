@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from medapp.card import Weights
-from medapp.errors import WeightsMissing
+from medapp.errors import WeightsError
 
 SECONDS_TO_ANSWER = 10  # after that the Hub counts as unreachable
 
@@ -26,9 +26,9 @@ class Located(NamedTuple):
 
 
 def locate(weights: Weights) -> Located:
-    """The file that the card names, from the nearest place that has it. Raises WeightsMissing with what to do."""
+    """The file that the card names, from the nearest place that has it. Raises WeightsError with what to do."""
     if not weights.file.endswith(".safetensors") and not weights.foreign:
-        raise WeightsMissing(f"{weights.file} is not a .safetensors file; no other kind is read.")
+        raise WeightsError(f"{weights.file} is not a .safetensors file; no other kind is read.")
     beside = folder() / Path(weights.file).name
     if beside.is_file() and _sha256(beside) == weights.sha256:
         return Located(beside, weights.sha256, "beside the app")
@@ -40,10 +40,10 @@ def locate(weights: Weights) -> Located:
     remark = f" The {weights.file} beside the app is another file than the card names." if beside.is_file() else ""
     try:
         return Located(_fetched(weights, repo), weights.sha256, f"Hugging Face Hub {place}")
-    except WeightsMissing:
+    except WeightsError:
         raise
     except Exception as error:  # the Hub's errors come from four libraries; their texts may hold addresses and tokens
-        raise WeightsMissing(_words(error, weights.file, place) + remark) from error
+        raise WeightsError(_words(error, weights.file, place) + remark) from error
 
 
 def folder() -> Path:
@@ -85,7 +85,7 @@ def _fetched(weights: Weights, repo: str) -> Path:
             return path
         path.resolve().unlink(missing_ok=True)
         path.unlink(missing_ok=True)
-    raise WeightsMissing(
+    raise WeightsError(
         f"{weights.file} from {repo}@{weights.revision} does not have the sha256 that the card names, twice over. "
         "It was removed. The card and the repository do not belong together, or something changes files on the way."
     )

@@ -87,7 +87,7 @@ def _read(path: str, place: str, series: dict[str, str], **how: Any) -> Volume:
     """The image for the input `place`. Raises InputError, which lists the series where there are several."""
     try:
         return sandbox.read([path], series.get(place), **how)
-    except files.SeveralSeries as several:
+    except files.SeveralSeriesError as several:
         raise InputError(f"{several} Give it as series, as in {place}=2.") from several
 
 

@@ -26,7 +26,7 @@ FORMATS = (
 class WhichSeries(Exception):
     """An upload holds several series: `box` is the list to choose from, `several` what there is."""
 
-    def __init__(self, box: gr.Dropdown, several: files.SeveralSeries) -> None:
+    def __init__(self, box: gr.Dropdown, several: files.SeveralSeriesError) -> None:
         super().__init__(str(several))
         self.box, self.several = box, several
 
@@ -58,7 +58,7 @@ class Form:
                 raise InputError(f"Put a {source.title.removesuffix(' image')} image in first, or click an example.")
             try:
                 read.append(_read(paths, series, source) if paths else None)
-            except files.SeveralSeries as several:
+            except files.SeveralSeriesError as several:
                 raise WhichSeries(self.series[source.name], several) from several
         return read
 

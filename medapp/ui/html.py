@@ -10,10 +10,10 @@ import numpy as np
 
 from medapp.card import Card
 from medapp.examples import Example
-from medapp.imaging.geometry import slice_axis, upright
+from medapp.imaging.geometry import slice_axis, to_display_slices
 from medapp.imaging.volume import Grid
-from medapp.io.raster import NO_SIZE
-from medapp.io.validation import DISK_FULL, full
+from medapp.io.raster import NO_PIXEL_SIZE_REMARK
+from medapp.io.validation import DISK_FULL_MESSAGE, is_disk_full
 from medapp.result import NOT_A_DIAGNOSIS, Result, Table
 from medapp.ui.workspace import LIFETIME
 
@@ -189,11 +189,11 @@ def hint(said: str) -> str:
 def region(draft: Any, number: int) -> str:
     """One region of the slice shown: its number, size and mean."""
     inside = draft.stack[draft.number] == number
-    values = upright(draft.image.array, draft.image.grid)[draft.number][inside]
+    values = to_display_slices(draft.image.array, draft.image.grid)[draft.number][inside]
     axis = slice_axis(draft.image.grid)
     pixel = float(np.prod(np.delete(draft.image.spacing, axis)))
     size = f"{int(inside.sum())} pixels"
-    if NO_SIZE not in draft.image.remarks:
+    if NO_PIXEL_SIZE_REMARK not in draft.image.remarks:
         size += f", {inside.sum() * pixel:.0f} mm²"
     mean = "" if draft.image.is_colour else f", mean {float(values.mean()):.4g} {draft.image.unit}".rstrip()
     return f"Region {number}: {size}{mean}."
@@ -249,8 +249,8 @@ def fault(error: Exception) -> str:
     """What an exception that nobody expected means to the user; never its own text."""
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error).lower()):
         return "The memory of this machine does not suffice for this image; a smaller or a coarser one may do."
-    if full(error):
-        return f"{DISK_FULL} Try again in an hour."
+    if is_disk_full(error):
+        return f"{DISK_FULL_MESSAGE} Try again in an hour."
     return (
         "Something went wrong in the app itself: the fault is ours, not your file's. What was shown before is still "
         f"there. If you report it, say: {type(error).__name__}."

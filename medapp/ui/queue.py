@@ -17,7 +17,7 @@ from gradio import queueing, route_utils, utils
 from gradio.context import LocalContext
 from gradio.data_classes import PredictBodyInternal
 
-from medapp.errors import Cancelled
+from medapp.errors import CancelledError
 from medapp.ui import hosts
 from medapp.ui.caller import of_request
 from medapp.ui.session_state import States
@@ -70,13 +70,13 @@ def ready(handler: Callable, when: Callable[[PredictBodyInternal], bool]) -> Cal
 
 
 def check() -> None:
-    """Raises Cancelled once nobody waits any more for what this thread computes."""
+    """Raises CancelledError once nobody waits any more for what this thread computes."""
     blocks, number = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
     queue = getattr(blocks, "_queue", None)
     if isinstance(queue, Queue) and number is not None:
         event = queue.event_ids_to_events.get(number)
         if event is None or not event.alive:
-            raise Cancelled("Cancelled: nobody waited for it any more.")
+            raise CancelledError("Cancelled: nobody waited for it any more.")
 
 
 class Queue(queueing.Queue):

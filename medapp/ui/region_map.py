@@ -9,7 +9,7 @@ import numpy as np
 
 from medapp.analysis.image_quality import enlarged
 from medapp.imaging import index_maps
-from medapp.imaging.geometry import slice_axis, upright
+from medapp.imaging.geometry import slice_axis, to_display_slices
 from medapp.imaging.volume import Volume
 from medapp.io import files
 from medapp.rendering import slices
@@ -52,7 +52,7 @@ class Draft:
     @property
     def stack(self) -> np.ndarray:
         """(N, H, W): a view of the labels, slice by slice, which writes through."""
-        return upright(self.labels, self.image.grid)
+        return to_display_slices(self.labels, self.image.grid)
 
     @property
     def count(self) -> int:
@@ -70,15 +70,15 @@ class Draft:
 
     def merge(self, first: int, second: int, everywhere: bool) -> None:
         """The two regions as one, in the slice shown or wherever both are."""
-        self._change(lambda old: index_maps.merge(old, first, second), (first, second), everywhere)
+        self._change(lambda old: index_maps.merge_regions(old, first, second), (first, second), everywhere)
 
     def remove(self, number: int, everywhere: bool) -> None:
         """Without a region: its pixels join the nearest others."""
-        self._change(lambda old: index_maps.remove(old, number), (number,), everywhere)
+        self._change(lambda old: index_maps.remove_region(old, number), (number,), everywhere)
 
     def add(self, mask: np.ndarray) -> None:
         """With a region more, (H, W) bool, in the slice shown."""
-        self._change(lambda old: index_maps.overlay(old, mask), (), False)
+        self._change(lambda old: index_maps.add_region(old, mask), (), False)
 
     def undo(self) -> None:
         self.picked = ()
@@ -92,7 +92,7 @@ class Draft:
 
     def volume(self) -> Volume:
         """The map, numbered from 1 without gaps."""
-        labels = index_maps.compact(self.labels)
+        labels = index_maps.renumber(self.labels)
         names = {n: f"region {n}" for n in range(1, int(labels.max()) + 1)}
         return Volume(labels, self.image.affine, names, "regions")
 
@@ -105,7 +105,7 @@ class Draft:
         affine[:3, 3] = self.image.grid.to_mm(np.where(np.arange(3) == axis, index, 0))
         labels = self.labels[cut]
         names = {int(n): f"region {n}" for n in np.unique(labels)}
-        image = self.image.like(self.image.array[cut], affine=affine, headers=())
+        image = self.image.new_like(self.image.array[cut], affine=affine, headers=())
         return image, Volume(labels, affine, names, "regions")
 
     def file(self) -> Path:
@@ -129,9 +129,9 @@ class Draft:
                 continue
             old = np.ascontiguousarray(stack[number])
             new = edit(old)
-            if not np.array_equal(index_maps.compact(new), index_maps.compact(old)):
+            if not np.array_equal(index_maps.renumber(new), index_maps.renumber(old)):
                 step.append((number, old.copy()))
-                stack[number] = index_maps.follow(old, new)
+                stack[number] = index_maps.match_neighbour_slice(old, new)
         self.picked = ()
         if step:
             self.past.append(step)
@@ -143,7 +143,7 @@ class Draft:
 def drafted(put_in: Volume, image: Volume, labels: Volume, how: str) -> Draft:
     """A draft of the map `labels` found in `image`, which may be coarser; `put_in` is what the visitor uploaded."""
     over = image
-    if not image.grid.same(labels.grid):
-        over = image.like(enlarged(image, labels.grid), affine=labels.affine, headers=())
+    if not image.grid.is_same(labels.grid):
+        over = image.new_like(enlarged(image, labels.grid), affine=labels.affine, headers=())
     middle = slices.count(labels.grid) // 2
     return Draft(digest(put_in), how, over, np.asarray(labels.array, np.int32), middle)

@@ -25,7 +25,7 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 
 from medapp import __version__
-from medapp.limits import MAX_BYTES
+from medapp.limits import MAX_UPLOAD_BYTES
 from medapp.serving import run_log
 from medapp.ui import caller as callers
 from medapp.ui import hosts, workspace
@@ -61,7 +61,10 @@ SERVED = re.compile(
 )  # what the page, its API and its tools consist of: Gradio has more doors, one of which leads to any web address
 COOKIES = ("/", "/config", "/config/")  # what browsers and clients ask for first
 OUTCOME = "medapp.outcome"  # of what became of a request, in its scope
-BODIES = {UPLOAD: MAX_BYTES + 1024**2, MCP: 64 * 1024**2}  # bytes that may be sent there; tools take images in words
+BODIES = {
+    UPLOAD: MAX_UPLOAD_BYTES + 1024**2,
+    MCP: 64 * 1024**2,
+}  # bytes that may be sent there; tools take images in words
 BODY = 1024**2  # bytes that may be sent anywhere else
 
 

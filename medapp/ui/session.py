@@ -10,9 +10,9 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from medapp.errors import Cancelled, InputError
+from medapp.errors import CancelledError, InputError
 from medapp.imaging.volume import Volume
-from medapp.limits import MAX_AWAY
+from medapp.limits import MAX_ORIGIN_MM
 from medapp.result import Result
 from medapp.ui.array_store import ArrayStore
 from medapp.ui.connections import connections
@@ -159,12 +159,12 @@ def parse_position(value: object) -> np.ndarray:
         mm = np.asarray(value, np.float64)
     except (TypeError, ValueError):
         mm = np.empty(0)
-    if mm.shape != (3,) or not (np.abs(mm) < MAX_AWAY).all():
+    if mm.shape != (3,) or not (np.abs(mm) < MAX_ORIGIN_MM).all():
         raise InputError("The crosshair is at no point of the image.")
     return mm
 
 
 def check_cancelled(flag: threading.Event) -> None:
-    """Raise Cancelled once the flag is set."""
+    """Raise CancelledError once the flag is set."""
     if flag.is_set():
-        raise Cancelled("Cancelled. Nothing was kept.")
+        raise CancelledError("Cancelled. Nothing was kept.")

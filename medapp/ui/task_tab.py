@@ -15,7 +15,7 @@ import gradio as gr
 from gradio.data_classes import PredictBodyInternal
 
 from medapp.card import Card
-from medapp.errors import Cancelled, InputError, UserError
+from medapp.errors import CancelledError, InputError, UserError
 from medapp.examples import Example, of_task
 from medapp.imaging.volume import Volume
 from medapp.io import sandbox
@@ -313,7 +313,7 @@ class Tab:
                 return self.ask(which, button)
             except InputError as error:
                 raise InputError(" ".join((*used.notes, str(error)))) from error
-            except Cancelled as word:
+            except CancelledError as word:
                 gr.Info(str(word))
                 return {self.status: gr.skip()}
 

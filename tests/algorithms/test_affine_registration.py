@@ -42,7 +42,7 @@ def transform(degrees: float, mm: float, stretch: float = 0.0, seed: int = 0) ->
 
 def moved(volume: Volume, matrix: np.ndarray, shape, spacing) -> Volume:
     """The head carried by `matrix`, scanned on another grid."""
-    carried = volume.like(volume.array, affine=matrix @ volume.affine)
+    carried = volume.new_like(volume.array, affine=matrix @ volume.affine)
     middle = matrix[:3, 3] - np.array(spacing) * (np.array(shape) - 1) / 2
     return resample(carried, Grid(shape, from_matvec(np.diag(spacing), middle)))
 
@@ -73,7 +73,7 @@ def test_a_cut_field_of_view_and_uneven_light():
     fixed, true = head(), transform(15, 10)
     whole = moved(fixed, true, (110, 120, 80), (2.0, 2.0, 2.0))
     light = np.exp(np.linspace(-0.3, 0.3, 110))[:, None, None]
-    found = align(whole.like((whole.array * light).astype(np.float32)), fixed)
+    found = align(whole.new_like((whole.array * light).astype(np.float32)), fixed)
     assert error(found, true) < 2.5
 
 
@@ -105,14 +105,14 @@ def regions(grid: Grid, middle, size: float, apart: float) -> Volume:
 def test_middles_of_regions_give_an_affine_of_any_turn():
     true = transform(100, 40, 0.05, seed=6)
     fixed = regions(Grid((80, 80, 80), from_matvec(np.eye(3) * 2, [-80.0] * 3)), (0, 0, 0), 9, 55)
-    moving = fixed.like(fixed.array, affine=true @ fixed.affine)
+    moving = fixed.new_like(fixed.array, affine=true @ fixed.affine)
     assert error(matched(middles(moving), middles(fixed)), true) < 1e-3
 
 
 def test_too_few_or_odd_regions_give_none():
     fixed = regions(Grid((80, 80, 80), from_matvec(np.eye(3) * 2, [-80.0] * 3)), (0, 0, 0), 9, 55)
-    few = fixed.like(np.where(fixed.array < 6, fixed.array, 0))
+    few = fixed.new_like(np.where(fixed.array < 6, fixed.array, 0))
     assert matched(middles(few), middles(fixed)) is None
-    assert matched(middles(fixed.like(fixed.array[::-1].copy())), middles(fixed)) is None, "mirrored"
-    long = fixed.like(fixed.array, affine=np.diag([1, 1, 2.0, 1]) @ fixed.affine)
+    assert matched(middles(fixed.new_like(fixed.array[::-1].copy())), middles(fixed)) is None, "mirrored"
+    long = fixed.new_like(fixed.array, affine=np.diag([1, 1, 2.0, 1]) @ fixed.affine)
     assert matched(middles(long), middles(fixed)) is None

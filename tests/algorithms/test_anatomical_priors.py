@@ -7,8 +7,8 @@ from scipy.spatial.transform import Rotation
 
 from medapp.algorithms.anatomical_priors import DEEP, KINDS, MAPS, REACH, homeward, laid, maps
 from medapp.algorithms.mni_template import REGIONS
-from medapp.imaging.brain_labels import NAMES
-from medapp.imaging.intensity import CLIP, SPAN, relative
+from medapp.imaging.brain_labels import CLASS_NAMES
+from medapp.imaging.intensity import BLACK_TO_TISSUE, STANDARD_RANGE, normalize_to_tissue
 from medapp.imaging.volume import Volume
 
 
@@ -47,8 +47,8 @@ def test_what_lies_as_in_no_brain_tells_nothing(regions):
 
 def test_maps_tell_tissue_and_place():
     regions = np.zeros((4, 3, 2), np.uint8)
-    regions[0, 0, 0] = NAMES.index("Right-Cerebral-White-Matter")
-    regions[1, 0, 0] = NAMES.index("4th-Ventricle")
+    regions[0, 0, 0] = CLASS_NAMES.index("Right-Cerebral-White-Matter")
+    regions[1, 0, 0] = CLASS_NAMES.index("4th-Ventricle")
     found = maps(regions, laid(from_matvec(np.eye(3), (-1, 10, 20)), regions.shape))
     assert found.shape == (MAPS, 4, 3, 2) and found.dtype == np.float32
     assert found[: len(KINDS), 0, 0, 0].tolist() == [1, 0, 0, 0]
@@ -63,9 +63,14 @@ def test_brightness_is_measured_by_white_matter():
     image = np.full((10, 10, 10), 30.0)
     image[2:8, 2:8, 2:8], image[5, 5, 5], image[6, 6, 6] = 130, 230, 9000
     white = image == 130
-    found = relative(image, white)
+    found = normalize_to_tissue(image, white)
     assert found.dtype == np.float32
-    assert (found[0, 0, 0], found[3, 3, 3], found[5, 5, 5], found[6, 6, 6]) == (-SPAN, 0, SPAN, CLIP[1])
-    np.testing.assert_allclose(relative(7 * image + 400, white), found, atol=1e-4)
-    np.testing.assert_allclose(relative(image, np.zeros_like(white)), found, atol=1e-4)
-    assert not relative(np.ones((3, 3, 3)), np.ones((3, 3, 3), bool)).any()
+    assert (found[0, 0, 0], found[3, 3, 3], found[5, 5, 5], found[6, 6, 6]) == (
+        -BLACK_TO_TISSUE,
+        0,
+        BLACK_TO_TISSUE,
+        STANDARD_RANGE[1],
+    )
+    np.testing.assert_allclose(normalize_to_tissue(7 * image + 400, white), found, atol=1e-4)
+    np.testing.assert_allclose(normalize_to_tissue(image, np.zeros_like(white)), found, atol=1e-4)
+    assert not normalize_to_tissue(np.ones((3, 3, 3)), np.ones((3, 3, 3), bool)).any()

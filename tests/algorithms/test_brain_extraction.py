@@ -56,7 +56,7 @@ def phantom(name: str, hole: float = 0.0) -> tuple[Volume, np.ndarray]:
 def test_the_brain_lands_where_it_is(name):
     head, brain = phantom(name)
     found = extract(Bright(), head)
-    assert found.grid.same(head.grid) and found.array.dtype == np.uint8 and found.labels == {1: "brain"}
+    assert found.grid.is_same(head.grid) and found.array.dtype == np.uint8 and found.labels == {1: "brain"}
     assert dice(found.array > 0, brain) > (0.98 if name != "thick" else 0.95)
 
 
@@ -114,7 +114,7 @@ def test_where_nothing_is_found_nothing_is_said():
 
     head, _ = phantom("thick")
     found = extract(Nothing(), head)
-    assert found.grid.same(head.grid) and not found.array.any()
+    assert found.grid.is_same(head.grid) and not found.array.any()
 
 
 def test_the_engine_answers_as_the_network_does():

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from medapp.algorithms.deformable_refinement import Level, refine
-from medapp.imaging.brain_labels import NAMES
+from medapp.imaging.brain_labels import CLASS_NAMES
 from medapp.networks.textscf import warp
 
 SIZE = (50, 54, 46)  # not by fours
@@ -72,7 +72,7 @@ def test_does_not_fold(pair):
 def test_regions_pull_where_the_images_show_nothing():
     distance = torch.stack(torch.meshgrid(*(torch.arange(n) - n / 2 for n in SIZE), indexing="ij")).norm(dim=0)
     image = 0.5 * (distance < 20)
-    inner, outer = NAMES.index("Left-Thalamus"), NAMES.index("Left-Cerebral-White-Matter")
+    inner, outer = CLASS_NAMES.index("Left-Thalamus"), CLASS_NAMES.index("Left-Cerebral-White-Matter")
     moving, fixed = (torch.where(distance < radius, inner, outer) for radius in (8, 11))
 
     def overlap(flow: torch.Tensor) -> float:

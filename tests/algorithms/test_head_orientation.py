@@ -38,7 +38,7 @@ def test_there_are_24_ways_to_lie_and_none_mirrors():
 def test_a_turn_keeps_the_middle_of_the_box(head):
     turn = next(orientation._turns())
     middle = (np.array(head.shape) - 1) / 2
-    moved = head.like(head.array, affine=turned(head.grid, turn)).grid
+    moved = head.new_like(head.array, affine=turned(head.grid, turn)).grid
     np.testing.assert_allclose(moved.to_mm(middle), head.grid.to_mm(middle), atol=1e-9)
 
 
@@ -53,7 +53,7 @@ def test_the_turn_is_found_by_where_the_regions_lie(number):
             i, j, k = np.rint((mm - affine[:3, 3]) / 2).astype(int)
             array[i - 1 : i + 2, j - 1 : j + 2, k - 1 : k + 2] = n
     labels = Volume(array, affine, labels={1: "region"})
-    wrong = labels.like(array, affine=turned(labels.grid, turn.T))
+    wrong = labels.new_like(array, affine=turned(labels.grid, turn.T))
     np.testing.assert_allclose(find_turn(wrong), turn)
 
 
@@ -71,11 +71,11 @@ def test_volumes_beyond_measure_are_not_plausible():
 
 
 def test_a_head_upside_down_is_found_and_turned(net, head):
-    flipped = head.like(head.array[:, ::-1, ::-1])
+    flipped = head.new_like(head.array[:, ::-1, ::-1])
     found = find_regions(net, flipped, progress=quiet)
     assert "what it calls the top is the foot" in found.warnings("T1")[0]
-    assert found.regions.labels.grid.same(flipped.grid)
-    back = middles(head.like(found.regions.labels.array[:, ::-1, ::-1], labels={1: "region"}))
+    assert found.regions.labels.grid.is_same(flipped.grid)
+    back = middles(head.new_like(found.regions.labels.array[:, ::-1, ::-1], labels={1: "region"}))
     there = (REGIONS.ml > 0.5).ravel()
     assert np.linalg.norm(back.mm - REGIONS.mm, axis=1)[there].max() < 4
     np.testing.assert_allclose(find_turn(found.regions.labels), np.diag([1, -1, -1]))

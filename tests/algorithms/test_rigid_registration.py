@@ -7,22 +7,22 @@ from scipy.spatial.transform import Rotation
 
 from medapp.algorithms.mni_template import template
 from medapp.algorithms.rigid_registration import fitting, middle, motion, rigid
-from medapp.imaging.geometry import boxed, oriented, resample, respaced
+from medapp.imaging.geometry import crop_grid, reorient, resample, with_spacing
 from medapp.imaging.volume import Volume
 
 
 def flair() -> Volume:
     """The template in another contrast: what is bright in T1 is not the brightest."""
     t1 = template().array / template().array.max()
-    return template().like((t1 * (1.6 - t1)).astype(np.float32), name="FLAIR")
+    return template().new_like((t1 * (1.6 - t1)).astype(np.float32), name="FLAIR")
 
 
 def test_a_turned_and_shifted_scan_is_laid_on_the_other():
     turn, shift = (-8, 12, 9), (140, -90, 200)
     truth = from_matvec(Rotation.from_euler("xyz", turn, degrees=True).as_matrix(), shift)
-    away = template().like(template().array, affine=truth @ template().affine)
-    scan = resample(away, respaced(oriented(away.grid, "PSR"), (1.3, 1.3, 3)))
-    fixed = resample(flair(), respaced(oriented(template().grid, "LPI"), (1, 1, 3)))
+    away = template().new_like(template().array, affine=truth @ template().affine)
+    scan = resample(away, with_spacing(reorient(away.grid, "PSR"), (1.3, 1.3, 3)))
+    fixed = resample(flair(), with_spacing(reorient(template().grid, "LPI"), (1, 1, 3)))
     found = rigid(scan, fixed)
     points = template().grid.to_mm(np.argwhere(template().array > 0)[::9973])
     apart = (points @ found[:3, :3].T + found[:3, 3]) - (points @ truth[:3, :3].T + truth[:3, 3])
@@ -47,15 +47,15 @@ def test_a_motion_in_words():
 @pytest.mark.parametrize(("shift", "turn"), [((0, 0, 45), 0), ((35, 20, 0), 12)])
 def test_a_sequence_that_lies_apart_is_found(shift, turn):
     truth = from_matvec(Rotation.from_euler("x", turn, degrees=True).as_matrix(), shift)
-    away = template().like(template().array, affine=truth @ template().affine)
-    found = fitting(away, resample(flair(), respaced(template().grid, (1, 1, 4))))
+    away = template().new_like(template().array, affine=truth @ template().affine)
+    found = fitting(away, resample(flair(), with_spacing(template().grid, (1, 1, 4))))
     points = template().grid.to_mm(np.argwhere(template().array > 0)[::9973])
     apart = (points @ found[:3, :3].T + found[:3, 3]) - (points @ truth[:3, :3].T + truth[:3, 3])
     assert np.linalg.norm(apart, axis=1).max() < 2
 
 
 def test_sequences_that_lie_as_they_say_are_left_there():
-    fixed = resample(flair(), respaced(template().grid, (1, 1, 4)))
-    slab = resample(template(), boxed(template().grid, np.array([0, 0, 20]), np.array([197, 233, 150])))
-    nudged = template().like(template().array, affine=from_matvec(np.eye(3), (3, -2, 2)) @ template().affine)
+    fixed = resample(flair(), with_spacing(template().grid, (1, 1, 4)))
+    slab = resample(template(), crop_grid(template().grid, np.array([0, 0, 20]), np.array([197, 233, 150])))
+    nudged = template().new_like(template().array, affine=from_matvec(np.eye(3), (3, -2, 2)) @ template().affine)
     assert all(fitting(scan, fixed) is None for scan in (template(), slab, nudged))

@@ -9,7 +9,7 @@ from medapp.algorithms import scan_plausibility as doubts
 from medapp.algorithms.head_orientation import lies_as_head
 from medapp.algorithms.scan_plausibility import contrast, doubt_scan
 from medapp.algorithms.template_regions import REGIONS
-from medapp.imaging.brain_labels import NAMES, sided
+from medapp.imaging.brain_labels import CLASS_NAMES, split_side
 from medapp.imaging.volume import Volume
 from medapp.pipelines import segment_glioma_ar2unet as glioma
 from medapp.presenters import lesions
@@ -28,17 +28,17 @@ def classes(scale: float = 1.0) -> np.ndarray:
     """Every region of the template, `scale` times as large, in no order that makes sense, among background."""
     counts = np.rint(scale * REGIONS.ml.ravel() * 1000 / 8).astype(int)
     array = np.zeros((120, 100, 60), np.uint8)
-    array.ravel()[: counts.sum()] = np.repeat(np.arange(1, len(NAMES)), counts)
+    array.ravel()[: counts.sum()] = np.repeat(np.arange(1, len(CLASS_NAMES)), counts)
     return array
 
 
 def scan(look: str, labels: np.ndarray) -> Volume:
     white, grey, fluid = LOOKS[look]
-    bright = np.full(len(NAMES), grey)
+    bright = np.full(len(CLASS_NAMES), grey)
     bright[0] = 0
-    for number, name in enumerate(NAMES):
+    for number, name in enumerate(CLASS_NAMES):
         bright[number] = {"Cerebral-White-Matter": white, "Lateral-Ventricle": fluid}.get(
-            sided(name)[1], bright[number]
+            split_side(name)[1], bright[number]
         )
     noise = np.random.default_rng(0).normal(0, 3, labels.shape) * (labels > 0)
     return Volume((bright[labels] + noise).astype(np.float32), AFFINE, name=look)
@@ -92,7 +92,7 @@ def test_regions_that_do_not_lie_as_in_a_head_are_doubted(monkeypatch):
     labels = np.zeros((100, 120, 100), np.uint8)
     affine = from_matvec(2 * np.eye(3), [-100, -130, -80])
     at = np.rint(nib.affines.apply_affine(np.linalg.inv(affine), REGIONS.mm)).astype(int)
-    there = [number for number in range(1, len(NAMES)) if REGIONS.ml[number - 1] > 0]
+    there = [number for number in range(1, len(CLASS_NAMES)) if REGIONS.ml[number - 1] > 0]
     for order, as_head in ((there, True), (np.random.default_rng(1).permutation(there), False)):
         labels[:] = 0
         for number, place in zip(order, there, strict=True):
@@ -131,7 +131,7 @@ def found(head: Volume, much: bool):
 def test_a_few_slices_are_said_not_to_be_checked():
     head = scan("T1", classes())
     seen = glioma.segment(
-        lambda x: x[:, :1] * 0 - 5.0, None, head.like(head.array[:, :, :4]), None,
+        lambda x: x[:, :1] * 0 - 5.0, None, head.new_like(head.array[:, :, :4]), None,
         progress=lambda *_: None, threshold=0.5, smallest=0.5, aid=lambda name: None,
     )  # fmt: skip
     assert glioma.TOO_FEW in seen.notes and not seen.doubt

@@ -11,8 +11,8 @@ from scipy import ndimage
 
 from medapp.algorithms.slicewise_restoration import Clock, mapped
 from medapp.algorithms.sliding_window import ramp, starts, tiled
-from medapp.errors import Cancelled, InputError
-from medapp.imaging.geometry import oriented, slice_axis, upright
+from medapp.errors import CancelledError, InputError
+from medapp.imaging.geometry import reorient, slice_axis, to_display_slices
 from medapp.imaging.volume import Volume
 from medapp.networks.rat import RAT
 from medapp.pipelines import restore_ct_rat, restore_pathology_rat, restore_pet_rat
@@ -75,7 +75,7 @@ def test_an_identity_gives_back_every_voxel_in_place(name):
     result = call(restore_ct_rat, net, image)
     np.testing.assert_allclose(result.volumes["restored"].array, image.array, atol=2e-3)
     for role in ("image", "restored", "regions"):
-        assert result.volumes[role].grid.same(image.grid), role
+        assert result.volumes[role].grid.is_same(image.grid), role
     assert result.volumes["restored"].array.dtype == np.float32 and result.volumes["restored"].unit == "HU"
     assert len(net.seen) == image.shape[slice_axis(image.grid)]
     assert set(result.volumes["regions"].labels) == set(np.unique(result.volumes["regions"].array).tolist())
@@ -93,14 +93,14 @@ def test_slices_are_upright_and_regions_lie_on_their_pixels(name):
         assert rows.mean() < seen.shape[1] / 2 and columns.mean() < seen.shape[2] / 2, "front up, right on the left"
     else:
         assert columns.mean() < seen.shape[2] / 2, "front on the left"
-    drawn = upright(result.volumes["regions"].array, image.grid)
+    drawn = to_display_slices(result.volumes["regions"].array, image.grid)
     np.testing.assert_array_equal(drawn, torch.cat(net.labels).numpy())
 
 
 def test_upright_agrees_with_the_grid_that_points_the_same_way():
     image = body()
-    view = upright(image.array, image.grid, 2)
-    target = oriented(image.grid, "LPS")
+    view = to_display_slices(image.array, image.grid, 2)
+    target = reorient(image.grid, "LPS")
     index = np.array([[3, 5, 1], [30, 20, 3]])
     own = np.rint(image.grid.to_index(target.to_mm(index))).astype(int)
     np.testing.assert_array_equal([view[k, j, i] for i, j, k in index], [image.array[tuple(o)] for o in own])
@@ -114,7 +114,7 @@ def test_a_real_network_of_regions_answers_on_the_grid():
             torch.nn.init.normal_(parameter, 0, 0.1)
     image = body()
     several, one = (call(restore_ct_rat, net, image, regions=r).volumes["restored"] for r in ("superpixels", "one"))
-    assert several.grid.same(image.grid) and np.isfinite(several.array).all()
+    assert several.grid.is_same(image.grid) and np.isfinite(several.array).all()
     assert np.abs(several.array - one.array).max() > 0, "regions matter"
 
 
@@ -128,30 +128,30 @@ def test_neighbouring_slices_keep_the_numbers_of_their_regions():
 def test_values_beyond_what_the_network_sees_are_untouched():
     array = np.array(body().array)
     array[:6, :6], array[10, 10, 1] = -2000, 9000
-    image = body().like(array)
+    image = body().new_like(array)
     out = call(restore_ct_rat, Same(lambda x: x * 0), image).volumes["restored"].array
     assert (out[:6, :6] == -2000).all() and out[10, 10, 1] == 9000
     assert (out[20:30, 20:30] == 0).all()
 
 
 def test_an_image_without_hounsfield_units_is_stretched_and_said():
-    mr = body(unit="").like(body(unit="").array * 0.5)
+    mr = body(unit="").new_like(body(unit="").array * 0.5)
     net = Same()
     result = call(restore_ct_rat, net, mr)
     assert any("does not look like CT" in warning for warning in result.warnings)
     np.testing.assert_allclose(result.volumes["restored"].array, mr.array, atol=1e-2)
     assert -500 < float(torch.cat(net.seen).min()) * 400 < 300
-    hu = body().like(body().array, unit="")
+    hu = body().new_like(body().array, unit="")
     result = call(restore_ct_rat, Same(), hu)
     assert result.volumes["restored"].unit == "HU" and any("taken for HU" in note for note in result.notes)
 
 
 def test_ct_that_is_1024_too_high_is_seen_in_hounsfield_units_and_comes_back_as_it_was():
     hu = body()
-    stored = hu.like(hu.array.clip(-1024, None) + 1024, unit="")
+    stored = hu.new_like(hu.array.clip(-1024, None) + 1024, unit="")
     net, right = Same(), Same()
     result = call(restore_ct_rat, net, stored)
-    call(restore_ct_rat, right, hu.like(hu.array.clip(-1024, None)))
+    call(restore_ct_rat, right, hu.new_like(hu.array.clip(-1024, None)))
     for a, b in zip(net.seen, right.seen, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4)
     np.testing.assert_allclose(result.volumes["restored"].array, stored.array, atol=1e-2)
@@ -171,9 +171,9 @@ def test_a_clean_image_is_said_and_a_noisy_one_is_not():
         (restore_pet_rat, body(), "needs PET"),
         (restore_ct_rat, stain(), "colour"),
         (restore_pet_rat, stain(), "colour"),
-        (restore_ct_rat, body().like(np.zeros((48, 40, 4))), "empty"),
-        (restore_pet_rat, body().like(np.zeros((48, 40, 4)), unit="Bq/ml"), "empty"),
-        (restore_pathology_rat, stain().like(np.zeros((40, 30, 1, 3), np.uint8)), "empty"),
+        (restore_ct_rat, body().new_like(np.zeros((48, 40, 4))), "empty"),
+        (restore_pet_rat, body().new_like(np.zeros((48, 40, 4)), unit="Bq/ml"), "empty"),
+        (restore_pathology_rat, stain().new_like(np.zeros((40, 30, 1, 3), np.uint8)), "empty"),
         (restore_pathology_rat, Volume(np.repeat(stain().array, 2, axis=2), np.eye(4)), "one picture"),
         (restore_pathology_rat, body(shape=(48, 40, 1), unit=""), "8 bits"),
         (restore_ct_rat, Volume(body().array[:5], AFFINES["RAS"], unit="HU"), "at least 8"),
@@ -190,9 +190,9 @@ def test_cancel_ends_a_run_between_slices():
 
     def stop(fraction, stage):
         if len(net.seen) == 2:
-            raise Cancelled("Cancelled.")
+            raise CancelledError("Cancelled.")
 
-    with pytest.raises(Cancelled):
+    with pytest.raises(CancelledError):
         call(restore_ct_rat, net, body(), progress=stop)
     assert len(net.seen) == 2
 
@@ -222,7 +222,7 @@ def test_pet_has_a_scale_and_a_level_and_stays_positive():
     out = result.volumes["restored"]
     assert out.array.min() >= 0 and out.unit == "Bq/ml"
     np.testing.assert_allclose(out.array, np.maximum(image.array - 0.01 * scale, 0), rtol=1e-4, atol=1e-2)
-    below = image.like(image.array - 50)
+    below = image.new_like(image.array - 50)
     assert call(restore_pet_rat, Same(), below).volumes["restored"].array.min() < 0
 
 
@@ -273,15 +273,15 @@ def test_pathology_comes_back_finer_over_the_same_field(scale):
     )
     small = fine.array.reshape(40, times, 30, times, 1, 3).mean((1, 3))
     assert np.abs(small - image.array).mean() < 8, "nothing is turned or shifted"
-    assert result.volumes["regions"].grid.same(fine.grid)
+    assert result.volumes["regions"].grid.is_same(fine.grid)
     assert "noise" not in result.metrics
 
 
 def test_what_is_not_stained_so_is_said():
     assert not any("H&E" in n for n in call(restore_pathology_rat, Same(), stain()).notes)
-    green = stain().like(stain().array[..., [1, 0, 2]] // 2 + np.array([0, 100, 0], np.uint8))
+    green = stain().new_like(stain().array[..., [1, 0, 2]] // 2 + np.array([0, 100, 0], np.uint8))
     assert any("not those of H&E" in n for n in call(restore_pathology_rat, Same(), green).notes)
-    grey = call(restore_pathology_rat, Same(), stain().like(stain().array[..., 0]))
+    grey = call(restore_pathology_rat, Same(), stain().new_like(stain().array[..., 0]))
     assert any("grey" in n for n in grey.notes) and grey.volumes["restored"].is_colour
 
 
@@ -299,9 +299,9 @@ def test_what_is_not_stained_so_is_said():
 def test_degraded_on_purpose_has_its_clean_reference(module, image, options):
     result = call(module, Same(), image, **options)
     truth = result.volumes["reference"]
-    assert truth.grid.same(result.volumes["restored"].grid)
+    assert truth.grid.is_same(result.volumes["restored"].grid)
     np.testing.assert_array_equal(truth.array[:40, :30], image.array[:40, :30])
-    assert result.volumes["image"].grid.same(image.grid) == (module is not restore_pathology_rat)
+    assert result.volumes["image"].grid.is_same(image.grid) == (module is not restore_pathology_rat)
     assert result.metrics["rmse_before"].value > 0 and result.metrics["psnr"].value > 5
     assert result.metrics["data_range"].value > 0 and "ssim" in result.metrics
     if module is not restore_pathology_rat:

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from medapp.algorithms.region_prompts import REGIONS, SPOKEN, edited, phrases, prompts, structure
 from medapp.algorithms.text_encoder import CONFIG, DIM, Encoder, bank, build_bridge, clip, encoder, features, tower
-from medapp.errors import InputError, OptionError, WeightsMissing
+from medapp.errors import InputError, OptionError, WeightsError
 from medapp.networks import _torchvision
 
 WEIGHTS = Path(__file__).parents[2] / "weights"
@@ -144,7 +144,7 @@ def test_a_clip_that_is_not_there_is_said(monkeypatch):
         raise OSError("no connection to https://…")
 
     monkeypatch.setattr(open_clip, "create_model", absent)
-    with pytest.raises(WeightsMissing, match="ViT-L-14-336"):
+    with pytest.raises(WeightsError, match="ViT-L-14-336"):
         clip("vit")
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from medapp.algorithms.uploaded_labels import labelled
 from medapp.errors import InputError
-from medapp.imaging.brain_labels import NAMES
+from medapp.imaging.brain_labels import CLASS_NAMES
 from medapp.imaging.volume import Volume
 
 
@@ -17,7 +17,7 @@ def test_aseg_keeps_its_own_numbers_and_gets_the_classes():
     found = labelled(row(0, 2, 41, 3, 17, 53))
     assert found.numbering == "FreeSurfer aseg"
     assert found.own.array.ravel().tolist() == [0, 2, 41, 3, 17, 53] and found.own.labels[17] == "17 Left-Hippocampus"
-    said = [NAMES[n] for n in found.classes.array.ravel()]
+    said = [CLASS_NAMES[n] for n in found.classes.array.ravel()]
     assert said[1:3] == ["Left-Cerebral-White-Matter", "Right-Cerebral-White-Matter"] and said[5] == "Right-Hippocampus"
 
 
@@ -25,7 +25,7 @@ def test_neuromorphometrics_parcels_stay_apart():
     found = labelled(row(0, 44, 45, 100, 102, 104))
     assert found.numbering == "Neuromorphometrics" and set(found.own.labels) == {44, 45, 100, 102, 104}
     assert len(set(found.own.labels.values())) == 5
-    assert {NAMES[n] for n in found.classes.array.ravel()[3:]} == {"Right-Cerebral-Cortex"}
+    assert {CLASS_NAMES[n] for n in found.classes.array.ravel()[3:]} == {"Right-Cerebral-Cortex"}
 
 
 @pytest.mark.parametrize("numbers", [(0, 0, 0), (0, 1, 2), (0, 900, 901, 902), (0, 2, 41, 0.5)])

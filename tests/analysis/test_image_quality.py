@@ -9,7 +9,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from medapp.analysis import image_quality
 from medapp.errors import InputError
-from medapp.imaging.geometry import respaced
+from medapp.imaging.geometry import with_spacing
 from medapp.imaging.volume import Volume
 from medapp.result import Metric, Result
 
@@ -26,7 +26,7 @@ def soft(sigma: float, unit: str = "HU", shape=(80, 70, 3)) -> Volume:
 
 
 def made(image: Volume, restored: np.ndarray, **settings) -> Result:
-    volumes = {"image": image, "restored": image.like(restored, name="restored")}
+    volumes = {"image": image, "restored": image.new_like(restored, name="restored")}
     return Result(volumes, metrics={"regions": Metric(3)}, settings=settings)
 
 
@@ -42,7 +42,7 @@ def test_the_figures_are_those_of_known_errors():
     wanted = peak_signal_noise_ratio(clean.array, noisy.array, data_range=span)
     assert value["psnr_before"] == pytest.approx(wanted, abs=0.01)
     assert value["ssim"] > value["ssim_before"] and result.metrics["rmse"].unit == "HU"
-    assert value["regions"] == 3 and result.volumes["reference"].grid.same(clean.grid)
+    assert value["regions"] == 3 and result.volumes["reference"].grid.is_same(clean.grid)
     away = image_quality.compare_images(result, None)
     assert "psnr" not in away.metrics and "reference" not in away.volumes and "noise" in away.metrics
 
@@ -72,7 +72,7 @@ def test_noise_is_found_beside_edges(unit, sigma):
 
 def test_a_reference_on_another_grid_is_drawn_onto_this_one():
     clean = soft(0)
-    smooth = clean.like(ndimage.gaussian_filter(clean.array, (4, 4, 0)))
+    smooth = clean.new_like(ndimage.gaussian_filter(clean.array, (4, 4, 0)))
     turned = Volume(smooth.array[::-1], TILT @ np.array([[-1.0, 0, 0, 79], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]))
     result = image_quality.compare_images(made(clean, smooth.array), turned)
     assert result.metrics["rmse"].value < 1
@@ -105,9 +105,9 @@ def test_an_enlarged_picture_is_held_against_bicubic():
     random = np.random.default_rng(0)
     fine = ndimage.zoom(random.uniform(0, 255, (20, 15, 1, 3)), (4, 4, 1, 1), order=3).clip(0, 255).astype(np.uint8)
     truth = Volume(fine, np.diag([-1.0, -1, 1, 1]))
-    grid = respaced(truth.grid, (2, 2, 1))
+    grid = with_spacing(truth.grid, (2, 2, 1))
     small = fine.reshape(40, 2, 30, 2, 1, 3).mean((1, 3)).round().astype(np.uint8)
-    result = Result({"image": Volume(small, grid.affine), "restored": truth.like(fine)}, settings={})
+    result = Result({"image": Volume(small, grid.affine), "restored": truth.new_like(fine)}, settings={})
     result = image_quality.compare_images(result, truth)
     assert result.metrics["psnr"].value is None and result.metrics["psnr_before"].value > 30
     assert result.metrics["data_range"] == Metric(255.0, "of 255")

@@ -17,7 +17,7 @@ def result():
     p[3, 3, 1] = 0.95
     p[12:14, 12:14, 4] = 0.4  # 4 voxels
     image = Volume(np.ones((20, 20, 6), np.int16), AFFINE)
-    return Result({"image": image, "probability": image.like(p)})
+    return Result({"image": image, "probability": image.new_like(p)})
 
 
 def test_threshold_decides_what_counts(result):
@@ -57,7 +57,7 @@ def test_reference_on_another_grid_is_compared_in_millimetres(result):
 
 
 def test_empty_mask_against_a_reference_is_said_honestly(result):
-    truth = result.volumes["image"].like(np.pad(np.ones((4, 4, 2), np.uint8), ((0, 16), (0, 16), (0, 4))))
+    truth = result.volumes["image"].new_like(np.pad(np.ones((4, 4, 2), np.uint8), ((0, 16), (0, 16), (0, 4))))
     got = measure_lesions(result, 0.96, reference=truth)
     assert got.metrics["dice"].value == 0 and got.metrics["hd95"].value is None
     assert got.metrics["volume_difference"].value == -100

@@ -20,7 +20,7 @@ from medapp.analysis.ms_lesions import (
     size,
     zones,
 )
-from medapp.imaging.brain_labels import NAMES
+from medapp.imaging.brain_labels import CLASS_NAMES
 from medapp.imaging.volume import Grid, Volume
 from medapp.pipelines.segment_ms_rsanet import CARD
 from medapp.presenters import ms_lesions as task
@@ -41,11 +41,11 @@ def ball(centre, radius: float) -> np.ndarray:
 def brain() -> np.ndarray:
     """White matter in a cortex of 4 mm, a ventricle in the middle, the cerebellum below."""
     classes = np.zeros(SHAPE, np.uint8)
-    classes[ball((30, 30, 30), 28)] = NAMES.index("Left-Cerebral-Cortex")
-    classes[ball((30, 30, 30), 24)] = NAMES.index("Left-Cerebral-White-Matter")
-    classes[ball((30, 30, 34), 6)] = NAMES.index("Left-Lateral-Ventricle")
+    classes[ball((30, 30, 30), 28)] = CLASS_NAMES.index("Left-Cerebral-Cortex")
+    classes[ball((30, 30, 30), 24)] = CLASS_NAMES.index("Left-Cerebral-White-Matter")
+    classes[ball((30, 30, 34), 6)] = CLASS_NAMES.index("Left-Lateral-Ventricle")
     below = AT[..., 2] < 15
-    classes[below & (classes > 0)] = NAMES.index("Right-Cerebellum-Cortex")
+    classes[below & (classes > 0)] = CLASS_NAMES.index("Right-Cerebellum-Cortex")
     return classes
 
 
@@ -59,11 +59,11 @@ LESIONS = {  # place: centre
 
 def result(lesions: np.ndarray, then: np.ndarray | None = None, affine=OBLIQUE) -> Result:
     image = Volume(np.ones(SHAPE, np.float32), affine, name="FLAIR")
-    volumes = {"image": image, "probability": image.like(lesions * np.float32(0.8))}
-    volumes["zones"] = image.like(zones(brain(), (1, 1, 1)), labels=PLACES)
+    volumes = {"image": image, "probability": image.new_like(lesions * np.float32(0.8))}
+    volumes["zones"] = image.new_like(zones(brain(), (1, 1, 1)), labels=PLACES)
     if then is not None:
         volumes["baseline"] = image
-        volumes["probability_baseline"] = image.like(then * np.float32(0.8))
+        volumes["probability_baseline"] = image.new_like(then * np.float32(0.8))
     return Result(volumes, provenance=Provenance(CARD.name))
 
 
@@ -92,7 +92,7 @@ def test_a_large_lesion_at_the_ventricle_counts_as_that_though_it_reaches_the_co
 
 def test_a_lesion_taken_for_cortex_is_not_at_the_cortex():
     classes, lesion = brain(), ball((44, 30, 36), 3)
-    classes[ball((44, 30, 36), 4)] = NAMES.index("Left-Cerebral-Cortex")
+    classes[ball((44, 30, 36), 4)] = CLASS_NAMES.index("Left-Cerebral-Cortex")
     found = [places(lesion.astype(int), 1, zones(classes, (1, 1, 1), each)).tolist() for each in (None, lesion)]
     assert found == [[2], [4]]
     edge = ball(LESIONS["juxtacortical"], 2.5)
@@ -107,7 +107,7 @@ def test_distances_are_millimetres():
 
 def test_without_regions_no_place_is_claimed():
     bare = result(ball((30, 30, 43), 3))
-    bare = replace(bare, volumes={**bare.volumes, "zones": bare.volumes["image"].like(np.zeros(SHAPE, np.uint8))})
+    bare = replace(bare, volumes={**bare.volumes, "zones": bare.volumes["image"].new_like(np.zeros(SHAPE, np.uint8))})
     out = measure_ms_lesions(bare, SETTINGS)
     assert out.tables["lesions"].rows[0][-1] == "" and not out.volumes["places"].array.any()
     assert out.tables["places"].rows[-1][1] == 1
@@ -180,7 +180,7 @@ def test_threshold_and_smallest_move_without_memory():
 
 
 def test_the_page_is_told_and_a_reference_compared():
-    truth = result(painted(2)).volumes["image"].like(painted(2).astype(np.uint8))
+    truth = result(painted(2)).volumes["image"].new_like(painted(2).astype(np.uint8))
     plain, since = (
         measure_ms_lesions(result(painted(2)), SETTINGS, truth),
         measure_ms_lesions(result(painted(2), painted(1)), SETTINGS),

@@ -11,7 +11,7 @@ from medapp.analysis.reference import SOFT, TAKEN, hardened, lost_header, misfit
 from medapp.errors import InputError
 from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Volume
-from medapp.io.raster import NO_SIZE
+from medapp.io.raster import NO_PIXEL_SIZE_REMARK
 from medapp.presenters.comparison import prepared
 from medapp.serving import runtime
 
@@ -42,7 +42,7 @@ def test_a_lost_header_is_noticed_and_the_way_out_told(affine):
     with pytest.raises(InputError, match=r"mm away.*same shape: is its header lost\?.*--reference-by-voxels"):
         require_header(reference, IMAGE)
     taken = take_by_voxels(reference, IMAGE)
-    assert taken.grid.same(IMAGE.grid) and taken.array.sum() == reference.array.sum() and taken.labels
+    assert taken.grid.is_same(IMAGE.grid) and taken.array.sum() == reference.array.sum() and taken.labels
 
 
 def test_other_grids_are_left_to_their_headers():
@@ -64,7 +64,7 @@ def test_a_reference_without_its_header_costs_the_comparison_and_the_switch_brin
     refused = prepared(task, card, volumes, lambda: reference)
     assert refused.reference is None and refused.lost_header and "is its header lost?" in refused.note
     taken = prepared(task, card, volumes, lambda: reference, by_voxels=True)
-    assert taken.reference is not None and taken.reference.grid.same(IMAGE.grid) and not taken.note
+    assert taken.reference is not None and taken.reference.grid.is_same(IMAGE.grid) and not taken.note
     assert TAKEN in taken.reference.remarks
     fitting = prepared(task, card, volumes, lambda: lying(IMAGE.affine))
     assert fitting.reference is not None and not fitting.lost_header
@@ -76,7 +76,7 @@ def test_a_header_that_puts_the_reference_beside_what_was_found_is_doubted():
     for reference in (flipped, doubled):
         told = misfit(reference, resample(reference, mask.grid), mask)
         assert "better voxel by voxel (Dice 1.00)" in told and "--reference-by-voxels" in told
-    again = mask.like(mask.array[::-1], affine=IMAGE.affine @ from_matvec(np.diag([-1.0, 1, 1]), [63, 0, 0]))
+    again = mask.new_like(mask.array[::-1], affine=IMAGE.affine @ from_matvec(np.diag([-1.0, 1, 1]), [63, 0, 0]))
     for reference in (mask, again):  # right, and right but stored the other way round
         assert not misfit(reference, resample(reference, mask.grid), mask)
 
@@ -86,7 +86,7 @@ def test_a_soft_reference_counts_from_a_half():
     soft = Volume(ndimage.gaussian_filter(mask.array.astype(np.float32), 1.0), IMAGE.affine, name="reference")
     hard = hardened(soft)
     assert SOFT in hard.remarks and np.array_equal(hard.array > 0, soft.array >= 0.5)
-    assert hardened(mask) is mask and hardened(soft.like(mask.array.astype(np.float32))).array.dtype == np.float32
+    assert hardened(mask) is mask and hardened(soft.new_like(mask.array.astype(np.float32))).array.dtype == np.float32
 
 
 def test_an_image_or_a_picture_is_no_reference_for_a_mask():
@@ -96,4 +96,6 @@ def test_an_image_or_a_picture_is_no_reference_for_a_mask():
         task.check(Volume(grey, IMAGE.affine), volumes)
     task.check(Volume(np.repeat(np.repeat(grey[::4], 2, 0)[:16], 4, 0), IMAGE.affine), volumes)  # many labels
     with pytest.raises(InputError, match="picture of one slice"):
-        task.check(Volume(np.ones((64, 60, 1), np.uint8), np.diag([-1.0, -1, 1, 1]), remarks=(NO_SIZE,)), volumes)
+        task.check(
+            Volume(np.ones((64, 60, 1), np.uint8), np.diag([-1.0, -1, 1, 1]), remarks=(NO_PIXEL_SIZE_REMARK,)), volumes
+        )

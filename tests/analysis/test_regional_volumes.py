@@ -5,7 +5,7 @@ import pytest
 
 from medapp.analysis.regional_volumes import measure_regions
 from medapp.errors import InputError
-from medapp.imaging.brain_labels import NAMES, colours
+from medapp.imaging.brain_labels import CLASS_NAMES, region_colours
 from medapp.imaging.volume import Volume
 from medapp.presenters import lesions, parcellation, report, segmentation
 from medapp.result import Provenance, Result
@@ -13,7 +13,8 @@ from medapp.ui.viewer.scene import scene
 
 AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
 LEFT, RIGHT, GREY, OTHER = (
-    NAMES.index(n) for n in ("Left-Hippocampus", "Right-Hippocampus", "Left-Cerebral-Cortex", "Right-Cerebral-Cortex")
+    CLASS_NAMES.index(n)
+    for n in ("Left-Hippocampus", "Right-Hippocampus", "Left-Cerebral-Cortex", "Right-Cerebral-Cortex")
 )
 
 
@@ -27,10 +28,10 @@ def regions() -> np.ndarray:
 
 @pytest.fixture
 def result() -> Result:
-    names = {n: name for n, name in enumerate(NAMES) if n}
+    names = {n: name for n, name in enumerate(CLASS_NAMES) if n}
     image = Volume(np.random.default_rng(0).uniform(1, 9, (24, 20, 16)).astype(np.float32), AFFINE, name="Brain MRI")
-    labels = image.like(regions(), labels=names, name="labels")
-    brain = image.like((regions() > 0).astype(np.uint8), labels={1: "brain"}, name="brain")
+    labels = image.new_like(regions(), labels=names, name="labels")
+    brain = image.new_like((regions() > 0).astype(np.uint8), labels={1: "brain"}, name="brain")
     origin = Provenance("segment_anatomy_unet", {"sha256": "ab" * 32}, "cpu")
     return measure_regions(Result({"image": image, "labels": labels, "brain": brain}, provenance=origin))
 
@@ -69,11 +70,11 @@ def test_a_reference_in_another_numbering_and_on_another_grid_is_compared(result
 
 
 def test_choroid_plexus_counts_to_the_ventricle(result):
-    plexus, ventricle = NAMES.index("Left-Choroid-Plexus"), NAMES.index("Left-Lateral-Ventricle")
+    plexus, ventricle = CLASS_NAMES.index("Left-Choroid-Plexus"), CLASS_NAMES.index("Left-Lateral-Ventricle")
     truth, ours = regions(), regions()
     truth[5:9, 6:12, 5:7], ours[5:9, 6:12, 5:7] = plexus, ventricle
     labels = result.volumes["labels"]
-    got = measure_regions(Result(result.volumes | {"labels": labels.like(ours)}), labels.like(truth))
+    got = measure_regions(Result(result.volumes | {"labels": labels.new_like(ours)}), labels.new_like(truth))
     assert got.metrics["dice"].value == 1 and "Left-Choroid-Plexus" not in rows(got)
 
 
@@ -96,7 +97,7 @@ def test_the_task_shows_regions_or_lesions(result):
 
 
 def test_every_region_has_a_colour_and_a_name_in_the_viewer(result, tmp_path):
-    tints = colours({n: name for n, name in enumerate(NAMES) if n})
+    tints = region_colours({n: name for n, name in enumerate(CLASS_NAMES) if n})
     assert len(tints) == 35 and len(set(tints.values())) == 35
     shown = scene(segmentation.layers(result), tmp_path)
     names = {region.name: region.colour for region in shown.regions.regions}
@@ -116,7 +117,7 @@ def test_report_and_files(result, tmp_path):
 
 
 def test_an_empty_map_is_shown_too(result):
-    nothing = {role: v.like(np.zeros_like(v.array)) for role, v in result.volumes.items() if role != "image"}
+    nothing = {role: v.new_like(np.zeros_like(v.array)) for role, v in result.volumes.items() if role != "image"}
     empty = measure_regions(Result(result.volumes | nothing))
     assert segmentation.headline(empty) == "No brain found." and empty.tables["regions"].rows == ()
     assert segmentation.layers(empty) and segmentation.start(empty).shape == (3,)

@@ -28,7 +28,7 @@ def result():
         p[0:8, 0:8, 0:8] = 0.9
         p[10:18, 0:8, 0:8] = 0 if plane == "sagittal" else 0.6
         p[20:28, 0:8, 0:8] = 0.8 if plane == "axial" else 0
-    volumes = {f"probability_{plane}": image.like(p, name=plane) for plane, p in planes.items()}
+    volumes = {f"probability_{plane}": image.new_like(p, name=plane) for plane, p in planes.items()}
     return Result({"image": image, "template": image, **volumes}, provenance=Provenance(CARD.name))
 
 
@@ -87,7 +87,7 @@ def row(out, mask, against):
 def test_planes_are_held_against_the_fusion_and_the_reference(result):
     truth = np.zeros((30, 12, 10), np.uint8)
     truth[0:8, 0:8, 0:4] = 1
-    out = measure_ensemble(result, SETTINGS, result.volumes["image"].like(truth))
+    out = measure_ensemble(result, SETTINGS, result.volumes["image"].new_like(truth))
     fused, axial = row(out, "fusion", "reference"), row(out, "axial", "fusion")
     assert axial["precision"] == pytest.approx(1 / 3, abs=1e-4) and axial["recall"] == 1 and axial["Dice"] == 0.5
     assert fused["precision"] == 0.5 and fused["recall"] == 1 and fused["volume difference (%)"] == 100
@@ -99,7 +99,7 @@ def test_planes_are_held_against_the_fusion_and_the_reference(result):
 
 def test_nothing_against_nothing_is_not_a_figure(result):
     empty = {
-        f"probability_{plane}": result.volumes["image"].like(np.zeros((30, 12, 10), np.float32)) for plane in PLANES
+        f"probability_{plane}": result.volumes["image"].new_like(np.zeros((30, 12, 10), np.float32)) for plane in PLANES
     }
     out = measure_ensemble(replace(result, volumes={**result.volumes, **empty}), SETTINGS, empty["probability_axial"])
     assert set(row(out, "fusion", "reference").values()) == {"fusion", "reference", 0.0, None}
@@ -112,7 +112,7 @@ def test_slices_follow_the_patient_not_the_file(result):
     order = (2, 0, 1)
     turned = {
         role: Volume(v.array.transpose(order), v.affine[:, [*order, 3]], name=v.name)
-        for role, v in {**result.volumes, "truth": result.volumes["image"].like(truth)}.items()
+        for role, v in {**result.volumes, "truth": result.volumes["image"].new_like(truth)}.items()
     }
     reference = turned.pop("truth")
     out = measure_ensemble(replace(result, volumes=turned), SETTINGS, reference)

@@ -9,12 +9,12 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from medapp.errors import InputError
-from medapp.imaging.deformation import Deformation, folding, sdlogj, sdlogj_learn2reg
+from medapp.imaging.deformation import Deformation, folding_percent, sdlogj, sdlogj_learn2reg
 from medapp.imaging.volume import Grid, Volume
 from medapp.io.files import write
 from medapp.io.transforms import (
-    FINEST,
-    LPS,
+    RAS_TO_LPS,
+    STEPS_PER_MM,
     read_affine,
     read_displacement,
     read_learn2reg,
@@ -65,7 +65,7 @@ def test_simpleitk_sends_points_where_we_do(tmp_path):
     transform = composite(tmp_path, deformation)
     points = FIXED.to_mm(np.random.default_rng(1).uniform(1, np.array(FIXED.shape) - 2, (200, 3)))
     theirs = np.array([transform.TransformPoint((p * (-1, -1, 1)).tolist()) for p in points]) * (-1, -1, 1)
-    ours = deformation.moved(points) @ AFFINE[:3, :3].T + AFFINE[:3, 3]
+    ours = deformation.transform_points(points) @ AFFINE[:3, :3].T + AFFINE[:3, 3]
     assert np.abs(ours - theirs).max() < 0.05 * MOVING.spacing.min() / 10
 
 
@@ -73,14 +73,14 @@ def test_simpleitk_sends_points_where_we_do(tmp_path):
 def test_simpleitk_warps_as_we_do(tmp_path, kind):
     moving, deformation = phantom(MOVING), smooth(FIXED)
     if kind == "labels":
-        moving = moving.like((moving.array > 0.3).astype(np.uint8) + 1, labels={1: "a", 2: "b"})
+        moving = moving.new_like((moving.array > 0.3).astype(np.uint8) + 1, labels={1: "a", 2: "b"})
     transform = composite(tmp_path, deformation)
     image = sitk.ReadImage(str(write(moving, tmp_path / "moving.nii.gz")))
     fixed = sitk.ReadImage(str(write(phantom(FIXED), tmp_path / "fixed.nii.gz")))
     how = sitk.sitkNearestNeighbor if kind == "labels" else sitk.sitkLinear
     theirs = sitk.GetArrayFromImage(sitk.Resample(image, fixed, transform, how, 0.0)).transpose(2, 1, 0)
     ours = deformation.warp(moving, AFFINE)
-    assert ours.grid.same(FIXED) and ours.array.dtype == (np.uint8 if kind == "labels" else np.float32)
+    assert ours.grid.is_same(FIXED) and ours.array.dtype == (np.uint8 if kind == "labels" else np.float32)
     inside = deformation.compose(AFFINE).warp(Volume(np.ones(MOVING.shape, np.float32), MOVING.affine)).array > 0.999
     assert inside.mean() > 0.3
     if kind == "labels":
@@ -99,16 +99,20 @@ def test_resampled_onto_another_grid_it_is_the_same_field():
     fine = grid((60, 60, 60), (0.7, 0.7, 0.7), (12, -18, 25))
     there = smooth(FIXED).resample(fine)
     points = FIXED.to_mm(np.random.default_rng(1).uniform(12, 18, (100, 3)))
-    np.testing.assert_allclose(there.moved(points), smooth(FIXED).moved(points), atol=0.05)
+    np.testing.assert_allclose(there.transform_points(points), smooth(FIXED).transform_points(points), atol=0.05)
     assert np.abs(there.resample(FIXED, order=3).vectors - smooth(FIXED).vectors)[:, 12:18, 12:18, 12:18].max() < 0.05
 
 
 def test_composed_is_one_after_the_other():
     first, second = smooth(FIXED), smooth(grid((50, 50, 50), (1.5, 1.5, 1.5), (40, 0, 0)), seed=3)
     points = FIXED.to_mm(np.argwhere(np.ones(FIXED.shape))[::997])
-    np.testing.assert_allclose(first.compose(second).moved(points), second.moved(first.moved(points)), atol=1e-4)
-    affinely = first.moved(points) @ AFFINE[:3, :3].T + AFFINE[:3, 3]
-    np.testing.assert_allclose(first.compose(AFFINE).moved(points), affinely, atol=1e-4)
+    np.testing.assert_allclose(
+        first.compose(second).transform_points(points),
+        second.transform_points(first.transform_points(points)),
+        atol=1e-4,
+    )
+    affinely = first.transform_points(points) @ AFFINE[:3, :3].T + AFFINE[:3, 3]
+    np.testing.assert_allclose(first.compose(AFFINE).transform_points(points), affinely, atol=1e-4)
 
 
 def test_inverted_it_leads_back():
@@ -117,23 +121,23 @@ def test_inverted_it_leads_back():
     back, left = deformation.invert()
     assert left.max() <= 0.01
     points = where.to_mm(np.random.default_rng(1).uniform(8, 56, (500, 3)))
-    assert np.linalg.norm(back.moved(deformation.moved(points)) - points, axis=1).max() < 0.03
+    assert np.linalg.norm(back.transform_points(deformation.transform_points(points)) - points, axis=1).max() < 0.03
 
 
 def test_a_fold_is_said_not_hidden():
     vectors = np.zeros((3, 20, 20, 20), np.float32)
     vectors[0] = -1.5 * (np.arange(20) - 9.5)[:, None, None] * (np.abs(np.arange(20) - 9.5) < 4)[:, None, None]
     deformation = Deformation(vectors, np.eye(4))
-    assert folding(deformation.jacobian_determinant()) > 10
+    assert folding_percent(deformation.jacobian_determinant()) > 10
     assert deformation.invert()[1].max() > 0.1
 
 
 def test_measures_on_fields_that_are_known():
     matrix = from_matvec(Rotation.from_euler("z", 10, degrees=True).as_matrix() @ np.diag([1.2, 0.9, 1.1]))
-    linear = Deformation.of_affine(matrix, FIXED)
+    linear = Deformation.from_affine(matrix, FIXED)
     determinant = linear.jacobian_determinant()
     np.testing.assert_allclose(determinant, 1.2 * 0.9 * 1.1, rtol=1e-4)
-    assert folding(determinant) == 0
+    assert folding_percent(determinant) == 0
     assert sdlogj(determinant) < 1e-4 and linear.bending_energy() < 1e-8
     points = FIXED.to_mm(np.moveaxis(np.indices(FIXED.shape), 0, -1))
     bent = Deformation(np.stack([0.01 * points[..., 1] ** 2, *np.zeros((2, *FIXED.shape))]), FIXED.affine)
@@ -160,14 +164,15 @@ def test_itk_files_come_back(tmp_path):
     image = nib.load(path)
     assert image.shape == (*FIXED.shape, 1, 3) and int(image.header["intent_code"]) == 1007
     back = read_displacement(path)
-    np.testing.assert_allclose(back.vectors, deformation.vectors, atol=0.5001 / FINEST)
-    assert back.grid.same(FIXED)
+    np.testing.assert_allclose(back.vectors, deformation.vectors, atol=0.5001 / STEPS_PER_MM)
+    assert back.grid.is_same(FIXED)
     np.testing.assert_allclose(read_affine(write_affine(AFFINE, tmp_path / "a.tfm")), AFFINE, atol=1e-9)
     euler = sitk.Euler3DTransform((10.0, 20.0, -5.0), 0.1, 0.2, 0.3, (1.0, 2.0, 3.0))
     sitk.WriteTransform(euler, str(tmp_path / "e.tfm"))
     point = np.array([7.0, -3.0, 2.0, 1.0])
     np.testing.assert_allclose(
-        (LPS @ read_affine(tmp_path / "e.tfm") @ LPS @ point)[:3], euler.TransformPoint(point[:3].tolist())
+        (RAS_TO_LPS @ read_affine(tmp_path / "e.tfm") @ RAS_TO_LPS @ point)[:3],
+        euler.TransformPoint(point[:3].tolist()),
     )
 
 

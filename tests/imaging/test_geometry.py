@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from medapp.errors import InputError
-from medapp.imaging.geometry import boxed, isotropic, oriented, padded, resample, respaced
+from medapp.imaging.geometry import crop_grid, pad_grid, reorient, resample, with_isotropic_spacing, with_spacing
 from medapp.imaging.volume import Grid, Volume
 
 TILT = np.array([[0.96, -0.05, 0.27], [0.08, 0.99, -0.10], [-0.26, 0.12, 0.95]])
@@ -25,8 +25,8 @@ def oblique(shape=(20, 24, 9), spacing=(1.0, 0.8, 4.0), axes=(0, 1, 2), signs=(1
 def test_turning_axes_there_and_back_changes_no_voxel(axes, signs, codes):
     grid = oblique(axes=axes, signs=signs)
     volume = Volume(np.random.default_rng(0).normal(size=grid.shape).astype(np.float32), grid.affine)
-    turned = resample(volume, oriented(grid, codes))
-    assert turned.axes == codes
+    turned = resample(volume, reorient(grid, codes))
+    assert turned.axis_codes == codes
     np.testing.assert_allclose(resample(turned, grid).array, volume.array, atol=1e-4)
 
 
@@ -36,9 +36,9 @@ def test_a_point_keeps_its_millimetres():
     array[13, 6, 4] = 1
     volume = Volume(array, grid.affine)
     for target in (
-        oriented(grid, "LPS"),
-        padded(oriented(grid, "LPS"), 16, (0, 1)),
-        boxed(grid, np.array([5, 2, 1]), np.array([18, 20, 8])),
+        reorient(grid, "LPS"),
+        pad_grid(reorient(grid, "LPS"), 16, (0, 1)),
+        crop_grid(grid, np.array([5, 2, 1]), np.array([18, 20, 8])),
     ):
         moved = resample(volume, target)
         index = np.array(np.unravel_index(moved.array.argmax(), moved.shape))
@@ -50,7 +50,7 @@ def test_a_smooth_image_survives_a_coarser_grid_and_keeps_its_place():
     centre = grid.to_mm(np.array([19, 22, 14]))
     mm = grid.to_mm(np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), -1))
     blob = np.exp(-((mm - centre) ** 2).sum(-1) / 2 / 5**2).astype(np.float32)
-    back = resample(resample(Volume(blob, grid.affine), isotropic(grid, 2.0)), grid)
+    back = resample(resample(Volume(blob, grid.affine), with_isotropic_spacing(grid, 2.0)), grid)
     inner = (slice(4, -4),) * 3
     assert np.abs(back.array - blob)[inner].max() < 0.1
     weight = blob[inner].sum()
@@ -63,25 +63,25 @@ def test_labels_stay_labels():
     labels = Volume(
         (np.arange(np.prod(grid.shape)) % 3).reshape(grid.shape).astype(np.uint8), grid.affine, {1: "a", 2: "b"}
     )
-    moved = resample(labels, isotropic(grid, 1.3))
+    moved = resample(labels, with_isotropic_spacing(grid, 1.3))
     assert moved.array.dtype == np.uint8 and set(np.unique(moved.array)) <= {0, 1, 2}
 
 
 def test_coarser_pixels_do_not_alias():
     stripes = np.zeros((64, 64, 1), np.float32)
     stripes[::2] = 1
-    small = resample(Volume(stripes, np.eye(4)), respaced(Grid((64, 64, 1), np.eye(4)), (4, 4, 1)))
+    small = resample(Volume(stripes, np.eye(4)), with_spacing(Grid((64, 64, 1), np.eye(4)), (4, 4, 1)))
     assert small.array[1:-1, 1:-1].std() < 0.05 and abs(small.array[2:-2].mean() - 0.5) < 0.02
 
 
 def test_what_reaches_over_kilometres_is_not_drawn_in_millimetres():
     with pytest.raises(InputError, match="18000 × 18000 × 900 mm"):
-        isotropic(Grid((20, 20, 1), np.diag([900.0, 900, 900, 1])), 1.0)
+        with_isotropic_spacing(Grid((20, 20, 1), np.diag([900.0, 900, 900, 1])), 1.0)
 
 
 def test_respaced_keeps_the_outer_faces():
     grid = Grid((10, 12, 5), np.diag([2.0, 1.0, 5.0, 1]))
-    new = respaced(grid, (1.0, 2.0, 5.0))
+    new = with_spacing(grid, (1.0, 2.0, 5.0))
     assert new.shape == (20, 6, 5)
     np.testing.assert_allclose(new.to_mm(np.array([-0.5] * 3)), grid.to_mm(np.array([-0.5] * 3)))
     np.testing.assert_allclose(new.to_mm(np.array(new.shape) - 0.5), grid.to_mm(np.array(grid.shape) - 0.5))
@@ -90,6 +90,6 @@ def test_respaced_keeps_the_outer_faces():
 def test_a_mask_on_the_border_survives_rounding():
     grid = oblique((30, 30, 30), (1, 1, 1))
     mask = Volume(np.ones(grid.shape, np.uint8), grid.affine, {1: "all"})
-    assert resample(mask, oriented(grid, "LPS")).array.all()
+    assert resample(mask, reorient(grid, "LPS")).array.all()
     nudged = Grid(grid.shape, grid.affine + np.pad(np.full((3, 1), 1e-3), ((0, 1), (3, 0))))
     assert resample(mask, nudged).array.all()

@@ -18,7 +18,7 @@ def whole(labels: np.ndarray) -> bool:
 def test_small_masks_lie_over_large_ones_and_the_rest_comes_last():
     large, small = np.zeros((10, 10), bool), np.zeros((10, 10), bool)
     large[:6, :6] = small[4:8, 4:8] = True
-    labels = index_maps.indexed([small, large], (10, 10))
+    labels = index_maps.masks_to_index_map([small, large], (10, 10))
     assert whole(labels) and labels.max() == 3
     assert labels[0, 0] == 1 and labels[5, 5] == labels[7, 7] == 2 and labels[9, 9] == 3
 
@@ -27,9 +27,9 @@ def test_there_is_no_rest_where_all_is_covered_and_no_number_for_what_is_hidden(
     everything, left, hidden = np.ones((6, 6), bool), np.zeros((6, 6), bool), np.zeros((6, 6), bool)
     left[:, :3] = hidden[:, :2] = True
     right_of_it = left & ~hidden
-    labels = index_maps.indexed([hidden, everything, left, hidden.copy(), right_of_it], (6, 6))
+    labels = index_maps.masks_to_index_map([hidden, everything, left, hidden.copy(), right_of_it], (6, 6))
     assert whole(labels) and labels.max() == 3
-    assert (index_maps.indexed([], (4, 5)) == 1).all()
+    assert (index_maps.masks_to_index_map([], (4, 5)) == 1).all()
 
 
 @pytest.mark.parametrize("shape", [(60, 80), (60, 80, 3)])
@@ -43,25 +43,25 @@ def test_superpixels_are_about_as_many_as_asked_and_keep_to_edges(shape):
 
 def test_merged_removed_and_added():
     labels = squares()
-    merged = index_maps.merge(labels, 1, 4)
+    merged = index_maps.merge_regions(labels, 1, 4)
     assert whole(merged) and merged.max() == 3 and merged[0, 0] == merged[-1, -1] != merged[0, -1]
-    removed = index_maps.remove(labels, 2)
+    removed = index_maps.remove_region(labels, 2)
     assert whole(removed) and removed.max() == 3
-    assert (removed[:, :8] == index_maps.compact(np.where(labels == 2, 1, labels))[:, :8]).all()
+    assert (removed[:, :8] == index_maps.renumber(np.where(labels == 2, 1, labels))[:, :8]).all()
     assert set(removed[:8, 8:].ravel()) == {removed[0, 0], removed[-1, -1]}  # each pixel joins its nearest neighbour
     mask = np.zeros(labels.shape, bool)
     mask[6:10, 6:10] = True
-    added = index_maps.overlay(labels, mask)
+    added = index_maps.add_region(labels, mask)
     assert whole(added) and added.max() == 5 and (added[mask] == 5).all()
-    assert whole(index_maps.overlay(labels, labels <= 2)) and index_maps.overlay(labels, labels <= 2).max() == 3
-    assert (index_maps.overlay(labels, mask & False) == labels).all()
+    assert whole(index_maps.add_region(labels, labels <= 2)) and index_maps.add_region(labels, labels <= 2).max() == 3
+    assert (index_maps.add_region(labels, mask & False) == labels).all()
     assert (labels == squares()).all()
 
 
 def test_the_last_region_stays():
     alone = np.ones((4, 4), np.int32)
-    assert (index_maps.remove(alone, 1) == 1).all()
-    assert (index_maps.remove(squares(), 99) == squares()).all()
+    assert (index_maps.remove_region(alone, 1) == 1).all()
+    assert (index_maps.remove_region(squares(), 99) == squares()).all()
 
 
 def test_a_slice_takes_the_numbers_of_its_neighbour():
@@ -69,11 +69,11 @@ def test_a_slice_takes_the_numbers_of_its_neighbour():
     shuffled = np.array([0, 3, 1, 4, 2], np.int32)[before]
     shuffled = np.roll(shuffled, 1, axis=1)
     shuffled[:, 0] = shuffled[:, 1]
-    after = index_maps.follow(before, shuffled)
+    after = index_maps.match_neighbour_slice(before, shuffled)
     assert (after == before).mean() > 0.9
     new = shuffled.copy()
     new[:3, :3] = 9
-    after = index_maps.follow(before, new)
+    after = index_maps.match_neighbour_slice(before, new)
     assert after[0, 0] > 4 and after[7, 0] == 1 and after[-1, -1] == 4
 
 
@@ -81,6 +81,6 @@ def test_measured_in_millimetres_the_largest_first():
     labels = squares()
     labels[:8] = 1
     image = labels * 10.0
-    rows = index_maps.measured(labels, image, (0.5, 2.0))
+    rows = index_maps.measure_index_map(labels, image, (0.5, 2.0))
     assert [row[0] for row in rows] == [1, 3, 4]
     assert rows[0][1:] == (128.0, 10.0, 0.0) and rows[1][1:] == (64.0, 30.0, 0.0)

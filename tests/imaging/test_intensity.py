@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from medapp.imaging.intensity import CLIP, dimmed, relative, standardize, unshaded
+from medapp.imaging.intensity import STANDARD_RANGE, clip_bright, correct_bias_field, normalize_to_tissue, standardize
 
 
 def head() -> np.ndarray:
@@ -36,7 +36,7 @@ def test_constant_and_outlying_values():
     a = head()
     a[6, 6, 6] = 1e9
     z = standardize(a)
-    assert np.isfinite(z).all() and z.max() == CLIP[1] and z.min() >= CLIP[0]
+    assert np.isfinite(z).all() and z.max() == STANDARD_RANGE[1] and z.min() >= STANDARD_RANGE[0]
 
 
 def test_a_bright_scalp_does_not_set_the_scale():
@@ -44,15 +44,15 @@ def test_a_bright_scalp_does_not_set_the_scale():
     scalp = plain.copy()
     scalp[5:7] = 5000
     inside = (slice(7, 25), slice(5, 35), slice(3, 17))
-    assert dimmed(scalp).max() < 2 * 500
-    np.testing.assert_array_equal(dimmed(scalp)[inside], scalp[inside])
-    calm, glaring = (standardize(a)[inside].std() for a in (dimmed(scalp), scalp))
+    assert clip_bright(scalp).max() < 2 * 500
+    np.testing.assert_array_equal(clip_bright(scalp)[inside], scalp[inside])
+    calm, glaring = (standardize(a)[inside].std() for a in (clip_bright(scalp), scalp))
     assert calm > 8 * glaring
 
 
 def test_an_ordinary_head_is_not_dimmed_and_a_constant_one_survives():
-    np.testing.assert_array_equal(dimmed(head()), head())
-    np.testing.assert_array_equal(dimmed(np.full((3, 3, 3), 7)), np.full((3, 3, 3), 7))
+    np.testing.assert_array_equal(clip_bright(head()), head())
+    np.testing.assert_array_equal(clip_bright(np.full((3, 3, 3), 7)), np.full((3, 3, 3), 7))
 
 
 def shaded(strength: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -68,17 +68,17 @@ def shaded(strength: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def test_shading_is_taken_out_and_lesions_stay_as_bright_as_they_were():
     array, white, lesion = shaded(0.6)
-    even = unshaded(array, white)
+    even = correct_bias_field(array, white)
     own = even[white & ~lesion]
     assert array[white & ~lesion].std() / array[white & ~lesion].mean() > 0.15
     assert own.std() / own.mean() < 0.05 and even.dtype == np.float32 and not even[~white].any()
     assert abs(even[lesion].mean() / own.mean() - 1.8) < 0.05 and even[lesion].std() / even[lesion].mean() < 0.05
-    assert abs(relative(even, white)[lesion].mean() - 3 * 0.8) < 0.15
+    assert abs(normalize_to_tissue(even, white)[lesion].mean() - 3 * 0.8) < 0.15
 
 
 def test_without_shading_or_tissue_an_image_stays_as_it_is():
     array, white, _ = shaded(0.0)
-    np.testing.assert_allclose(unshaded(array, white)[white], array[white], rtol=0.02)
-    np.testing.assert_array_equal(unshaded(array, white & False), array.astype(np.float32))
+    np.testing.assert_allclose(correct_bias_field(array, white)[white], array[white], rtol=0.02)
+    np.testing.assert_array_equal(correct_bias_field(array, white & False), array.astype(np.float32))
     even = np.full((20, 20, 20), 7.0)
-    np.testing.assert_allclose(unshaded(even, even > 0), even, rtol=1e-3)
+    np.testing.assert_allclose(correct_bias_field(even, even > 0), even, rtol=1e-3)

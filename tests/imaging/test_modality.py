@@ -6,7 +6,7 @@ import pytest
 
 from medapp.algorithms.input_checks import refuse
 from medapp.errors import InputError
-from medapp.imaging.modality import in_hounsfield, modality
+from medapp.imaging.modality import detect_modality, is_hounsfield
 from medapp.imaging.volume import Volume
 
 
@@ -34,24 +34,24 @@ def mr() -> np.ndarray:
 
 
 def test_values_of_a_ct_are_recognised():
-    assert in_hounsfield(ct()) and in_hounsfield(np.maximum(ct(), -1000)) and in_hounsfield(ct().astype(np.int16))
+    assert is_hounsfield(ct()) and is_hounsfield(np.maximum(ct(), -1000)) and is_hounsfield(ct().astype(np.int16))
     padded = ct()
     padded[:6] = -2000
-    assert in_hounsfield(padded)
+    assert is_hounsfield(padded)
 
 
 @pytest.mark.parametrize("array", [mr(), mr() - 1000, np.where(mr() > 100, mr(), -1000), mr() / 4 - 1000 * (mr() < 60)])
 def test_an_mr_image_is_not_taken_for_ct(array):
-    assert not in_hounsfield(array)
+    assert not is_hounsfield(array)
 
 
 def test_headers_and_units_come_first():
     header = pydicom.Dataset()
     header.Modality = "MR"
-    assert modality(Volume(ct(), np.eye(4), headers=(header,))) == "MR"
-    assert modality(Volume(mr(), np.eye(4), unit="HU")) == "CT"
-    assert modality(Volume(mr(), np.eye(4), unit="Bq/ml")) == "PET"
-    assert modality(Volume(ct(), np.eye(4))) == "CT" and modality(Volume(mr(), np.eye(4))) == ""
+    assert detect_modality(Volume(ct(), np.eye(4), headers=(header,))) == "MR"
+    assert detect_modality(Volume(mr(), np.eye(4), unit="HU")) == "CT"
+    assert detect_modality(Volume(mr(), np.eye(4), unit="Bq/ml")) == "PET"
+    assert detect_modality(Volume(ct(), np.eye(4))) == "CT" and detect_modality(Volume(mr(), np.eye(4))) == ""
 
 
 def test_the_wrong_kind_is_refused_in_words():

@@ -174,7 +174,7 @@ def test_analyze_says_that_left_and_right_are_not_known(tmp_path: Path) -> None:
         np.testing.assert_array_equal(volume.array, phantom())
         np.testing.assert_allclose(volume.spacing, [0.9, 1.7, 4], atol=1e-5)
         assert "which side is left" in volume.remarks[0] and "0.9 × 1.7 × 4 mm" in volume.remarks[1]
-        assert volume.axes == "LAS"
+        assert volume.axis_codes == "LAS"
 
 
 def test_headers_with_the_wrong_mark(tmp_path: Path) -> None:

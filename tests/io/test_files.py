@@ -16,7 +16,7 @@ from PIL import Image
 from medapp.errors import InputError
 from medapp.imaging.volume import Volume
 from medapp.io import archives, files
-from medapp.io.validation import parsing, said
+from medapp.io.validation import safe_text, translate_errors
 
 # the same place, whatever the format
 
@@ -190,7 +190,7 @@ def test_written_nifti_opens_in_itk_at_the_same_place(tmp_path: Path, labels: di
     assert header.get_intent()[0] == ("label" if labels else "none")
     assert not any(bytes(header[field]).strip(b"\0") for field in ("descrip", "aux_file", "intent_name", "db_name"))
     back = files.read([path])
-    assert back.grid.same(volume.grid)
+    assert back.grid.is_same(volume.grid)
     np.testing.assert_array_equal(back.array, array)
 
 
@@ -213,7 +213,7 @@ def test_pictures_lie_as_drawn(tmp_path: Path, name: str, dtype: type) -> None:
     drawn[0, 8] = 60_000 if dtype == np.uint16 else 200  # top right of the picture: front, and the patient's left
     Image.fromarray(drawn).save(tmp_path / name)
     volume = files.read([tmp_path / name])
-    assert volume.shape == (9, 6, 1) and volume.axes == "LPS" and volume.array.dtype == dtype
+    assert volume.shape == (9, 6, 1) and volume.axis_codes == "LPS" and volume.array.dtype == dtype
     assert volume.array[8, 0, 0] == drawn.max() and "1 mm" in volume.remarks[0]
 
 
@@ -332,9 +332,9 @@ def test_zips_that_are_not_safe_are_refused(tmp_path: Path, monkeypatch: pytest.
     refused(zipped(path), words="no image")
     path.write_bytes(zipped(path, **{"a.nii": image}).read_bytes()[:-30])
     refused(path, words="damaged|no image")
-    monkeypatch.setattr(archives, "MAX_FILES", 2)
+    monkeypatch.setattr(archives, "MAX_UPLOAD_FILES", 2)
     refused(zipped(path, a=b"1", b=b"2", c=b"3"), words="more than 2 files")
-    monkeypatch.setattr(archives, "FREE", 1000)
+    monkeypatch.setattr(archives, "RATIO_CHECK_BYTES", 1000)
     refused(zipped(path, **{"a.nii": bytes(1_000_000)}), words="unpacks to")
 
 
@@ -384,6 +384,6 @@ def test_damaged_bytes_never_escape_as_another_error(tmp_path: Path) -> None:
 
 
 def test_running_out_of_memory_is_not_called_a_damaged_file() -> None:
-    with pytest.raises(MemoryError), parsing(Path("a"), "NIfTI"):
+    with pytest.raises(MemoryError), translate_errors(Path("a"), "NIfTI"):
         raise MemoryError
-    assert said(Path("/home/somebody/a b.nii")) == "a b.nii" and len(said("x" * 500)) == 60
+    assert safe_text(Path("/home/somebody/a b.nii")) == "a b.nii" and len(safe_text("x" * 500)) == 60

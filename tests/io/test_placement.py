@@ -10,7 +10,7 @@ from detached_files import meta_text, nrrd_text, put, raw
 from oblique import AFFINE, phantom, refused, save_nifti
 
 from medapp.io import files
-from medapp.io.placement import NO_ORIGIN, NO_POSITION, NO_SPACING
+from medapp.io.placement import NO_ORIGIN_REMARK, NO_POSITION_REMARK, NO_SPACING_REMARK
 
 
 def remarks(folder: Path, name: str, data: bytes) -> tuple[str, ...]:
@@ -19,10 +19,10 @@ def remarks(folder: Path, name: str, data: bytes) -> tuple[str, ...]:
 
 def test_metaimage_says_what_is_assumed(tmp_path: Path) -> None:
     for changes, expected in (
-        ({"ElementSpacing": None}, {NO_SPACING}),
-        ({"Offset": None}, {NO_ORIGIN}),
-        ({"TransformMatrix": None}, {NO_POSITION}),
-        ({"ElementSpacing": None, "Offset": None, "TransformMatrix": None}, {NO_SPACING, NO_POSITION}),
+        ({"ElementSpacing": None}, {NO_SPACING_REMARK}),
+        ({"Offset": None}, {NO_ORIGIN_REMARK}),
+        ({"TransformMatrix": None}, {NO_POSITION_REMARK}),
+        ({"ElementSpacing": None, "Offset": None, "TransformMatrix": None}, {NO_SPACING_REMARK, NO_POSITION_REMARK}),
         ({"ElementSpacing": None, "ElementSize": "1 1 1"}, set()),
         ({"Offset": None, "Position": "0 0 0"}, set()),
     ):
@@ -32,12 +32,12 @@ def test_metaimage_says_what_is_assumed(tmp_path: Path) -> None:
 def test_nrrd_says_what_is_assumed(tmp_path: Path) -> None:
     bare = {"space": None, "space_directions": None, "space_origin": None}
     for changes, expected in (
-        (bare, {NO_SPACING, NO_POSITION}),
-        (bare | {"spacings": "1 2 3"}, {NO_POSITION}),
-        (bare | {"spacings": "1 2 nan"}, {NO_POSITION, NO_SPACING}),
-        ({"space_origin": None}, {NO_ORIGIN}),
-        ({"space": "scanner-xyz"}, {NO_POSITION}),
-        ({"space": None, "space_dimension": "3"}, {NO_POSITION}),
+        (bare, {NO_SPACING_REMARK, NO_POSITION_REMARK}),
+        (bare | {"spacings": "1 2 3"}, {NO_POSITION_REMARK}),
+        (bare | {"spacings": "1 2 nan"}, {NO_POSITION_REMARK, NO_SPACING_REMARK}),
+        ({"space_origin": None}, {NO_ORIGIN_REMARK}),
+        ({"space": "scanner-xyz"}, {NO_POSITION_REMARK}),
+        ({"space": None, "space_dimension": "3"}, {NO_POSITION_REMARK}),
         ({"space": "RAS"}, set()),
         ({"space": "right-anterior-superior"}, set()),
     ):
@@ -59,7 +59,7 @@ def test_mgh_whose_flag_calls_its_geometry_unknown(tmp_path: Path) -> None:
     data = bytearray(nib.MGHImage(phantom(), AFFINE).to_bytes())
     assert not remarks(tmp_path, "x.mgh", bytes(data))
     data[28:30] = bytes(2)
-    assert remarks(tmp_path, "x.mgh", bytes(data)) == (NO_POSITION, NO_SPACING)
+    assert remarks(tmp_path, "x.mgh", bytes(data)) == (NO_POSITION_REMARK, NO_SPACING_REMARK)
 
 
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
@@ -83,7 +83,7 @@ def test_nifti_without_a_position_says_which_size_it_takes(tmp_path: Path) -> No
     image.header.set_zooms((0.9, 1.7, 4.0))
     nib.save(image, tmp_path / "a.nii")
     volume = files.read([tmp_path / "a.nii"])
-    assert volume.remarks[0] == NO_POSITION and "0.9 × 1.7 × 4 mm" in volume.remarks[1]
+    assert volume.remarks[0] == NO_POSITION_REMARK and "0.9 × 1.7 × 4 mm" in volume.remarks[1]
     image.header["pixdim"][1:4] = 0
     nib.save(image, tmp_path / "a.nii")
     refused(tmp_path / "a.nii", words="size is 0")

@@ -15,7 +15,7 @@ from pydicom.uid import generate_uid
 
 from medapp.errors import InputError
 from medapp.io import files, sandbox
-from medapp.io.dicom.series_reader import SeveralSeries
+from medapp.io.dicom.series_reader import SeveralSeriesError
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +62,7 @@ def test_refusals_and_choices_are_told_in_the_same_words(tmp_path):
         ds = dcmread(get_testdata_file("CT_small.dcm"))
         ds.SeriesInstanceUID, ds.SOPInstanceUID = generate_uid(), generate_uid()
         ds.save_as(tmp_path / f"{number}.dcm")
-    for paths, kind in (([tmp_path / "a.txt"], InputError), ([tmp_path], SeveralSeries)):
+    for paths, kind in (([tmp_path / "a.txt"], InputError), ([tmp_path], SeveralSeriesError)):
         with pytest.raises(kind) as here:
             files.read(paths)
         with pytest.raises(kind) as there:
@@ -102,7 +102,7 @@ def test_a_reader_that_falls_is_replaced_and_leaves_nothing(scan):
 
 def test_a_reader_that_hangs_is_not_waited_for(scan, monkeypatch):
     before = left()
-    monkeypatch.setattr(sandbox, "PATIENCE", 0.5)
+    monkeypatch.setattr(sandbox, "REPLY_TIMEOUT", 0.5)
     assert "longer than" in str(felled(scan, None))
     assert left() == before
 
@@ -113,13 +113,13 @@ def test_uploads_are_read_side_by_side_but_not_all_at_once(scan):
         caller.start()
     for caller in callers:
         caller.join(60)
-    assert 1 <= len(readers()) <= sandbox.AT_ONCE
+    assert 1 <= len(readers()) <= sandbox.MAX_PARALLEL_READS
 
 
 def test_a_reader_has_a_limit_of_memory_and_ends_with_the_page(scan):
     sandbox.read([scan])
     (reader,) = sandbox._idle
     limits = Path(f"/proc/{reader.process.pid}/limits").read_text()
-    assert limits.split("Max address space")[1].split()[0] == str(sandbox.MEMORY)
+    assert limits.split("Max address space")[1].split()[0] == str(sandbox.MEMORY_LIMIT)
     reader.process.stdin.close()  # as when the page is killed
     assert reader.process.wait(10) == 0

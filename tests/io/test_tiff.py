@@ -9,8 +9,8 @@ from oblique import refused
 from PIL import Image
 
 from medapp.io import files, tiff
-from medapp.io.placement import NO_POSITION
-from medapp.io.raster import NO_SIZE, SHALLOW, TRANSPARENT
+from medapp.io.placement import NO_POSITION_REMARK
+from medapp.io.raster import NO_PIXEL_SIZE_REMARK, REDUCED_DEPTH_REMARK, TRANSPARENCY_REMARK
 
 RNG = np.random.default_rng(0)
 GREY = RNG.random((70, 50)) * 100
@@ -33,7 +33,7 @@ def test_every_type_of_number(tmp_path: Path, kind: str, order: str) -> None:
         path = saved(tmp_path, array.astype(array.dtype.newbyteorder(order)), byteorder=order, **options)
         volume = files.read([path])
         np.testing.assert_array_equal(volume.array[..., 0], array.T.astype(np.float32) if kind[0] == "f" else array.T)
-        assert volume.axes == "LPS" and volume.remarks == (NO_SIZE,)
+        assert volume.axis_codes == "LPS" and volume.remarks == (NO_PIXEL_SIZE_REMARK,)
 
 
 def test_black_and_white_exchanged(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_colours_in_planes_or_not(tmp_path: Path, planar: bool, deep: bool, opti
     options = options | ({"planarconfig": "separate"} if planar else {})
     volume = files.read([saved(tmp_path, array, photometric="rgb", **options)], colour=True)
     np.testing.assert_array_equal(volume.array[:, :, 0], RGB.swapaxes(0, 1))
-    assert (SHALLOW in volume.remarks) == deep
+    assert (REDUCED_DEPTH_REMARK in volume.remarks) == deep
 
 
 def test_what_pillow_packs_by_lzw_or_jpeg(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_pages_of_colour_planes_are_one_coloured_picture(tmp_path: Path) -> None
         path = saved(tmp_path, planes, photometric="minisblack", **options)
         volume = files.read([path], colour=True)
         np.testing.assert_array_equal(volume.array[:, :, 0], RGB.swapaxes(0, 1))
-        assert tiff.AS_COLOURS in volume.remarks
+        assert tiff.PAGES_AS_COLOURS_REMARK in volume.remarks
         refused(path, words="coloured picture")
 
 
@@ -91,7 +91,7 @@ def test_slices_in_colour_planes_in_either_order(tmp_path: Path, axes: str) -> N
     path = saved(tmp_path, np.ascontiguousarray(array), ome=True, photometric="minisblack", metadata={"axes": axes})
     volume = files.read([path], colour=True)
     np.testing.assert_array_equal(volume.array, slices.transpose(3, 2, 0, 1))
-    assert tiff.AS_SLICES.format(4) in volume.remarks
+    assert tiff.PAGES_AS_SLICES_REMARK.format(4) in volume.remarks
 
 
 def test_channels_that_are_no_colours_and_time_points_are_told(tmp_path: Path) -> None:
@@ -128,14 +128,14 @@ def test_sizes_of_imagej_and_ome(tmp_path: Path) -> None:
     told = {"axes": "ZYX", "spacing": 3, "unit": "mm"}
     volume = files.read([saved(tmp_path, STACK, imagej=True, resolution=(2, 4), metadata=told)])
     np.testing.assert_allclose(volume.spacing, [0.5, 0.25, 3])
-    assert NO_POSITION in volume.remarks and NO_SIZE not in volume.remarks
+    assert NO_POSITION_REMARK in volume.remarks and NO_PIXEL_SIZE_REMARK not in volume.remarks
     sizes = {f"PhysicalSize{axis}": value for axis, value in zip("XYZ", (500, 0.25, 0.3), strict=True)}
     units = {f"PhysicalSize{axis}Unit": unit for axis, unit in zip("XYZ", ("µm", "mm", "cm"), strict=True)}
     path = saved(tmp_path, STACK, ome=True, photometric="minisblack", metadata={"axes": "ZYX"} | sizes | units)
     np.testing.assert_allclose(files.read([path]).spacing, [0.5, 0.25, 3])
     np.testing.assert_array_equal(files.read([path]).array, STACK.transpose(2, 1, 0))
     micro = {"axes": "YX", "PhysicalSizeX": 0.25, "PhysicalSizeY": 0.25}
-    assert NO_SIZE in files.read([saved(tmp_path, STACK[0], ome=True, metadata=micro)]).remarks
+    assert NO_PIXEL_SIZE_REMARK in files.read([saved(tmp_path, STACK[0], ome=True, metadata=micro)]).remarks
 
 
 def test_transparency_and_depth_of_pictures_are_told(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_transparency_and_depth_of_pictures_are_told(tmp_path: Path) -> None:
         for name in ("a.png", "a.tif"):
             volume = files.read([tmp_path / name], colour=True)
             np.testing.assert_array_equal(volume.array[:, :, 0], RGB.swapaxes(0, 1))
-            assert (TRANSPARENT in volume.remarks) == expected
+            assert (TRANSPARENCY_REMARK in volume.remarks) == expected
 
 
 def test_a_photograph_lies_as_its_orientation_says(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_a_map_on_the_grid_of_the_image(colour):
     before = array.copy()
     result = find(image)
     labels = result.volumes["regions"]
-    assert labels.grid.same(image.grid) and np.array_equal(array, before)
+    assert labels.grid.is_same(image.grid) and np.array_equal(array, before)
     assert set(labels.labels) == set(np.unique(labels.array)) and len(labels.labels) == result.metrics["regions"].value
     inside, outside = labels.array[11:23, 11:27], labels.array[30:]
     assert not set(inside.ravel()) & set(outside.ravel())

@@ -60,13 +60,13 @@ def test_answers_on_the_grid_of_the_input(card, turn):
     volume = Volume(volume.array.transpose(turn), volume.affine[:, [*turn, 3]])
     result = run(card, volume)
     for role, answer in result.volumes.items():
-        assert answer.grid.same(volume.grid), role
+        assert answer.grid.is_same(volume.grid), role
 
 
 @pytest.mark.parametrize("card", [c for c in SEGMENTATIONS if c.name not in WHOLE], ids=lambda c: c.name)
 def test_a_picture_of_one_slice_is_taken(card):
     volume = head(np.diag([-0.9, -0.9, 1, 1]), (100, 90, 1))
-    assert all(v.grid.same(volume.grid) for v in run(card, volume).volumes.values())
+    assert all(v.grid.is_same(volume.grid) for v in run(card, volume).volumes.values())
 
 
 @pytest.mark.parametrize("card", SEGMENTATIONS, ids=lambda c: c.name)
@@ -74,9 +74,9 @@ def test_unfit_input_is_refused_in_words(card):
     volume = head()
     for value in (0.0, 7.0):
         with pytest.raises(InputError, match="empty"):
-            run(card, volume.like(np.full(volume.shape, value, np.float32)))
+            run(card, volume.new_like(np.full(volume.shape, value, np.float32)))
     with pytest.raises(InputError, match="unit of length"):
-        run(card, volume.like(volume.array, affine=np.diag([1e-3, 1e-3, 1e-3, 1])))
+        run(card, volume.new_like(volume.array, affine=np.diag([1e-3, 1e-3, 1e-3, 1])))
     with pytest.raises(InputError, match="colour"):
         run(card, Volume(np.zeros((8, 8, 1, 3), np.uint8), np.eye(4)))
     with pytest.raises(OptionError, match="no option"):

@@ -87,8 +87,8 @@ def test_the_brains_come_to_lie_on_each_other(result):
 def test_everything_lies_on_the_fixed_grid_and_says_where_it_comes_from(pair, result):
     fixed = pair[0]
     for role in ("aligned", "warped", "labels", "warped_labels"):
-        assert result.volumes[role].grid.same(fixed.grid), role
-    assert result.deformation.grid.same(fixed.grid) and result.inverse.grid.same(fixed.grid)
+        assert result.volumes[role].grid.is_same(fixed.grid), role
+    assert result.deformation.grid.is_same(fixed.grid) and result.inverse.grid.is_same(fixed.grid)
     assert set(np.unique(result.volumes["warped_labels"].array)) <= {0, *WHITE, *CORTEX, OTHER}
     assert any("uploaded label map" in note for note in result.notes)
     assert result.settings["landmarks"] == "1 pairs"
@@ -120,7 +120,7 @@ def test_there_and_back_through_the_inverse(result):
     field, back = result.deformation, result.inverse
     index = np.argwhere(result.volumes["labels"].array > 0)[::997]
     points = field.grid.to_mm(index)
-    again = back.moved(field.moved(points))
+    again = back.transform_points(field.transform_points(points))
     assert np.percentile(np.linalg.norm(again - points, axis=1), 99) < 0.3
 
 
@@ -131,11 +131,11 @@ def test_what_cannot_be_registered_is_refused(pair):
         register(None, *volumes, aid=aid, progress=lambda *_: None, **settings(**more))
 
     with pytest.raises(InputError, match="CT"):
-        go(fixed.like(fixed.array, unit="HU"), moving, mine, theirs)
+        go(fixed.new_like(fixed.array, unit="HU"), moving, mine, theirs)
     with pytest.raises(InputError, match="label map"):
         go(fixed, moving, fixed, theirs)
     with pytest.raises(InputError):
-        go(fixed, moving, mine, theirs.like(theirs.array, affine=from_matvec(theirs.affine[:3, :3], (900, 0, 0))))
+        go(fixed, moving, mine, theirs.new_like(theirs.array, affine=from_matvec(theirs.affine[:3, :3], (900, 0, 0))))
     with pytest.raises(OptionError, match="35 regions"):
         settings(names="foo = bar")
     with pytest.raises(OptionError, match="sentence"):
@@ -151,7 +151,9 @@ def test_the_pair_can_be_looked_at_first_and_what_was_found_is_used_again(pair):
     shapes = {result.volumes[role].shape for role in ("fixed_prepared", "moving_prepared")}
     assert shapes == {(160, 192, 224)}
 
-    found = [v.like(v.array.astype(np.uint8), labels={1: "x"}, name=region_overlap.PREDICTED) for v in (mine, theirs)]
+    found = [
+        v.new_like(v.array.astype(np.uint8), labels={1: "x"}, name=region_overlap.PREDICTED) for v in (mine, theirs)
+    ]
     again = look(None, fixed, moving, *found, aid=aid, progress=lambda *_: None)
     assert not any("uploaded" in note for note in again.notes)
     np.testing.assert_allclose(again.affine, result.affine, atol=1e-6)

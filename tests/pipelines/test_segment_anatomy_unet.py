@@ -6,13 +6,13 @@ import torch
 
 from medapp.algorithms import parcellation
 from medapp.errors import InputError
-from medapp.imaging.brain_labels import NAMES
+from medapp.imaging.brain_labels import CLASS_NAMES
 from medapp.imaging.volume import Volume
 from medapp.networks.unet3d import UNet3D
 from medapp.pipelines.segment_anatomy_unet import CARD, segment
 from medapp.serving.inference_engine import Engine
 
-LEFT, RIGHT, STEM = (NAMES.index(name) for name in ("Left-Hippocampus", "Right-Hippocampus", "Brain-Stem"))
+LEFT, RIGHT, STEM = (CLASS_NAMES.index(name) for name in ("Left-Hippocampus", "Right-Hippocampus", "Brain-Stem"))
 
 
 class Bands:
@@ -67,7 +67,7 @@ GRIDS = {
 def test_regions_land_where_they_are_and_left_stays_left(name):
     head, truth = phantom(**GRIDS[name])
     found = parcellation.parcellate(Bands(), head, progress=quiet)
-    assert found.labels.grid.same(head.grid) and found.labels.array.dtype == np.uint8
+    assert found.labels.grid.is_same(head.grid) and found.labels.array.dtype == np.uint8
     for number in (LEFT, RIGHT, STEM):
         ours, right = found.labels.array == number, truth == number
         assert 2 * (ours & right).sum() / (ours.sum() + right.sum()) > (0.9 if name != "thick" else 0.8), number
@@ -110,8 +110,8 @@ def test_islands_join_their_neighbours_and_what_is_apart_goes():
 def test_mixed_up_sides_are_noticed():
     head, truth = phantom(**GRIDS["oblique"])
     swapped = np.where(truth == LEFT, RIGHT, np.where(truth == RIGHT, LEFT, truth)).astype(np.uint8)
-    assert parcellation.confused(head.like(truth.astype(np.uint8))) == ()
-    assert parcellation.confused(head.like(swapped)) == ("Hippocampus",)
+    assert parcellation.confused(head.new_like(truth.astype(np.uint8))) == ()
+    assert parcellation.confused(head.new_like(swapped)) == ("Hippocampus",)
 
 
 def test_the_result_holds_volumes_table_and_notes():
@@ -135,9 +135,9 @@ def test_an_image_that_ends_within_the_brain_is_said_to():
 def test_ct_is_refused():
     head, _ = phantom(**GRIDS["RAS"])
     with pytest.raises(InputError, match="needs MRI"):
-        segment(Bands(), head.like(head.array, unit="HU"), progress=quiet)
+        segment(Bands(), head.new_like(head.array, unit="HU"), progress=quiet)
     with pytest.raises(InputError, match="empty"):
-        segment(Bands(), head.like(np.ones(head.shape)), progress=quiet)
+        segment(Bands(), head.new_like(np.ones(head.shape)), progress=quiet)
 
 
 def test_engine_and_bare_network_say_the_same():
@@ -150,4 +150,4 @@ def test_engine_and_bare_network_say_the_same():
 
 
 def test_the_card_builds_the_network_of_the_classes():
-    assert CARD.build().classes == len(NAMES) and CARD.name == "segment_anatomy_unet"
+    assert CARD.build().classes == len(CLASS_NAMES) and CARD.name == "segment_anatomy_unet"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from medapp.errors import InputError, WeightsMissing
+from medapp.errors import InputError, WeightsError
 from medapp.imaging.volume import Volume
 from medapp.pipelines.segment_glioma_ar2unet import CARD, segment
 
@@ -93,7 +93,7 @@ def test_ct_is_refused():
         segment(
             Bright(),
             None,
-            flair.like(flair.array, unit="HU"),
+            flair.new_like(flair.array, unit="HU"),
             None,
             progress=lambda *_: None,
             threshold=0.5,
@@ -103,7 +103,7 @@ def test_ct_is_refused():
 
 def test_units_of_the_scanner_do_not_matter():
     flair, _ = phantom(AFFINES["LPS"])
-    scaled = flair.like(flair.array * 37.5)
+    scaled = flair.new_like(flair.array * 37.5)
     a, b = (
         segment(Bright(), None, v, None, progress=lambda *_: None, threshold=0.5, smallest=0) for v in (flair, scaled)
     )
@@ -119,7 +119,7 @@ def test_card_takes_flair_alone_or_all_three_in_order():
 
 def test_an_answer_does_not_hang_on_the_check_of_the_scan():
     def missing(name):
-        raise WeightsMissing(name)
+        raise WeightsError(name)
 
     flair, _ = phantom(next(iter(AFFINES.values())))
     result = segment(Bright(), None, flair, None, progress=lambda *_: None, threshold=1.1, smallest=0.5, aid=missing)

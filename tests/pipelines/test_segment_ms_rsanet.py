@@ -18,7 +18,7 @@ from medapp.analysis.ms_lesions import PLANES, along, matrix
 from medapp.cli import _arranged, _uploads
 from medapp.errors import InputError
 from medapp.imaging.geometry import resample
-from medapp.imaging.intensity import unshaded
+from medapp.imaging.intensity import correct_bias_field
 from medapp.imaging.volume import Grid, Volume
 from medapp.networks.rsanet import RSANet
 from medapp.pipelines import segment_ms_rsanet as ms
@@ -77,11 +77,11 @@ def lit(*balls: tuple[np.ndarray, float]) -> Volume:
     array = t1 * (1.6 - t1)
     for each in balls:
         array[ball(*each)] = 2
-    return template().like(array.astype(np.float32), name="FLAIR")
+    return template().new_like(array.astype(np.float32), name="FLAIR")
 
 
 def truth(centre: np.ndarray, radius: float, onto: Grid) -> np.ndarray:
-    mask = template().like(ball(centre, radius).astype(np.uint8), labels={1: "ball"})
+    mask = template().new_like(ball(centre, radius).astype(np.uint8), labels={1: "ball"})
     return resample(mask, onto).array > 0
 
 
@@ -99,7 +99,7 @@ def plain(monkeypatch):
 
     def all_in_one(net, head, *, progress):
         inside = head.array > 0.05 * head.array.max()
-        labels = head.like(inside.astype(np.uint8), labels={1: "Left-Cerebral-White-Matter"})
+        labels = head.new_like(inside.astype(np.uint8), labels={1: "Left-Cerebral-White-Matter"})
         return Found(Parcellation(labels, head), head.affine, 1)
 
     monkeypatch.setattr(ms, "find_regions", all_in_one)
@@ -119,7 +119,7 @@ def run(net, *volumes, **more):
 def test_found_where_it_lies_and_drawn_on_where_it_lies(name, plain):
     scan = resample(lit((SPOT, 9)), GRIDS[name])
     result = run(Bright(), scan)
-    assert all(volume.grid.same(scan.grid) for volume in result.volumes.values())
+    assert all(volume.grid.is_same(scan.grid) for volume in result.volumes.values())
     assert dice(result.volumes["mask"].array > 0, truth(SPOT, 9, scan.grid)) > 0.8
     for plane, axis in PLANES.items():
         weights, at = matrix(result.tables[f"attention_{plane}"])
@@ -130,7 +130,7 @@ def test_found_where_it_lies_and_drawn_on_where_it_lies(name, plain):
 
 def test_a_t1_on_another_grid_comes_to_lie_on_the_flair(plain):
     motion = from_matvec(Rotation.from_euler("y", 10, degrees=True).as_matrix(), (15, 0, 0))
-    away = template().like(template().array, affine=motion @ template().affine, name="T1")
+    away = template().new_like(template().array, affine=motion @ template().affine, name="T1")
     t1 = resample(away, Grid((130, 60, 150), from_matvec([[-1.5, 0, 0], [0, 0, 1.5], [0, 3.2, 0]], (110, -140, -85))))
     net = Bright()
     result = run(net, resample(lit((SPOT, 6)), GRIDS["LPI"]), t1)
@@ -161,7 +161,7 @@ def test_an_earlier_scan_is_compared_like_with_like(plain):
     now = resample(lit((same, 8), (new, 5)), GRIDS["LPI"])
     moved = from_matvec(Rotation.from_euler("zx", (6, -4), degrees=True).as_matrix(), (5, -7, 4))
     then = lit((same, 5), (gone, 5))
-    then = resample(then.like(then.array, affine=moved @ then.affine, name="Earlier"), GRIDS["oblique"])
+    then = resample(then.new_like(then.array, affine=moved @ then.affine, name="Earlier"), GRIDS["oblique"])
     net = Bright()
     result = run(net, now, None, now, then)
     assert len(net.seen) == 2 and not any(x[0, 1:3].any() for x in net.seen)
@@ -169,7 +169,7 @@ def test_an_earlier_scan_is_compared_like_with_like(plain):
     assert [row[1] for row in rows] == ["new", "enlarging", "gone"]
     for row, centre in zip(rows, (new, same, gone), strict=True):
         np.testing.assert_allclose(row[-3:], centre, atol=3)
-    assert result.volumes["change"].grid.same(now.grid)
+    assert result.volumes["change"].grid.is_same(now.grid)
     assert any("like is compared with like" in note for note in result.notes)
 
 
@@ -181,7 +181,7 @@ def test_an_earlier_scan_of_a_part_is_told(plain, still):
 
 def test_without_a_brain_the_whole_head_is_seen_and_no_place_told(monkeypatch):
     def nothing(net, head, *, progress):
-        return Found(Parcellation(head.like(np.zeros(head.shape, np.uint8)), head), head.affine, 0)
+        return Found(Parcellation(head.new_like(np.zeros(head.shape, np.uint8)), head), head.affine, 0)
 
     monkeypatch.setattr(ms, "find_regions", nothing)
     result = run(Bright(), resample(lit((SPOT, 9)), GRIDS["LPI"]))
@@ -204,13 +204,13 @@ def test_regions_are_found_in_what_the_network_sees(monkeypatch, still):
 
     def found(net, head, *, progress):
         brightest.append(round(float(head.array.max())))
-        labels = head.like((head.array > 0).astype(np.uint8), labels={1: "any"})
+        labels = head.new_like((head.array > 0).astype(np.uint8), labels={1: "any"})
         return Found(Parcellation(labels, head), head.affine, 1)
 
     monkeypatch.setattr(ms, "find_regions", found)
     flair = resample(lit((SPOT, 6)), GRIDS["LPI"])
     for baseline in (None, flair):
-        run(Bright(), flair, flair.like(5 * flair.array), None, baseline)
+        run(Bright(), flair, flair.new_like(5 * flair.array), None, baseline)
     assert brightest == [10, 2], "T1, unless FLAIR alone is looked at since there is an earlier one"
 
 
@@ -296,7 +296,9 @@ def test_what_is_served_is_what_was_trained(monkeypatch):
         torch.from_numpy(1.1 * mm).float() for mm in grid.to_mm(np.indices(shape).reshape(3, -1).T).T.reshape(3, *shape)
     ]
     white = TABLE[0][regions]
-    images = {role: torch.from_numpy(unshaded(array, white)) for role, array in (("flair", flair), ("t1", t1))}
+    images = {
+        role: torch.from_numpy(correct_bias_field(array, white)) for role, array in (("flair", flair), ("t1", t1))
+    }
     none = torch.zeros(shape)
     sight = ms_heads.Sight(images, none, none == 0, dict.fromkeys(images, torch.from_numpy(regions)), places)
     trained = ms_heads.patch(sight, Luck(1)).x.numpy()

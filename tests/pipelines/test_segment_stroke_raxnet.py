@@ -85,7 +85,7 @@ def in_place(monkeypatch):
 def test_every_plane_sees_its_own_axis_whatever_the_file_does(name, in_place):
     scan = resample(template(), GRIDS[name])
     result = segment(Halves(), scan, aid=AID, progress=quiet, **SETTINGS)
-    assert all(volume.grid.same(scan.grid) for volume in result.volumes.values())
+    assert all(volume.grid.is_same(scan.grid) for volume in result.volumes.values())
     x, y, z = np.moveaxis(scan.grid.to_mm(np.moveaxis(np.indices(scan.shape), 0, -1)), -1, 0)
     brain = scan.array > 0.3 * scan.array.max()
     for plane, away in (("axial", -x), ("coronal", z), ("sagittal", y)):
@@ -132,12 +132,12 @@ def test_a_turned_anisotropic_scan_is_found_and_answered_in_its_own_space():
         template().grid.to_mm(np.moveaxis(np.indices(template().shape), 0, -1)) - (28, -30, 32), axis=-1
     )
     carried = from_matvec(Rotation.from_euler("xyz", (18, -12, 20), degrees=True).as_matrix() * 1.05, [12, -20, 25])
-    painted = template().like(np.where(ball < 14, 3, template().array), affine=carried @ template().affine)
+    painted = template().new_like(np.where(ball < 14, 3, template().array), affine=carried @ template().affine)
     where = Grid((230, 60, 210), from_matvec(np.array([[-1.1, 0, 0], [0, 0, 1.1], [0, 3.5, 0]]), [130, -140, -80]))
     scan = resample(painted, where)
-    truth = resample(painted.like((ball < 14).astype(np.uint8), labels={1: "ball"}), where)
+    truth = resample(painted.new_like((ball < 14).astype(np.uint8), labels={1: "ball"}), where)
     result = segment(Bright(), scan, aid=AID, progress=quiet, **SETTINGS)
-    assert result.metrics["fit"].value > 0.6 and result.volumes["mask"].grid.same(where)
+    assert result.metrics["fit"].value > 0.6 and result.volumes["mask"].grid.is_same(where)
     assert dice(result.volumes["mask"].array > 0, truth.array > 0) > 0.85
     assert any("3.5 mm long" in note for note in result.notes)
 
@@ -151,7 +151,7 @@ def test_the_template_is_found_in_a_whole_head():
 
 def test_another_contrast_is_told():
     scan = resample(template(), GRIDS["RAS"])
-    inverse = scan.like((scan.array > 0.1) * (scan.array.max() * 1.2 - scan.array))
+    inverse = scan.new_like((scan.array > 0.1) * (scan.array.max() * 1.2 - scan.array))
     said = stroke.warnings(inverse, lay(inverse, AID("anatomy")))
     assert any("hardly resembles" in note for note in said)
     assert not any("hardly" in note for note in stroke.warnings(scan, lay(scan, AID("anatomy"))))
@@ -168,7 +168,7 @@ def test_an_empty_slice_never_becomes_nan(in_place):
     holed = scan.array.copy()
     holed[:, 20:24] = 0
     result = segment(
-        networks((2, 4, 8, 16)).eval(), scan.like(holed), aid=AID, progress=quiet, **SETTINGS | {"scaling": "slice"}
+        networks((2, 4, 8, 16)).eval(), scan.new_like(holed), aid=AID, progress=quiet, **SETTINGS | {"scaling": "slice"}
     )
     assert all(np.isfinite(volume.array).all() for volume in result.volumes.values())
     assert result.settings["scaling"] == "slice"

@@ -92,7 +92,7 @@ def test_what_is_known_only_at_the_end_does_not_cost_the_result_either():
     away = scan(np.eye(4) + np.eye(4, k=3) * 900, (16, 18, 1))
     comparison = looked("restore_ct_rat", away, image=small)
     assert comparison.reference is not None, "a picture need not say where it lies"
-    result = Result({"image": small, "restored": small.like(small.array * 0.9)}, settings={"degrade": "no"})
+    result = Result({"image": small, "restored": small.new_like(small.array * 0.9)}, settings={"degrade": "no"})
     made, used = comparison.made(task, result, {})
     assert used.reference is None and "do not belong together" in made.notes[0] and "psnr" not in made.metrics
 

@@ -12,8 +12,8 @@ from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
 from scipy import ndimage
 
 from medapp.analysis import field_discontinuity, mask_metrics
-from medapp.imaging.brain_labels import NAMES
-from medapp.imaging.deformation import Deformation, folding, sdlogj
+from medapp.imaging.brain_labels import CLASS_NAMES
+from medapp.imaging.deformation import Deformation, folding_percent, sdlogj
 from medapp.imaging.volume import Grid, Volume
 from medapp.io import transforms
 from medapp.presenters import registration as task
@@ -41,18 +41,18 @@ def made(step: int = 2) -> Result:
     inverse, residual = field.invert()
     box = Grid((90, 112, 92), fixed.affine @ [[1.05, 0, 0, 1], [0, 1.05, 0, 1], [0, 0, 1.05, 0], [0, 0, 0, 1]])
     grid = box if step == 2 else fixed.grid
-    back = Deformation.of_affine(np.linalg.inv(AFFINE), grid).compose(inverse)
+    back = Deformation.from_affine(np.linalg.inv(AFFINE), grid).compose(inverse)
 
-    labels = fixed.like(_blocks(fixed, brain), labels={n: NAMES[n] for n in range(1, 36)}, name="Regions")
+    labels = fixed.new_like(_blocks(fixed, brain), labels={n: CLASS_NAMES[n] for n in range(1, 36)}, name="Regions")
     moving, moving_labels = (back.warp(v) for v in (fixed, labels))
-    moving = moving.like(moving.array * 0.4 + 20 * (moving.array > 0), name="T1 of B")
+    moving = moving.new_like(moving.array * 0.4 + 20 * (moving.array > 0), name="T1 of B")
     still = Deformation(np.zeros_like(field.vectors), fixed.affine)
     volumes = {"fixed": fixed, "moving": moving, "labels": labels, "moving_labels": moving_labels}
     for role, way in (("aligned", still), ("warped", field)):
         volumes[role] = way.warp(moving, AFFINE)
         volumes[f"{role}_labels"] = way.warp(moving_labels, AFFINE)
     for role, source in (("fixed_prepared", "fixed"), ("moving_prepared", "aligned")):
-        volumes[role] = volumes[source].like(volumes[source].array / volumes[source].array.max() * brain)
+        volumes[role] = volumes[source].new_like(volumes[source].array / volumes[source].array.max() * brain)
     return _measured(volumes, field, inverse, residual, brain)
 
 
@@ -69,7 +69,7 @@ def _measured(volumes, field, inverse, residual, brain) -> Result:
     for number in np.unique(labels[labels > 0]):
         here, masks = labels == number, [volumes[f"{r}_labels"].array == number for r in ("aligned", "warped")]
         rows.append((
-            NAMES[number], here.sum() * grid.voxel_ml, field.magnitude[here].mean(), determinant[here].mean(),
+            CLASS_NAMES[number], here.sum() * grid.voxel_ml, field.magnitude[here].mean(), determinant[here].mean(),
             *(mask_metrics.dice(m, here) for m in masks), *(mask_metrics.hd95(m, here, grid) for m in masks),
             jumps[number],
         ))  # fmt: skip
@@ -83,7 +83,7 @@ def _measured(volumes, field, inverse, residual, brain) -> Result:
         "ncc_before": Metric(correlation[0]), "ncc": Metric(correlation[1]),
         "displacement_mean": Metric(field.magnitude[brain].mean(), "mm"),
         "displacement_max": Metric(field.magnitude[brain].max(), "mm"),
-        "folding": Metric(folding(determinant, brain), "%"), "sdlogj": Metric(sdlogj(determinant, brain)),
+        "folding": Metric(folding_percent(determinant, brain), "%"), "sdlogj": Metric(sdlogj(determinant, brain)),
         "inverse_residual": Metric(residual[brain].mean(), "mm"),
         "boundary_jump": Metric(float(np.mean(list(jumps.values()))), "mm"),
     }  # fmt: skip

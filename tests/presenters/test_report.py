@@ -60,7 +60,7 @@ def result() -> Result:
     probability[12:18, 12:18, 8:12] = 0.9
     probability[24:26, 24:26, 14] = 0.7
     flair = Volume(image, affine, name="FLAIR <1>", remarks=("secret.nii",))
-    volumes = {"image": flair, "probability": flair.like(probability, name="probability")}
+    volumes = {"image": flair, "probability": flair.new_like(probability, name="probability")}
     origin = Provenance(
         "segment_test", {"sha256": "ab" * 32, "source": NASTY}, "cpu", "fp32", "torch", 3.21, 512.0, {"medapp": "0"}
     )
@@ -120,7 +120,7 @@ def test_a_reference_is_compared_and_its_absence_is_not_mentioned(result):
 def test_a_result_without_lesions_a_flat_one_and_a_bare_image_have_reports_too(result):
     empty = measure_lesions(result, 0.99)
     assert "No lesion at this threshold" in read(report.html(empty, "A method")).words
-    flat = {role: v.like(v.array[:, :, 9:10]) for role, v in result.volumes.items()}
+    flat = {role: v.new_like(v.array[:, :, 9:10]) for role, v in result.volumes.items()}
     read(report.html(replace(result, volumes=flat), "A method"))
     coloured = Volume(np.full((30, 20, 1, 3), 90, np.uint8), np.diag([-1.0, -1, 1, 1]))
     assert "orange" not in read(report.html(Result({"image": coloured}), "A method")).words
@@ -141,7 +141,7 @@ def test_the_bundle_holds_the_files_the_report_and_a_legend(result, tmp_path):
     from medapp.io import files
 
     back = files.read([tmp_path / "segment_test_mask.nii.gz"])
-    assert back.grid.same(result.volumes["image"].grid)
+    assert back.grid.is_same(result.volumes["image"].grid)
     assert np.array_equal(back.array > 0, result.volumes["mask"].array > 0)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from medapp import presenters
 from medapp.analysis.image_quality import compare_images
-from medapp.imaging.geometry import respaced
+from medapp.imaging.geometry import with_spacing
 from medapp.imaging.volume import Volume
 from medapp.presenters import report, restoration
 from medapp.result import Metric, Provenance, Result, Table
@@ -26,12 +26,12 @@ def result(reference: bool) -> Result:
     labels[20:] = 2
     volumes = {
         "image": image,
-        "restored": image.like(clean + 3, name="restored"),
+        "restored": image.new_like(clean + 3, name="restored"),
         "regions": Volume(labels, AFFINE, {1: "region 1", 2: "region 2"}, "regions"),
     }
     table = Table(("region", "area (mm²)"), ((2, 5.0), (1, 4.0)), "About the regions.")
     made = Result(volumes, metrics={"regions": Metric(2)}, tables={"regions": table}, provenance=ORIGIN, settings={})
-    return compare_images(made, image.like(clean) if reference else None)
+    return compare_images(made, image.new_like(clean) if reference else None)
 
 
 def test_every_task_offers_what_the_doors_ask_of_it():
@@ -67,7 +67,7 @@ def test_the_headline_says_the_figures():
 
 def test_another_reference_moves_the_figures_and_none_takes_them_away():
     made = result(True)
-    other = made.volumes["image"].like(made.volumes["restored"].array + 10)
+    other = made.volumes["image"].new_like(made.volumes["restored"].array + 10)
     assert restoration.moved(made, other, {}).metrics["bias"].value == pytest.approx(-10)
     assert "psnr" not in restoration.moved(made, None, {}).metrics
 
@@ -91,8 +91,8 @@ def test_the_report_shows_before_after_regions_and_the_error(reference):
 def test_a_finer_picture_in_colour_has_a_report():
     random = np.random.default_rng(0)
     image = Volume(random.integers(0, 255, (20, 16, 1, 3)).astype(np.uint8), np.diag([-1.0, -1, 1, 1]), name="H&E")
-    grid = respaced(image.grid, (0.5, 0.5, 1))
-    fine = image.like(np.kron(image.array, np.ones((2, 2, 1, 1), np.uint8)), affine=grid.affine)
+    grid = with_spacing(image.grid, (0.5, 0.5, 1))
+    fine = image.new_like(np.kron(image.array, np.ones((2, 2, 1, 1), np.uint8)), affine=grid.affine)
     regions = Volume(np.ones(grid.shape, np.uint16), grid.affine, {1: "region 1"}, "regions")
     made = compare_images(
         Result({"image": image, "restored": fine, "regions": regions}, metrics={"regions": Metric(1)})

@@ -69,7 +69,7 @@ def test_the_maps_have_the_colour_of_their_value_everywhere(plane):
     assert np.ptp(middle(deformation_maps.magnitude(black, onto, length, 10.0)), axis=(0, 1)).max() == 0
     log = Volume(np.zeros(BOX.shape, np.float32), TILT)
     for value, strongest in ((0.5, 0), (-0.5, 2)):
-        drawn = middle(deformation_maps.jacobian(black, onto, log.like(log.array + np.float32(value)), 1.0))
+        drawn = middle(deformation_maps.jacobian(black, onto, log.new_like(log.array + np.float32(value)), 1.0))
         assert (drawn.argmax(axis=2) == strongest).all()
 
 
@@ -88,7 +88,7 @@ def test_a_fold_is_loud_and_told_from_strong_shrinking():
 def test_a_field_that_runs_on_evenly_does_not_jump_and_a_broken_one_does():
     labels = np.zeros(BOX.shape, np.uint8)
     labels[10:20], labels[20:34] = 1, 2
-    even = Deformation.of_affine(np.diag([1.1, 0.9, 1.2, 1.0]), BOX)
+    even = Deformation.from_affine(np.diag([1.1, 0.9, 1.2, 1.0]), BOX)
     assert field_discontinuity.jumps(even, labels).max() < 1e-4
     vectors = even.vectors.copy()
     vectors[1, 20:] += 2

@@ -6,7 +6,7 @@ from nibabel.affines import from_matvec
 from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
 from scipy.spatial.transform import Rotation
 
-from medapp.imaging.geometry import oriented
+from medapp.imaging.geometry import reorient
 from medapp.imaging.volume import Grid, Volume
 from medapp.rendering import planes
 from medapp.rendering.colour import Window
@@ -18,10 +18,10 @@ RAS = Grid((40, 50, 30), from_matvec(np.diag([2.0, 1.5, 3.0]), (-40, -37, -45)))
 OBLIQUE = Grid((60, 60, 60), from_matvec(TILT @ np.diag([2.0, 2.0, 2.0]), TILT @ [-59, -59, -59]))
 GRIDS = {
     "RAS": RAS,
-    "LPS": oriented(RAS, "LPS"),
-    "permuted": oriented(RAS, "SLA"),
+    "LPS": reorient(RAS, "LPS"),
+    "permuted": reorient(RAS, "SLA"),
     "oblique": OBLIQUE,
-    "oblique, permuted": oriented(OBLIQUE, "PIR"),
+    "oblique, permuted": reorient(OBLIQUE, "PIR"),
 }
 WHITE = Window(0, 1)
 
@@ -36,7 +36,7 @@ def bright(grid: Grid, mm: tuple[float, float, float]) -> Volume:
 def stored(volume: Volume, codes: str) -> Volume:
     """The same voxels in the same places with the array's axes swapped and turned round."""
     turn = ornt_transform(io_orientation(volume.affine), axcodes2ornt(codes))
-    return volume.like(apply_orientation(volume.array, turn), affine=oriented(volume.grid, codes).affine)
+    return volume.new_like(apply_orientation(volume.array, turn), affine=reorient(volume.grid, codes).affine)
 
 
 def where(picture: np.ndarray) -> tuple[float, float]:
@@ -85,7 +85,7 @@ def test_the_picture_does_not_depend_on_the_storage_order(codes, plane):
     rng = np.random.default_rng(1)
     for grid in (RAS, OBLIQUE):
         volume = Volume(rng.random(grid.shape, np.float32), grid.affine)
-        mask = volume.like((volume.array > 0.9).astype(np.uint8), labels={1: "lesion"})
+        mask = volume.new_like((volume.array > 0.9).astype(np.uint8), labels={1: "lesion"})
         turned = [stored(v, codes) for v in (volume, mask)]
         first, second = (
             planes.draw([Layer(v, window=WHITE), Layer(m, "mask", opacity=0.5)], plane, (3.0, -2.0, 1.5))
@@ -137,7 +137,7 @@ def test_a_flat_image_is_drawn_as_itself_in_its_own_plane(codes):
 
 def test_an_empty_mask_and_a_constant_image_draw():
     volume = Volume(np.zeros(RAS.shape, np.int16), RAS.affine)
-    mask = volume.like(np.zeros(RAS.shape, np.uint8), labels={1: "lesion"})
+    mask = volume.new_like(np.zeros(RAS.shape, np.uint8), labels={1: "lesion"})
     layers = [Layer(volume), Layer(mask, "mask", contour=2), Layer(mask, "heat")]
     mm = planes.best_position(mask)
     assert np.allclose(mm, RAS.to_mm((np.array(RAS.shape) - 1) / 2))
@@ -154,7 +154,7 @@ def test_a_contour_leaves_the_lesion_and_the_background_as_they_are():
     volume = Volume(np.full((20, 20, 20), 0.5, np.float32), np.eye(4))
     lesion = np.zeros((20, 20, 20), np.uint8)
     lesion[8:12, 8:12, 8:12] = 1
-    mask = volume.like(lesion, labels={1: "lesion"})
+    mask = volume.new_like(lesion, labels={1: "lesion"})
     plain = planes.draw([Layer(volume, window=WHITE)], "axial", (10, 10, 10))
     picture = planes.draw([Layer(volume, window=WHITE), Layer(mask, "mask", contour=1)], "axial", (10, 10, 10))
     changed = (picture != plain).any(axis=-1)
@@ -194,5 +194,5 @@ def test_a_false_alarm_in_the_air_is_not_cut_away():
     mask[2, 2, 2] = 1
     layers = [Layer(Volume(image, np.diag([3.0, 3.0, 3.0, 1.0])))]
     assert planes.field(layers)[0].min() > 40
-    layers.append(Layer(layers[0].volume.like(mask, labels={1: "lesion"}), "mask"))
+    layers.append(Layer(layers[0].volume.new_like(mask, labels={1: "lesion"}), "mask"))
     assert planes.field(layers)[0].max() < 6

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 
-from medapp.errors import Cancelled, InputError
+from medapp.errors import CancelledError, InputError
 from medapp.imaging.volume import Volume
 from medapp.serving import run_log
 
@@ -38,7 +38,7 @@ def test_a_run_is_one_line(caplog):
     ("error", "outcome", "level"),
     [
         (InputError("Jane Doe's file is empty"), "refused", logging.INFO),
-        (Cancelled(), "cancelled", logging.INFO),
+        (CancelledError(), "cancelled", logging.INFO),
         (RuntimeError("Jane Doe"), "failed", logging.ERROR),
         (KeyboardInterrupt(), "failed", logging.ERROR),
     ],

@@ -16,7 +16,7 @@ from torch import nn
 
 from medapp import hardware
 from medapp.card import Card, Input, Network, Slider, Weights
-from medapp.errors import Cancelled, InputError, OptionError, WeightsMissing
+from medapp.errors import CancelledError, InputError, OptionError, WeightsError
 from medapp.imaging.volume import Volume
 from medapp.networks.ar2unet import AR2UNet
 from medapp.networks.blocks import fold
@@ -34,7 +34,9 @@ def segment(net, image, prior, *, progress, threshold):
     x = torch.from_numpy(np.moveaxis(image.array, 2, 0).copy())[:, None]
     y = net(x)
     assert y.dtype == torch.float32 and y.device.type == "cpu" and y.shape == x.shape
-    return Result({"probability": image.like(np.moveaxis(y[:, 0].numpy(), 0, 2))}, settings={"threshold": threshold})
+    return Result(
+        {"probability": image.new_like(np.moveaxis(y[:, 0].numpy(), 0, 2))}, settings={"threshold": threshold}
+    )
 
 
 @pytest.fixture
@@ -129,7 +131,7 @@ def test_what_cannot_be_run_is_said_in_words(tiny, monkeypatch):
 
 def test_no_untrained_network_answers(tiny, monkeypatch, tmp_path):
     monkeypatch.setenv("MEDAPP_WEIGHTS", str(tmp_path))
-    with pytest.raises(WeightsMissing):
+    with pytest.raises(WeightsError):
         runtime.run("segment_tiny", IMAGE)
     assert not runtime._engines
 
@@ -137,7 +139,7 @@ def test_no_untrained_network_answers(tiny, monkeypatch, tmp_path):
 def test_weights_of_another_network_are_refused(tiny, monkeypatch):
     other = Card(**{**vars(tiny), "build": partial(build, width=4)})
     monkeypatch.setattr(runtime, "cards", lambda: {other.name: other})
-    with pytest.raises(WeightsMissing, match="does not fit"):
+    with pytest.raises(WeightsError, match="does not fit"):
         runtime.run("segment_tiny", IMAGE)
 
 
@@ -153,7 +155,7 @@ def helped(tiny, monkeypatch, tmp_path) -> Card:
         assert isinstance(further, nn.Module) and not further.training and further is aid("other")
         assert all(p.dtype == torch.float32 and not p.requires_grad for p in further.parameters())
         y = further(torch.from_numpy(np.moveaxis(image.array, 2, 0).copy())[:, None])
-        return Result({"probability": image.like(np.moveaxis(y[:, 0].numpy(), 0, 2))})
+        return Result({"probability": image.new_like(np.moveaxis(y[:, 0].numpy(), 0, 2))})
 
     card = replace(tiny, run=run, aids={"other": Network(other, build)})
     monkeypatch.setattr(runtime, "cards", lambda: {card.name: card})
@@ -180,19 +182,19 @@ def test_a_pth_runs_no_code_and_must_fit(helped, monkeypatch, tmp_path):
         weights = replace(helped.aids["other"].weights, sha256=hashlib.sha256(file.read_bytes()).hexdigest())
         card = replace(helped, aids={"other": Network(weights, build)})
         monkeypatch.setattr(runtime, "cards", lambda card=card: {card.name: card})
-        with pytest.raises(WeightsMissing, match=words):
+        with pytest.raises(WeightsError, match=words):
             runtime.run(card.name, IMAGE, device="cpu")
 
 
 def test_cancelling_and_bugs_leave_the_door_open(tiny):
     def cancel(fraction, stage):
         if stage == "Slices":
-            raise Cancelled("Cancelled.")
+            raise CancelledError("Cancelled.")
 
     def bug(fraction, stage):
         raise ZeroDivisionError
 
-    with pytest.raises(Cancelled):
+    with pytest.raises(CancelledError):
         runtime.run("segment_tiny", IMAGE, progress=cancel)
     with pytest.raises(ZeroDivisionError):
         runtime.run("segment_tiny", IMAGE, progress=bug)
@@ -212,9 +214,9 @@ def test_one_run_at_a_time_and_the_waiting_one_can_be_cancelled(tiny):
 
     def impatient(fraction, stage):
         assert stage.startswith("Waiting")
-        raise Cancelled("Cancelled.")
+        raise CancelledError("Cancelled.")
 
-    with pytest.raises(Cancelled):
+    with pytest.raises(CancelledError):
         runtime.run("segment_tiny", IMAGE, progress=impatient)
     leave.set()
     first.join(30)

@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import save
 
 from medapp.card import Weights
-from medapp.errors import WeightsMissing
+from medapp.errors import WeightsError
 from medapp.serving import weight_files
 
 GOOD = save({"weight": np.random.default_rng(0).standard_normal(50_000).astype(np.float32)})
@@ -126,7 +126,7 @@ def test_a_file_is_hashed_again_only_if_it_changed(monkeypatch, tmp_path):
     assert weight_files._hashed.cache_info().misses == 1
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     put(tmp_path / "weights", GOOD + b"x")
-    with pytest.raises(WeightsMissing):
+    with pytest.raises(WeightsError):
         weight_files.locate(WEIGHTS)
 
 
@@ -151,7 +151,7 @@ def test_a_wrong_file_beside_the_app_is_passed_over(server, tmp_path):
     put(tmp_path / "weights", b"version https://git-lfs.github.com/spec/v1")
     assert "Hub" in weight_files.locate(WEIGHTS).source
     server.status = 404
-    with pytest.raises(WeightsMissing, match="beside the app is another file"):
+    with pytest.raises(WeightsError, match="beside the app is another file"):
         weight_files.locate(Weights(WEIGHTS.file, "someone/other", "main", SHA))
 
 
@@ -164,7 +164,7 @@ def test_a_cut_connection_is_resumed_where_it_broke(server):
 
 def test_a_connection_that_gives_nothing_is_given_up(server):
     server.cuts, server.served = 10**6, [GOOD[:2]]  # a third of two bytes is none
-    with pytest.raises(WeightsMissing, match="broke again and again"):
+    with pytest.raises(WeightsError, match="broke again and again"):
         weight_files.locate(WEIGHTS)
 
 
@@ -176,7 +176,7 @@ def test_a_wrong_hash_is_fetched_once_more(server):
 
 def test_a_wrong_hash_twice_is_refused_and_removed(server, tmp_path):
     server.served = [GOOD[:-4] + b"oops"]
-    with pytest.raises(WeightsMissing, match="does not have the sha256"):
+    with pytest.raises(WeightsError, match="does not have the sha256"):
         weight_files.locate(WEIGHTS)
     assert len(server.downloads()) == 2
     assert not [p for p in (tmp_path / "hub").rglob("*") if p.is_file() and p.stat().st_size > 1000]
@@ -204,7 +204,7 @@ def test_a_spoilt_cache_is_mended_from_the_hub(server):
 def test_a_refusal_is_told_in_words(server, monkeypatch, status, error, words):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     server.status, server.error = status, error
-    with pytest.raises(WeightsMissing, match=words) as caught:
+    with pytest.raises(WeightsError, match=words) as caught:
         weight_files.locate(WEIGHTS)
     assert "hf_secret" not in str(caught.value) and "/" not in str(caught.value).replace(WEIGHTS.repo, "")
 
@@ -213,7 +213,7 @@ def test_no_network(monkeypatch):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{closed.getsockname()[1]}")
-    with pytest.raises(WeightsMissing, match="cannot be reached"):
+    with pytest.raises(WeightsError, match="cannot be reached"):
         weight_files.locate(WEIGHTS)
 
 
@@ -221,19 +221,19 @@ def test_a_silent_hub_is_not_waited_for(monkeypatch):
     monkeypatch.setattr(weight_files, "SECONDS_TO_ANSWER", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        with pytest.raises(WeightsMissing, match="did not answer in time"):
+        with pytest.raises(WeightsError, match="did not answer in time"):
             weight_files.locate(WEIGHTS)
 
 
 def test_offline_is_respected(server, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(WeightsMissing, match="HF_HUB_OFFLINE"):
+    with pytest.raises(WeightsError, match="HF_HUB_OFFLINE"):
         weight_files.locate(WEIGHTS)
     assert not server.requests
 
 
 def test_only_safetensors(server):
-    with pytest.raises(WeightsMissing, match="safetensors"):
+    with pytest.raises(WeightsError, match="safetensors"):
         weight_files.locate(Weights("tiny.pt", "someone/tiny", "main", SHA))
     assert not server.requests
 
@@ -247,12 +247,12 @@ def test_another_repository(server, monkeypatch, name):
 def test_weights_of_others_may_be_of_another_kind_and_in_a_folder_of_their_repository(server, monkeypatch, tmp_path):
     theirs = Weights("checkpoints/tiny.pth", "someone/tiny", "main", SHA, foreign=True)
     monkeypatch.setenv("MEDAPP_REPO", "nobody/nothing")  # where ours would be looked for
-    with pytest.raises(WeightsMissing, match=r"no checkpoints/tiny\.pth.*put tiny\.pth into"):
+    with pytest.raises(WeightsError, match=r"no checkpoints/tiny\.pth.*put tiny\.pth into"):
         weight_files.locate(theirs)
     server.file = theirs.file
     assert weight_files.locate(theirs).path.read_bytes() == GOOD
     put(tmp_path / "weights", GOOD)
     (tmp_path / "weights" / WEIGHTS.file).rename(tmp_path / "weights" / "tiny.pth")
     assert weight_files.locate(theirs).source == "beside the app"
-    with pytest.raises(WeightsMissing, match="safetensors"):
+    with pytest.raises(WeightsError, match="safetensors"):
         weight_files.locate(Weights(theirs.file, theirs.repo, "main", SHA))

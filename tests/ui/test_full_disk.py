@@ -25,6 +25,6 @@ def test_on_the_command_line_too(tmp_path, monkeypatch, capsys):
     def out_of_room(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device", "/tmp/Jane_Doe.nii")
 
-    monkeypatch.setattr(files, "_unpacked", out_of_room)
+    monkeypatch.setattr(files, "_unpack_upload", out_of_room)
     assert cli.main(["run", "segment_glioma_ar2unet", str(full.IMAGE), "--out", str(tmp_path)]) == 2
-    assert validation.DISK_FULL in capsys.readouterr().err
+    assert validation.DISK_FULL_MESSAGE in capsys.readouterr().err

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from gradio_client import Client
 
-from medapp.errors import Cancelled
+from medapp.errors import CancelledError
 from medapp.ui import mcp_tools, queue, session_state
 from medapp.ui.page import Page, guarded
 from medapp.ui.queue import Queue
@@ -40,7 +40,7 @@ class House:
         try:
             while not self.go.wait(0.02):
                 queue.check()
-        except Cancelled:
+        except CancelledError:
             self.ended.append(text)
             raise gr.Error("cancelled", print_exception=False) from None
         self.done.append(text)

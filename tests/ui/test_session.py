@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from medapp.errors import Cancelled, InputError
+from medapp.errors import CancelledError, InputError
 from medapp.imaging.volume import Volume
 from medapp.result import Result
 from medapp.ui import session as sessions
@@ -24,7 +24,7 @@ def test_who_leaves_takes_everything_along_and_nothing_of_others():
         visitors.leave("a")
         visitors.leave("a")
     assert not any(session.folder.exists() for session in mine)
-    with pytest.raises(Cancelled):
+    with pytest.raises(CancelledError):
         check_cancelled(flag)
     check_cancelled(others)
     assert other.folder.exists()

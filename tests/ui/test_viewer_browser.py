@@ -44,13 +44,13 @@ def app(tmp_path_factory):
     """Two tabs, the second inactive; a threshold, and buttons that jump and swap the image."""
     folder = tmp_path_factory.mktemp("scene")
     image = template()
-    chance = image.like(np.maximum(ball(image, FIRST, 16), ball(image, SECOND, 10)).astype(np.float32))
-    expert = image.like((ball(image, (26, -20, 20), 10) > 0.3).astype(np.uint8), labels={1: "lesion"})
+    chance = image.new_like(np.maximum(ball(image, FIRST, 16), ball(image, SECOND, 10)).astype(np.float32))
+    expert = image.new_like((ball(image, (26, -20, 20), 10) > 0.3).astype(np.uint8), labels={1: "lesion"})
     marked = np.max([ball(image, mm, 8) > 0.3 for mm in CORNERS], axis=0)
-    phantom = image.like(np.where(marked, 1000, 60).astype(np.int16), name="phantom")
+    phantom = image.new_like(np.where(marked, 1000, 60).astype(np.int16), name="phantom")
 
     def layers(threshold: float) -> dict[str, Layer]:
-        mask = image.like((chance.array > threshold).astype(np.uint8), labels={1: "lesion"})
+        mask = image.new_like((chance.array > threshold).astype(np.uint8), labels={1: "lesion"})
         return {
             "MNI152": Layer(image),
             "Probability": Layer(chance, "heat", opacity=0.0),

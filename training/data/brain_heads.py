@@ -18,7 +18,7 @@ from torch import Tensor
 
 from medapp.algorithms.parcellation import filled
 from medapp.analysis.mask_metrics import bounds, components
-from medapp.imaging.geometry import isotropic, oriented, resample
+from medapp.imaging.geometry import reorient, resample, with_isotropic_spacing
 from medapp.imaging.volume import Volume
 from medapp.io import files
 from medapp.networks.unet3d import blocks
@@ -92,11 +92,11 @@ def real_of(data: Path, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         near = Volume(ndimage.binary_dilation(np.asarray(near.dataobj) > 0, iterations=3).astype(np.uint8), near.affine)
         there = mask.array * (resample(near, mask.grid).array > 0.5)
         core = components(ndimage.distance_transform_edt(there) > 4)[0] == 1
-        mask = mask.like(ndimage.distance_transform_edt(~core) < 4.2)
+        mask = mask.new_like(ndimage.distance_transform_edt(~core) < 4.2)
     else:
         image = files.read([data / "heads" / f"{name}_t1.nii.gz"])
         mask = files.read([data / "heads" / f"{name}_brain.nii.gz"])
-    grid = isotropic(oriented(image.grid), 1.0)
+    grid = with_isotropic_spacing(reorient(image.grid), 1.0)
     t1 = resample(image, grid).array
     there = resample(Volume(mask.array.astype(np.float32), mask.affine), grid).array > 0.5
     t1 = np.pad(t1 * (200 / np.percentile(t1[there], 95)), 8).clip(0, 255)

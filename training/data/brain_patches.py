@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medapp.algorithms.brain_extraction import COARSE, FINE, STRIDES, levelled, lit
-from medapp.imaging.intensity import SPAN, dimmed, standardize
+from medapp.imaging.intensity import BLACK_TO_TISSUE, clip_bright, standardize
 from medapp.networks.coarse_to_fine import told
 from training.core.random_source import Luck
 from training.data.brain_heads import FAR, STEP_MM, Head
@@ -36,7 +36,7 @@ def coarse(head: Head, luck: Luck, **asked) -> Lesson:
     )
     box = lit(small.numpy())
     small, far = small[box], far[box]
-    x = torch.from_numpy(standardize(dimmed(small.numpy())))
+    x = torch.from_numpy(standardize(clip_bright(small.numpy())))
     more = [(-n) % STRIDES["coarse"] for n in x.shape]
     pads = [n for m in reversed(more) for n in (m // 2, m - m // 2)]
     known = F.pad(torch.ones(x.shape, dtype=torch.bool), pads)
@@ -62,14 +62,14 @@ def fine(head: Head, luck: Luck, **asked) -> Lesson:
     image, far = scan(head, view, luck, asked.get("way", ""), asked.get("coarse", 0.5))
     inwards = guessed(far, luck)
     x = levelled(image, inwards > 0)
-    x = (x + SPAN) * math.exp(luck.one(0.12)) - SPAN + luck.one(0.1)
+    x = (x + BLACK_TO_TISSUE) * math.exp(luck.one(0.12)) - BLACK_TO_TISSUE + luck.one(0.1)
     x, known = told(x[None, None], inwards[None, None])[0], torch.ones(far.shape, dtype=torch.bool)
     if luck.chance(0.25):  # where the image ends
         axis, voxels = luck.below(3), 1 + luck.below(STRIDES["fine"])
         index = torch.arange(far.shape[axis])
         beyond = (index if luck.chance(0.5) else index.flip(0)) < voxels
         beyond = beyond.view([-1 if a == axis else 1 for a in range(3)]).expand(far.shape)
-        x = torch.where(beyond, torch.tensor([-SPAN, -1.0]).view(2, 1, 1, 1), x)
+        x = torch.where(beyond, torch.tensor([-BLACK_TO_TISSUE, -1.0]).view(2, 1, 1, 1), x)
         known, far = ~beyond, torch.where(beyond, torch.tensor(FAR), far)
     return Lesson(x, far, known)
 

@@ -60,9 +60,9 @@ def lesions(exam: patient_folder.Exam) -> Lesions:
     """Look at an exam. Raises InputError for what cannot be read."""
     truth = files.read([exam.files["truth"]], name="truth", colour=True, labels=True)
     image = files.read([exam.files["image"]], name="image", colour=True)
-    grey = image if not image.is_colour else image.like(np.asarray(image.array, np.float32).mean(3))
-    mask = truth.like((truth.array if not truth.is_colour else truth.array.max(3)) > 0)
-    if not grey.grid.same(mask.grid):
+    grey = image if not image.is_colour else image.new_like(np.asarray(image.array, np.float32).mean(3))
+    mask = truth.new_like((truth.array if not truth.is_colour else truth.array.max(3)) > 0)
+    if not grey.grid.is_same(mask.grid):
         grey = resample(grey, mask.grid)
     return looked(exam.subject, exam.name, grey, mask)
 

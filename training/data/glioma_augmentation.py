@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from medapp.imaging.intensity import CLIP
+from medapp.imaging.intensity import STANDARD_RANGE
 
 CROP = 144  # pixels a side of a training patch
 
@@ -59,8 +59,10 @@ def augment(image: Tensor, target: Tensor, random: torch.Generator) -> tuple[Ten
         values = uniform(low, high, batch, 3)
         return torch.where(same, values[:, 1:2], values)[:, :, None, None]
 
-    position = ((image - CLIP[0]) / (CLIP[1] - CLIP[0])).clamp(0, 1)
-    image = position ** torch.exp(per_sequence(-0.25, 0.25)) * (CLIP[1] - CLIP[0]) + CLIP[0]
+    position = ((image - STANDARD_RANGE[0]) / (STANDARD_RANGE[1] - STANDARD_RANGE[0])).clamp(0, 1)
+    image = (
+        position ** torch.exp(per_sequence(-0.25, 0.25)) * (STANDARD_RANGE[1] - STANDARD_RANGE[0]) + STANDARD_RANGE[0]
+    )
     image = image * torch.exp(per_sequence(-0.22, 0.22)) + per_sequence(-0.25, 0.25)
     shade = F.interpolate(
         torch.randn(batch, 1, 4, 4, generator=random, device=device) * 0.08,
@@ -68,7 +70,7 @@ def augment(image: Tensor, target: Tensor, random: torch.Generator) -> tuple[Ten
         mode="bicubic",
         align_corners=True,
     )
-    image = image + shade * (image - CLIP[0]) / -CLIP[0] * chance(0.4).float()[:, None, None, None]
+    image = image + shade * (image - STANDARD_RANGE[0]) / -STANDARD_RANGE[0] * chance(0.4).float()[:, None, None, None]
     if torch.rand((), generator=random, device=device) < 0.25:
         factor = float(torch.rand((), generator=random, device=device) * 1.5 + 1)
         small = F.interpolate(image, scale_factor=1 / factor, mode="bilinear", antialias=True)
@@ -77,4 +79,4 @@ def augment(image: Tensor, target: Tensor, random: torch.Generator) -> tuple[Ten
     noise = torch.randn(image.shape, generator=random, device=device)
     noise = torch.where(only[:, None, None, None], noise[:, :1], noise)
     image = image + level[:, None, None, None] * noise
-    return image.clamp(*CLIP), target
+    return image.clamp(*STANDARD_RANGE), target

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from medapp.algorithms.brain_pair import enclosed
 from medapp.analysis.mask_metrics import bounds
-from medapp.imaging.geometry import isotropic, resample
+from medapp.imaging.geometry import resample, with_isotropic_spacing
 from medapp.imaging.volume import Volume
 from medapp.serving import runtime
 from training.core.random_source import Luck
@@ -62,7 +62,9 @@ def volumes(folder: Path) -> dict[str, Volume] | None:
     def filled(array: np.ndarray) -> Volume:
         whole = array[..., before] * (1 - share) + array[..., after] * share
         given = Volume(whole.swapaxes(0, 1)[::-1, ::-1].copy(), np.abs(affine))
-        return given.like(resample(given, grid := isotropic(given.grid, 1.0)).array, affine=grid.affine)
+        return given.new_like(
+            resample(given, grid := with_isotropic_spacing(given.grid, 1.0)).array, affine=grid.affine
+        )
 
     return {"flair": filled(image[..., 1]), "t1": filled(image[..., 0]), "glioma": filled(mask)}
 

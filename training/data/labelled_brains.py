@@ -10,8 +10,8 @@ from scipy import ndimage
 from torch import Tensor
 
 from medapp.errors import UserError
-from medapp.imaging.brain_labels import translated
-from medapp.imaging.geometry import isotropic, oriented, resample
+from medapp.imaging.brain_labels import translate_labels
+from medapp.imaging.geometry import reorient, resample, with_isotropic_spacing
 from medapp.io import files
 from training.core.data_cache import folder
 from training.data.brain_tissues import BASAL, CHIASM, CLASS, FLUID, RIM, VERMIS
@@ -66,10 +66,10 @@ def prepare(data: Path, name: str) -> Scan:
     if not kept.exists():
         image = files.read([data / f"{name}_t1.nii.gz"])
         labels = files.read([data / f"{name}_labels.nii.gz"])
-        grid = isotropic(oriented(image.grid), 1.0)
+        grid = with_isotropic_spacing(reorient(image.grid), 1.0)
         t1 = resample(image, grid).array
-        numbers = resample(labels.like(labels.array, labels={1: "any"}), grid).array
-        tissue = translated(numbers)
+        numbers = resample(labels.new_like(labels.array, labels={1: "any"}), grid).array
+        tissue = translate_labels(numbers)
         vermis = (numbers >= 71) & (numbers <= 74)
         tissue[vermis] = np.where(tissue[vermis] == CLASS[VERMIS].item(), VERMIS, VERMIS + 1)
         for number, code in ((75, BASAL), (76, BASAL + 1), (46, FLUID), (69, CHIASM)):

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from medapp.algorithms.anatomical_priors import TABLE, homeward, maps
 from medapp.analysis.mask_metrics import bounds
-from medapp.imaging.geometry import isotropic, oriented, resample
-from medapp.imaging.intensity import SPAN, relative, unshaded
+from medapp.imaging.geometry import reorient, resample, with_isotropic_spacing
+from medapp.imaging.intensity import BLACK_TO_TISSUE, correct_bias_field, normalize_to_tissue
 from medapp.imaging.volume import Volume
 from medapp.io import files
 from medapp.pipelines.segment_ms_rsanet import SEQUENCES, stacked
@@ -141,7 +141,7 @@ def parcelled(data: Path) -> Path:
 def given(data: Path, name: str) -> tuple[Volume, Volume, Volume]:
     """FLAIR, T1 and mask of a real patient."""
     flair, t1, mask = (files.read([data / "ms" / f"{name}_{role}.nii.gz"]) for role in ("flair", "t1", "mask"))
-    return flair, t1, mask.like((mask.array > 0).astype(np.uint8), labels={1: "lesion"})
+    return flair, t1, mask.new_like((mask.array > 0).astype(np.uint8), labels={1: "lesion"})
 
 
 def read(data: Path, name: str, bank: Mapping[str, np.ndarray] | None = None) -> Real:
@@ -149,7 +149,7 @@ def read(data: Path, name: str, bank: Mapping[str, np.ndarray] | None = None) ->
     kept = parcelled(data) / f"{name}.npz"
     if not kept.exists():
         scans = dict(zip(("flair", "t1", "mask"), given(data, name), strict=True))
-        grid = isotropic(oriented(scans["flair"].grid), 1.0)
+        grid = with_isotropic_spacing(reorient(scans["flair"].grid), 1.0)
         image = load_mni152_wm_template(resolution=1)
         scans["white"] = Volume(np.asarray(image.dataobj, np.float32) * 255, image.affine)
         for role in ("flair", "t1"):
@@ -185,7 +185,7 @@ def glioma(data: Path, name: str) -> Real | None:
 
 def even(image: np.ndarray, regions: np.ndarray) -> Tensor:
     """(X, Y, Z) uint8 without shading, as the pipeline looks at it."""
-    return torch.from_numpy(np.rint(unshaded(image, TABLE[0][regions])).clip(0, 255).astype(np.uint8))
+    return torch.from_numpy(np.rint(correct_bias_field(image, TABLE[0][regions])).clip(0, 255).astype(np.uint8))
 
 
 def spots(lesions: Tensor) -> Tensor:
@@ -332,7 +332,7 @@ def patch(sight: Sight, luck: Luck) -> Patch:
     white = known[0] > 0
     if white.sum() < LEAST_WHITE:
         white[:] = False
-    shown = {role: relative(image.numpy(), white) for role, image in images.items()}
+    shown = {role: normalize_to_tissue(image.numpy(), white) for role, image in images.items()}
     return Patch(torch.from_numpy(stacked(shown, known)), sight.target, sight.known)
 
 
@@ -371,7 +371,9 @@ def sheet(patches: list[Patch]) -> Image.Image:
         tiles = []
         for axis, channel, outlined in TILES:
             piece = np.take(volume[channel], at[axis], axis).T[::-1]
-            grey = np.repeat(((piece / SPAN + 1) / 2.5 * 255).clip(0, 255).astype(np.uint8)[..., None], 3, -1)
+            grey = np.repeat(
+                ((piece / BLACK_TO_TISSUE + 1) / 2.5 * 255).clip(0, 255).astype(np.uint8)[..., None], 3, -1
+            )
             if outlined:
                 shown = np.take(mask, at[axis], axis).T[::-1]
                 grey[shown & ~ndimage.binary_erosion(shown)] = (255, 60, 60)

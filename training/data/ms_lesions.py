@@ -13,7 +13,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from medapp.analysis.mask_metrics import bounds, components
-from medapp.imaging.brain_labels import MIRROR
+from medapp.imaging.brain_labels import MIRROR_CLASSES
 from training.core.random_source import Luck
 from training.data.brain_tissues import BASAL, CHIASM, CLASS, FLUID, GROUP, RIM, VERMIS
 from training.data.random_contrast import blurred, contrast
@@ -64,7 +64,7 @@ def placed(tissue: np.ndarray) -> np.ndarray:
     rows: list[list[np.ndarray]] = [[], [], []]
     goals: list[list[float]] = [[], [], []]
     for number, (x, y, z) in NUCLEI.items():
-        for side, sign in ((number, -1), (MIRROR[number], 1)):
+        for side, sign in ((number, -1), (MIRROR_CLASSES[number], 1)):
             index = np.argwhere(tissue == side)
             if not len(index):  # of a slab
                 continue

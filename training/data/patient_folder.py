@@ -152,9 +152,9 @@ def cases(card: Card, folder: Path, subject: str = SUBJECT) -> Iterator[Case]:
         answer = files.read([exam.files["truth"]], name="truth", colour=first.is_colour, labels=truth != "restoration")
         condition, options, moving = ", ".join(i.title for i in there), {}, None
         if truth == "lesions":
-            answer = answer.like((answer.array > 0).astype(np.uint8), labels={1: "lesion"})
+            answer = answer.new_like((answer.array > 0).astype(np.uint8), labels={1: "lesion"})
         elif truth == "restoration":
-            answer, options = answer.like(answer.array, unit=first.unit), scale(card, first, answer)
+            answer, options = answer.new_like(answer.array, unit=first.unit), scale(card, first, answer)
         else:
             answer = numbered(answer)
         if truth == "registration":
@@ -169,7 +169,7 @@ def cases(card: Card, folder: Path, subject: str = SUBJECT) -> Iterator[Case]:
 def numbered(volume: Volume) -> Volume:
     """A label map of whole numbers, named by themselves."""
     array = np.asarray(volume.array).round().astype(np.int32)
-    return volume.like(array, labels={n: str(n) for n in np.unique(array).tolist() if n})
+    return volume.new_like(array, labels={n: str(n) for n in np.unique(array).tolist() if n})
 
 
 def scale(card: Card, image: Volume, clean: Volume) -> dict[str, str]:

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from medapp.imaging.geometry import resample, respaced, slice_axis
-from medapp.imaging.intensity import CLIP
+from medapp.imaging.geometry import resample, slice_axis, with_spacing
+from medapp.imaging.intensity import STANDARD_RANGE
 from medapp.imaging.volume import Volume
 from training.core.random_source import Luck
 from training.data.random_contrast import blurred
@@ -103,10 +103,10 @@ def scanned(image: Tensor, luck: Luck, glare: float = math.inf, noise: float = 0
     image, head = image.clamp(max=most), head.clamp(max=most)
     low, middle, high = head.quantile(torch.tensor([0.1, 0.5, 0.9])).tolist()
     image = (image - middle) / max(high - low, 0.02)
-    return (image * math.exp(luck.one(0.12)) + luck.one(0.15)).clamp(*CLIP)
+    return (image * math.exp(luck.one(0.12)) + luck.one(0.15)).clamp(*STANDARD_RANGE)
 
 
 def thick(volume: Volume, mm: float = 5.0) -> Volume:
     """Redrawn with slices of so many millimetres, along the axis in which they are thickest already."""
     across = np.arange(3) == slice_axis(volume.grid)
-    return resample(volume, respaced(volume.grid, np.where(across, mm, volume.spacing)))
+    return resample(volume, with_spacing(volume.grid, np.where(across, mm, volume.spacing)))

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from medapp.algorithms.affine_registration import align
 from medapp.algorithms.mni_template import template
-from medapp.imaging.intensity import CLIP
+from medapp.imaging.intensity import STANDARD_RANGE
 from medapp.imaging.volume import Grid, Volume
 from training.core.data_cache import folder
 from training.core.random_source import Luck
@@ -172,8 +172,10 @@ def made(data: Path, part: str, number: int, shapes: Shapes) -> Head:
     if luck.chance(0.6):
         below = ((grid.shape[2] - 1) / 2 - torch.arange(grid.shape[2])).expand(grid.shape)
         image = dressed(image, distance, below, luck)
-    image = scanned(image, luck, noise=NOISE).clamp(*CLIP)
-    levels8 = ((image - CLIP[0]) * (255 / (CLIP[1] - CLIP[0]))).round().to(torch.uint8).numpy()
+    image = scanned(image, luck, noise=NOISE).clamp(*STANDARD_RANGE)
+    levels8 = (
+        ((image - STANDARD_RANGE[0]) * (255 / (STANDARD_RANGE[1] - STANDARD_RANGE[0]))).round().to(torch.uint8).numpy()
+    )
     return Head(levels8, mask, name, tuple(used))
 
 

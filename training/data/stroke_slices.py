@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from medapp.imaging.intensity import CLIP
+from medapp.imaging.intensity import STANDARD_RANGE
 from medapp.pipelines.segment_stroke_raxnet import average, seen
 from training.core.random_source import Luck
 from training.data.stroke_heads import Head
@@ -55,7 +55,7 @@ class Slices:
 
 def standard(image: Tensor) -> Tensor:
     """From uint8 over CLIP to standardised intensities."""
-    return image.float() * ((CLIP[1] - CLIP[0]) / 255) + CLIP[0]
+    return image.float() * ((STANDARD_RANGE[1] - STANDARD_RANGE[0]) / 255) + STANDARD_RANGE[0]
 
 
 def augment(image: Tensor, target: Tensor, crop: tuple[int, int], mirror: bool, luck: Luck) -> tuple[Tensor, Tensor]:
@@ -95,14 +95,16 @@ def augment(image: Tensor, target: Tensor, crop: tuple[int, int], mirror: bool, 
     target = (F.grid_sample(target, grid, align_corners=False) > 0.5).float()
 
     image, template = image[:, :-1], image[:, -1:]
-    position = ((image - CLIP[0]) / (CLIP[1] - CLIP[0])).clamp(0, 1)
-    image = position ** torch.exp(uniform(-0.3, 0.3, 1, 1, 1)) * (CLIP[1] - CLIP[0]) + CLIP[0]
+    position = ((image - STANDARD_RANGE[0]) / (STANDARD_RANGE[1] - STANDARD_RANGE[0])).clamp(0, 1)
+    image = (
+        position ** torch.exp(uniform(-0.3, 0.3, 1, 1, 1)) * (STANDARD_RANGE[1] - STANDARD_RANGE[0]) + STANDARD_RANGE[0]
+    )
     image = image * torch.exp(uniform(-0.15, 0.15, 1, 1, 1)) + uniform(-0.15, 0.15, 1, 1, 1)
     knots = luck.normal(batch, 1, 3, 3) * uniform(0, 0.12, 1, 1, 1)
     shade = F.interpolate(knots, crop, mode="bilinear", align_corners=True)
-    image = image + shade * (image - CLIP[0]) * 0.5
+    image = image + shade * (image - STANDARD_RANGE[0]) * 0.5
     if luck.chance(0.15):
         image = F.avg_pool2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), 3, 1)
     level = uniform(0, 0.2, 1, 1, 1) * chance(0.4)[:, None, None, None]
-    image = (image + level * luck.normal(*image.shape)).clamp(*CLIP)
+    image = (image + level * luck.normal(*image.shape)).clamp(*STANDARD_RANGE)
     return torch.cat([image, template], 1), target

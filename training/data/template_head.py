@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from medapp.algorithms.affine_registration import align
 from medapp.algorithms.mni_template import RIM, template
-from medapp.imaging.geometry import isotropic, oriented, resample
+from medapp.imaging.geometry import reorient, resample, with_isotropic_spacing
 from medapp.io import files
 
 ROOM = ((24, 24), (24, 40), (72, 24))  # voxels of 1 mm added round a scan: left and right, back and front, below, above
@@ -26,12 +26,12 @@ def average() -> tuple[np.ndarray, np.ndarray]:
     The brain is that of the MNI template, laid onto the head by an affine.
     """
     head = files.read([Path(str(shipped("pydeface") / "data" / "mean_reg2mean.nii.gz"))])
-    head = resample(head, isotropic(oriented(head.grid), 1.0))
-    mask = template().like((template().array > 0).astype(np.uint8), labels={1: "brain"})
+    head = resample(head, with_isotropic_spacing(reorient(head.grid), 1.0))
+    mask = template().new_like((template().array > 0).astype(np.uint8), labels={1: "brain"})
     middle = template().grid.to_mm(np.argwhere(mask.array).mean(0))
     start = from_matvec(np.diag(STRETCH), MIDDLE - STRETCH * middle)
     affine = align(head, template(), start=start, reach=RIM)
-    brain = resample(mask.like(mask.array, affine=affine @ mask.affine), head.grid).array > 0
+    brain = resample(mask.new_like(mask.array, affine=affine @ mask.affine), head.grid).array > 0
     signed = ndimage.distance_transform_edt(~brain) - ndimage.distance_transform_edt(brain)
     core = ndimage.binary_erosion(brain, iterations=5)
     white = np.percentile(head.array[core], 75)

@@ -16,8 +16,8 @@ from medapp.algorithms.brain_pair import Pair, placed
 from medapp.algorithms.deformable_refinement import refine
 from medapp.algorithms.field_prediction import in_millimetres, start
 from medapp.analysis import mask_metrics
-from medapp.imaging.brain_labels import translated
-from medapp.imaging.deformation import Deformation, folding, sdlogj, sdlogj_learn2reg
+from medapp.imaging.brain_labels import translate_labels
+from medapp.imaging.deformation import Deformation, folding_percent, sdlogj, sdlogj_learn2reg
 from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Volume
 from medapp.result import Result
@@ -96,15 +96,15 @@ def scored(field: Deformation, affine: np.ndarray, fixed: Volume, truth: Volume,
     `field` lies on the grid of `fixed`, whose brain is where it is not black; the maps keep the numbers of the set.
     """
     warped = field.warp(moving_truth, affine).array
-    regions = translated(truth.array)
-    moved = field.warp(moving_truth.like(translated(moving_truth.array)), affine).array
+    regions = translate_labels(truth.array)
+    moved = field.warp(moving_truth.new_like(translate_labels(moving_truth.array)), affine).array
     far = [mask_metrics.hd95(moved == n, regions == n, truth.grid) for n in np.unique(regions[regions > 0])]
     determinant, inside = field.jacobian_determinant(), np.asarray(fixed.array) > 0
     return {
         "dice": round(float(np.mean(overlaps(warped, truth.array))), 4),
         "dice_regions": round(float(np.mean(overlaps(moved, regions))), 4),
         "hd95": round(float(np.mean([value for value in far if value is not None])), 3),
-        "folding": round(folding(determinant, inside), 5),
+        "folding": round(folding_percent(determinant, inside), 5),
         "sdlogj": round(sdlogj(determinant, inside), 4),
         "sdlogj_learn2reg": round(sdlogj_learn2reg(determinant), 4),
     }

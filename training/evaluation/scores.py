@@ -8,7 +8,7 @@ import numpy as np
 from medapp.analysis import mask_metrics, regional_volumes, stroke_ensemble
 from medapp.analysis.image_quality import figures
 from medapp.analysis.lesions import measure_lesions
-from medapp.imaging.brain_labels import NAMES
+from medapp.imaging.brain_labels import CLASS_NAMES
 from medapp.imaging.index_maps import superpixels
 from medapp.result import Result
 from training.core.case import Case
@@ -175,8 +175,8 @@ OF_PLANES = {
 SLICES = tuple(f"dice_{plane}_slices" for plane in stroke_ensemble.PLANES)
 RESTORATION = ("psnr", "ssim", "rmse", "bias")
 PARCELLATION = ("dice", "dice_no_vessel", "hd95", "volume_error", "dice_brain", "brain", "seconds", "memory_mb")
-REGIONS = tuple(f"dice {name}" for name in NAMES[1:])
-DISTANCES = tuple(f"hd95 {name}" for name in NAMES[1:])
+REGIONS = tuple(f"dice {name}" for name in CLASS_NAMES[1:])
+DISTANCES = tuple(f"hd95 {name}" for name in CLASS_NAMES[1:])
 SEGMENTER = Scorer(
     segmentation,
     (*SEGMENTATION, "seconds"),

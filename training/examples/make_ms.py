@@ -11,8 +11,8 @@ import torch
 from nibabel.affines import from_matvec
 from scipy.spatial.transform import Rotation
 
-from medapp.imaging.geometry import oriented, resample
-from medapp.imaging.intensity import CLIP
+from medapp.imaging.geometry import reorient, resample
+from medapp.imaging.intensity import STANDARD_RANGE
 from medapp.imaging.volume import Grid, Volume
 from training.core.random_source import Luck
 from training.data.random_contrast import blurred, contrast
@@ -77,7 +77,7 @@ RECIPES = (
         True,
         {
             "flair": axial(200, 1.2, 66, 2.5, (-6, 3, 4), (0, -18, 6)),
-            "t1": oriented(axial(150, 1.5, 130, 1.6, (0, 0, 0), (0, -18, 0)), "PSR"),
+            "t1": reorient(axial(150, 1.5, 130, 1.6, (0, 0, 0), (0, -18, 0)), "PSR"),
             "baseline": axial(200, 1.2, 54, 3.0, (4, -5, 2), (6, -22, 10)),
         },
         "Multiple sclerosis: what changed",
@@ -125,10 +125,12 @@ def make(recipe: Recipe) -> tuple[dict[str, Volume], Volume, Volume | None]:
                 signal = covered((whole / white).numpy(), distance.numpy() == 0, grid.affine, around, random)
                 images[role] = acquired(random, LOUD * signal, place, recipe.grids[role])
                 continue
-            array = (scanned(whole, luck, noise=0.03, shade=0.08).numpy() - CLIP[0]) * (BRIGHTEST / (CLIP[1] - CLIP[0]))
+            array = (scanned(whole, luck, noise=0.03, shade=0.08).numpy() - STANDARD_RANGE[0]) * (
+                BRIGHTEST / (STANDARD_RANGE[1] - STANDARD_RANGE[0])
+            )
             array = np.clip(array - np.median(array[:4]), 0, BRIGHTEST)
             drawn = resample(Volume(array, place), recipe.grids[role])
-            images[role] = drawn.like(np.rint(drawn.array))
+            images[role] = drawn.new_like(np.rint(drawn.array))
     return images, resample(masks["now"], recipe.grids["flair"]), masks["then"] if recipe.then else None
 
 

@@ -84,13 +84,13 @@ def known_deformation() -> Case:
     forth, back = bends(random, brain.grid)
     move = turned((5, -4, 12), (6, -9, 14))
     bent = back.resample(brain.grid).warp(brain)
-    bent = bent.like(bent.array, affine=move @ bent.affine)
+    bent = bent.new_like(bent.array, affine=move @ bent.affine)
     fixed = drawn(random, brain, axial(150, 1.5, 116, 1.5, (0, 0, 0), MIDDLE), 1.0, 160, 2.0)
     there = (move @ (*MIDDLE, 1))[:3]
     moving = drawn(random, bent, axial(184, 1.2, 84, 2.2, (-12, 5, 4), there), 1.5, 700, 12.0)
     inside = np.argwhere(ndimage.binary_erosion(fixed.array > 40, iterations=2))
     points = fixed.grid.to_mm(random.choice(inside, MARKS, replace=False))
-    truth = forth.moved(points) @ move[:3, :3].T + move[:3, 3]
+    truth = forth.transform_points(points) @ move[:3, :3].T + move[:3, 3]
     lines = "\n".join(", ".join(f"{v:.2f}" for v in (*a, *b)) for a, b in zip(points, truth, strict=True))
     return {"fixed": fixed, "moving": moving}, {"landmarks": lines}
 

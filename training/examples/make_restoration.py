@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from medapp.imaging.geometry import resample, upright
+from medapp.imaging.geometry import resample, to_display_slices
 from medapp.imaging.volume import Grid, Volume
 from medapp.simulation import low_count_pet, low_dose_ct, microscopy
 from training.data.torso import abdomen
@@ -65,7 +65,7 @@ def small_ct() -> Files:
 def brain_pet(fraction: float, slices: tuple[int, ...]) -> Files:
     """Slices of a brain's uptake at a share of the counts, and at all of them."""
     activity = uptake()
-    stack = np.moveaxis(upright(activity.array, activity.grid), 0, 0)[list(slices)]
+    stack = np.moveaxis(to_display_slices(activity.array, activity.grid), 0, 0)[list(slices)]
     full = low_count_pet.lower_counts(stack, 2.0, 0.999, counts=2e6, seed=7)
     few = low_count_pet.lower_counts(full, 2.0, fraction, counts=2e6, seed=9)
     step = float(slices[1] - slices[0]) * 2.0 if len(slices) > 1 else 4.0

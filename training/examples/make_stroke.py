@@ -11,8 +11,8 @@ from nilearn.datasets import load_mni152_gm_template, load_mni152_wm_template
 from scipy import ndimage
 
 from medapp.algorithms.mni_template import template
-from medapp.imaging.geometry import boxed, oriented, resample
-from medapp.imaging.intensity import CLIP
+from medapp.imaging.geometry import crop_grid, reorient, resample
+from medapp.imaging.intensity import STANDARD_RANGE
 from medapp.imaging.volume import Grid, Volume
 from training.core.random_source import Luck
 from training.data.brain_tissues import FLUID
@@ -49,7 +49,7 @@ RECIPES = (
         (42, -8, 22),
         (17, 27, 19),
         False,
-        oriented(axial(160, 1.25, 126, 1.25, (9, -6, 12), (0, -18, 8)), "PSR"),
+        reorient(axial(160, 1.25, 126, 1.25, (9, -6, 12), (0, -18, 8)), "PSR"),
         "Stroke: an average brain, no skull",
         "A lesion in the territory of the right middle cerebral artery is painted into the average of 152 brains, on "
         "sagittal slices of 1.25 mm, turned.",
@@ -70,7 +70,7 @@ RECIPES = (
 
 def average() -> tuple[Scan, Grid]:
     """The template as a scan in which strokes can be painted, and where its voxels lie."""
-    grid = boxed(template().grid, np.full(3, -MARGIN), np.array(template().shape) + MARGIN)
+    grid = crop_grid(template().grid, np.full(3, -MARGIN), np.array(template().shape) + MARGIN)
     t1 = np.pad(template().array, MARGIN)
     grey, white = (
         np.pad(np.asarray(load(resolution=1).dataobj, np.float32), MARGIN)
@@ -114,10 +114,10 @@ def make(recipe: Recipe) -> tuple[Volume, Volume]:
         random = np.random.default_rng(recipe.seed)
         whole = covered(bare, distance.numpy() == 0, grid.affine, PRE, random)
         return acquired(random, whole, grid.affine, recipe.grid), painted
-    image = (scanned(image, luck).numpy() - CLIP[0]) * (BRIGHTEST / (CLIP[1] - CLIP[0]))
+    image = (scanned(image, luck).numpy() - STANDARD_RANGE[0]) * (BRIGHTEST / (STANDARD_RANGE[1] - STANDARD_RANGE[0]))
     image -= np.median(image[:4])  # air
     drawn = resample(Volume(np.clip(image, 0, BRIGHTEST), grid.affine), recipe.grid)
-    return drawn.like(np.rint(drawn.array)), painted
+    return drawn.new_like(np.rint(drawn.array)), painted
 
 
 def main() -> None:

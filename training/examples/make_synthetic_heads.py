@@ -89,7 +89,7 @@ def make(recipe: Recipe) -> tuple[dict[str, Volume], Volume]:
     anatomy = head(random, recipe.lesion)
     images = {name: scan(random, anatomy, *sequence) for name, sequence in recipe.sequences.items()}
     painted = resample(Volume(outlined(anatomy.tissue["lesion"]), anatomy.affine), images["flair"].grid)
-    return images, painted.like((painted.array >= 0.5).astype(np.uint8), labels={1: "painted abnormality"})
+    return images, painted.new_like((painted.array >= 0.5).astype(np.uint8), labels={1: "painted abnormality"})
 
 
 def outlined(lesion: np.ndarray) -> np.ndarray:

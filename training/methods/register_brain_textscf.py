@@ -26,8 +26,8 @@ from medapp.algorithms.conformed_space import SHAPE, conformed, scaled
 from medapp.algorithms.deformable_refinement import refine
 from medapp.algorithms.region_prompts import REGIONS, TEMPLATES, phrases, sentence
 from medapp.algorithms.text_encoder import DIM, encoder, features, tower
-from medapp.imaging.brain_labels import MIRROR, translated
-from medapp.imaging.deformation import Deformation, folding, sdlogj
+from medapp.imaging.brain_labels import MIRROR_CLASSES, translate_labels
+from medapp.imaging.deformation import Deformation, folding_percent, sdlogj
 from medapp.imaging.volume import Volume
 from medapp.io import files
 from medapp.networks.textscf import Flow, LargeKernel, TextSCF, background, integrate, warp
@@ -71,7 +71,7 @@ class Sample(NamedTuple):
 
 def read(data: Path, name: str) -> tuple[Volume, Volume]:
     t1, labels = (files.read([data / f"{name}_{kind}.nii.gz"]) for kind in ("t1", "labels"))
-    return t1, labels.like(labels.array, labels={1: "any"})
+    return t1, labels.new_like(labels.array, labels={1: "any"})
 
 
 def prepare(data: Path, name: str, onto: str) -> Scan:
@@ -81,9 +81,9 @@ def prepare(data: Path, name: str, onto: str) -> Scan:
         t1, labels = read(data, name)
         target = t1 if name == onto else read(data, onto)[0]
         matrix = np.eye(4) if name == onto else align(t1, target)
-        still = Deformation.of_affine(np.eye(4), conformed(target))
+        still = Deformation.from_affine(np.eye(4), conformed(target))
         image = 255 * scaled(still.warp(t1, matrix).array)
-        regions = labels.like(translated(labels.array), labels=labels.labels)
+        regions = labels.new_like(translate_labels(labels.array), labels=labels.labels)
         parcels = [still.warp(part, matrix).array.astype(np.uint8) for part in (regions, labels)]
         np.savez_compressed(kept, image=np.rint(image).astype(np.uint8), regions=parcels[0], parcels=parcels[1])
     arrays = np.load(kept)
@@ -119,7 +119,7 @@ def drawn(scan: Scan, affine: Tensor, bend: Tensor | None = None, mirrored: bool
             at = points[axis] if away is None else points[axis] + away[axis]
             index = index * n + (at + (n - 1) / 2).round_().long().clamp_(0, n - 1)
         taken.append(torch.take(part, index))
-    regions = torch.tensor(MIRROR, dtype=torch.uint8)[taken[0].long()] if mirrored else taken[0]
+    regions = torch.tensor(MIRROR_CLASSES, dtype=torch.uint8)[taken[0].long()] if mirrored else taken[0]
     return [image / 255, regions, taken[1]]
 
 
@@ -269,7 +269,7 @@ def validate(net: TextSCF, pairs: Sequence[tuple[Scan, Scan]], refined: bool) ->
             row[f"{kind}_regions"] = dice(moving.regions, fixed.regions, flow)
             determinant = Deformation(flow.numpy(), np.eye(4)).jacobian_determinant()
             inside = fixed.image.numpy() > 0
-            row[f"{kind}_folding"] = folding(determinant, inside)
+            row[f"{kind}_folding"] = folding_percent(determinant, inside)
             row[f"{kind}_sdlogj"] = sdlogj(determinant, inside)
         rows.append(row)
     return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}

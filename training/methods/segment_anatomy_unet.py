@@ -20,9 +20,9 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from medapp.algorithms.parcellation import likeliest
-from medapp.imaging.brain_labels import NAMES, translated
+from medapp.imaging.brain_labels import CLASS_NAMES, translate_labels
 from medapp.imaging.geometry import resample
-from medapp.imaging.intensity import GLARE, dimmed, standardize
+from medapp.imaging.intensity import MAX_MEDIAN_RATIO, clip_bright, standardize
 from medapp.imaging.volume import Grid, Volume
 from medapp.io import files
 from medapp.networks.unet3d import UNet3D, blocks
@@ -61,7 +61,7 @@ def sample(scans: list[Scan], luck: Luck, made_up: float = MADE_UP, flair: float
     if like_flair and luck.chance(0.5):
         axis = 2 if luck.chance(0.7) else luck.below(3)
         image = sliced(image, luck.uniform(2, 7), axis)
-    return scanned(image, luck, GLARE), CLASS[tissue.long()]
+    return scanned(image, luck, MAX_MEDIAN_RATIO), CLASS[tissue.long()]
 
 
 def chosen(target: Tensor, luck: Luck, near: int = 40_000, far: int = 8_000) -> tuple[Tensor, Tensor]:
@@ -103,7 +103,7 @@ def overlaps(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
 def validate(net: UNet3D, pictures: dict[str, list[tuple[np.ndarray, np.ndarray]]]) -> dict[str, float]:
     """Mean Dice over the regions for each kind of picture, and over the regions without vessels."""
     scores = {}
-    vessel = [n for n, name in enumerate(NAMES) if "Vessel" in name]
+    vessel = [n for n, name in enumerate(CLASS_NAMES) if "Vessel" in name]
     for kind, cases in pictures.items():
         each = np.array([overlaps(likeliest(net, image), truth) for image, truth in cases])[:, 1:]
         scores[kind] = float(np.nanmean(each))
@@ -119,13 +119,13 @@ def train(args: argparse.Namespace) -> None:
     pictures: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {"bare": [], "head": [], "flair": [], "thick": []}
     for number, scan in enumerate(prepare(data, name) for name in held):
         truth = CLASS[scan.tissue.long()].numpy()
-        pictures["bare"].append((standardize(dimmed(scan.image.numpy())), truth))
-        pictures["head"].append((standardize(dimmed(clothed(scan, number))), truth))
+        pictures["bare"].append((standardize(clip_bright(scan.image.numpy())), truth))
+        pictures["head"].append((standardize(clip_bright(clothed(scan, number))), truth))
         flair = flaired(scan.image.float() / 255, scan.tissue, Luck(number))
-        pictures["flair"].append((standardize(dimmed(flair.numpy())), truth))
-        pictures["thick"].append((standardize(dimmed(sliced(flair, 5, 2).numpy())), truth))
+        pictures["flair"].append((standardize(clip_bright(flair.numpy())), truth))
+        pictures["thick"].append((standardize(clip_bright(sliced(flair, 5, 2).numpy())), truth))
 
-    net = UNet3D(len(NAMES), args.width)
+    net = UNet3D(len(CLASS_NAMES), args.width)
     if args.like:
         net.load_state_dict(load_file(args.like))
     net = net.to(args.device, memory_format=torch.channels_last_3d)
@@ -163,12 +163,12 @@ LAYOUT = f"{TEST[0]}_labels.nii.gz"  # by which DATA of `cases` is known
 
 def cases(data: Path, part: str) -> Iterator[Case]:
     """The scans of one part of the split in several conditions; the truth is numbered in our classes."""
-    known = {n: name for n, name in enumerate(NAMES) if n}
+    known = {n: name for n, name in enumerate(CLASS_NAMES) if n}
     names = names_in(data)
     for name in names if part == "all" else split(names)[part]:
         t1 = files.read([data / f"{name}_t1.nii.gz"])
         labels = files.read([data / f"{name}_labels.nii.gz"])
-        truth = labels.like(translated(labels.array), labels=known)
+        truth = labels.new_like(translate_labels(labels.array), labels=known)
         yield Case(name, "OASIS-1", "no skull", (t1,), truth)
         scan = prepare(data, name)
         image = Volume(clothed(scan, int(name)), np.eye(4))

@@ -76,7 +76,7 @@ def truths(data: Path) -> Iterator[Truth]:
         name = file.name.removesuffix("_t1.nii.gz")
         image = files.read([file])
         given = files.read([file.with_name(f"{name}_brain.nii.gz")])
-        yield Truth(name, image, given.like(closed(given.array > 0).astype(np.uint8), labels={1: "brain"}))
+        yield Truth(name, image, given.new_like(closed(given.array > 0).astype(np.uint8), labels={1: "brain"}))
 
 
 def validate(part: str, net: UNet3D, lessons: dict[str, list[Lesson]]) -> dict[str, float]:

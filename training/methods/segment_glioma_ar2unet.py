@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from medapp.errors import UserError
-from medapp.imaging.geometry import resample, respaced
+from medapp.imaging.geometry import resample, with_spacing
 from medapp.imaging.volume import Volume
 from medapp.networks.ar2unet import AR2UNet
 from medapp.pipelines.segment_glioma_ar2unet import CARD
@@ -179,7 +179,7 @@ def cases(data: Path, part: str) -> Iterator[Case]:
         yield Case(folder.name, site, "FLAIR alone", (None, flair, None), truth)
         bare = tuple(volume(image[..., c] * brain) for c in range(3))
         yield Case(folder.name, site, "three sequences, skull removed", bare, truth)
-        coarse = respaced(flair.grid, (1.6, 1.6, 5.0))
+        coarse = with_spacing(flair.grid, (1.6, 1.6, 5.0))
         yield Case(
             folder.name,
             site,

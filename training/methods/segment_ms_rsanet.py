@@ -93,7 +93,7 @@ def made_up(head: Head, seed: int) -> dict[str, tuple[Volume, Volume]]:
         luck = Luck(seed)
         sight = made(source, WHOLE, luck)
         flair = Volume(acquired(sight.images, luck)[0]["flair"].numpy(), np.eye(4), name="FLAIR")
-        both[kind] = flair, flair.like((sight.target > 0.5).numpy().astype(np.uint8), labels={1: "lesion"})
+        both[kind] = flair, flair.new_like((sight.target > 0.5).numpy().astype(np.uint8), labels={1: "lesion"})
     return both
 
 

@@ -79,7 +79,7 @@ def cases(data: Path, part: str) -> Iterator[Case]:
         for number in range(SCORED):
             painted = head(data, each, number, shapes)
             image = Volume(painted.image.astype(np.int16), template().affine, name="T1")
-            truth = image.like(painted.mask.astype(np.uint8), labels={1: "painted"})
+            truth = image.new_like(painted.mask.astype(np.uint8), labels={1: "painted"})
             patient, group = f"{each} {number:03d}", f"{painted.mask.sum() / 1000:.1f} ml"
             yield Case(patient, group, "1 mm", (image,), truth)
             drawn = [resample(volume, OBLIQUE) for volume in (image, truth)]

@@ -24,7 +24,7 @@ from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Grid, Volume
 from medapp.io.dicom import slice_headers
 
-PLAIN = {
+SINGLE_FRAME_CLASSES = {
     EnhancedCTImageStorage: CTImageStorage,
     EnhancedMRImageStorage: MRImageStorage,
     EnhancedPETImageStorage: PositronEmissionTomographyImageStorage,
@@ -32,11 +32,11 @@ PLAIN = {
     LegacyConvertedEnhancedMRImageStorage: MRImageStorage,
     LegacyConvertedEnhancedPETImageStorage: PositronEmissionTomographyImageStorage,
 }
-COPIED = ("StudyInstanceUID", "FrameOfReferenceUID", "Modality", "RescaleType", "Units", "DecayCorrection")
-GEOMETRY = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness")
+COPIED_KEYWORDS = ("StudyInstanceUID", "FrameOfReferenceUID", "Modality", "RescaleType", "Units", "DecayCorrection")
+GEOMETRY_KEYWORDS = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness")
 
 
-def write_dicom(volume: Volume, folder: Path, description: str = "medapp, for research only") -> list[Path]:
+def write_dicom_series(volume: Volume, folder: Path, description: str = "medapp, for research only") -> list[Path]:
     """Write `volume` as one file per slice into `folder`, which is made, and return the paths.
 
     `volume.headers` are those of the series that the image was read from; a volume on another grid is drawn on that of
@@ -49,25 +49,25 @@ def write_dicom(volume: Volume, folder: Path, description: str = "medapp, for re
         raise InputError("A DICOM series can only be made of a grey image that was read from DICOM.")
     headers: list[Dataset] = list(volume.headers)
     shape = (int(headers[0].Columns), int(headers[0].Rows), len(headers))
-    array = resample(volume, Grid(shape, slice_headers.affine(headers))).array
+    array = resample(volume, Grid(shape, slice_headers.affine_from_headers(headers))).array
     folder.mkdir(parents=True, exist_ok=True)
     series, paths = generate_uid(), []
-    slope, intercept = _rescale(array, headers[0])
+    slope, intercept = _choose_rescale(array, headers[0])
     for place, header in enumerate(headers):
         values = array[:, :, place].T
         if volume.unit == "Bq/ml":
             slope, intercept = max(float(np.abs(values).max()) / 32_000, 1e-12), 0.0
-        dataset = _described(header, description, volume.unit)
+        dataset = _new_dataset(header, description, volume.unit)
         dataset.SeriesInstanceUID = series
         dataset.InstanceNumber = place + 1
         dataset.ImageIndex = place + 1
-        _stored(dataset, values, float(f"{slope:.10g}"), intercept)
+        _set_pixels(dataset, values, float(f"{slope:.10g}"), intercept)
         paths.append(folder / f"{place + 1:04d}.dcm")
         dataset.save_as(paths[-1], enforce_file_format=True)
     return paths
 
 
-def _rescale(array: np.ndarray, header: Dataset) -> tuple[float, float]:
+def _choose_rescale(array: np.ndarray, header: Dataset) -> tuple[float, float]:
     """The source's slope and intercept, or, where 16 bits with them do not hold the values, some that do."""
     slope, intercept = float(header.get("RescaleSlope") or 1), float(header.get("RescaleIntercept") or 0)
     low, high = float(array.min()), float(array.max())
@@ -77,16 +77,16 @@ def _rescale(array: np.ndarray, header: Dataset) -> tuple[float, float]:
     return max((high - low) / 64_000, 1e-12), (high + low) / 2
 
 
-def _described(header: Dataset, description: str, unit: str) -> Dataset:
-    kind = PLAIN.get(header.SOPClassUID, header.SOPClassUID)
+def _new_dataset(header: Dataset, description: str, unit: str) -> Dataset:
+    kind = SINGLE_FRAME_CLASSES.get(header.SOPClassUID, header.SOPClassUID)
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = kind
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = generate_uid()
-    for word in slice_headers.BLANK:
+    for word in slice_headers.BLANK_KEYWORDS:
         setattr(dataset, word, "")
-    for word in COPIED:
+    for word in COPIED_KEYWORDS:
         if header.get(word) not in (None, ""):
             dataset[word] = header[word]
     dataset.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
@@ -97,7 +97,7 @@ def _described(header: Dataset, description: str, unit: str) -> Dataset:
     dataset.SoftwareVersions = medapp.__version__
     dataset.PositionReferenceIndicator = ""
     dataset.AcquisitionNumber = None
-    for word in ("SourceImageSequence", *GEOMETRY):
+    for word in ("SourceImageSequence", *GEOMETRY_KEYWORDS):
         if word in header:
             dataset[word] = header[word]
     if kind == CTImageStorage:
@@ -106,7 +106,7 @@ def _described(header: Dataset, description: str, unit: str) -> Dataset:
     return dataset
 
 
-def _stored(dataset: Dataset, values: np.ndarray, slope: float, intercept: float) -> None:
+def _set_pixels(dataset: Dataset, values: np.ndarray, slope: float, intercept: float) -> None:
     """The pixels (rows, columns) and how their values follow from the numbers stored."""
     pixels = np.rint((values - np.float64(intercept)) / slope).clip(-32_768, 32_767).astype("<i2")
     dataset.Rows, dataset.Columns = pixels.shape
@@ -115,5 +115,5 @@ def _stored(dataset: Dataset, values: np.ndarray, slope: float, intercept: float
     dataset.BitsAllocated = dataset.BitsStored = 16
     dataset.HighBit = 15
     dataset.PixelRepresentation = 1
-    dataset.RescaleSlope, dataset.RescaleIntercept = slice_headers.digits([slope, intercept])
+    dataset.RescaleSlope, dataset.RescaleIntercept = slice_headers.format_decimals([slope, intercept])
     dataset.PixelData = pixels.tobytes()

@@ -12,48 +12,48 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 from medapp.errors import InputError
-from medapp.io.validation import said
+from medapp.io.validation import safe_text
 
-PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+PLANE_KEYWORDS = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 
 
-class Mark(NamedTuple):
+class ScanAttribute(NamedTuple):
     """What tells images apart that lie at one place: its name, its attributes, its unit.
 
     `sure` says that images which differ in it belong to different scans, wherever they lie.
     """
 
     name: str
-    words: tuple[str, ...]
+    keywords: tuple[str, ...]
     unit: str = ""
-    sure: bool = False
+    is_decisive: bool = False
 
 
-MARKS = (
-    Mark("series number", ("SeriesNumber",), sure=True),
-    Mark("", ("SeriesDescription", "ProtocolName"), sure=True),
-    Mark("b-value", ("DiffusionBValue",), sure=True),
-    Mark("echo time", ("EffectiveEchoTime", "EchoTime"), " ms", sure=True),
-    Mark("echo", ("EchoNumbers",), sure=True),
-    Mark("kind", ("ComplexImageComponent", "FrameType", "ImageType"), sure=True),
-    Mark("kernel", ("ConvolutionKernel",), sure=True),
-    Mark("inversion time", ("InversionTimes", "InversionTime"), " ms"),
-    Mark("flip angle", ("FlipAngle",), "°"),
-    Mark("repetition time", ("RepetitionTime",), " ms"),
-    Mark("time point", ("TemporalPositionIndex", "TemporalPositionIdentifier")),
-    Mark("start", ("FrameReferenceTime",), " ms"),
-    Mark("trigger time", ("NominalCardiacTriggerDelayTime", "TriggerTime"), " ms"),
-    Mark("acquisition", ("FrameAcquisitionNumber", "AcquisitionNumber")),
-    Mark("gradient", ("DiffusionGradientOrientation",)),
-    Mark("sequence", ("SequenceName",)),
-    Mark("stack", ("StackID",)),
-    Mark("contrast agent", ("ContrastBolusAgent",)),
-    Mark("acquired at", ("FrameAcquisitionDateTime", "AcquisitionDateTime", "AcquisitionTime")),
-    Mark("made at", ("ContentTime",)),
+SCAN_ATTRIBUTES = (
+    ScanAttribute("series number", ("SeriesNumber",), is_decisive=True),
+    ScanAttribute("", ("SeriesDescription", "ProtocolName"), is_decisive=True),
+    ScanAttribute("b-value", ("DiffusionBValue",), is_decisive=True),
+    ScanAttribute("echo time", ("EffectiveEchoTime", "EchoTime"), " ms", is_decisive=True),
+    ScanAttribute("echo", ("EchoNumbers",), is_decisive=True),
+    ScanAttribute("kind", ("ComplexImageComponent", "FrameType", "ImageType"), is_decisive=True),
+    ScanAttribute("kernel", ("ConvolutionKernel",), is_decisive=True),
+    ScanAttribute("inversion time", ("InversionTimes", "InversionTime"), " ms"),
+    ScanAttribute("flip angle", ("FlipAngle",), "°"),
+    ScanAttribute("repetition time", ("RepetitionTime",), " ms"),
+    ScanAttribute("time point", ("TemporalPositionIndex", "TemporalPositionIdentifier")),
+    ScanAttribute("start", ("FrameReferenceTime",), " ms"),
+    ScanAttribute("trigger time", ("NominalCardiacTriggerDelayTime", "TriggerTime"), " ms"),
+    ScanAttribute("acquisition", ("FrameAcquisitionNumber", "AcquisitionNumber")),
+    ScanAttribute("gradient", ("DiffusionGradientOrientation",)),
+    ScanAttribute("sequence", ("SequenceName",)),
+    ScanAttribute("stack", ("StackID",)),
+    ScanAttribute("contrast agent", ("ContrastBolusAgent",)),
+    ScanAttribute("acquired at", ("FrameAcquisitionDateTime", "AcquisitionDateTime", "AcquisitionTime")),
+    ScanAttribute("made at", ("ContentTime",)),
 )
-WORDS = (
-    *PLACE, "SpacingBetweenSlices", "SliceThickness", "RescaleSlope", "RescaleIntercept",
-    *(word for mark in MARKS for word in mark.words),
+FRAME_KEYWORDS = (
+    *PLANE_KEYWORDS, "SpacingBetweenSlices", "SliceThickness", "RescaleSlope", "RescaleIntercept",
+    *(word for mark in SCAN_ATTRIBUTES for word in mark.keywords),
 )  # fmt: skip
 
 
@@ -68,33 +68,33 @@ class Frame(NamedTuple):
     thickness: float | None
     slope: float
     intercept: float
-    scaled: bool  # whether slope or intercept is given
+    has_rescale: bool  # whether slope or intercept is given
     instance: int | None  # its number within the series, as the file gives it
-    marks: tuple[str, ...]  # the values of MARKS, "" where there is none
+    attributes: tuple[str, ...]  # the values of MARKS, "" where there is none
 
 
-def frames(header: Dataset, source: int = 0) -> list[Frame]:
+def read_frames(header: Dataset, source: int = 0) -> list[Frame]:
     """Every frame of a header, in the file's order; InputError if one does not say where it lies."""
-    groups = _groups(header)
-    shared = _values([*groups[0], header])
-    return [_frame(shared | _values(own), source, n, header) for n, own in enumerate(groups[1])]
+    groups = _functional_groups(header)
+    shared = _collect_values([*groups[0], header])
+    return [_make_frame(shared | _collect_values(own), source, n, header) for n, own in enumerate(groups[1])]
 
 
-def flat(header: Dataset, source: int = 0) -> Frame:
+def axial_frame(header: Dataset, source: int = 0) -> Frame:
     """The one frame of a header that does not say where it lies, laid down as drawn in an axial view."""
     pixel = header.get("PixelSpacing") or header.get("ImagerPixelSpacing") or (1, 1)
-    found = _values([header])
+    found = _collect_values([header])
     here = {"ImagePositionPatient": (0, 0, 0), "ImageOrientationPatient": (1, 0, 0, 0, 1, 0), "PixelSpacing": pixel}
-    return _frame(found | here, source, 0, header)
+    return _make_frame(found | here, source, 0, header)
 
 
-def has_place(header: Dataset) -> bool:
+def has_position(header: Dataset) -> bool:
     """Whether the first frame says where it lies in the patient and how large its pixels are."""
-    shared, own = _groups(header)
-    return all(word in (_values([*shared, header]) | _values(own[0])) for word in PLACE)
+    shared, own = _functional_groups(header)
+    return all(word in (_collect_values([*shared, header]) | _collect_values(own[0])) for word in PLANE_KEYWORDS)
 
 
-def _groups(header: Dataset) -> tuple[list[Dataset], list[list[Dataset]]]:
+def _functional_groups(header: Dataset) -> tuple[list[Dataset], list[list[Dataset]]]:
     """Where attributes stand besides the header itself: those for all frames, and those of each."""
     count = int(header.get("NumberOfFrames") or 1)
     each: Sequence[Dataset] = header.get("PerFrameFunctionalGroupsSequence") or ()
@@ -103,26 +103,26 @@ def _groups(header: Dataset) -> tuple[list[Dataset], list[list[Dataset]]]:
             "This multi-frame file does not say where each of its frames lies; export it as single slices."
         )
     whole: Sequence[Dataset] = header.get("SharedFunctionalGroupsSequence") or ()
-    own = [_inside(each[n]) if n < len(each) else [] for n in range(count)]
-    return (_inside(whole[0]) if len(whole) else []), own
+    own = [_group_items(each[n]) if n < len(each) else [] for n in range(count)]
+    return (_group_items(whole[0]) if len(whole) else []), own
 
 
-def _inside(group: Dataset) -> list[Dataset]:
+def _group_items(group: Dataset) -> list[Dataset]:
     return [part.value[0] for part in group if part.VR == "SQ" and part.value and len(part.value)]
 
 
-def _values(scopes: Sequence[Dataset]) -> dict[str, Any]:
+def _collect_values(scopes: Sequence[Dataset]) -> dict[str, Any]:
     """The value of every one of WORDS that is there; the first scope is the nearest."""
     found: dict[str, Any] = {}
     for scope in scopes:
-        for word in WORDS:
+        for word in FRAME_KEYWORDS:
             if word not in found and (value := scope.get(word)) not in (None, ""):
                 found[word] = value
     return found
 
 
-def _frame(found: dict[str, Any], source: int, n: int, header: Dataset) -> Frame:
-    place = [found.get(word) for word in PLACE]
+def _make_frame(found: dict[str, Any], source: int, n: int, header: Dataset) -> Frame:
+    place = [found.get(word) for word in PLANE_KEYWORDS]
     if any(value is None for value in place):
         raise InputError(
             "An image of this series does not say where it lies in the patient; choose the original series."
@@ -149,10 +149,12 @@ def _frame(found: dict[str, Any], source: int, n: int, header: Dataset) -> Frame
         0.0 if intercept is None else float(intercept),
         slope is not None or intercept is not None,
         n if header.get("NumberOfFrames") else None if instance is None else int(instance),
-        tuple(_text(found, mark) for mark in MARKS),
+        tuple(_attribute_text(found, mark) for mark in SCAN_ATTRIBUTES),
     )
 
 
-def _text(found: dict[str, Any], mark: Mark) -> str:
-    value = next((found[word] for word in mark.words if word in found), "")
-    return said("\\".join(map(str, value)).replace("\\", " ") if isinstance(value, list | MultiValue) else str(value))
+def _attribute_text(found: dict[str, Any], mark: ScanAttribute) -> str:
+    value = next((found[word] for word in mark.keywords if word in found), "")
+    return safe_text(
+        "\\".join(map(str, value)).replace("\\", " ") if isinstance(value, list | MultiValue) else str(value)
+    )

@@ -10,12 +10,12 @@ from pydicom.uid import generate_uid
 
 import medapp
 from medapp.errors import InputError
-from medapp.imaging.brain_labels import sided
+from medapp.imaging.brain_labels import split_side
 from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Grid, Volume
 from medapp.io.dicom import slice_headers
 
-ANATOMY = {  # a label without its side, and SNOMED's name for it, or for what it is part of
+SNOMED_NAMES = {  # a label without its side, and SNOMED's name for it, or for what it is part of
     "brain": "Brain",
     "Cerebral-White-Matter": "CerebralWhiteMatter",
     "Cerebral-Cortex": "CerebralCortex",
@@ -52,15 +52,15 @@ def write_dicom_seg(mask: Volume, path: Path) -> Path:
         raise InputError("A DICOM segmentation can only be made of a mask whose image was read from DICOM.")
     headers: list[Dataset] = list(mask.headers)
     shape = (int(headers[0].Columns), int(headers[0].Rows), len(headers))
-    array = resample(mask, Grid(shape, slice_headers.affine(headers))).array
+    array = resample(mask, Grid(shape, slice_headers.affine_from_headers(headers))).array
     there = set(np.unique(array).tolist())
     labels = {value: label for value, label in mask.labels.items() if value in there} or mask.labels
     numbered = np.zeros(array.shape, np.uint8 if len(labels) < 256 else np.uint16)
     for number, value in enumerate(labels, start=1):
         numbered[array == value] = number
-    segments = [_segment(n, label) for n, label in enumerate(labels.values(), start=1)]
+    segments = [_describe_segment(n, label) for n, label in enumerate(labels.values(), start=1)]
     seg = highdicom.seg.Segmentation(
-        source_images=[_plain(header) for header in headers],
+        source_images=[_single_frame_header(header) for header in headers],
         pixel_array=np.ascontiguousarray(numbered.T),  # (slices, rows, columns)
         segmentation_type="BINARY",
         segment_descriptions=segments,
@@ -75,20 +75,20 @@ def write_dicom_seg(mask: Volume, path: Path) -> Path:
         series_description="medapp segmentation, for research only",
         omit_empty_frames=bool(numbered.any()),
     )
-    _name_sources(seg, headers)
+    _set_sources(seg, headers)
     seg.save_as(path)
     return path
 
 
-def _plain(header: Dataset) -> Dataset:
+def _single_frame_header(header: Dataset) -> Dataset:
     """The header as that of an image of one frame, whatever it was."""
     plain = Dataset()
     plain.update({element.tag: element for element in header if element.keyword != "SourceImageSequence"})
-    plain.SOPClassUID, plain.SpacingBetweenSlices = slice_headers.MR, header.SliceThickness
+    plain.SOPClassUID, plain.SpacingBetweenSlices = slice_headers.MR_CLASS, header.SliceThickness
     return plain
 
 
-def _name_sources(seg: Dataset, headers: list[Dataset]) -> None:
+def _set_sources(seg: Dataset, headers: list[Dataset]) -> None:
     """The images that the headers were made of in the place of the headers, in all that `seg` says of its sources."""
     source = {header.SOPInstanceUID: header.get("SourceImageSequence") for header in headers}
     for frame in seg.PerFrameFunctionalGroupsSequence:
@@ -119,10 +119,10 @@ def _name_sources(seg: Dataset, headers: list[Dataset]) -> None:
         seg.ReferencedSeriesSequence = Items([series])
 
 
-def _segment(number: int, label: str) -> Dataset:
+def _describe_segment(number: int, label: str) -> Dataset:
     import highdicom
 
-    anatomy = ANATOMY.get(sided(label)[1])
+    anatomy = SNOMED_NAMES.get(split_side(label)[1])
     category = codes.SCT.AnatomicalStructure if anatomy else codes.SCT.MorphologicallyAbnormalStructure
     kind = getattr(codes.SCT, anatomy) if anatomy else codes.SCT.Lesion
     return highdicom.seg.SegmentDescription(

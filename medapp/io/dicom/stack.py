@@ -9,12 +9,12 @@ from nibabel.affines import from_matvec
 from medapp.errors import InputError
 from medapp.io.dicom.frames import Frame
 
-SAME_PLACE = 0.01  # mm
-SAME_PLANE = 1e-2  # of unit vectors
-UNEVEN = 0.1  # of the distance between slices
-MAX_MISSING = 0.25  # of the slices
-HOLE = 1.75  # times the distance around it
-FINEST = 4  # slices drawn for each there is, where distances vary
+SAME_POSITION_MM = 0.01  # mm
+SAME_PLANE_TOLERANCE = 1e-2  # of unit vectors
+MAX_SPACING_DEVIATION = 0.1  # of the distance between slices
+MAX_MISSING_FRACTION = 0.25  # of the slices
+MISSING_GAP_RATIO = 1.75  # times the distance around it
+MAX_REFINEMENT = 4  # slices drawn for each there is, where distances vary
 
 
 class Stack(NamedTuple):
@@ -24,22 +24,22 @@ class Stack(NamedTuple):
     """
 
     order: np.ndarray
-    places: np.ndarray
+    indices: np.ndarray
     affine: np.ndarray  # (4, 4) index (column, row, slice) -> RAS+ millimetres
     remarks: tuple[str, ...]
 
     @property
     def depth(self) -> int:
         """Slices along axis 2."""
-        return round(float(self.places[-1])) + 1
+        return round(float(self.indices[-1])) + 1
 
 
-def along(found: Sequence[Frame]) -> np.ndarray:
+def positions_along_normal(found: Sequence[Frame]) -> np.ndarray:
     """(n,) millimetres of the frames along the normal of the first."""
     return np.array([f.position for f in found]) @ np.cross(*found[0].orientation)
 
 
-def placed(found: Sequence[Frame]) -> Stack:
+def stack_frames(found: Sequence[Frame]) -> Stack:
     """The frames sorted along their normal, and the grid they form; a tilted gantry becomes a sheared affine.
 
     One orientation, the mean, holds for all. A few slices that are missing leave their place free; where the distance
@@ -48,7 +48,7 @@ def placed(found: Sequence[Frame]) -> Stack:
     distances without rule, and a stack that is not straight.
     """
     first = found[0]
-    if any(np.abs(f.orientation - first.orientation).max() > SAME_PLANE for f in found):
+    if any(np.abs(f.orientation - first.orientation).max() > SAME_PLANE_TOLERANCE for f in found):
         raise InputError("The slices of this series are not parallel: it is a scout or a radial series, not a volume.")
     if any(np.abs(f.spacing - first.spacing).max() > 1e-3 * first.spacing.max() for f in found):
         raise InputError(
@@ -61,7 +61,7 @@ def placed(found: Sequence[Frame]) -> Stack:
     order = np.argsort(positions @ normal, kind="stable")
     positions = positions[order]
     gaps = np.diff(positions @ normal)
-    if (gaps < SAME_PLACE).any():
+    if (gaps < SAME_POSITION_MM).any():
         raise InputError(
             "This series holds several images at one place; export one of them as a series of its own and upload that."
         )
@@ -71,10 +71,10 @@ def placed(found: Sequence[Frame]) -> Stack:
             remarks = ("The slice does not give its thickness: 1 mm is assumed.",)
         step, places = normal * (first.thickness or 1.0), np.zeros(1)
     else:
-        places, remarks = _spaced(gaps, [found[n].thickness for n in order])
+        places, remarks = _slice_indices(gaps, [found[n].thickness for n in order])
         step = (positions[-1] - positions[0]) / places[-1]
         off = np.abs(positions - positions[0] - places[:, None] * step).max()
-        if off > max(UNEVEN * float(np.median(gaps)), 0.1):
+        if off > max(MAX_SPACING_DEVIATION * float(np.median(gaps)), 0.1):
             raise InputError("The slices of this series do not lie in one straight stack; upload one stack.")
     tilt = np.degrees(np.arccos(min(1.0, float(step @ normal) / np.linalg.norm(step))))
     if tilt > 0.5:
@@ -84,25 +84,25 @@ def placed(found: Sequence[Frame]) -> Stack:
     return Stack(order, places, affine, remarks)
 
 
-def _spaced(gaps: np.ndarray, thickness: Sequence[float | None]) -> tuple[np.ndarray, tuple[str, ...]]:
+def _slice_indices(gaps: np.ndarray, thickness: Sequence[float | None]) -> tuple[np.ndarray, tuple[str, ...]]:
     """Places of slices that lie `gaps` mm apart, and what is to be said of them; InputError if they make no stack."""
     unit = float(np.median(gaps[gaps < 1.5 * gaps.min()]))
     steps = np.rint(gaps / unit)
-    even = np.abs(gaps - steps * unit).max() <= UNEVEN * unit
-    if not even and len(_runs(gaps)) > max(3, len(gaps) // 3):
+    even = np.abs(gaps - steps * unit).max() <= MAX_SPACING_DEVIATION * unit
+    if not even and len(_even_runs(gaps)) > max(3, len(gaps) // 3):
         raise InputError(
             f"The slices of this series lie at uneven distances, {gaps.min():.2f} to {gaps.max():.2f} mm; "
             "upload one evenly spaced stack."
         )
-    missing = _missing(gaps, thickness)
+    missing = _count_missing(gaps, thickness)
     slices = "1 slice is" if missing == 1 else f"{missing} slices are"
-    if missing > MAX_MISSING * (len(gaps) + 1):
+    if missing > MAX_MISSING_FRACTION * (len(gaps) + 1):
         raise InputError(f"{slices} missing from this series; upload it whole.")
     remarks = (f"{slices} missing from this series and filled in from the neighbours.",) if missing else ()
     if even and steps.sum() == len(gaps) + missing:
         return np.concatenate([[0], np.cumsum(steps)]), remarks
     reach = float(gaps.sum())
-    count = max(1, round(min(reach / unit, FINEST * len(gaps))))
+    count = max(1, round(min(reach / unit, MAX_REFINEMENT * len(gaps))))
     if even and count == round(reach / unit):
         places = np.concatenate([[0], np.cumsum(steps)])
     else:
@@ -115,25 +115,25 @@ def _spaced(gaps: np.ndarray, thickness: Sequence[float | None]) -> tuple[np.nda
     return places, (*remarks, *changes)
 
 
-def _runs(gaps: np.ndarray) -> list[tuple[int, int]]:
+def _even_runs(gaps: np.ndarray) -> list[tuple[int, int]]:
     """(start, end) of the stretches in which the distance stays the same."""
     ends = [0]
     for n in range(1, len(gaps)):
-        if abs(gaps[n] - np.mean(gaps[ends[-1] : n])) > UNEVEN * gaps[n]:
+        if abs(gaps[n] - np.mean(gaps[ends[-1] : n])) > MAX_SPACING_DEVIATION * gaps[n]:
             ends.append(n)
     return list(zip(ends, [*ends[1:], len(gaps)], strict=True))
 
 
-def _missing(gaps: np.ndarray, thickness: Sequence[float | None]) -> int:
+def _count_missing(gaps: np.ndarray, thickness: Sequence[float | None]) -> int:
     """How many slices are missing: in short stretches of distances too large for what lies around and for the slices.
 
     A stretch of several at an end of the scan, or of three and more within it, is how the scan was made.
     """
-    runs, missing = _runs(gaps), 0
+    runs, missing = _even_runs(gaps), 0
     for n, (start, end) in enumerate(runs):
         around = [float(gaps[a:b].mean()) for a, b in (*runs[max(0, n - 1) : n], *runs[n + 1 : n + 2])]
         short = end - start <= (1 if n in (0, len(runs) - 1) else 2)
-        if not around or not short or gaps[start:end].mean() < HOLE * max(around):
+        if not around or not short or gaps[start:end].mean() < MISSING_GAP_RATIO * max(around):
             continue
         for gap in range(start, end):
             sides = [t for t in thickness[gap : gap + 2] if t]

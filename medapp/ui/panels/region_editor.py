@@ -6,7 +6,7 @@ import gradio as gr
 import numpy as np
 
 from medapp.errors import InputError
-from medapp.imaging.geometry import is_flat, upright
+from medapp.imaging.geometry import is_flat, to_display_slices
 from medapp.rendering import colour, slices
 from medapp.rendering import region_overlay as overlay
 from medapp.serving import runtime
@@ -72,7 +72,7 @@ class Drafting:
         """The picture with its outlines, and the words above it."""
         frame = draft.frame
         image = draft.image
-        values = upright(image.array, image.grid)[frame.number]
+        values = to_display_slices(image.array, image.grid)[frame.number]
         window = None if image.is_colour else colour.automatic(image.array, image.unit)
         return {
             self.words: html.regions(draft.count, len(np.unique(draft.stack[frame.number])), draft),
@@ -198,7 +198,7 @@ def _prompted(draft: Draft, row: int, column: int) -> np.ndarray:
     i, j, k = slices.voxel(image.grid, 0, row, column)
     how = draft.how if draft.how.startswith(("mobilesam", "sam")) else "mobilesam"
     result = runtime.run(FINDER, image, labels, regions=how, prompt=f"{i},{j},{k}")
-    found = upright(result.volumes["regions"].array, image.grid)[0]
+    found = to_display_slices(result.volumes["regions"].array, image.grid)[0]
     mask = found == found[row, column]
     if np.array_equal(mask, draft.stack[draft.number] == draft.stack[draft.number][row, column]):
         raise InputError("Segment Anything outlines nothing new at this point; try another one.")

@@ -156,7 +156,7 @@ class Section:
     def read(self, mm: np.ndarray) -> list[tuple[str, str]]:
         """What is known at a point, by name."""
         seen, volumes = self.seen, self.result.volumes
-        vector = (seen.field.moved(mm[None]) - mm)[0]
+        vector = (seen.field.transform_points(mm[None]) - mm)[0]
         ways = zip("RAS", "LPI", vector, strict=True)
         rows = [
             ("Place", ", ".join(f"{'RAS'[n] if c >= 0 else 'LPI'[n]} {abs(c):.0f}" for n, c in enumerate(mm)) + " mm")

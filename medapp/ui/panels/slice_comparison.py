@@ -6,8 +6,8 @@ from functools import cached_property
 import numpy as np
 
 from medapp.analysis.image_quality import enlarged
-from medapp.imaging.geometry import slice_axis, upright
-from medapp.io.raster import NO_SIZE
+from medapp.imaging.geometry import slice_axis, to_display_slices
+from medapp.io.raster import NO_PIXEL_SIZE_REMARK
 from medapp.presenters import restoration as task
 from medapp.rendering import annotations, colour, difference_maps, inset, slices
 from medapp.rendering import region_overlay as overlay
@@ -47,9 +47,9 @@ class Compared:
         arrays = {BEFORE: before, AFTER: self.restored.array}
         if "reference" in result.volumes:
             arrays[CLEAN] = result.volumes["reference"].array
-        self.stacks = {name: upright(array, self.grid, depth) for name, array in arrays.items()}
+        self.stacks = {name: to_display_slices(array, self.grid, depth) for name, array in arrays.items()}
         self.larger = result.volumes["image"].shape != self.restored.shape
-        self.marked = NO_SIZE not in result.volumes["image"].remarks and not self.restored.is_colour
+        self.marked = NO_PIXEL_SIZE_REMARK not in result.volumes["image"].remarks and not self.restored.is_colour
 
     @property
     def pairs(self) -> list[str]:

@@ -18,7 +18,7 @@ import nibabel as nib
 import numpy as np
 from gradio.data_classes import FileData, GradioModel
 
-from medapp.imaging.geometry import resample, respaced
+from medapp.imaging.geometry import resample, with_spacing
 from medapp.imaging.volume import Grid, Volume
 from medapp.rendering import colour
 from medapp.rendering.layers import Layer
@@ -132,7 +132,7 @@ def script() -> FileData | None:
 def _picture(name: str, layer: Layer, grid: Grid, folder: Path) -> Picture:
     volume = layer.volume
     low, high = (0.0, 255.0) if volume.is_colour else (float(np.nanmin(volume.array)), float(np.nanmax(volume.array)))
-    coarser = not grid.same(volume.grid)
+    coarser = not grid.is_same(volume.grid)
     size = " × ".join(f"{s:.2g}" for s in grid.spacing)
     return Picture(
         file=_written(volume, grid, folder),
@@ -185,7 +185,9 @@ def _regions(masks: Sequence[tuple[str, Layer]], grid: Grid, folder: Path) -> Re
     stacked, base = np.zeros(1, np.uint16), 1  # numbers with one digit for each mask
     digits: list[list[int]] = []  # by mask: from the digit, less one, to the region
     for caption, layer in masks:
-        mask = layer.volume if layer.volume.labels else layer.volume.like(layer.volume.array != 0, labels={1: caption})
+        mask = (
+            layer.volume if layer.volume.labels else layer.volume.new_like(layer.volume.array != 0, labels={1: caption})
+        )
         array = _counting(resample(mask, onto=grid).array)
         counts = np.bincount(array.ravel())
         values = sorted({*mask.labels, *np.flatnonzero(counts).tolist()} - {0})
@@ -255,7 +257,7 @@ def _drawable(grid: Grid) -> Grid:
     out = grid
     while max(out.shape) > MAX_SIDE or np.prod(out.shape, dtype=np.int64) > MAX_VOXELS:
         floor *= 1.05
-        out = respaced(grid, tuple(float(max(s, floor)) for s in spacing))
+        out = with_spacing(grid, tuple(float(max(s, floor)) for s in spacing))
     return out
 
 
@@ -264,7 +266,7 @@ def _written(volume: Volume, grid: Grid, folder: Path) -> FileData:
     path = folder / f"{digest(volume)}-{'x'.join(map(str, grid.shape))}.nii.gz"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        volume = volume if grid.same(volume.grid) else resample(volume, onto=grid)
+        volume = volume if grid.is_same(volume.grid) else resample(volume, onto=grid)
         array, slope, inter = _packed(volume)
         image = nib.Nifti1Image(array, volume.affine)
         image.header.set_slope_inter(slope, inter)

@@ -55,10 +55,10 @@ def series(folder: Path, modality: str) -> list[Path]:
 @pytest.mark.parametrize("modality", SERIES)
 def test_a_restored_series_comes_back_in_place_with_its_values(tmp_path, modality):
     source = files.read(series(tmp_path / "in", modality))
-    restored = source.like(source.array.astype(np.float32) * 0.9 + 0.3, name="restored")
-    paths = files.write_dicom(restored, tmp_path / "out")
+    restored = source.new_like(source.array.astype(np.float32) * 0.9 + 0.3, name="restored")
+    paths = files.write_dicom_series(restored, tmp_path / "out")
     back = files.read(paths)
-    assert back.grid.same(source.grid, 1e-3) and back.unit == source.unit
+    assert back.grid.is_same(source.grid, 1e-3) and back.unit == source.unit
     within = 0.5 if modality == "CT" else float(restored.array.max()) / 60_000
     np.testing.assert_allclose(back.array, restored.array, atol=within + 1e-3)
     first = pydicom.dcmread(paths[0])
@@ -71,7 +71,7 @@ def test_uids_are_new_but_for_the_study_and_the_frame_of_reference(tmp_path):
     inputs = series(tmp_path / "in", "CT")
     source = files.read(inputs)
     old = [pydicom.dcmread(p) for p in inputs]
-    new = [pydicom.dcmread(p) for p in files.write_dicom(source, tmp_path / "out")]
+    new = [pydicom.dcmread(p) for p in files.write_dicom_series(source, tmp_path / "out")]
     assert not {d.SOPInstanceUID for d in old} & {d.SOPInstanceUID for d in new}
     assert len({d.SOPInstanceUID for d in new}) == 5 and len({d.SeriesInstanceUID for d in new}) == 1
     assert new[0].SeriesInstanceUID != old[0].SeriesInstanceUID
@@ -87,20 +87,20 @@ def test_uids_are_new_but_for_the_study_and_the_frame_of_reference(tmp_path):
 
 def test_values_that_the_source_could_not_hold_get_another_scale(tmp_path):
     source = files.read(series(tmp_path / "in", "CT"))
-    wide = source.like(source.array.astype(np.float32) * 100)
-    back = files.read(files.write_dicom(wide, tmp_path / "out"))
+    wide = source.new_like(source.array.astype(np.float32) * 100)
+    back = files.read(files.write_dicom_series(wide, tmp_path / "out"))
     np.testing.assert_allclose(back.array, wide.array, atol=float(np.ptp(wide.array)) / 100_000)
 
 
 def test_an_image_that_was_no_dicom_is_refused(tmp_path):
     with pytest.raises(InputError, match="read from DICOM"):
-        files.write_dicom(Volume(np.zeros((4, 4, 4)), np.eye(4)), tmp_path)
+        files.write_dicom_series(Volume(np.zeros((4, 4, 4)), np.eye(4)), tmp_path)
 
 
 def test_a_result_from_dicom_is_saved_as_both(tmp_path):
     source = files.read(series(tmp_path / "in", "CT"))
     regions = Volume(np.ones(source.shape, np.uint16), source.affine, {1: "region 1"})
-    result = Result({"image": source, "restored": source.like(source.array + 0.5), "regions": regions})
+    result = Result({"image": source, "restored": source.new_like(source.array + 0.5), "regions": regions})
     written = result.save(tmp_path / "out", ("restored", "regions"))
     assert [p.name for p in written] == ["restored.nii.gz", "restored_dicom", "regions.nii.gz", "result.json"]
     assert len(list((tmp_path / "out" / "restored_dicom").iterdir())) == 5

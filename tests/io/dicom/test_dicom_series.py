@@ -121,7 +121,7 @@ def test_several_series_in_a_zip_are_listed_and_one_can_be_chosen(tmp_path: Path
             box.write(path, f"study/{path.name}")
         box.writestr("study/README.txt", "read me")
         box.write(get_testdata_file("test-SR.dcm"), "study/SR")
-    with pytest.raises(files.SeveralSeries) as caught:
+    with pytest.raises(files.SeveralSeriesError) as caught:
         files.read([tmp_path / "study.zip"])
     listed = {s.uid: s for s in caught.value.series}
     assert set(listed) == {one, two}
@@ -204,7 +204,7 @@ def test_a_segmentation_lies_over_the_images(tmp_path: Path, sources: dict[str, 
     array = np.zeros(volume.shape, np.uint8)
     array[7, 2, 4] = array[6, 2, 4] = array[1, 5, 1] = 1
     array[0, 7, 5] = 4
-    mask = volume.like(array, labels={1: "lesion", 4: "oedema"}, name="mask")
+    mask = volume.new_like(array, labels={1: "lesion", 4: "oedema"}, name="mask")
     path = files.write_dicom_seg(mask, tmp_path / "mask.seg.dcm")
     seg = hd.seg.segread(path)
     for number, value in ((1, 1), (2, 4)):
@@ -276,7 +276,7 @@ def test_what_is_read_can_have_a_segmentation(tmp_path: Path, name: str) -> None
     volume = files.read(saved(tmp_path / "s", series))
     assert len(volume.headers) == volume.shape[2]
     parts = (volume.array > 20).astype(np.uint8) + (volume.array > 30)
-    mask = volume.like(parts, labels={1: "lesion", 2: "core"})
+    mask = volume.new_like(parts, labels={1: "lesion", 2: "core"})
     path = files.write_dicom_seg(mask, tmp_path / "a.dcm")
     for value in (1, 2):
         np.testing.assert_allclose(lit_mm(pydicom.dcmread(path), value), expected_mm(mask, value), atol=1e-3)
@@ -286,8 +286,8 @@ def test_what_is_read_can_have_a_segmentation(tmp_path: Path, name: str) -> None
     known = {ds.SOPInstanceUID for ds in series} if name != "one image uid for all" else set()
     assert set(named) == known and len(named) == len(known)
     assert b"Secret" not in path.read_bytes()
-    back = files.read(files.write_dicom(volume, tmp_path / "out"))
-    assert back.grid.same(volume.grid, 1e-3)
+    back = files.read(files.write_dicom_series(volume, tmp_path / "out"))
+    assert back.grid.is_same(volume.grid, 1e-3)
     np.testing.assert_allclose(back.array, volume.array, atol=0.51)
 
 
@@ -301,7 +301,7 @@ def test_enhanced_frames_with_measures_and_orientation_of_their_own(tmp_path: Pa
         plane.ImageOrientationPatient = [float(x) + 1e-7 * (k % 2) for x in plane.ImageOrientationPatient]
     del shared.PixelMeasuresSequence, shared.PlaneOrientationSequence
     volume = files.read(saved(tmp_path / "s", [ds]))
-    mask = volume.like((volume.array > 20).astype(np.uint8) + (volume.array > 60), labels={1: "lesion", 2: "core"})
+    mask = volume.new_like((volume.array > 20).astype(np.uint8) + (volume.array > 60), labels={1: "lesion", 2: "core"})
     seg = hd.seg.segread(files.write_dicom_seg(mask, tmp_path / "a.dcm"))
     for value in (1, 2):
         np.testing.assert_allclose(lit_mm(seg, value), expected_mm(mask, value), atol=1e-4)
@@ -320,7 +320,7 @@ def test_a_series_in_two_enhanced_files_is_one_volume_and_has_a_segmentation(tmp
     halves[1].SeriesInstanceUID = halves[0].SeriesInstanceUID
     volume = files.read(saved(tmp_path / "s", halves))
     np.testing.assert_array_equal(volume.array, phantom() * np.arange(1, 7))
-    mask = volume.like((volume.array > 25).astype(np.uint8), labels={1: "lesion"})
+    mask = volume.new_like((volume.array > 25).astype(np.uint8), labels={1: "lesion"})
     seg = hd.seg.segread(files.write_dicom_seg(mask, tmp_path / "a.dcm"))
     np.testing.assert_allclose(lit_mm(seg, 1), expected_mm(mask, 1), atol=1e-4)
     named = [r.ReferencedSOPInstanceUID for r in seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence]
@@ -364,7 +364,7 @@ def test_ct_values_that_are_1024_too_low_are_set_right_and_said(tmp_path: Path) 
     padded = np.full((30, 30, 6), -2000, np.int16)  # as some scanners fill the corners
     padded[3:27, 5:25] = body(0)
     padded[10:20, 5:25] = -1000
-    assert not hounsfield.is_lowered(padded) and not hounsfield.is_lowered(body(0))
+    assert not hounsfield.is_1024_too_low(padded) and not hounsfield.is_1024_too_low(body(0))
 
 
 def test_slices_without_a_scale_take_that_of_the_others(tmp_path: Path) -> None:
@@ -403,12 +403,12 @@ def test_regions_of_the_brain_are_anatomy_and_those_not_found_are_left_out(
     array = np.zeros(volume.shape, np.uint8)
     array[6, 2, 4], array[1, 5, 1] = 14, 30
     labels = {13: "Brain-Stem", 14: "Left-Hippocampus", 30: "Right-Hippocampus"}
-    seg = hd.seg.segread(files.write_dicom_seg(volume.like(array, labels=labels), tmp_path / "labels.seg.dcm"))
+    seg = hd.seg.segread(files.write_dicom_seg(volume.new_like(array, labels=labels), tmp_path / "labels.seg.dcm"))
     found = [seg.get_segment_description(n) for n in seg.segment_numbers]
     assert [one.segment_label for one in found] == ["Left-Hippocampus", "Right-Hippocampus"]
     assert {one.segmented_property_category.value for one in found} == {"91723000"}
     assert {one.segmented_property_type.value for one in found} == {"5366008"}
-    np.testing.assert_allclose(lit_mm(seg, 2), expected_mm(volume.like(array), 30), atol=1e-4)
+    np.testing.assert_allclose(lit_mm(seg, 2), expected_mm(volume.new_like(array), 30), atol=1e-4)
 
 
 def test_each_frame_of_a_segmentation_names_the_image_it_was_drawn_on(
@@ -416,7 +416,7 @@ def test_each_frame_of_a_segmentation_names_the_image_it_was_drawn_on(
 ) -> None:
     volume = files.read(sources["single"])
     path = files.write_dicom_seg(
-        volume.like((volume.array == 1000).astype(np.uint8), labels={1: "lesion"}), tmp_path / "a.dcm"
+        volume.new_like((volume.array == 1000).astype(np.uint8), labels={1: "lesion"}), tmp_path / "a.dcm"
     )
     (frame,) = pydicom.dcmread(path).PerFrameFunctionalGroupsSequence
     named = frame.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
@@ -426,7 +426,7 @@ def test_each_frame_of_a_segmentation_names_the_image_it_was_drawn_on(
 
 def test_a_series_that_does_not_give_its_thickness_can_have_a_segmentation(tmp_path: Path) -> None:
     volume = files.read(saved(tmp_path / "s", slices(SliceThickness=None)))
-    mask = volume.like((volume.array == 1000).astype(np.uint8), labels={1: "lesion"})
+    mask = volume.new_like((volume.array == 1000).astype(np.uint8), labels={1: "lesion"})
     path = files.write_dicom_seg(mask, tmp_path / "a.dcm")
     np.testing.assert_allclose(lit_mm(pydicom.dcmread(path), 1), expected_mm(mask, 1), atol=1e-4)
 
@@ -435,7 +435,7 @@ def test_a_series_that_does_not_give_its_thickness_can_have_a_segmentation(tmp_p
 def test_an_empty_mask_is_a_segmentation_too(tmp_path: Path, sources: dict[str, list[Path]], kind: str) -> None:
     volume = files.read(sources[kind])
     path = files.write_dicom_seg(
-        volume.like(np.zeros(volume.shape, np.uint8), labels={1: "lesion"}), tmp_path / "a.dcm"
+        volume.new_like(np.zeros(volume.shape, np.uint8), labels={1: "lesion"}), tmp_path / "a.dcm"
     )
     assert not pydicom.dcmread(path).pixel_array.any() and hd.seg.segread(path).number_of_segments == 1
 
@@ -444,12 +444,14 @@ def test_a_mask_on_another_grid_is_brought_back_and_one_without_headers_refused(
     tmp_path: Path, sources: dict[str, list[Path]]
 ) -> None:
     volume = files.read(sources["single"])
-    mask = volume.like((volume.array == 1000).astype(np.uint8), labels={1: "lesion"})
-    turned = mask.like(mask.array[::-1], affine=mask.affine @ nib.affines.from_matvec(np.diag([-1.0, 1, 1]), [8, 0, 0]))
+    mask = volume.new_like((volume.array == 1000).astype(np.uint8), labels={1: "lesion"})
+    turned = mask.new_like(
+        mask.array[::-1], affine=mask.affine @ nib.affines.from_matvec(np.diag([-1.0, 1, 1]), [8, 0, 0])
+    )
     path = files.write_dicom_seg(turned, tmp_path / "a.dcm")
     np.testing.assert_allclose(lit_mm(pydicom.dcmread(path), 1), expected_mm(mask, 1), atol=1e-4)
     with pytest.raises(InputError, match="read from DICOM"):
-        files.write_dicom_seg(mask.like(mask.array, headers=()), tmp_path / "b.dcm")
+        files.write_dicom_seg(mask.new_like(mask.array, headers=()), tmp_path / "b.dcm")
 
 
 @pytest.mark.parametrize("kind", ["single", "multi"])
@@ -458,7 +460,7 @@ def test_neither_headers_nor_segmentation_hold_the_identity(
 ) -> None:
     volume = files.read(sources[kind])
     path = files.write_dicom_seg(
-        volume.like((volume.array > 900).astype(np.uint8), labels={1: "lesion"}), tmp_path / "a.dcm"
+        volume.new_like((volume.array > 900).astype(np.uint8), labels={1: "lesion"}), tmp_path / "a.dcm"
     )
     for text in (*map(str, volume.headers), path.read_bytes().decode("latin-1")):
         assert not any(word in text for word in ("Secret", "ID4711", "19700101", "20200101", "FLAIR"))

@@ -16,7 +16,7 @@ from medapp.io import files
 
 
 def titles(paths: list[Path]) -> list[str]:
-    with pytest.raises(files.SeveralSeries) as caught:
+    with pytest.raises(files.SeveralSeriesError) as caught:
         files.read(paths)
     assert str(caught.value).endswith(".") and "by its number" in str(caught.value)
     return [series.title for series in caught.value.series]
@@ -243,11 +243,11 @@ def test_numbers_and_uids_hold_however_the_files_come(tmp_path: Path) -> None:
     both = renumbered(slices(series=uid, EchoTime=10)) + renumbered(slices(phantom() + 1, series=uid, EchoTime=20))
     for seed in range(4):
         paths = saved(tmp_path / str(seed), both, seed=seed)
-        with pytest.raises(files.SeveralSeries) as caught:
+        with pytest.raises(files.SeveralSeriesError) as caught:
             files.read(paths)
         for name in ("2", caught.value.series[1].uid):
             np.testing.assert_array_equal(files.read(paths, name).array, phantom() + 1)
-        with pytest.raises(files.SeveralSeries):  # the series uid alone names both
+        with pytest.raises(files.SeveralSeriesError):  # the series uid alone names both
             files.read(paths, uid)
 
 

@@ -65,7 +65,7 @@ def test_what_is_read_says_nothing_of_whom(tmp_path: Path, capfd: pytest.Capture
 
 def test_the_patient_is_gone_once_a_file_is_opened(tmp_path: Path) -> None:
     (path,) = saved(dicom())(tmp_path)
-    opened = pixels.opened(path)
+    opened = pixels.read_dataset(path)
     assert "PatientName" not in opened and "PatientID" not in opened
 
 
@@ -91,7 +91,7 @@ def test_free_text_and_unknown_fields_do_not_reach_itk(tmp_path: Path) -> None:
 
 
 def test_a_reading_that_takes_too_long_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(validation.time, "monotonic", iter(range(0, 10**6, limits.MAX_SECONDS + 1)).__next__)
+    monkeypatch.setattr(validation.time, "monotonic", iter(range(0, 10**6, limits.MAX_READ_SECONDS + 1)).__next__)
     with pytest.raises(InputError, match="seconds to read"):
         files.read(put("a.zip", WHOLE["a.zip"], tmp_path))
 

@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from medapp.imaging.brain_labels import MIRROR
+from medapp.imaging.brain_labels import MIRROR_CLASSES
 from medapp.networks.rsanet import RSANet
 from medapp.pipelines.segment_ms_rsanet import CARD, CHANNELS
 from training.core.random_source import Luck
@@ -67,7 +67,7 @@ def test_a_brain_is_found_in_its_place():
     tissue = np.zeros((160, 190, 160), np.uint8)
     tissue[11:80, 5:180, 10:153], tissue[80:149, 5:180, 10:153] = 1, 20
     for number, centre in NUCLEI.items():
-        for side, sign in ((number, -1), (MIRROR[number], 1)):
+        for side, sign in ((number, -1), (MIRROR_CLASSES[number], 1)):
             x, y, z = np.array(centre) * (sign, 1, 1) + (80, 109, 75)
             tissue[x - 1 : x + 2, y - 1 : y + 2, z - 1 : z + 2] = side
     expected = np.eye(4)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from medapp.imaging.brain_labels import NAMES
+from medapp.imaging.brain_labels import CLASS_NAMES
 from medapp.imaging.deformation import Deformation
 from medapp.imaging.volume import Volume
 from medapp.result import Provenance, Result
@@ -100,10 +100,10 @@ def test_peers_are_chosen_by_name():
 
 
 def test_the_pair_is_found_again_in_the_result():
-    classes = parcelled().like(np.where(parcelled().array > 0, 2, 0), labels={2: NAMES[2]})
+    classes = parcelled().new_like(np.where(parcelled().array > 0, 2, 0), labels={2: CLASS_NAMES[2]})
     affine = np.eye(4)
     affine[:3, 3] = SHIFT * OBLIQUE[:3, 0]
-    gone = classes.like(np.roll(classes.array, SHIFT, 0))
+    gone = classes.new_like(np.roll(classes.array, SHIFT, 0))
     volumes = {"fixed_prepared": classes, "moving_prepared": classes, "labels": classes, "moving_labels": gone}
     pair = registration_metrics.prepared(Result(volumes, affine=affine))
     assert np.array_equal(pair.moving_regions.array, pair.fixed_regions.array) and pair.fixed_regions.array.any()

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from medapp.imaging.brain_labels import NAMES
+from medapp.imaging.brain_labels import CLASS_NAMES
 from medapp.imaging.volume import Volume
 from medapp.result import Provenance, Result
 
@@ -15,11 +15,11 @@ from training.core.case import Case  # noqa: E402
 
 
 def case(found: np.ndarray, truth: np.ndarray) -> tuple[Case, Result]:
-    names = {n: name for n, name in enumerate(NAMES) if n}
+    names = {n: name for n, name in enumerate(CLASS_NAMES) if n}
     labels = Volume(found, np.eye(4), labels=names, name="labels")
-    volumes = {"labels": labels, "brain": labels.like((found > 0).astype(np.uint8), labels={1: "brain"})}
+    volumes = {"labels": labels, "brain": labels.new_like((found > 0).astype(np.uint8), labels={1: "brain"})}
     result = Result(volumes, provenance=Provenance("segment_anatomy_unet", seconds=4.0, peak_memory_mb=900.0))
-    return Case("1001", "OASIS-1", "no skull", (labels,), labels.like(truth)), result
+    return Case("1001", "OASIS-1", "no skull", (labels,), labels.new_like(truth)), result
 
 
 def blocks() -> np.ndarray:

@@ -20,8 +20,8 @@ def read(recipe: Recipe, role: str):
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: r.name)
 def test_lesions_are_bright_and_lie_where_they_are_said_to(recipe):
     image, reference = read(recipe, "flair"), read(recipe, "reference")
-    assert all(read(recipe, role).grid.same(grid) for role, grid in recipe.grids.items())
-    assert reference.grid.same(image.grid) and 1 < reference.array.sum() * reference.grid.voxel_ml < 20
+    assert all(read(recipe, role).grid.is_same(grid) for role, grid in recipe.grids.items())
+    assert reference.grid.is_same(image.grid) and 1 < reference.array.sum() * reference.grid.voxel_ml < 20
     lesion = reference.array > 0
     around = ndimage.binary_dilation(lesion, iterations=3) & ~ndimage.binary_dilation(lesion)
     assert np.median(image.array[lesion]) > 1.2 * np.median(image.array[around])

@@ -27,7 +27,7 @@ from training.release.install import packed, read
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: r.name)
 def test_lesions_are_dark_and_lie_where_they_are_said_to(recipe):
     image, reference = (files.read([OUT / recipe.name / f"{name}.nii.gz"]) for name in ("image", "reference"))
-    assert image.grid.same(recipe.grid) and reference.grid.same(recipe.grid)
+    assert image.grid.is_same(recipe.grid) and reference.grid.is_same(recipe.grid)
     middle = reference.grid.to_mm(np.argwhere(reference.array > 0)).mean(0)
     assert np.linalg.norm(middle - recipe.centre) < 10
     assert 10 < reference.array.sum() * reference.grid.voxel_ml < 80
@@ -62,7 +62,10 @@ def result():
     seen = {plane: np.zeros(shape, np.float32) for plane in PLANES}
     for plane in PLANES:
         seen[plane][:10, :10, : 10 if plane != "sagittal" else 4] = 0.9
-    volumes = {f"probability_{plane}": image.like(p) for plane, p in seen.items()} | {"image": image, "template": image}
+    volumes = {f"probability_{plane}": image.new_like(p) for plane, p in seen.items()} | {
+        "image": image,
+        "template": image,
+    }
     settings = CARD.settings({"smallest": 0})
     return replace(measure_ensemble(Result(volumes), settings), provenance=Provenance(CARD.name, seconds=3.0))
 
@@ -71,10 +74,10 @@ def test_every_mask_gets_a_row_and_small_lesions_and_none_their_own_figures(resu
     truth = np.zeros((20, 20, 20), np.uint8)
     truth[:10, :10, :10] = 1
     settings = CARD.settings({"smallest": 0})
-    case = Case("test 000", "1 ml", "1 mm", (), result.volumes["image"].like(truth))
+    case = Case("test 000", "1 ml", "1 mm", (), result.volumes["image"].new_like(truth))
     scorer = scores.of(result)
     rows = scorer.rows(case, result, settings, ())
-    rows += scorer.rows(case._replace(patient="test 001", truth=case.truth.like(truth * 0)), result, settings, ())
+    rows += scorer.rows(case._replace(patient="test 001", truth=case.truth.new_like(truth * 0)), result, settings, ())
     assert [r["group"] for r in rows[:5]] == ["vote", "ours", *PLANES] and set(scorer.figures) <= set(rows[0])
     of = {(r["patient"][-1], r["group"]): r for r in rows}
     assert of["0", "ours"]["dice"] == of["0", "ours"]["dice_small"] == 1 and of["0", "ours"]["false_ml"] is None

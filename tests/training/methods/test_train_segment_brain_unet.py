@@ -54,5 +54,5 @@ def test_cases_are_real_heads_and_people_in_every_condition(data):
     each = list(cases(data, "validation"))
     assert [case.condition for case in each] == ["whole head", *CONDITIONS]
     for case in each:
-        assert case.volumes[0].grid.same(case.truth.grid)
+        assert case.volumes[0].grid.is_same(case.truth.grid)
         assert case.truth.array.any() and not case.truth.array.all()

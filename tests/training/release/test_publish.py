@@ -12,7 +12,7 @@ from hub_upload_server import Hub, Talk
 from huggingface_hub import ModelCard
 from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
-from medapp.errors import WeightsMissing
+from medapp.errors import WeightsError
 from medapp.serving import runtime, weight_files
 from training.evaluation import golden_pair
 from training.evaluation.golden_pair import Refused
@@ -100,7 +100,7 @@ def test_a_tampered_file_is_refused(server, card, capsys, monkeypatch, tmp_path)
     files = there.commits[there.refs["main"]]
     files[card.weights.file] = files[card.weights.file][:-1] + b"!"
     monkeypatch.setenv("MEDAPP_WEIGHTS", str(tmp_path / "none"))
-    with pytest.raises(WeightsMissing, match="does not have the sha256"):
+    with pytest.raises(WeightsError, match="does not have the sha256"):
         weight_files.locate(replace(card.weights, repo=REPO))
     files["golden/output/regions.csv"] += b"2,9\n"
     code, said = told(capsys, NAME, "--repo", REPO, "--verify")

@@ -20,7 +20,7 @@ def image() -> Volume:
 
 
 def test_values_and_place_survive(image, tmp_path):
-    chance = image.like(np.linspace(0, 1, image.array.size, dtype=np.float32).reshape(image.shape))
+    chance = image.new_like(np.linspace(0, 1, image.array.size, dtype=np.float32).reshape(image.shape))
     shown = scene({"T1": Layer(image), "Probability": Layer(chance, "heat", opacity=0.0)}, tmp_path, mm=(1, 2, 3))
     read = nib.load(shown.image.file.path)
     np.testing.assert_array_equal(read.get_fdata(), image.array)
@@ -34,13 +34,13 @@ def test_values_and_place_survive(image, tmp_path):
 def test_far_outliers_do_not_coarsen_the_rest(image, tmp_path):
     values = np.random.default_rng(1).random(image.shape).astype(np.float32)
     values[0, 0, 0] = 1e6
-    shown = scene({"PET": Layer(image.like(values))}, tmp_path)
+    shown = scene({"PET": Layer(image.new_like(values))}, tmp_path)
     np.testing.assert_allclose(nib.load(shown.image.file.path).get_fdata(), values, rtol=1e-6)
 
 
 def test_what_is_unchanged_keeps_its_file(image, tmp_path):
-    mask = image.like((image.array > 800).astype(np.uint8), labels={1: "lesion"})
-    other = image.like((image.array > 700).astype(np.uint8), labels={1: "lesion"})
+    mask = image.new_like((image.array > 800).astype(np.uint8), labels={1: "lesion"})
+    other = image.new_like((image.array > 700).astype(np.uint8), labels={1: "lesion"})
     first, second = (scene({"T1": Layer(image), "Mask": Layer(m, "mask")}, tmp_path) for m in (mask, other))
     assert first.image.file.path == second.image.file.path
     assert first.regions.file.path != second.regions.file.path
@@ -52,8 +52,8 @@ def test_overlaps_have_their_own_number(image, tmp_path):
     one[2:8], two[5:12] = 1, 4
     layers = {
         "T1": Layer(image),
-        "Ours": Layer(image.like(one, labels={1: "lesion"}), "mask", contour=2, opacity=0.9),
-        "Theirs": Layer(image.like(two, labels={2: "core", 4: "oedema"}), "mask", colour=(1, 2, 3)),
+        "Ours": Layer(image.new_like(one, labels={1: "lesion"}), "mask", contour=2, opacity=0.9),
+        "Theirs": Layer(image.new_like(two, labels={2: "core", 4: "oedema"}), "mask", colour=(1, 2, 3)),
     }
     regions = scene(layers, tmp_path).regions
     assert [(r.name, r.found) for r in regions.regions] == [
@@ -79,13 +79,13 @@ def test_a_mask_on_another_grid_lies_in_the_same_place(image, tmp_path):
 
 def test_many_labels_are_cut_to_what_eight_bits_hold(image, tmp_path):
     values = np.arange(image.array.size).reshape(image.shape) % 600
-    atlas = image.like(values, labels={1: "one"})
+    atlas = image.new_like(values, labels={1: "one"})
     shown = scene({"T1": Layer(image), "Atlas": Layer(atlas, "mask")}, tmp_path)
     assert len(shown.regions.members) == 255
 
 
 def test_ct_begins_with_its_window_and_has_the_usual_ones(image, tmp_path):
-    ct = image.like(image.array - 500, unit="HU")
+    ct = image.new_like(image.array - 500, unit="HU")
     presets = scene({"CT": Layer(ct)}, tmp_path).image.presets
     assert {"Brain", "Bone", "Lung", "Soft tissue", "Full range"} <= {p.name for p in presets}
     assert presets[0].name == "Soft tissue"
