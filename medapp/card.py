@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 from medapp.errors import InputError, OptionError
 
 T = TypeVar("T")
-MOST_POINTS = 100
-MOST_LANDMARKS = 5000
-MOST_LETTERS = 20_000
-YES, NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+MAX_POINTS = 100
+MAX_LANDMARKS = 5000
+MAX_LETTERS = 20_000
+TRUE_WORDS = ("true", "yes", "on", "1")
+FALSE_WORDS = ("false", "no", "off", "0")
 
 VOLUME_FILES = (
     ".nii",
@@ -116,8 +117,8 @@ class Points:
         """The voxels. Raises OptionError."""
         pieces = [piece for piece in str(value).split(";") if piece.strip()]
         found = [re.fullmatch(r"\s*(\d{1,6})\s*,\s*(\d{1,6})\s*,\s*(\d{1,6})\s*", piece) for piece in pieces]
-        if len(found) > MOST_POINTS or not all(found):
-            raise OptionError(f'{self.name} must be voxels like "120,80,0; 64,64,0", at most {MOST_POINTS} of them.')
+        if len(found) > MAX_POINTS or not all(found):
+            raise OptionError(f'{self.name} must be voxels like "120,80,0; 64,64,0", at most {MAX_POINTS} of them.')
         return tuple((int(m[1]), int(m[2]), int(m[3])) for m in found if m)
 
 
@@ -134,9 +135,9 @@ class Toggle:
     def parse(self, value: object) -> bool:
         """The value, also from words such as "true" and "no". Raises OptionError."""
         word = str(value).strip().lower()
-        if word not in (*YES, *NO):
+        if word not in (*TRUE_WORDS, *FALSE_WORDS):
             raise OptionError(f"{self.name} must be true or false, not {value!r}.")
-        return word in YES
+        return word in TRUE_WORDS
 
 
 @dataclass(frozen=True)
@@ -158,8 +159,8 @@ class Text:
     def parse(self, value: object) -> str:
         """The words without the blanks around them. Raises OptionError."""
         text = str(value).strip()
-        if len(text) > MOST_LETTERS:
-            raise OptionError(f"{self.name} must have at most {MOST_LETTERS} letters.")
+        if len(text) > MAX_LETTERS:
+            raise OptionError(f"{self.name} must have at most {MAX_LETTERS} letters.")
         if self.check:
             self.check(text)
         return text
@@ -184,18 +185,18 @@ class Landmarks:
         if isinstance(value, tuple):
             return value
         lines = [line for line in str(value).splitlines() if line.strip()]
-        pairs = [_numbers(line) for line in lines]
+        pairs = [_parse_numbers(line) for line in lines]
         if pairs and pairs[0] is None and lines[0].strip()[0].isalpha():
             pairs = pairs[1:]
-        if len(pairs) > MOST_LANDMARKS or any(pair is None or len(pair) != 6 for pair in pairs):
+        if len(pairs) > MAX_LANDMARKS or any(pair is None or len(pair) != 6 for pair in pairs):
             raise OptionError(
                 f"{self.name} must hold six numbers a line, x, y, z in the fixed and x, y, z in the moving image, in "
-                f"at most {MOST_LANDMARKS} lines."
+                f"at most {MAX_LANDMARKS} lines."
             )
         return tuple(pair for pair in pairs if pair)
 
 
-def _numbers(line: str) -> tuple[float, ...] | None:
+def _parse_numbers(line: str) -> tuple[float, ...] | None:
     """The numbers of a line; None if something in it is none."""
     try:
         found = tuple(float(word) for word in re.split(r"[,;\s]+", line.strip(" ,;\t")))
@@ -218,7 +219,7 @@ class Weights:
     repo: str
     revision: str
     sha256: str
-    foreign: bool = False
+    third_party: bool = False
 
 
 @dataclass(frozen=True)
@@ -255,7 +256,7 @@ class Card:
     limits: str
     reference: Callable[..., Any] | None = None
     aids: Mapping[str, Network] = field(default_factory=dict)
-    folds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    option_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def arrange(self, given: Sequence[T]) -> tuple[T | None, ...]:
         """One place an input, in the card's order: `given` holds either all of them or just those that are required.

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from medapp.algorithms.affine_registration import align
-from medapp.algorithms.conformed_space import conformed, scaled
+from medapp.algorithms.affine_registration import register_affine
+from medapp.algorithms.conformed_space import make_conformed_grid, scale_intensity
 from medapp.errors import InputError
 from medapp.hardware import together
 from medapp.imaging.background import zero_background
@@ -17,11 +17,13 @@ from medapp.imaging.brain_labels import CLASS_NAMES
 from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Grid, Volume
 
-FEWEST, STRETCH = 10, 1.6  # regions in common, and times longer or shorter, for which their middles are trusted
-CLOSED, GROWN = 4, 2  # mm: by how much the labelled brain is closed, and then grown, before it is cut out
+MIN_COMMON_REGIONS = 10  # regions in common below which their centroids are not matched
+MAX_STRETCH = 1.6  # singular value of the affine, or its inverse, above which the match is rejected
+CLOSING_ITERATIONS = 4  # iterations on 1 mm voxels, of the labelled brain before it is cut out
+DILATION_ITERATIONS = 2  # iterations after that
 
 
-class Middles(NamedTuple):
+class RegionCentroids(NamedTuple):
     """Where the regions from 1 lie, (35, 3) in RAS+ millimetres, and how large they are, (35, 1) in millilitres."""
 
     mm: np.ndarray
@@ -46,7 +48,7 @@ class Pair:
         return self.fixed.grid
 
 
-def prepare(
+def prepare_pair(
     fixed: Volume,
     moving: Volume,
     fixed_regions: Volume,
@@ -59,63 +61,65 @@ def prepare(
     The images and their regions (36 classes) may lie on any grids. Raises InputError where there is no brain.
     """
     fixed, moving = zero_background(fixed), zero_background(moving)
-    seen = [_checked(regions, image.name) for image, regions in ((fixed, fixed_regions), (moving, moving_regions))]
+    seen = [
+        _require_brain(regions, image.name) for image, regions in ((fixed, fixed_regions), (moving, moving_regions))
+    ]
     (target, there), (source, _) = together(
         *(
-            partial(bare, image, regions, conformed(regions))
+            partial(skull_strip, image, regions, make_conformed_grid(regions))
             for image, regions in zip((fixed, moving), seen, strict=True)
         )
     )
-    affine = align(source, target, device, progress, matched(*map(middles, seen[::-1])))
-    drawn, gone = bare(placed(moving, affine), placed(seen[1], affine), target.grid)
+    affine = register_affine(source, target, device, progress, match_centroids(*map(find_centroids, seen[::-1])))
+    drawn, gone = skull_strip(transform_header(moving, affine), transform_header(seen[1], affine), target.grid)
     return Pair(target, drawn, there, gone, affine)
 
 
-def matched(moving: Middles, fixed: Middles) -> np.ndarray | None:
+def match_centroids(moving: RegionCentroids, fixed: RegionCentroids) -> np.ndarray | None:
     """(4, 4) that sends the middles of the fixed regions to the moving ones as nearly as can be, RAS+ millimetres.
 
     None if they have too few regions in common, or if it would mirror the brain or stretch it beyond all measure.
     """
     weight = np.sqrt(np.minimum(fixed.ml, moving.ml)).ravel()
     common = weight > 0
-    if common.sum() < FEWEST:
+    if common.sum() < MIN_COMMON_REGIONS:
         return None
     points = np.c_[fixed.mm, np.ones(len(weight))][common] * weight[common, None]
     affine = np.eye(4)
     affine[:3] = np.linalg.lstsq(points, moving.mm[common] * weight[common, None], rcond=None)[0].T
     stretch = np.linalg.svd(affine[:3, :3], compute_uv=False)
-    usual = np.linalg.det(affine[:3, :3]) > 0 and stretch.max() < STRETCH and stretch.min() > 1 / STRETCH
+    usual = np.linalg.det(affine[:3, :3]) > 0 and stretch.max() < MAX_STRETCH and stretch.min() > 1 / MAX_STRETCH
     return affine if usual else None
 
 
-def middles(regions: Volume) -> Middles:
+def find_centroids(regions: Volume) -> RegionCentroids:
     index = np.argwhere(regions.array)
     classes = regions.array[tuple(index.T)]
     count = np.bincount(classes, minlength=len(CLASS_NAMES))[1:, None]
     total = [np.bincount(classes, index[:, axis], minlength=len(CLASS_NAMES))[1:] for axis in range(3)]
-    return Middles(regions.grid.to_mm(np.stack(total, 1) / np.maximum(count, 1)), count * regions.grid.voxel_ml)
+    return RegionCentroids(regions.grid.to_mm(np.stack(total, 1) / np.maximum(count, 1)), count * regions.grid.voxel_ml)
 
 
-def placed(moving: Volume, affine: np.ndarray) -> Volume:
+def transform_header(moving: Volume, affine: np.ndarray) -> Volume:
     """The same voxels where `affine` (4, 4), fixed to moving points in RAS+ millimetres, says that they belong."""
     return moving.new_like(moving.array, affine=np.linalg.inv(affine) @ moving.affine)
 
 
-def bare(head: Volume, regions: Volume, grid: Grid) -> tuple[Volume, Volume]:
+def skull_strip(head: Volume, regions: Volume, grid: Grid) -> tuple[Volume, Volume]:
     """The brain alone on `grid`, of 1 mm, from 0 to 1, and its regions there."""
     there = resample(regions, grid)
     image = resample(head, grid)
-    array = scaled(np.where(enclosed(there.array > 0), image.array, 0))
+    array = scale_intensity(np.where(brain_mask(there.array > 0), image.array, 0))
     return image.new_like(array, unit="", headers=()), there
 
 
-def enclosed(labelled: np.ndarray) -> np.ndarray:
+def brain_mask(labelled: np.ndarray) -> np.ndarray:
     """(I, J, K) bool of 1 mm: the labelled voxels, what lies between them, and a rim."""
-    inside = labelled | ndimage.binary_closing(labelled, iterations=CLOSED)
-    return ndimage.binary_dilation(ndimage.binary_fill_holes(inside), iterations=GROWN)
+    inside = labelled | ndimage.binary_closing(labelled, iterations=CLOSING_ITERATIONS)
+    return ndimage.binary_dilation(ndimage.binary_fill_holes(inside), iterations=DILATION_ITERATIONS)
 
 
-def _checked(regions: Volume, name: str) -> Volume:
+def _require_brain(regions: Volume, name: str) -> Volume:
     if not regions.array.any():
         raise InputError(f"No brain was found in the {name}.")
     return regions

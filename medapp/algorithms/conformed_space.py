@@ -5,12 +5,12 @@ import numpy as np
 from medapp.errors import InputError
 from medapp.imaging.volume import Grid, Volume
 
-SHAPE = (160, 192, 224)
-AXES = np.array([[-1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # to the left, down and to the front, in RAS+ millimetres
-TOP = 99.5  # percentile of the brain's intensities that becomes 1
+CONFORMED_SHAPE = (160, 192, 224)
+CONFORMED_AXES = np.array([[-1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # left, down and front, in RAS+ mm
+TOP_PERCENTILE = 99.5  # percentile of the brain's intensities that becomes 1
 
 
-def conformed(brain: Volume) -> Grid:
+def make_conformed_grid(brain: Volume) -> Grid:
     """The box around what is not empty of a scan without skull, its middle in the box's. Raises InputError if empty."""
     there = np.argwhere(brain.array > 0)
     if not len(there):
@@ -19,13 +19,13 @@ def conformed(brain: Volume) -> Grid:
     ends = np.stack(np.meshgrid(*zip(low, high, strict=True), indexing="ij"), -1).reshape(-1, 3)
     ends = ends @ brain.affine[:3, :3].T + brain.affine[:3, 3]
     affine = np.eye(4)
-    affine[:3, :3] = AXES
-    affine[:3, 3] = (ends.min(0) + ends.max(0)) / 2 - AXES @ (np.array(SHAPE) - 1) / 2
-    return Grid(SHAPE, affine)
+    affine[:3, :3] = CONFORMED_AXES
+    affine[:3, 3] = (ends.min(0) + ends.max(0)) / 2 - CONFORMED_AXES @ (np.array(CONFORMED_SHAPE) - 1) / 2
+    return Grid(CONFORMED_SHAPE, affine)
 
 
-def scaled(array: np.ndarray) -> np.ndarray:
+def scale_intensity(array: np.ndarray) -> np.ndarray:
     """Intensities of a scan without skull, (I, J, K), from 0 to 1, float32."""
     array = np.asarray(array, np.float32)
     inside = array[array > 0]
-    return np.clip(array / (np.percentile(inside, TOP) if inside.size else 1), 0, 1)
+    return np.clip(array / (np.percentile(inside, TOP_PERCENTILE) if inside.size else 1), 0, 1)

@@ -4,15 +4,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from medapp.algorithms.deformable_refinement import _resized
+from medapp.algorithms.deformable_refinement import resize_field
 
-SMALLEST = 32  # voxels: a field below this is not halved
-STEPS = 20  # at most, on each grid
+MIN_SIZE = 32  # voxels: a field below this is not halved
+MAX_STEPS = 20  # at most, on each grid
 TOLERANCE = 0.01  # voxels by which a point may miss itself
 
 
 @torch.no_grad()
-def inverse(flow: Tensor, where: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def invert_field(flow: Tensor, where: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The displacement back (3, D, H, W) of `flow` (3, D, H, W), both in voxels, and by how much points then miss.
 
     The miss, (D, H, W) in voxels, is that of a point which goes back and then there; 0 outside `where` (D, H, W) bool,
@@ -21,10 +21,10 @@ def inverse(flow: Tensor, where: Tensor | None = None) -> tuple[Tensor, Tensor]:
     where it overshoots.
     """
     size = flow.shape[1:]
-    if min(size) >= 2 * SMALLEST:
+    if min(size) >= 2 * MIN_SIZE:
         half = [n // 2 for n in size]
         coarse = F.interpolate(flow[None], half, mode="trilinear", align_corners=False)[0] / 2
-        back = _resized(inverse(coarse)[0], size) * 2
+        back = resize_field(invert_field(coarse)[0], size) * 2
     else:
         back = -flow
     flat = back.reshape(3, -1).clone()
@@ -33,8 +33,8 @@ def inverse(flow: Tensor, where: Tensor | None = None) -> tuple[Tensor, Tensor]:
     index = torch.stack(torch.unravel_index(active, size)).float()
     now, step = flat[:, active], flow.new_ones(len(active))
     last = flow.new_full((len(active),), float("inf"))
-    for _ in range(STEPS):
-        miss = now + _at(flow, index + now)
+    for _ in range(MAX_STEPS):
+        miss = now + _sample_field(flow, index + now)
         length = miss.square().sum(0).sqrt_()
         better = length < last
         flat[:, active[better]], missed[active[better]] = now[:, better], length[better]
@@ -48,7 +48,7 @@ def inverse(flow: Tensor, where: Tensor | None = None) -> tuple[Tensor, Tensor]:
     return flat.view_as(flow), missed.view(size)
 
 
-def _at(flow: Tensor, index: Tensor) -> Tensor:
+def _sample_field(flow: Tensor, index: Tensor) -> Tensor:
     """The vectors (3, N) of `flow` (3, D, H, W) at the voxel indices (3, N)."""
     last = torch.tensor(flow.shape[1:], device=flow.device)[:, None] - 1
     places = (2 * index / last - 1).flip(0).T[None, None, None]

@@ -7,8 +7,8 @@ from medapp.imaging.geometry import slice_axis
 from medapp.imaging.modality import detect_modality
 from medapp.imaging.volume import Volume
 
-SMALLEST = 0.02  # mm; the finest scans of a whole brain have five times that
-SLICES = 8  # fewer are not a head
+MIN_SPACING = 0.02  # mm; the finest scans of a whole brain have five times that
+MIN_SLICES = 8  # fewer are not a head
 
 
 def require_grey(volume: Volume) -> None:
@@ -19,12 +19,12 @@ def require_grey(volume: Volume) -> None:
 
 def require_mr(volume: Volume) -> None:
     """Raises InputError for what is CT or PET by header, unit or values, or has voxels as no scanner gives."""
-    if min(volume.grid.spacing) < SMALLEST:
+    if min(volume.grid.spacing) < MIN_SPACING:
         raise InputError(
             f"The voxels of the {volume.name} image are {min(volume.grid.spacing):.1g} mm wide: the unit of length in "
             "its header may be wrong."
         )
-    refuse(volume, {"CT", "PET"}, "MRI")
+    refuse_modality(volume, {"CT", "PET"}, "MRI")
 
 
 def require_head(volume: Volume) -> None:
@@ -32,9 +32,9 @@ def require_head(volume: Volume) -> None:
     require_grey(volume)
     require_mr(volume)
     require_contrast(volume)
-    if min(volume.shape) < SLICES:
+    if min(volume.shape) < MIN_SLICES:
         raise InputError(
-            f"The {volume.name} image has {min(volume.shape)} slice(s); a whole head is needed, of {SLICES} at least."
+            f"The {volume.name} image has {min(volume.shape)} slice(s); a whole head has at least {MIN_SLICES}."
         )
 
 
@@ -51,7 +51,7 @@ def require_overlap(volume: Volume, fixed: Volume, share: float = 0.5) -> None:
         )
 
 
-def refuse(volume: Volume, kinds: set[str], wanted: str) -> None:
+def refuse_modality(volume: Volume, kinds: set[str], wanted: str) -> None:
     """Raises InputError for an image that is of one of the `kinds` of scanner, and not `wanted`."""
     found = detect_modality(volume)
     if found not in kinds:

@@ -17,12 +17,12 @@ from medapp.imaging.geometry import crop_grid, reorient, resample, with_isotropi
 from medapp.imaging.intensity import clip_bright, standardize
 from medapp.imaging.volume import Grid, Volume
 
-SPACING = 1.0  # mm, as in training
-STRIDE = 16  # voxels, of which the network's sides must be multiples
-MARGIN = 16  # mm around the head
-TALLEST = 200  # mm from the top of the head: below that is neck
-ISLAND = 0.1  # of the largest component of a class; smaller ones go to their neighbours
-REGIONS = {number: name for number, name in enumerate(CLASS_NAMES) if number}
+WORKING_SPACING = 1.0  # mm, as in training
+NETWORK_STRIDE = 16  # voxels, of which the network's sides must be multiples
+HEAD_MARGIN = 16  # mm around the head
+MAX_HEAD_HEIGHT = 200  # mm from the top of the head: below that is neck
+MIN_ISLAND_SHARE = 0.1  # of the largest component of a class; smaller ones go to their neighbours
+REGION_NAMES = {number: name for number, name in enumerate(CLASS_NAMES) if number}
 
 
 class Parcellation(NamedTuple):
@@ -40,24 +40,24 @@ def parcellate(net, head: Volume, *, progress: Callable[[float, str], None]) -> 
     """
     progress(0.0, "Preparing the scan")
     head = zero_background(head)
-    grid = working_grid(head)
+    grid = make_working_grid(head)
     image = standardize(clip_bright(resample(head, grid, outside=float(head.array.min())).array))
     progress(0.15, "Finding the regions")
-    found = likeliest(net, image)
+    found = classify_voxels(net, image)
     progress(0.75, "Tidying up")
-    classes = Volume(tidied(found), grid.affine, labels=REGIONS)
-    brain = Volume(filled(classes.array > 0).astype(np.uint8), grid.affine, labels={1: "brain"})
+    classes = Volume(remove_islands(found), grid.affine, labels=REGION_NAMES)
+    brain = Volume(fill_holes(classes.array > 0).astype(np.uint8), grid.affine, labels={1: "brain"})
     progress(0.9, "Drawing on the input's grid")
     labels, mask = (resample(volume, onto=head.grid) for volume in (classes, brain))
     return Parcellation(
-        head.new_like(labels.array, labels=REGIONS, name="labels", unit="", remarks=()),
+        head.new_like(labels.array, labels=REGION_NAMES, name="labels", unit="", remarks=()),
         head.new_like(mask.array, labels={1: "brain"}, name="brain", unit="", remarks=()),
     )
 
 
-def working_grid(head: Volume) -> Grid:
+def make_working_grid(head: Volume) -> Grid:
     """The box around the head, 1 mm, axes turned to RAS as nearly as can be; of the neck only the beginning."""
-    grid = with_isotropic_spacing(reorient(head.grid), SPACING)
+    grid = with_isotropic_spacing(reorient(head.grid), WORKING_SPACING)
     array = resample(head, grid).array
     bright = array > array.mean()
     if not bright.any():
@@ -66,18 +66,18 @@ def working_grid(head: Volume) -> Grid:
     for axis in range(3):
         share = bright.mean(axis=tuple(a for a in range(3) if a != axis))
         there = np.flatnonzero(share > 0.02 * share.max())
-        lower.append(int(there[0]) - MARGIN)
-        upper.append(int(there[-1]) + 1 + MARGIN)
-    lower[2] = max(lower[2], upper[2] - MARGIN - TALLEST)
+        lower.append(int(there[0]) - HEAD_MARGIN)
+        upper.append(int(there[-1]) + 1 + HEAD_MARGIN)
+    lower[2] = max(lower[2], upper[2] - HEAD_MARGIN - MAX_HEAD_HEIGHT)
     flat = [axis for axis, n in enumerate(grid.shape) if n == 1]
     for axis in flat:
         lower[axis], upper[axis] = 0, 1
     return crop_grid(grid, np.array(lower), np.array(upper))
 
 
-def likeliest(net, image: np.ndarray) -> np.ndarray:
+def classify_voxels(net, image: np.ndarray) -> np.ndarray:
     """Classes (X, Y, Z) uint8 of a standardised head (X, Y, Z) at 1 mm, axes along RAS; any size."""
-    more = [(-n) % STRIDE for n in image.shape]
+    more = [(-n) % NETWORK_STRIDE for n in image.shape]
     x = torch.from_numpy(np.pad(image, [(m // 2, m - m // 2) for m in more], constant_values=image.min()))[None, None]
     if isinstance(net, nn.Module):
         place = next(net.parameters()).device
@@ -90,7 +90,7 @@ def likeliest(net, image: np.ndarray) -> np.ndarray:
     return found[0].cpu().numpy()[box]
 
 
-def tidied(classes: np.ndarray) -> np.ndarray:
+def remove_islands(classes: np.ndarray) -> np.ndarray:
     """Classes (X, Y, Z) uint8 without what is apart from the brain, and without stray islands of a class.
 
     An island is a component smaller than ISLAND of its class's largest; its voxels join the nearest other region.
@@ -105,7 +105,7 @@ def tidied(classes: np.ndarray) -> np.ndarray:
         own, count = ndimage.label(kept[part] == number, np.ones((3, 3, 3)))
         size = np.bincount(own.ravel())[1:]
         if count > 1:
-            stray[part] |= np.concatenate([[False], size < ISLAND * size.max()])[own]
+            stray[part] |= np.concatenate([[False], size < MIN_ISLAND_SHARE * size.max()])[own]
     if stray.any():
         nearest = ndimage.distance_transform_edt(stray, return_distances=False, return_indices=True)
         kept = kept[tuple(nearest)]
@@ -114,14 +114,14 @@ def tidied(classes: np.ndarray) -> np.ndarray:
     return out
 
 
-def filled(mask: np.ndarray) -> np.ndarray:
+def fill_holes(mask: np.ndarray) -> np.ndarray:
     """(X, Y, Z) bool with what it encloses."""
     around = np.pad(~mask, 1, constant_values=True)
     outside = ndimage.label(around)[0]
     return (outside != outside[0, 0, 0])[1:-1, 1:-1, 1:-1]
 
 
-def confused(labels: Volume) -> tuple[str, ...]:
+def find_swapped_sides(labels: Volume) -> tuple[str, ...]:
     """The structures whose left region does not lie to the left of its right one in the patient."""
     index = np.argwhere(labels.array > 0)
     classes = labels.array[tuple(index.T)]

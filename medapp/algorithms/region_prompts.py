@@ -6,16 +6,16 @@ from itertools import product
 from medapp.errors import OptionError
 from medapp.imaging.brain_labels import CLASS_NAMES
 
-TEMPLATE = "A magnetic resonance imaging of a {} in human brain."
+PROMPT_TEMPLATE = "A magnetic resonance imaging of a {} in human brain."
 """The sentence of TextSCF (Chen et al. 2023, arXiv:2311.15607), as its authors wrote it."""
 
-REGIONS = range(1, len(CLASS_NAMES))
-SPOKEN = {label: CLASS_NAMES[label].replace("-", " ").lower() for label in REGIONS}
+REGION_NUMBERS = range(1, len(CLASS_NAMES))
+SPOKEN_NAMES = {label: CLASS_NAMES[label].replace("-", " ").lower() for label in REGION_NUMBERS}
 """Region 1 to 35 -> the name that stands in the authors' prompts, such as "left inf lat ventricle"."""
 
-LONGEST = 200  # letters of a name or a template
+MAX_LETTERS = 200  # letters of a name or a template
 
-SYNONYMS: Mapping[str, tuple[str, ...]] = {
+REGION_SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "Cerebral-White-Matter": (
         "cerebral white matter", "white matter of the cerebrum", "white matter", "hemispheric white matter",
         "cerebral wm", "substantia alba cerebri", "wm of the cerebrum", "myelinated tissue of the cerebrum",
@@ -96,17 +96,17 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Structure -> ways to name it in English, Latin and short."""
 
-SIDES = {
+SIDE_WORDS = {
     "left": ("left", "left-sided", "left-hand", "lh", "l", "l.", "lt", "sinister"),
     "right": ("right", "right-sided", "right-hand", "rh", "r", "r.", "rt", "dexter"),
 }
-SIDED = (
+SIDE_FORMS = (
     "{side} {name}", "{side}-{name}", "{any} {name}", "{any}_{name}", "{name} on the {side}", "{name} ({any})",
     "{name}, {any}", "{name} of the {side} hemisphere", "{side} hemisphere {name}", "{name} on the {side} side",
     "{any}-{name}", "{name} {any}", "{name} in the {side} half of the brain",
 )  # fmt: skip
-TEMPLATES = (
-    TEMPLATE, "{}", "the {}", "a {}", "{}.", "mri of the {}", "a t1-weighted scan of the {}",
+PROMPT_TEMPLATES = (
+    PROMPT_TEMPLATE, "{}", "the {}", "a {}", "{}.", "mri of the {}", "a t1-weighted scan of the {}",
     "an image that shows the {}", "segmentation of the {}", "the {} in a human brain", "a region of the brain: {}",
     "a brain scan, {}", "region {}", "the patient's {}", "location of the {} on magnetic resonance imaging",
     "label: {}", "t1 image of the {} of a human", "this is the {} of a patient", "anatomy of the {}", "{} in mri",
@@ -114,29 +114,29 @@ TEMPLATES = (
 )  # fmt: skip
 
 
-def sentence(name: str, template: str = TEMPLATE) -> str:
+def fill_template(name: str, template: str = PROMPT_TEMPLATE) -> str:
     """The template with the name in it. Raises OptionError for an empty or endless name, or a template without "{}"."""
-    if template.count("{}") != 1 or len(template) > LONGEST:
+    if template.count("{}") != 1 or len(template) > MAX_LETTERS:
         raise OptionError('The sentence must hold "{}" once, where the region\'s name goes.')
-    if not name.strip() or len(name) > LONGEST:
-        raise OptionError(f"A region's name must have 1 to {LONGEST} letters.")
+    if not name.strip() or len(name) > MAX_LETTERS:
+        raise OptionError(f"A region's name must have 1 to {MAX_LETTERS} letters.")
     return template.replace("{}", name.strip())
 
 
-def prompts(names: Mapping[int, str] | None = None, template: str = TEMPLATE) -> tuple[str, ...]:
+def make_prompts(names: Mapping[int, str] | None = None, template: str = PROMPT_TEMPLATE) -> tuple[str, ...]:
     """The 35 prompts in the regions' order; `names` replaces those of some regions, 1 to 35. Raises OptionError."""
-    spoken = SPOKEN | dict(names or {})
-    if len(spoken) != len(SPOKEN):
-        raise OptionError(f"Regions are numbered 1 to {len(SPOKEN)}.")
-    return tuple(sentence(spoken[label], template) for label in REGIONS)
+    spoken = SPOKEN_NAMES | dict(names or {})
+    if len(spoken) != len(SPOKEN_NAMES):
+        raise OptionError(f"Regions are numbered 1 to {len(SPOKEN_NAMES)}.")
+    return tuple(fill_template(spoken[label], template) for label in REGION_NUMBERS)
 
 
-def edited(text: str) -> dict[int, str]:
+def parse_names(text: str) -> dict[int, str]:
     """Names that the visitor changed, written "left hippocampus = right hippocampus; 13 = brainstem" or in lines.
 
     Before the sign stands a region's number or name, as in the label map or spoken. Raises OptionError.
     """
-    known = {str(label): label for label in REGIONS} | {name: label for label, name in SPOKEN.items()}
+    known = {str(label): label for label in REGION_NUMBERS} | {name: label for label, name in SPOKEN_NAMES.items()}
     names = {}
     for piece in text.replace("\n", ";").split(";"):
         if not piece.strip():
@@ -151,20 +151,20 @@ def edited(text: str) -> dict[int, str]:
     return names
 
 
-def structure(label: int) -> tuple[str, str]:
+def split_side(label: int) -> tuple[str, str]:
     """The side of a region 1 to 35, "" in the middle, and its structure, a key of `SYNONYMS`."""
     side, _, rest = CLASS_NAMES[label].partition("-")
     return (side.lower(), rest) if side in ("Left", "Right") else ("", CLASS_NAMES[label])
 
 
-def phrases(label: int) -> list[str]:
+def list_phrases(label: int) -> list[str]:
     """Every way of the bank to name a region."""
-    side, rest = structure(label)
+    side, rest = split_side(label)
     if not side:
-        return list(SYNONYMS[rest])
+        return list(REGION_SYNONYMS[rest])
     made = [
         form.format(side=side, any=other, name=name)
-        for name, form in product(SYNONYMS[rest], SIDED)
-        for other in (SIDES[side] if "{any}" in form else ("",))
+        for name, form in product(REGION_SYNONYMS[rest], SIDE_FORMS)
+        for other in (SIDE_WORDS[side] if "{any}" in form else ("",))
     ]
     return list(dict.fromkeys(made))

@@ -5,15 +5,17 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from medapp.algorithms.head_orientation import count_plausible, region_volumes
+from medapp.algorithms.head_orientation import count_plausible_regions, measure_region_volumes
 from medapp.imaging.brain_labels import CLASS_NAMES, split_side
 from medapp.imaging.volume import Volume
 
-FEW = 12  # regions of a plausible size, of 31: fewer are no brain, or not a whole one
-SMALL, LARGE = 600, 2200  # ml between which the brain of an adult lies
-DARKER, BRIGHTER = 0.93, 1.0  # grey matter against white: below in T1, above in T2 and FLAIR
-FLUID = 1.2  # fluid of the ventricles against white matter: above in T2
-LEAST = 100  # voxels of a tissue that its brightness can be told from
+MIN_REGIONS = 12  # regions of a plausible size, of 31: fewer are no brain, or not a whole one
+MIN_BRAIN_ML = 600  # of an adult
+MAX_BRAIN_ML = 2200
+MAX_T1_RATIO = 0.93  # grey over white matter, below which a scan is T1
+MIN_T2_RATIO = 1.0  # grey over white matter, above which it is T2 or FLAIR
+MIN_T2_FLUID_RATIO = 1.2  # ventricular fluid over white matter, above which it is T2
+MIN_TISSUE_VOXELS = 100  # below which the intensity of a tissue is not estimated
 
 
 class Doubts(NamedTuple):
@@ -30,50 +32,50 @@ def doubt_scan(image: Volume, regions: Volume, wanted: str = "", *, cut: bool = 
     regions may be few and small, since the image ends within the brain or has thick slices.
     """
     name, kind = image.name, f"{wanted} scan" if wanted else "scan"
-    ml = region_volumes(regions)
-    whole, plausible = float(ml.sum()), count_plausible(ml)
-    if plausible < FEW and not cut:
+    ml = measure_region_volumes(regions)
+    whole, plausible = float(ml.sum()), count_plausible_regions(ml)
+    if plausible < MIN_REGIONS and not cut:
         seen = "no brain was found" if whole < 1 else f"only {plausible} of 31 brain regions have a plausible size"
         return Doubts(
             f"Not a {kind} of a whole head?",
             (f"{name}: {seen}. Check that this is a {kind} of a head, its voxel size, and how its axes are named.",),
         )
     warnings, question = [], ""
-    if not SMALL < whole < LARGE and not (cut and whole < LARGE):
+    if not MIN_BRAIN_ML < whole < MAX_BRAIN_ML and not (cut and whole < MAX_BRAIN_ML):
         question = f"Not a {kind} of a whole head?"
         warnings.append(
             f"{name}: the regions of the brain measure {whole:.0f} ml, odd for an adult. Check the voxel size in the "
             "file, and whether all of the head is in view."
         )
-    looks = contrast(image.array, regions.array) if wanted else ""
+    looks = guess_contrast(image.array, regions.array) if wanted else ""
     if looks and looks != wanted:
         question = f"Not a {wanted} scan of a brain?"
         warnings.append(f"{name}: it looks like {looks}, and this method needs {wanted}. Put in the {wanted} scan.")
     return Doubts(question, tuple(warnings))
 
 
-def contrast(array: np.ndarray, regions: np.ndarray) -> str:
+def guess_contrast(array: np.ndarray, regions: np.ndarray) -> str:
     """ "T1", "T2", "FLAIR" or "" for a scan and its classes, both (I, J, K), by the order of grey, white and fluid."""
     white, grey, fluid = (
-        _brightness(array, regions, structure)
+        _median_intensity(array, regions, structure)
         for structure in ("Cerebral-White-Matter", "Cerebral-Cortex", "Lateral-Ventricle")
     )
     low = float(array.min())
     if white is None or grey is None or white <= low:
         return ""
     ratio = (grey - low) / (white - low)
-    if ratio < DARKER:
+    if ratio < MAX_T1_RATIO:
         return "T1"
-    if ratio > BRIGHTER and fluid is not None:
-        return "T2" if fluid - low > FLUID * (white - low) else "FLAIR"
+    if ratio > MIN_T2_RATIO and fluid is not None:
+        return "T2" if fluid - low > MIN_T2_FLUID_RATIO * (white - low) else "FLAIR"
     return ""
 
 
-def _brightness(array: np.ndarray, regions: np.ndarray, structure: str) -> float | None:
+def _median_intensity(array: np.ndarray, regions: np.ndarray, structure: str) -> float | None:
     """The median within a structure, in fluid away from its edge; None where there is too little of it."""
     numbers = [n for n, name in enumerate(CLASS_NAMES) if split_side(name)[1] == structure]
     inside = np.isin(regions, numbers)
-    if inside.sum() < LEAST:
+    if inside.sum() < MIN_TISSUE_VOXELS:
         return None
     deep = ndimage.binary_erosion(inside) if structure == "Lateral-Ventricle" else inside
-    return float(np.median(array[deep if deep.sum() >= LEAST else inside]))
+    return float(np.median(array[deep if deep.sum() >= MIN_TISSUE_VOXELS else inside]))

@@ -19,12 +19,12 @@ from medapp.networks import _torchvision
 from medapp.networks.mobilesam import mobilesam, sam
 from medapp.networks.sam_decoder import decode
 
-LEAST_IOU = 0.75  # predicted
-LEAST_STABILITY = 0.85
-TOGETHER = 8  # points asked at once: more take more memory, not less time
+MIN_IOU = 0.75  # predicted
+MIN_STABILITY = 0.85
+POINTS_PER_BATCH = 8  # points asked at once: more take more memory, not less time
 
 _META = ("ybelkada/segment-anything", "main")
-NETWORKS = {
+SAM_NETWORKS = {
     "mobilesam": Network(
         Weights(
             "mobilesam.safetensors",
@@ -39,7 +39,7 @@ NETWORKS = {
             "checkpoints/sam_vit_b_01ec64.pth",
             *_META,
             "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
-            foreign=True,
+            third_party=True,
         ),
         partial(sam, "vit_b"),
     ),
@@ -48,7 +48,7 @@ NETWORKS = {
             "checkpoints/sam_vit_l_0b3195.pth",
             *_META,
             "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
-            foreign=True,
+            third_party=True,
         ),
         partial(sam, "vit_l"),
     ),
@@ -57,7 +57,7 @@ NETWORKS = {
             "checkpoints/sam_vit_h_4b8939.pth",
             *_META,
             "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
-            foreign=True,
+            third_party=True,
         ),
         partial(sam, "vit_h"),
     ),
@@ -65,7 +65,7 @@ NETWORKS = {
 Progress = Callable[[float], None]
 
 
-def find(net: Any, picture: np.ndarray, points: int = 8, progress: Progress | None = None) -> np.ndarray:
+def segment_everything(net: Any, picture: np.ndarray, points: int = 8, progress: Progress | None = None) -> np.ndarray:
     """Everything in a picture (H, W, 3) uint8 as an index map int32 (H, W), asked at `points` × `points` places.
 
     `progress(share)` is called before every batch of points.
@@ -76,16 +76,16 @@ def find(net: Any, picture: np.ndarray, points: int = 8, progress: Progress | No
     generator = SamAutomaticMaskGenerator(
         net,
         points_per_side=points,
-        points_per_batch=TOGETHER,
-        pred_iou_thresh=LEAST_IOU,
-        stability_score_thresh=LEAST_STABILITY,
+        points_per_batch=POINTS_PER_BATCH,
+        pred_iou_thresh=MIN_IOU,
+        stability_score_thresh=MIN_STABILITY,
     )
-    generator.predictor = _predictor()(net, -(-(points**2) // TOGETHER), progress)
+    generator.predictor = _predictor_class()(net, -(-(points**2) // POINTS_PER_BATCH), progress)
     masks = [each["segmentation"] for each in generator.generate(np.ascontiguousarray(picture))]
     return masks_to_index_map(masks, picture.shape[:2])
 
 
-def prompt(net: Any, picture: np.ndarray, points_xy: Sequence[tuple[float, float]]) -> np.ndarray:
+def segment_at_points(net: Any, picture: np.ndarray, points_xy: Sequence[tuple[float, float]]) -> np.ndarray:
     """(H, W) bool: what lies at the points (column, row) of a picture (H, W, 3) uint8, all of them together."""
     _torchvision.ready()
     from segment_anything import SamPredictor
@@ -98,7 +98,7 @@ def prompt(net: Any, picture: np.ndarray, points_xy: Sequence[tuple[float, float
 
 
 @cache
-def _predictor() -> type:
+def _predictor_class() -> type:
     """A predictor that draws only the masks which the generator may keep, and says how far it is.
 
     For the generator alone: single points, no boxes, no masks. The decoder runs in 16 bits where the device is good at
@@ -120,7 +120,7 @@ def _predictor() -> type:
             self.done += 1
             single = self.device.type == "cpu" and self.dtype == torch.float32  # one point fits the processor's cache
             groups = point_coords[:, 0].split(1 if single else len(point_coords))
-            drawn = [decode(self.model, self.features, group, LEAST_IOU, self.dtype) for group in groups]
+            drawn = [decode(self.model, self.features, group, MIN_IOU, self.dtype) for group in groups]
             scores, kept = (torch.cat([each[number] for each in drawn]) for number in (0, 1))
             small = torch.cat([each.masks for each in drawn])
             masks = small.new_full((*scores.shape, *self.original_size), -100.0)

@@ -12,17 +12,17 @@ from medapp.algorithms import segment_anything
 from medapp.imaging.index_maps import measure_index_map, superpixels
 from medapp.result import Table
 
-METHODS = ("mobilesam", "superpixels", "sam_vit_b", "sam_vit_l", "sam_vit_h", "one")
-PIXELS_A_SUPERPIXEL = 1300
-MOST_SUPERPIXELS = 800
-KEPT = 64  # index maps
-LARGEST = 1024 * 1024  # pixels of a map that is kept; larger ones are found anew
+REGION_METHODS = ("mobilesam", "superpixels", "sam_vit_b", "sam_vit_l", "sam_vit_h", "one")
+PIXELS_PER_SUPERPIXEL = 1300
+MAX_SUPERPIXELS = 800
+CACHE_SIZE = 64  # index maps
+MAX_CACHED_PIXELS = 1024 * 1024  # pixels of a map that is kept; larger ones are found anew
 
-_found: OrderedDict[bytes, np.ndarray] = OrderedDict()  # by what was looked at, so nobody finds another's
-_lock = Lock()
+_cache: OrderedDict[bytes, np.ndarray] = OrderedDict()  # by what was looked at, so nobody finds another's
+_cache_lock = Lock()
 
 
-def picture(array: np.ndarray) -> np.ndarray:
+def to_rgb(array: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 for a network that knows photographs: grey is stretched from its 1st to its 99.5th percentile."""
     if array.ndim == 3:
         return np.asarray(array if array.dtype == np.uint8 else np.round(array.clip(0, 255)), np.uint8)
@@ -31,7 +31,7 @@ def picture(array: np.ndarray) -> np.ndarray:
     return np.repeat(grey[..., None], 3, axis=-1)
 
 
-def slice_regions(
+def find_slice_regions(
     method: str,
     array: np.ndarray,
     aid: Callable[[str], Any] | None,
@@ -45,27 +45,27 @@ def slice_regions(
     shape = array.shape[:2]
     if method == "one" or min(shape) < 8 or array.min() == array.max():
         return np.ones(shape, np.int32)
-    seen = picture(array)
+    seen = to_rgb(array)
     key = hashlib.sha256(repr((method, points, shape)).encode() + seen.tobytes()).digest()
-    with _lock:
-        if key in _found:
-            _found.move_to_end(key)
-            return _found[key].copy()
+    with _cache_lock:
+        if key in _cache:
+            _cache.move_to_end(key)
+            return _cache[key].copy()
     if method == "superpixels":
-        count = int(np.clip(shape[0] * shape[1] / PIXELS_A_SUPERPIXEL, 4, MOST_SUPERPIXELS))
+        count = int(np.clip(shape[0] * shape[1] / PIXELS_PER_SUPERPIXEL, 4, MAX_SUPERPIXELS))
         labels = superpixels(seen if array.ndim == 3 else seen[..., 0], count)
     else:
         assert aid is not None
-        labels = segment_anything.find(aid(method), seen, points, progress)
-    if labels.size <= LARGEST:
-        with _lock:
-            _found[key] = labels.copy()
-            while len(_found) > KEPT:
-                _found.popitem(last=False)
+        labels = segment_anything.segment_everything(aid(method), seen, points, progress)
+    if labels.size <= MAX_CACHED_PIXELS:
+        with _cache_lock:
+            _cache[key] = labels.copy()
+            while len(_cache) > CACHE_SIZE:
+                _cache.popitem(last=False)
     return labels
 
 
-def table(labels: np.ndarray, array: np.ndarray, pixel_mm: tuple[float, float], unit: str = "") -> Table:
+def tabulate_regions(labels: np.ndarray, array: np.ndarray, pixel_mm: tuple[float, float], unit: str = "") -> Table:
     """Region by region, the largest first: area, mean and standard deviation of the image (H, W)."""
     of = f" ({unit})" if unit else ""
     rows = tuple(measure_index_map(labels, array, pixel_mm))

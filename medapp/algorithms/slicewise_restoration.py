@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from medapp.algorithms.input_checks import require_overlap
-from medapp.algorithms.segment_anything import NETWORKS
-from medapp.algorithms.slice_regions import slice_regions, table
-from medapp.algorithms.sliding_window import tiled
+from medapp.algorithms.segment_anything import SAM_NETWORKS
+from medapp.algorithms.slice_regions import find_slice_regions, tabulate_regions
+from medapp.algorithms.sliding_window import run_tiled
 from medapp.analysis.image_quality import compare_images
 from medapp.card import Choice, Input, Network
 from medapp.errors import InputError
@@ -25,15 +25,15 @@ from medapp.imaging.geometry import is_flat, resample, slice_axis, to_display_sl
 from medapp.imaging.volume import Grid, Volume
 from medapp.result import Metric, Result
 
-MOST_REGIONS = 4096  # in an uploaded map
-MOST = 65_535  # numbers of regions in a stack
+MAX_UPLOADED_REGIONS = 4096  # in an uploaded map
+MAX_REGIONS = 65_535  # numbers of regions in a stack
 NAMES = {"mobilesam": "MobileSAM", "superpixels": "superpixels", "one": "one region for all"}
 Progress = Callable[[float, str], None]
 Aid = Callable[[str], Any]
 
 
 @dataclass(frozen=True)
-class Slicing:
+class SliceCodec:
     """How one slice goes through the network: `encode` (H, W) or (H, W, 3) as stored to (C, sH, sW) float32, `seen`
     to what the regions are found in, on the grid of the answer; `decode` the answer (C, sH, sW) and the slice back.
 
@@ -49,11 +49,11 @@ class Slicing:
     around: tuple[int, ...] = ()
 
 
-def restored(
+def restore_slices(
     net: Callable[..., torch.Tensor],
     image: Volume,
     region_map: Volume | None,
-    slicing: Slicing,
+    slicing: SliceCodec,
     *,
     method: str,
     points: int,
@@ -69,26 +69,26 @@ def restored(
     its number. `progress` is called before every step, with the time left; what it raises ends the run.
     """
     depth = slice_axis(image.grid)
-    grid = finer(image.grid, depth, slicing.scale)
+    grid = scale_grid(image.grid, depth, slicing.scale)
     out = np.empty((*grid.shape, *([3] if image.is_colour else [])), slicing.dtype)
     numbers = np.empty(grid.shape, np.uint16)
     source, target, drawn = (
         to_display_slices(a, g, depth) for a, g in ((image.array, image.grid), (out, grid), (numbers, grid))
     )
-    given = None if region_map is None else to_display_slices(*mapped(region_map, grid), depth)
-    clock, labels = Clock(progress, len(source)), None
+    given = None if region_map is None else to_display_slices(*place_region_map(region_map, grid), depth)
+    clock, labels = SliceClock(progress, len(source)), None
     for n, picture in enumerate(source):
-        clock.at(n, 0.0, "Regions")
+        clock.report(n, 0.0, "Regions")
         if given is not None:
             labels = np.ascontiguousarray(given[n])
         else:
-            found = slice_regions(method, slicing.seen(picture), aid, points, partial(clock.finding, n))
+            found = find_slice_regions(method, slicing.seen(picture), aid, points, partial(clock.report_finding, n))
             labels = found if labels is None else index_maps.match_neighbour_slice(labels, found)
-            labels = labels if labels.max() <= MOST else found
+            labels = labels if labels.max() <= MAX_REGIONS else found
         drawn[n] = labels
         others = (source[n + m] if 0 <= n + m < len(source) else picture for m in slicing.around)
         x = torch.from_numpy(slicing.encode(picture, *others))[None]
-        y = tiled(net, x, torch.from_numpy(labels)[None], partial(clock.restoring, n))
+        y = run_tiled(net, x, torch.from_numpy(labels)[None], partial(clock.report_restoring, n))
         target[n] = slicing.decode(y[0].numpy(), picture)
     progress(0.95, "Measuring")
     there = np.unique(numbers)
@@ -102,15 +102,15 @@ def restored(
     tables = {}
     if len(source) == 1:
         pixel = [float(s) for a, s in enumerate(grid.spacing) if a != depth]
-        seen = luminance(target[0]) if image.is_colour else target[0]
-        tables["regions"] = table(labels, seen, (pixel[0], pixel[1]), "" if image.is_colour else image.unit)
+        seen = to_luminance(target[0]) if image.is_colour else target[0]
+        tables["regions"] = tabulate_regions(labels, seen, (pixel[0], pixel[1]), "" if image.is_colour else image.unit)
     how = "uploaded" if region_map is not None else method
     used = {**settings, "regions": how, "points": str(points)}
     result = Result(volumes, metrics={"regions": Metric(len(there))}, tables=tables, notes=notes, settings=used)
     return compare_images(result)
 
 
-def mapped(region_map: Volume, grid: Grid) -> tuple[np.ndarray, Grid]:
+def place_region_map(region_map: Volume, grid: Grid) -> tuple[np.ndarray, Grid]:
     """An uploaded map (I, J, K) of whole numbers on `grid`, and the grid.
 
     Taken voxel by voxel where the shapes agree, or else drawn by nearest voxel; a colour counts as a number. Raises
@@ -122,8 +122,8 @@ def mapped(region_map: Volume, grid: Grid) -> tuple[np.ndarray, Grid]:
     if not np.array_equal(array, np.rint(array)):
         raise InputError("The region map holds fractions; it must hold a whole number per region.")
     values, array = np.unique(array, return_inverse=True)
-    if len(values) > MOST_REGIONS:
-        raise InputError(f"The region map holds {len(values)} regions; at most {MOST_REGIONS} are taken.")
+    if len(values) > MAX_UPLOADED_REGIONS:
+        raise InputError(f"The region map holds {len(values)} regions; at most {MAX_UPLOADED_REGIONS} are taken.")
     array = (array.reshape(region_map.shape) + 1).astype(np.int32)
     plain = Volume(array, region_map.affine, {1: "region"}, "region map")
     if plain.grid.is_same(grid, 0.01) or (is_flat(grid) and plain.shape == tuple(grid.shape)):
@@ -132,22 +132,24 @@ def mapped(region_map: Volume, grid: Grid) -> tuple[np.ndarray, Grid]:
     return resample(plain, grid).array, grid
 
 
-def finer(grid: Grid, depth: int, scale: float) -> Grid:
+def scale_grid(grid: Grid, depth: int, scale: float) -> Grid:
     """The same box with `scale` times the pixels in the slice, on either side; `depth` is the axis across slices."""
     return with_spacing(grid, [s if axis == depth else s / scale for axis, s in enumerate(grid.spacing)])
 
 
-def pixel_mm(grid: Grid) -> float:
+def measure_pixel_mm(grid: Grid) -> float:
     """The mean size of a pixel in the slice, millimetres."""
     return float(np.delete(grid.spacing, slice_axis(grid)).mean())
 
 
-def luminance(rgb: np.ndarray) -> np.ndarray:
+def to_luminance(rgb: np.ndarray) -> np.ndarray:
     """(..., 3) of any type to (...) float32, weighted as in ITU-R BT.601."""
     return rgb.astype(np.float32) @ np.float32([0.299, 0.587, 0.114])
 
 
-def stacked(volume: Volume, change: Callable[[int, np.ndarray], np.ndarray], progress: Progress, stage: str) -> Volume:
+def map_slices(
+    volume: Volume, change: Callable[[int, np.ndarray], np.ndarray], progress: Progress, stage: str
+) -> Volume:
     """The volume with `change(n, slice (H, W))` for every slice, float32."""
     out = np.empty(volume.shape, np.float32)
     source, target = to_display_slices(volume.array, volume.grid), to_display_slices(out, volume.grid)
@@ -157,21 +159,21 @@ def stacked(volume: Volume, change: Callable[[int, np.ndarray], np.ndarray], pro
     return volume.new_like(out)
 
 
-class Clock:
+class SliceClock:
     """Tells progress how far the slices are and how long the rest will take."""
 
     def __init__(self, progress: Progress, count: int) -> None:
         self.progress, self.count, self.begun = progress, count, time.monotonic()
 
-    def finding(self, number: int, share: float) -> None:
+    def report_finding(self, number: int, share: float) -> None:
         """Segment Anything has done `share` of the slice."""
-        self.at(number, share / 2, "Regions")
+        self.report(number, share / 2, "Regions")
 
-    def restoring(self, number: int, share: float) -> None:
+    def report_restoring(self, number: int, share: float) -> None:
         """The network has done `share` of the slice."""
-        self.at(number, 0.5 + share / 2, "Restoring")
+        self.report(number, 0.5 + share / 2, "Restoring")
 
-    def at(self, number: int, share: float, stage: str) -> None:
+    def report(self, number: int, share: float, stage: str) -> None:
         """Slice `number` from 0, of which `share` is done."""
         done = (number + share) / self.count
         if self.count > 1:
@@ -183,7 +185,7 @@ class Clock:
         self.progress(0.1 + 0.85 * done, stage)
 
 
-def inputs(title: str, about: str, *, colour: bool = False) -> tuple[Input, ...]:
+def restoration_inputs(title: str, about: str, *, colour: bool = False) -> tuple[Input, ...]:
     """The inputs of a restoration method: the image and, if the user has one, a map of its regions."""
     own = "An index map of the same picture: one whole number, or one colour, a region."
     return (
@@ -192,7 +194,7 @@ def inputs(title: str, about: str, *, colour: bool = False) -> tuple[Input, ...]
     )
 
 
-def choices(*methods: str) -> tuple[Choice, Choice]:
+def region_options(*methods: str) -> tuple[Choice, Choice]:
     """The options on regions; `methods` of `_regions.METHODS`, the default first."""
     about = (
         "Where pixels attend to each other. MobileSAM finds what a person would outline, in seconds a slice on a CPU, "
@@ -205,6 +207,6 @@ def choices(*methods: str) -> tuple[Choice, Choice]:
     )
 
 
-def aids(*methods: str) -> dict[str, Network]:
+def region_networks(*methods: str) -> dict[str, Network]:
     """The networks that these methods of finding regions ask for."""
-    return {name: NETWORKS[name] for name in methods if name in NETWORKS}
+    return {name: SAM_NETWORKS[name] for name in methods if name in SAM_NETWORKS}

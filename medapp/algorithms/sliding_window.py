@@ -5,20 +5,20 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-WHOLE = 1024  # pixels a side up to which a picture is not cut
-SIDE = 768
-OVERLAP = 128
+MAX_WHOLE_SIDE = 1024  # pixels a side up to which a picture is not cut
+TILE_SIDE = 768
+TILE_OVERLAP = 128
 
 
-def tiled(
+def run_tiled(
     net: Callable[[Tensor, Tensor], Tensor],
     x: Tensor,
     labels: Tensor,
     step: Callable[[float], None] = lambda share: None,
     *,
-    whole: int = WHOLE,
-    side: int = SIDE,
-    overlap: int = OVERLAP,
+    whole: int = MAX_WHOLE_SIDE,
+    side: int = TILE_SIDE,
+    overlap: int = TILE_OVERLAP,
 ) -> Tensor:
     """`net(x, labels)` of (1, C, H, W) float32 and (1, H, W), tile by tile where a side is longer than `whole`.
 
@@ -29,7 +29,11 @@ def tiled(
     if max(height, width) <= whole:
         step(0.0)
         return net(x, labels)
-    boxes = [(top, left) for top in starts(height, side, overlap) for left in starts(width, side, overlap)]
+    boxes = [
+        (top, left)
+        for top in find_tile_starts(height, side, overlap)
+        for left in find_tile_starts(width, side, overlap)
+    ]
     total = weight = torch.zeros(0)
     for number, (top, left) in enumerate(boxes):
         step(number / len(boxes))
@@ -37,13 +41,13 @@ def tiled(
         out = net(x[box].contiguous(), labels[box].contiguous())
         if not number:
             total, weight = torch.zeros(1, out.shape[1], height, width), torch.zeros(height, width)
-        share = ramp(out.shape[2], overlap)[:, None] * ramp(out.shape[3], overlap)
+        share = make_blend_weights(out.shape[2], overlap)[:, None] * make_blend_weights(out.shape[3], overlap)
         total[box] += out * share
         weight[box] += share
     return total.div_(weight)
 
 
-def starts(length: int, side: int, overlap: int) -> list[int]:
+def find_tile_starts(length: int, side: int, overlap: int) -> list[int]:
     """Where tiles of `side` begin so that they cover `length` and overlap by `overlap` at least."""
     if length <= side:
         return [0]
@@ -51,7 +55,7 @@ def starts(length: int, side: int, overlap: int) -> list[int]:
     return [round(n * (length - side) / (count - 1)) for n in range(count)]
 
 
-def ramp(length: int, overlap: int) -> Tensor:
+def make_blend_weights(length: int, overlap: int) -> Tensor:
     """(length,) weights that rise over `overlap` pixels from either end; never 0."""
     at = torch.arange(1, length + 1, dtype=torch.float32)
     return torch.minimum(at, at.flip(0)).clamp(max=overlap) / overlap

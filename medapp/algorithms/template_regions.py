@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from medapp.algorithms.brain_pair import Middles
+from medapp.algorithms.brain_pair import RegionCentroids
 
 # Where the parcellation network sees the template's regions, and how large: RAS+ mm, ml; 0 where it sees none. From
 # `middles(parcellate(anatomy, template()).labels)`, which takes longer than a scan's own.
 # fmt: off
-REGIONS = Middles(*np.split(np.array((
+TEMPLATE_REGIONS = RegionCentroids(*np.split(np.array((
     (-28.6, -17.8, 19.0, 315.1), (-32.3, -16.6, 16.0, 426.8), (-14.8, -16.2, 14.3, 10.2), (-32.2, -17.6, -15.5, 0.8),
     (-19.0, -51.7, -36.1, 17.8), (-23.8, -62.9, -36.8, 81.9), (-11.8, -18.2, 6.1, 11.6), (-13.6, 10.5, 10.1, 5.0),
     (-25.9, 2.1, 0.2, 6.8), (-20.2, -3.1, -1.5, 2.3), (-0.1, -9.0, -4.9, 0.8), (0.0, -44.5, -33.5, 2.5),

@@ -8,11 +8,11 @@ from medapp.errors import InputError
 from medapp.imaging.brain_labels import CLASS_NAMES, NUMBERINGS, identify_numbering, translate_labels
 from medapp.imaging.volume import Volume
 
-CLASSES = {number: name for number, name in enumerate(CLASS_NAMES) if number}
-OASIS = "OASIS-35"
+REGION_NAMES = {number: name for number, name in enumerate(CLASS_NAMES) if number}
+OASIS_NUMBERING = "OASIS-35"
 
 
-class Labelled(NamedTuple):
+class LabelMap(NamedTuple):
     """A label map twice on its grid: `own` numbers, as `numbering` has them, and the 36 `classes`."""
 
     own: Volume
@@ -20,7 +20,7 @@ class Labelled(NamedTuple):
     numbering: str
 
 
-def labelled(upload: Volume) -> Labelled:
+def parse_label_map(upload: Volume) -> LabelMap:
     """A brain's label map in any of `imaging.anatomy.NUMBERINGS`. Raises InputError for anything else."""
     array = upload.array
     if upload.is_colour or not np.array_equal(array, np.rint(array)):
@@ -31,16 +31,16 @@ def labelled(upload: Volume) -> Labelled:
         classes = translate_labels(array, numbering)
     except ValueError as error:
         raise InputError(f"{upload.name}: {error}") from error
-    own = upload.new_like(array, labels=names(array, numbering), headers=())
-    return Labelled(own, upload.new_like(classes, labels=CLASSES, headers=()), numbering)
+    own = upload.new_like(array, labels=name_labels(array, numbering), headers=())
+    return LabelMap(own, upload.new_like(classes, labels=REGION_NAMES, headers=()), numbering)
 
 
-def names(array: np.ndarray, numbering: str) -> dict[int, str]:
+def name_labels(array: np.ndarray, numbering: str) -> dict[int, str]:
     """Number to name for the numbers in a map; where several share a class the number is put before it."""
     table = NUMBERINGS[numbering]
     found = {}
     for number in np.unique(array[array != 0]).tolist():
         both = {CLASS_NAMES[c] for c in table.get(number, (0, 0)) if c}
         name = " or ".join(sorted(both)) or "other"
-        found[number] = name if numbering == OASIS else f"{number} {name}"
+        found[number] = name if numbering == OASIS_NUMBERING else f"{number} {name}"
     return found

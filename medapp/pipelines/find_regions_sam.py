@@ -5,9 +5,17 @@ from functools import partial
 import numpy as np
 
 from medapp.algorithms.input_checks import require_contrast, require_pixels
-from medapp.algorithms.segment_anything import NETWORKS, prompt
-from medapp.algorithms.slice_regions import picture, slice_regions
-from medapp.algorithms.slicewise_restoration import MOST, Clock, aids, choices, inputs, luminance, mapped
+from medapp.algorithms.segment_anything import SAM_NETWORKS, segment_at_points
+from medapp.algorithms.slice_regions import find_slice_regions, to_rgb
+from medapp.algorithms.slicewise_restoration import (
+    MAX_REGIONS,
+    SliceClock,
+    place_region_map,
+    region_networks,
+    region_options,
+    restoration_inputs,
+    to_luminance,
+)
 from medapp.card import Card, Points
 from medapp.errors import InputError
 from medapp.imaging import index_maps as maps
@@ -15,10 +23,10 @@ from medapp.imaging.geometry import slice_axis, to_display_slices
 from medapp.imaging.volume import Volume
 from medapp.result import Metric, Result, Table
 
-METHODS = ("mobilesam", "superpixels", "sam_vit_b", "sam_vit_l", "sam_vit_h", "one")
+REGION_METHODS = ("mobilesam", "superpixels", "sam_vit_b", "sam_vit_l", "sam_vit_h", "one")
 
 
-def find(
+def find_regions(
     net: None, image: Volume, region_map: Volume | None = None, *, progress, aid=None, regions: str, points: str, prompt
 ) -> Result:
     """An index map on the grid of `image`, grey or colour, slice by slice: `region_map`, or what `regions` finds.
@@ -30,21 +38,21 @@ def find(
     require_contrast(image)
     require_pixels(image)
     depth = slice_axis(image.grid)
-    asked = marked(prompt, image.shape)
+    asked = mark_voxels(prompt, image.shape)
     numbers = np.empty(image.shape, np.uint16)
     source, target, marks = (to_display_slices(a, image.grid, depth) for a in (image.array, numbers, asked))
-    given = None if region_map is None else to_display_slices(*mapped(region_map, image.grid), depth)
-    clock, labels = Clock(progress, len(source)), None
+    given = None if region_map is None else to_display_slices(*place_region_map(region_map, image.grid), depth)
+    clock, labels = SliceClock(progress, len(source)), None
     for n, stored in enumerate(source):
-        clock.at(n, 0.0, "Regions")
+        clock.report(n, 0.0, "Regions")
         if given is None:
-            found = slice_regions(regions, stored, aid, int(points), partial(clock.at, n, stage="Regions"))
+            found = find_slice_regions(regions, stored, aid, int(points), partial(clock.report, n, stage="Regions"))
         else:
             found = given[n]
         for row, column in np.argwhere(marks[n]):
-            found = maps.add_region(found, at_point(aid, regions, stored, (float(column), float(row))))
+            found = maps.add_region(found, segment_at_point(aid, regions, stored, (float(column), float(row))))
         labels = maps.renumber(found) if labels is None else maps.match_neighbour_slice(labels, found)
-        if labels.max() > MOST:
+        if labels.max() > MAX_REGIONS:
             labels = maps.renumber(found)
         target[n] = labels
     progress(0.95, "Measuring")
@@ -53,7 +61,7 @@ def find(
     return Result(
         {"image": image, "regions": found_map},
         metrics={"regions": Metric(len(there))},
-        tables={"regions": table(numbers, image, depth)},
+        tables={"regions": tabulate_regions(numbers, image, depth)},
         notes=image.remarks,
         settings={
             "regions": regions if region_map is None else "uploaded",
@@ -63,7 +71,7 @@ def find(
     )
 
 
-def marked(voxels: tuple[tuple[int, int, int], ...], shape: tuple[int, int, int]) -> np.ndarray:
+def mark_voxels(voxels: tuple[tuple[int, int, int], ...], shape: tuple[int, int, int]) -> np.ndarray:
     """(I, J, K) bool, true at `voxels`. Raises InputError for one that lies outside."""
     marks = np.zeros(shape, bool)
     for voxel in voxels:
@@ -73,14 +81,14 @@ def marked(voxels: tuple[tuple[int, int, int], ...], shape: tuple[int, int, int]
     return marks
 
 
-def at_point(aid, method: str, stored: np.ndarray, point: tuple[float, float]) -> np.ndarray:
+def segment_at_point(aid, method: str, stored: np.ndarray, point: tuple[float, float]) -> np.ndarray:
     """(H, W) bool: what lies at `point` (column, row) of a slice, by the network of `method` or else by MobileSAM."""
-    return prompt(aid(method if method in NETWORKS else "mobilesam"), picture(stored), [point])
+    return segment_at_points(aid(method if method in SAM_NETWORKS else "mobilesam"), to_rgb(stored), [point])
 
 
-def table(numbers: np.ndarray, image: Volume, depth: int) -> Table:
+def tabulate_regions(numbers: np.ndarray, image: Volume, depth: int) -> Table:
     """Region by region, the largest first: area (of one slice) or volume, mean and standard deviation of the image."""
-    seen = luminance(image.array) if image.is_colour else image.array
+    seen = to_luminance(image.array) if image.is_colour else image.array
     flat = image.shape[depth] == 1
     spacing = image.grid.spacing
     size = np.delete(spacing, depth) if flat else spacing * (1, 1, 1e-3)  # mm² or ml
@@ -96,15 +104,15 @@ CARD = Card(
     task="regions",
     title="Regions (Segment Anything)",
     about="Outlines what a person would outline, in any grey or coloured image, as a map of numbered regions.",
-    inputs=inputs("Image", "Any slice, series or picture; each slice is looked at by itself.", colour=True),
+    inputs=restoration_inputs("Image", "Any slice, series or picture; each slice is looked at by itself.", colour=True),
     options=(
-        *choices(*METHODS),
+        *region_options(*REGION_METHODS),
         Points("prompt", "Add a region at", 'Voxels from 0, such as "120,88,14; 96,90,14": one more region at each.'),
     ),
-    weights=NETWORKS["mobilesam"].weights,
+    weights=SAM_NETWORKS["mobilesam"].weights,
     build=None,
-    run=find,
-    aids=aids(*METHODS),
+    run=find_regions,
+    aids=region_networks(*REGION_METHODS),
     licence="Apache-2.0",
     cite="Kirillov et al. 2023, arXiv:2304.02643; Zhang et al. 2023, arXiv:2306.14289",
     trained_on="By others: Segment Anything on the 11 million photographs of SA-1B, MobileSAM on 1 % of them.",

@@ -5,15 +5,15 @@ from collections.abc import Callable
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from medapp.algorithms.pair_preparation import brains, correlation, doubt_pair, remarks
+from medapp.algorithms.pair_preparation import describe_inputs, doubt_pair, measure_correlation, prepare_brains
 from medapp.analysis.mask_metrics import dice
 from medapp.card import Card, Input
 from medapp.imaging.brain_labels import CLASS_NAMES
 from medapp.imaging.volume import Volume
-from medapp.pipelines.segment_anatomy_unet import NETWORK
+from medapp.pipelines.segment_anatomy_unet import ANATOMY_NETWORK
 from medapp.result import Metric, Result
 
-INPUTS = (
+PAIR_INPUTS = (
     Input("fixed", "Fixed image", "T1 of a brain, as it comes from the scanner; its grid is the result's."),
     Input("moving", "Moving image", "T1 of another brain, or of another time; any grid."),
     Input(
@@ -26,10 +26,10 @@ INPUTS = (
     Input("moving_labels", "Moving image's labels", "Likewise; they are warped too.", optional=True, labels=True),
 )
 
-FOLD = {"Label maps, if you have them": ("fixed_labels", "moving_labels")}
+LABEL_MAP_GROUP = {"Label maps, if you have them": ("fixed_labels", "moving_labels")}
 
 
-def look(
+def prepare(
     _,
     fixed: Volume,
     moving: Volume,
@@ -43,7 +43,7 @@ def look(
 
     Raises InputError as `_brains.brains` does.
     """
-    here, there, pair = brains(fixed, moving, fixed_labels, moving_labels, aid=aid, progress=progress)
+    here, there, pair = prepare_brains(fixed, moving, fixed_labels, moving_labels, aid=aid, progress=progress)
     inside = pair.fixed.array > 0
     shared = [
         dice(pair.fixed_regions.array == n, pair.moving_regions.array == n)
@@ -61,13 +61,13 @@ def look(
         "moving_labels": there.own,
     }
     metrics = {
-        "ncc_before": Metric(correlation(pair.moving.array, pair.fixed.array, inside)),
+        "ncc_before": Metric(measure_correlation(pair.moving.array, pair.fixed.array, inside)),
         "dice_before": Metric(round(float(np.mean(shared)), 4)),
         "turn": Metric(round(float(turn), 1), "°"),
         "shift": Metric(round(float(shift), 1), "mm"),
         "growth": Metric(round(100 * float(np.prod(stretch) - 1), 1), "%"),
     }
-    notes = tuple(dict.fromkeys(remarks(fixed, moving, here, there)))
+    notes = tuple(dict.fromkeys(describe_inputs(fixed, moving, here, there)))
     doubts = doubt_pair(fixed, moving, pair, here, there)
     return Result(
         volumes, affine=pair.affine, metrics=metrics, notes=notes, warnings=doubts.warnings, doubt=doubts.question
@@ -79,13 +79,13 @@ CARD = Card(
     task="pair",
     title="A pair of brains made ready",
     about="Takes the skull off two heads, aligns them with twelve parameters, and shows what a registration sees.",
-    inputs=INPUTS,
+    inputs=PAIR_INPUTS,
     options=(),
-    weights=NETWORK.weights,
+    weights=ANATOMY_NETWORK.weights,
     build=None,
-    run=look,
-    aids={"anatomy": NETWORK},
-    folds=FOLD,
+    run=prepare,
+    aids={"anatomy": ANATOMY_NETWORK},
+    option_groups=LABEL_MAP_GROUP,
     licence="CC BY-NC 4.0 (the parcellation, which finds the brain)",
     cite="Billot et al. 2023, doi:10.1016/j.media.2023.102789",
     trained_on="The brain is found by the network of segment_anatomy_unet; the alignment is computed, not learned.",

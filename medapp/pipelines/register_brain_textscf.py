@@ -9,13 +9,26 @@ import torch
 from scipy import ndimage
 
 from medapp.algorithms.brain_pair import Pair
-from medapp.algorithms.field_inversion import inverse
-from medapp.algorithms.field_prediction import in_millimetres
-from medapp.algorithms.pair_preparation import brains, correlation, doubt_pair, remarks, within
-from medapp.algorithms.region_prompts import SPOKEN, TEMPLATE, edited, sentence
-from medapp.algorithms.text_conditioning import OWN, TOWERS, Steered, bent, compared, filters
-from medapp.algorithms.text_encoder import DIM, tower
-from medapp.algorithms.uploaded_labels import Labelled
+from medapp.algorithms.field_inversion import invert_field
+from medapp.algorithms.field_prediction import to_deformation
+from medapp.algorithms.pair_preparation import (
+    describe_inputs,
+    doubt_pair,
+    measure_correlation,
+    prepare_brains,
+    scale_progress,
+)
+from medapp.algorithms.region_prompts import PROMPT_TEMPLATE, SPOKEN_NAMES, fill_template, parse_names
+from medapp.algorithms.text_conditioning import (
+    CLIP_ENCODERS,
+    OWN_ENCODER,
+    PredictedField,
+    compare_prompts,
+    make_filters,
+    predict_field,
+)
+from medapp.algorithms.text_encoder import EMBEDDING_DIM, build_text_encoder
+from medapp.algorithms.uploaded_labels import LabelMap
 from medapp.analysis import region_overlap
 from medapp.analysis.landmarks import measured, require_place
 from medapp.card import Card, Choice, Landmarks, Network, Text, Toggle, Weights
@@ -24,11 +37,11 @@ from medapp.hardware import together
 from medapp.imaging.deformation import Deformation, folding_percent, sdlogj, sdlogj_learn2reg
 from medapp.imaging.volume import Volume
 from medapp.networks.textscf import TextSCF
-from medapp.pipelines.prepare_brain_pair import FOLD, INPUTS
-from medapp.pipelines.segment_anatomy_unet import NETWORK as ANATOMY
+from medapp.pipelines.prepare_brain_pair import LABEL_MAP_GROUP, PAIR_INPUTS
+from medapp.pipelines.segment_anatomy_unet import ANATOMY_NETWORK as ANATOMY
 from medapp.result import Metric, Result, Table
 
-AROUND = 4  # voxels of 1 mm round the brain within which the inverse is sought
+INVERSE_MARGIN = 4  # voxels of 1 mm round the brain within which the inverse is sought
 
 
 def register(
@@ -60,26 +73,26 @@ def register(
         except InputError as error:
             pairs, unfit = pairs[:0], str(error)
     net = aid("textscf")
-    words, said = filters(net, aid, encoder, names, template)
-    other = filters(net, aid, encoder, against, template)[0] if against else None
-    here, there, pair = brains(
+    words, said = make_filters(net, aid, encoder, names, template)
+    other = make_filters(net, aid, encoder, against, template)[0] if against else None
+    here, there, pair = prepare_brains(
         fixed,
         moving,
         fixed_labels,
         moving_labels,
         aid=aid,
-        progress=partial(within, progress, 0.0, 0.58, ""),
+        progress=partial(scale_progress, progress, 0.0, 0.58, ""),
         device=next(net.parameters()).device.type,
     )
 
     progress(0.58, "The network bends the moving brain")
-    steered = [bent(net, pair, words, refine, partial(within, progress, 0.58, 0.78, ""))]
+    steered = [predict_field(net, pair, words, refine, partial(scale_progress, progress, 0.58, 0.78, ""))]
     if other is not None:
-        steered.append(bent(net, pair, other, refine, partial(within, progress, 0.7, 0.78, "")))
+        steered.append(predict_field(net, pair, other, refine, partial(scale_progress, progress, 0.7, 0.78, "")))
     progress(0.78, "Looking for the way back")
-    result = laid_open(pair, steered[0], fixed, moving, here, there, progress=progress)
+    result = build_result(pair, steered[0], fixed, moving, here, there, progress=progress)
     if other is not None:
-        result = compared(result, pair, steered[0], steered[1], moving)
+        result = compare_prompts(result, pair, steered[0], steered[1], moving)
     if len(pairs):
         result = measured(result, pairs)
     settings = {"refine": refine, "names": names, "template": template, "against": against, "encoder": encoder}
@@ -88,27 +101,27 @@ def register(
     return replace(
         result,
         settings=settings,
-        notes=tuple(dict.fromkeys((*filter(None, [unfit]), *said, *remarks(fixed, moving, here, there)))),
+        notes=tuple(dict.fromkeys((*filter(None, [unfit]), *said, *describe_inputs(fixed, moving, here, there)))),
         warnings=doubts.warnings,
         doubt=doubts.question,
     )
 
 
-def laid_open(
+def build_result(
     pair: Pair,
-    steered: Steered,
+    steered: PredictedField,
     fixed: Volume,
     moving: Volume,
-    here: Labelled,
-    there: Labelled,
+    here: LabelMap,
+    there: LabelMap,
     *,
     progress: Callable[[float, str], None],
 ) -> Result:
     """Everything that is told of a registration, drawn on the grid of `fixed` and measured on that of the pair."""
     inside = pair.fixed.array > 0
-    near = torch.tensor(ndimage.binary_dilation(inside, iterations=AROUND), device=steered.flow.device)
-    back, miss = inverse(steered.flow, near)
-    field, inverted = in_millimetres(steered.flow, pair.grid), in_millimetres(back, pair.grid)
+    near = torch.tensor(ndimage.binary_dilation(inside, iterations=INVERSE_MARGIN), device=steered.flow.device)
+    back, miss = invert_field(steered.flow, near)
+    field, inverted = to_deformation(steered.flow, pair.grid), to_deformation(back, pair.grid)
     miss = miss.cpu().numpy()[inside]  # voxels of 1 mm
 
     progress(0.84, "Drawing on the fixed image's grid")
@@ -131,14 +144,14 @@ def laid_open(
     progress(0.9, "Measuring")
     determinant = field.jacobian_determinant()
     (table, metrics), warped, bending = together(
-        partial(agreement, pair, field, determinant, here, there),
+        partial(measure_overlap, pair, field, determinant, here, there),
         lambda: field.warp(pair.moving).array,
         partial(field.bending_energy, inside),
     )
     length = field.magnitude[inside]
     metrics |= {
-        "ncc_before": Metric(correlation(pair.moving.array, pair.fixed.array, inside)),
-        "ncc": Metric(correlation(warped, pair.fixed.array, inside)),
+        "ncc_before": Metric(measure_correlation(pair.moving.array, pair.fixed.array, inside)),
+        "ncc": Metric(measure_correlation(warped, pair.fixed.array, inside)),
         "displacement_mean": Metric(round(float(length.mean()), 3), "mm"),
         "displacement_max": Metric(round(float(length.max()), 3), "mm"),
         "folding": Metric(round(folding_percent(determinant, inside), 5), "%"),
@@ -151,8 +164,8 @@ def laid_open(
     return Result(volumes, native, back_native, pair.affine, metrics, {"regions": table})
 
 
-def agreement(
-    pair: Pair, field: Deformation, determinant: np.ndarray, here: Labelled, there: Labelled
+def measure_overlap(
+    pair: Pair, field: Deformation, determinant: np.ndarray, here: LabelMap, there: LabelMap
 ) -> tuple[Table, dict[str, Metric]]:
     """The table of the regions: in the uploaded maps' own numbers if both came in the same, else in the classes."""
     same = here.numbering == there.numbering
@@ -168,7 +181,7 @@ def agreement(
     return region_overlap.by_region(labels, before.array, after.array, field, determinant, sources)
 
 
-TEXTSCF = Weights(
+TEXTSCF_WEIGHTS = Weights(
     "register_brain_textscf.safetensors",
     "medapp/register_brain_textscf",
     "v0.1.0",
@@ -180,7 +193,7 @@ CARD = Card(
     task="registration",
     title="Brains in T1 (TextSCF)",
     about="Bends one brain onto another, every region as the words for it say, and refines that on the pair itself.",
-    inputs=INPUTS,
+    inputs=PAIR_INPUTS,
     options=(
         Toggle("refine", "Refine on the pair itself", True, "Local cross-correlation, coarse to fine."),
         Text(
@@ -188,31 +201,37 @@ CARD = Card(
             "Other words for regions",
             about='For instance "left hippocampus = ammon\'s horn on the left; 13 = brainstem".',
             lines=2,
-            check=edited,
-            known={str(n): name for n, name in SPOKEN.items()},
+            check=parse_names,
+            known={str(n): name for n, name in SPOKEN_NAMES.items()},
         ),
         Text(
             "template",
             "The sentence round them",
-            TEMPLATE,
+            PROMPT_TEMPLATE,
             "{} stands for the region.",
-            check=partial(sentence, "brain"),
+            check=partial(fill_template, "brain"),
         ),
         Text(
             "against",
             "Compare with these words (B)",
             about="Written as above; the same pair is registered with them too, and both fields are compared.",
             lines=2,
-            check=edited,
+            check=parse_names,
         ),
-        Choice("encoder", "Who reads the words", (OWN, *TOWERS), OWN, "CLIP is fetched from the Hub at the first use."),
+        Choice(
+            "encoder",
+            "Who reads the words",
+            (OWN_ENCODER, *CLIP_ENCODERS),
+            OWN_ENCODER,
+            "CLIP is fetched from the Hub at the first use.",
+        ),
         Landmarks(
             "landmarks",
             "Landmarks",
             "Six numbers a line: x, y, z in the fixed image and in the moving one, RAS mm.",
         ),
     ),
-    weights=TEXTSCF,
+    weights=TEXTSCF_WEIGHTS,
     build=None,
     run=register,
     licence="CC BY-NC 4.0 (the scans of the training data)",
@@ -227,7 +246,7 @@ CARD = Card(
     "brain: what the field does there means nothing. Words move the network's field; refinement takes most of that "
     "back.",
     aids={
-        "textscf": Network(TEXTSCF, partial(TextSCF, 8, DIM, 256, diffeomorphic=True)),
+        "textscf": Network(TEXTSCF_WEIGHTS, partial(TextSCF, 8, EMBEDDING_DIM, 256, diffeomorphic=True)),
         "anatomy": ANATOMY,
         "text": Network(
             Weights(
@@ -236,11 +255,11 @@ CARD = Card(
                 "v0.1.0",
                 "0ce36408d7479fc9b6d8fb5d0de039a8533347a0b1c0bc57bac0485b18be1dc4",
             ),
-            tower,
+            build_text_encoder,
         ),
     },
-    folds={
-        **FOLD,
+    option_groups={
+        **LABEL_MAP_GROUP,
         "Words: what the network is told of each region": ("names", "template", "against", "encoder"),
         "Landmarks, to measure the error": ("landmarks",),
     },

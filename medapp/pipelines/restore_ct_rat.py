@@ -5,8 +5,16 @@ from functools import partial
 
 import numpy as np
 
-from medapp.algorithms.input_checks import refuse, require_contrast, require_grey, require_pixels
-from medapp.algorithms.slicewise_restoration import Slicing, aids, choices, inputs, pixel_mm, restored, stacked
+from medapp.algorithms.input_checks import refuse_modality, require_contrast, require_grey, require_pixels
+from medapp.algorithms.slicewise_restoration import (
+    SliceCodec,
+    map_slices,
+    measure_pixel_mm,
+    region_networks,
+    region_options,
+    restoration_inputs,
+    restore_slices,
+)
 from medapp.analysis.image_quality import noise
 from medapp.card import Card, Choice, Weights
 from medapp.imaging.hounsfield import HU_OFFSET, has_air, is_1024_too_high, is_1024_too_low
@@ -16,20 +24,23 @@ from medapp.networks.rat import RAT
 from medapp.result import Result
 from medapp.simulation import low_dose_ct
 
-LOWEST, HIGHEST = -1024, 3071  # HU, what the network sees; voxels beyond are handed back as they are
-UNIT = 400  # HU that are 1 to the network
-SEEN = (-200, 300)  # HU, in which regions are looked for
-CLEAN = 10.0  # HU of noise; at full dose on thick slices it is about that, at a quarter of the dose twice as much
-DOSES = {"half dose": 0.5, "quarter dose": 0.25, "tenth dose": 0.1}
-NOT_CT = (
+MIN_HU = -1024  # below it voxels are returned unchanged
+MAX_HU = 3071  # above it likewise
+HU_SCALE = 400  # HU that are 1 to the network
+REGION_WINDOW = (-200, 300)  # HU, in which regions are looked for
+LOW_NOISE_HU = (
+    10.0  # HU of noise; at full dose on thick slices it is about that, at a quarter of the dose twice as much
+)
+DOSE_FRACTIONS = {"half dose": 0.5, "quarter dose": 0.25, "tenth dose": 0.1}
+NOT_CT_WARNING = (
     "This does not look like CT, and the method was trained on CT alone: do not trust the result, least of all on MR. "
     "The values were stretched to -160 to 240 HU for it, and the answer back. Put in a CT in Hounsfield units."
 )
-LOWERED = (
+LOWERED_HU_NOTE = (
     "The values look like Hounsfield units less 1024, as where that was subtracted twice: soft tissue lies near -1024. "
     "The method saw them with 1024 added; the result has the values of the file, 1024 below HU."
 )
-METHODS = ("mobilesam", "superpixels", "sam_vit_b", "sam_vit_l", "sam_vit_h", "one")
+REGION_METHODS = ("mobilesam", "superpixels", "sam_vit_b", "sam_vit_l", "sam_vit_h", "one")
 
 
 def restore(
@@ -42,30 +53,30 @@ def restore(
     """
     progress(0.0, "Preparing the scan")
     require_grey(image)
-    refuse(image, {"PET"}, "CT")
+    refuse_modality(image, {"PET"}, "CT")
     require_contrast(image)
     require_pixels(image)
     warnings: tuple[str, ...] = ()
     if detect_modality(image) == "MR":
-        warnings = (f"{image.name}: its header says that it is MR. {NOT_CT}",)
-    image, gain, offset, notes = hounsfield(image)
-    if NOT_CT in notes:
-        notes = tuple(note for note in notes if note != NOT_CT)
-        warnings = warnings or (f"{image.name}: there are no Hounsfield units and no air below -200. {NOT_CT}",)
+        warnings = (f"{image.name}: its header says that it is MR. {NOT_CT_WARNING}",)
+    image, gain, offset, notes = to_hounsfield(image)
+    if NOT_CT_WARNING in notes:
+        notes = tuple(note for note in notes if note != NOT_CT_WARNING)
+        warnings = warnings or (f"{image.name}: there are no Hounsfield units and no air below -200. {NOT_CT_WARNING}",)
     clean = None
     if degrade != "no":
-        clean, pixel = image, pixel_mm(image.grid)
+        clean, pixel = image, measure_pixel_mm(image.grid)
 
         def lower(n: int, hu: np.ndarray) -> np.ndarray:
-            low = low_dose_ct.lower_dose(hu * gain + offset, pixel, DOSES[degrade], seed=n)
+            low = low_dose_ct.lower_dose(hu * gain + offset, pixel, DOSE_FRACTIONS[degrade], seed=n)
             return (low - offset) / gain
 
-        image = stacked(image, lower, progress, f"Simulating {degrade}")
+        image = map_slices(image, lower, progress, f"Simulating {degrade}")
         clean = clean.new_like(clean.array.astype(np.float32), name="reference")
         image = replace(image, name=f"{image.name}, {degrade}")
     elif image.unit == "HU":
         level = noise(image)
-        if level is not None and level < CLEAN:
+        if level is not None and level < LOW_NOISE_HU:
             notes += (
                 f"The noise in soft tissue is only {level:.1f} HU: this image is clean already, and restoring it gains "
                 "little and may cost fine detail.",
@@ -73,35 +84,35 @@ def restore(
 
     def encode(stored: np.ndarray) -> np.ndarray:
         hu = stored.astype(np.float32) * gain + offset
-        return scaled(hu)
+        return scale_hu(hu)
 
     def seen(stored: np.ndarray) -> np.ndarray:
-        return (stored.astype(np.float32) * gain + offset).clip(*SEEN)
+        return (stored.astype(np.float32) * gain + offset).clip(*REGION_WINDOW)
 
     def decode(answer: np.ndarray, stored: np.ndarray) -> np.ndarray:
         hu = stored.astype(np.float32) * gain + offset
-        inside = (hu >= LOWEST) & (hu <= HIGHEST)
-        return np.where(inside, (answer[0] * UNIT - offset) / gain, stored)
+        inside = (hu >= MIN_HU) & (hu <= MAX_HU)
+        return np.where(inside, (answer[0] * HU_SCALE - offset) / gain, stored)
 
-    result = restored(
-        net, image, region_map, Slicing(encode, seen, decode), method=regions, points=int(points), aid=aid,
+    result = restore_slices(
+        net, image, region_map, SliceCodec(encode, seen, decode), method=regions, points=int(points), aid=aid,
         progress=progress, clean=clean, settings={"degrade": degrade}, notes=notes,
     )  # fmt: skip
     return replace(result, warnings=warnings, doubt="Not a CT?" if warnings else "")
 
 
-def scaled(hu: np.ndarray) -> np.ndarray:
+def scale_hu(hu: np.ndarray) -> np.ndarray:
     """HU (H, W) as the network sees them: (1, H, W) float32."""
-    return (hu.clip(LOWEST, HIGHEST) / UNIT).astype(np.float32)[None]
+    return (hu.clip(MIN_HU, MAX_HU) / HU_SCALE).astype(np.float32)[None]
 
 
-def hounsfield(image: Volume) -> tuple[Volume, float, float, tuple[str, ...]]:
+def to_hounsfield(image: Volume) -> tuple[Volume, float, float, tuple[str, ...]]:
     """The image, gain and offset with which HU = gain × value + offset, and what the user should know of that."""
     notes = image.remarks
     if image.unit == "HU":
         return image, 1.0, 0.0, notes
     if is_1024_too_low(image.array) and not _is_mr(image):
-        return image, 1.0, float(HU_OFFSET), (*notes, LOWERED)
+        return image, 1.0, float(HU_OFFSET), (*notes, LOWERED_HU_NOTE)
     if has_air(image.array):
         return replace(image, unit="HU"), 1.0, 0.0, (*notes, "The file gives no unit; its values were taken for HU.")
     if is_1024_too_high(image.array) and not _is_mr(image):
@@ -115,7 +126,7 @@ def hounsfield(image: Volume) -> tuple[Volume, float, float, tuple[str, ...]]:
     low, high = np.percentile(few, (1, 99.5))
     high = max(high, low + 1e-6 * max(abs(low), 1))
     gain = (240 + 160) / float(high - low)
-    notes += (NOT_CT,)
+    notes += (NOT_CT_WARNING,)
     return image, gain, -160 - gain * float(low), notes
 
 
@@ -128,11 +139,11 @@ CARD = Card(
     task="restoration",
     title="Low-dose CT (RAT)",
     about="Takes the noise out of CT of about a quarter of the usual dose, slice or series, in Hounsfield units.",
-    inputs=inputs("CT", "One slice or a series, any part of the body; DICOM or NIfTI in Hounsfield units."),
+    inputs=restoration_inputs("CT", "One slice or a series, any part of the body; DICOM or NIfTI in Hounsfield units."),
     options=(
-        *choices(*METHODS),
+        *region_options(*REGION_METHODS),
         Choice(
-            "degrade", "Degrade it yourself", ("no", *DOSES), "no",
+            "degrade", "Degrade it yourself", ("no", *DOSE_FRACTIONS), "no",
             "Takes the image for clean, lowers its dose by forward projection, restores that, and gives the figures.",
         ),
     ),
@@ -142,7 +153,7 @@ CARD = Card(
     ),
     build=partial(RAT, img_channel=1, width=24, middle_blk_num=3, limit=4096),
     run=restore,
-    aids=aids(*METHODS),
+    aids=region_networks(*REGION_METHODS),
     licence="CC BY 4.0",
     cite="Yang et al. 2024, arXiv:2407.09268; Kirillov et al. 2023, arXiv:2304.02643; Zhang et al. 2023, "
     "arXiv:2306.14289",

@@ -8,7 +8,14 @@ import torch
 import torch.nn.functional as F
 
 from medapp.algorithms.input_checks import require_contrast, require_pixels
-from medapp.algorithms.slicewise_restoration import Slicing, aids, choices, finer, inputs, restored
+from medapp.algorithms.slicewise_restoration import (
+    SliceCodec,
+    region_networks,
+    region_options,
+    restoration_inputs,
+    restore_slices,
+    scale_grid,
+)
 from medapp.card import Card, Choice, Weights
 from medapp.errors import InputError
 from medapp.imaging.geometry import is_flat, slice_axis, to_display_slices
@@ -17,8 +24,8 @@ from medapp.networks.rat import RAT
 from medapp.result import Result
 from medapp.simulation import microscopy
 
-MOST = 4096 * 4096  # pixels of the enlarged picture
-METHODS = ("mobilesam", "superpixels", "sam_vit_b", "sam_vit_l", "sam_vit_h", "one")
+MAX_PIXELS = 4096 * 4096  # pixels of the enlarged picture
+REGION_METHODS = ("mobilesam", "superpixels", "sam_vit_b", "sam_vit_l", "sam_vit_h", "one")
 
 
 def restore(
@@ -33,41 +40,41 @@ def restore(
     """
     progress(0.0, "Preparing the picture")
     times = int(scale)
-    image, notes = coloured(image)
+    image, notes = to_rgb8(image)
     require_pixels(image, 8 * times if degrade != "no" else 8)
     pixels = int(np.prod(image.shape)) * (1 if degrade != "no" else times**2)
-    if pixels > MOST:
+    if pixels > MAX_PIXELS:
         raise InputError(
             f"The picture is too large: enlarged it would have {pixels / 1e6:.0f} million pixels, and at most "
-            f"{MOST / 1e6:.0f} million are taken. Cut out the part you want."
+            f"{MAX_PIXELS / 1e6:.0f} million are taken. Cut out the part you want."
         )
     clean = None
     if degrade != "no":
-        image, clean = smaller(image, times)
+        image, clean = downsample(image, times)
 
     def encode(stored: np.ndarray) -> np.ndarray:
-        return enlarged(stored.astype(np.float32) / 255, times)
+        return upsample_bilinear(stored.astype(np.float32) / 255, times)
 
     def seen(stored: np.ndarray) -> np.ndarray:
-        return np.rint(enlarged(stored.astype(np.float32), times).transpose(1, 2, 0)).astype(np.uint8)
+        return np.rint(upsample_bilinear(stored.astype(np.float32), times).transpose(1, 2, 0)).astype(np.uint8)
 
     def decode(answer: np.ndarray, stored: np.ndarray) -> np.ndarray:
-        finer = consistent(answer.clip(0, 1), stored.astype(np.float32) / 255, times)
+        finer = back_project(answer.clip(0, 1), stored.astype(np.float32) / 255, times)
         return np.rint(finer.clip(0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)
 
-    return restored(
-        net, image, region_map, Slicing(encode, seen, decode, times, np.uint8), method=regions, points=int(points),
+    return restore_slices(
+        net, image, region_map, SliceCodec(encode, seen, decode, times, np.uint8), method=regions, points=int(points),
         aid=aid, progress=progress, clean=clean, settings={"scale": scale, "degrade": degrade}, notes=notes,
     )  # fmt: skip
 
 
-def enlarged(rgb: np.ndarray, scale: int) -> np.ndarray:
+def upsample_bilinear(rgb: np.ndarray, scale: int) -> np.ndarray:
     """(h, w, 3) -> (3, scale·h, scale·w), bilinear: what the network starts from."""
     x = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None]
     return F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=False)[0].numpy()
 
 
-def consistent(answer: np.ndarray, rgb: np.ndarray, scale: int) -> np.ndarray:
+def back_project(answer: np.ndarray, rgb: np.ndarray, scale: int) -> np.ndarray:
     """The answer (3, scale·h, scale·w) brought nearer to the picture (h, w, 3), whose pixels should be its means.
 
     One step of iterative back-projection (Irani and Peleg 1991, CVGIP 53:231), which suits a reduction by areas best.
@@ -77,7 +84,7 @@ def consistent(answer: np.ndarray, rgb: np.ndarray, scale: int) -> np.ndarray:
     return (y + F.interpolate(missing, scale_factor=scale, mode="bicubic", align_corners=False))[0].numpy()
 
 
-def smaller(image: Volume, scale: int) -> tuple[Volume, Volume]:
+def downsample(image: Volume, scale: int) -> tuple[Volume, Volume]:
     """The picture with pixels `scale` times larger, and the part of it that this covers."""
     depth = slice_axis(image.grid)
     even = tuple(slice(n if axis == depth else n // scale * scale) for axis, n in enumerate(image.shape))
@@ -85,12 +92,12 @@ def smaller(image: Volume, scale: int) -> tuple[Volume, Volume]:
     low = microscopy.degrade(to_display_slices(clean.array, clean.grid, depth)[0].astype(np.float32) / 255, scale)
     shape = [n if axis == depth else n // scale for axis, n in enumerate(clean.shape)]
     out = np.empty((*shape, 3), np.uint8)
-    coarse = finer(clean.grid, depth, 1 / scale)
+    coarse = scale_grid(clean.grid, depth, 1 / scale)
     to_display_slices(out, coarse, depth)[0] = np.rint(low.clip(0, 1) * 255).astype(np.uint8)
     return image.new_like(out, affine=coarse.affine, name=f"{image.name}, {scale} times smaller"), clean
 
 
-def coloured(image: Volume) -> tuple[Volume, tuple[str, ...]]:
+def to_rgb8(image: Volume) -> tuple[Volume, tuple[str, ...]]:
     """The picture in 8-bit colours, and what the user should know of it. Raises InputError if it is no such picture."""
     if not is_flat(image.grid):
         raise InputError("This method takes one picture, not a stack of slices; choose one page or slice.")
@@ -104,12 +111,12 @@ def coloured(image: Volume) -> tuple[Volume, tuple[str, ...]]:
     if not image.is_colour:
         notes += ("The picture is grey; the method was trained on pictures stained with H&E, in colour.",)
         array = np.repeat(array[..., None], 3, axis=3)
-    elif not stained(array):
+    elif not has_he_colours(array):
         notes += ("The colours are not those of H&E (pink and purple), which is all that the method was trained on.",)
     return replace(image, array=array), notes
 
 
-def stained(rgb: np.ndarray) -> bool:
+def has_he_colours(rgb: np.ndarray) -> bool:
     """Whether most of what is coloured in (..., 3) uint8 takes away green more than red and blue, as H&E does."""
     red, green, blue = (rgb[..., c].astype(np.float32).ravel()[:: max(1, rgb.size // 600_000)] for c in range(3))
     strong = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue) > 20
@@ -124,9 +131,9 @@ CARD = Card(
     task="restoration",
     title="H&E pathology, 2 or 4 times finer (RAT)",
     about="Enlarges a picture of an H&E-stained section two or four times and sharpens what the pixels blurred.",
-    inputs=inputs("H&E picture", "PNG, JPEG or TIFF of a field, not a whole slide.", colour=True),
+    inputs=restoration_inputs("H&E picture", "PNG, JPEG or TIFF of a field, not a whole slide.", colour=True),
     options=(
-        *choices(*METHODS),
+        *region_options(*REGION_METHODS),
         Choice("scale", "Times larger", ("2", "4"), "2", "How many pixels stand in place of one, on either side."),
         Choice(
             "degrade", "Degrade it yourself", ("no", "yes"), "no",
@@ -139,7 +146,7 @@ CARD = Card(
     ),
     build=partial(RAT, img_channel=3, width=24, middle_blk_num=3, limit=4096),
     run=restore,
-    aids=aids(*METHODS),
+    aids=region_networks(*REGION_METHODS),
     licence="CC BY-NC-SA 4.0 (fields of the training data)",
     cite="Yang et al. 2024, arXiv:2407.09268; Kirillov et al. 2023, arXiv:2304.02643; Zhang et al. 2023, "
     "arXiv:2306.14289",

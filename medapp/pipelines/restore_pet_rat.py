@@ -5,8 +5,15 @@ from functools import partial
 
 import numpy as np
 
-from medapp.algorithms.input_checks import refuse, require_contrast, require_grey, require_pixels
-from medapp.algorithms.slicewise_restoration import Slicing, aids, choices, inputs, pixel_mm, restored
+from medapp.algorithms.input_checks import refuse_modality, require_contrast, require_grey, require_pixels
+from medapp.algorithms.slicewise_restoration import (
+    SliceCodec,
+    measure_pixel_mm,
+    region_networks,
+    region_options,
+    restoration_inputs,
+    restore_slices,
+)
 from medapp.card import Card, Choice, Weights
 from medapp.imaging.geometry import to_display_slices
 from medapp.imaging.volume import Volume
@@ -14,9 +21,9 @@ from medapp.networks.rat import RAT
 from medapp.result import Result
 from medapp.simulation import low_count_pet
 
-FRACTIONS = {"1/2": 1 / 2, "1/4": 1 / 4, "1/10": 1 / 10, "1/20": 1 / 20}
-METHODS = ("mobilesam", "superpixels", "sam_vit_b", "one")
-AROUND = (-1, 1, -2, 2)  # the slices seen besides each slice
+COUNT_FRACTIONS = {"1/2": 1 / 2, "1/4": 1 / 4, "1/10": 1 / 10, "1/20": 1 / 20}
+REGION_METHODS = ("mobilesam", "superpixels", "sam_vit_b", "one")
+NEIGHBOUR_SLICES = (-1, 1, -2, 2)  # the slices seen besides each slice
 
 
 def restore(
@@ -30,25 +37,25 @@ def restore(
     """
     progress(0.0, "Preparing the scan")
     require_grey(image)
-    refuse(image, {"CT", "MR"}, "PET")
+    refuse_modality(image, {"CT", "MR"}, "PET")
     require_contrast(image)
     require_pixels(image)
-    notes, clean = remarks(image), None
+    notes, clean = describe_input(image), None
     if degrade != "no":
         progress(0.02, f"Simulating {degrade} of the counts")
         clean = image.new_like(image.array.astype(np.float32), name="reference")
         low = np.empty(image.shape, np.float32)
         slices = to_display_slices(clean.array.copy(), image.grid)
         to_display_slices(low, image.grid)[...] = low_count_pet.lower_counts(
-            slices, pixel_mm(image.grid), FRACTIONS[degrade]
+            slices, measure_pixel_mm(image.grid), COUNT_FRACTIONS[degrade]
         )
         image = image.new_like(low, name=f"{image.name}, {degrade} of the counts")
-    scale = unit_of(image.array)
-    level = known_level(FRACTIONS[counts]) if counts in FRACTIONS else estimated_level(image.array)
+    scale = find_activity_scale(image.array)
+    level = encode_count_level(COUNT_FRACTIONS[counts]) if counts in COUNT_FRACTIONS else estimated_level(image.array)
     floor = 0.0 if image.array.min() >= 0 else -np.inf
 
     def encode(*stored: np.ndarray) -> np.ndarray:
-        return stacked([each.astype(np.float32) / scale for each in stored], level)
+        return stack_channels([each.astype(np.float32) / scale for each in stored], level)
 
     def seen(stored: np.ndarray) -> np.ndarray:
         return stored.astype(np.float32).clip(0, scale)
@@ -56,24 +63,25 @@ def restore(
     def decode(answer: np.ndarray, stored: np.ndarray) -> np.ndarray:
         return np.maximum(answer[0] * scale, floor)
 
-    return restored(
-        net, image, region_map, Slicing(encode, seen, decode, around=AROUND), method=regions, points=int(points),
-        aid=aid, progress=progress, clean=clean, settings={"counts": counts, "degrade": degrade}, notes=notes,
+    codec = SliceCodec(encode, seen, decode, around=NEIGHBOUR_SLICES)
+    return restore_slices(
+        net, image, region_map, codec, method=regions, points=int(points), aid=aid, progress=progress, clean=clean,
+        settings={"counts": counts, "degrade": degrade}, notes=notes,
     )  # fmt: skip
 
 
-def unit_of(activity: np.ndarray) -> float:
+def find_activity_scale(activity: np.ndarray) -> float:
     """The activity that is 1 to the network: the 99.5th percentile of the volume's positive values."""
     return float(np.percentile(activity[activity > 0], 99.5))
 
 
-def stacked(slices: Sequence[np.ndarray], level: float) -> np.ndarray:
+def stack_channels(slices: Sequence[np.ndarray], level: float) -> np.ndarray:
     """What the network sees of a slice (H, W) and those AROUND it, in units of `unit_of`: (6, H, W), the count level
     second."""
     return np.stack([slices[0], np.full_like(slices[0], level), *slices[1:]])
 
 
-def known_level(fraction: float) -> float:
+def encode_count_level(fraction: float) -> float:
     """What the network is told of the share of counts: log2(1 / fraction) / 5."""
     return float(np.log2(1 / fraction) / 5)
 
@@ -83,7 +91,7 @@ def estimated_level(array: np.ndarray) -> float:
     return 0.0
 
 
-def remarks(image: Volume) -> tuple[str, ...]:
+def describe_input(image: Volume) -> tuple[str, ...]:
     """What the user should know of this input before trusting the result."""
     said = list(image.remarks)
     if image.unit != "Bq/ml":
@@ -99,15 +107,15 @@ CARD = Card(
     task="restoration",
     title="Low-count PET (RAT)",
     about="Takes the noise out of PET of short or low-activity scans, from half to a twentieth of the counts.",
-    inputs=inputs("PET", "Attenuation-corrected PET, a slice or a volume, best in Bq/ml."),
+    inputs=restoration_inputs("PET", "Attenuation-corrected PET, a slice or a volume, best in Bq/ml."),
     options=(
-        *choices(*METHODS),
+        *region_options(*REGION_METHODS),
         Choice(
-            "counts", "Counts there are", ("auto", *FRACTIONS), "auto",
+            "counts", "Counts there are", ("auto", *COUNT_FRACTIONS), "auto",
             "The share of the usual counts in this scan, if you know it: with fewer counts more is smoothed.",
         ),
         Choice(
-            "degrade", "Degrade it yourself", ("no", *FRACTIONS), "no",
+            "degrade", "Degrade it yourself", ("no", *COUNT_FRACTIONS), "no",
             "Takes the image for one of full counts, thins them in the sinogram to this share, and restores that.",
         ),
     ),
@@ -117,7 +125,7 @@ CARD = Card(
     ),
     build=partial(RAT, img_channel=6, width=16, middle_blk_num=3, limit=4096),
     run=restore,
-    aids=aids(*METHODS),
+    aids=region_networks(*REGION_METHODS),
     licence="CC BY-NC 4.0 (labels of the training data)",
     cite="Yang et al. 2024, arXiv:2407.09268; Kirillov et al. 2023, arXiv:2304.02643; Zhang et al. 2023, "
     "arXiv:2306.14289",

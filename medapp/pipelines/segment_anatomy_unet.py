@@ -6,7 +6,7 @@ import numpy as np
 
 from medapp.algorithms.head_orientation import find_regions
 from medapp.algorithms.input_checks import require_contrast, require_grey, require_mr
-from medapp.algorithms.parcellation import Parcellation, confused
+from medapp.algorithms.parcellation import Parcellation, find_swapped_sides
 from medapp.algorithms.scan_plausibility import doubt_scan
 from medapp.analysis.regional_volumes import known, measure_regions
 from medapp.card import Card, Input, Network, Weights
@@ -15,9 +15,9 @@ from medapp.imaging.volume import Volume
 from medapp.networks.unet3d import UNet3D
 from medapp.result import Result
 
-CUT = 8.0  # cm² of brain in an outermost slice: then the image ends within the brain
-THICK = 3.0  # mm, coarser than most of what was trained on
-ENDS = {"R": "right", "L": "left", "A": "front", "P": "back", "S": "top", "I": "foot"}
+MIN_CUT_AREA = 8.0  # cm² of brain in an outermost slice: then the image ends within the brain
+THICK_VOXEL_MM = 3.0  # mm, coarser than most of what was trained on
+END_NAMES = {"R": "right", "L": "left", "A": "front", "P": "back", "S": "top", "I": "foot"}
 
 
 def segment(net, image: Volume, *, progress) -> Result:
@@ -32,40 +32,40 @@ def segment(net, image: Volume, *, progress) -> Result:
     progress(0.95, "Measuring")
     labels, brain = found.regions
     volumes = {"image": image, "labels": labels, "brain": brain}
-    doubts = doubt_scan(zero_background(image), labels, cut=bool(cut(brain)))
+    doubts = doubt_scan(zero_background(image), labels, cut=bool(find_cut_ends(brain)))
     warnings = (*found.warnings(image.name), *doubts.warnings)
-    if not found.turned and (mixed := confused(labels)):
+    if not found.turned and (mixed := find_swapped_sides(labels)):
         warnings += (f"Left and right are mixed up in {', '.join(mixed)}: does the head lie as the file says?",)
-    said = notes(image, found.regions)
+    said = describe_input(image, found.regions)
     return measure_regions(Result(volumes, notes=said, warnings=warnings, doubt=doubts.question))
 
 
-def notes(image: Volume, found: Parcellation) -> tuple[str, ...]:
+def describe_input(image: Volume, found: Parcellation) -> tuple[str, ...]:
     """What the user should know of this input before trusting the result."""
     said = list(image.remarks)
-    ends = cut(found.brain)
+    ends = find_cut_ends(found.brain)
     if ends:
         said.append(f"The image ends within the brain, at the {' and the '.join(ends)}: volumes there are too small.")
-    if max(image.spacing) > THICK:
+    if max(image.spacing) > THICK_VOXEL_MM:
         said.append(
             f"Voxels are {max(image.spacing):.1f} mm long: small regions and the cortex are coarse, volumes uncertain."
         )
     return tuple(dict.fromkeys(said))
 
 
-def cut(brain: Volume) -> list[str]:
+def find_cut_ends(brain: Volume) -> list[str]:
     """The ends of the image, in words, at which the brain goes on."""
     found = []
     for axis, letter in enumerate(brain.axis_codes):
         area = brain.grid.voxel_ml / brain.spacing[axis] * 10  # cm² of a voxel's face
         back = {"R": "L", "L": "R", "A": "P", "P": "A", "S": "I", "I": "S"}[letter]
         for end, name in ((-1, letter), (0, back)):
-            if brain.shape[axis] > 1 and np.take(brain.array, end, axis).sum() * area > CUT:
-                found.append(ENDS[name])
+            if brain.shape[axis] > 1 and np.take(brain.array, end, axis).sum() * area > MIN_CUT_AREA:
+                found.append(END_NAMES[name])
     return found
 
 
-NETWORK = Network(
+ANATOMY_NETWORK = Network(
     Weights(
         "segment_anatomy_unet.safetensors",
         "medapp/segment_anatomy_unet",
@@ -82,8 +82,8 @@ CARD = Card(
     about="Divides the brain into its regions, left and right, on MRI with or without the skull, and measures them.",
     inputs=(Input("image", "Brain MRI", "Best T1 of about 1 mm; another contrast and thick slices are taken too."),),
     options=(),
-    weights=NETWORK.weights,
-    build=NETWORK.build,
+    weights=ANATOMY_NETWORK.weights,
+    build=ANATOMY_NETWORK.build,
     run=segment,
     reference=known,
     licence="CC BY-NC 4.0 (images and labels of the training data)",

@@ -7,11 +7,16 @@ from functools import partial
 import numpy as np
 import torch
 
-from medapp.algorithms.brain_pair import placed
-from medapp.algorithms.head_orientation import count_plausible, lies_as_head, look_coarsely, region_volumes
+from medapp.algorithms.brain_pair import transform_header
+from medapp.algorithms.head_orientation import (
+    count_plausible_regions,
+    has_head_layout,
+    measure_region_volumes,
+    parcellate_coarsely,
+)
 from medapp.algorithms.input_checks import require_contrast, require_grey, require_mr, require_overlap
-from medapp.algorithms.rigid_registration import fitting, middle, motion
-from medapp.algorithms.scan_plausibility import SMALL, Doubts, contrast, doubt_scan
+from medapp.algorithms.rigid_registration import find_head_centre, find_misplacement, measure_motion
+from medapp.algorithms.scan_plausibility import MIN_BRAIN_ML, Doubts, doubt_scan, guess_contrast
 from medapp.analysis.lesions import measure_lesions
 from medapp.card import Card, Input, Slider, Weights
 from medapp.errors import InputError, WeightsError
@@ -20,20 +25,22 @@ from medapp.imaging.geometry import crop_grid, pad_grid, reorient, resample, wit
 from medapp.imaging.intensity import standardize
 from medapp.imaging.volume import Grid, Volume
 from medapp.networks.ar2unet import AR2UNet
-from medapp.pipelines.segment_anatomy_unet import NETWORK as ANATOMY
+from medapp.pipelines.segment_anatomy_unet import ANATOMY_NETWORK as ANATOMY
 from medapp.result import Result
 
-PIXEL = 1.25  # mm in the slice, as in training
-BATCH = 8  # slices
-LITTLE = 10.0  # ml: what is found in T1 is less, and then all is doubted; more spoils regions, and may be found in T2
-CLEAR = 20  # plausible regions from which T2 is told also where much was found
-WHOLE = 12  # slices from which a head is looked at for its brain
-UNCHECKED = "Whether this is a FLAIR scan was not checked: the weights of the brain regions are missing."
-NO_HEAD = (
+PIXEL_MM = 1.25  # mm in the slice, as in training
+SLICES_PER_BATCH = 8  # slices
+SMALL_VOLUME_ML = (
+    10.0  # ml: what is found in T1 is less, and then all is doubted; more spoils regions, and may be found in T2
+)
+MIN_CLEAR_REGIONS = 20  # plausible regions from which T2 is told also where much was found
+MIN_HEAD_SLICES = 12  # slices from which a head is looked at for its brain
+UNCHECKED_NOTE = "Whether this is a FLAIR scan was not checked: the weights of the brain regions are missing."
+NO_HEAD_WARNING = (
     "{}: what was taken for regions of the brain does not lie as in a head. Check that this is a FLAIR scan of a head."
 )
-TOO_FEW = f"Whether this is a FLAIR scan of a head was not checked: that takes {WHOLE} slices."
-FLAIR_SHARE = 0.35  # what the network makes of FLAIR alone counts so much beside its view of all sequences
+FEW_SLICES_NOTE = f"Whether this is a FLAIR scan of a head was not checked: that takes {MIN_HEAD_SLICES} slices."
+FLAIR_WEIGHT = 0.35  # what the network makes of FLAIR alone counts so much beside its view of all sequences
 
 
 def segment(
@@ -61,58 +68,62 @@ def segment(
         require_contrast(volume)
         require_overlap(volume, flair)
     scans = {role: zero_background(volume) for role, volume in given.items() if volume}
-    moved = {role: fitting(scan, scans["flair"]) for role, scan in scans.items() if role != "flair"}
+    moved = {role: find_misplacement(scan, scans["flair"]) for role, scan in scans.items() if role != "flair"}
     motions = {role: motion for role, motion in moved.items() if motion is not None}
-    scans |= {role: placed(scans[role], motion) for role, motion in motions.items()}
-    grid, depth = working_grid(scans["flair"])
-    used = {role: drawn(scan, grid, depth) for role, scan in scans.items()}
+    scans |= {role: transform_header(scans[role], motion) for role, motion in motions.items()}
+    grid, depth = make_working_grid(scans["flair"])
+    used = {role: standardize_slices(scan, grid, depth) for role, scan in scans.items()}
     x = np.stack([used.get(role, used["flair"]) for role in given], axis=1)  # (N, 3, H, W)
 
     logits = []
-    batches = torch.from_numpy(x).split(BATCH)
+    batches = torch.from_numpy(x).split(SLICES_PER_BATCH)
     for number, batch in enumerate(batches):
-        progress(0.05 + 0.85 * number / len(batches), f"Slice {number * BATCH + 1} of {len(x)}")
-        seen = mirrored(net, batch)
+        progress(0.05 + 0.85 * number / len(batches), f"Slice {number * SLICES_PER_BATCH + 1} of {len(x)}")
+        seen = predict_mirrored(net, batch)
         if len(used) > 1:
-            seen = torch.lerp(seen, mirrored(net, batch[:, [1, 1, 1]]), FLAIR_SHARE)
+            seen = torch.lerp(seen, predict_mirrored(net, batch[:, [1, 1, 1]]), FLAIR_WEIGHT)
         logits.append(seen)
 
     progress(0.9, "Measuring")
-    probability = np.moveaxis(torch.cat(logits).sigmoid().numpy(), (0, 1, 2), _turn(depth))
+    probability = np.moveaxis(torch.cat(logits).sigmoid().numpy(), (0, 1, 2), _slice_axes(depth))
     native = resample(Volume(probability, grid.affine), onto=flair.grid)
     image = flair.new_like(flair.array, name="FLAIR")
     volumes = {"image": image, "probability": image.new_like(native.array, name="probability", unit="")}
     others = {role: volume for role, volume in given.items() if volume and role != "flair"}
-    volumes |= {role: placed(v, motions[role]) if role in motions else v for role, v in others.items()}
-    result = Result(volumes, notes=notes(given, flair), warnings=misplaced(others, motions, scans["flair"]))
+    volumes |= {role: transform_header(v, motions[role]) if role in motions else v for role, v in others.items()}
+    result = Result(
+        volumes, notes=describe_inputs(given, flair), warnings=describe_motions(others, motions, scans["flair"])
+    )
     result = measure_lesions(result, threshold, smallest)
-    little = (result.metrics["volume"].value or 0) < LITTLE
+    little = (result.metrics["volume"].value or 0) < SMALL_VOLUME_ML
     if aid is None:
         return result
-    if min(flair.shape) < WHOLE:
-        return replace(result, notes=(*result.notes, TOO_FEW)) if little else result
+    if min(flair.shape) < MIN_HEAD_SLICES:
+        return replace(result, notes=(*result.notes, FEW_SLICES_NOTE)) if little else result
     progress(0.95, "Checking that this is a FLAIR scan")
     try:
         anatomy = aid("anatomy")
     except WeightsError:
-        return replace(result, notes=(*result.notes, UNCHECKED)) if little else result
-    coarse, regions = look_coarsely(anatomy, scans["flair"])
-    ml, in_head = region_volumes(regions), lies_as_head(regions)
-    is_t2 = count_plausible(ml) >= CLEAR and contrast(coarse.array, regions.array) == "T2"
+        return replace(result, notes=(*result.notes, UNCHECKED_NOTE)) if little else result
+    coarse, regions = parcellate_coarsely(anatomy, scans["flair"])
+    ml, in_head = measure_region_volumes(regions), has_head_layout(regions)
+    is_t2 = count_plausible_regions(ml) >= MIN_CLEAR_REGIONS and guess_contrast(coarse.array, regions.array) == "T2"
     if not little and in_head and not is_t2:
         return result
-    thick = in_head and float(ml.sum()) > SMALL  # a brain whose regions' sizes are spoilt by thick slices, if any are
+    thick = (
+        in_head and float(ml.sum()) > MIN_BRAIN_ML
+    )  # a brain whose regions' sizes are spoilt by thick slices, if any are
     doubts = doubt_scan(replace(coarse, name=flair.name), regions, "FLAIR", cut=thick)
     if not doubts.question and not in_head:
-        doubts = Doubts("Not a FLAIR scan of a whole head?", (NO_HEAD.format(flair.name),))
+        doubts = Doubts("Not a FLAIR scan of a whole head?", (NO_HEAD_WARNING.format(flair.name),))
     return replace(result, warnings=(*result.warnings, *doubts.warnings), doubt=doubts.question)
 
 
-def misplaced(others: dict[str, Volume], motions: dict[str, np.ndarray], flair: Volume) -> tuple[str, ...]:
+def describe_motions(others: dict[str, Volume], motions: dict[str, np.ndarray], flair: Volume) -> tuple[str, ...]:
     """What is to be said of the sequences that did not lie on the FLAIR."""
     said = []
     for role, by in motions.items():
-        turn, way = motion(by, middle(flair))
+        turn, way = measure_motion(by, find_head_centre(flair))
         said.append(
             f"{others[role].name}: by its header it lies {way:.0f} mm and {turn:.0f}° away from the FLAIR. It was "
             "aligned by what it shows; check that it fits, and that both are of one patient."
@@ -120,12 +131,12 @@ def misplaced(others: dict[str, Volume], motions: dict[str, np.ndarray], flair: 
     return tuple(said)
 
 
-def mirrored(net, batch: torch.Tensor) -> torch.Tensor:
+def predict_mirrored(net, batch: torch.Tensor) -> torch.Tensor:
     """Logits (B, H, W) of (B, 3, H, W), the mean over each slice as it is and mirrored left to right."""
     return (net(batch) + net(batch.flip(-1)).flip(-1))[:, 0] / 2
 
 
-def working_grid(flair: Volume) -> tuple[Grid, int]:
+def make_working_grid(flair: Volume) -> tuple[Grid, int]:
     """The grid the network sees, (left, back, head) at PIXEL mm in the slice, cut to the head; and its slice axis.
 
     Slices are axial and keep their own distance, though not under 1 mm; a single slice of another plane is taken as
@@ -133,7 +144,7 @@ def working_grid(flair: Volume) -> tuple[Grid, int]:
     """
     upright = reorient(flair.grid, "LPS")
     depth = upright.shape.index(1) if 1 in upright.shape else 2
-    spacing = [PIXEL] * 3
+    spacing = [PIXEL_MM] * 3
     spacing[depth] = max(float(upright.spacing[depth]), 1.0)
     grid = with_spacing(upright, spacing)
     image = resample(flair, grid).array
@@ -151,24 +162,24 @@ def working_grid(flair: Volume) -> tuple[Grid, int]:
     return pad_grid(crop_grid(grid, np.array(lower), np.array(upper)), 16, plane), depth
 
 
-def drawn(volume: Volume, grid: Grid, depth: int) -> np.ndarray:
+def standardize_slices(volume: Volume, grid: Grid, depth: int) -> np.ndarray:
     """The volume as standardised slices (N, H, W) float32: rows run to the back, columns to the patient's left."""
-    return np.ascontiguousarray(standardize(slices(volume, grid, depth)))
+    return np.ascontiguousarray(standardize(resample_slices(volume, grid, depth)))
 
 
-def slices(volume: Volume, grid: Grid, depth: int) -> np.ndarray:
+def resample_slices(volume: Volume, grid: Grid, depth: int) -> np.ndarray:
     """The same in the volume's own units; outside of it is its least value."""
     array = resample(volume, grid, outside=float(volume.array.min())).array
-    return np.moveaxis(array, _turn(depth), (0, 1, 2))
+    return np.moveaxis(array, _slice_axes(depth), (0, 1, 2))
 
 
-def _turn(depth: int) -> tuple[int, int, int]:
+def _slice_axes(depth: int) -> tuple[int, int, int]:
     """The volume's axes in the order slice, row, column."""
     columns, rows = (a for a in range(3) if a != depth)
     return depth, rows, columns
 
 
-def notes(given: dict[str, Volume | None], flair: Volume) -> tuple[str, ...]:
+def describe_inputs(given: dict[str, Volume | None], flair: Volume) -> tuple[str, ...]:
     """What the user should know of this input before trusting the result."""
     said = [remark for volume in given.values() if volume for remark in volume.remarks]
     missing = [title for role, title in (("pre", "pre-contrast"), ("post", "post-contrast")) if given[role] is None]

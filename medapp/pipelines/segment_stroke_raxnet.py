@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from medapp.algorithms.input_checks import require_head
-from medapp.algorithms.mni_template import Laid, around, lay, template
+from medapp.algorithms.mni_template import TemplatePlacement, load_template, load_template_mask, register_template
 from medapp.algorithms.scan_plausibility import doubt_scan
 from medapp.analysis.stroke_ensemble import PLANES, RULES, measure_ensemble
 from medapp.card import Card, Choice, Input, Slider, Toggle, Weights
@@ -20,20 +20,20 @@ from medapp.imaging.geometry import resample
 from medapp.imaging.intensity import standardize
 from medapp.imaging.volume import Volume
 from medapp.networks.raxnet import RAXNet
-from medapp.pipelines.segment_anatomy_unet import NETWORK as ANATOMY
-from medapp.pipelines.segment_anatomy_unet import cut
+from medapp.pipelines.segment_anatomy_unet import ANATOMY_NETWORK as ANATOMY
+from medapp.pipelines.segment_anatomy_unet import find_cut_ends
 from medapp.result import Metric, Result
 
 WIDTHS = (24, 48, 96, 192)  # three quarters of the paper's
-CHANNELS = 5  # what `seen` gives and `average` adds; the paper's networks see the slice alone
-NEAR = 3  # mm to the slices before and behind that are seen with a slice
-BATCH = 8  # slices
-LEAST = 0.002  # a probability under it counts as none
-FIT = 0.3  # correlation with the template under which something is wrong
-THICK = 3.0  # mm, coarser than most of what was trained on
+INPUT_CHANNELS = 5  # what `seen` gives and `average` adds; the paper's networks see the slice alone
+NEIGHBOUR_MM = 3  # mm to the slices before and behind that are seen with a slice
+SLICES_PER_BATCH = 8  # slices
+MIN_PROBABILITY = 0.002  # a probability under it counts as none
+MIN_TEMPLATE_CORRELATION = 0.3  # correlation with the template under which something is wrong
+THICK_VOXEL_MM = 3.0  # mm, coarser than most of what was trained on
 
 
-class View(NamedTuple):
+class PlaneView(NamedTuple):
     """How one network looks: the axis across its slices, the paper's canvas in pixels, and where a slice lies on it."""
 
     axis: int
@@ -41,10 +41,10 @@ class View(NamedTuple):
     corner: tuple[int, int]
 
 
-VIEWS = {
-    "axial": View(2, (208, 240), (6, 3)),
-    "coronal": View(1, (208, 208), (5, 9)),
-    "sagittal": View(0, (240, 208), (3, 9)),
+PLANE_VIEWS = {
+    "axial": PlaneView(2, (208, 240), (6, 3)),
+    "coronal": PlaneView(1, (208, 208), (5, 9)),
+    "sagittal": PlaneView(0, (240, 208), (3, 9)),
 }
 
 
@@ -60,40 +60,46 @@ def segment(
     require_head(image)
     progress(0.0, "Finding the template's place in the scan")
     scan = zero_background(image)
-    laid = lay(scan, aid("anatomy"), lambda share: progress(0.3 * share, "Finding the template's place in the scan"))
+    laid = register_template(
+        scan, aid("anatomy"), lambda share: progress(0.3 * share, "Finding the template's place in the scan")
+    )
     drawn = resample(scan, laid.grid, outside=float(scan.array.min())).array
     if scaling == "volume":
         drawn = standardize(drawn)
 
     found = {}
     for number, plane in enumerate(PLANES):
-        scaled = by_slice(drawn, VIEWS[plane].axis) if scaling == "slice" else drawn
-        step = partial(_step, progress, number, plane)
-        found[plane] = predict(net.get_submodule(plane), scaled, VIEWS[plane], step)
+        scaled = scale_by_slice(drawn, PLANE_VIEWS[plane].axis) if scaling == "slice" else drawn
+        step = partial(_report_step, progress, number, plane)
+        found[plane] = predict_plane(net.get_submodule(plane), scaled, PLANE_VIEWS[plane], step)
 
     progress(0.85, "Drawing on the input's grid")
     at = laid.grid.affine
-    arrays = {f"probability_{plane}": found[plane] for plane in PLANES} | {"template": template().array}
+    arrays = {f"probability_{plane}": found[plane] for plane in PLANES} | {"template": load_template().array}
     backs = together(*(partial(resample, Volume(array, at), onto=image.grid) for array in arrays.values()))
     volumes = {"image": image}
     for role, native in zip(arrays, backs, strict=True):
-        kept = native.array if role == "template" else np.where(native.array < LEAST, np.float32(0), native.array)
+        kept = (
+            native.array
+            if role == "template"
+            else np.where(native.array < MIN_PROBABILITY, np.float32(0), native.array)
+        )
         volumes[role] = image.new_like(kept, name=role, unit="", remarks=())
     progress(0.95, "Measuring")
     result = Result(
         volumes,
         metrics={"fit": Metric(round(laid.fit, 3))},
-        notes=notes(image),
-        warnings=warnings(image, laid),
+        notes=describe_input(image),
+        warnings=describe_placement(image, laid),
         settings={"scaling": scaling},
     )
     if laid.found:
-        doubts = doubt_scan(scan, laid.found.regions.labels, "T1", cut=bool(cut(laid.found.regions.brain)))
+        doubts = doubt_scan(scan, laid.found.regions.labels, "T1", cut=bool(find_cut_ends(laid.found.regions.brain)))
         result = replace(result, warnings=(*result.warnings, *doubts.warnings), doubt=doubts.question)
     return measure_ensemble(result, settings)
 
 
-def by_slice(scan: np.ndarray, axis: int) -> np.ndarray:
+def scale_by_slice(scan: np.ndarray, axis: int) -> np.ndarray:
     """(X, Y, Z), each slice across `axis` from its own zero to its own maximum of 255, as the authors have it.
 
     Empty slices stay.
@@ -102,48 +108,50 @@ def by_slice(scan: np.ndarray, axis: int) -> np.ndarray:
     return (np.where(most > 0, scan, 0) / np.where(most > 0, most, 1) * 255).astype(np.float32)
 
 
-def seen(scan: np.ndarray, at: np.ndarray, axis: int) -> np.ndarray:
+def stack_slices(scan: np.ndarray, at: np.ndarray, axis: int) -> np.ndarray:
     """Slices `at` (B,) across `axis` of a scan (X, Y, Z) in template space, and what is seen with each: (B, 4, H, W).
 
     Those are the slices NEAR before and behind it, which tell a sulcus from a cavity, and the slice that lies where it
     does in the other half of the head, which tells what should be there.
     """
     last = scan.shape[axis] - 1
-    numbers = (at, np.maximum(at - NEAR, 0), np.minimum(at + NEAR, last))
+    numbers = (at, np.maximum(at - NEIGHBOUR_MM, 0), np.minimum(at + NEIGHBOUR_MM, last))
     own, before, behind = (np.moveaxis(scan.take(n, axis), axis, 0) for n in numbers)
     return np.stack([own, before, behind, np.moveaxis(scan[::-1].take(at, axis), axis, 0)], 1)
 
 
 @cache
-def average() -> np.ndarray:
+def standardize_template() -> np.ndarray:
     """The template, standardised as a scan is: the last of what a network sees."""
-    return standardize(template().array)
+    return standardize(load_template().array)
 
 
-def predict(net, scan: np.ndarray, view: View, step: Callable[[float], None] = lambda share: None) -> np.ndarray:
+def predict_plane(
+    net, scan: np.ndarray, view: PlaneView, step: Callable[[float], None] = lambda share: None
+) -> np.ndarray:
     """Probability (197, 233, 189) float32 in a scaled scan of that shape, none where the template has no brain.
 
     `net` maps (B, 5, *view.canvas) to logits (B, 1, *view.canvas): an engine, or a plain module, which then runs in the
     16-bit type that suits its device.
     """
     rest = tuple(axis for axis in range(3) if axis != view.axis)
-    worth = np.flatnonzero(around().any(rest) & (np.ptp(scan, axis=rest) > 0))
+    worth = np.flatnonzero(load_template_mask().any(rest) & (np.ptp(scan, axis=rest) > 0))
     high, wide = (scan.shape[axis] for axis in rest)
     inside = (..., slice(view.corner[0], view.corner[0] + high), slice(view.corner[1], view.corner[1] + wide))
     probability = np.zeros((scan.shape[view.axis], high, wide), np.float32)
-    canvas = np.full((BATCH, CHANNELS, *view.canvas), scan.min(), np.float32)
-    canvas[:, -1] = average().min()
-    for begin in range(0, len(worth), BATCH):
+    canvas = np.full((SLICES_PER_BATCH, INPUT_CHANNELS, *view.canvas), scan.min(), np.float32)
+    canvas[:, -1] = standardize_template().min()
+    for begin in range(0, len(worth), SLICES_PER_BATCH):
         step(begin / len(worth))
-        some = worth[begin : begin + BATCH]
-        canvas[inside][: len(some), :-1] = seen(scan, some, view.axis)
-        canvas[inside][: len(some), -1] = np.moveaxis(average().take(some, view.axis), view.axis, 0)
-        logits = forward(net, torch.from_numpy(canvas[: len(some)]))[:, 0][inside]
+        some = worth[begin : begin + SLICES_PER_BATCH]
+        canvas[inside][: len(some), :-1] = stack_slices(scan, some, view.axis)
+        canvas[inside][: len(some), -1] = np.moveaxis(standardize_template().take(some, view.axis), view.axis, 0)
+        logits = run_network(net, torch.from_numpy(canvas[: len(some)]))[:, 0][inside]
         probability[some] = logits.sigmoid().numpy()
     return np.moveaxis(probability, 0, view.axis)
 
 
-def forward(net, x: torch.Tensor) -> torch.Tensor:
+def run_network(net, x: torch.Tensor) -> torch.Tensor:
     """Logits on the CPU, float32."""
     if not isinstance(net, nn.Module):
         return net(x)
@@ -153,22 +161,22 @@ def forward(net, x: torch.Tensor) -> torch.Tensor:
         return net(x.to(place, memory_format=torch.channels_last)).float().cpu()
 
 
-def _step(progress: Callable[[float, str], None], number: int, plane: str, share: float) -> None:
+def _report_step(progress: Callable[[float, str], None], number: int, plane: str, share: float) -> None:
     progress(0.35 + (number + share) / len(PLANES) / 2, f"Looking at the {plane} slices")
 
 
-def notes(image: Volume) -> tuple[str, ...]:
+def describe_input(image: Volume) -> tuple[str, ...]:
     """What the user should know of this input."""
     said = list(image.remarks)
-    if max(image.spacing) > THICK:
+    if max(image.spacing) > THICK_VOXEL_MM:
         said.append(f"Voxels are {max(image.spacing):.1f} mm long: what lies between them is guessed.")
     return tuple(dict.fromkeys(said))
 
 
-def warnings(image: Volume, laid: Laid) -> tuple[str, ...]:
+def describe_placement(image: Volume, laid: TemplatePlacement) -> tuple[str, ...]:
     """Why the result may be wrong, by where the template came to lie in the scan."""
     said = list(laid.found.warnings(image.name)) if laid.found else []
-    if laid.fit < FIT:
+    if laid.fit < MIN_TEMPLATE_CORRELATION:
         said.append(
             f"The scan hardly resembles the template (correlation {laid.fit:.2f}): look at the template over it, and "
             "check that it is a T1 scan of a whole head."
@@ -182,12 +190,14 @@ def warnings(image: Volume, laid: Laid) -> tuple[str, ...]:
     return tuple(said)
 
 
-def networks(widths: Sequence[int] = WIDTHS) -> nn.ModuleDict:
+def build_networks(widths: Sequence[int] = WIDTHS) -> nn.ModuleDict:
     """A network for each of PLANES, by its name."""
-    return nn.ModuleDict({plane: RAXNet(1, widths, CHANNELS) for plane in PLANES})
+    return nn.ModuleDict({plane: RAXNet(1, widths, INPUT_CHANNELS) for plane in PLANES})
 
 
-RULE = "Mean: as in the authors' code. Vote: most of the planes, as in their paper. Weighted: mean by the weights."
+FUSION_HELP = (
+    "Mean: as in the authors' code. Vote: most of the planes, as in their paper. Weighted: mean by the weights."
+)
 CARD = Card(
     name="segment_stroke_raxnet",
     task="segmentation",
@@ -198,7 +208,7 @@ CARD = Card(
     options=(
         Choice("scaling", "Intensity scaling", ("volume", "slice"), "volume",
                "By the whole volume, as these networks were trained; by slice, 0 to 255, is for the authors' weights."),
-        Choice("fusion", "Fusion", RULES, "mean", RULE, live=True),
+        Choice("fusion", "Fusion", RULES, "mean", FUSION_HELP, live=True),
         Slider("threshold", "Threshold", 0.05, 0.95, 0.01, 0.5, "Probability from which a voxel counts.", live=True),
         Slider("smallest", "Smallest lesion (ml)", 0.0, 5.0, 0.05, 0.1, "Smaller components are left out.", live=True),
         *(Toggle(plane, f"{plane.capitalize()} slices", True, live=True) for plane in PLANES),
@@ -213,10 +223,10 @@ CARD = Card(
         "v0.1.0",
         "8ef6d858cc27420d6448dc3af9b6bbd3dd49fdca2a40edb170ddb88bc2a32ace",
     ),
-    build=partial(networks, widths=WIDTHS),
+    build=partial(build_networks, widths=WIDTHS),
     run=segment,
     aids={"anatomy": ANATOMY},
-    folds={"Weights of the planes, for the weighted mean": tuple(f"weight_{plane}" for plane in PLANES)},
+    option_groups={"Weights of the planes, for the weighted mean": tuple(f"weight_{plane}" for plane in PLANES)},
     licence="CC BY-NC 4.0 (labels of the brains that lesions were painted into; see NOTICE)",
     cite="Mousavi 2025, medRxiv, doi:10.1101/2025.09.26.25336733",
     trained_on="Painted lesions, not real ones: the shapes of real strokes (105 chronic, 1,149 acute), mirrored, bent "

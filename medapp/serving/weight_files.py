@@ -27,7 +27,7 @@ class Located(NamedTuple):
 
 def locate(weights: Weights) -> Located:
     """The file that the card names, from the nearest place that has it. Raises WeightsError with what to do."""
-    if not weights.file.endswith(".safetensors") and not weights.foreign:
+    if not weights.file.endswith(".safetensors") and not weights.third_party:
         raise WeightsError(f"{weights.file} is not a .safetensors file; no other kind is read.")
     beside = folder() / Path(weights.file).name
     if beside.is_file() and _sha256(beside) == weights.sha256:
@@ -57,7 +57,7 @@ def variable(weights: Weights) -> str:
 
 
 def _repo(weights: Weights) -> str:
-    ours = None if weights.foreign else os.environ.get("MEDAPP_REPO")
+    ours = None if weights.third_party else os.environ.get("MEDAPP_REPO")
     return os.environ.get(variable(weights)) or ours or weights.repo
 
 

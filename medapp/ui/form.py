@@ -83,7 +83,7 @@ def knob(option: Option) -> gr.Slider | gr.Dropdown | gr.Textbox | gr.Checkbox:
 def standing(card: Card) -> dict[str, Any]:
     """The options that stand beside the result: a row, a row of what is on or off, and what is folded away."""
     live = [o for o in card.options if o.live]
-    folded = {name for names in card.folds.values() for name in names}
+    folded = {name for names in card.option_groups.values() for name in names}
     toggles = [o for o in live if isinstance(o, Toggle) and o.name not in folded]
     first = [o for o in live if o not in toggles and o.name not in folded]
     knobs: dict[str, Any] = {}
@@ -91,7 +91,7 @@ def standing(card: Card) -> dict[str, Any]:
         if some:
             with gr.Row():
                 knobs |= {o.name: knob(o) for o in some}
-    for title, names in card.folds.items():
+    for title, names in card.option_groups.items():
         some = [o for o in live if o.name in names]
         if some:
             with gr.Accordion(title, open=False), gr.Row():
@@ -123,7 +123,7 @@ def uploads(card: Card) -> tuple[dict[str, gr.File], dict[str, gr.Dropdown], dic
             if source.about:
                 gr.HTML(f'<p class="med-small">{escape(source.about)}</p>')
     gr.HTML(f'<p class="med-small">{FORMATS}</p>')
-    folded = {name for names in card.folds.values() for name in names}
+    folded = {name for names in card.option_groups.values() for name in names}
     instead = {option.upload for option in card.options if isinstance(option, Choice)}
     more = [source for source in card.inputs if source.optional and source.name not in instead | folded]
     if more:
@@ -132,7 +132,7 @@ def uploads(card: Card) -> tuple[dict[str, gr.File], dict[str, gr.Dropdown], dic
                 ask(source)
     asked = [o for o in card.options if not o.live]
     options = {o.name: knob(o) for o in asked if o.name not in folded}
-    for title, names in card.folds.items():
+    for title, names in card.option_groups.items():
         sources = [source for source in card.inputs if source.name in names]
         more_options = [option for option in asked if option.name in names]
         if not (sources or more_options):

@@ -6,8 +6,8 @@ from nibabel.affines import apply_affine, from_matvec
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from medapp.algorithms.affine_registration import align
-from medapp.algorithms.brain_pair import matched, middles
+from medapp.algorithms.affine_registration import register_affine
+from medapp.algorithms.brain_pair import find_centroids, match_centroids
 from medapp.errors import InputError
 from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Grid, Volume
@@ -65,7 +65,7 @@ def error(found: np.ndarray, true: np.ndarray) -> float:
 def test_finds_the_transform(skull, degrees, mm, stretch, shape, spacing):
     fixed, true = head(skull=skull), transform(degrees, mm, stretch, seed=degrees)
     said = []
-    found = align(moved(fixed, true, shape, spacing), fixed, progress=said.append)
+    found = register_affine(moved(fixed, true, shape, spacing), fixed, progress=said.append)
     assert error(found, true) < 1.5 and said == sorted(said) and said[-1] == 1
 
 
@@ -73,14 +73,14 @@ def test_a_cut_field_of_view_and_uneven_light():
     fixed, true = head(), transform(15, 10)
     whole = moved(fixed, true, (110, 120, 80), (2.0, 2.0, 2.0))
     light = np.exp(np.linspace(-0.3, 0.3, 110))[:, None, None]
-    found = align(whole.new_like((whole.array * light).astype(np.float32)), fixed)
+    found = register_affine(whole.new_like((whole.array * light).astype(np.float32)), fixed)
     assert error(found, true) < 2.5
 
 
 def test_an_empty_image_is_refused():
     empty = Volume(np.zeros((20, 20, 20), np.float32), np.eye(4) * 3)
     with pytest.raises(InputError, match="empty"):
-        align(empty, head())
+        register_affine(empty, head())
 
 
 def test_a_start_is_taken_as_it_is_and_polished():
@@ -88,9 +88,9 @@ def test_a_start_is_taken_as_it_is_and_polished():
     fixed = head(skull=False)
     moving = moved(fixed, true, (130, 140, 130), (2.0, 2.0, 2.0))
     near = true @ transform(3, 4, 0.03, seed=5)
-    assert error(align(moving, fixed, start=near), true) < 1
+    assert error(register_affine(moving, fixed, start=near), true) < 1
     with pytest.raises(ValueError, match="mirrors"):
-        align(moving, fixed, start=np.diag([-1.0, 1, 1, 1]))
+        register_affine(moving, fixed, start=np.diag([-1.0, 1, 1, 1]))
 
 
 def regions(grid: Grid, middle, size: float, apart: float) -> Volume:
@@ -106,13 +106,15 @@ def test_middles_of_regions_give_an_affine_of_any_turn():
     true = transform(100, 40, 0.05, seed=6)
     fixed = regions(Grid((80, 80, 80), from_matvec(np.eye(3) * 2, [-80.0] * 3)), (0, 0, 0), 9, 55)
     moving = fixed.new_like(fixed.array, affine=true @ fixed.affine)
-    assert error(matched(middles(moving), middles(fixed)), true) < 1e-3
+    assert error(match_centroids(find_centroids(moving), find_centroids(fixed)), true) < 1e-3
 
 
 def test_too_few_or_odd_regions_give_none():
     fixed = regions(Grid((80, 80, 80), from_matvec(np.eye(3) * 2, [-80.0] * 3)), (0, 0, 0), 9, 55)
     few = fixed.new_like(np.where(fixed.array < 6, fixed.array, 0))
-    assert matched(middles(few), middles(fixed)) is None
-    assert matched(middles(fixed.new_like(fixed.array[::-1].copy())), middles(fixed)) is None, "mirrored"
+    assert match_centroids(find_centroids(few), find_centroids(fixed)) is None
+    assert match_centroids(find_centroids(fixed.new_like(fixed.array[::-1].copy())), find_centroids(fixed)) is None, (
+        "mirrored"
+    )
     long = fixed.new_like(fixed.array, affine=np.diag([1, 1, 2.0, 1]) @ fixed.affine)
-    assert matched(middles(long), middles(fixed)) is None
+    assert match_centroids(find_centroids(long), find_centroids(fixed)) is None

@@ -5,8 +5,16 @@ import pytest
 from nibabel.affines import from_matvec
 from scipy.spatial.transform import Rotation
 
-from medapp.algorithms.anatomical_priors import DEEP, KINDS, MAPS, REACH, homeward, laid, maps
-from medapp.algorithms.mni_template import REGIONS
+from medapp.algorithms.anatomical_priors import (
+    COORDINATE_SCALE,
+    IS_DEEP,
+    PRIOR_CHANNELS,
+    TISSUES,
+    make_prior_maps,
+    template_transform,
+    to_template,
+)
+from medapp.algorithms.mni_template import TEMPLATE_REGIONS
 from medapp.imaging.brain_labels import CLASS_NAMES
 from medapp.imaging.intensity import BLACK_TO_TISSUE, STANDARD_RANGE, normalize_to_tissue
 from medapp.imaging.volume import Volume
@@ -16,8 +24,8 @@ def head(move: np.ndarray, without: int = 0) -> Volume:
     """A dot for every structure deep in the template, where `move` (4, 4) brings it, in 2 mm voxels."""
     affine = from_matvec(np.diag([2.0, 2, 2]), (-120, -120, -120))
     regions = np.zeros((120, 120, 120), np.uint8)
-    for number in (np.flatnonzero(DEEP) + 1)[without:]:
-        mm = move @ (*REGIONS.mm[number - 1], 1)
+    for number in (np.flatnonzero(IS_DEEP) + 1)[without:]:
+        mm = move @ (*TEMPLATE_REGIONS.mm[number - 1], 1)
         i, j, k = np.rint(np.linalg.solve(affine, mm))[:3].astype(int)
         regions[i - 1 : i + 2, j - 1 : j + 2, k - 1 : k + 2] = number
     return Volume(regions, affine)
@@ -27,7 +35,7 @@ def test_the_template_is_found_from_any_pose():
     turn = Rotation.from_euler("xyz", (25, -10, 40), degrees=True).as_matrix()
     move = from_matvec(0.9 * turn, (12, -7, 20))
     points = np.c_[np.random.default_rng(0).uniform(-60, 60, (50, 3)), np.ones(50)] @ move.T
-    away = np.linalg.norm((points @ homeward(head(move)).T - points @ np.linalg.inv(move).T)[:, :3], axis=1)
+    away = np.linalg.norm((points @ template_transform(head(move)).T - points @ np.linalg.inv(move).T)[:, :3], axis=1)
     assert away.max() < 4
 
 
@@ -42,21 +50,21 @@ def test_the_template_is_found_from_any_pose():
     ids=["too few", "upside down", "too large", "none"],
 )
 def test_what_lies_as_in_no_brain_tells_nothing(regions):
-    assert homeward(regions) is None
+    assert template_transform(regions) is None
 
 
 def test_maps_tell_tissue_and_place():
     regions = np.zeros((4, 3, 2), np.uint8)
     regions[0, 0, 0] = CLASS_NAMES.index("Right-Cerebral-White-Matter")
     regions[1, 0, 0] = CLASS_NAMES.index("4th-Ventricle")
-    found = maps(regions, laid(from_matvec(np.eye(3), (-1, 10, 20)), regions.shape))
-    assert found.shape == (MAPS, 4, 3, 2) and found.dtype == np.float32
-    assert found[: len(KINDS), 0, 0, 0].tolist() == [1, 0, 0, 0]
-    assert found[: len(KINDS), 1, 0, 0].tolist() == [0, 0, 0, 1]
-    assert found[: len(KINDS)].sum() == 2
-    np.testing.assert_allclose(found[4:, 0, 2, 1] * REACH, (1, 12, 21), rtol=1e-6)
-    np.testing.assert_allclose(found[4:, 3, 0, 0] * REACH, (2, 10, 20), rtol=1e-6)
-    assert not maps(regions, None)[4:].any()
+    found = make_prior_maps(regions, to_template(from_matvec(np.eye(3), (-1, 10, 20)), regions.shape))
+    assert found.shape == (PRIOR_CHANNELS, 4, 3, 2) and found.dtype == np.float32
+    assert found[: len(TISSUES), 0, 0, 0].tolist() == [1, 0, 0, 0]
+    assert found[: len(TISSUES), 1, 0, 0].tolist() == [0, 0, 0, 1]
+    assert found[: len(TISSUES)].sum() == 2
+    np.testing.assert_allclose(found[4:, 0, 2, 1] * COORDINATE_SCALE, (1, 12, 21), rtol=1e-6)
+    np.testing.assert_allclose(found[4:, 3, 0, 0] * COORDINATE_SCALE, (2, 10, 20), rtol=1e-6)
+    assert not make_prior_maps(regions, None)[4:].any()
 
 
 def test_brightness_is_measured_by_white_matter():

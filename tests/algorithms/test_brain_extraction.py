@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from medapp.algorithms.brain_extraction import COARSE, FINE, MARGIN, STRIDES, closely, extract, lit, roughly
+from medapp.algorithms.brain_extraction import (
+    COARSE_SPACING,
+    FINE_MARGIN,
+    FINE_SPACING,
+    NETWORK_STRIDES,
+    extract_brain,
+    find_foreground_box,
+    predict_coarse_distance,
+    predict_fine_distance,
+)
 from medapp.analysis.mask_metrics import dice
 from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Volume
@@ -29,7 +38,7 @@ class Bright:
 
     def get_submodule(self, part: str):
         def answer(x: torch.Tensor) -> torch.Tensor:
-            assert not any(n % STRIDES[part] for n in x.shape[2:])
+            assert not any(n % NETWORK_STRIDES[part] for n in x.shape[2:])
             self.seen[part] = x[0]
             level = -1.5 if part == "fine" else (x.min() + x.max()) / 2
             return 4 * (x[:, :1] - level)
@@ -55,7 +64,7 @@ def phantom(name: str, hole: float = 0.0) -> tuple[Volume, np.ndarray]:
 @pytest.mark.parametrize("name", GRIDS)
 def test_the_brain_lands_where_it_is(name):
     head, brain = phantom(name)
-    found = extract(Bright(), head)
+    found = extract_brain(Bright(), head)
     assert found.grid.is_same(head.grid) and found.array.dtype == np.uint8 and found.labels == {1: "brain"}
     assert dice(found.array > 0, brain) > (0.98 if name != "thick" else 0.95)
 
@@ -64,7 +73,7 @@ def test_the_networks_see_3_mm_and_1_mm_in_the_patient_whatever_the_grid():
     seen = {}
     for name in ("RAS", "LPI"):
         net = Bright()
-        extract(net, phantom(name)[0])
+        extract_brain(net, phantom(name)[0])
         seen[name] = net.seen
     for part in ("coarse", "fine"):
         first, second = (seen[name][part][0] for name in ("RAS", "LPI"))
@@ -78,13 +87,13 @@ def test_the_networks_see_3_mm_and_1_mm_in_the_patient_whatever_the_grid():
 def test_the_fine_network_sees_the_brain_with_a_margin_alone():
     head, brain = phantom("RAS")
     net = Bright()
-    rough = roughly(net, head)
-    assert np.allclose(rough.grid.spacing, COARSE)
-    close = closely(net, head, rough)
-    assert np.allclose(close.grid.spacing, FINE)
+    rough = predict_coarse_distance(net, head)
+    assert np.allclose(rough.grid.spacing, COARSE_SPACING)
+    close = predict_fine_distance(net, head, rough)
+    assert np.allclose(close.grid.spacing, FINE_SPACING)
     index = np.argwhere(brain)
     sides = np.ptp(index, axis=0) + 1
-    assert (np.abs(np.array(close.shape) - sides - 2 * MARGIN) <= 2 * COARSE).all()
+    assert (np.abs(np.array(close.shape) - sides - 2 * FINE_MARGIN) <= 2 * COARSE_SPACING).all()
     assert dice(resample(close, head.grid, outside=-10).array > 0, brain) > 0.98
 
 
@@ -95,16 +104,16 @@ def test_black_round_the_image_changes_nothing():
     affine = head.affine.copy()
     affine[:3, 3] -= [60, 36, 0]
     near, far = Bright(), Bright()
-    found, other = extract(near, head), extract(far, Volume(wide, affine))
+    found, other = extract_brain(near, head), extract_brain(far, Volume(wide, affine))
     more = np.subtract(far.seen["coarse"].shape, near.seen["coarse"].shape)
-    assert more.max() <= STRIDES["coarse"], "a voxel at the most, and what fills it up"
+    assert more.max() <= NETWORK_STRIDES["coarse"], "a voxel at the most, and what fills it up"
     assert dice(other.array[60:-42, 36:-75, :-90] > 0, found.array > 0) > 0.99
-    assert lit(np.zeros((3, 4, 5))) == (slice(0, 3), slice(0, 4), slice(0, 5))
+    assert find_foreground_box(np.zeros((3, 4, 5))) == (slice(0, 3), slice(0, 4), slice(0, 5))
 
 
 def test_it_is_one_piece_without_holes():
     head, brain = phantom("RAS", hole=12)
-    assert dice(extract(Bright(), head).array > 0, brain) > 0.98
+    assert dice(extract_brain(Bright(), head).array > 0, brain) > 0.98
 
 
 def test_where_nothing_is_found_nothing_is_said():
@@ -113,7 +122,7 @@ def test_where_nothing_is_found_nothing_is_said():
             return lambda x: torch.full_like(x[:, :1], -5.0)
 
     head, _ = phantom("thick")
-    found = extract(Nothing(), head)
+    found = extract_brain(Nothing(), head)
     assert found.grid.is_same(head.grid) and not found.array.any()
 
 
@@ -121,5 +130,5 @@ def test_the_engine_answers_as_the_network_does():
     torch.manual_seed(0)
     net = CoarseToFine(4, 4).eval()
     head, _ = phantom("RAS")
-    plain, served = roughly(net, head).array, roughly(Engine(net), head).array
+    plain, served = predict_coarse_distance(net, head).array, predict_coarse_distance(Engine(net), head).array
     assert np.abs(plain - served).mean() < 0.1 * np.abs(plain).mean()

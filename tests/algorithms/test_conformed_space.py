@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medapp.algorithms.conformed_space import SHAPE, conformed, scaled
+from medapp.algorithms.conformed_space import CONFORMED_SHAPE, make_conformed_grid, scale_intensity
 from medapp.errors import InputError
 from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Volume
@@ -14,24 +14,24 @@ def test_the_brain_lies_in_the_middle():
     array[10:40, 5:50, 8:30] = 100
     affine = np.array([[-2.0, 0, 0, 30], [0, 0, 3, -80], [0, 2, 0, 15], [0, 0, 0, 1]])
     brain = Volume(array, affine)
-    grid = conformed(brain)
-    assert grid.shape == SHAPE and np.allclose(np.abs(grid.affine[:3, :3]).sum(0), 1)
+    grid = make_conformed_grid(brain)
+    assert grid.shape == CONFORMED_SHAPE and np.allclose(np.abs(grid.affine[:3, :3]).sum(0), 1)
     there = np.argwhere(resample(brain, grid).array > 50)
-    assert np.abs((there.min(0) + there.max(0)) / 2 - (np.array(SHAPE) - 1) / 2).max() <= 1
+    assert np.abs((there.min(0) + there.max(0)) / 2 - (np.array(CONFORMED_SHAPE) - 1) / 2).max() <= 1
 
 
 def test_axes_run_to_the_left_down_and_to_the_front():
-    grid = conformed(Volume(np.ones((4, 4, 4), np.float32), np.eye(4)))
+    grid = make_conformed_grid(Volume(np.ones((4, 4, 4), np.float32), np.eye(4)))
     assert np.allclose(grid.affine[:3, :3], [[-1, 0, 0], [0, 0, 1], [0, -1, 0]])
 
 
 def test_an_empty_scan_is_refused():
     with pytest.raises(InputError, match="empty"):
-        conformed(Volume(np.zeros((4, 4, 4), np.float32), np.eye(4)))
+        make_conformed_grid(Volume(np.zeros((4, 4, 4), np.float32), np.eye(4)))
 
 
 def test_intensities_run_from_0_to_1():
     array = np.r_[np.zeros(100), np.linspace(1, 900, 1000), 1e6].reshape(-1, 1, 1)
-    made = scaled(array)
+    made = scale_intensity(array)
     assert made.dtype == np.float32 and made.min() == 0 and made.max() == 1 and 0.4 < np.median(made[100:]) < 0.6
-    assert not scaled(np.zeros((2, 2, 2))).any()
+    assert not scale_intensity(np.zeros((2, 2, 2))).any()

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from medapp.algorithms.deformable_refinement import Level, refine
+from medapp.algorithms.deformable_refinement import Level, refine_field
 from medapp.imaging.brain_labels import CLASS_NAMES
 from medapp.networks.textscf import warp
 
@@ -36,7 +36,7 @@ def error(found: torch.Tensor, flow: torch.Tensor, mask: torch.Tensor) -> float:
 def test_finds_the_deformation_from_nothing(pair):
     moving, fixed, flow, mask = pair
     said = []
-    found = refine(moving, fixed, levels=FAST, progress=said.append)
+    found = refine_field(moving, fixed, levels=FAST, progress=said.append)
     assert found.shape == (3, *SIZE) and said[-1] == pytest.approx(1)
     assert error(found, flow, mask) < 0.3 * error(torch.zeros_like(flow), flow, mask)
 
@@ -44,27 +44,27 @@ def test_finds_the_deformation_from_nothing(pair):
 def test_goes_on_from_a_start(pair):
     moving, fixed, flow, mask = pair
     start = flow + 0.5
-    found = refine(moving, fixed, start, levels=FAST)
+    found = refine_field(moving, fixed, start, levels=FAST)
     assert error(found, flow, mask) < 0.5 * error(start, flow, mask)
 
 
 def test_a_pair_that_fits_stays(pair):
     moving = pair[0]
-    assert refine(moving, moving, levels=FAST).abs().mean() < 0.2
+    assert refine_field(moving, moving, levels=FAST).abs().mean() < 0.2
 
 
 def test_empty_images_and_a_small_box():
     empty = torch.zeros(30, 30, 30)
-    assert torch.isfinite(refine(empty, empty, levels=FAST)).all()
+    assert torch.isfinite(refine_field(empty, empty, levels=FAST)).all()
     spot = empty.clone()
     spot[3:9, 20:28, 12:17] = 0.8
-    found = refine(spot.roll(1, 0), spot, levels=FAST)
+    found = refine_field(spot.roll(1, 0), spot, levels=FAST)
     assert found.shape == (3, 30, 30, 30) and found[0, 5, 24, 14] > 0.3
 
 
 def test_does_not_fold(pair):
     moving, fixed, *_ = pair
-    found = refine(moving, fixed, levels=FAST)
+    found = refine_field(moving, fixed, levels=FAST)
     jacobian = torch.stack([torch.stack(torch.gradient(part)) for part in found]).permute(2, 3, 4, 0, 1) + torch.eye(3)
     assert (torch.linalg.det(jacobian) <= 0).float().mean() < 1e-3
 
@@ -79,5 +79,5 @@ def test_regions_pull_where_the_images_show_nothing():
         moved, truth = warp(moving[None, None].float(), flow[None], "nearest")[0, 0] == inner, fixed == inner
         return (2 * (moved & truth).sum() / (moved.sum() + truth.sum())).item()
 
-    assert overlap(refine(image, image, levels=FAST)) < 0.75
-    assert overlap(refine(image, image, levels=FAST, regions=(moving, fixed))) > 0.95
+    assert overlap(refine_field(image, image, levels=FAST)) < 0.75
+    assert overlap(refine_field(image, image, levels=FAST, regions=(moving, fixed))) > 0.95

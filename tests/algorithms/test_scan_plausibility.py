@@ -6,9 +6,9 @@ import pytest
 from nibabel.affines import from_matvec
 
 from medapp.algorithms import scan_plausibility as doubts
-from medapp.algorithms.head_orientation import lies_as_head
-from medapp.algorithms.scan_plausibility import contrast, doubt_scan
-from medapp.algorithms.template_regions import REGIONS
+from medapp.algorithms.head_orientation import has_head_layout
+from medapp.algorithms.scan_plausibility import doubt_scan, guess_contrast
+from medapp.algorithms.template_regions import TEMPLATE_REGIONS
 from medapp.imaging.brain_labels import CLASS_NAMES, split_side
 from medapp.imaging.volume import Volume
 from medapp.pipelines import segment_glioma_ar2unet as glioma
@@ -26,7 +26,7 @@ LOOKS = {  # white, grey, fluid
 
 def classes(scale: float = 1.0) -> np.ndarray:
     """Every region of the template, `scale` times as large, in no order that makes sense, among background."""
-    counts = np.rint(scale * REGIONS.ml.ravel() * 1000 / 8).astype(int)
+    counts = np.rint(scale * TEMPLATE_REGIONS.ml.ravel() * 1000 / 8).astype(int)
     array = np.zeros((120, 100, 60), np.uint8)
     array.ravel()[: counts.sum()] = np.repeat(np.arange(1, len(CLASS_NAMES)), counts)
     return array
@@ -47,9 +47,9 @@ def scan(look: str, labels: np.ndarray) -> Volume:
 @pytest.mark.parametrize("look", LOOKS)
 def test_the_contrast_is_told_by_the_order_of_the_tissues(look):
     labels = classes()
-    assert contrast(scan(look, labels).array, labels) == look
-    assert contrast(scan(look, labels).array - 500, labels) == look
-    assert contrast(np.ones(labels.shape), labels) == ""
+    assert guess_contrast(scan(look, labels).array, labels) == look
+    assert guess_contrast(scan(look, labels).array - 500, labels) == look
+    assert guess_contrast(np.ones(labels.shape), labels) == ""
 
 
 @pytest.mark.parametrize(("look", "wanted"), [("T1", "FLAIR"), ("T2", "FLAIR"), ("FLAIR", "T1"), ("T2", "T1")])
@@ -84,20 +84,20 @@ def test_a_finding_on_another_contrast_is_doubted(look, much, doubted, monkeypat
     monkeypatch.setattr(glioma, "look_coarsely", lambda net, image: (head, regions))
     monkeypatch.setattr(glioma, "lies_as_head", lambda regions: True)
     seen = found(head, much)
-    assert (seen.metrics["volume"].value > glioma.LITTLE) == much
+    assert (seen.metrics["volume"].value > glioma.SMALL_VOLUME_ML) == much
     assert bool(seen.doubt) == doubted and any(f"looks like {look}" in w for w in seen.warnings) == doubted
 
 
 def test_regions_that_do_not_lie_as_in_a_head_are_doubted(monkeypatch):
     labels = np.zeros((100, 120, 100), np.uint8)
     affine = from_matvec(2 * np.eye(3), [-100, -130, -80])
-    at = np.rint(nib.affines.apply_affine(np.linalg.inv(affine), REGIONS.mm)).astype(int)
-    there = [number for number in range(1, len(CLASS_NAMES)) if REGIONS.ml[number - 1] > 0]
+    at = np.rint(nib.affines.apply_affine(np.linalg.inv(affine), TEMPLATE_REGIONS.mm)).astype(int)
+    there = [number for number in range(1, len(CLASS_NAMES)) if TEMPLATE_REGIONS.ml[number - 1] > 0]
     for order, as_head in ((there, True), (np.random.default_rng(1).permutation(there), False)):
         labels[:] = 0
         for number, place in zip(order, there, strict=True):
             labels[tuple(slice(n - 1, n + 2) for n in at[place - 1])] = number
-        assert lies_as_head(Volume(labels, affine)) == as_head
+        assert has_head_layout(Volume(labels, affine)) == as_head
 
 
 @pytest.mark.parametrize("much", [True, False])
@@ -134,7 +134,7 @@ def test_a_few_slices_are_said_not_to_be_checked():
         lambda x: x[:, :1] * 0 - 5.0, None, head.new_like(head.array[:, :, :4]), None,
         progress=lambda *_: None, threshold=0.5, smallest=0.5, aid=lambda name: None,
     )  # fmt: skip
-    assert glioma.TOO_FEW in seen.notes and not seen.doubt
+    assert glioma.FEW_SLICES_NOTE in seen.notes and not seen.doubt
 
 
 def test_the_doubt_takes_the_place_of_nothing_found():

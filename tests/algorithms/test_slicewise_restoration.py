@@ -9,8 +9,8 @@ import pytest
 import torch
 from scipy import ndimage
 
-from medapp.algorithms.slicewise_restoration import Clock, mapped
-from medapp.algorithms.sliding_window import ramp, starts, tiled
+from medapp.algorithms.slicewise_restoration import SliceClock, place_region_map
+from medapp.algorithms.sliding_window import find_tile_starts, make_blend_weights, run_tiled
 from medapp.errors import CancelledError, InputError
 from medapp.imaging.geometry import reorient, slice_axis, to_display_slices
 from medapp.imaging.volume import Volume
@@ -202,9 +202,9 @@ def test_progress_never_runs_back_and_tells_the_time_left(monkeypatch):
     call(restore_ct_rat, Same(), body(), progress=lambda f, s: told.append((f, s)))
     assert [f for f, _ in told] == sorted(f for f, _ in told)
     assert any("slice 3 of 4" in s for _, s in told)
-    clock = Clock(lambda f, s: told.append((f, s)), 10)
+    clock = SliceClock(lambda f, s: told.append((f, s)), 10)
     clock.begun -= 60
-    clock.at(5, 0.0, "Restoring")
+    clock.report(5, 0.0, "Restoring")
     assert told[-1] == (pytest.approx(0.525), "Restoring, slice 6 of 10, about 60 s left")
 
 
@@ -249,8 +249,8 @@ def test_pet_in_unknown_units_is_said():
 @pytest.mark.parametrize("scale", [2, 4])
 def test_what_is_made_finer_gives_the_picture_back_when_it_is_made_coarser(scale):
     rgb = stain().array[:, :, 0].astype(np.float32) / 255
-    blurred = restore_pathology_rat.enlarged(ndimage.gaussian_filter(rgb, (1, 1, 0)), scale)
-    better = restore_pathology_rat.consistent(blurred, rgb, scale)
+    blurred = restore_pathology_rat.upsample_bilinear(ndimage.gaussian_filter(rgb, (1, 1, 0)), scale)
+    better = restore_pathology_rat.back_project(blurred, rgb, scale)
 
     def missing(y: np.ndarray) -> float:
         coarse = y.reshape(3, rgb.shape[0], scale, rgb.shape[1], scale).mean((2, 4)).transpose(1, 2, 0)
@@ -321,25 +321,25 @@ def test_own_regions_are_taken_voxel_by_voxel_or_through_the_patient():
     assert set(np.unique(got).tolist()) == {1, 2, 3} and result.settings["regions"] == "uploaded"
     assert all(len(np.unique(got[own == v])) == 1 for v in (0, 7, 9))
     flipped = Volume(own[::-1], image.affine @ np.array([[-1.0, 0, 0, 47], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]))
-    np.testing.assert_array_equal(mapped(flipped, image.grid)[0], got)
+    np.testing.assert_array_equal(place_region_map(flipped, image.grid)[0], got)
 
 
 def test_bad_regions_are_refused():
     image = body(shape=(48, 40, 1))
     for array, words in ((image.array + 0.5, "fractions"), (np.arange(4900).reshape(70, 70, 1), "at most")):
         with pytest.raises(InputError, match=words):
-            mapped(Volume(array, image.affine), image.grid)
+            place_region_map(Volume(array, image.affine), image.grid)
     far = image.affine.copy()
     far[0, 3] += 500
     with pytest.raises(InputError, match="covers only"):
-        mapped(Volume(np.ones((20, 20, 1)), far), image.grid)
+        place_region_map(Volume(np.ones((20, 20, 1)), far), image.grid)
 
 
 def test_coloured_regions_count_by_colour():
     picture = np.zeros((48, 40, 1, 3), np.uint8)
     picture[:10], picture[10:20] = (255, 0, 0), (0, 255, 0)
     image = body(shape=(48, 40, 1))
-    assert len(np.unique(mapped(Volume(picture, np.eye(4)), image.grid)[0])) == 3
+    assert len(np.unique(place_region_map(Volume(picture, np.eye(4)), image.grid)[0])) == 3
 
 
 # ---- tiles
@@ -355,7 +355,7 @@ def test_tiles_leave_no_seam(size):
     torch.manual_seed(0)
     x, labels = torch.rand(1, 3, *size), torch.randint(1, 9, (1, *size))
     called = []
-    out = tiled(blurred, x, labels, called.append, whole=80, side=64, overlap=16)
+    out = run_tiled(blurred, x, labels, called.append, whole=80, side=64, overlap=16)
     whole = blurred(x, labels)
     assert float((out - whole).abs().mean()) < 2e-3, "but for the two outermost pixels of a tile they agree"
     assert float((out - whole).abs().max()) < 0.05
@@ -364,10 +364,10 @@ def test_tiles_leave_no_seam(size):
 
 def test_tiles_cover_everything_and_overlap():
     for length in (64, 65, 100, 1000):
-        found = starts(length, 64, 16)
+        found = find_tile_starts(length, 64, 16)
         assert found[0] == 0 and found[-1] == max(0, length - 64)
         assert all(b - a <= 48 for a, b in pairwise(found))
-    assert float(ramp(64, 16).min()) > 0 and float(ramp(64, 16).max()) == 1
+    assert float(make_blend_weights(64, 16).min()) > 0 and float(make_blend_weights(64, 16).max()) == 1
 
 
 def test_memory_is_not_spent_on_copies_of_the_image():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medapp.algorithms.uploaded_labels import labelled
+from medapp.algorithms.uploaded_labels import parse_label_map
 from medapp.errors import InputError
 from medapp.imaging.brain_labels import CLASS_NAMES
 from medapp.imaging.volume import Volume
@@ -14,7 +14,7 @@ def row(*numbers: float, kind=np.float32) -> Volume:
 
 
 def test_aseg_keeps_its_own_numbers_and_gets_the_classes():
-    found = labelled(row(0, 2, 41, 3, 17, 53))
+    found = parse_label_map(row(0, 2, 41, 3, 17, 53))
     assert found.numbering == "FreeSurfer aseg"
     assert found.own.array.ravel().tolist() == [0, 2, 41, 3, 17, 53] and found.own.labels[17] == "17 Left-Hippocampus"
     said = [CLASS_NAMES[n] for n in found.classes.array.ravel()]
@@ -22,7 +22,7 @@ def test_aseg_keeps_its_own_numbers_and_gets_the_classes():
 
 
 def test_neuromorphometrics_parcels_stay_apart():
-    found = labelled(row(0, 44, 45, 100, 102, 104))
+    found = parse_label_map(row(0, 44, 45, 100, 102, 104))
     assert found.numbering == "Neuromorphometrics" and set(found.own.labels) == {44, 45, 100, 102, 104}
     assert len(set(found.own.labels.values())) == 5
     assert {CLASS_NAMES[n] for n in found.classes.array.ravel()[3:]} == {"Right-Cerebral-Cortex"}
@@ -31,4 +31,4 @@ def test_neuromorphometrics_parcels_stay_apart():
 @pytest.mark.parametrize("numbers", [(0, 0, 0), (0, 1, 2), (0, 900, 901, 902), (0, 2, 41, 0.5)])
 def test_what_is_no_brain_map_is_refused(numbers):
     with pytest.raises(InputError, match="Labels"):
-        labelled(row(*numbers))
+        parse_label_map(row(*numbers))

@@ -4,7 +4,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from medapp.algorithms.input_checks import refuse
+from medapp.algorithms.input_checks import refuse_modality
 from medapp.errors import InputError
 from medapp.imaging.modality import detect_modality, is_hounsfield
 from medapp.imaging.volume import Volume
@@ -56,5 +56,5 @@ def test_headers_and_units_come_first():
 
 def test_the_wrong_kind_is_refused_in_words():
     with pytest.raises(InputError, match=r"looks like CT.*needs MRI"):
-        refuse(Volume(ct(), np.eye(4), name="FLAIR"), {"CT", "PET"}, "MRI")
-    refuse(Volume(mr(), np.eye(4)), {"CT", "PET"}, "MRI")
+        refuse_modality(Volume(ct(), np.eye(4), name="FLAIR"), {"CT", "PET"}, "MRI")
+    refuse_modality(Volume(mr(), np.eye(4)), {"CT", "PET"}, "MRI")

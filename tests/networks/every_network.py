@@ -32,8 +32,8 @@ REGIONS = torch.randint(0, 4, (1, *PATCH), generator=torch.Generator().manual_se
 SHARE = 1 / 8  # of their full widths, for rivals in a study
 
 GIVEN: dict[str, tuple[Tensor, ...]] = {  # to the network of each card that builds one
-    "segment_stroke_raxnet": (noise((2, segment_stroke_raxnet.CHANNELS, *SLICE)),),
-    "segment_ms_rsanet": (noise((1, segment_ms_rsanet.CHANNELS, *CUBE)),),
+    "segment_stroke_raxnet": (noise((2, segment_stroke_raxnet.INPUT_CHANNELS, *SLICE)),),
+    "segment_ms_rsanet": (noise((1, segment_ms_rsanet.INPUT_CHANNELS, *CUBE)),),
     "segment_glioma_ar2unet": (noise((1, 3, *PATCH)),),
     "segment_anatomy_unet": (noise((1, 1, *CUBE)),),
     "restore_ct_rat": (noise((1, 1, *PATCH)), REGIONS),
@@ -61,7 +61,7 @@ def served() -> Iterator[tuple[str, Callable[[], object]]]:
             net = card.build()
             net = next(iter(net.values())) if isinstance(net, nn.ModuleDict) else net
             yield card.name, partial(asked, net, *GIVEN[card.name])
-    narrow = RAXNet(1, [4, 8, 16, 32], segment_stroke_raxnet.CHANNELS)
+    narrow = RAXNet(1, [4, 8, 16, 32], segment_stroke_raxnet.INPUT_CHANNELS)
     yield "segment_stroke_raxnet, narrow", partial(asked, narrow, *GIVEN["segment_stroke_raxnet"])
     yield "register_brain_textscf", registered
     yield "find_regions_sam", found
@@ -71,7 +71,7 @@ def registered() -> None:
     """A field from two brains: aligned, bent by the network, refined; the network follows its gradients, too."""
     moving, fixed = noise((2, 1, *CUBE)).sigmoid()
     values = (Volume((100 * image[0]).numpy(), np.diag([4.0, 4, 4, 1])) for image in (moving, fixed))
-    affine_registration.align(*values)
+    affine_registration.register_affine(*values)
     net, labels = TextSCF(8, 64, 256, diffeomorphic=True), torch.full((1, *CUBE), 5)
     for kind in (None, half("cpu")):
         with torch.autocast("cpu", kind, enabled=kind is not None), torch.inference_mode():
@@ -79,7 +79,7 @@ def registered() -> None:
     with autocast("cpu"):
         feature = net.backbone(moving[None], fixed[None])
     net.flow(feature.float(), labels[:, ::2, ::2, ::2], net.filters()).sum().backward()
-    deformable_refinement.refine(moving[0], fixed[0], regions=(labels[0], labels[0]))
+    deformable_refinement.refine_field(moving[0], fixed[0], regions=(labels[0], labels[0]))
 
 
 @torch.inference_mode()

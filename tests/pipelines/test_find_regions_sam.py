@@ -34,13 +34,13 @@ def find(image, region_map=None, aid=None, **options):
 
 def test_pictures_are_stretched_and_colour_is_left_alone():
     array = np.linspace(-1000, 3000, 10_000).reshape(100, 100)
-    seen = slice_regions.picture(array)
+    seen = slice_regions.to_rgb(array)
     assert seen.shape == (100, 100, 3) and seen.dtype == np.uint8 and seen.min() == 0 and seen.max() == 255
     assert np.mean(seen == 0) == pytest.approx(0.01, abs=0.003) and np.mean(seen == 255) == pytest.approx(
         0.006, abs=0.004
     )
     colour = np.random.default_rng(0).integers(0, 256, (9, 8, 3), np.uint8)
-    assert np.array_equal(slice_regions.picture(colour), colour)
+    assert np.array_equal(slice_regions.to_rgb(colour), colour)
 
 
 def test_found_once_for_the_same_picture_and_settings(monkeypatch):
@@ -50,26 +50,26 @@ def test_found_once_for_the_same_picture_and_settings(monkeypatch):
         asked.append((net, points))
         return np.ones(picture.shape[:2], np.int32)
 
-    monkeypatch.setattr(segment_anything, "find", fake)
-    monkeypatch.setattr(slice_regions, "_found", type(slice_regions._found)())
+    monkeypatch.setattr(segment_anything, "segment_everything", fake)
+    monkeypatch.setattr(slice_regions, "_cache", type(slice_regions._cache)())
     slice_ = blocks()[..., 0]
     for points in (8, 8, 16):
-        labels = slice_regions.slice_regions("mobilesam", slice_, lambda name: name, points)
+        labels = slice_regions.find_slice_regions("mobilesam", slice_, lambda name: name, points)
         labels[:] = 7  # what a caller does to its map is not remembered
-    slice_regions.slice_regions("mobilesam", slice_ + np.eye(48, 40) * 50, lambda name: name, 8)
+    slice_regions.find_slice_regions("mobilesam", slice_ + np.eye(48, 40) * 50, lambda name: name, 8)
     assert asked == [("mobilesam", 8), ("mobilesam", 16), ("mobilesam", 8)]
-    assert (slice_regions.slice_regions("mobilesam", slice_, None, 8) == 1).all()
-    monkeypatch.setattr(slice_regions, "KEPT", 2)
+    assert (slice_regions.find_slice_regions("mobilesam", slice_, None, 8) == 1).all()
+    monkeypatch.setattr(slice_regions, "CACHE_SIZE", 2)
     for level in range(5):
-        slice_regions.slice_regions("superpixels", slice_ + np.eye(48, 40) * level * 50, None)
-    assert len(slice_regions._found) == 2
+        slice_regions.find_slice_regions("superpixels", slice_ + np.eye(48, 40) * level * 50, None)
+    assert len(slice_regions._cache) == 2
 
 
 @pytest.mark.parametrize("array", [blocks()[..., 0], np.zeros((20, 20)), blocks()[:5, :5, 0]])
 def test_one_region_where_that_is_asked_or_all_there_is(array):
-    assert (slice_regions.slice_regions("one", array, None) == 1).all()
+    assert (slice_regions.find_slice_regions("one", array, None) == 1).all()
     if array.shape != (48, 40):
-        assert (slice_regions.slice_regions("superpixels", array, None) == 1).all()
+        assert (slice_regions.find_slice_regions("superpixels", array, None) == 1).all()
 
 
 @pytest.mark.parametrize("colour", [False, True])
@@ -135,17 +135,17 @@ def test_unfit_input_is_refused_in_words():
 def test_mobilesam_finds_a_disc_and_what_lies_at_a_point():
     """The committed weights, through the door's own loader: about five seconds of one processor."""
     net = runtime._loaded(
-        segment_anything.NETWORKS["mobilesam"].build,
-        weight_files.locate(segment_anything.NETWORKS["mobilesam"].weights),
+        segment_anything.SAM_NETWORKS["mobilesam"].build,
+        weight_files.locate(segment_anything.SAM_NETWORKS["mobilesam"].weights),
         "mobilesam",
     )
     rows, columns = np.ogrid[:96, :128]
     disc = (rows - 40) ** 2 + (columns - 50) ** 2 < 20**2
-    picture = slice_regions.picture(disc * 100.0 + np.random.default_rng(0).normal(0, 2, disc.shape))
+    picture = slice_regions.to_rgb(disc * 100.0 + np.random.default_rng(0).normal(0, 2, disc.shape))
     told: list[float] = []
     with torch.inference_mode():
-        labels = segment_anything.find(net, picture, 4, told.append)
-        mask = segment_anything.prompt(net, picture, [(50, 40)])
+        labels = segment_anything.segment_everything(net, picture, 4, told.append)
+        mask = segment_anything.segment_at_points(net, picture, [(50, 40)])
     found = labels == labels[40, 50]
     for answer in (found, mask):
         assert (answer & disc).sum() / (answer | disc).sum() > 0.9
@@ -160,7 +160,7 @@ def test_enlarged_in_one_step_only_where_that_is_the_same():
     small = torch.randn(2, 256, 256)
     for height, width in ((511, 512), (700, 1024), (300, 400)):
         scale = 1024 / max(height, width)
-        predictor = object.__new__(segment_anything._predictor())
+        predictor = object.__new__(segment_anything._predictor_class())
         sam = SimpleNamespace(image_encoder=SimpleNamespace(img_size=1024))
         predictor.model = sam
         sam.postprocess_masks = lambda *args, sam=sam: Sam.postprocess_masks(sam, *args)

@@ -13,7 +13,7 @@ from medapp.card import Card
 from medapp.errors import InputError, OptionError
 from medapp.imaging.volume import Volume
 from medapp.networks.textscf import TextSCF
-from medapp.pipelines.prepare_brain_pair import look
+from medapp.pipelines.prepare_brain_pair import prepare
 from medapp.pipelines.register_brain_textscf import CARD, register
 from medapp.presenters import brain_pair as task
 
@@ -144,7 +144,7 @@ def test_what_cannot_be_registered_is_refused(pair):
 
 def test_the_pair_can_be_looked_at_first_and_what_was_found_is_used_again(pair):
     fixed, moving, mine, theirs = pair
-    result = look(None, *pair, aid=aid, progress=lambda *_: None)
+    result = prepare(None, *pair, aid=aid, progress=lambda *_: None)
     assert result.metrics["turn"].value < 8, "it is the grid that is turned, not the head"
     assert result.metrics["shift"].value == pytest.approx(9, abs=3) and abs(result.metrics["growth"].value) < 15
     assert result.metrics["dice_before"].value > 0.7 and "turned by" in task.headline(result)
@@ -154,6 +154,6 @@ def test_the_pair_can_be_looked_at_first_and_what_was_found_is_used_again(pair):
     found = [
         v.new_like(v.array.astype(np.uint8), labels={1: "x"}, name=region_overlap.PREDICTED) for v in (mine, theirs)
     ]
-    again = look(None, fixed, moving, *found, aid=aid, progress=lambda *_: None)
+    again = prepare(None, fixed, moving, *found, aid=aid, progress=lambda *_: None)
     assert not any("uploaded" in note for note in again.notes)
     np.testing.assert_allclose(again.affine, result.affine, atol=1e-6)

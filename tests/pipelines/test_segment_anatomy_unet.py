@@ -73,7 +73,7 @@ def test_regions_land_where_they_are_and_left_stays_left(name):
         assert 2 * (ours & right).sum() / (ours.sum() + right.sum()) > (0.9 if name != "thick" else 0.8), number
         centres = [head.grid.to_mm(np.argwhere(m)).mean(0) for m in (ours, right)]
         assert np.linalg.norm(centres[0] - centres[1]) < max(head.spacing), "to a voxel"
-    assert not parcellation.confused(found.labels)
+    assert not parcellation.find_swapped_sides(found.labels)
 
 
 def test_the_network_sees_ras_at_one_millimetre_in_multiples_of_sixteen():
@@ -88,8 +88,8 @@ def test_the_network_sees_ras_at_one_millimetre_in_multiples_of_sixteen():
 def test_a_large_field_of_view_is_cut_to_the_head_and_the_neck_left_out():
     array = np.zeros((150, 150, 320), np.float32)
     array[40:110, 40:110, 20:310] = 100
-    grid = parcellation.working_grid(Volume(array, np.eye(4)))
-    assert grid.shape[0] < 110 and grid.shape[2] <= parcellation.TALLEST + 2 * parcellation.MARGIN
+    grid = parcellation.make_working_grid(Volume(array, np.eye(4)))
+    assert grid.shape[0] < 110 and grid.shape[2] <= parcellation.MAX_HEAD_HEIGHT + 2 * parcellation.HEAD_MARGIN
     assert grid.to_mm(np.array(grid.shape) - 1)[2] >= 310, "the top of the head is kept"
 
 
@@ -100,18 +100,18 @@ def test_islands_join_their_neighbours_and_what_is_apart_goes():
     clean = classes.copy()
     classes[20:22, 15, 15] = 2  # within
     classes[35:38, 10:12, 10:12] = 1  # apart
-    np.testing.assert_array_equal(parcellation.tidied(classes), clean)
-    assert not parcellation.tidied(np.zeros_like(classes)).any()
+    np.testing.assert_array_equal(parcellation.remove_islands(classes), clean)
+    assert not parcellation.remove_islands(np.zeros_like(classes)).any()
     shell = clean > 0
     shell[15:18, 10:12, 10:12] = False
-    np.testing.assert_array_equal(parcellation.filled(shell), clean > 0)
+    np.testing.assert_array_equal(parcellation.fill_holes(shell), clean > 0)
 
 
 def test_mixed_up_sides_are_noticed():
     head, truth = phantom(**GRIDS["oblique"])
     swapped = np.where(truth == LEFT, RIGHT, np.where(truth == RIGHT, LEFT, truth)).astype(np.uint8)
-    assert parcellation.confused(head.new_like(truth.astype(np.uint8))) == ()
-    assert parcellation.confused(head.new_like(swapped)) == ("Hippocampus",)
+    assert parcellation.find_swapped_sides(head.new_like(truth.astype(np.uint8))) == ()
+    assert parcellation.find_swapped_sides(head.new_like(swapped)) == ("Hippocampus",)
 
 
 def test_the_result_holds_volumes_table_and_notes():
@@ -144,7 +144,7 @@ def test_engine_and_bare_network_say_the_same():
     torch.manual_seed(0)
     net = UNet3D(36, 8).eval()
     x = np.random.default_rng(0).normal(size=(40, 33, 50)).astype(np.float32)
-    bare, served = parcellation.likeliest(net, x), parcellation.likeliest(Engine(net), x)
+    bare, served = parcellation.classify_voxels(net, x), parcellation.classify_voxels(Engine(net), x)
     assert bare.shape == x.shape and bare.dtype == np.uint8
     assert (bare == served).mean() > 0.99
 

@@ -9,9 +9,9 @@ from nibabel.affines import from_matvec
 from phantoms import grid
 from scipy.spatial.transform import Rotation
 
-from medapp.algorithms.anatomical_priors import TABLE
-from medapp.algorithms.head_orientation import Found
-from medapp.algorithms.mni_template import template
+from medapp.algorithms.anatomical_priors import TISSUE_TABLE
+from medapp.algorithms.head_orientation import OrientedRegions
+from medapp.algorithms.mni_template import load_template
 from medapp.algorithms.parcellation import Parcellation
 from medapp.analysis.mask_metrics import dice
 from medapp.analysis.ms_lesions import PLANES, along, matrix
@@ -23,15 +23,15 @@ from medapp.imaging.volume import Grid, Volume
 from medapp.networks.rsanet import RSANet
 from medapp.pipelines import segment_ms_rsanet as ms
 from medapp.pipelines.segment_ms_rsanet import (
+    ATTENTION_PLANES,
     CARD,
-    CHANNELS,
-    ORDER,
-    STRIDE,
+    INPUT_CHANNELS,
+    NETWORK_STRIDE,
     Anatomy,
-    predict,
-    prepared,
+    predict_lesions,
+    prepare_scans,
     segment,
-    stacked,
+    stack_channels,
 )
 from medapp.serving import runtime
 from medapp.serving.inference_engine import Engine
@@ -53,35 +53,37 @@ class Bright:
         self.seen: list[torch.Tensor] = []
 
     def explained(self, x: torch.Tensor):
-        assert x.shape[:2] == (1, CHANNELS) and x.dtype == torch.float32 and x.isfinite().all()
-        assert not any(n % STRIDE for n in x.shape[2:])
+        assert x.shape[:2] == (1, INPUT_CHANNELS) and x.dtype == torch.float32 and x.isfinite().all()
+        assert not any(n % NETWORK_STRIDE for n in x.shape[2:])
         self.seen.append(x)
         bright = (x[0, 0] > 2.5).float()
         weights = []
         for axis in (1, 2, 0):
-            rows = bright.movedim(axis, 0).flatten(1).sum(1).unflatten(0, (-1, STRIDE)).sum(1)
+            rows = bright.movedim(axis, 0).flatten(1).sum(1).unflatten(0, (-1, NETWORK_STRIDE)).sum(1)
             weights.append((rows / rows.sum()).expand(1, len(rows), -1) if rows.any() else torch.eye(len(rows))[None])
         return 20 * (x[:, :1] - 2.5), weights
 
 
 def ball(centre, radius: float) -> np.ndarray:
     """The template's voxels (X, Y, Z) bool within so many millimetres of a point."""
-    x, y, z = (np.float32(n) for n in np.ogrid[tuple(map(slice, template().shape))])
-    x, y, z = (side + corner - c for side, corner, c in zip((x, y, z), template().affine[:3, 3], centre, strict=True))
+    x, y, z = (np.float32(n) for n in np.ogrid[tuple(map(slice, load_template().shape))])
+    x, y, z = (
+        side + corner - c for side, corner, c in zip((x, y, z), load_template().affine[:3, 3], centre, strict=True)
+    )
     return x**2 + y**2 + z**2 < radius**2
 
 
 def lit(*balls: tuple[np.ndarray, float]) -> Volume:
     """The template in the contrast of FLAIR, with balls (centre, radius) that are brighter than all."""
-    t1 = template().array / template().array.max()
+    t1 = load_template().array / load_template().array.max()
     array = t1 * (1.6 - t1)
     for each in balls:
         array[ball(*each)] = 2
-    return template().new_like(array.astype(np.float32), name="FLAIR")
+    return load_template().new_like(array.astype(np.float32), name="FLAIR")
 
 
 def truth(centre: np.ndarray, radius: float, onto: Grid) -> np.ndarray:
-    mask = template().new_like(ball(centre, radius).astype(np.uint8), labels={1: "ball"})
+    mask = load_template().new_like(ball(centre, radius).astype(np.uint8), labels={1: "ball"})
     return resample(mask, onto).array > 0
 
 
@@ -100,7 +102,7 @@ def plain(monkeypatch):
     def all_in_one(net, head, *, progress):
         inside = head.array > 0.05 * head.array.max()
         labels = head.new_like(inside.astype(np.uint8), labels={1: "Left-Cerebral-White-Matter"})
-        return Found(Parcellation(labels, head), head.affine, 1)
+        return OrientedRegions(Parcellation(labels, head), head.affine, 1)
 
     monkeypatch.setattr(ms, "find_regions", all_in_one)
 
@@ -130,12 +132,12 @@ def test_found_where_it_lies_and_drawn_on_where_it_lies(name, plain):
 
 def test_a_t1_on_another_grid_comes_to_lie_on_the_flair(plain):
     motion = from_matvec(Rotation.from_euler("y", 10, degrees=True).as_matrix(), (15, 0, 0))
-    away = template().new_like(template().array, affine=motion @ template().affine, name="T1")
+    away = load_template().new_like(load_template().array, affine=motion @ load_template().affine, name="T1")
     t1 = resample(away, Grid((130, 60, 150), from_matvec([[-1.5, 0, 0], [0, 0, 1.5], [0, 3.2, 0]], (110, -140, -85))))
     net = Bright()
     result = run(net, resample(lit((SPOT, 6)), GRIDS["LPI"]), t1)
     carried = np.linalg.inv(result.volumes["t1"].affine @ np.linalg.inv(t1.affine))
-    points = template().grid.to_mm(np.argwhere(template().array > 0)[::9973])
+    points = load_template().grid.to_mm(np.argwhere(load_template().array > 0)[::9973])
     assert np.linalg.norm((points @ (carried - motion)[:3, :3].T) + (carried - motion)[:3, 3], axis=1).max() < 1.5
     assert any("T1: turned by 10° and moved by" in note for note in result.notes)
     flair, t1, t2 = net.seen[0][0, :3]
@@ -181,7 +183,7 @@ def test_an_earlier_scan_of_a_part_is_told(plain, still):
 
 def test_without_a_brain_the_whole_head_is_seen_and_no_place_told(monkeypatch):
     def nothing(net, head, *, progress):
-        return Found(Parcellation(head.new_like(np.zeros(head.shape, np.uint8)), head), head.affine, 0)
+        return OrientedRegions(Parcellation(head.new_like(np.zeros(head.shape, np.uint8)), head), head.affine, 0)
 
     monkeypatch.setattr(ms, "find_regions", nothing)
     result = run(Bright(), resample(lit((SPOT, 9)), GRIDS["LPI"]))
@@ -205,7 +207,7 @@ def test_regions_are_found_in_what_the_network_sees(monkeypatch, still):
     def found(net, head, *, progress):
         brightest.append(round(float(head.array.max())))
         labels = head.new_like((head.array > 0).astype(np.uint8), labels={1: "any"})
-        return Found(Parcellation(labels, head), head.affine, 1)
+        return OrientedRegions(Parcellation(labels, head), head.affine, 1)
 
     monkeypatch.setattr(ms, "find_regions", found)
     flair = resample(lit((SPOT, 6)), GRIDS["LPI"])
@@ -215,13 +217,13 @@ def test_regions_are_found_in_what_the_network_sees(monkeypatch, still):
 
 
 def test_windows_give_what_one_pass_gives(monkeypatch):
-    x = np.random.default_rng(0).normal(size=(CHANNELS, 48, 80, 64)).astype(np.float32)
-    whole, weights = predict(Bright(), x)
-    assert len(weights) == len(ORDER)
+    x = np.random.default_rng(0).normal(size=(INPUT_CHANNELS, 48, 80, 64)).astype(np.float32)
+    whole, weights = predict_lesions(Bright(), x)
+    assert len(weights) == len(ATTENTION_PLANES)
     for name, value in (("WHOLE", 1000), ("SIDE", 32), ("OVERLAP", 16)):
         monkeypatch.setattr(ms, name, value)
     shares: list[float] = []
-    parts, none = predict(Bright(), x, shares.append)
+    parts, none = predict_lesions(Bright(), x, shares.append)
     np.testing.assert_allclose(parts, whole, atol=1e-4)
     assert none == [] and len(shares) > 8 and shares == sorted(shares)
 
@@ -231,8 +233,8 @@ def test_the_network_gives_its_attention_through_the_engine():
     net = RSANet(1, 3, 4, (8, 16, 32, 64), block=2).eval()
     x = np.random.default_rng(0).normal(size=(3, 48, 64, 32)).astype(np.float32)
     with torch.inference_mode():
-        found, weights = predict(net, x)
-        served, seen = predict(Engine(net, "cpu"), x)
+        found, weights = predict_lesions(net, x)
+        served, seen = predict_lesions(Engine(net, "cpu"), x)
     assert [w.shape for w in weights] == [(4, 4), (2, 2), (3, 3)]
     np.testing.assert_allclose(served, found, atol=0.03)
     for own, other in zip(weights, seen, strict=True):
@@ -291,11 +293,11 @@ def test_what_is_served_is_what_was_trained(monkeypatch):
     grid = Grid(shape, from_matvec(np.eye(3), (-20, -30, -10)))
     scans = {role: Volume(array, grid.affine) for role, array in (("flair", flair), ("t1", t1))}
     monkeypatch.setattr(ms, "homeward", lambda regions: np.diag([1.1, 1.1, 1.1, 1]))
-    view = prepared(scans, Anatomy(regions, np.ones(shape, bool)), grid)
+    view = prepare_scans(scans, Anatomy(regions, np.ones(shape, bool)), grid)
     places = [
         torch.from_numpy(1.1 * mm).float() for mm in grid.to_mm(np.indices(shape).reshape(3, -1).T).T.reshape(3, *shape)
     ]
-    white = TABLE[0][regions]
+    white = TISSUE_TABLE[0][regions]
     images = {
         role: torch.from_numpy(correct_bias_field(array, white)) for role, array in (("flair", flair), ("t1", t1))
     }
@@ -303,4 +305,4 @@ def test_what_is_served_is_what_was_trained(monkeypatch):
     sight = ms_heads.Sight(images, none, none == 0, dict.fromkeys(images, torch.from_numpy(regions)), places)
     trained = ms_heads.patch(sight, Luck(1)).x.numpy()
     assert trained[:3].any((1, 2, 3)).tolist() == [True, True, False] and trained[3:].any((1, 2, 3)).all()
-    np.testing.assert_allclose(stacked(view.images, view.maps), trained, atol=1e-4)
+    np.testing.assert_allclose(stack_channels(view.images, view.maps), trained, atol=1e-4)

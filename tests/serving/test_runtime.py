@@ -148,7 +148,9 @@ def helped(tiny, monkeypatch, tmp_path) -> Card:
     """The tiny pipeline with a further network, whose weights are another's .pth; its answer is that network's."""
     torch.manual_seed(1)
     torch.save(build().state_dict(), file := tmp_path / "weights" / "other.pth")
-    other = Weights("folder/other.pth", "no/body", "main", hashlib.sha256(file.read_bytes()).hexdigest(), foreign=True)
+    other = Weights(
+        "folder/other.pth", "no/body", "main", hashlib.sha256(file.read_bytes()).hexdigest(), third_party=True
+    )
 
     def run(net, image, prior, *, progress, aid, threshold):
         further = aid("other")

@@ -245,7 +245,7 @@ def test_another_repository(server, monkeypatch, name):
 
 
 def test_weights_of_others_may_be_of_another_kind_and_in_a_folder_of_their_repository(server, monkeypatch, tmp_path):
-    theirs = Weights("checkpoints/tiny.pth", "someone/tiny", "main", SHA, foreign=True)
+    theirs = Weights("checkpoints/tiny.pth", "someone/tiny", "main", SHA, third_party=True)
     monkeypatch.setenv("MEDAPP_REPO", "nobody/nothing")  # where ours would be looked for
     with pytest.raises(WeightsError, match=r"no checkpoints/tiny\.pth.*put tiny\.pth into"):
         weight_files.locate(theirs)

@@ -16,7 +16,7 @@ from nilearn.datasets import load_mni152_brain_mask
 from scipy import ndimage
 from torch import Tensor
 
-from medapp.algorithms.parcellation import filled
+from medapp.algorithms.parcellation import fill_holes
 from medapp.analysis.mask_metrics import bounds, components
 from medapp.imaging.geometry import reorient, resample, with_isotropic_spacing
 from medapp.imaging.volume import Volume
@@ -65,7 +65,7 @@ def closed(mask: np.ndarray, mm: float = CLOSING) -> np.ndarray:
     part = np.pad(mask[box], 8)
     grown = ndimage.distance_transform_edt(~part) <= mm
     shrunk = (ndimage.distance_transform_edt(grown) > mm) | part
-    out[box] = filled(shrunk)[8:-8, 8:-8, 8:-8]
+    out[box] = fill_holes(shrunk)[8:-8, 8:-8, 8:-8]
     return out
 
 

@@ -7,7 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from medapp.algorithms.brain_extraction import COARSE, FINE, STRIDES, levelled, lit
+from medapp.algorithms.brain_extraction import (
+    COARSE_SPACING,
+    FINE_SPACING,
+    NETWORK_STRIDES,
+    find_foreground_box,
+    normalize_to_brain,
+)
 from medapp.imaging.intensity import BLACK_TO_TISSUE, clip_bright, standardize
 from medapp.networks.coarse_to_fine import told
 from training.core.random_source import Luck
@@ -30,14 +36,14 @@ def coarse(head: Head, luck: Luck, **asked) -> Lesson:
     """A whole head on COARSE voxels."""
     view = whole(head, DRAWN, luck, asked.get("cut", 0.3), asked.get("neck", 0.6))
     image, far = scan(head, view, luck, asked.get("way", ""), asked.get("coarse", 0.5))
-    size = [max(8, round(n * DRAWN / COARSE)) for n in image.shape]
+    size = [max(8, round(n * DRAWN / COARSE_SPACING)) for n in image.shape]
     small, far = (
         F.interpolate(x[None, None], size, mode="trilinear", antialias=False)[0, 0] for x in (smooth(image), far)
     )
-    box = lit(small.numpy())
+    box = find_foreground_box(small.numpy())
     small, far = small[box], far[box]
     x = torch.from_numpy(standardize(clip_bright(small.numpy())))
-    more = [(-n) % STRIDES["coarse"] for n in x.shape]
+    more = [(-n) % NETWORK_STRIDES["coarse"] for n in x.shape]
     pads = [n for m in reversed(more) for n in (m // 2, m - m // 2)]
     known = F.pad(torch.ones(x.shape, dtype=torch.bool), pads)
     return Lesson(F.pad(x, pads, value=float(x.min()))[None], F.pad(far, pads, value=FAR), known)
@@ -45,7 +51,7 @@ def coarse(head: Head, luck: Luck, **asked) -> Lesson:
 
 def smooth(image: Tensor) -> Tensor:
     """As `resample` does before it draws on COARSE."""
-    sigma = math.sqrt((COARSE / DRAWN) ** 2 - 1) / (2 * math.sqrt(2 * math.log(2)))
+    sigma = math.sqrt((COARSE_SPACING / DRAWN) ** 2 - 1) / (2 * math.sqrt(2 * math.log(2)))
     side = math.exp(-0.5 / sigma**2)
     kernel = torch.tensor([side, 1, side]) / (1 + 2 * side)
     x = image[None, None]
@@ -58,14 +64,14 @@ def smooth(image: Tensor) -> Tensor:
 
 def fine(head: Head, luck: Luck, **asked) -> Lesson:
     """A piece of the border on FINE voxels, with what the coarse network might have said."""
-    view = View(PATCH, FINE, border(head, luck) + luck.normal(3, scale=15))
+    view = View(PATCH, FINE_SPACING, border(head, luck) + luck.normal(3, scale=15))
     image, far = scan(head, view, luck, asked.get("way", ""), asked.get("coarse", 0.5))
     inwards = guessed(far, luck)
-    x = levelled(image, inwards > 0)
+    x = normalize_to_brain(image, inwards > 0)
     x = (x + BLACK_TO_TISSUE) * math.exp(luck.one(0.12)) - BLACK_TO_TISSUE + luck.one(0.1)
     x, known = told(x[None, None], inwards[None, None])[0], torch.ones(far.shape, dtype=torch.bool)
     if luck.chance(0.25):  # where the image ends
-        axis, voxels = luck.below(3), 1 + luck.below(STRIDES["fine"])
+        axis, voxels = luck.below(3), 1 + luck.below(NETWORK_STRIDES["fine"])
         index = torch.arange(far.shape[axis])
         beyond = (index if luck.chance(0.5) else index.flip(0)) < voxels
         beyond = beyond.view([-1 if a == axis else 1 for a in range(3)]).expand(far.shape)
@@ -87,7 +93,7 @@ def border(head: Head, luck: Luck) -> Tensor:
 def guessed(far: Tensor, luck: Luck) -> Tensor:
     """How far inwards a voxel lies as a coarse network may tell: smooth, some mm off, here and there wrong."""
     size = tuple(far.shape)
-    small = [max(2, round(n / COARSE)) for n in size]
+    small = [max(2, round(n / COARSE_SPACING)) for n in size]
     out = -F.interpolate(F.interpolate(far[None, None], small, mode="area"), size, mode="trilinear")[0, 0]
     out = out + luck.field(size, 25)[0] * luck.uniform(0, 2) + luck.field(size, 10)[0] * luck.uniform(0, 1.2)
     out = out + luck.one(0.7)

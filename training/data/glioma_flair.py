@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from medapp.algorithms.brain_pair import enclosed
+from medapp.algorithms.brain_pair import brain_mask
 from medapp.analysis.mask_metrics import bounds
 from medapp.imaging.geometry import resample, with_isotropic_spacing
 from medapp.imaging.volume import Volume
@@ -89,7 +89,7 @@ def _prepared(found: dict[str, Volume], luck: Luck, data: Path) -> dict[str, np.
     tissue = seen["labels"].array
     if (tissue > 0).sum() < LEAST_BRAIN:
         return {}
-    brain = enclosed((tissue > 0) | (found["glioma"].array > 0.5))  # as when served
+    brain = brain_mask((tissue > 0) | (found["glioma"].array > 0.5))  # as when served
     box = bounds(brain)
     tissue, brain = (np.pad(array[box], MARGIN) for array in (tissue, brain))
     drawn = {role: np.pad(volume.array[box], MARGIN) * brain for role, volume in found.items()}

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from medapp.imaging.intensity import standardize
 from medapp.imaging.volume import Volume
-from medapp.pipelines.segment_glioma_ar2unet import slices, working_grid
+from medapp.pipelines.segment_glioma_ar2unet import make_working_grid, resample_slices
 from training.core.case import Case
 
 SIDE = 192  # pixels a side of a slice: 240 mm at the 1.25 mm that the pipeline works at
@@ -38,11 +38,11 @@ def load(folder: Path) -> Patient:
 def exam(case: Case) -> Patient:
     """Anyone's: the slices that the pipeline would look at, in the middle of SIDE × SIDE pixels."""
     pre, flair, post = case.volumes
-    grid, depth = working_grid(flair)
+    grid, depth = make_working_grid(flair)
 
     def placed(volume: Volume) -> np.ndarray:
         """(N, SIDE, SIDE), nothing below 0."""
-        array = slices(volume, grid, depth) - volume.array.min()
+        array = resample_slices(volume, grid, depth) - volume.array.min()
         short = [max(SIDE - n, 0) for n in array.shape[1:]]
         array = np.pad(array, [(0, 0), *((n // 2, n - n // 2) for n in short)])
         top, left = ((n - SIDE) // 2 for n in array.shape[1:])

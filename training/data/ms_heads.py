@@ -17,13 +17,13 @@ from PIL import Image
 from scipy import ndimage
 from torch import Tensor
 
-from medapp.algorithms.anatomical_priors import TABLE, homeward, maps
+from medapp.algorithms.anatomical_priors import TISSUE_TABLE, make_prior_maps, template_transform
 from medapp.analysis.mask_metrics import bounds
 from medapp.imaging.geometry import reorient, resample, with_isotropic_spacing
 from medapp.imaging.intensity import BLACK_TO_TISSUE, correct_bias_field, normalize_to_tissue
 from medapp.imaging.volume import Volume
 from medapp.io import files
-from medapp.pipelines.segment_ms_rsanet import SEQUENCES, stacked
+from medapp.pipelines.segment_ms_rsanet import SEQUENCES, stack_channels
 from medapp.serving import runtime
 from training.core.data_cache import folder
 from training.core.random_source import Luck
@@ -185,7 +185,7 @@ def glioma(data: Path, name: str) -> Real | None:
 
 def even(image: np.ndarray, regions: np.ndarray) -> Tensor:
     """(X, Y, Z) uint8 without shading, as the pipeline looks at it."""
-    return torch.from_numpy(np.rint(correct_bias_field(image, TABLE[0][regions])).clip(0, 255).astype(np.uint8))
+    return torch.from_numpy(np.rint(correct_bias_field(image, TISSUE_TABLE[0][regions])).clip(0, 255).astype(np.uint8))
 
 
 def spots(lesions: Tensor) -> Tensor:
@@ -197,7 +197,7 @@ def spots(lesions: Tensor) -> Tensor:
 
 def _home(regions: Tensor) -> Tensor | None:
     """(4, 4) from voxels to RAS+ mm of the template; classes (X, Y, Z)."""
-    found = homeward(Volume(regions.numpy(), np.eye(4)))
+    found = template_transform(Volume(regions.numpy(), np.eye(4)))
     return None if found is None else torch.from_numpy(found).float()
 
 
@@ -328,12 +328,12 @@ def patch(sight: Sight, luck: Luck) -> Patch:
     home = sight.home
     if luck.chance(0.03):
         regions, home = np.zeros_like(regions), None
-    known = maps(regions, None if home is None else [mm.numpy() for mm in home])
+    known = make_prior_maps(regions, None if home is None else [mm.numpy() for mm in home])
     white = known[0] > 0
     if white.sum() < LEAST_WHITE:
         white[:] = False
     shown = {role: normalize_to_tissue(image.numpy(), white) for role, image in images.items()}
-    return Patch(torch.from_numpy(stacked(shown, known)), sight.target, sight.known)
+    return Patch(torch.from_numpy(stack_channels(shown, known)), sight.target, sight.known)
 
 
 class Clinic:

@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from medapp.algorithms.affine_registration import align
-from medapp.algorithms.mni_template import template
+from medapp.algorithms.affine_registration import register_affine
+from medapp.algorithms.mni_template import load_template
 from medapp.imaging.intensity import STANDARD_RANGE
 from medapp.imaging.volume import Grid, Volume
 from training.core.data_cache import folder
@@ -59,7 +59,7 @@ def laid(data: Path, name: str) -> tuple[Scan, np.ndarray]:
     kept = folder("stroke", data) / f"{name}_affine.npy"
     if not kept.exists():
         moving = Volume(scan.image.numpy().astype(np.float32), np.eye(4))
-        written(kept, lambda file: np.save(file, align(moving, template()) @ template().affine))
+        written(kept, lambda file: np.save(file, register_affine(moving, load_template()) @ load_template().affine))
     return scan, np.load(kept)
 
 
@@ -144,7 +144,7 @@ def swellings(scan: Scan, matrix: np.ndarray, lesions: list, grid: Grid, luck: L
 
 def made(data: Path, part: str, number: int, shapes: Shapes) -> Head:
     """Head `number` of a part of the split."""
-    luck, grid = Luck(SEEDS[part] + number), template().grid
+    luck, grid = Luck(SEEDS[part] + number), load_template().grid
     names = brains(data, part)
     name = names[number % len(names)]
     scan, matrix = laid(data, name)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medapp.imaging.intensity import STANDARD_RANGE
-from medapp.pipelines.segment_stroke_raxnet import average, seen
+from medapp.pipelines.segment_stroke_raxnet import stack_slices, standardize_template
 from training.core.random_source import Luck
 from training.data.stroke_heads import Head
 
@@ -46,9 +46,9 @@ class Slices:
             kept = self.bins[int(np.searchsorted(share, luck.uniform(0, share[-1] * 0.999999), "right"))]
             kept = kept if number < size * 5 / 8 else self.empty
             which, at = kept[luck.below(len(kept))]
-            images.append(seen(self.heads[which].image, np.array([at]), self.axis))
+            images.append(stack_slices(self.heads[which].image, np.array([at]), self.axis))
             masks.append(self.heads[which].mask.take(at, self.axis))
-            templates.append(average().take(at, self.axis))
+            templates.append(standardize_template().take(at, self.axis))
         shown = [standard(torch.from_numpy(np.concatenate(images))), torch.from_numpy(np.stack(templates))[:, None]]
         return torch.cat(shown, 1), torch.from_numpy(np.stack(masks))[:, None].float()
 

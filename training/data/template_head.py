@@ -8,8 +8,8 @@ import numpy as np
 from nibabel.affines import from_matvec
 from scipy import ndimage
 
-from medapp.algorithms.affine_registration import align
-from medapp.algorithms.mni_template import RIM, template
+from medapp.algorithms.affine_registration import register_affine
+from medapp.algorithms.mni_template import TEMPLATE_MARGIN, load_template
 from medapp.imaging.geometry import reorient, resample, with_isotropic_spacing
 from medapp.io import files
 
@@ -27,10 +27,10 @@ def average() -> tuple[np.ndarray, np.ndarray]:
     """
     head = files.read([Path(str(shipped("pydeface") / "data" / "mean_reg2mean.nii.gz"))])
     head = resample(head, with_isotropic_spacing(reorient(head.grid), 1.0))
-    mask = template().new_like((template().array > 0).astype(np.uint8), labels={1: "brain"})
-    middle = template().grid.to_mm(np.argwhere(mask.array).mean(0))
+    mask = load_template().new_like((load_template().array > 0).astype(np.uint8), labels={1: "brain"})
+    middle = load_template().grid.to_mm(np.argwhere(mask.array).mean(0))
     start = from_matvec(np.diag(STRETCH), MIDDLE - STRETCH * middle)
-    affine = align(head, template(), start=start, reach=RIM)
+    affine = register_affine(head, load_template(), start=start, reach=TEMPLATE_MARGIN)
     brain = resample(mask.new_like(mask.array, affine=affine @ mask.affine), head.grid).array > 0
     signed = ndimage.distance_transform_edt(~brain) - ndimage.distance_transform_edt(brain)
     core = ndimage.binary_erosion(brain, iterations=5)

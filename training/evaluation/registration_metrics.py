@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from medapp.algorithms.brain_pair import Pair, placed
-from medapp.algorithms.deformable_refinement import refine
-from medapp.algorithms.field_prediction import in_millimetres, start
+from medapp.algorithms.brain_pair import Pair, transform_header
+from medapp.algorithms.deformable_refinement import refine_field
+from medapp.algorithms.field_prediction import predict_network_field, to_deformation
 from medapp.analysis import mask_metrics
 from medapp.imaging.brain_labels import translate_labels
 from medapp.imaging.deformation import Deformation, folding_percent, sdlogj, sdlogj_learn2reg
@@ -44,11 +44,11 @@ def rows(case: Case, result: Result, settings: Mapping[str, Any], peers: tuple[s
     if case.condition == PREDICTED:
         pair = prepared(result)
         for name, flow, cost in parts(pair, settings["refine"]):
-            field = in_millimetres(flow, pair.grid).resample(grid)
+            field = to_deformation(flow, pair.grid).resample(grid)
             found[name] = result.deformation if name == "ours" else field, cost
         for name in registration_peers.chosen(peers):
             flow, cost = registration_peers.run(name, np.asarray(pair.fixed.array), np.asarray(pair.moving.array))
-            found[name] = in_millimetres(torch.from_numpy(flow), pair.grid).resample(grid), cost._asdict()
+            found[name] = to_deformation(torch.from_numpy(flow), pair.grid).resample(grid), cost._asdict()
     found["ours"][1].update(job_seconds=round(origin.seconds, 2), memory_mb=origin.peak_memory_mb)
     return [
         {"patient": case.patient, "group": name, "condition": case.condition}
@@ -61,7 +61,7 @@ def rows(case: Case, result: Result, settings: Mapping[str, Any], peers: tuple[s
 def prepared(result: Result) -> Pair:
     """The pair as the served pipeline prepared it, from its result; its regions must be in the 36 classes."""
     fixed, moving = (result.volumes[f"{role}_prepared"] for role in ("fixed", "moving"))
-    here, there = result.volumes["labels"], placed(result.volumes["moving_labels"], result.affine)
+    here, there = result.volumes["labels"], transform_header(result.volumes["moving_labels"], result.affine)
     return Pair(fixed, moving, resample(here, fixed.grid), resample(there, fixed.grid), result.affine)
 
 
@@ -74,14 +74,14 @@ def parts(pair: Pair, refined: bool) -> Iterator[tuple[str, torch.Tensor, Row]]:
         torch.tensor(np.array(volume.array), device=device)
         for volume in (pair.moving, pair.fixed, pair.moving_regions, pair.fixed_regions)
     )
-    both, bent = (gone, there), partial(start, net, moving, fixed, there, net.filters())
+    both, bent = (gone, there), partial(predict_network_field, net, moving, fixed, there, net.filters())
     ways = {
-        "ours": (lambda: refine(moving, fixed, bent(), regions=both)) if refined else bent,
+        "ours": (lambda: refine_field(moving, fixed, bent(), regions=both)) if refined else bent,
         "affine": lambda: torch.zeros(3, *fixed.shape),
         "network": bent,
-        "refinement": lambda: refine(moving, fixed),
-        "refinement, regions": lambda: refine(moving, fixed, regions=both),
-        "network, refinement": lambda: refine(moving, fixed, bent()),
+        "refinement": lambda: refine_field(moving, fixed),
+        "refinement, regions": lambda: refine_field(moving, fixed, regions=both),
+        "network, refinement": lambda: refine_field(moving, fixed, bent()),
     }
     for name, way in ways.items():
         wall, cpu = time.perf_counter(), time.process_time()

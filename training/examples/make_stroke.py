@@ -10,7 +10,7 @@ import torch
 from nilearn.datasets import load_mni152_gm_template, load_mni152_wm_template
 from scipy import ndimage
 
-from medapp.algorithms.mni_template import template
+from medapp.algorithms.mni_template import load_template
 from medapp.imaging.geometry import crop_grid, reorient, resample
 from medapp.imaging.intensity import STANDARD_RANGE
 from medapp.imaging.volume import Grid, Volume
@@ -70,8 +70,8 @@ RECIPES = (
 
 def average() -> tuple[Scan, Grid]:
     """The template as a scan in which strokes can be painted, and where its voxels lie."""
-    grid = crop_grid(template().grid, np.full(3, -MARGIN), np.array(template().shape) + MARGIN)
-    t1 = np.pad(template().array, MARGIN)
+    grid = crop_grid(load_template().grid, np.full(3, -MARGIN), np.array(load_template().shape) + MARGIN)
+    t1 = np.pad(load_template().array, MARGIN)
     grey, white = (
         np.pad(np.asarray(load(resolution=1).dataobj, np.float32), MARGIN)
         for load in (load_mni152_gm_template, load_mni152_wm_template)

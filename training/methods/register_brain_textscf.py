@@ -21,11 +21,11 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from medapp.algorithms.affine_registration import align
-from medapp.algorithms.conformed_space import SHAPE, conformed, scaled
-from medapp.algorithms.deformable_refinement import refine
-from medapp.algorithms.region_prompts import REGIONS, TEMPLATES, phrases, sentence
-from medapp.algorithms.text_encoder import DIM, encoder, features, tower
+from medapp.algorithms.affine_registration import register_affine
+from medapp.algorithms.conformed_space import CONFORMED_SHAPE, make_conformed_grid, scale_intensity
+from medapp.algorithms.deformable_refinement import refine_field
+from medapp.algorithms.region_prompts import PROMPT_TEMPLATES, REGION_NUMBERS, fill_template, list_phrases
+from medapp.algorithms.text_encoder import EMBEDDING_DIM, build_text_encoder, encode_prompts, make_encoder
 from medapp.imaging.brain_labels import MIRROR_CLASSES, translate_labels
 from medapp.imaging.deformation import Deformation, folding_percent, sdlogj
 from medapp.imaging.volume import Volume
@@ -80,9 +80,9 @@ def prepare(data: Path, name: str, onto: str) -> Scan:
     if not kept.exists():
         t1, labels = read(data, name)
         target = t1 if name == onto else read(data, onto)[0]
-        matrix = np.eye(4) if name == onto else align(t1, target)
-        still = Deformation.from_affine(np.eye(4), conformed(target))
-        image = 255 * scaled(still.warp(t1, matrix).array)
+        matrix = np.eye(4) if name == onto else register_affine(t1, target)
+        still = Deformation.from_affine(np.eye(4), make_conformed_grid(target))
+        image = 255 * scale_intensity(still.warp(t1, matrix).array)
         regions = labels.new_like(translate_labels(labels.array), labels=labels.labels)
         parcels = [still.warp(part, matrix).array.astype(np.uint8) for part in (regions, labels)]
         np.savez_compressed(kept, image=np.rint(image).astype(np.uint8), regions=parcels[0], parcels=parcels[1])
@@ -110,12 +110,12 @@ def drawn(scan: Scan, affine: Tensor, bend: Tensor | None = None, mirrored: bool
     if mirrored:
         along = (-along[0], *along[1:])
     points = torch.stack([(m[0] * along[0] + m[1] * along[1] + m[2] * along[2] + m[3]) for m in affine])
-    places = ((2 * points - 1) / torch.tensor(SHAPE)[:, None, None, None]).movedim(0, -1).flip(-1)
+    places = ((2 * points - 1) / torch.tensor(CONFORMED_SHAPE)[:, None, None, None]).movedim(0, -1).flip(-1)
     image = F.grid_sample(scan.smooth[None, None].float(), places[None], align_corners=False)[0, 0]
     taken = []
     for part, away in ((scan.regions, bend), (scan.parcels, None)):
         index = torch.zeros(SIZE, dtype=torch.int64)
-        for axis, n in enumerate(SHAPE):
+        for axis, n in enumerate(CONFORMED_SHAPE):
             at = points[axis] if away is None else points[axis] + away[axis]
             index = index * n + (at + (n - 1) / 2).round_().long().clamp_(0, n - 1)
         taken.append(torch.take(part, index))
@@ -184,24 +184,25 @@ class Words:
     """Embeddings of many wordings of every prompt."""
 
     def __init__(self, luck: Luck) -> None:
-        net = tower()
+        net = build_text_encoder()
         net.load_state_dict(load_file(TOWER), strict=False)
-        by = encoder(net.float())
-        self.text = features(by)  # (36, d)
+        by = make_encoder(net.float())
+        self.text = encode_prompts(by)  # (36, d)
         said = []
-        for label in REGIONS:
-            ways = phrases(label)
+        for label in REGION_NUMBERS:
+            ways = list_phrases(label)
             said += [
-                sentence(ways[luck.below(len(ways))], TEMPLATES[luck.below(len(TEMPLATES))]) for _ in range(WORDINGS)
+                fill_template(ways[luck.below(len(ways))], PROMPT_TEMPLATES[luck.below(len(PROMPT_TEMPLATES))])
+                for _ in range(WORDINGS)
             ]
-        self.ways = by.encode(said).view(len(REGIONS), WORDINGS, -1)
+        self.ways = by.encode(said).view(len(REGION_NUMBERS), WORDINGS, -1)
 
     def drawn(self, luck: Luck) -> Tensor:
         """(36, d): the paper's prompts, or others by chance."""
         if luck.chance(0.3):
             return self.text
-        pick = torch.randint(WORDINGS, (len(REGIONS),), generator=luck.generator)
-        text = self.ways[torch.arange(len(REGIONS)), pick]
+        pick = torch.randint(WORDINGS, (len(REGION_NUMBERS),), generator=luck.generator)
+        text = self.ways[torch.arange(len(REGION_NUMBERS)), pick]
         return torch.cat([background(text)[None], text])
 
 
@@ -258,11 +259,11 @@ def validate(net: TextSCF, pairs: Sequence[tuple[Scan, Scan]], refined: bool) ->
     for fixed, moving in pairs:
         images = moving.image.float() / 255, fixed.image.float() / 255
         luck = Luck(SEED)
-        bend = luck.field(SHAPE, 10, 3) * 0.4
+        bend = luck.field(CONFORMED_SHAPE, 10, 3) * 0.4
         wrong = warp(fixed.regions[None, None].float(), bend[None], "nearest")[0, 0]
         flows = {"net": start(net, *images, wrong)}
         if refined:
-            flows |= {"refined": refine(*images, flows["net"])}
+            flows |= {"refined": refine_field(*images, flows["net"])}
         row = {}
         for kind, flow in flows.items():
             row[kind] = dice(moving.parcels, fixed.parcels, flow)
@@ -280,7 +281,7 @@ def baseline(pairs: Sequence[tuple[Scan, Scan]]) -> dict[str, float]:
     rows = []
     for fixed, moving in pairs:
         images = moving.image.float() / 255, fixed.image.float() / 255
-        flows = torch.zeros(3, *SHAPE), refine(*images)
+        flows = torch.zeros(3, *CONFORMED_SHAPE), refine_field(*images)
         rows.append([dice(moving.parcels, fixed.parcels, flow) for flow in flows])
     return dict(zip(("affine", "refined_from_nothing"), np.mean(rows, 0).round(4).tolist(), strict=True))
 
@@ -297,7 +298,7 @@ def train(args: argparse.Namespace) -> None:
     if args.refined and not (out / "log.csv").exists():
         print(baseline(pairs), flush=True)
 
-    net = TextSCF(args.width, DIM, HIDDEN, diffeomorphic=True)
+    net = TextSCF(args.width, EMBEDDING_DIM, HIDDEN, diffeomorphic=True)
     net.text.copy_(words.text)
     begin(net)
     if args.like:

@@ -14,7 +14,7 @@ import numpy as np
 
 from medapp.imaging.index_maps import superpixels
 from medapp.imaging.volume import Volume
-from medapp.pipelines.restore_ct_rat import CARD, scaled
+from medapp.pipelines.restore_ct_rat import CARD, scale_hu
 from medapp.simulation.low_dose_ct import lower_dose
 from training.core.case import Case
 from training.core.restoration_training import SEED, Patch, fit, options, turned
@@ -41,7 +41,7 @@ class Slice:
         low = self.low[int(random.integers(len(self.low)))][box].astype(np.float32)
         low = full + (low - full) * random.uniform(0.6, 1.5)
         labels = self.maps[int(random.integers(len(self.maps)))][box]
-        return Patch(scaled(low), labels, scaled(full))
+        return Patch(scale_hu(low), labels, scale_hu(full))
 
 
 LAYOUT = "ct_fulldose/*.jp2"  # by which DATA of `cases` is known

@@ -11,7 +11,13 @@ import numpy as np
 
 from medapp.imaging.index_maps import superpixels
 from medapp.imaging.volume import Volume
-from medapp.pipelines.restore_pet_rat import AROUND, CARD, known_level, stacked, unit_of
+from medapp.pipelines.restore_pet_rat import (
+    CARD,
+    NEIGHBOUR_SLICES,
+    encode_count_level,
+    find_activity_scale,
+    stack_channels,
+)
 from training.core.case import Case
 from training.core.restoration_training import SEED, Patch, fit, options, turned
 from training.data.pet_pairs import FRACTIONS
@@ -32,7 +38,7 @@ class Scan:
         self.part, self.fraction, self.stack = str(kept["part"]), kept["fraction"].astype(np.float32), kept["stack"]
         self.real = str(kept["kind"]) == "real"
         low, full = kept["low"].astype(np.float32), kept["full"].astype(np.float32)
-        scale = unit_of(low)
+        scale = find_activity_scale(low)
         self.low, self.full = (low / scale).astype(np.float16), (full / scale).astype(np.float16)
         found = maps / file.name
         self.maps = [np.stack([superpixels(each.clip(0, scale), 150) for each in low]).astype(np.int16)]
@@ -46,7 +52,7 @@ class Scan:
         low, full = self.low[number][box].astype(np.float32), self.full[number][box].astype(np.float32)
         others, single = [], random.random() < alone
         linked = random.uniform(0, 0.7) if random.random() < 0.4 else 0.0
-        for m in (number + a for a in AROUND):
+        for m in (number + a for a in NEIGHBOUR_SLICES):
             if single or not 0 <= m < len(self.low) or self.stack[m] != self.stack[number]:
                 others.append(low)
                 continue
@@ -55,8 +61,8 @@ class Scan:
             others.append(there + linked * (low - full) + (1 - linked**2) ** 0.5 * noise)
         kind = int(random.integers(len(self.maps) + 1)) if random.random() < 0.5 else 0
         labels = self.maps[kind][number][box] if kind < len(self.maps) else np.zeros(low.shape, np.int16)
-        level = known_level(self.fraction[number]) if known else 0.0
-        return Patch(stacked([low, *others], level), labels, full[None])
+        level = encode_count_level(self.fraction[number]) if known else 0.0
+        return Patch(stack_channels([low, *others], level), labels, full[None])
 
 
 LAYOUT = "*.npz"  # by which DATA of `cases` is known

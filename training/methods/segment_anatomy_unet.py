@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from medapp.algorithms.parcellation import likeliest
+from medapp.algorithms.parcellation import classify_voxels
 from medapp.imaging.brain_labels import CLASS_NAMES, translate_labels
 from medapp.imaging.geometry import resample
 from medapp.imaging.intensity import MAX_MEDIAN_RATIO, clip_bright, standardize
@@ -105,7 +105,7 @@ def validate(net: UNet3D, pictures: dict[str, list[tuple[np.ndarray, np.ndarray]
     scores = {}
     vessel = [n for n, name in enumerate(CLASS_NAMES) if "Vessel" in name]
     for kind, cases in pictures.items():
-        each = np.array([overlaps(likeliest(net, image), truth) for image, truth in cases])[:, 1:]
+        each = np.array([overlaps(classify_voxels(net, image), truth) for image, truth in cases])[:, 1:]
         scores[kind] = float(np.nanmean(each))
         scores[f"{kind}_no_vessel"] = float(np.nanmean(np.delete(each, [n - 1 for n in vessel], 1)))
     return scores

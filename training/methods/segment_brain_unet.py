@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from medapp.algorithms.brain_extraction import COARSE, FINE, extract, roughly
+from medapp.algorithms.brain_extraction import COARSE_SPACING, FINE_SPACING, extract_brain, predict_coarse_distance
 from medapp.analysis import mask_metrics
 from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Volume
@@ -82,7 +82,7 @@ def truths(data: Path) -> Iterator[Truth]:
 def validate(part: str, net: UNet3D, lessons: dict[str, list[Lesson]]) -> dict[str, float]:
     """Mean Dice of the made-up scans, and the most ml too much, in each condition."""
     scores, place = {}, next(net.parameters()).device
-    ml = ({"coarse": COARSE, "fine": FINE}[part] ** 3) / 1000
+    ml = ({"coarse": COARSE_SPACING, "fine": FINE_SPACING}[part] ** 3) / 1000
     for condition, each in lessons.items():
         dice, over = [], []
         for lesson in each:
@@ -106,9 +106,9 @@ def tested(part: str, net: CoarseToFine, real: list[Truth], refine: bool) -> dic
     scores = {}
     for truth in real:
         if refine:
-            found = extract(net, truth.image).array > 0
+            found = extract_brain(net, truth.image).array > 0
         else:
-            found = resample(roughly(net, truth.image), truth.image.grid, outside=-10).array > 0
+            found = resample(predict_coarse_distance(net, truth.image), truth.image.grid, outside=-10).array > 0
         scores[truth.name], scores[f"{truth.name}_over"] = compared(found, truth)
     return scores
 
@@ -178,7 +178,7 @@ def cases(data: Path, part: str) -> Iterator[Case]:
         head = prepare(data, name, 1, ("average",))
         for condition, how in CONDITIONS.items():
             luck = Luck(int(name))
-            view = whole(head, FINE, luck, how.get("cut", 0.0), how.get("neck", 0.6))
+            view = whole(head, FINE_SPACING, luck, how.get("cut", 0.0), how.get("neck", 0.6))
             image, far = scan(head, view, luck, how.get("way", "made up"), how.get("coarse", 0.0))
             brain = Volume((far < 0).numpy().astype(np.uint8), np.eye(4), labels={1: "brain"})
             yield Case(name, "made up", condition, (Volume(image.numpy(), np.eye(4)),), brain)

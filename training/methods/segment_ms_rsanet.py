@@ -24,13 +24,19 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from medapp.algorithms.parcellation import working_grid
+from medapp.algorithms.parcellation import make_working_grid
 from medapp.analysis.mask_metrics import dice, lesion_f1
 from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Grid, Volume
 from medapp.networks.rsanet import RSANet
-from medapp.pipelines.segment_anatomy_unet import NETWORK as ANATOMY
-from medapp.pipelines.segment_ms_rsanet import anatomy, build, predict, prepared, stacked
+from medapp.pipelines.segment_anatomy_unet import ANATOMY_NETWORK as ANATOMY
+from medapp.pipelines.segment_ms_rsanet import (
+    build_network,
+    find_anatomy,
+    predict_lesions,
+    prepare_scans,
+    stack_channels,
+)
 from medapp.serving import weight_files
 from medapp.serving.inference_engine import Engine
 from training.core.batch_norm import SETTLED, settle
@@ -63,9 +69,9 @@ class Exam(NamedTuple):
 
 def exam(kind: str, scans: dict[str, Volume], truth: Volume) -> Exam:
     """Images of one patient by role, on one grid, cut out and stacked by the pipeline's own ways."""
-    grid = working_grid(scans["flair"])
-    view = prepared(scans, anatomy(parcellator(), scans, grid, lambda share, stage: None), grid)
-    x = stacked(view.images, view.maps)
+    grid = make_working_grid(scans["flair"])
+    view = prepare_scans(scans, find_anatomy(parcellator(), scans, grid, lambda share, stage: None), grid)
+    x = stack_channels(view.images, view.maps)
     there = resample(truth, Grid(x.shape[1:], view.grid.affine))
     return Exam(kind, x.astype(np.float16), there.array > 0)
 
@@ -104,7 +110,7 @@ def exams_on(head: Head, seed: int) -> list[Exam]:
 def served(net: RSANet) -> Callable[[np.ndarray], np.ndarray]:
     """The network as it is now, served as in the app: maps (CHANNELS, X, Y, Z) to the probability (X, Y, Z)."""
     engine = Engine(copy.deepcopy(net), next(net.parameters()).device.type)
-    return lambda x: predict(engine, x.astype(np.float32))[0]
+    return lambda x: predict_lesions(engine, x.astype(np.float32))[0]
 
 
 def validate(net: RSANet, exams: list[Exam], threshold: float = 0.5) -> dict[str, float]:
@@ -179,7 +185,7 @@ def train(args: argparse.Namespace) -> None:
     for seed, name in enumerate(brains["validation"]):
         exams += exams_on(prepare(data, name), seed)
 
-    net = build()
+    net = build_network()
     if args.like:
         net.load_state_dict(load_file(args.like))
     net = net.to(args.device, memory_format=torch.channels_last_3d)

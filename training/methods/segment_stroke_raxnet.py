@@ -19,12 +19,12 @@ from safetensors.torch import load_file, save_file
 from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
 
-from medapp.algorithms.mni_template import template
+from medapp.algorithms.mni_template import load_template
 from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Grid, Volume
 from medapp.networks.blocks import fold
 from medapp.networks.raxnet import RAXNet
-from medapp.pipelines.segment_stroke_raxnet import CHANNELS, VIEWS, WIDTHS, predict
+from medapp.pipelines.segment_stroke_raxnet import INPUT_CHANNELS, PLANE_VIEWS, WIDTHS, predict_plane
 from training.core.case import Case
 from training.core.lesion_losses import LOSSES
 from training.core.options import Options
@@ -56,7 +56,7 @@ def validate(net: nn.Module, held: list[Head], plane: str) -> dict[str, float]:
     net = fold(copy.deepcopy(net).eval())
     scores, small, false = [], [], []
     for each in held:
-        found = predict(net, standard(torch.from_numpy(each.image)).numpy(), VIEWS[plane]) > 0.5
+        found = predict_plane(net, standard(torch.from_numpy(each.image)).numpy(), PLANE_VIEWS[plane]) > 0.5
         size = int(each.mask.sum())
         if not size:
             false.append(found.sum() / 1000)
@@ -78,7 +78,7 @@ def cases(data: Path, part: str) -> Iterator[Case]:
         shapes = Shapes(data / "stroke_masks", each)
         for number in range(SCORED):
             painted = head(data, each, number, shapes)
-            image = Volume(painted.image.astype(np.int16), template().affine, name="T1")
+            image = Volume(painted.image.astype(np.int16), load_template().affine, name="T1")
             truth = image.new_like(painted.mask.astype(np.uint8), labels={1: "painted"})
             patient, group = f"{each} {number:03d}", f"{painted.mask.sum() / 1000:.1f} ml"
             yield Case(patient, group, "1 mm", (image,), truth)
@@ -93,10 +93,10 @@ def train(args: argparse.Namespace) -> None:
     held = [head(data, "validation", n, shapes["validation"]) for n in HELD[: args.held] + HELD[-1:]]
 
     widths = tuple(args.width * n for n in (1, 2, 4, 8))
-    net = RAXNet(1, widths, CHANNELS).to(args.device, memory_format=torch.channels_last)
+    net = RAXNet(1, widths, INPUT_CHANNELS).to(args.device, memory_format=torch.channels_last)
     nn.init.constant_(net.head.bias, PRIOR)
     if args.like:
-        net.load_state_dict(widened(load_file(args.like), CHANNELS))
+        net.load_state_dict(widened(load_file(args.like), INPUT_CHANNELS))
     luck = Luck(SEED + PLANES.get(args.plane, len(PLANES)))
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=4e-3)
     run = Run(out, net, optimizer, luck.generator, args.steps, forget=0.997, buffers=True, best=-math.inf)

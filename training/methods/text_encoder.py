@@ -18,8 +18,16 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from medapp.algorithms.region_prompts import REGIONS, SIDED, SIDES, SYNONYMS, TEMPLATES, prompts, structure
-from medapp.algorithms.text_encoder import CONFIG, DIM, encoder, tower
+from medapp.algorithms.region_prompts import (
+    PROMPT_TEMPLATES,
+    REGION_NUMBERS,
+    REGION_SYNONYMS,
+    SIDE_FORMS,
+    SIDE_WORDS,
+    make_prompts,
+    split_side,
+)
+from medapp.algorithms.text_encoder import EMBEDDING_DIM, TEXT_ENCODER_CONFIG, build_text_encoder, make_encoder
 
 PREPROCESS = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
 LENGTH = 10.0  # of an embedding; CLIP's own are of that order
@@ -61,17 +69,17 @@ OTHER_ASIDE = ("spleen", "bicycle", "chest x-ray", "lemon tree", "shoulder", "an
 
 def twin(label: int) -> int:
     """The same structure's region on the other side, itself in the middle."""
-    own = structure(label)[1]
-    return next((n for n in REGIONS if n != label and structure(n)[1] == own), label)
+    own = split_side(label)[1]
+    return next((n for n in REGION_NUMBERS if n != label and split_side(n)[1] == own), label)
 
 
 def phrase(label: int, dice: random.Random, synonyms: Mapping[str, tuple[str, ...]], sided: bool = True) -> str:
     """One way to name a region."""
-    side, rest = structure(label)
+    side, rest = split_side(label)
     name = dice.choice(synonyms[rest])
     if not (side and sided):
         return name
-    return dice.choice(SIDED).format(side=side, any=dice.choice(SIDES[side]), name=name)
+    return dice.choice(SIDE_FORMS).format(side=side, any=dice.choice(SIDE_WORDS[side]), name=name)
 
 
 def unrelated(dice: random.Random, words: tuple[str, ...] = OTHER) -> str:
@@ -81,25 +89,30 @@ def unrelated(dice: random.Random, words: tuple[str, ...] = OTHER) -> str:
 
 def draw(size: int, dice: random.Random) -> tuple[list[str], Tensor]:
     """Sentences, and which of nothing and the 35 regions they mean (B, 36), rows that add up to 1."""
-    said, means = [], torch.zeros(size, len(REGIONS) + 1)
+    said, means = [], torch.zeros(size, len(REGION_NUMBERS) + 1)
     for row in means:
-        label = dice.choice(REGIONS)
+        label = dice.choice(REGION_NUMBERS)
         kind = dice.random()
         if kind < UNRELATED:
             row[0], name = 1, unrelated(dice)
         elif kind < UNRELATED + UNSIDED:
-            row[[label, twin(label)]], name = 1, phrase(label, dice, SYNONYMS, sided=False)
+            row[[label, twin(label)]], name = 1, phrase(label, dice, REGION_SYNONYMS, sided=False)
         else:
-            row[label], name = 1, phrase(label, dice, SYNONYMS)
+            row[label], name = 1, phrase(label, dice, REGION_SYNONYMS)
         row /= row.sum()
-        said.append(dice.choice(TEMPLATES).format(name))
+        said.append(dice.choice(PROMPT_TEMPLATES).format(name))
     return said, means
 
 
 def vocabulary(tokenizer) -> Tensor:
     """(49408,) every token -> itself if the bank has it, else the first that it has not."""
-    words = [*TEMPLATES, *SIDED, *(w for side in SIDES.values() for w in side), *(f" {w}" for w in SIDES["left"])]
-    words += [w for name in SYNONYMS.values() for w in name]
+    words = [
+        *PROMPT_TEMPLATES,
+        *SIDE_FORMS,
+        *(w for side in SIDE_WORDS.values() for w in side),
+        *(f" {w}" for w in SIDE_WORDS["left"]),
+    ]
+    words += [w for name in REGION_SYNONYMS.values() for w in name]
     used = {0, 49406, 49407} | {token for text in words for token in tokenizer.encode(text)}
     other = next(token for token in range(49408) if token not in used)
     table = torch.full((49408,), other)
@@ -131,7 +144,7 @@ def train(model, tokenizer, steps: int, size: int, seed: int = 0) -> None:
     torch.manual_seed(seed)
     table = vocabulary(tokenizer)
     other = int(table.mode().values)
-    axes = nn.Parameter(torch.randn(len(REGIONS) + 1, DIM))
+    axes = nn.Parameter(torch.randn(len(REGION_NUMBERS) + 1, EMBEDDING_DIM))
     weights = [p for name, p in model.named_parameters() if not name.startswith("visual") and name != "logit_scale"]
     adam = torch.optim.AdamW([*weights, axes], 2e-3, weight_decay=0.01)
     fall = torch.optim.lr_scheduler.OneCycleLR(adam, 2e-3, steps, pct_start=0.1)
@@ -157,14 +170,14 @@ def train(model, tokenizer, steps: int, size: int, seed: int = 0) -> None:
 def judged(model, seed: int = 1) -> dict[str, float]:
     """How wordings and sentences kept aside lie to the paper's prompts: cosines, and shares that are nearest."""
     dice = random.Random(seed)
-    encoding = encoder(model).encode
-    exact = F.normalize(encoding(prompts()), dim=1)
+    encoding = make_encoder(model).encode
+    exact = F.normalize(encoding(make_prompts()), dim=1)
     scores = {"prompts_nearest": float((exact @ exact.T - 2 * torch.eye(len(exact))).max())}
-    labels = [label for label in REGIONS for _ in range(20)]
+    labels = [label for label in REGION_NUMBERS for _ in range(20)]
     own, other = torch.tensor(labels) - 1, torch.tensor([twin(label) for label in labels]) - 1
     for kind, templates, synonyms in (
-        ("templates", ASIDE_TEMPLATES, SYNONYMS),
-        ("synonyms", TEMPLATES, ASIDE),
+        ("templates", ASIDE_TEMPLATES, REGION_SYNONYMS),
+        ("synonyms", PROMPT_TEMPLATES, ASIDE),
         ("both", ASIDE_TEMPLATES, ASIDE),
     ):
         said = [dice.choice(templates).format(phrase(label, dice, synonyms)) for label in labels]
@@ -195,14 +208,14 @@ def main() -> None:
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
-    model = tower()
+    model = build_text_encoder()
     from open_clip import SimpleTokenizer
 
     train(model.train(), SimpleTokenizer(context_length=77), given.steps, given.batch)
     model.half().float()
     scores = judged(model)
     print(json.dumps(scores, indent=1))
-    config = {"model_cfg": CONFIG, "preprocess_cfg": PREPROCESS}
+    config = {"model_cfg": TEXT_ENCODER_CONFIG, "preprocess_cfg": PREPROCESS}
     (given.out / "text_tower.json").write_text(json.dumps(config, indent=1) + "\n")
     state = {name: value.half().contiguous() for name, value in model.state_dict().items() if name != "attn_mask"}
     save_file(state, given.out / "text_tower.safetensors")

@@ -34,7 +34,7 @@ def prepare(card: Card, repo: str, revision: str, folder: Path, scores: Path | N
     The weights are those beside the app; their sha256 is to be that of the pipeline's card.
     """
     file = weight_files.folder() / card.weights.file
-    if card.weights.foreign:
+    if card.weights.third_party:
         raise Refused(f"{card.weights.file} is the work of others, who publish it themselves.")
     if not file.is_file():
         raise Refused(f"There is no {file.name} beside the app: train it, then run training.release.install.")

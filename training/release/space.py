@@ -20,7 +20,7 @@ def gather(folder: Path) -> None:
     front(ROOT)
     for card in runtime.cards().values():
         beside = weight_files.folder() / Path(card.weights.file).name
-        if not card.weights.foreign and not (beside.is_file() and sha256(beside) == card.weights.sha256):
+        if not card.weights.third_party and not (beside.is_file() and sha256(beside) == card.weights.sha256):
             raise Refused(f"{beside.name} beside the app is not the file that the card of {card.name} names by sha256.")
     folder.mkdir(parents=True, exist_ok=True)
     for name in FILES:

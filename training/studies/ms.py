@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from medapp.analysis.mask_metrics import dice, lesion_f1
 from medapp.networks.rsanet import RSANet
-from medapp.pipelines.segment_ms_rsanet import CHANNELS, build
+from medapp.pipelines.segment_ms_rsanet import INPUT_CHANNELS, build_network
 from training.core.random_source import Luck
 from training.data.labelled_brains import names_in, split
 from training.data.ms_heads import Clinic, Patch, patient, prepare, reals
@@ -71,7 +71,7 @@ class Box:
     def sample(self, luck: Luck) -> Patch:
         target = torch.zeros(48, 48, 48)
         target[8:20, 8:20, 8:20] = 1
-        return Patch(luck.normal(CHANNELS, *target.shape) + 3 * target, target, target >= 0)
+        return Patch(luck.normal(INPUT_CHANNELS, *target.shape) + 3 * target, target, target >= 0)
 
 
 def phantom() -> Exams:
@@ -91,7 +91,7 @@ def formed(form: str) -> Callable[[float], RSANet]:
 
     def made(share: float) -> RSANet:
         widths = [BASE * scaled(4, share) * n for n in (1, 2, 4, 8)]
-        net = build(widths=widths, form="000" if form == "non-local" else form)
+        net = build_network(widths=widths, form="000" if form == "non-local" else form)
         if form == "non-local":
             net.form, net.rsa_block = "010", NonLocalAttention(widths[-1])
         return net.to(memory_format=torch.channels_last_3d)

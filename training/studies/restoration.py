@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from medapp.analysis.image_quality import figures
 from medapp.networks.rat import RAT
-from medapp.pipelines.restore_ct_rat import UNIT
+from medapp.pipelines.restore_ct_rat import HU_SCALE
 from training.core.precision import autocast
 from training.core.random_source import Luck
 from training.core.restoration_training import Patch, batch, focal_region_loss, turned
@@ -53,7 +53,7 @@ class Slices:
             x, labels, y = (torch.from_numpy(part)[None] for part in patch)
             with autocast(place):
                 found = net(x.to(place), labels.to(place)).float().cpu()
-            answer, truth = (each[0].movedim(0, -1).numpy() * UNIT for each in (found, y))  # (H, W, 1) in HU
+            answer, truth = (each[0].movedim(0, -1).numpy() * HU_SCALE for each in (found, y))  # (H, W, 1) in HU
             scored = figures(answer, truth, "HU")
             yield {"patient": name} | {figure: scored[figure] for figure in FIGURES}
 

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from medapp.algorithms.mni_template import template
+from medapp.algorithms.mni_template import load_template
 from medapp.analysis.mask_metrics import dice, lesion_f1
 from medapp.networks.blocks import fold
 from medapp.networks.raxnet import RAXNet
-from medapp.pipelines.segment_stroke_raxnet import CHANNELS, VIEWS, predict
+from medapp.pipelines.segment_stroke_raxnet import INPUT_CHANNELS, PLANE_VIEWS, predict_plane
 from training.core.lesion_losses import LOSSES
 from training.data.stroke_heads import Head, head
 from training.data.stroke_lesions import Shapes
@@ -60,7 +60,7 @@ class Heads:
         net = fold(copy.deepcopy(net).eval())
         for number, each in enumerate(self.held):
             image = standard(torch.from_numpy(each.image)).numpy()
-            found, truth = predict(net, image, VIEWS[PLANE]) > 0.5, each.mask
+            found, truth = predict_plane(net, image, PLANE_VIEWS[PLANE]) > 0.5, each.mask
             row: dict[str, Any] = {"patient": f"{each.brain} {number:03d}"} | dict.fromkeys(FIGURES)
             if truth.any():
                 hit = (found & truth).sum()
@@ -80,7 +80,7 @@ def bench(data: Path, size: Size) -> Heads:
 
 def phantom() -> Heads:
     """Four slices with a box in two of them."""
-    image, mask = np.zeros(template().shape, np.uint8), np.zeros(template().shape, bool)
+    image, mask = np.zeros(load_template().shape, np.uint8), np.zeros(load_template().shape, bool)
     image[60:140, 60:170, 88:92] = 120
     mask[80:100, 90:120, 88:90] = True
     image[mask] = 60
@@ -110,7 +110,7 @@ def rare(build: Callable[[float], nn.Module]) -> Callable[[float], nn.Module]:
 
 
 def raxnet(share: float) -> RAXNet:
-    return RAXNet(1, [scaled(32 * n, share) for n in (1, 2, 4, 8)], CHANNELS)
+    return RAXNet(1, [scaled(32 * n, share) for n in (1, 2, 4, 8)], INPUT_CHANNELS)
 
 
 NETWORKS = Study(
@@ -120,10 +120,10 @@ NETWORKS = Study(
         name: Rival(rare(build), by(LOSSES["balanced"]))
         for name, build in {
             "RAX-Net": raxnet,
-            "X-Net": lambda share: XNet(CHANNELS, scaled(64, share)),
-            "CLCI-Net": lambda share: CLCINet(CHANNELS, scaled(32, share)),
-            "D-UNet": lambda share: DUNet(CHANNELS, scaled(32, share), ALONG),
-            "U-Net": lambda share: UNet(CHANNELS, scaled(32, share)),
+            "X-Net": lambda share: XNet(INPUT_CHANNELS, scaled(64, share)),
+            "CLCI-Net": lambda share: CLCINet(INPUT_CHANNELS, scaled(32, share)),
+            "D-UNet": lambda share: DUNet(INPUT_CHANNELS, scaled(32, share), ALONG),
+            "U-Net": lambda share: UNet(INPUT_CHANNELS, scaled(32, share)),
         }.items()
     },
     bench,

@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from medapp.imaging.brain_labels import MIRROR_CLASSES
 from medapp.networks.rsanet import RSANet
-from medapp.pipelines.segment_ms_rsanet import CARD, CHANNELS
+from medapp.pipelines.segment_ms_rsanet import CARD, INPUT_CHANNELS
 from training.core.random_source import Luck
 from training.data import glioma_flair, ms_heads
 from training.data.labelled_brains import STEP_MM, Scan
@@ -105,7 +105,7 @@ def test_the_same_luck_gives_the_same_patch(head):
     first, second = (ms_heads.made(head, SIZE, Luck(7)) for _ in range(2))
     torch.testing.assert_close(first, second)
     shown = ms_heads.patch(first, Luck(1))
-    assert shown.x.shape == (CHANNELS, *SIZE) and shown.x.isfinite().all()
+    assert shown.x.shape == (INPUT_CHANNELS, *SIZE) and shown.x.isfinite().all()
     torch.testing.assert_close(shown, ms_heads.patch(second, Luck(1)))
 
 
@@ -147,7 +147,7 @@ def small(monkeypatch, head):
     monkeypatch.setattr(segment_ms_rsanet, "WHOLE", SIZE)
     monkeypatch.setattr(segment_ms_rsanet, "split", lambda names: {"train": [], "validation": ["1007"], "test": []})
     monkeypatch.setattr(segment_ms_rsanet, "prepare", lambda *_: head)
-    monkeypatch.setattr(segment_ms_rsanet, "build", partial(RSANet, 1, CHANNELS, None, (8, 16, 32), block=2))
+    monkeypatch.setattr(segment_ms_rsanet, "build", partial(RSANet, 1, INPUT_CHANNELS, None, (8, 16, 32), block=2))
     monkeypatch.setattr(segment_ms_rsanet, "exams_on", lambda head, seed: exams(head))
 
 

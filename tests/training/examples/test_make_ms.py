@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from medapp import examples
-from medapp.algorithms.brain_pair import placed
+from medapp.algorithms.brain_pair import transform_header
 from medapp.imaging.geometry import resample
 from medapp.io import files
 from medapp.pipelines.segment_ms_rsanet import CARD
@@ -35,7 +35,7 @@ def test_lesions_are_bright_and_lie_where_they_are_said_to(recipe):
 def test_the_earlier_scan_lies_elsewhere_and_shows_what_was_there_then():
     recipe = RECIPES[1]
     now = read(recipe, "flair")
-    then = resample(placed(read(recipe, "baseline"), MOVED), now.grid).array
+    then = resample(transform_header(read(recipe, "baseline"), MOVED), now.grid).array
     for spots, (shown, hidden) in ((NEW, (now.array, then)), (GONE, (then, now.array))):
         for centre, axes in spots:
             away = now.grid.to_mm(np.moveaxis(np.indices(now.shape), 0, -1)) - centre

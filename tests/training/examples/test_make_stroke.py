@@ -12,7 +12,7 @@ from medapp.analysis.mask_metrics import components
 from medapp.analysis.stroke_ensemble import PLANES, measure_ensemble
 from medapp.imaging.volume import Volume
 from medapp.io import files
-from medapp.pipelines.segment_stroke_raxnet import CARD, networks
+from medapp.pipelines.segment_stroke_raxnet import CARD, build_networks
 from medapp.result import Provenance, Result
 from training.core import score_tables
 from training.core.case import Case
@@ -42,11 +42,11 @@ def test_a_made_up_shape_is_one_piece_of_about_its_size():
 
 
 def test_three_files_become_one_that_fits_the_card(tmp_path: Path):
-    parts = networks((2, 4, 8, 16))
+    parts = build_networks((2, 4, 8, 16))
     for plane in PLANES:
         save_file(halves(parts[plane].state_dict()), tmp_path / f"{plane}.safetensors")
     content = packed({plane: tmp_path / f"{plane}.safetensors" for plane in PLANES})
-    again = networks((2, 4, 8, 16))
+    again = build_networks((2, 4, 8, 16))
     again.load_state_dict({name: tensor.float() for name, tensor in load(content).items()})
     for name, tensor in parts.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], tensor, rtol=1e-3, atol=1e-3)

@@ -8,7 +8,7 @@ from torch import nn
 
 from medapp.networks.ar2unet import AR2UNet, RecurrentResidual
 from medapp.networks.rsanet import RSANet
-from medapp.pipelines.segment_ms_rsanet import CHANNELS
+from medapp.pipelines.segment_ms_rsanet import INPUT_CHANNELS
 from training.core.lesion_losses import dice_entropy
 from training.core.random_source import Luck
 from training.studies import ms
@@ -97,7 +97,7 @@ def test_non_local_attention_is_softmax_over_all_voxels():
 
 @torch.no_grad()
 def test_rsanet_takes_non_local_attention():
-    net, x = ms.formed("non-local")(1 / 16).eval(), Luck(0).normal(1, CHANNELS, 34, 32, 32)
+    net, x = ms.formed("non-local")(1 / 16).eval(), Luck(0).normal(1, INPUT_CHANNELS, 34, 32, 32)
     assert isinstance(net, RSANet)
     plain = ms.formed("000")(1 / 16).eval()
     plain.load_state_dict(net.state_dict(), strict=False)
