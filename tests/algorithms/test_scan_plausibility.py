@@ -81,8 +81,8 @@ def test_a_cut_brain_is_not_doubted_for_its_size():
 def test_a_finding_on_another_contrast_is_doubted(look, much, doubted, monkeypatch):
     labels = classes()
     head, regions = scan(look, labels), Volume(labels, AFFINE)
-    monkeypatch.setattr(glioma, "look_coarsely", lambda net, image: (head, regions))
-    monkeypatch.setattr(glioma, "lies_as_head", lambda regions: True)
+    monkeypatch.setattr(glioma, "parcellate_coarsely", lambda net, image: (head, regions))
+    monkeypatch.setattr(glioma, "has_head_layout", lambda regions: True)
     seen = found(head, much)
     assert (seen.metrics["volume"].value > glioma.SMALL_VOLUME_ML) == much
     assert bool(seen.doubt) == doubted and any(f"looks like {look}" in w for w in seen.warnings) == doubted
@@ -104,7 +104,7 @@ def test_regions_that_do_not_lie_as_in_a_head_are_doubted(monkeypatch):
 def test_what_lies_as_in_no_head_is_doubted_however_much_was_found(much, monkeypatch):
     mixed = classes()
     head = scan("FLAIR", mixed)
-    monkeypatch.setattr(glioma, "look_coarsely", lambda net, image: (head, Volume(mixed, AFFINE)))
+    monkeypatch.setattr(glioma, "parcellate_coarsely", lambda net, image: (head, Volume(mixed, AFFINE)))
     seen = found(head, much)
     assert seen.doubt == "Not a FLAIR scan of a whole head?" and "does not lie as in a head" in seen.warnings[0]
 
@@ -113,9 +113,9 @@ def test_what_lies_as_in_no_head_is_doubted_however_much_was_found(much, monkeyp
 def test_a_head_whose_regions_have_odd_sizes_is_taken_for_one_unless_it_is_tiny(share, doubted, monkeypatch):
     mixed = classes()
     head, tiny = scan("FLAIR", mixed), AFFINE @ np.diag([*[share ** (1 / 3)] * 3, 1])
-    monkeypatch.setattr(glioma, "look_coarsely", lambda net, image: (head, Volume(mixed, tiny)))
-    monkeypatch.setattr(glioma, "lies_as_head", lambda regions: True)
-    monkeypatch.setattr(doubts, "count_plausible", lambda ml: 5)
+    monkeypatch.setattr(glioma, "parcellate_coarsely", lambda net, image: (head, Volume(mixed, tiny)))
+    monkeypatch.setattr(glioma, "has_head_layout", lambda regions: True)
+    monkeypatch.setattr(doubts, "count_plausible_regions", lambda ml: 5)
     seen = found(head, much=False)
     assert bool(seen.doubt) == doubted
 

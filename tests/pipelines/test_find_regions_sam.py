@@ -103,7 +103,7 @@ def test_one_more_region_at_every_voxel_pointed_at(monkeypatch):
         mask[int(row) - 1 : int(row) + 2, int(column) - 1 : int(column) + 2] = True
         return mask
 
-    monkeypatch.setattr(find_regions_sam, "prompt", square)
+    monkeypatch.setattr(find_regions_sam, "segment_at_points", square)
     plain = find(image).volumes["regions"].array
     result = find(image, aid=lambda name: name, prompt="30,30,1; 12,33,1; 16,14,0")
     labels = result.volumes["regions"].array

@@ -110,7 +110,7 @@ def plain(monkeypatch):
 @pytest.fixture
 def still(monkeypatch):
     """Nobody moved."""
-    monkeypatch.setattr(ms, "rigid", lambda moving, fixed, within=None: np.eye(4))
+    monkeypatch.setattr(ms, "register_rigid", lambda moving, fixed, within=None: np.eye(4))
 
 
 def run(net, *volumes, **more):
@@ -292,7 +292,7 @@ def test_what_is_served_is_what_was_trained(monkeypatch):
     regions = chance.integers(1, 36, shape).astype(np.uint8)
     grid = Grid(shape, from_matvec(np.eye(3), (-20, -30, -10)))
     scans = {role: Volume(array, grid.affine) for role, array in (("flair", flair), ("t1", t1))}
-    monkeypatch.setattr(ms, "homeward", lambda regions: np.diag([1.1, 1.1, 1.1, 1]))
+    monkeypatch.setattr(ms, "template_transform", lambda regions: np.diag([1.1, 1.1, 1.1, 1]))
     view = prepare_scans(scans, Anatomy(regions, np.ones(shape, bool)), grid)
     places = [
         torch.from_numpy(1.1 * mm).float() for mm in grid.to_mm(np.indices(shape).reshape(3, -1).T).T.reshape(3, *shape)

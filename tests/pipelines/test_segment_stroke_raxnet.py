@@ -84,7 +84,7 @@ GRIDS = {
 @pytest.fixture
 def in_place(monkeypatch):
     """The template need not be looked for: the scan lies in its space."""
-    monkeypatch.setattr(stroke, "lay", lambda head, anatomy, progress: TemplatePlacement(load_template().grid, 1.0))
+    monkeypatch.setattr(stroke, "register_template", lambda head, anatomy, progress: TemplatePlacement(load_template().grid, 1.0))
 
 
 @pytest.mark.parametrize("name", GRIDS)

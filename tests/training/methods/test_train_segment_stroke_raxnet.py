@@ -40,7 +40,7 @@ def painted(monkeypatch):
     image = np.full(mask.shape, 60, np.uint8)
     image[5:35, 5:43, 4:28] = 120
     image[mask] = 200
-    monkeypatch.setattr(stroke_slices, "average", lambda: np.zeros(mask.shape, np.float32))
+    monkeypatch.setattr(stroke_slices, "standardize_template", lambda: np.zeros(mask.shape, np.float32))
     return Head(image, mask, "nobody", ("none",))
 
 
