@@ -26,7 +26,7 @@ UNIQUE = ("UI", "DA", "TM", "DT")  # DICOM's kinds of value that no two runs sha
 
 def run_example(example: examples.Example, folder: Path) -> str:
     """Run the example as a user would, with its files written to `folder`; what was printed."""
-    sources = runtime.card(example.pipeline).inputs
+    sources = runtime.find_card(example.pipeline).inputs
     required = [str(example.images[source.name]) for source in sources if not source.optional]
     command = [sys.executable, "-m", "medapp", "run", example.pipeline, *required]
     for source in sources:

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from medapp import hardware
 from medapp.card import Card
 from medapp.serving import runtime
-from medapp.serving.inference_engine import Engine, noise
+from medapp.serving.inference_engine import Engine, make_probe_image
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
 
@@ -37,7 +37,7 @@ def contenders(card: Card, weights: Path | None, folder: Path) -> dict[str, Forw
     engine = Engine(network(card, weights), "cpu", "torch")
     found: dict[str, Forward] = {"torch fp32, as trained": plain, "torch fp32, folded": engine._torch(None)}
     found["torch bf16, folded, channels last"] = engine._torch(torch.bfloat16)
-    if hardware.version("openvino") != "none":
+    if hardware.find_version("openvino") != "none":
         found["openvino"] = Engine(network(card, weights), "cpu", "openvino", folder)
     return found
 
@@ -62,9 +62,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--weights", type=Path)
     args = parser.parse_args()
-    card = runtime.card(args.pipeline)
-    torch.set_num_threads(hardware.threads())
-    x = noise((args.slices, args.channels, *args.size))
+    card = runtime.find_card(args.pipeline)
+    torch.set_num_threads(hardware.count_processors())
+    x = make_probe_image((args.slices, args.channels, *args.size))
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         cold, warm = starts(card, args.weights, Path(folder) / "net", x[:2])
         found = contenders(card, args.weights, Path(folder) / "net")
@@ -78,7 +78,7 @@ def main() -> None:
                 wall[name].append((time.perf_counter() - at) / args.slices)
                 busy[name].append((time.process_time() - used) / args.slices)
     first = next(iter(found))
-    print(f"{card.name}, {' × '.join(map(str, x.shape))}, {hardware.describe('cpu')}")
+    print(f"{card.name}, {' × '.join(map(str, x.shape))}, {hardware.describe_device('cpu')}")
     print(f"\nFirst answer after {cold:.2f} s with an empty cache, {warm:.2f} s with the converted network in it.\n")
     print("| engine | s / slice | CPU-s / slice | times faster | relative error |\n|---|---|---|---|---|")
     for name, answer in answers.items():

@@ -52,7 +52,7 @@ def work(name: str, side: int) -> Callable[[int], object]:
         def paper(seed: int) -> object:
             image = phantom(side, seed)
             labels = superpixels(image) if PAPER[name] == "superpixels" else np.zeros(image.shape)
-            with torch.autocast("cpu", hardware.half("cpu") or torch.bfloat16):
+            with torch.autocast("cpu", hardware.choose_half_precision("cpu") or torch.bfloat16):
                 return net(torch.from_numpy(image)[None, None], torch.from_numpy(labels.astype(np.int64))[None])
 
         return paper
@@ -62,7 +62,7 @@ def work(name: str, side: int) -> Callable[[int], object]:
 
 def measure(name: str, side: int, rounds: int, queue: "multiprocessing.Queue[tuple[float, float]]") -> None:
     """Put the least seconds of the rounds and the peak memory in MB."""
-    torch.set_num_threads(hardware.threads())
+    torch.set_num_threads(hardware.count_processors())
     job, seconds = work(name, side), []
     for seed in range(rounds + 1):
         started = time.perf_counter()
@@ -85,7 +85,7 @@ def main() -> None:
         process.join()
         if process.exitcode == 0:
             found[name] = queue.get()
-    print(f"{args.size} × {args.size}, {hardware.describe('cpu')}\n")
+    print(f"{args.size} × {args.size}, {hardware.describe_device('cpu')}\n")
     print(f"| way | seconds | times the time of {FIRST} | peak memory, MB |\n|---|---|---|---|")
     for name, (seconds, memory) in found.items():
         print(f"| {name} | {seconds:.2f} | {seconds / found[FIRST][0]:.1f} | {memory:.0f} |")

@@ -75,21 +75,21 @@ def scaled(volume: Volume, size: float) -> Volume:
 def measured(way: Way) -> dict:
     """Do the job twice in this process; seconds, processor seconds and peak memory in MB of the second time."""
     torch.set_num_threads(way.threads)
-    card = runtime.card(way.method)
+    card = runtime.find_card(way.method)
     volumes, settings = example(card, way.size)
     if way.peer:
         job = rival(card, way.device, settings)
     else:
         job = lambda given: runtime.run(card.name, *given, device=way.device, **settings)  # noqa: E731
     job(tuple(v and v.new_like(np.roll(v.array, 1, 0)) for v in volumes))  # another image, so that no answer is kept
-    hardware.forget_peak(way.device)
+    hardware.reset_peak_memory(way.device)
     wall, busy = time.perf_counter(), time.process_time()
     job(volumes)
     seconds, spent = time.perf_counter() - wall, time.process_time() - busy
     gpu = torch.cuda.max_memory_allocated() / 2**20 if way.device == "cuda" else 0.0
     voxels = sum(int(np.prod(v.shape)) for v in volumes if v)
     found = {"voxels": voxels, "seconds": round(seconds, 3), "cpu_seconds": round(spent, 3)}
-    return found | {"memory_mb": round(hardware.peak(), 1), "gpu_mb": round(gpu, 1)}
+    return found | {"memory_mb": round(hardware.read_peak_memory(), 1), "gpu_mb": round(gpu, 1)}
 
 
 def apart(way: Way) -> dict | None:
@@ -121,9 +121,9 @@ def confined(threads: int) -> Iterator[None]:
 
 def places(threads: Sequence[int]) -> list[tuple[str, int]]:
     """Devices with threads: the CPU with each number that there is, a graphics card with all of them."""
-    most = hardware.threads()
+    most = hardware.count_processors()
     found = [("cpu", n) for n in threads if n <= most] or [("cpu", most)]
-    return found + [(device, most) for device in hardware.devices() if device == "cuda"]
+    return found + [(device, most) for device in hardware.list_devices() if device == "cuda"]
 
 
 def lines(found: dict[Way, list[dict]]) -> list[dict]:
@@ -137,7 +137,7 @@ def lines(found: dict[Way, list[dict]]) -> list[dict]:
             row |= {k: own[k] for k in ("voxels", "seconds", "cpu_seconds", "memory_mb", "gpu_mb")}
             row["times_size_1"] = round(own["seconds"] / unit["seconds"], 2) if unit else None
             if other:
-                row["peer"] = named(runtime.card(way.method), way.device)
+                row["peer"] = named(runtime.find_card(way.method), way.device)
                 row |= {"peer_seconds": other["seconds"], "peer_memory_mb": other["memory_mb"]}
                 row["times_peer_seconds"] = round(own["seconds"] / max(other["seconds"], 1e-3), 2)
                 row["times_peer_memory"] = round(own["memory_mb"] / max(other["memory_mb"], 1e-3), 2)
@@ -193,11 +193,11 @@ def main() -> None:
         return
     ways = [
         Way(method, peer, device, threads, size)
-        for method in args.methods or runtime.cards()
+        for method in args.methods or runtime.load_cards()
         for device, threads in places(args.threads)
         for size in args.sizes
         for peer in (False, True)
-        if not peer or named(runtime.card(method), device)
+        if not peer or named(runtime.find_card(method), device)
     ]
     found: dict[Way, list[dict]] = {way: [] for way in ways}
     for number in range(args.repeats):
@@ -209,7 +209,8 @@ def main() -> None:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
-    print(f"{hardware.describe('cpu')}; {', '.join(f'{k} {v}' for k, v in hardware.versions('openvino').items())}\n")
+    versions = ", ".join(f"{package} {version}" for package, version in hardware.list_versions("openvino").items())
+    print(f"{hardware.describe_device('cpu')}; {versions}\n")
     print(table(rows))
 
 

@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _list(args: argparse.Namespace) -> None:
-    for card in runtime.cards().values():
+    for card in runtime.load_cards().values():
         print(f"{card.name}: {card.title}")
         for source in card.inputs:
             print(f"    input {source.name}{' (optional)' if source.optional else ''}: {source.title}. {source.about}")
@@ -92,7 +92,7 @@ def _list(args: argparse.Namespace) -> None:
 
 
 def _run(args: argparse.Namespace) -> None:
-    card = runtime.card(args.pipeline)
+    card = runtime.find_card(args.pipeline)
     task = presenters.of(card.task)
     options = _texts(card, dict(_pair(text) for text in args.set))
     uploads = _uploads(card, options) | _named(card, args)
@@ -176,7 +176,7 @@ def _uploads(card: Card, options: dict[str, str]) -> dict[str, Path]:
 
 def _optional() -> list[str]:
     """The names of all methods' optional inputs."""
-    return list(dict.fromkeys(s.name for card in runtime.cards().values() for s in card.inputs if s.optional))
+    return list(dict.fromkeys(s.name for card in runtime.load_cards().values() for s in card.inputs if s.optional))
 
 
 def _named(card: Card, args: argparse.Namespace) -> dict[str, Path]:

@@ -17,25 +17,25 @@ import torch
 import medapp
 
 T = TypeVar("T")
-LIBRARIES = ("numpy", "scipy", "nibabel", "pydicom", "torch")
+REPORTED_LIBRARIES = ("numpy", "scipy", "nibabel", "pydicom", "torch")
 
 
-def devices() -> tuple[str, ...]:
+def list_devices() -> tuple[str, ...]:
     """The devices there are, the best first."""
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     return tuple(device for device, is_there in there.items() if is_there)
 
 
-def half(device: str) -> torch.dtype | None:
+def choose_half_precision(device: str) -> torch.dtype | None:
     """The 16-bit type in which the device is at its best, or None where float32 is."""
     if device == "cuda":
         return torch.bfloat16 if torch.cuda.get_device_capability() >= (8, 0) else torch.float16
-    if device == "cpu" and {"avx512_bf16", "amx_bf16"} & set(_cpuinfo("flags").split()):
+    if device == "cpu" and {"avx512_bf16", "amx_bf16"} & set(_read_cpuinfo("flags").split()):
         return torch.bfloat16
     return None
 
 
-def threads() -> int:
+def count_processors() -> int:
     """Processors that this process may use; a container's share counts (Linux, cgroup v2)."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
@@ -45,14 +45,14 @@ def threads() -> int:
         return count
 
 
-def together(*jobs: Callable[[], T]) -> list[T]:
+def run_in_threads(*jobs: Callable[[], T]) -> list[T]:
     """The answers of jobs that run side by side, as many as there are processors: for libraries that let others in."""
-    with ThreadPoolExecutor(threads()) as pool:
+    with ThreadPoolExecutor(count_processors()) as pool:
         return [running.result() for running in [pool.submit(job) for job in jobs]]
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
+def limit_to_one_thread() -> Iterator[None]:
     """Torch on one thread: on a busy machine several wait for each other longer than a single image is worth."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -62,15 +62,15 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def describe(device: str) -> str:
+def describe_device(device: str) -> str:
     """The device in words, a graphics card with its peak memory since `forget_peak`: "cpu (AMD EPYC, 2 threads)"."""
     if device == "cuda":
         return f"cuda ({torch.cuda.get_device_name()}, peak {torch.cuda.max_memory_allocated() / 2**20:.0f} MB)"
-    name = _cpuinfo("model name") or platform.processor() or platform.machine()
-    return f"cpu ({name}, {threads()} threads)" if device == "cpu" else device
+    name = _read_cpuinfo("model name") or platform.processor() or platform.machine()
+    return f"cpu ({name}, {count_processors()} threads)" if device == "cpu" else device
 
 
-def forget_peak(device: str) -> None:
+def reset_peak_memory(device: str) -> None:
     """Begin to measure peak memory anew, where the system can (Linux); elsewhere it is that of the process's life."""
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -78,7 +78,7 @@ def forget_peak(device: str) -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def peak() -> float:
+def read_peak_memory() -> float:
     """The most main memory that this process held since `forget_peak`, in MB (2**20 bytes); 0 where nobody knows."""
     with suppress(OSError, IndexError, ValueError):
         status = Path("/proc/self/status").read_text()
@@ -91,14 +91,14 @@ def peak() -> float:
     return round(most / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
 
-def versions(*more: str) -> dict[str, str]:
+def list_versions(*more: str) -> dict[str, str]:
     """Versions of the app, Python, the libraries that shape a result, and `more` packages."""
-    found = {name: version(name) for name in dict.fromkeys((*LIBRARIES, *more))}
+    found = {name: find_version(name) for name in dict.fromkeys((*REPORTED_LIBRARIES, *more))}
     return {"medapp": medapp.__version__, "python": platform.python_version(), **found}
 
 
 @cache
-def version(package: str) -> str:
+def find_version(package: str) -> str:
     """The package's version, or "none"."""
     try:
         return installed(package)
@@ -107,7 +107,7 @@ def version(package: str) -> str:
 
 
 @cache
-def _cpuinfo(field: str) -> str:
+def _read_cpuinfo(field: str) -> str:
     """The first such line of /proc/cpuinfo, or nothing."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -92,7 +92,7 @@ def test_a_name_or_a_text_of_any_length_is_no_fault(capsys, tmp_path):
     endless = "a" * 5000
     assert main(["run", "segment_glioma_ar2unet", endless, "--out", str(tmp_path)]) == 2
     assert "There is no file aaa" in capsys.readouterr().err
-    card = runtime.cards()["register_brain_textscf"]
+    card = runtime.load_cards()["register_brain_textscf"]
     landmarks = "1 2 3 4 5 6\n" * 2000
     assert _texts(card, {"landmarks": landmarks}) == {"landmarks": landmarks}
 

@@ -23,7 +23,7 @@ AFFINE = np.array([[-0.78, 0.1, 0.4, 20], [-0.1, -0.75, 0.5, 30], [0.05, 0.15, 2
 def weights(monkeypatch, tmp_path):
     """Networks as they begin, which hand back what they are given, in place of trained ones."""
     (tmp_path / "weights").mkdir()
-    cards = dict(runtime.cards())
+    cards = dict(runtime.load_cards())
     for name in ("restore_ct_rat", "restore_pathology_rat"):
         torch.manual_seed(0)
         net = cards[name].build()
@@ -32,7 +32,7 @@ def weights(monkeypatch, tmp_path):
         save_file(net.state_dict(), file)
         sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
         cards[name] = replace(cards[name], weights=replace(cards[name].weights, sha256=sha256))
-    monkeypatch.setattr(runtime, "cards", lambda: cards)
+    monkeypatch.setattr(runtime, "load_cards", lambda: cards)
     monkeypatch.setattr(runtime, "_engines", {})
     monkeypatch.setenv("MEDAPP_WEIGHTS", str(tmp_path / "weights"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

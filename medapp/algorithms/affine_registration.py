@@ -14,7 +14,7 @@ from scipy.linalg import logm
 from torch import Tensor
 
 from medapp.errors import InputError
-from medapp.hardware import together
+from medapp.hardware import run_in_threads
 from medapp.imaging.geometry import resample, with_isotropic_spacing
 from medapp.imaging.volume import Volume
 
@@ -64,7 +64,7 @@ def register_affine(
     """
     with torch.inference_mode(False), torch.no_grad():
         finest = FINE_LEVELS[-1][0]
-        drawn = together(
+        drawn = run_in_threads(
             *(partial(resample, volume, with_isotropic_spacing(volume.grid, finest)) for volume in (fixed, moving))
         )
         target, source = (_to_scan(volume, COARSE_SPACING, device) for volume in drawn)

@@ -8,12 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medapp.algorithms.parcellation import fill_holes
-from medapp.analysis.mask_metrics import bounds, components
-from medapp.hardware import half
+from medapp.analysis.mask_metrics import find_bounding_box, label_components
+from medapp.hardware import choose_half_precision
 from medapp.imaging.geometry import crop_grid, reorient, resample, with_isotropic_spacing
 from medapp.imaging.intensity import BLACK_TO_TISSUE, STANDARD_RANGE, clip_bright, standardize
 from medapp.imaging.volume import Grid, Volume
-from medapp.networks.coarse_to_fine import COARSE_MM, FINE_MM, told
+from medapp.networks.coarse_to_fine import COARSE_MM, FINE_MM, make_fine_input
 
 COARSE_SPACING = 3.0  # mm, of the first network
 FINE_SPACING = 1.0  # mm, of the second
@@ -50,14 +50,18 @@ def predict_coarse_distance(net, head: Volume) -> Volume:
     seen = seen.new_like(seen.array[box], affine=grid.affine)
     image = torch.from_numpy(standardize(clip_bright(seen.array)))
     found = run_network(net, "coarse", image[None], [float(image.min())]) * COARSE_MM
-    piece = components(found > 0)[0]
+    piece = label_components(found > 0)[0]
     return seen.new_like(np.where(piece > 1, OUTSIDE_DISTANCE, found), name="inwards", unit="mm", remarks=())
 
 
 def find_foreground_box(array: np.ndarray) -> tuple[slice, ...]:
     """The box of (X, Y, Z) beyond which all is as dark as the darkest voxel; everything where all is alike."""
     low, high = float(array.min()), float(array.max())
-    return bounds(array > low + BLACK_LEVEL * (high - low)) if high > low else tuple(slice(0, n) for n in array.shape)
+    return (
+        find_bounding_box(array > low + BLACK_LEVEL * (high - low))
+        if high > low
+        else tuple(slice(0, n) for n in array.shape)
+    )
 
 
 def predict_fine_distance(net, head: Volume, rough: Volume) -> Volume:
@@ -70,7 +74,7 @@ def predict_fine_distance(net, head: Volume, rough: Volume) -> Volume:
     grid = crop_around_brain(rough, with_isotropic_spacing(reorient(head.grid), FINE_SPACING))
     inwards = torch.tensor(resample(rough, grid, outside=OUTSIDE_DISTANCE).array)
     image = normalize_to_brain(torch.tensor(resample(head, grid, outside=float(head.array.min())).array), inwards > 0)
-    x = told(image[None, None], inwards[None, None])[0]
+    x = make_fine_input(image[None, None], inwards[None, None])[0]
     found = run_network(net, "fine", x, [-BLACK_TO_TISSUE, -1.0]) * FINE_MM
     brain = keep_largest_component(found > 0)
     return Volume(np.where(brain, np.maximum(found, EDGE_DISTANCE), np.minimum(found, -EDGE_DISTANCE)), grid.affine)
@@ -78,7 +82,7 @@ def predict_fine_distance(net, head: Volume, rough: Volume) -> Volume:
 
 def crop_around_brain(rough: Volume, grid: Grid) -> Grid:
     """The part of `grid` that holds the brain as it is roughly known, and MARGIN around it where the grid has it."""
-    box = bounds(rough.array > 0)
+    box = find_bounding_box(rough.array > 0)
     index = np.linalg.inv(grid.affine) @ rough.affine  # axes are parallel
     ends = np.array([[s.start - 0.5, s.stop - 0.5] for s in box])
     low, high = (ends[:, k] * np.diag(index)[:3] + index[:3, 3] for k in (0, 1))
@@ -102,7 +106,7 @@ def run_network(net, part: str, x: Tensor, outside: Sequence[float]) -> np.ndarr
     one = net.get_submodule(part)
     if isinstance(one, nn.Module):
         place = next(one.parameters()).device
-        dtype = half(place.type)
+        dtype = choose_half_precision(place.type)
         with torch.inference_mode(), torch.autocast(place.type, dtype, enabled=dtype is not None):
             found = one(x.to(place))
     else:
@@ -113,4 +117,4 @@ def run_network(net, part: str, x: Tensor, outside: Sequence[float]) -> np.ndarr
 
 def keep_largest_component(mask: np.ndarray) -> np.ndarray:
     """The largest piece of (X, Y, Z) bool, with what it encloses."""
-    return fill_holes(components(mask)[0] == 1) if mask.any() else mask
+    return fill_holes(label_components(mask)[0] == 1) if mask.any() else mask

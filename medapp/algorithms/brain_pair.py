@@ -11,7 +11,7 @@ from scipy import ndimage
 from medapp.algorithms.affine_registration import register_affine
 from medapp.algorithms.conformed_space import make_conformed_grid, scale_intensity
 from medapp.errors import InputError
-from medapp.hardware import together
+from medapp.hardware import run_in_threads
 from medapp.imaging.background import zero_background
 from medapp.imaging.brain_labels import CLASS_NAMES
 from medapp.imaging.geometry import resample
@@ -64,7 +64,7 @@ def prepare_pair(
     seen = [
         _require_brain(regions, image.name) for image, regions in ((fixed, fixed_regions), (moving, moving_regions))
     ]
-    (target, there), (source, _) = together(
+    (target, there), (source, _) = run_in_threads(
         *(
             partial(skull_strip, image, regions, make_conformed_grid(regions))
             for image, regions in zip((fixed, moving), seen, strict=True)

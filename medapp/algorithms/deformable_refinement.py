@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from medapp.hardware import half
+from medapp.hardware import choose_half_precision
 from medapp.imaging.brain_labels import CLASS_NAMES
 
 WINDOW_RADIUS = 3  # voxels: half the window of the correlation
@@ -96,7 +96,7 @@ def _run_level(moving: Tensor, fixed: Tensor, flow: Tensor, steps: int, kinds: S
     `kinds` are the maps (K, d, h, w) of the moving and of the fixed image, or none.
     """
     size, ratio = fixed.shape, fixed.shape[0] // flow.shape[1]
-    kind = torch.bfloat16 if half(fixed.device.type) == torch.bfloat16 else torch.float32
+    kind = torch.bfloat16 if choose_half_precision(fixed.device.type) == torch.bfloat16 else torch.float32
     window = _filter_matrices(torch.ones(2 * WINDOW_RADIUS + 1, device=fixed.device), size, kind)
     update = _filter_matrices(_gaussian_kernel(UPDATE_SIGMA / ratio, fixed), flow.shape[1:], kind)
     field = _filter_matrices(_gaussian_kernel(FIELD_SIGMA / ratio, fixed), flow.shape[1:], torch.float32)

@@ -5,20 +5,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from medapp.hardware import half
+from medapp.hardware import choose_half_precision
 from medapp.imaging.deformation import Deformation
 from medapp.imaging.volume import Grid
-from medapp.networks.textscf import Flow, TextSCF, integrate
+from medapp.networks.textscf import Flow, TextSCF, integrate_velocity
 
 
 def predict_flow(net: TextSCF, moving: Tensor, fixed: Tensor, regions: Tensor, filters: Tensor) -> Flow:
     """What `net.forward` does, the backbone alone in 16 bits: the squaring of a velocity needs more."""
     place = fixed.device.type
-    kind = half(place)
+    kind = choose_half_precision(place)
     with torch.autocast(place, kind, enabled=kind is not None):
         feature = net.backbone(moving, fixed)
     raw = net.flow(feature.float(), regions[:, ::2, ::2, ::2].long(), filters)
-    coarse = 2 * integrate(raw / 2)
+    coarse = 2 * integrate_velocity(raw / 2)
     return Flow(F.interpolate(coarse, fixed.shape[2:], mode="trilinear", align_corners=False), coarse, raw, feature)
 
 

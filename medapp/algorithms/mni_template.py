@@ -15,7 +15,7 @@ from medapp.algorithms.conformed_space import make_conformed_grid
 from medapp.algorithms.head_orientation import OrientedRegions, find_regions
 from medapp.algorithms.parcellation import make_working_grid
 from medapp.algorithms.template_regions import TEMPLATE_REGIONS
-from medapp.hardware import one_thread
+from medapp.hardware import limit_to_one_thread
 from medapp.imaging.geometry import resample, with_isotropic_spacing
 from medapp.imaging.volume import Grid, Volume
 from medapp.io import files
@@ -59,7 +59,7 @@ def register_template(
     back = head.affine @ np.linalg.inv(found.affine)  # from where the head really lies to where the file has it
     head, regions = (v.new_like(v.array, affine=found.affine) for v in (head, found.regions.labels))
     start = match_centroids(find_centroids(regions), TEMPLATE_REGIONS) if regions.array.any() else None
-    with one_thread():
+    with limit_to_one_thread():
         if start is None:
             seen = resample(
                 head, with_isotropic_spacing(make_working_grid(head), COARSE_SPACING), outside=float(head.array.min())

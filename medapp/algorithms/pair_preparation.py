@@ -71,14 +71,14 @@ def find_label_map(
     image: Volume, labels: Volume | None, aid: Callable, progress: Callable[[float, str], None]
 ) -> LabelMap:
     """The label map that came with the image, or the one that the parcellation network makes, or has made, of it."""
-    if labels is not None and labels.name != region_overlap.PREDICTED:
+    if labels is not None and labels.name != region_overlap.PREDICTED_SOURCE:
         return parse_label_map(labels)
     found = labels or replace(
-        find_regions(aid("anatomy"), image, progress=progress).regions.labels, name=region_overlap.PREDICTED
+        find_regions(aid("anatomy"), image, progress=progress).regions.labels, name=region_overlap.PREDICTED_SOURCE
     )
     if not found.array.any():
         raise InputError(f"No brain was found in the {image.name}.")
-    return LabelMap(found, found, region_overlap.PREDICTED)
+    return LabelMap(found, found, region_overlap.PREDICTED_SOURCE)
 
 
 def describe_inputs(fixed: Volume, moving: Volume, here: LabelMap, there: LabelMap) -> tuple[str, ...]:
@@ -87,7 +87,7 @@ def describe_inputs(fixed: Volume, moving: Volume, here: LabelMap, there: LabelM
     for image, regions in ((fixed, here), (moving, there)):
         if max(image.spacing) > 3:
             said.append(f"{image.name}: voxels of {max(image.spacing):.1f} mm; what lies between them is guessed.")
-        if regions.numbering != region_overlap.PREDICTED:
+        if regions.numbering != region_overlap.PREDICTED_SOURCE:
             said.append(
                 f"{image.name}: its regions come from the uploaded label map, numbered as in {regions.numbering}."
             )

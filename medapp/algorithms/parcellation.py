@@ -8,9 +8,9 @@ import torch
 from scipy import ndimage
 from torch import nn
 
-from medapp.analysis.mask_metrics import bounds, components
+from medapp.analysis.mask_metrics import find_bounding_box, label_components
 from medapp.errors import InputError
-from medapp.hardware import half
+from medapp.hardware import choose_half_precision
 from medapp.imaging.background import zero_background
 from medapp.imaging.brain_labels import CLASS_NAMES, MIRROR_CLASSES
 from medapp.imaging.geometry import crop_grid, reorient, resample, with_isotropic_spacing
@@ -81,7 +81,7 @@ def classify_voxels(net, image: np.ndarray) -> np.ndarray:
     x = torch.from_numpy(np.pad(image, [(m // 2, m - m // 2) for m in more], constant_values=image.min()))[None, None]
     if isinstance(net, nn.Module):
         place = next(net.parameters()).device
-        dtype = half(place.type)
+        dtype = choose_half_precision(place.type)
         with torch.inference_mode(), torch.autocast(place.type, dtype, enabled=dtype is not None):
             found = net.labels(x.to(place))
     else:
@@ -95,9 +95,9 @@ def remove_islands(classes: np.ndarray) -> np.ndarray:
 
     An island is a component smaller than ISLAND of its class's largest; its voxels join the nearest other region.
     """
-    box = bounds(classes > 0)
+    box = find_bounding_box(classes > 0)
     kept = classes[box].copy()
-    kept[components(kept > 0)[0] != 1] = 0
+    kept[label_components(kept > 0)[0] != 1] = 0
     stray = np.zeros(kept.shape, bool)
     for number, part in enumerate(ndimage.find_objects(kept), 1):
         if part is None:

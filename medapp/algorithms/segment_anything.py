@@ -13,11 +13,11 @@ import torch
 from torch.nn import functional
 
 from medapp.card import Network, Weights
-from medapp.hardware import half
+from medapp.hardware import choose_half_precision
 from medapp.imaging.index_maps import masks_to_index_map
-from medapp.networks import _torchvision
-from medapp.networks.mobilesam import mobilesam, sam
-from medapp.networks.sam_decoder import decode
+from medapp.networks import torchvision_compat
+from medapp.networks.mobilesam import build_mobilesam, build_sam
+from medapp.networks.sam_decoder import decode_masks
 
 MIN_IOU = 0.75  # predicted
 MIN_STABILITY = 0.85
@@ -32,7 +32,7 @@ SAM_NETWORKS = {
             "v0.1.0",
             "59b9e76adc0826a7660ea03f1d8db6c5b08ab9ec7eca1eea144a27960549577a",
         ),
-        mobilesam,
+        build_mobilesam,
     ),
     "sam_vit_b": Network(
         Weights(
@@ -41,7 +41,7 @@ SAM_NETWORKS = {
             "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
             third_party=True,
         ),
-        partial(sam, "vit_b"),
+        partial(build_sam, "vit_b"),
     ),
     "sam_vit_l": Network(
         Weights(
@@ -50,7 +50,7 @@ SAM_NETWORKS = {
             "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
             third_party=True,
         ),
-        partial(sam, "vit_l"),
+        partial(build_sam, "vit_l"),
     ),
     "sam_vit_h": Network(
         Weights(
@@ -59,7 +59,7 @@ SAM_NETWORKS = {
             "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
             third_party=True,
         ),
-        partial(sam, "vit_h"),
+        partial(build_sam, "vit_h"),
     ),
 }
 Progress = Callable[[float], None]
@@ -70,7 +70,7 @@ def segment_everything(net: Any, picture: np.ndarray, points: int = 8, progress:
 
     `progress(share)` is called before every batch of points.
     """
-    _torchvision.ready()
+    torchvision_compat.import_torchvision()
     from segment_anything import SamAutomaticMaskGenerator
 
     generator = SamAutomaticMaskGenerator(
@@ -87,7 +87,7 @@ def segment_everything(net: Any, picture: np.ndarray, points: int = 8, progress:
 
 def segment_at_points(net: Any, picture: np.ndarray, points_xy: Sequence[tuple[float, float]]) -> np.ndarray:
     """(H, W) bool: what lies at the points (column, row) of a picture (H, W, 3) uint8, all of them together."""
-    _torchvision.ready()
+    torchvision_compat.import_torchvision()
     from segment_anything import SamPredictor
 
     predictor = SamPredictor(net)
@@ -111,7 +111,7 @@ def _predictor_class() -> type:
             super().__init__(net)
             self.done, self.batches, self.progress = 0, batches, progress
             self.features: Any = None
-            self.dtype = half(self.device.type) or torch.float32
+            self.dtype = choose_half_precision(self.device.type) or torch.float32
 
         def predict_torch(self, point_coords, point_labels, boxes=None, mask_input=None, multimask_output=True,
                           return_logits=False):  # fmt: skip
@@ -120,7 +120,7 @@ def _predictor_class() -> type:
             self.done += 1
             single = self.device.type == "cpu" and self.dtype == torch.float32  # one point fits the processor's cache
             groups = point_coords[:, 0].split(1 if single else len(point_coords))
-            drawn = [decode(self.model, self.features, group, MIN_IOU, self.dtype) for group in groups]
+            drawn = [decode_masks(self.model, self.features, group, MIN_IOU, self.dtype) for group in groups]
             scores, kept = (torch.cat([each[number] for each in drawn]) for number in (0, 1))
             small = torch.cat([each.masks for each in drawn])
             masks = small.new_full((*scores.shape, *self.original_size), -100.0)

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from medapp.algorithms.region_prompts import PROMPT_TEMPLATES, REGION_NUMBERS, fill_template, list_phrases, make_prompts
 from medapp.errors import InputError, WeightsError
-from medapp.networks import _torchvision
-from medapp.networks.textscf import background
+from medapp.networks import torchvision_compat
+from medapp.networks.textscf import make_background_embedding
 
 EMBEDDING_DIM = 768  # of the embeddings: the width of CLIP ViT-L/14
 TEXT_ENCODER_CONFIG: dict[str, Any] = {
@@ -64,7 +64,7 @@ class EmbeddingMap(NamedTuple):
 
 def build_text_encoder() -> nn.Module:
     """Our text tower without its weights, an `open_clip.CLIP`."""
-    _torchvision.ready()
+    torchvision_compat.import_torchvision()
     import open_clip  # here, for it is slow to import and prompts that were embedded before do without
 
     return open_clip.CLIP(**TEXT_ENCODER_CONFIG)
@@ -72,7 +72,7 @@ def build_text_encoder() -> nn.Module:
 
 def make_encoder(net: nn.Module, name: str = "our text tower") -> TextEncoder:
     """An open_clip model with CLIP's own tokenizer as an encoder; nothing is fetched."""
-    _torchvision.ready()
+    torchvision_compat.import_torchvision()
     from open_clip import SimpleTokenizer
 
     tokenizer = SimpleTokenizer(context_length=net.context_length)
@@ -92,7 +92,7 @@ def load_clip(kind: str) -> TextEncoder:
 
     Raises WeightsError if it cannot be had.
     """
-    _torchvision.ready()
+    torchvision_compat.import_torchvision()
     import open_clip
 
     name = CLIP_MODELS[kind]
@@ -121,7 +121,7 @@ def encode_prompts(by: TextEncoder, said: Sequence[str] | None = None, bridge: E
                 f"to their own region (at least {MIN_NEAREST_SHARE:.0%}). Use our own text tower."
             )
         text = bridge.transform(text)
-    return torch.cat([background(text)[None], text])
+    return torch.cat([make_background_embedding(text)[None], text])
 
 
 def make_sentence_bank(per_region: int = SENTENCES_PER_REGION, seed: int = 0) -> tuple[list[str], Tensor]:

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-THRESHOLD = 0.5
+LESION_THRESHOLD = 0.5
 
 
-def mean(probabilities: np.ndarray, weights: Sequence[float] | None = None) -> np.ndarray:
+def average_probabilities(probabilities: np.ndarray, weights: Sequence[float] | None = None) -> np.ndarray:
     """(I, J, K) the mean, each plane counted by its weight: the authors' rule, where the mask is at or above 0.5.
 
     Raises ValueError if the weights are not one a plane, if one is negative, or all are zero.
@@ -22,27 +22,27 @@ def mean(probabilities: np.ndarray, weights: Sequence[float] | None = None) -> n
     return np.tensordot((share / share.sum()).astype(np.float32), probabilities, 1)
 
 
-def agreement(probabilities: np.ndarray, threshold: float = THRESHOLD) -> np.ndarray:
+def count_agreeing_planes(probabilities: np.ndarray, threshold: float = LESION_THRESHOLD) -> np.ndarray:
     """(I, J, K) uint8: how many planes see lesion here."""
     return (np.asarray(probabilities) >= threshold).sum(0, dtype=np.uint8)
 
 
-def vote(probabilities: np.ndarray, threshold: float = THRESHOLD) -> np.ndarray:
+def vote_by_majority(probabilities: np.ndarray, threshold: float = LESION_THRESHOLD) -> np.ndarray:
     """(I, J, K) bool: more than half of the planes see lesion here, the paper's rule; of two planes, both must."""
-    return 2 * agreement(probabilities, threshold) > len(probabilities)
+    return 2 * count_agreeing_planes(probabilities, threshold) > len(probabilities)
 
 
-def voted(probabilities: np.ndarray) -> np.ndarray:
+def compute_majority_probability(probabilities: np.ndarray) -> np.ndarray:
     """(I, J, K) what more than half of the planes reach at least: at any threshold, its mask is that of `vote`."""
     return np.sort(probabilities, axis=0)[(len(probabilities) - 1) // 2]
 
 
-def variance(probabilities: np.ndarray) -> np.ndarray:
+def compute_variance(probabilities: np.ndarray) -> np.ndarray:
     """(I, J, K) from 0, where all planes say the same, to 0.25, where they contradict each other."""
     return np.var(probabilities, axis=0)
 
 
-def entropy(probabilities: np.ndarray, weights: Sequence[float] | None = None) -> np.ndarray:
+def compute_entropy(probabilities: np.ndarray, weights: Sequence[float] | None = None) -> np.ndarray:
     """(I, J, K) bits: how open the fused answer is, 1 where lesion is as likely as not."""
-    p = np.clip(mean(probabilities, weights), 1e-7, 1 - 1e-7)
+    p = np.clip(average_probabilities(probabilities, weights), 1e-7, 1 - 1e-7)
     return -(p * np.log2(p) + (1 - p) * np.log2(1 - p))

@@ -6,29 +6,29 @@ import numpy as np
 
 from medapp.imaging.deformation import Deformation
 
-ABOUT = (
+BOUNDARY_JUMP_HELP = (
     "The jump at a boundary is the difference between the displacements of two neighbouring voxels of different "
     "regions, less what the slope of the field on either side leads one to expect: 0 where the field runs on evenly."
 )
 
 
-def jumps(deformation: Deformation, labels: np.ndarray) -> np.ndarray:
+def compute_boundary_jumps(deformation: Deformation, labels: np.ndarray) -> np.ndarray:
     """(I, J, K) float32 in millimetres: each voxel's largest jump to a neighbour of another region; 0 elsewhere.
 
     `labels` (I, J, K) lie on the deformation's grid; 0 counts as a region.
     """
     out = np.zeros(labels.shape, np.float32)
-    for low, high, jump in _faces(deformation, labels):
+    for low, high, jump in _iterate_faces(deformation, labels):
         for side in (low, high):
             out[side] = np.maximum(out[side], jump)
     return out
 
 
-def by_region(deformation: Deformation, labels: np.ndarray) -> dict[int, float]:
+def average_jumps_by_region(deformation: Deformation, labels: np.ndarray) -> dict[int, float]:
     """Region to its mean jump in millimetres over the faces of its voxels towards all others. See `ABOUT`."""
     count = int(labels.max()) + 1
     total, faces = np.zeros(count), np.zeros(count)
-    for low, high, jump in _faces(deformation, labels):
+    for low, high, jump in _iterate_faces(deformation, labels):
         between = labels[low] != labels[high]
         for side in (low, high):
             inside = labels[side][between]
@@ -37,7 +37,7 @@ def by_region(deformation: Deformation, labels: np.ndarray) -> dict[int, float]:
     return {int(n): float(total[n] / faces[n]) for n in np.flatnonzero(faces)}
 
 
-def _faces(deformation: Deformation, labels: np.ndarray) -> Iterator[tuple[tuple, tuple, np.ndarray]]:
+def _iterate_faces(deformation: Deformation, labels: np.ndarray) -> Iterator[tuple[tuple, tuple, np.ndarray]]:
     """By axis: the voxels below and above the faces, and the jump (..) at those between two regions, else 0."""
     for axis in range(3):
         steps = np.diff(deformation.vectors, axis=axis + 1)

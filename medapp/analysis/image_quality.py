@@ -13,11 +13,11 @@ from medapp.imaging.geometry import covered_fraction, is_flat, resample, slice_a
 from medapp.imaging.volume import Grid, Volume
 from medapp.result import Metric, Result
 
-HU = (-1024.0, 3071.0)  # what 12 bits hold; values beyond are padding or metal
+HU_RANGE = (-1024.0, 3071.0)  # what 12 bits hold; values beyond are padding or metal
 SSIM_SLICES = 64  # evenly spaced ones stand for a longer stack
 NOISE_SLICES = 16
-WINDOW = 7  # pixels a side, of the spot in which noise is measured
-FIGURES = (
+NOISE_WINDOW = 7  # pixels a side, of the spot in which noise is measured
+QUALITY_METRICS = (
     "psnr_before", "psnr", "ssim_before", "ssim", "rmse_before", "rmse", "bias_before", "bias", "data_range",
     "noise_before", "noise",
 )  # fmt: skip
@@ -36,57 +36,62 @@ def compare_images(result: Result, reference: Volume | None = None) -> Result:
     image, restored = volumes["image"], volumes["restored"]
     own = result.settings.get("degrade", "no") != "no"
     kept = volumes.pop("reference", None)
-    truth = kept if own else reference if reference is None else fitted(reference, restored)
-    metrics = {name: metric for name, metric in result.metrics.items() if name not in FIGURES}
+    truth = kept if own else reference if reference is None else resample_reference(reference, restored)
+    metrics = {name: metric for name, metric in result.metrics.items() if name not in QUALITY_METRICS}
     if truth is not None:
         volumes["reference"] = truth
         unit = "of 255" if truth.is_colour else image.unit
-        before = enlarged(image, restored.grid)
-        old = figures(before, truth.array, image.unit, truth.grid)
-        new = figures(restored.array, truth.array, image.unit, truth.grid)
+        before = upsample_to_grid(image, restored.grid)
+        old = compute_quality(before, truth.array, image.unit, truth.grid)
+        new = compute_quality(restored.array, truth.array, image.unit, truth.grid)
         for name in ("psnr", "ssim", "rmse", "bias"):
             of = {"psnr": "dB", "ssim": ""}.get(name, unit)
-            metrics[f"{name}_before"], metrics[name] = Metric(_short(old[name]), of), Metric(_short(new[name]), of)
-        metrics["data_range"] = Metric(_short(new["data_range"]), unit)
+            metrics[f"{name}_before"], metrics[name] = (
+                Metric(_round_figures(old[name]), of),
+                Metric(_round_figures(new[name]), of),
+            )
+        metrics["data_range"] = Metric(_round_figures(new["data_range"]), unit)
     if not image.is_colour and restored.grid.is_same(image.grid):
-        found = noise(image), noise(restored, image)
+        found = estimate_noise(image), estimate_noise(restored, image)
         for name, value in zip(("noise_before", "noise"), found, strict=True):
-            metrics[name] = Metric(_short(value), image.unit)
+            metrics[name] = Metric(_round_figures(value), image.unit)
     return replace(result, volumes=volumes, metrics=metrics)
 
 
-def figures(answer: np.ndarray, truth: np.ndarray, unit: str = "", grid: Grid | None = None) -> dict[str, float | None]:
+def compute_quality(
+    answer: np.ndarray, truth: np.ndarray, unit: str = "", grid: Grid | None = None
+) -> dict[str, float | None]:
     """`psnr` (dB), `ssim`, `rmse`, `bias` and the `data_range` of PSNR and SSIM, of two (I, J, K) or (I, J, K, 3).
 
     SSIM: Wang et al. 2004, Gaussian window of sigma 1.5 pixels, slice by slice, mean. The slices lie across the axis
     that `grid` tells, by default the third. None where a figure is not defined.
     """
-    span = data_range(truth, unit)
+    span = find_data_range(truth, unit)
     square, total = 0.0, 0.0
-    for a, b in zip(_slices(answer, grid), _slices(truth, grid), strict=True):
+    for a, b in zip(_iterate_slices(answer, grid), _iterate_slices(truth, grid), strict=True):
         error = a.astype(np.float64) - b
         square, total = square + float((error**2).sum()), total + float(error.sum())
     rmse = (square / truth.size) ** 0.5
     return {
         "psnr": 20 * float(np.log10(span / rmse)) if rmse > 0 and span > 0 else None,
-        "ssim": _ssim(answer, truth, span, grid),
+        "ssim": _compute_ssim(answer, truth, span, grid),
         "rmse": rmse,
         "bias": total / truth.size,
         "data_range": span,
     }
 
 
-def data_range(truth: np.ndarray, unit: str = "") -> float:
+def find_data_range(truth: np.ndarray, unit: str = "") -> float:
     """255 for colour; for CT from the least to the greatest value within 12 bits; else the greatest value, from 0."""
     if truth.ndim == 4:
         return 255.0
     low, high = float(truth.min()), float(truth.max())
     if unit == "HU":
-        return min(high, HU[1]) - max(low, HU[0])
+        return min(high, HU_RANGE[1]) - max(low, HU_RANGE[0])
     return high - min(low, 0.0) if unit == "Bq/ml" or low >= 0 else high - low
 
 
-def noise(volume: Volume, place: Volume | None = None) -> float | None:
+def estimate_noise(volume: Volume, place: Volume | None = None) -> float | None:
     """Standard deviation of the noise, in the volume's unit: what is most frequent in spots of 7 × 7 pixels.
 
     The mode of the local standard deviations, in soft tissue in CT and in the brighter part of other images, as in
@@ -101,7 +106,7 @@ def noise(volume: Volume, place: Volume | None = None) -> float | None:
         to_display_slices(volume.array, volume.grid, depth),
         to_display_slices(place.array, place.grid, depth),
     )
-    chosen = _spread_out(len(values), NOISE_SLICES)
+    chosen = _space_evenly(len(values), NOISE_SLICES)
     where = where[chosen].astype(np.float32)
     if volume.unit == "HU":
         low, high = -100.0, 200.0
@@ -110,10 +115,10 @@ def noise(volume: Volume, place: Volume | None = None) -> float | None:
         low, high = float(dark + 0.15 * (bright - dark)), float("inf")
     found = []
     for number, guide in zip(chosen, where, strict=True):
-        mean = ndimage.uniform_filter(guide, WINDOW)
+        mean = ndimage.uniform_filter(guide, NOISE_WINDOW)
         image = values[number].astype(np.float32)
-        rest = image - ndimage.uniform_filter(image, WINDOW)
-        spread = np.sqrt(np.maximum(ndimage.uniform_filter(rest**2, WINDOW), 0))
+        rest = image - ndimage.uniform_filter(image, NOISE_WINDOW)
+        spread = np.sqrt(np.maximum(ndimage.uniform_filter(rest**2, NOISE_WINDOW), 0))
         found.append(spread[(mean > low) & (mean < high)])
     spots = np.concatenate(found)
     if len(spots) < 100:
@@ -123,28 +128,28 @@ def noise(volume: Volume, place: Volume | None = None) -> float | None:
         if mode > least:
             counts, _ = np.histogram(spots, 60, (0.0, 2 * mode))
             mode *= (int(ndimage.gaussian_filter1d(counts.astype(float), 2).argmax()) + 0.5) / 30
-    return mode * WINDOW / (WINDOW**2 - 1) ** 0.5 if mode > least else 0.0
+    return mode * NOISE_WINDOW / (NOISE_WINDOW**2 - 1) ** 0.5 if mode > least else 0.0
 
 
-def fitted(reference: Volume, restored: Volume) -> Volume:
+def resample_reference(reference: Volume, restored: Volume) -> Volume:
     """The reference on the grid of `restored`. Raises InputError if it is of another kind or lies elsewhere."""
-    require_kind(reference, restored)
+    require_same_channels(reference, restored)
     if reference.grid.is_same(restored.grid, tolerance_mm=0.01):
         return restored.new_like(reference.array, name="reference")
     if is_flat(restored.grid) and reference.shape == restored.shape:  # pictures need not say where they lie
         return restored.new_like(reference.array, name="reference")
-    require_place(reference, restored)
+    require_overlap(reference, restored)
     return restored.new_like(resample(reference, restored.grid).array, name="reference")
 
 
-def require_kind(reference: Volume, image: Volume) -> None:
+def require_same_channels(reference: Volume, image: Volume) -> None:
     """Raises InputError if one of the two is in colour and the other grey."""
     if reference.is_colour != image.is_colour:
         kinds = {True: "in colour", False: "grey"}
         raise InputError(f"The reference is {kinds[reference.is_colour]}, the image {kinds[image.is_colour]}.")
 
 
-def require_place(reference: Volume, image: Volume) -> None:
+def require_overlap(reference: Volume, image: Volume) -> None:
     """Raises InputError unless the reference covers half of the image at least."""
     share = covered_fraction(image.grid, reference.grid)
     if share < 0.5:
@@ -154,7 +159,7 @@ def require_place(reference: Volume, image: Volume) -> None:
         )
 
 
-def enlarged(image: Volume, grid: Grid) -> np.ndarray:
+def upsample_to_grid(image: Volume, grid: Grid) -> np.ndarray:
     """The image's values on `grid`: as they are, or the one slice of a smaller picture enlarged bicubically."""
     if image.grid.is_same(grid) or image.shape == tuple(grid.shape):
         return image.array
@@ -167,11 +172,11 @@ def enlarged(image: Volume, grid: Grid) -> np.ndarray:
     return out
 
 
-def _slices(array: np.ndarray, grid: Grid | None) -> Iterator[np.ndarray]:
+def _iterate_slices(array: np.ndarray, grid: Grid | None) -> Iterator[np.ndarray]:
     yield from np.moveaxis(array, 2 if grid is None else slice_axis(grid), 0)
 
 
-def _ssim(answer: np.ndarray, truth: np.ndarray, span: float, grid: Grid | None) -> float | None:
+def _compute_ssim(answer: np.ndarray, truth: np.ndarray, span: float, grid: Grid | None) -> float | None:
     axis = 2 if grid is None else slice_axis(grid)
     a, b = np.moveaxis(answer, axis, 0), np.moveaxis(truth, axis, 0)
     if min(a.shape[1:3]) < 11 or span <= 0:
@@ -181,15 +186,15 @@ def _ssim(answer: np.ndarray, truth: np.ndarray, span: float, grid: Grid | None)
             a[n].astype(np.float32), b[n].astype(np.float32), data_range=span, gaussian_weights=True, sigma=1.5,
             use_sample_covariance=False, channel_axis=2 if truth.ndim == 4 else None,
         )
-        for n in _spread_out(len(a), SSIM_SLICES)
+        for n in _space_evenly(len(a), SSIM_SLICES)
     ]  # fmt: skip
     return float(np.mean(values))
 
 
-def _spread_out(count: int, most: int) -> np.ndarray:
+def _space_evenly(count: int, most: int) -> np.ndarray:
     """At most `most` of the numbers below `count`, evenly spaced."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
 
 
-def _short(value: float | None) -> float | None:
+def _round_figures(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.5g}")

@@ -9,23 +9,25 @@ from medapp.imaging.geometry import is_inside
 from medapp.imaging.volume import Grid
 from medapp.result import Metric, Result, Table
 
-LEAST = 0.5  # of the landmarks, within their image
-COLUMNS = ("landmark", "x (mm)", "y (mm)", "z (mm)", "error before (mm)", "error after (mm)")
-ABOUT = "Target registration error: how far from its partner in the moving image a landmark of the fixed one comes."
+MIN_SHARE_INSIDE = 0.5  # of the landmarks, within their image
+LANDMARK_COLUMNS = ("landmark", "x (mm)", "y (mm)", "z (mm)", "error before (mm)", "error after (mm)")
+LANDMARK_TABLE_HELP = (
+    "Target registration error: how far from its partner in the moving image a landmark of the fixed one comes."
+)
 
 
-def require_place(pairs: np.ndarray, fixed: Grid, moving: Grid) -> None:
+def require_landmarks_inside(pairs: np.ndarray, fixed: Grid, moving: Grid) -> None:
     """Raises InputError unless most of the points of pairs (N, 6), RAS+ millimetres, lie in their image's box."""
     for name, points, grid in (("fixed", pairs[:, :3], fixed), ("moving", pairs[:, 3:], moving)):
         share = float(is_inside(grid.to_index(points), grid).mean())
-        if share < LEAST:
+        if share < MIN_SHARE_INSIDE:
             raise InputError(
                 f"No error at the landmarks: only {share:.0%} of them lie within the {name} image. They must be RAS "
                 "millimetres, first those in the fixed image."
             )
 
 
-def measured(result: Result, pairs: np.ndarray) -> Result:
+def measure_landmarks(result: Result, pairs: np.ndarray) -> Result:
     """The result with the target registration error at pairs of points (N, 6), RAS+ millimetres, fixed then moving."""
     if result.deformation is None or result.affine is None:
         raise ValueError("landmarks without a registration")
@@ -47,5 +49,5 @@ def measured(result: Result, pairs: np.ndarray) -> Result:
     return replace(
         result,
         metrics={**result.metrics, **metrics},
-        tables={**result.tables, "landmarks": Table(COLUMNS, rows, ABOUT)},
+        tables={**result.tables, "landmarks": Table(LANDMARK_COLUMNS, rows, LANDMARK_TABLE_HELP)},
     )

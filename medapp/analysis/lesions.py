@@ -9,12 +9,12 @@ from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Volume
 from medapp.result import Metric, Result, Table
 
-ABOUT = (
+LESION_TABLE_HELP = (
     "Lesions are connected components at connectivity {connectivity} of probability at or above {threshold:g}, "
     "of at least {smallest:g} ml, on voxels of {spacing} mm, largest first. Diameter: the longest between two voxel "
     "centres. Centroid: right, front, head (RAS) in millimetres."
 )
-COLUMNS = (
+LESION_COLUMNS = (
     "lesion", "volume (ml)", "diameter (mm)", "x (mm)", "y (mm)", "z (mm)", "mean probability", "max probability",
 )  # fmt: skip
 
@@ -28,10 +28,10 @@ def measure_lesions(result: Result, threshold: float, smallest: float = 0.0, ref
     """
     probability = result.volumes["probability"]
     grid = probability.grid
-    labels, count = mask_metrics.components(probability.array >= threshold)
+    labels, count = mask_metrics.label_components(probability.array >= threshold)
     kept = int((np.bincount(labels.ravel(), minlength=1)[1:] * grid.voxel_ml >= smallest).sum())
     labels[labels > kept] = 0  # largest first: the small ones are the last
-    found = mask_metrics.lesions(labels, kept, probability.array, grid)
+    found = mask_metrics.measure_components(labels, kept, probability.array, grid)
     mask = labels > 0
 
     metrics = {
@@ -47,33 +47,33 @@ def measure_lesions(result: Result, threshold: float, smallest: float = 0.0, ref
             replace(reference, array=(reference.array > 0).astype(np.uint8), labels={1: "reference"}), grid
         )
         volumes["reference"] = replace(truth, name="reference")
-        metrics |= compared(mask, truth.array > 0, grid)
+        metrics |= compare_masks(mask, truth.array > 0, grid)
     spacing = " × ".join(f"{s:.3g}" for s in grid.spacing)
-    about = ABOUT.format(
+    about = LESION_TABLE_HELP.format(
         connectivity=mask_metrics.CONNECTIVITY, threshold=threshold, smallest=smallest, spacing=spacing
     )
-    table = Table(COLUMNS, tuple(_row(lesion) for lesion in found), about)
+    table = Table(LESION_COLUMNS, tuple(_lesion_row(lesion) for lesion in found), about)
     settings = {**result.settings, "threshold": threshold, "smallest": smallest}
     return replace(
         result, volumes=volumes, metrics=metrics, tables={**result.tables, "lesions": table}, settings=settings
     )
 
 
-def compared(mask: np.ndarray, truth: np.ndarray, grid: mask_metrics.Grid) -> dict[str, Metric]:
+def compare_masks(mask: np.ndarray, truth: np.ndarray, grid: mask_metrics.Grid) -> dict[str, Metric]:
     """Figures of a mask against the reference, both (I, J, K) bool."""
-    hd95 = mask_metrics.hd95(mask, truth, grid)
+    hd95 = mask_metrics.compute_hd95(mask, truth, grid)
     volume = float(truth.sum()) * grid.voxel_ml
     difference = (float(mask.sum()) * grid.voxel_ml - volume) / volume * 100 if volume else None
     return {
-        "dice": Metric(round(mask_metrics.dice(mask, truth), 4)),
+        "dice": Metric(round(mask_metrics.compute_dice(mask, truth), 4)),
         "hd95": Metric(None if hd95 is None else round(hd95, 2), "mm"),
         "reference_volume": Metric(round(volume, 3), "ml"),
         "volume_difference": Metric(None if difference is None else round(difference, 2), "%"),
-        "lesion_f1": Metric(round(mask_metrics.lesion_f1(mask, truth), 4)),
+        "lesion_f1": Metric(round(mask_metrics.compute_lesion_f1(mask, truth), 4)),
     }
 
 
-def _row(lesion: mask_metrics.Lesion) -> tuple:
+def _lesion_row(lesion: mask_metrics.Lesion) -> tuple:
     centre = (round(c, 1) for c in lesion.centroid)
     p = (round(lesion.mean_probability, 3), round(lesion.max_probability, 3))
     return (lesion.label, round(lesion.volume_ml, 3), round(lesion.diameter_mm, 1), *centre, *p)

@@ -10,19 +10,19 @@ from medapp.imaging.deformation import Deformation
 from medapp.imaging.volume import Grid, Volume
 from medapp.result import Metric, Table
 
-COLUMNS = (
+OVERLAP_COLUMNS = (
     "region", "volume (ml)", "mean displacement (mm)", "mean Jacobian", "Dice before", "Dice after",
     "HD95 before (mm)", "HD95 after (mm)", "jump at boundary (mm)",
 )  # fmt: skip
-ABOUT = (
+OVERLAP_TABLE_HELP = (
     "Regions of the fixed image ({fixed}) against those of the moving one ({moving}), drawn on voxels of {spacing} mm "
     "by the affine alone (before) and by the whole (after). Displacement: after the affine. Mean Jacobian: above 1 the "
     "region is larger in the moving image, the affine apart. HD95: between the voxels at the regions' borders. {jump}"
 )
-PREDICTED = "predicted"
+PREDICTED_SOURCE = "predicted"
 
 
-def by_region(
+def measure_overlap(
     labels: Volume,
     before: np.ndarray,
     after: np.ndarray,
@@ -41,14 +41,14 @@ def by_region(
     size = np.bincount(labels.array.ravel(), minlength=count)
     length = np.bincount(labels.array.ravel(), field.magnitude.ravel(), count)
     change = np.bincount(labels.array.ravel(), determinant.ravel(), count)
-    jump = field_discontinuity.by_region(field, labels.array)
+    jump = field_discontinuity.average_jumps_by_region(field, labels.array)
     moved = [np.bincount(other.ravel(), minlength=count) for other in (before, after)]
     shared = [np.bincount(labels.array[labels.array == other], minlength=count) for other in (before, after)]
-    borders = [_borders(array, grid) for array in (labels.array, before, after)]
+    borders = [_find_border_voxels(array, grid) for array in (labels.array, before, after)]
     rows = []
     for n in numbers:
         dice = [2 * int(both[n]) / int(size[n] + there[n]) for both, there in zip(shared, moved, strict=True)]
-        far = [_hd95(borders[0].get(n), other.get(n)) for other in borders[1:]]
+        far = [_compute_border_hd95(borders[0].get(n), other.get(n)) for other in borders[1:]]
         rows.append(
             (
                 labels.labels[n],
@@ -60,8 +60,8 @@ def by_region(
                 round(jump.get(n, 0.0), 4),
             )
         )
-    about = ABOUT.format(
-        spacing=" × ".join(f"{s:.3g}" for s in grid.spacing), jump=field_discontinuity.ABOUT, **sources
+    about = OVERLAP_TABLE_HELP.format(
+        spacing=" × ".join(f"{s:.3g}" for s in grid.spacing), jump=field_discontinuity.BOUNDARY_JUMP_HELP, **sources
     )
     metrics = {}
     if rows:
@@ -69,10 +69,10 @@ def by_region(
             Metric(round(float(np.mean([r[c] for r in rows])), 4)) for c in (4, 5)
         )
         metrics["boundary_jump"] = Metric(round(float(np.mean([r[8] for r in rows])), 4), "mm")
-    return Table(COLUMNS, tuple(rows), about), metrics
+    return Table(OVERLAP_COLUMNS, tuple(rows), about), metrics
 
 
-def _borders(labels: np.ndarray, grid: Grid) -> dict[int, np.ndarray]:
+def _find_border_voxels(labels: np.ndarray, grid: Grid) -> dict[int, np.ndarray]:
     """Number to the voxels (N, 3), RAS+ millimetres, of (I, J, K) that touch another number by a face, or the edge."""
     edge = np.zeros(labels.shape, bool)
     for axis in range(3):
@@ -92,7 +92,7 @@ def _borders(labels: np.ndarray, grid: Grid) -> dict[int, np.ndarray]:
     }
 
 
-def _hd95(first: np.ndarray | None, second: np.ndarray | None) -> float | None:
+def _compute_border_hd95(first: np.ndarray | None, second: np.ndarray | None) -> float | None:
     """95th percentile Hausdorff distance of two sets of points (N, 3); None if there is no such."""
     if first is None or second is None:
         return None

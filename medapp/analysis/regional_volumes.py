@@ -19,17 +19,17 @@ from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Volume
 from medapp.result import Metric, Result, Table
 
-ABOUT = (
+REGION_TABLE_HELP = (
     "Volumes count voxels of {spacing} mm. Share: of all regions together. Asymmetry: left minus right, in per cent of "
     "their mean. The largest structure comes first."
 )
-COMPARED = (
+REFERENCE_HELP = (
     " Dice, HD95 and the difference in volume are to the reference ({numbering}), choroid plexus counted to the "
     "lateral ventricles in both."
 )
-COLUMNS = ("region", "volume (ml)", "share of brain (%)", "asymmetry (%)")
-MORE = ("Dice", "HD95 (mm)", "reference (ml)", "difference (%)")
-GROUPS = {  # metric -> the structures that it sums up
+REGION_COLUMNS = ("region", "volume (ml)", "share of brain (%)", "asymmetry (%)")
+REFERENCE_COLUMNS = ("Dice", "HD95 (mm)", "reference (ml)", "difference (%)")
+STRUCTURE_GROUPS = {  # metric -> the structures that it sums up
     "cortex": ("Cerebral-Cortex",),
     "white_matter": ("Cerebral-White-Matter",),
     "ventricles": ("Lateral-Ventricle", "Inf-Lat-Ventricle", "3rd-Ventricle", "4th-Ventricle", "Choroid-Plexus"),
@@ -54,21 +54,24 @@ def measure_regions(result: Result, reference: Volume | None = None) -> Result:
         "brain": Metric(round(float((result.volumes["brain"].array > 0).sum()) * grid.voxel_ml, 2), "ml"),
         "regions": Metric(int((ml > 0).sum())),
     }
-    for name, parts in GROUPS.items():
+    for name, parts in STRUCTURE_GROUPS.items():
         inside = [n for n, region in enumerate(CLASS_NAMES) if region in parts or split_side(region)[1] in parts]
         metrics[name] = Metric(round(float(ml[inside].sum()), 3), "ml")
 
     spacing = " × ".join(f"{s:.3g}" for s in grid.spacing)
-    about = ABOUT.format(spacing=spacing)
+    about = REGION_TABLE_HELP.format(spacing=spacing)
     volumes = {role: v for role, v in result.volumes.items() if role not in ("reference", "disagreement")}
     order = sorted(
         np.flatnonzero(ml).tolist(), key=lambda n: (-max(ml[n], ml[MIRROR_CLASSES[n]]), min(n, MIRROR_CLASSES[n]), n)
     )
     shares = 100 * ml / max(ml.sum(), 1e-9)
-    rows = {n: (CLASS_NAMES[n], round(float(ml[n]), 3), round(float(shares[n]), 3), _asymmetry(ml, n)) for n in order}
-    columns: tuple[str, ...] = COLUMNS
+    rows = {
+        n: (CLASS_NAMES[n], round(float(ml[n]), 3), round(float(shares[n]), 3), _compute_asymmetry(ml, n))
+        for n in order
+    }
+    columns: tuple[str, ...] = REGION_COLUMNS
     if reference is not None:
-        truth, numbering = known(reference)
+        truth, numbering = translate_reference(reference)
         truth = resample(truth, grid)
         volumes["reference"] = truth
         ours = merge_plexus(labels.array)
@@ -76,14 +79,14 @@ def measure_regions(result: Result, reference: Volume | None = None) -> Result:
         volumes["disagreement"] = labels.new_like(
             different, labels={1: "another region"}, name="disagreement", headers=()
         )
-        figures = compared(labels.new_like(ours), truth)
-        metrics |= means(figures)
-        columns += MORE
+        figures = compare_regions(labels.new_like(ours), truth)
+        metrics |= average_regions(figures)
+        columns += REFERENCE_COLUMNS
         rows = {
             n: (*rows.get(n, (CLASS_NAMES[n], 0.0, 0.0, None)), *figures.get(n, (None,) * 4))
             for n in (*order, *figures)
         }
-        about += COMPARED.format(numbering=numbering)
+        about += REFERENCE_HELP.format(numbering=numbering)
     return replace(
         result,
         volumes=volumes,
@@ -92,7 +95,7 @@ def measure_regions(result: Result, reference: Volume | None = None) -> Result:
     )
 
 
-def known(reference: Volume) -> tuple[Volume, str]:
+def translate_reference(reference: Volume) -> tuple[Volume, str]:
     """A label map as classes without choroid plexus, and the name of its numbering. Raises InputError if it is none."""
     try:
         numbering = identify_numbering(reference.array)
@@ -103,7 +106,7 @@ def known(reference: Volume) -> tuple[Volume, str]:
     return replace(reference, array=classes, labels=names, name="reference", unit=""), numbering
 
 
-def compared(found: Volume, truth: Volume) -> dict[int, tuple[float | None, ...]]:
+def compare_regions(found: Volume, truth: Volume) -> dict[int, tuple[float | None, ...]]:
     """For every class of `truth`, on the grid of `found`: Dice, HD95 (mm), ml of the truth, difference in per cent.
 
     HD95 is None where nothing was found.
@@ -111,12 +114,12 @@ def compared(found: Volume, truth: Volume) -> dict[int, tuple[float | None, ...]
     figures: dict[int, tuple[float | None, ...]] = {}
     for number in np.unique(truth.array[truth.array > 0]).tolist():
         ours, theirs = found.array == number, truth.array == number
-        box = mask_metrics.bounds(ours | theirs)
+        box = mask_metrics.find_bounding_box(ours | theirs)
         ours, theirs = ours[box], theirs[box]
-        distance = mask_metrics.hd95(ours, theirs, found.grid)
+        distance = mask_metrics.compute_hd95(ours, theirs, found.grid)
         volume, other = (float(m.sum()) * found.grid.voxel_ml for m in (ours, theirs))
         figures[number] = (
-            round(mask_metrics.dice(ours, theirs), 4),
+            round(mask_metrics.compute_dice(ours, theirs), 4),
             None if distance is None else round(distance, 2),
             round(other, 3),
             round(100 * (volume - other) / other, 2),
@@ -124,7 +127,7 @@ def compared(found: Volume, truth: Volume) -> dict[int, tuple[float | None, ...]
     return figures
 
 
-def means(figures: Mapping[int, tuple[float | None, ...]]) -> dict[str, Metric]:
+def average_regions(figures: Mapping[int, tuple[float | None, ...]]) -> dict[str, Metric]:
     """The figures of `compared` over the regions: means, of the difference in volume that of its size."""
     dice, distance, _, difference = (
         [v for v in column if v is not None] for column in zip(*figures.values(), strict=True)
@@ -136,7 +139,7 @@ def means(figures: Mapping[int, tuple[float | None, ...]]) -> dict[str, Metric]:
     }
 
 
-def _asymmetry(ml: np.ndarray, number: int) -> float | None:
+def _compute_asymmetry(ml: np.ndarray, number: int) -> float | None:
     """Left minus right in per cent of their mean; None without another side."""
     if MIRROR_CLASSES[number] == number or not ml[number] or not ml[MIRROR_CLASSES[number]]:
         return None

@@ -7,7 +7,7 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
-def fold(net: nn.Module) -> nn.Module:
+def fuse_batchnorm(net: nn.Module) -> nn.Module:
     """The network itself, each batch norm that follows a convolution in an `nn.Sequential` made part of it.
 
     For inference only: the network must be in eval mode. The outputs stay the same up to rounding.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from medapp.networks.unet3d import UNet3D
 
 COARSE_MM, FINE_MM = 3.0, 1.0  # millimetres to a logit of 1
-REACH = 10.0  # millimetres from the border beyond which the fine network is not told how far
+MAX_DISTANCE_MM = 10.0  # millimetres from the border beyond which the fine network is not told how far
 
 
 class CoarseToFine(nn.Module):
@@ -28,9 +28,9 @@ class CoarseToFine(nn.Module):
 
     def forward(self, image: Tensor, inwards: Tensor) -> Tensor:
         """What `fine` says of an image and of how far inwards each voxel lies, roughly, in mm: (B, 1, X, Y, Z) each."""
-        return self.fine(told(image, inwards))
+        return self.fine(make_fine_input(image, inwards))
 
 
-def told(image: Tensor, inwards: Tensor) -> Tensor:
+def make_fine_input(image: Tensor, inwards: Tensor) -> Tensor:
     """What the fine network sees: (B, 1, X, Y, Z) twice -> (B, 2, X, Y, Z)."""
-    return torch.cat([image, inwards.clamp(-REACH, REACH) / REACH], 1)
+    return torch.cat([image, inwards.clamp(-MAX_DISTANCE_MM, MAX_DISTANCE_MM) / MAX_DISTANCE_MM], 1)

@@ -18,7 +18,7 @@ HEADS = 8
 WINDOW = 4
 SCALE = HEADS**-0.5  # as released: by the number of heads, not by their size
 EPS = 1e-6
-SIZES = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)  # tokens; regions are filled up to these
+BUNDLE_SIZES = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)  # tokens; regions are filled up to these
 
 
 class Bundle(NamedTuple):
@@ -35,7 +35,7 @@ class Plan(NamedTuple):
     inverse: Tensor  # (B * H * W,)
 
 
-def plan(labels: Tensor, limit: int | None = None) -> Plan:
+def plan_attention(labels: Tensor, limit: int | None = None) -> Plan:
     """Bring together the tokens of every region: labels (B, H, W) of integers.
 
     A region of more than `limit` tokens is cut along a lattice of squares into parts that fit. Parts of one region that
@@ -61,7 +61,7 @@ def plan(labels: Tensor, limit: int | None = None) -> Plan:
     groups: dict[int, list[int]] = {}
     sizes = counts.tolist()
     for number, size in enumerate(sizes):
-        groups.setdefault(next((s for s in SIZES if s >= size), size), []).append(number)
+        groups.setdefault(next((s for s in BUNDLE_SIZES if s >= size), size), []).append(number)
     bundles, laid = [], []
     for length, members in sorted(groups.items()):
         count = torch.tensor([sizes[m] for m in members], device=device)[:, None]
@@ -78,7 +78,7 @@ def plan(labels: Tensor, limit: int | None = None) -> Plan:
     return Plan(bundles, inverse)
 
 
-def linear(x: Tensor, layer: nn.Conv2d | nn.Linear) -> Tensor:
+def apply_linear(x: Tensor, layer: nn.Conv2d | nn.Linear) -> Tensor:
     """A 1×1 convolution, or a linear layer, on (..., C)."""
     return F.linear(x, layer.weight.flatten(1), layer.bias)
 
@@ -113,19 +113,19 @@ class NAFBlock(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(1, channels, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        y = gate(conv(linear(self.norm1(x), self.conv1), self.conv2))
-        y = y * linear(y.mean((1, 2), keepdim=True), self.sca[1])
-        x = x + linear(y, self.conv3) * self.beta.flatten()
-        y = linear(gate(linear(self.norm2(x), self.conv4)), self.conv5)
+        y = multiply_halves(apply_conv(apply_linear(self.norm1(x), self.conv1), self.conv2))
+        y = y * apply_linear(y.mean((1, 2), keepdim=True), self.sca[1])
+        x = x + apply_linear(y, self.conv3) * self.beta.flatten()
+        y = apply_linear(multiply_halves(apply_linear(self.norm2(x), self.conv4)), self.conv5)
         return x + y * self.gamma.flatten()
 
 
-def gate(x: Tensor) -> Tensor:
+def multiply_halves(x: Tensor) -> Tensor:
     left, right = x.chunk(2, -1)
     return left * right
 
 
-def conv(x: Tensor, layer: nn.Conv2d) -> Tensor:
+def apply_conv(x: Tensor, layer: nn.Conv2d) -> Tensor:
     """A convolution on (B, H, W, C); the channels stay last in memory."""
     return layer(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
@@ -137,7 +137,7 @@ class MLP(nn.Module):
         self.fc2 = nn.Conv2d(2 * channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return linear(F.gelu(linear(x, self.fc1)), self.fc2)
+        return apply_linear(F.gelu(apply_linear(x, self.fc1)), self.fc2)
 
 
 class RegionAttention(nn.Module):
@@ -149,13 +149,13 @@ class RegionAttention(nn.Module):
         self.project_out = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor, regions: Plan) -> Tensor:
-        tokens = linear(x, self.qkv).flatten(0, 2)  # (B * H * W, 3C)
+        tokens = apply_linear(x, self.qkv).flatten(0, 2)  # (B * H * W, 3C)
         seen = []
         for index, mask in regions.bundles:
             q, k, v = tokens[index].unflatten(-1, (3, HEADS, -1)).permute(2, 0, 3, 1, 4)  # each (R, heads, L, d)
             y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=SCALE)
             seen.append(y.transpose(1, 2).flatten(0, 1).flatten(1))  # (R * L, C)
-        return linear(torch.cat(seen)[regions.inverse], self.project_out).view_as(x)
+        return apply_linear(torch.cat(seen)[regions.inverse], self.project_out).view_as(x)
 
 
 class WindowAttention(nn.Module):
@@ -209,7 +209,7 @@ class Block(nn.Module):
         y = x
         for layer in self.layers:
             y = layer(y, regions)
-        return x + conv(y, self.conv)
+        return x + apply_conv(y, self.conv)
 
 
 class RAT(nn.Module):
@@ -261,19 +261,19 @@ class RAT(nn.Module):
             border = (0, more[0], 0, more[1])
             x = F.pad(x, border, mode="replicate")
             labels = F.pad(labels[:, None].float(), border, mode="replicate")[:, 0]
-        regions = plan(labels[:, :: self.stride, :: self.stride], self.limit)
+        regions = plan_attention(labels[:, :: self.stride, :: self.stride], self.limit)
 
-        y = conv(x.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1), self.intro)
+        y = apply_conv(x.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1), self.intro)
         skips = []
         for encoder, down in zip(self.encoders, self.downs, strict=True):
             y = encoder(y)
             skips.append(y)
-            y = conv(y, down)
+            y = apply_conv(y, down)
         bottom = y
         for block in self.middle_blks:
             y = block(y, regions)
         y = y + bottom
         for (widen, shuffle), decoder in zip(self.ups, self.decoders, strict=True):
-            up = shuffle(linear(y, widen).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+            up = shuffle(apply_linear(y, widen).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
             y = decoder(up.contiguous() + skips.pop())
-        return (conv(y, self.ending).permute(0, 3, 1, 2) + x)[..., :height, :width]
+        return (apply_conv(y, self.ending).permute(0, 3, 1, 2) + x)[..., :height, :width]

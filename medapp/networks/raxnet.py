@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 EPS = 1e-3  # Keras' own
-DEEP = 2  # stages from here on have every step twice
+FIRST_DEEP_STAGE = 2  # stages from here on have every step twice
 
 
-def norm(channels: int) -> nn.BatchNorm2d:
+def make_batchnorm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, EPS)
 
 
@@ -28,14 +28,14 @@ class Down(nn.Module):
         super().__init__()
         steps: list[nn.Module] = []
         for channels in (before, after)[:times]:
-            steps += [nn.ReLU(), nn.Conv2d(channels, after, 3, padding=1), norm(after), nn.ReLU()]
+            steps += [nn.ReLU(), nn.Conv2d(channels, after, 3, padding=1), make_batchnorm(after), nn.ReLU()]
             steps += [nn.Conv2d(after, after, 3, padding=1, groups=after, bias=False), nn.Conv2d(after, after, 1)]
-            steps += [norm(after)]
+            steps += [make_batchnorm(after)]
         self.main = nn.Sequential(*steps, nn.MaxPool2d(3, 2, ceil_mode=True))
         self.residual = nn.Conv2d(before, after, 1)  # of every other pixel, see `halve`
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.main(x) + self.residual(halve(x))
+        return self.main(x) + self.residual(subsample(x))
 
 
 class Up(nn.Module):
@@ -45,17 +45,17 @@ class Up(nn.Module):
         super().__init__()
         steps: list[nn.Module] = []
         for channels in (before, *[after] * (2 * times - 1)):
-            steps += [nn.ReLU(), nn.Conv2d(channels, after, 3, padding=1), norm(after)]
+            steps += [nn.ReLU(), nn.Conv2d(channels, after, 3, padding=1), make_batchnorm(after)]
         self.main = nn.Sequential(*steps)
         self.before = nn.Conv2d(before, after, 1)
         self.skip = nn.Conv2d(skip, after, 1)
-        self.residual = nn.Sequential(nn.ReLU(), nn.Conv2d(after, after, 1), norm(after))
+        self.residual = nn.Sequential(nn.ReLU(), nn.Conv2d(after, after, 1), make_batchnorm(after))
 
     def forward(self, x: Tensor, across: Tensor) -> Tensor:
-        return double(self.main(x)) + self.residual(double(self.before(x)) + self.skip(across))
+        return upsample(self.main(x)) + self.residual(upsample(self.before(x)) + self.skip(across))
 
 
-def halve(x: Tensor) -> Tensor:
+def subsample(x: Tensor) -> Tensor:
     """Every other pixel: before a 1×1 convolution the same as its stride of 2, but safe.
 
     On CPUs the gradient of such a convolution's weights writes outside its memory, in float32 as in bfloat16, where it
@@ -65,7 +65,7 @@ def halve(x: Tensor) -> Tensor:
     return x[..., ::2, ::2]
 
 
-def double(x: Tensor) -> Tensor:
+def upsample(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0)
 
 
@@ -80,8 +80,10 @@ class RAXNet(nn.Module):
     def __init__(self, classes: int = 1, widths: Sequence[int] = (32, 64, 128, 256), channels: int = 1) -> None:
         super().__init__()
         first, deepest = widths[0], widths[-1]
-        times = [1 if at < DEEP else 2 for at in range(len(widths))]
-        self.stem = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(channels, first, 3, 2), norm(first), nn.ReLU())
+        times = [1 if at < FIRST_DEEP_STAGE else 2 for at in range(len(widths))]
+        self.stem = nn.Sequential(
+            nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(channels, first, 3, 2), make_batchnorm(first), nn.ReLU()
+        )
         self.downs = nn.ModuleList(Down(a, b, n) for (a, b), n in zip(pairwise(widths), times[1:], strict=True))
         shapes = zip((deepest, *widths[:0:-1]), widths[::-1], (*widths[-2::-1], channels), times[::-1], strict=True)
         self.ups = nn.ModuleList(Up(*shape) for shape in shapes)

@@ -17,12 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medapp.networks.unet3d import blocks, unblocked
+from medapp.networks.unet3d import merge_blocks, split_blocks
 
-AXES = (3, 4, 2)  # of (B, C, D, H, W), in the order of the release: coronal, sagittal, axial
+ATTENTION_AXES = (3, 4, 2)  # of (B, C, D, H, W), in the order of the release: coronal, sagittal, axial
 
 
-def slice_weights(query: Tensor, key: Tensor, axis: int) -> Tensor:
+def compute_slice_weights(query: Tensor, key: Tensor, axis: int) -> Tensor:
     """How much each slice along `axis` draws on every other: twice (B, C, D, H, W) -> (B, L, L), rows sum to 1.
 
     Not scaled by the length of a slice, as released; always in float32, since such sums do not fit 16 bits.
@@ -32,7 +32,7 @@ def slice_weights(query: Tensor, key: Tensor, axis: int) -> Tensor:
         return torch.softmax(q @ k.transpose(1, 2), -1)
 
 
-def drawn(weights: Tensor, value: Tensor, axis: int) -> Tensor:
+def mix_slices(weights: Tensor, value: Tensor, axis: int) -> Tensor:
     """Slices of `value` (B, C, D, H, W) along `axis`, mixed by `weights` (B, L, L)."""
     slices = value.movedim(axis, 1)
     return (weights.to(value.dtype) @ slices.flatten(2)).view(slices.shape).movedim(1, axis)
@@ -46,7 +46,7 @@ class RecurrentSliceAttention(nn.Module):
         self.theta_conv = nn.Conv3d(channels, channels, 1)
         self.phi_conv = nn.Conv3d(channels, channels, 1)
         self.g_conv = nn.Conv3d(channels, channels, 1)
-        self.betas = nn.ParameterList(nn.Parameter(torch.zeros(())) for _ in AXES)
+        self.betas = nn.ParameterList(nn.Parameter(torch.zeros(())) for _ in ATTENTION_AXES)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.attend(x)[0]
@@ -54,9 +54,9 @@ class RecurrentSliceAttention(nn.Module):
     def attend(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The output, and the weights (B, L, L) of the coronal (L = H), sagittal (W) and axial (D) slices."""
         seen = []
-        for beta, axis in zip(self.betas, AXES, strict=True):
-            weights = slice_weights(self.theta_conv(x), self.phi_conv(x), axis)
-            x = x + beta * drawn(weights, self.g_conv(x), axis)
+        for beta, axis in zip(self.betas, ATTENTION_AXES, strict=True):
+            weights = compute_slice_weights(self.theta_conv(x), self.phi_conv(x), axis)
+            x = x + beta * mix_slices(weights, self.g_conv(x), axis)
             seen.append(weights)
         return x, seen
 
@@ -154,9 +154,9 @@ class RSANet(nn.Module):
             self.rsa_encoder, self.rsa_decoder = (RecurrentSliceAttention(widths[-2]) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.explained(x)[0]
+        return self.forward_with_attention(x)[0]
 
-    def explained(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def forward_with_attention(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The logits, and how the slices at the bottleneck draw on each other: (B, L, L) for axes H, W and D of `x`."""
         size = x.shape[2:]
         seen: list[Tensor] = []
@@ -169,7 +169,7 @@ class RSANet(nn.Module):
                 x = self.rsa_decoder(x)
         x = self.final(x)
         if self.block > 1:
-            x = unblocked(x.unflatten(1, (-1, 2, 2, 2)).permute(0, 1, 5, 6, 7, 2, 3, 4))
+            x = merge_blocks(x.unflatten(1, (-1, 2, 2, 2)).permute(0, 1, 5, 6, 7, 2, 3, 4))
         return x[..., : size[0], : size[1], : size[2]], seen
 
     def encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -178,7 +178,7 @@ class RSANet(nn.Module):
             odd = [n % 2 for n in x.shape[2:]]
             if any(odd):
                 x = F.pad(x, (0, odd[2], 0, odd[1], 0, odd[0]), mode="replicate")
-            x = blocks(x).contiguous(memory_format=torch.channels_last_3d)
+            x = split_blocks(x).contiguous(memory_format=torch.channels_last_3d)
         x = self.dropout(self.init_conv(x))
         skips = []
         for level in self.levels:

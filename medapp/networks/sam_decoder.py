@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-class Drawn(NamedTuple):
+class DecodedMasks(NamedTuple):
     """`scores` (B, 3) float32, the predicted IoU of three masks a point; `kept` (B, 3) bool; `masks` (kept, h, w)."""
 
     scores: Tensor
@@ -22,7 +22,9 @@ class Drawn(NamedTuple):
 
 
 @torch.inference_mode()
-def decode(net: Any, features: Tensor, points: Tensor, least: float, dtype: torch.dtype = torch.float32) -> Drawn:
+def decode_masks(
+    net: Any, features: Tensor, points: Tensor, least: float, dtype: torch.dtype = torch.float32
+) -> DecodedMasks:
     """Masks, as logits float32 of a quarter of the encoder's size, at `points` (B, 2), x and y in the encoder's pixels.
 
     `net` is a `segment_anything.modeling.Sam`, `features` (1, C, h, w) come from its encoder. Masks whose predicted IoU
@@ -42,13 +44,15 @@ def decode(net: Any, features: Tensor, points: Tensor, least: float, dtype: torc
         told = layer.self_attn(q=q, k=q, v=queries)
         queries = layer.norm1(told if layer.skip_first_layer_pe else queries + told)
         there = keys + at
-        queries = layer.norm2(queries + _from_places(layer.cross_attn_token_to_image, queries + tokens, there, keys))
+        queries = layer.norm2(
+            queries + _attend_to_image(layer.cross_attn_token_to_image, queries + tokens, there, keys)
+        )
         queries = layer.norm3(queries + layer.mlp(queries))
-        rows, mix = _to_places(layer.cross_attn_image_to_token, queries + tokens, queries, there)
+        rows, mix = _attend_to_tokens(layer.cross_attn_image_to_token, queries + tokens, queries, there)
         keys = torch.baddbmm(keys.expand(len(rows), -1, -1), mix.transpose(1, 2), rows)
-        keys = _normed(keys, layer.norm4)
+        keys = _normalize(keys, layer.norm4)
     last = decoder.transformer.final_attn_token_to_image
-    queries = queries + _from_places(last, queries + tokens, keys + at, keys)
+    queries = queries + _attend_to_image(last, queries + tokens, keys + at, keys)
     queries = decoder.transformer.norm_final_attn(queries)
 
     scores = decoder.iou_prediction_head(queries[:, 0])[:, 1:].float()
@@ -57,20 +61,20 @@ def decode(net: Any, features: Tensor, points: Tensor, least: float, dtype: torc
     some = kept.any(1)
     if some.any():
         weights = [mlp(queries[some, number]) for number, mlp in enumerate(decoder.output_hypernetworks_mlps[1:], 2)]
-        drawn = _enlarged(decoder.output_upscaling, keys[some], torch.stack(weights, 1), height, width)
+        drawn = _upscale_masks(decoder.output_upscaling, keys[some], torch.stack(weights, 1), height, width)
         masks = drawn.float()[kept[some]]
-    return Drawn(scores, kept, masks)
+    return DecodedMasks(scores, kept, masks)
 
 
-def _heads(x: Tensor, attention: Any) -> Tensor:
+def _split_heads(x: Tensor, attention: Any) -> Tensor:
     """(B, T, D) -> (B, heads, T, D / heads)."""
     return x.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
 
 
-def _from_places(attention: Any, tokens: Tensor, there: Tensor, keys: Tensor) -> Tensor:
+def _attend_to_image(attention: Any, tokens: Tensor, there: Tensor, keys: Tensor) -> Tensor:
     """What `tokens` (B, T, C) take from the places: `there` (B or 1, N, C) with their position, `keys` without."""
     count = attention.num_heads
-    q = _heads(attention.q_proj(tokens), attention)  # (B, h, T, d)
+    q = _split_heads(attention.q_proj(tokens), attention)  # (B, h, T, d)
     q = q * q.shape[-1] ** -0.5
     rows = (q @ attention.k_proj.weight.unflatten(0, (count, -1))).flatten(1, 2).to(there.dtype)  # (B, h T, C)
     if len(there) < len(rows):
@@ -85,12 +89,12 @@ def _from_places(attention: Any, tokens: Tensor, there: Tensor, keys: Tensor) ->
     return attention.out_proj(values)
 
 
-def _to_places(attention: Any, tokens: Tensor, values: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
+def _attend_to_tokens(attention: Any, tokens: Tensor, values: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
     """What the places take from the tokens: rows (B, h T, C) and how each place mixes them, (B, h T, N)."""
     count = attention.num_heads
-    k = _heads(attention.k_proj(tokens), attention)  # (B, h, T, d)
+    k = _split_heads(attention.k_proj(tokens), attention)  # (B, h, T, d)
     k = k * k.shape[-1] ** -0.5
-    v = _heads(attention.v_proj(values), attention)
+    v = _split_heads(attention.v_proj(values), attention)
     toward = (k @ attention.q_proj.weight.unflatten(0, (count, -1))).flatten(1, 2).to(there.dtype)
     bias = (k @ attention.q_proj.bias.view(count, -1, 1)).flatten(1, 2).to(there.dtype)  # (B, h T, 1)
     if len(there) < len(toward):
@@ -103,12 +107,12 @@ def _to_places(attention: Any, tokens: Tensor, values: Tensor, there: Tensor) ->
     return rows.to(there.dtype), mix
 
 
-def _normed(x: Tensor, norm: Any) -> Tensor:
+def _normalize(x: Tensor, norm: Any) -> Tensor:
     """Layer norm over the last axis in the type of `x`."""
     return F.layer_norm(x, x.shape[-1:], norm.weight.to(x.dtype), norm.bias.to(x.dtype), norm.eps)
 
 
-def _enlarged(up: Any, keys: Tensor, weights: Tensor, height: int, width: int) -> Tensor:
+def _upscale_masks(up: Any, keys: Tensor, weights: Tensor, height: int, width: int) -> Tensor:
     """Masks (B, M, 4 h, 4 w) of places (B, h w, C) by `weights` (B, M, D); `up` is the decoder's chain of enlarging."""
     first, norm, _, second, _ = up  # both transposed convolutions have 2 × 2 kernels that do not overlap
     x = keys
@@ -116,7 +120,7 @@ def _enlarged(up: Any, keys: Tensor, weights: Tensor, height: int, width: int) -
         kernel = conv.weight.permute(0, 2, 3, 1)  # (in, 2, 2, out)
         bias = conv.bias.repeat(4).to(x.dtype)
         x = torch.addmm(bias, x.flatten(0, -2), kernel.flatten(1).to(x.dtype)).view(-1, kernel.shape[-1])
-        x = F.gelu(_normed(x, norm) if conv is first else x)
+        x = F.gelu(_normalize(x, norm) if conv is first else x)
     x = x.view(len(keys), -1, x.shape[-1]) @ weights.transpose(1, 2).to(x.dtype)  # (B, h w 4 4, M)
     x = x.view(len(keys), height, width, 2, 2, 2, 2, -1)
     return x.permute(0, 7, 1, 3, 5, 2, 4, 6).reshape(len(keys), -1, 4 * height, 4 * width)

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 CLASSES = 36  # background, then the 35 regions of the OASIS protocol
-STEPS = 7  # squarings
-GRIDS = ("transformer.grid", "integrate.transformer.grid")  # buffers of the release that only hold voxel indices
+SQUARING_STEPS = 7  # squarings
+GRID_BUFFERS = ("transformer.grid", "integrate.transformer.grid")  # buffers of the release that only hold voxel indices
 
 
 class Flow(NamedTuple):
@@ -44,7 +44,7 @@ def warp(image: Tensor, flow: Tensor, mode: str = "bilinear") -> Tensor:
     return F.grid_sample(image, place, mode=mode, padding_mode="zeros", align_corners=True)
 
 
-def integrate(velocity: Tensor, steps: int = STEPS) -> Tensor:
+def integrate_velocity(velocity: Tensor, steps: int = SQUARING_STEPS) -> Tensor:
     """The displacement (B, 3, D, H, W) in voxels after unit time in a stationary `velocity`: scaling and squaring."""
     flow = velocity / 2**steps
     for _ in range(steps):
@@ -52,17 +52,17 @@ def integrate(velocity: Tensor, steps: int = STEPS) -> Tensor:
     return flow
 
 
-def converted(state: Mapping[str, Tensor], text: Tensor) -> dict[str, Tensor]:
+def convert_state_dict(state: Mapping[str, Tensor], text: Tensor) -> dict[str, Tensor]:
     """The authors' state dict as ours: without the two grids, with the text features (36, d) that it was trained on.
 
     The release keeps the features outside its state dict: embed its prompts, and put `background(..., released=True)`
     before them. A dict that was wrapped for several GPUs is unwrapped.
     """
     plain = {name.removeprefix("module."): value for name, value in state.items()}
-    return {name: value for name, value in plain.items() if name not in GRIDS} | {"text": text.float()}
+    return {name: value for name, value in plain.items() if name not in GRID_BUFFERS} | {"text": text.float()}
 
 
-def background(text: Tensor, released: bool = False) -> Tensor:
+def make_background_embedding(text: Tensor, released: bool = False) -> Tensor:
     """The unit vector (d,) that stands for the background beside the regions' embeddings (35, d).
 
     It is at right angles to all of them, and follows them smoothly when a prompt changes. The release means the same
@@ -197,5 +197,5 @@ class TextSCF(nn.Module):
         filters = self.filters() if filters is None else filters
         half = raw = self.flow(feature, labels[:, ::2, ::2, ::2].long(), filters)
         if self.diffeomorphic:
-            half = 2 * integrate(raw / 2)  # the velocity counts in voxels of the half grid
+            half = 2 * integrate_velocity(raw / 2)  # the velocity counts in voxels of the half grid
         return Flow(F.interpolate(half, size=tuple(size), mode="trilinear", align_corners=False), half, raw, feature)

@@ -53,7 +53,7 @@ class UNet3D(nn.Module):
         """(B, channels, X, Y, Z) -> (B, X/2, Y/2, Z/2, width), from which `logits` predicts."""
         if any(n % self.stride for n in x.shape[2:]):
             raise ValueError(f"sides must be multiples of {self.stride}, not {tuple(x.shape[2:])}")
-        y = self.enter(blocks(x).contiguous(memory_format=torch.channels_last_3d))
+        y = self.enter(split_blocks(x).contiguous(memory_format=torch.channels_last_3d))
         skips = []
         for encoder, down in zip(self.encoders, self.downs, strict=True):
             y = y + encoder(y)
@@ -71,23 +71,23 @@ class UNet3D(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.logits(self.features(x))  # (B, X/2, Y/2, Z/2, 8, classes)
-        return unblocked(y.unflatten(4, (2, 2, 2)).permute(0, 7, 1, 2, 3, 4, 5, 6))
+        return merge_blocks(y.unflatten(4, (2, 2, 2)).permute(0, 7, 1, 2, 3, 4, 5, 6))
 
     def labels(self, x: Tensor) -> Tensor:
         """(B, channels, X, Y, Z) -> the likeliest class (B, X, Y, Z) uint8, never holding all logits at once."""
         y = self.features(x)
         best = [self.logits(slab).argmax(-1).byte() for slab in y.split(8, dim=1)]
-        return unblocked(torch.cat(best, 1).unflatten(4, (2, 2, 2)))
+        return merge_blocks(torch.cat(best, 1).unflatten(4, (2, 2, 2)))
 
 
-def blocks(x: Tensor) -> Tensor:
+def split_blocks(x: Tensor) -> Tensor:
     """Blocks of 2×2×2 voxels as channels: (B, C, X, Y, Z) -> (B, 8C, X/2, Y/2, Z/2), a block's voxels in C order."""
     b, c, i, j, k = x.shape
     x = x.reshape(b, c, i // 2, 2, j // 2, 2, k // 2, 2)
     return x.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(b, 8 * c, i // 2, j // 2, k // 2)
 
 
-def unblocked(x: Tensor) -> Tensor:
+def merge_blocks(x: Tensor) -> Tensor:
     """(..., I, J, K, 2, 2, 2) -> (..., 2I, 2J, 2K)."""
     *rest, i, j, k, _, _, _ = x.shape
     n = len(rest)

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from medapp.algorithms.pair_preparation import describe_inputs, doubt_pair, measure_correlation, prepare_brains
-from medapp.analysis.mask_metrics import dice
+from medapp.analysis.mask_metrics import compute_dice
 from medapp.card import Card, Input
 from medapp.imaging.brain_labels import CLASS_NAMES
 from medapp.imaging.volume import Volume
@@ -46,7 +46,7 @@ def prepare(
     here, there, pair = prepare_brains(fixed, moving, fixed_labels, moving_labels, aid=aid, progress=progress)
     inside = pair.fixed.array > 0
     shared = [
-        dice(pair.fixed_regions.array == n, pair.moving_regions.array == n)
+        compute_dice(pair.fixed_regions.array == n, pair.moving_regions.array == n)
         for n in range(1, len(CLASS_NAMES))
         if (pair.fixed_regions.array == n).any()
     ]

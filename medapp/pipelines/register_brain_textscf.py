@@ -30,10 +30,10 @@ from medapp.algorithms.text_conditioning import (
 from medapp.algorithms.text_encoder import EMBEDDING_DIM, build_text_encoder
 from medapp.algorithms.uploaded_labels import LabelMap
 from medapp.analysis import region_overlap
-from medapp.analysis.landmarks import measured, require_place
+from medapp.analysis.landmarks import measure_landmarks, require_landmarks_inside
 from medapp.card import Card, Choice, Landmarks, Network, Text, Toggle, Weights
 from medapp.errors import InputError
-from medapp.hardware import together
+from medapp.hardware import run_in_threads
 from medapp.imaging.deformation import Deformation, folding_percent, sdlogj, sdlogj_learn2reg
 from medapp.imaging.volume import Volume
 from medapp.networks.textscf import TextSCF
@@ -69,7 +69,7 @@ def register(
     pairs, unfit = np.array(landmarks).reshape(-1, 6), ""
     if len(pairs):
         try:
-            require_place(pairs, fixed.grid, moving.grid)
+            require_landmarks_inside(pairs, fixed.grid, moving.grid)
         except InputError as error:
             pairs, unfit = pairs[:0], str(error)
     net = aid("textscf")
@@ -94,7 +94,7 @@ def register(
     if other is not None:
         result = compare_prompts(result, pair, steered[0], steered[1], moving)
     if len(pairs):
-        result = measured(result, pairs)
+        result = measure_landmarks(result, pairs)
     settings = {"refine": refine, "names": names, "template": template, "against": against, "encoder": encoder}
     settings["landmarks"] = f"{len(pairs)} pairs" if len(pairs) else ""
     doubts = doubt_pair(fixed, moving, pair, here, there)
@@ -125,12 +125,14 @@ def build_result(
     miss = miss.cpu().numpy()[inside]  # voxels of 1 mm
 
     progress(0.84, "Drawing on the fixed image's grid")
-    native, back_native = together(partial(field.resample, fixed.grid), partial(inverted.resample, fixed.grid))
+    native, back_native = run_in_threads(partial(field.resample, fixed.grid), partial(inverted.resample, fixed.grid))
     still = Deformation.from_affine(np.eye(4), fixed.grid)
     drawn = dict(
         zip(
             ("aligned", "warped", "aligned_labels", "warped_labels"),
-            together(*(partial(by.warp, what, pair.affine) for what in (moving, there.own) for by in (still, native))),
+            run_in_threads(
+                *(partial(by.warp, what, pair.affine) for what in (moving, there.own) for by in (still, native))
+            ),
             strict=True,
         )
     )
@@ -143,7 +145,7 @@ def build_result(
 
     progress(0.9, "Measuring")
     determinant = field.jacobian_determinant()
-    (table, metrics), warped, bending = together(
+    (table, metrics), warped, bending = run_in_threads(
         partial(measure_overlap, pair, field, determinant, here, there),
         lambda: field.warp(pair.moving).array,
         partial(field.bending_energy, inside),
@@ -171,14 +173,14 @@ def measure_overlap(
     same = here.numbering == there.numbering
     mine, theirs = (here.own, there.own) if same else (here.classes, there.classes)
     still = Deformation.from_affine(np.eye(4), pair.grid)
-    labels, before, after = together(
+    labels, before, after = run_in_threads(
         partial(still.warp, mine), partial(still.warp, theirs, pair.affine), partial(field.warp, theirs, pair.affine)
     )
     sources = {
-        name: each.numbering if each.numbering == region_overlap.PREDICTED else f"uploaded, {each.numbering}"
+        name: each.numbering if each.numbering == region_overlap.PREDICTED_SOURCE else f"uploaded, {each.numbering}"
         for name, each in (("fixed", here), ("moving", there))
     }
-    return region_overlap.by_region(labels, before.array, after.array, field, determinant, sources)
+    return region_overlap.measure_overlap(labels, before.array, after.array, field, determinant, sources)
 
 
 TEXTSCF_WEIGHTS = Weights(

@@ -15,7 +15,7 @@ from medapp.algorithms.slicewise_restoration import (
     restoration_inputs,
     restore_slices,
 )
-from medapp.analysis.image_quality import noise
+from medapp.analysis.image_quality import estimate_noise
 from medapp.card import Card, Choice, Weights
 from medapp.imaging.hounsfield import HU_OFFSET, has_air, is_1024_too_high, is_1024_too_low
 from medapp.imaging.modality import detect_modality
@@ -75,7 +75,7 @@ def restore(
         clean = clean.new_like(clean.array.astype(np.float32), name="reference")
         image = replace(image, name=f"{image.name}, {degrade}")
     elif image.unit == "HU":
-        level = noise(image)
+        level = estimate_noise(image)
         if level is not None and level < LOW_NOISE_HU:
             notes += (
                 f"The noise in soft tissue is only {level:.1f} HU: this image is clean already, and restoring it gains "

@@ -89,7 +89,9 @@ def downsample(image: Volume, scale: int) -> tuple[Volume, Volume]:
     depth = slice_axis(image.grid)
     even = tuple(slice(n if axis == depth else n // scale * scale) for axis, n in enumerate(image.shape))
     clean = image.new_like(image.array[even], name="reference")
-    low = microscopy.degrade(to_display_slices(clean.array, clean.grid, depth)[0].astype(np.float32) / 255, scale)
+    low = microscopy.degrade_picture(
+        to_display_slices(clean.array, clean.grid, depth)[0].astype(np.float32) / 255, scale
+    )
     shape = [n if axis == depth else n // scale for axis, n in enumerate(clean.shape)]
     out = np.empty((*shape, 3), np.uint8)
     coarse = scale_grid(clean.grid, depth, 1 / scale)

@@ -8,7 +8,7 @@ from medapp.algorithms.head_orientation import find_regions
 from medapp.algorithms.input_checks import require_contrast, require_grey, require_mr
 from medapp.algorithms.parcellation import Parcellation, find_swapped_sides
 from medapp.algorithms.scan_plausibility import doubt_scan
-from medapp.analysis.regional_volumes import known, measure_regions
+from medapp.analysis.regional_volumes import measure_regions, translate_reference
 from medapp.card import Card, Input, Network, Weights
 from medapp.imaging.background import zero_background
 from medapp.imaging.volume import Volume
@@ -85,7 +85,7 @@ CARD = Card(
     weights=ANATOMY_NETWORK.weights,
     build=ANATOMY_NETWORK.build,
     run=segment,
-    reference=known,
+    reference=translate_reference,
     licence="CC BY-NC 4.0 (images and labels of the training data)",
     cite="Ronneberger et al. 2015, arXiv:1505.04597; Billot et al. 2023, doi:10.1016/j.media.2023.102789",
     trained_on="18 T1 scans of 13 people of OASIS-1, labels by Neuromorphometrics (MICCAI 2012), in their own contrast "

@@ -16,10 +16,17 @@ from medapp.algorithms.parcellation import REGION_NAMES, make_working_grid
 from medapp.algorithms.rigid_registration import find_head_centre, measure_motion, register_rigid
 from medapp.algorithms.scan_plausibility import Doubts, doubt_scan
 from medapp.algorithms.sliding_window import find_tile_starts, make_blend_weights
-from medapp.analysis.mask_metrics import bounds
-from medapp.analysis.ms_lesions import PLACES, PLANES, along, attention, measure_ms_lesions, zones
+from medapp.analysis.mask_metrics import find_bounding_box
+from medapp.analysis.ms_lesions import (
+    LOCATIONS,
+    PLANE_AXES,
+    label_zones,
+    make_attention_table,
+    measure_ms_lesions,
+    project_on_axis,
+)
 from medapp.card import Card, Input, Slider, Weights
-from medapp.hardware import together
+from medapp.hardware import run_in_threads
 from medapp.imaging.background import zero_background
 from medapp.imaging.geometry import crop_grid, resample, slice_axis
 from medapp.imaging.intensity import correct_bias_field, normalize_to_tissue
@@ -84,9 +91,10 @@ def segment(
 ) -> Result:
     """Probability of lesion on the grid of `flair`, its places and what draws on what; the others lie on any grid.
 
-    `net.explained` maps (1, CHANNELS, X, Y, Z) float32, sides multiples of STRIDE, to logits (1, 1, X, Y, Z) and three
-    attention matrices (1, L, L), in ORDER. With a `baseline`, FLAIR alone is looked at, at both times. `settings` are
-    those of `sclerosis.measured`. Raises InputError for colour, CT, PET, an empty image or a few slices.
+    `net.forward_with_attention` maps (1, CHANNELS, X, Y, Z) float32, sides multiples of STRIDE, to logits
+    (1, 1, X, Y, Z) and three attention matrices (1, L, L), in ORDER. With a `baseline`, FLAIR alone is looked at, at
+    both times. `settings` are those of `measure_ms_lesions`. Raises InputError for colour, CT, PET, an empty image or
+    a few slices.
     """
     others = {role: v for role, v in (("t1", t1), ("t2", t2), ("baseline", baseline)) if v is not None}
     for volume in (flair, *others.values()):
@@ -97,7 +105,9 @@ def segment(
     progress(0.0, "Aligning the sequences")
     sessions = [role for role in others if role != "baseline"]
     motions = dict(
-        zip(sessions, together(*(partial(register_rigid, seen_as[role], first) for role in sessions)), strict=True)
+        zip(
+            sessions, run_in_threads(*(partial(register_rigid, seen_as[role], first) for role in sessions)), strict=True
+        )
     )
     scans = {"flair": first} | {role: transform_header(seen_as[role], motions[role]) for role in sessions}
     progress(0.15, "Finding the brain")
@@ -141,8 +151,8 @@ def segment(
         tables = tables or ({} if seen.turned else tabulate_attention(weights, view.grid, flair.grid))
 
     progress(0.9, "Measuring")
-    zone = resample(Volume(zones(seen.regions, grid.spacing, lesion), grid.affine, labels=PLACES), first.grid)
-    volumes["zones"] = flair.new_like(zone.array, labels=PLACES, name="zones", unit="", remarks=(), headers=())
+    zone = resample(Volume(label_zones(seen.regions, grid.spacing, lesion), grid.affine, labels=LOCATIONS), first.grid)
+    volumes["zones"] = flair.new_like(zone.array, labels=LOCATIONS, name="zones", unit="", remarks=(), headers=())
     volumes |= {role: transform_header(volume, motions[role]) for role, volume in others.items()}
     said = describe_inputs(flair, others, motions, scans, seen, grid, bool(tables) or bool(seen.turned))
     doubts = doubt_scans(view, seen, {"flair": flair, **others})
@@ -183,7 +193,7 @@ def find_anatomy(net, scans: Mapping[str, Volume], grid: Grid, progress: Callabl
         regions = found.regions.labels.array
         if (regions > 0).sum() * grid.voxel_ml >= MIN_BRAIN_ML:
             margin = CLOSING_ITERATIONS + DILATION_ITERATIONS + 1
-            box = tuple(slice(max(s.start - margin, 0), s.stop + margin) for s in bounds(regions > 0))
+            box = tuple(slice(max(s.start - margin, 0), s.stop + margin) for s in find_bounding_box(regions > 0))
             inside = np.zeros(grid.shape, bool)
             inside[box] = brain_mask(regions[box] > 0)
             return Anatomy(regions, inside, found.affine @ np.linalg.inv(grid.affine), found.turned)
@@ -192,13 +202,13 @@ def find_anatomy(net, scans: Mapping[str, Volume], grid: Grid, progress: Callabl
 
 def prepare_scans(scans: Mapping[str, Volume], seen: Anatomy, grid: Grid) -> PreparedScans:
     """The brain cut out of every scan by what was `seen` on the working `grid`, and what is known of each voxel."""
-    box = bounds(seen.inside)
+    box = find_bounding_box(seen.inside)
     view = crop_grid(grid, np.array([side.start for side in box]), np.array([side.stop for side in box]))
     home = template_transform(Volume(seen.regions, grid.affine))
     places = None if home is None else to_template(home @ view.affine, view.shape)
     known = make_prior_maps(seen.regions[box], places)
     jobs = (partial(normalize_scan, volume, view, seen.inside[box], known[0] > 0) for volume in scans.values())
-    return PreparedScans(view, box, dict(zip(scans, together(*jobs), strict=True)), known)
+    return PreparedScans(view, box, dict(zip(scans, run_in_threads(*jobs), strict=True)), known)
 
 
 def normalize_scan(volume: Volume, view: Grid, inside: np.ndarray, white: np.ndarray) -> np.ndarray:
@@ -232,14 +242,14 @@ def predict_lesions(net, x: np.ndarray, step: Callable[[float], None] = lambda s
     size = x.shape[1:]
     if np.prod(size) <= MAX_WHOLE_VOXELS:
         step(0.0)
-        logits, seen = net.explained(torch.from_numpy(x)[None])
+        logits, seen = net.forward_with_attention(torch.from_numpy(x)[None])
         return logits[0, 0].sigmoid().numpy(), [each[0].numpy() for each in seen]
     corners = list(product(*(find_tile_starts(n, WINDOW_SIDE, WINDOW_OVERLAP) for n in size)))
     total, weight = torch.zeros(size), torch.zeros(size)
     for number, corner in enumerate(corners):
         step(number / len(corners))
         box = tuple(slice(a, a + WINDOW_SIDE) for a in corner)
-        logits = net.explained(torch.from_numpy(x[(slice(None), *box)])[None])[0][0, 0]
+        logits = net.forward_with_attention(torch.from_numpy(x[(slice(None), *box)])[None])[0][0, 0]
         i, j, k = (make_blend_weights(n, WINDOW_OVERLAP) for n in logits.shape)
         share = i[:, None, None] * j[:, None] * k
         total[box] += logits * share
@@ -251,10 +261,12 @@ def tabulate_attention(weights: list[np.ndarray], view: Grid, image: Grid) -> di
     """Tables `attention_coronal`, `_axial` and `_sagittal`: positions along the axes of `image`."""
     tables = {}
     for plane, each in zip(ATTENTION_PLANES, weights, strict=False):
-        axis = PLANES[plane]
+        axis = PLANE_AXES[plane]
         index = np.tile((np.array(view.shape) - 1) / 2, (len(each), 1))
         index[:, axis] = NETWORK_STRIDE * np.arange(len(each)) + (NETWORK_STRIDE - 1) / 2
-        tables[f"attention_{plane}"] = attention(each, [along(image, axis, mm) for mm in view.to_mm(index)])
+        tables[f"attention_{plane}"] = make_attention_table(
+            each, [project_on_axis(image, axis, mm) for mm in view.to_mm(index)]
+        )
     return tables
 
 

@@ -12,9 +12,9 @@ from torch import nn
 from medapp.algorithms.input_checks import require_head
 from medapp.algorithms.mni_template import TemplatePlacement, load_template, load_template_mask, register_template
 from medapp.algorithms.scan_plausibility import doubt_scan
-from medapp.analysis.stroke_ensemble import PLANES, RULES, measure_ensemble
+from medapp.analysis.stroke_ensemble import FUSION_RULES, PLANE_LETTERS, measure_ensemble
 from medapp.card import Card, Choice, Input, Slider, Toggle, Weights
-from medapp.hardware import half, together
+from medapp.hardware import choose_half_precision, run_in_threads
 from medapp.imaging.background import zero_background
 from medapp.imaging.geometry import resample
 from medapp.imaging.intensity import standardize
@@ -68,15 +68,15 @@ def segment(
         drawn = standardize(drawn)
 
     found = {}
-    for number, plane in enumerate(PLANES):
+    for number, plane in enumerate(PLANE_LETTERS):
         scaled = scale_by_slice(drawn, PLANE_VIEWS[plane].axis) if scaling == "slice" else drawn
         step = partial(_report_step, progress, number, plane)
         found[plane] = predict_plane(net.get_submodule(plane), scaled, PLANE_VIEWS[plane], step)
 
     progress(0.85, "Drawing on the input's grid")
     at = laid.grid.affine
-    arrays = {f"probability_{plane}": found[plane] for plane in PLANES} | {"template": load_template().array}
-    backs = together(*(partial(resample, Volume(array, at), onto=image.grid) for array in arrays.values()))
+    arrays = {f"probability_{plane}": found[plane] for plane in PLANE_LETTERS} | {"template": load_template().array}
+    backs = run_in_threads(*(partial(resample, Volume(array, at), onto=image.grid) for array in arrays.values()))
     volumes = {"image": image}
     for role, native in zip(arrays, backs, strict=True):
         kept = (
@@ -156,13 +156,13 @@ def run_network(net, x: torch.Tensor) -> torch.Tensor:
     if not isinstance(net, nn.Module):
         return net(x)
     place = next(net.parameters()).device
-    dtype = half(place.type)
+    dtype = choose_half_precision(place.type)
     with torch.inference_mode(), torch.autocast(place.type, dtype, enabled=dtype is not None):
         return net(x.to(place, memory_format=torch.channels_last)).float().cpu()
 
 
 def _report_step(progress: Callable[[float, str], None], number: int, plane: str, share: float) -> None:
-    progress(0.35 + (number + share) / len(PLANES) / 2, f"Looking at the {plane} slices")
+    progress(0.35 + (number + share) / len(PLANE_LETTERS) / 2, f"Looking at the {plane} slices")
 
 
 def describe_input(image: Volume) -> tuple[str, ...]:
@@ -192,7 +192,7 @@ def describe_placement(image: Volume, laid: TemplatePlacement) -> tuple[str, ...
 
 def build_networks(widths: Sequence[int] = WIDTHS) -> nn.ModuleDict:
     """A network for each of PLANES, by its name."""
-    return nn.ModuleDict({plane: RAXNet(1, widths, INPUT_CHANNELS) for plane in PLANES})
+    return nn.ModuleDict({plane: RAXNet(1, widths, INPUT_CHANNELS) for plane in PLANE_LETTERS})
 
 
 FUSION_HELP = (
@@ -208,13 +208,13 @@ CARD = Card(
     options=(
         Choice("scaling", "Intensity scaling", ("volume", "slice"), "volume",
                "By the whole volume, as these networks were trained; by slice, 0 to 255, is for the authors' weights."),
-        Choice("fusion", "Fusion", RULES, "mean", FUSION_HELP, live=True),
+        Choice("fusion", "Fusion", FUSION_RULES, "mean", FUSION_HELP, live=True),
         Slider("threshold", "Threshold", 0.05, 0.95, 0.01, 0.5, "Probability from which a voxel counts.", live=True),
         Slider("smallest", "Smallest lesion (ml)", 0.0, 5.0, 0.05, 0.1, "Smaller components are left out.", live=True),
-        *(Toggle(plane, f"{plane.capitalize()} slices", True, live=True) for plane in PLANES),
+        *(Toggle(plane, f"{plane.capitalize()} slices", True, live=True) for plane in PLANE_LETTERS),
         *(
             Slider(f"weight_{plane}", f"Weight, {plane}", 0.0, 1.0, 0.05, 1.0, "For the weighted mean.", live=True)
-            for plane in PLANES
+            for plane in PLANE_LETTERS
         ),
     ),
     weights=Weights(
@@ -226,7 +226,7 @@ CARD = Card(
     build=partial(build_networks, widths=WIDTHS),
     run=segment,
     aids={"anatomy": ANATOMY},
-    option_groups={"Weights of the planes, for the weighted mean": tuple(f"weight_{plane}" for plane in PLANES)},
+    option_groups={"Weights of the planes, for the weighted mean": tuple(f"weight_{plane}" for plane in PLANE_LETTERS)},
     licence="CC BY-NC 4.0 (labels of the brains that lesions were painted into; see NOTICE)",
     cite="Mousavi 2025, medRxiv, doi:10.1101/2025.09.26.25336733",
     trained_on="Painted lesions, not real ones: the shapes of real strokes (105 chronic, 1,149 acute), mirrored, bent "

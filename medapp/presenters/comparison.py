@@ -5,7 +5,13 @@ from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
-from medapp.analysis.reference import OFFER, hardened, misfit, require_header, take_by_voxels
+from medapp.analysis.reference import (
+    BY_VOXELS_HINT,
+    align_by_voxels,
+    binarize_soft_mask,
+    describe_misfit,
+    require_header,
+)
 from medapp.card import Card
 from medapp.errors import InputError
 from medapp.imaging.volume import Volume
@@ -22,7 +28,7 @@ class Comparison:
     @property
     def lost_header(self) -> bool:
         """Whether the reference may be meant, taken voxel by voxel."""
-        return OFFER in self.note
+        return BY_VOXELS_HINT in self.note
 
     @property
     def wanted(self) -> bool:
@@ -40,7 +46,7 @@ class Comparison:
             except InputError as error:
                 return refused(task, error).made(task, result, settings)
             truth, mask = (compared.volumes.get(role) for role in ("reference", "mask"))
-            note = misfit(self.reference, truth, mask) if truth and mask else ""
+            note = describe_misfit(self.reference, truth, mask) if truth and mask else ""
             return (
                 (replace(compared, notes=(note, *compared.notes)), replace(self, note=note))
                 if note
@@ -67,10 +73,10 @@ def prepared(
         reference = read()
         if reference is not None:
             if task.REFERENCE_LABELS:
-                reference = hardened(reference)
+                reference = binarize_soft_mask(reference)
             image = volumes.get("moving") or next(v for v in volumes.values() if v is not None)
             if by_voxels:
-                reference = take_by_voxels(reference, image)
+                reference = align_by_voxels(reference, image)
             else:
                 require_header(reference, image)
             task.check(reference, volumes)

@@ -32,9 +32,11 @@ def figures(result: Result) -> dict[str, Callable[[], Figure]]:
     """Caption to a function that draws the figure, so that only what is looked at is drawn."""
     volumes = result.volumes
     return {
-        "3-D": partial(lesion_mesh.figure, volumes["mask"], volumes["image"]),
-        "Volumes": partial(lesion_charts.volume_by_slice, volumes["mask"], volumes.get("reference")),
-        "Details": partial(lesion_charts.probability_histogram, volumes["probability"], result.settings["threshold"]),
+        "3-D": partial(lesion_mesh.plot_lesion_surfaces, volumes["mask"], volumes["image"]),
+        "Volumes": partial(lesion_charts.plot_volume_by_slice, volumes["mask"], volumes.get("reference")),
+        "Details": partial(
+            lesion_charts.plot_probability_histogram, volumes["probability"], result.settings["threshold"]
+        ),
     }
 
 
@@ -46,7 +48,7 @@ def moved(result: Result, reference: Volume | None, settings: Mapping[str, float
 def start(result: Result) -> np.ndarray:
     """(3,) RAS+ millimetres where the crosshair stands first: in the largest lesion, else in the middle."""
     mask, image = result.volumes["mask"], result.volumes["image"]
-    return planes.best_position(mask) if mask.array.any() else image.grid.to_mm((np.array(image.shape) - 1) / 2)
+    return planes.find_best_position(mask) if mask.array.any() else image.grid.to_mm((np.array(image.shape) - 1) / 2)
 
 
 def headline(result: Result) -> str:

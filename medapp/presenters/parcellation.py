@@ -36,9 +36,9 @@ def layers(result: Result) -> dict[str, Layer]:
 def figures(result: Result) -> dict[str, Callable[[], Figure]]:
     """Caption to a function that draws the figure, so that only what is looked at is drawn."""
     return {
-        "3-D": partial(region_charts.solid, result.volumes["labels"], result.volumes["brain"]),
-        "Volumes": partial(region_charts.volumes, result.tables[TABLE]),
-        "Details": partial(region_charts.overlaps, result.tables[TABLE]),
+        "3-D": partial(region_charts.plot_region_surfaces, result.volumes["labels"], result.volumes["brain"]),
+        "Volumes": partial(region_charts.plot_region_volumes, result.tables[TABLE]),
+        "Details": partial(region_charts.plot_region_dice, result.tables[TABLE]),
     }
 
 
@@ -51,7 +51,7 @@ def start(result: Result) -> np.ndarray:
     """(3,) RAS+ millimetres where the crosshair stands first: in the larger hippocampus, else where there is brain."""
     labels = result.volumes["labels"]
     found = [region for region in FIRST if _points(labels, region).size]
-    return place(result, [found[0]]) if found else planes.best_position(result.volumes["brain"])
+    return place(result, [found[0]]) if found else planes.find_best_position(result.volumes["brain"])
 
 
 def headline(result: Result) -> str:
@@ -79,11 +79,11 @@ def pictures(result: Result, radiological: bool = True) -> list[tuple[np.ndarray
     """What a report shows, each with its caption."""
     shown = list(layers(result).values())
     side = f"The patient's right is on the {'left' if radiological else 'right'} of the picture."
-    three = planes.three_planes(shown, start(result), height=420, radiological=radiological)
+    three = planes.draw_three_planes(shown, start(result), height=420, radiological=radiological)
     out = [(three, f"The regions over the image; where there is a reference, what differs from it is pink. {side}")]
     if result.volumes["labels"].array.any() and min(result.volumes["image"].shape) > 1:
         about = "Axial slices through the brain, from foot to head."
-        out.append((planes.montage(shown, 12, radiological=radiological), about))
+        out.append((planes.draw_montage(shown, 12, radiological=radiological), about))
     return out
 
 

@@ -17,7 +17,7 @@ from medapp.imaging.geometry import covered_fraction
 from medapp.imaging.volume import Volume
 from medapp.rendering import colour, deformation_maps, difference_maps, planes, registration_charts
 from medapp.rendering.layers import Layer
-from medapp.rendering.slice_grids import sheet
+from medapp.rendering.slice_grids import make_slice_grid
 from medapp.result import Result
 
 TITLE = "Registration"
@@ -43,7 +43,7 @@ class Drawn:
     def __init__(self, volumes: Mapping[str, Volume], field: Deformation) -> None:
         self.volumes, self.field = volumes, field
         self.fixed = volumes["fixed"]
-        self.window = colour.automatic(self.fixed.array, self.fixed.unit)
+        self.window = colour.find_window(self.fixed.array, self.fixed.unit)
         self._images: dict[str, Volume] = {}
 
     @property
@@ -88,7 +88,7 @@ class Drawn:
     @cached_property
     def log_jacobian(self) -> Volume:
         return Volume(
-            deformation_maps.log_jacobian(self.determinant), self.field.affine, name="Log Jacobian determinant"
+            deformation_maps.compute_log_jacobian(self.determinant), self.field.affine, name="Log Jacobian determinant"
         )
 
     @cached_property
@@ -104,32 +104,32 @@ class Drawn:
         """The jump of the field at each voxel beside another region; None without regions."""
         if "labels" not in self.volumes:
             return None
-        jumps = field_discontinuity.jumps(self.field, self.volumes["labels"].array)
+        jumps = field_discontinuity.compute_boundary_jumps(self.field, self.volumes["labels"].array)
         return Volume(jumps, self.field.affine, name="Jump", unit="mm")
 
     @cached_property
     def extent(self) -> np.ndarray:
-        return planes.field([Layer(self.fixed)])
+        return planes.find_field_of_view([Layer(self.fixed)])
 
     @cached_property
     def ends(self) -> dict[str, float]:
         """Where the scales of the maps end, the same for every plane."""
         head = self.head if self.head.any() else np.ones_like(self.head)
         ends = {
-            "length": difference_maps.span(self.length.array[head]),
-            "log": max(0.1, difference_maps.span(self.log_jacobian.array[head], 99)),
+            "length": difference_maps.find_scale_end(self.length.array[head]),
+            "log": max(0.1, difference_maps.find_scale_end(self.log_jacobian.array[head], 99)),
         }
         if "between" in self.volumes:
-            ends["between"] = max(LEAST, difference_maps.span(self.volumes["between"].array[head]))
+            ends["between"] = max(LEAST, difference_maps.find_scale_end(self.volumes["between"].array[head]))
         if self.jumps is not None:
-            ends["jump"] = difference_maps.span(self.jumps.array[self.jumps.array > 0], 98)
+            ends["jump"] = difference_maps.find_scale_end(self.jumps.array[self.jumps.array > 0], 98)
         return ends
 
     @cached_property
     def _scale(self) -> tuple[float, float]:
         """Slope and intercept that give the warped image the fixed one's values, by the ends of both in the head."""
         warped = self.volumes["warped"].array
-        both = self.head & (colour.share(warped, colour.automatic(warped)) > 0.1)
+        both = self.head & (colour.apply_window(warped, colour.find_window(warped)) > 0.1)
         if not both.any():
             return 1.0, 0.0
         (a, b), (c, d) = (np.percentile(array[both][::7], ENDS) for array in (self.fixed.array, warped))
@@ -163,7 +163,9 @@ def layers(result: Result) -> dict[str, Layer]:
         shown["Brought along"] = Layer(volumes["carried"], opacity=0.0)
     length, log = seen.inside
     span, end = colour.Window(0.0, seen.ends["length"]), seen.ends["log"]
-    shown["Displacement (mm)"] = Layer(length, "heat", window=span, opacity=0.0, colour_map=deformation_maps.MAP)
+    shown["Displacement (mm)"] = Layer(
+        length, "heat", window=span, opacity=0.0, colour_map=deformation_maps.MAGNITUDE_COLOUR_MAP
+    )
     window = colour.Window(-end, end)
     shown["Log Jacobian"] = Layer(log, "heat", window=window, opacity=0.0, colour_map="RdBu_r")
     if "labels" in volumes:
@@ -186,13 +188,13 @@ def figures(result: Result) -> dict[str, Callable[[], Figure]]:
 
     def change() -> Figure:
         seen = drawn(result)
-        return registration_charts.volume_change(
+        return registration_charts.plot_volume_change(
             seen.log_jacobian.array[seen.head], folding_percent(seen.determinant, seen.head)
         )
 
     return {
-        "Dice by region": partial(registration_charts.bars, table, "Dice"),
-        "HD95 by region": partial(registration_charts.bars, table, "HD95", "mm"),
+        "Dice by region": partial(registration_charts.plot_before_after, table, "Dice"),
+        "HD95 by region": partial(registration_charts.plot_before_after, table, "HD95", "mm"),
         "Change of volume": change,
     }
 
@@ -257,18 +259,18 @@ def pictures(result: Result, radiological: bool = True) -> list[tuple[np.ndarray
     seen, mm = drawn(result), start(result)
     kept = {"height": 420, "extent": seen.extent, "radiological": radiological, "crosshair": False}
     images = (("Fixed.", seen.fixed), ("Moving, aligned.", seen.aligned), ("Moving, warped.", seen.warped))
-    out = [(planes.three_planes([Layer(v, window=seen.window)], mm, **kept), said) for said, v in images]
+    out = [(planes.draw_three_planes([Layer(v, window=seen.window)], mm, **kept), said) for said, v in images]
     pixel = float(np.ptp(seen.extent[:, 1])) / 560
-    onto = sheet(seen.fixed.grid, "axial", mm, pixel=pixel, extent=seen.extent, radiological=radiological)
-    fixed, warped = (planes.painted([Layer(v, window=seen.window)], onto) for v in (seen.fixed, seen.warped))
+    onto = make_slice_grid(seen.fixed.grid, "axial", mm, pixel=pixel, extent=seen.extent, radiological=radiological)
+    fixed, warped = (planes.paint_layers([Layer(v, window=seen.window)], onto) for v in (seen.fixed, seen.warped))
     end = seen.ends["log"]
-    lines = deformation_maps.grid(warped, onto, seen.field, "moving")
-    map_ = deformation_maps.jacobian(fixed, onto, seen.log_jacobian, end, seen.mask)
+    lines = deformation_maps.draw_grid(warped, onto, seen.field, "moving")
+    map_ = deformation_maps.draw_jacobian(fixed, onto, seen.log_jacobian, end, seen.mask)
     return [
         *out,
-        (lines, f"{deformation_maps.DIRECTION['moving']}; over the warped image, every 8 mm."),
+        (lines, f"{deformation_maps.GRID_HELP['moving']}; over the warped image, every 8 mm."),
         (
-            difference_maps.beside([map_, difference_maps.bar(end, "", len(map_))]),
+            difference_maps.join_pictures([map_, difference_maps.draw_signed_scale(end, "", len(map_))]),
             "Log Jacobian determinant. Orange: larger in the moving image; blue: smaller; green: folds.",
         ),
     ]

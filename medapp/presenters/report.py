@@ -135,21 +135,23 @@ def html(result: Result, title: str, about: Mapping[str, str] | None = None, *, 
     """
     comparison = [name for name in result.metrics if name in COMPARED and _task(result) is not registration]
     figures = [name for name in result.metrics if name not in comparison]
-    return html_page.page(
+    return html_page.render_page(
         title,
         [
             f'<p class="notice" role="note">{escape(NOT_A_DIAGNOSIS)}</p>',
             f"<h1>{escape(title)}</h1>",
-            html_page.warning(result.warnings),
-            html_page.section("Figures of the result", _metrics(result, figures)),
-            html_page.section("Comparison with the reference", _metrics(result, comparison)),
-            html_page.section("Notes", html_page.bullets(result.notes) if result.notes else ""),
-            html_page.section("Pictures", _pictures(result, radiological)),
-            *(html_page.section(name.capitalize(), _table(table)) for name, table in result.tables.items()),
-            html_page.section("What was put in", _inputs(result)),
-            html_page.section("Settings", html_page.pairs(result.settings.items())),
-            html_page.section("Method", html_page.pairs((about or {}).items())),
-            html_page.section("Provenance", html_page.pairs(_origin(result.provenance)) if result.provenance else ""),
+            html_page.render_warning(result.warnings),
+            html_page.render_section("Figures of the result", _metrics(result, figures)),
+            html_page.render_section("Comparison with the reference", _metrics(result, comparison)),
+            html_page.render_section("Notes", html_page.render_list(result.notes) if result.notes else ""),
+            html_page.render_section("Pictures", _pictures(result, radiological)),
+            *(html_page.render_section(name.capitalize(), _table(table)) for name, table in result.tables.items()),
+            html_page.render_section("What was put in", _inputs(result)),
+            html_page.render_section("Settings", html_page.render_pairs(result.settings.items())),
+            html_page.render_section("Method", html_page.render_pairs((about or {}).items())),
+            html_page.render_section(
+                "Provenance", html_page.render_pairs(_origin(result.provenance)) if result.provenance else ""
+            ),
         ],
     )
 
@@ -205,12 +207,12 @@ def _metrics(result: Result, names: Iterable[str]) -> str:
     said = {
         name: "not defined" if m.value is None else f"{m.value} {m.unit}".rstrip() for name, m in result.metrics.items()
     }
-    return html_page.pairs((WORDS.get(name, name), said[name]) for name in names)
+    return html_page.render_pairs((WORDS.get(name, name), said[name]) for name in names)
 
 
 def _table(table: Table) -> str:
-    empty = lesion_charts.NOTHING if "lesion" in table.columns else "None"
-    return html_page.table(table.columns, table.rows, table.about, empty=empty, kind="numbers")
+    empty = lesion_charts.NO_LESION if "lesion" in table.columns else "None"
+    return html_page.render_table(table.columns, table.rows, table.about, empty=empty, kind="numbers")
 
 
 def _inputs(result: Result) -> str:
@@ -222,7 +224,7 @@ def _inputs(result: Result) -> str:
             size, spacing = " × ".join(map(str, volume.shape)), " × ".join(f"{s:.3g}" for s in volume.spacing)
             rows.append((role, volume.name, size, spacing, volume.axis_codes, volume.unit or "arbitrary"))
     about = "Axes: where each voxel axis points, R or L, A (front) or P, S (head) or I."
-    return html_page.table(columns, rows, about, empty="No image", kind="inputs")
+    return html_page.render_table(columns, rows, about, empty="No image", kind="inputs")
 
 
 def _origin(origin: Provenance) -> list[tuple[str, object]]:
@@ -244,33 +246,39 @@ def _task(result: Result) -> ModuleType:
 
 def _pictures(result: Result, radiological: bool) -> str:
     if (task := _task(result)) is not segmentation:
-        return "\n".join(html_page.picture(p, said, said) for p, said in task.pictures(result, radiological))
+        return "\n".join(html_page.render_picture(p, said, said) for p, said in task.pictures(result, radiological))
     image, mask, reference = result.volumes["image"], result.volumes.get("mask"), result.volumes.get("reference")
     lesion = mask if mask is not None and mask.array.any() else None
     flat = is_flat(image.grid)
-    window = None if image.is_colour else colour.automatic(image.array, image.unit)
+    window = None if image.is_colour else colour.find_window(image.array, image.unit)
     layers, keys = [Layer(image, window=window)], []
     if reference is not None:
-        layers.append(Layer(reference, "mask", colour=colour.of_label(2), contour=1))
-        keys.append((colour.css(colour.of_label(2)), "Reference"))
+        layers.append(Layer(reference, "mask", colour=colour.get_label_colour(2), contour=1))
+        keys.append((colour.to_css(colour.get_label_colour(2)), "Reference"))
     if mask is not None:
         layers.append(Layer(mask, "mask", contour=2))
-        keys.insert(0, (colour.css(colour.of_label(1)), "Result"))
+        keys.insert(0, (colour.to_css(colour.get_label_colour(1)), "Result"))
 
     where = "" if flat else f"Axial, coronal and sagittal through the {'largest lesion' if lesion else 'middle'}. "
     side = f"The patient's right is on the {'left' if radiological else 'right'} of the picture. "
     grey = f"Black is {window.low:.4g}, white {window.high:.4g} {image.unit}".rstrip() + "." if window else ""
-    mm = planes.best_position(lesion or image.new_like(np.zeros(image.shape, np.uint8)))
-    pixels = planes.three_planes(layers, mm, height=420, radiological=radiological)
-    out = [html_page.picture(pixels, f"The image with the outline of the result. {where}", where + side + grey, keys)]
+    mm = planes.find_best_position(lesion or image.new_like(np.zeros(image.shape, np.uint8)))
+    pixels = planes.draw_three_planes(layers, mm, height=420, radiological=radiological)
+    out = [
+        html_page.render_picture(
+            pixels, f"The image with the outline of the result. {where}", where + side + grey, keys
+        )
+    ]
     if lesion and not flat:
-        pixels = planes.montage([layers[0], layers[-1], *layers[1:-1]], 12, radiological=radiological)
+        pixels = planes.draw_montage([layers[0], layers[-1], *layers[1:-1]], 12, radiological=radiological)
         about = "Axial slices through the lesions, from foot to head."
-        out.append(html_page.picture(pixels, about, about))
-        at, ml, across = lesion_charts.slice_volumes(lesion)
-        other = None if reference is None else lesion_charts.slice_volumes(reference)[1]
+        out.append(html_page.render_picture(pixels, about, about))
+        at, ml, across = lesion_charts.measure_slice_volumes(lesion)
+        other = None if reference is None else lesion_charts.measure_slice_volumes(reference)[1]
         about = "Lesion volume in each slice of the scan"
         out.append(
-            html_page.drawing(svg.bars(at, ml, across, "Volume (ml)", title=about, reference=other), about + ".")
+            html_page.render_svg(
+                svg.draw_bars(at, ml, across, "Volume (ml)", title=about, reference=other), about + "."
+            )
         )
     return "\n".join(out)

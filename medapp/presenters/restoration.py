@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 from plotly.graph_objects import Figure
 
-from medapp.analysis.image_quality import compare_images, enlarged, require_kind, require_place
+from medapp.analysis.image_quality import compare_images, require_overlap, require_same_channels, upsample_to_grid
 from medapp.imaging.geometry import is_flat
 from medapp.imaging.volume import Volume
 from medapp.presenters.region_map import place as place
@@ -47,15 +47,15 @@ def figures(result: Result) -> dict[str, Callable[[], Figure]]:
         if role in result.volumes
     }
     return {
-        "Values": partial(quality_charts.histograms, volumes),
-        "Noise power": partial(quality_charts.spectra, volumes),
+        "Values": partial(quality_charts.plot_histograms, volumes),
+        "Noise power": partial(quality_charts.plot_spectra, volumes),
     }
 
 
 def window(result: Result) -> colour.Window | None:
     """The window in which all of the result's grey images are drawn; None for colour."""
     clean = result.volumes.get("reference", result.volumes["restored"])
-    return None if clean.is_colour else colour.automatic(clean.array, clean.unit)
+    return None if clean.is_colour else colour.find_window(clean.array, clean.unit)
 
 
 def difference(result: Result) -> Volume:
@@ -63,7 +63,7 @@ def difference(result: Result) -> Volume:
     volumes = result.volumes
     restored = volumes["restored"]
     other = volumes.get("reference")
-    against = other.array if other is not None else enlarged(volumes["image"], restored.grid)
+    against = other.array if other is not None else upsample_to_grid(volumes["image"], restored.grid)
     array = restored.array.astype(np.float32) - against
     if restored.is_colour:
         array = array.mean(axis=3)
@@ -81,9 +81,9 @@ def check(reference: Volume, volumes: Mapping[str, Volume | None]) -> None:
     A picture need not say where it lies; whether it has the right number of pixels is told once it is restored.
     """
     image = next(v for v in volumes.values() if v is not None)
-    require_kind(reference, image)
+    require_same_channels(reference, image)
     if not is_flat(image.grid):
-        require_place(reference, image)
+        require_overlap(reference, image)
 
 
 def start(result: Result) -> np.ndarray:
@@ -133,6 +133,6 @@ def pictures(result: Result, radiological: bool = True) -> list[tuple[np.ndarray
     if "reference" in volumes:
         drawn.insert(2, ([Layer(volumes["reference"], window=seen)], f"Reference. {scale}"))
     return [
-        (planes.three_planes(stack, mm, height=420, radiological=radiological, crosshair=False), said.strip())
+        (planes.draw_three_planes(stack, mm, height=420, radiological=radiological, crosshair=False), said.strip())
         for stack, said in drawn
     ]

@@ -6,7 +6,7 @@ from types import ModuleType
 import numpy as np
 from plotly.graph_objects import Figure
 
-from medapp.analysis.reference import OFFER, elsewhere
+from medapp.analysis.reference import BY_VOXELS_HINT, describe_misplacement
 from medapp.errors import InputError
 from medapp.imaging.geometry import covered_fraction, is_inside
 from medapp.imaging.volume import Volume
@@ -87,8 +87,10 @@ def check(reference: Volume, volumes: Mapping[str, Volume | None]) -> None:
     else:
         share = covered_fraction(image.grid, reference.grid)
     if share < LEAST_SHARE:
-        offer = f" {OFFER}" if reference.shape == image.shape else ""
-        raise InputError(f"{elsewhere(reference, image)} {share:.0%} of what it marks is within the image.{offer}")
+        offer = f" {BY_VOXELS_HINT}" if reference.shape == image.shape else ""
+        raise InputError(
+            f"{describe_misplacement(reference, image)} {share:.0%} of what it marks is within the image.{offer}"
+        )
 
 
 def _alike(array: np.ndarray) -> float:

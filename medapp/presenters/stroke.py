@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from medapp.analysis.stroke_ensemble import PLANES, measure_ensemble
+from medapp.analysis.stroke_ensemble import PLANE_LETTERS, measure_ensemble
 from medapp.imaging.volume import Volume
 from medapp.presenters import lesions
 from medapp.rendering.colour import Window
 from medapp.rendering.layers import Layer
 from medapp.result import Result
 
-FILES = (*(f"probability_{plane}" for plane in PLANES), "agreement", "variance", "entropy")
+FILES = (*(f"probability_{plane}" for plane in PLANE_LETTERS), "agreement", "variance", "entropy")
 TABLE = lesions.TABLE
 COLOURS = {1: (120, 94, 240), 2: (240, 228, 66), 3: (0, 190, 140)}  # by how many planes
 MOST = 0.25  # variance of probabilities that contradict each other
@@ -20,7 +20,9 @@ def layers(result: Result) -> dict[str, Layer]:
     """Caption to layer, from the bottom up; the first is the image that the others lie on."""
     volumes = result.volumes
     image, *found = lesions.layers(result).items()
-    planes = {f"Probability, {plane}": Layer(volumes[f"probability_{plane}"], "heat", opacity=0.0) for plane in PLANES}
+    planes = {
+        f"Probability, {plane}": Layer(volumes[f"probability_{plane}"], "heat", opacity=0.0) for plane in PLANE_LETTERS
+    }
     return {
         **dict([image]),
         "MNI template, aligned": Layer(volumes["template"], opacity=0.0),

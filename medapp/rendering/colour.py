@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 # Okabe and Ito's colours, told apart by the colour-blind, in an order that gives neighbours the most contrast on grey.
-LABELS = (
+LABEL_COLOURS = (
     (255, 110, 30),  # vermilion, a little brighter than theirs so that it glows on grey
     (86, 180, 233),  # sky blue
     (240, 228, 66),  # yellow
@@ -26,7 +26,7 @@ class Window(NamedTuple):
     high: float
 
 
-PRESETS = {  # Hounsfield units
+CT_WINDOWS = {  # Hounsfield units
     "brain": Window(0, 80),
     "stroke": Window(20, 50),
     "subdural": Window(-50, 150),
@@ -36,14 +36,14 @@ PRESETS = {  # Hounsfield units
 }
 
 
-def automatic(array: np.ndarray, unit: str = "") -> Window:
+def find_window(array: np.ndarray, unit: str = "") -> Window:
     """The window from the 1st to the 99.5th percentile of the head (or body), of an array of any shape.
 
     The head is what lies above a tenth of the way from the darkest to the brightest values, so air does not count and
     cerebrospinal fluid does. CT (unit "HU") gets the soft-tissue preset. Looks at 200,000 values at most.
     """
     if unit == "HU":
-        return PRESETS["soft tissue"]
+        return CT_WINDOWS["soft tissue"]
     step = max(1, int(np.ceil((array.size / 200_000) ** (1 / array.ndim))))
     sample = np.asarray(array[(slice(None, None, step),) * array.ndim], np.float32)
     sample = sample[np.isfinite(sample)]
@@ -55,37 +55,37 @@ def automatic(array: np.ndarray, unit: str = "") -> Window:
     return Window(float(low), float(high)) if high > low else Window(float(low) - 0.5, float(low) + 0.5)
 
 
-def share(array: np.ndarray, window: Window) -> np.ndarray:
+def apply_window(array: np.ndarray, window: Window) -> np.ndarray:
     """Where each value lies in the window, 0 to 1, float32 of the array's shape; what is not finite becomes 0."""
     array = np.nan_to_num(np.asarray(array, np.float32), nan=window.low, posinf=window.high, neginf=window.low)
     return np.clip((array - window.low) / max(window.high - window.low, 1e-12), 0, 1)
 
 
-def grey(array: np.ndarray, window: Window) -> np.ndarray:
+def to_grey(array: np.ndarray, window: Window) -> np.ndarray:
     """The values through the window as uint8 of the array's shape."""
-    return np.rint(share(array, window) * 255).astype(np.uint8)
+    return np.rint(apply_window(array, window) * 255).astype(np.uint8)
 
 
-def of_label(label: int) -> tuple[int, int, int]:
+def get_label_colour(label: int) -> tuple[int, int, int]:
     """The colour of label 1, 2, ...; the order is fixed and starts again after the last."""
-    return LABELS[(int(label) - 1) % len(LABELS)]
+    return LABEL_COLOURS[(int(label) - 1) % len(LABEL_COLOURS)]
 
 
-def of_labels(labels: np.ndarray, own: Mapping[int, tuple[int, int, int]] | None = None) -> np.ndarray:
+def colour_labels(labels: np.ndarray, own: Mapping[int, tuple[int, int, int]] | None = None) -> np.ndarray:
     """Integers (...) to colours (..., 3) float32, 0 to 255; 0 is black. `own` are used in place of `of_label`."""
-    table = {int(n): (own or {}).get(int(n), of_label(n)) for n in np.unique(labels)}
+    table = {int(n): (own or {}).get(int(n), get_label_colour(n)) for n in np.unique(labels)}
     numbers = np.array(list(table))
     colours = np.array(list(table.values()), np.float32)[np.searchsorted(numbers, labels)]
     return colours * (labels > 0)[..., None]
 
 
-def of_heat(heat: np.ndarray, name: str) -> np.ndarray:
+def apply_colour_map(heat: np.ndarray, name: str) -> np.ndarray:
     """Values (...) from 0 to 1 to colours (..., 3) float32, 0 to 255, of matplotlib's map `name`."""
     table = np.float32(matplotlib.colormaps[name](np.arange(256))[:, :3] * 255)
     return table[np.rint(heat * 255).astype(np.uint8)]
 
 
-def outline(labels: np.ndarray, width: int) -> np.ndarray:
+def trace_outline(labels: np.ndarray, width: int) -> np.ndarray:
     """A line of `width` pixels around every label of (H, W) integers, drawn just outside so that it hides no lesion."""
     grown = labels
     cross = ndimage.generate_binary_structure(2, 1)
@@ -99,6 +99,6 @@ def blend(canvas: np.ndarray, colours: np.ndarray, alpha: np.ndarray) -> np.ndar
     return canvas + alpha[..., None] * (colours - canvas)
 
 
-def css(colour: tuple[int, int, int]) -> str:
+def to_css(colour: tuple[int, int, int]) -> str:
     """The colour as a style sheet and Plotly write it, for example "#ff6e1e"."""
     return "#{:02x}{:02x}{:02x}".format(*colour)

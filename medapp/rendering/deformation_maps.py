@@ -9,122 +9,126 @@ from medapp.imaging.deformation import Deformation
 from medapp.imaging.volume import Grid, Volume
 from medapp.rendering import annotations, colour, difference_maps
 from medapp.rendering.colour import Window
-from medapp.rendering.layers import sampled
+from medapp.rendering.layers import sample_slice
 
-Way = Literal["fixed", "moving"]
+GridSource = Literal["fixed", "moving"]
 
-DIRECTION: dict[Way, str] = {
+GRID_HELP: dict[GridSource, str] = {
     "fixed": "Grid of the fixed image, each point where it comes to lie in the moving one (fixed → moving)",
     "moving": "Grid of the moving image, as the warp draws it onto the fixed one",
 }
-LINE = (255, 214, 60)
-FOLD = (60, 255, 90)
-SMALLEST = 1e-3  # a determinant below this, or a fold, is drawn as this
-ASIDE = 0.3  # how strongly the maps are painted beside the head
-MAP = "inferno"
+GRID_COLOUR = (255, 214, 60)
+FOLDING_COLOUR = (60, 255, 90)
+MIN_DETERMINANT = 1e-3  # a determinant below this, or a fold, is drawn as this
+OPACITY_OUTSIDE = 0.3  # how strongly the maps are painted beside the head
+MAGNITUDE_COLOUR_MAP = "inferno"
 
 
-def on_sheet(deformation: Deformation, onto: Grid) -> np.ndarray:
+def sample_displacement(deformation: Deformation, onto: Grid) -> np.ndarray:
     """(H, W, 3) displacement in RAS+ millimetres at the pixels of a sheet (H, W, 1); 0 beyond the field."""
-    parts = [sampled(Volume(v, deformation.affine), onto, nearest=False) for v in deformation.vectors]
+    parts = [sample_slice(Volume(v, deformation.affine), onto, nearest=False) for v in deformation.vectors]
     return np.stack([values * inside for values, inside in parts], axis=-1)
 
 
-def log_jacobian(determinant: np.ndarray) -> np.ndarray:
+def compute_log_jacobian(determinant: np.ndarray) -> np.ndarray:
     """(I, J, K) natural logarithm of the determinant; what folds or nearly does as log of `SMALLEST`."""
-    return np.log(np.maximum(determinant, SMALLEST), dtype=np.float32)
+    return np.log(np.maximum(determinant, MIN_DETERMINANT), dtype=np.float32)
 
 
-def grid(
-    picture: np.ndarray, onto: Grid, deformation: Deformation, way: Way, *, step: float = 8.0, width: float = 1.2
+def draw_grid(
+    picture: np.ndarray, onto: Grid, deformation: Deformation, way: GridSource, *, step: float = 8.0, width: float = 1.2
 ) -> np.ndarray:
     """uint8 (H, W, 3) of a sheet with a grid of `step` millimetres over it. `DIRECTION` says which and where to.
 
     "moving": lines where the moved point lies on a plane of the grid, so over the warped image; "fixed": the sheet's
     own lines with every point moved, seen along the sheet's normal, so over the moving image.
     """
-    field = on_sheet(deformation, onto)
+    field = sample_displacement(deformation, onto)
     if way == "moving":
-        return _pulled(picture, onto, field, step, width)
-    return _pushed(picture, onto, field, step, width)
+        return _draw_pulled_grid(picture, onto, field, step, width)
+    return _draw_pushed_grid(picture, onto, field, step, width)
 
 
-def magnitude(picture: np.ndarray, onto: Grid, length: Volume, end: float, head: Volume | None = None) -> np.ndarray:
+def draw_magnitude(
+    picture: np.ndarray, onto: Grid, length: Volume, end: float, head: Volume | None = None
+) -> np.ndarray:
     """uint8 (H, W, 3) of a sheet under the displacement's length, 0 to `end` millimetres; fainter beside `head`."""
-    values, inside = sampled(length, onto, nearest=False)
-    share = colour.share(values, Window(0.0, end))
-    alpha = 0.8 * inside * np.clip(4 * share, 0, 1) * _weight(head, onto)
-    return np.rint(colour.blend(picture.astype(np.float32), colour.of_heat(share, MAP), alpha)).astype(np.uint8)
+    values, inside = sample_slice(length, onto, nearest=False)
+    share = colour.apply_window(values, Window(0.0, end))
+    alpha = 0.8 * inside * np.clip(4 * share, 0, 1) * _compute_opacity(head, onto)
+    return np.rint(
+        colour.blend(picture.astype(np.float32), colour.apply_colour_map(share, MAGNITUDE_COLOUR_MAP), alpha)
+    ).astype(np.uint8)
 
 
-def jacobian(picture: np.ndarray, onto: Grid, log: Volume, end: float, head: Volume | None = None) -> np.ndarray:
+def draw_jacobian(picture: np.ndarray, onto: Grid, log: Volume, end: float, head: Volume | None = None) -> np.ndarray:
     """uint8 (H, W, 3) of a sheet, darkened, under the log Jacobian determinant from -end to end; folds in `FOLD`.
 
     Orange: the place is larger in the moving image, blue: smaller; fainter beside `head`.
     """
-    values, inside = sampled(log, onto, nearest=True)
+    values, inside = sample_slice(log, onto, nearest=True)
     share = np.clip(np.abs(values) / end, 0, 1)
-    alpha = inside * (0.2 + 0.75 * np.sqrt(share)) * _weight(head, onto)
-    canvas = colour.blend(picture * np.float32(0.55), np.float32(difference_maps.signed(values, end)), alpha)
-    folds = inside & (values <= np.log(SMALLEST) + 1e-4)
-    return np.rint(colour.blend(canvas, np.float32(FOLD), folds.astype(np.float32))).astype(np.uint8)
+    alpha = inside * (0.2 + 0.75 * np.sqrt(share)) * _compute_opacity(head, onto)
+    canvas = colour.blend(picture * np.float32(0.55), np.float32(difference_maps.colour_signed(values, end)), alpha)
+    folds = inside & (values <= np.log(MIN_DETERMINANT) + 1e-4)
+    return np.rint(colour.blend(canvas, np.float32(FOLDING_COLOUR), folds.astype(np.float32))).astype(np.uint8)
 
 
-def jump(picture: np.ndarray, onto: Grid, jumps: Volume, end: float) -> np.ndarray:
+def draw_jump(picture: np.ndarray, onto: Grid, jumps: Volume, end: float) -> np.ndarray:
     """uint8 (H, W, 3) of a sheet, darkened, with the borders of the regions by the field's jump, 0 to `end` mm."""
-    values, inside = sampled(jumps, onto, nearest=True)
+    values, inside = sample_slice(jumps, onto, nearest=True)
     there = inside & (values > 0)
-    heat = colour.of_heat(0.2 + 0.8 * colour.share(values, Window(0.0, end)), MAP)
+    heat = colour.apply_colour_map(0.2 + 0.8 * colour.apply_window(values, Window(0.0, end)), MAGNITUDE_COLOUR_MAP)
     return np.rint(colour.blend(picture * np.float32(0.55), heat, there.astype(np.float32))).astype(np.uint8)
 
 
-def bar(end: float, unit: str, height: int, *, low: float = 0.0) -> np.ndarray:
+def draw_magnitude_scale(end: float, unit: str, height: int, *, low: float = 0.0) -> np.ndarray:
     """The scale of `magnitude` and `jump`, uint8 (height, difference.BAR, 3), `end` at the top."""
     margin = 40
     ramp = np.linspace(1, low, max(height - 2 * margin, 2))[:, None].repeat(18, axis=1)
-    canvas = np.zeros((height, difference_maps.BAR, 3), np.uint8)
-    canvas[margin : margin + len(ramp), 8:26] = colour.of_heat(ramp, MAP)
+    canvas = np.zeros((height, difference_maps.SCALE_WIDTH, 3), np.uint8)
+    canvas[margin : margin + len(ramp), 8:26] = colour.apply_colour_map(ramp, MAGNITUDE_COLOUR_MAP)
     image = Image.fromarray(canvas)
     pen = ImageDraw.Draw(image)
-    pen.rectangle((7, margin - 1, 26, margin + len(ramp)), outline=annotations.INK)
+    pen.rectangle((7, margin - 1, 26, margin + len(ramp)), outline=annotations.TEXT_COLOUR)
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         y = margin + share * (len(ramp) - 1)
-        pen.line((26, y, 31, y), fill=annotations.INK)
-        annotations.write(pen, (34, y), f"{end * (1 - share):.4g}", "lm", 16)
-    annotations.write(pen, (8, 10), unit, "lt", 16)
+        pen.line((26, y, 31, y), fill=annotations.TEXT_COLOUR)
+        annotations.draw_text(pen, (34, y), f"{end * (1 - share):.4g}", "lm", 16)
+    annotations.draw_text(pen, (8, 10), unit, "lt", 16)
     return np.asarray(image)
 
 
-def axes(onto: Grid) -> tuple[int, int]:
+def find_sheet_axes(onto: Grid) -> tuple[int, int]:
     """The RAS axes that run down and across a sheet, nearest."""
     down, across = (int(np.argmax(np.abs(onto.affine[:3, a]))) for a in (0, 1))
     return down, across
 
 
-def _weight(head: Volume | None, onto: Grid) -> np.ndarray | float:
+def _compute_opacity(head: Volume | None, onto: Grid) -> np.ndarray | float:
     """(H, W): 1 in the head and `ASIDE` beside it."""
-    return 1.0 if head is None else ASIDE + (1 - ASIDE) * sampled(head, onto, nearest=False)[0]
+    return 1.0 if head is None else OPACITY_OUTSIDE + (1 - OPACITY_OUTSIDE) * sample_slice(head, onto, nearest=False)[0]
 
 
-def _pulled(picture: np.ndarray, onto: Grid, field: np.ndarray, step: float, width: float) -> np.ndarray:
+def _draw_pulled_grid(picture: np.ndarray, onto: Grid, field: np.ndarray, step: float, width: float) -> np.ndarray:
     rows, columns = np.indices(onto.shape[:2])
     moved = onto.to_mm(np.stack([rows, columns, np.zeros_like(rows)], axis=-1)) + field
     ink = np.zeros(onto.shape[:2], np.float32)
-    for axis in axes(onto):
+    for axis in find_sheet_axes(onto):
         at = moved[..., axis] / step
         slope = np.hypot(*np.gradient(at))
         pixels = np.abs(at - np.rint(at)) / np.maximum(slope, 1e-6)
         ink = np.maximum(ink, np.clip(width / 2 + 0.5 - pixels, 0, 1))
-    return np.rint(colour.blend(picture.astype(np.float32), np.float32(LINE), 0.85 * ink)).astype(np.uint8)
+    return np.rint(colour.blend(picture.astype(np.float32), np.float32(GRID_COLOUR), 0.85 * ink)).astype(np.uint8)
 
 
-def _pushed(picture: np.ndarray, onto: Grid, field: np.ndarray, step: float, width: float) -> np.ndarray:
+def _draw_pushed_grid(picture: np.ndarray, onto: Grid, field: np.ndarray, step: float, width: float) -> np.ndarray:
     h, w = onto.shape[:2]
     shift = field @ np.linalg.inv(onto.affine[:3, :3]).T  # in pixels down and across
     fine = 2  # times larger, so that lines are smooth
     ink = Image.new("L", (fine * w, fine * h))
     pen = ImageDraw.Draw(ink)
-    for along, axis in ((0, axes(onto)[0]), (1, axes(onto)[1])):
+    for along, axis in ((0, find_sheet_axes(onto)[0]), (1, find_sheet_axes(onto)[1])):
         start, slope = onto.affine[axis, 3], onto.affine[axis, along]
         ends = sorted((start / step, (start + slope * (onto.shape[along] - 1)) / step))
         for line in np.arange(np.ceil(ends[0]), ends[1] + 1e-9):
@@ -136,4 +140,4 @@ def _pushed(picture: np.ndarray, onto: Grid, field: np.ndarray, step: float, wid
             points = np.stack([across + moved[:, 1] + 0.5, down + moved[:, 0] + 0.5], axis=-1)[::2] * fine
             pen.line([tuple(p) for p in points], fill=255, width=round(fine * width))
     alpha = 0.85 / 255 * np.asarray(ink.resize((w, h), Image.Resampling.BOX), np.float32)
-    return np.rint(colour.blend(picture.astype(np.float32), np.float32(LINE), alpha)).astype(np.uint8)
+    return np.rint(colour.blend(picture.astype(np.float32), np.float32(GRID_COLOUR), alpha)).astype(np.uint8)

@@ -8,13 +8,13 @@ from PIL import Image, ImageDraw
 from medapp.rendering import annotations
 
 # Black at zero, and as bright on either side: Okabe and Ito's vermilion and blue, which the colour-blind tell apart.
-ABOVE = ((0, 0, 0), (213, 94, 0), (255, 214, 170))
-BELOW = ((0, 0, 0), (0, 114, 188), (170, 226, 255))
-SIDES = (BELOW, ABOVE)
-BAR = 96  # pixels across, with the figures beside it
+POSITIVE_COLOURS = ((0, 0, 0), (213, 94, 0), (255, 214, 170))
+NEGATIVE_COLOURS = ((0, 0, 0), (0, 114, 188), (170, 226, 255))
+SIGNED_COLOURS = (NEGATIVE_COLOURS, POSITIVE_COLOURS)
+SCALE_WIDTH = 96  # pixels across, with the figures beside it
 
 
-def span(error: np.ndarray, share: float = 99.5) -> float:
+def find_scale_end(error: np.ndarray, share: float = 99.5) -> float:
     """A round number above `share` per cent of the absolute values: the end of the scale; 1 where all are zero."""
     sample = np.abs(np.asarray(error, np.float32)).ravel()
     top = float(np.percentile(sample[:: max(1, sample.size // 400_000)], share)) if sample.size else 0.0
@@ -24,38 +24,40 @@ def span(error: np.ndarray, share: float = 99.5) -> float:
     return float(unit * min(step for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if step * unit >= top * 0.999))
 
 
-def signed(error: np.ndarray, end: float) -> np.ndarray:
+def colour_signed(error: np.ndarray, end: float) -> np.ndarray:
     """(H, W) from -end to end as colours, uint8 (H, W, 3); what lies beyond has the colour of the end."""
     at = np.rint(np.clip(np.nan_to_num(error) / max(end, 1e-30), -1, 1) * 127).astype(int) + 127
-    return _table()[at]
+    return _make_colour_table()[at]
 
 
 @cache
-def _table() -> np.ndarray:
+def _make_colour_table() -> np.ndarray:
     """(255, 3) uint8: from below over zero, which is 127, to above."""
     share = np.linspace(0, 1, 128)
-    low, high = (np.stack([np.interp(share, (0, 0.6, 1), c) for c in zip(*ends, strict=True)], -1) for ends in SIDES)
+    low, high = (
+        np.stack([np.interp(share, (0, 0.6, 1), c) for c in zip(*ends, strict=True)], -1) for ends in SIGNED_COLOURS
+    )
     return np.rint(np.concatenate([low[:0:-1], high])).astype(np.uint8)
 
 
-def bar(end: float, unit: str, height: int) -> np.ndarray:
+def draw_signed_scale(end: float, unit: str, height: int) -> np.ndarray:
     """The scale, uint8 (height, BAR, 3): plus at the top, zero in the middle, minus at the bottom, with the unit."""
     margin = 40
     ramp = np.linspace(end, -end, max(height - 2 * margin, 2))[:, None].repeat(18, axis=1)
-    canvas = np.zeros((height, BAR, 3), np.uint8)
-    canvas[margin : margin + len(ramp), 8:26] = signed(ramp, end)
+    canvas = np.zeros((height, SCALE_WIDTH, 3), np.uint8)
+    canvas[margin : margin + len(ramp), 8:26] = colour_signed(ramp, end)
     image = Image.fromarray(canvas)
     pen = ImageDraw.Draw(image)
-    pen.rectangle((7, margin - 1, 26, margin + len(ramp)), outline=annotations.INK)
+    pen.rectangle((7, margin - 1, 26, margin + len(ramp)), outline=annotations.TEXT_COLOUR)
     for share, value in ((0.0, end), (0.25, end / 2), (0.5, 0.0), (0.75, -end / 2), (1.0, -end)):
         y = margin + share * (len(ramp) - 1)
-        pen.line((26, y, 31, y), fill=annotations.INK)
-        annotations.write(pen, (34, y), f"{value:+.5g}" if value else "0", "lm", 16)
-    annotations.write(pen, (8, 10), unit, "lt", 16)
+        pen.line((26, y, 31, y), fill=annotations.TEXT_COLOUR)
+        annotations.draw_text(pen, (34, y), f"{value:+.5g}" if value else "0", "lm", 16)
+    annotations.draw_text(pen, (8, 10), unit, "lt", 16)
     return np.asarray(image)
 
 
-def beside(pictures: list[np.ndarray], gap: int = 8) -> np.ndarray:
+def join_pictures(pictures: list[np.ndarray], gap: int = 8) -> np.ndarray:
     """Pictures (H, W, 3) side by side on black, as high as the highest."""
     height = max(len(p) for p in pictures)
     padded = [np.pad(p, ((0, height - len(p)), (0, gap), (0, 0))) for p in pictures]

@@ -8,7 +8,7 @@ from html import escape
 import numpy as np
 from PIL import Image
 
-STYLE = """
+PAGE_STYLE = """
 :root { color-scheme: light }
 body { font: 15px/1.45 system-ui, sans-serif; color: #1c1c1c; background: #fff; max-width: 60rem; margin: 1rem auto }
 main { padding: 0 1rem }
@@ -32,7 +32,7 @@ figcaption, .about { color: #555; font-size: .87rem; margin-top: .3rem }
 @page { size: A4; margin: 14mm }
 @media print { body { margin: 0; max-width: none; font-size: 10pt } * { print-color-adjust: exact } }
 """
-PAGE = """<!DOCTYPE html>
+PAGE_TEMPLATE = """<!DOCTYPE html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
 <style>{style}</style></head>
@@ -43,24 +43,26 @@ PAGE = """<!DOCTYPE html>
 """
 
 
-def page(title: str, body: Iterable[str]) -> str:
+def render_page(title: str, body: Iterable[str]) -> str:
     """A whole page of pieces of markup."""
-    return PAGE.format(title=escape(title), style=STYLE, body="\n".join(filter(None, body)))
+    return PAGE_TEMPLATE.format(title=escape(title), style=PAGE_STYLE, body="\n".join(filter(None, body)))
 
 
-def section(title: str, body: str) -> str:
+def render_section(title: str, body: str) -> str:
     """The markup `body` under a heading; nothing if it is empty."""
     return f"<section><h2>{escape(title)}</h2>\n{body}</section>" if body else ""
 
 
-def pairs(rows: Iterable[tuple[str, object]]) -> str:
+def render_pairs(rows: Iterable[tuple[str, object]]) -> str:
     """A table of names and values; nothing without rows."""
     cells = ((escape(str(name)), escape(str(value))) for name, value in rows)
     body = "".join(f'<tr><th scope="row">{name}</th><td>{value}</td></tr>' for name, value in cells)
     return f'<table class="pairs"><tbody>{body}</tbody></table>' if body else ""
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], about: str = "", *, empty: str, kind: str) -> str:
+def render_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], about: str = "", *, empty: str, kind: str
+) -> str:
     """A table whose first column names the row; `empty` is said in place of rows, `kind` is its class."""
     head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
     body = ""
@@ -72,17 +74,17 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], about: str =
     return f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{under}'
 
 
-def bullets(texts: Iterable[str]) -> str:
+def render_list(texts: Iterable[str]) -> str:
     """A list of sentences."""
     return "<ul>" + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul>"
 
 
-def warning(texts: Sequence[str]) -> str:
+def render_warning(texts: Sequence[str]) -> str:
     """A box of what is to be checked before the result is trusted; nothing without texts."""
-    return f'<div class="warning" role="note"><b>Check this first</b>{bullets(texts)}</div>' if texts else ""
+    return f'<div class="warning" role="note"><b>Check this first</b>{render_list(texts)}</div>' if texts else ""
 
 
-def picture(pixels: np.ndarray, alt: str, caption: str, keys: Iterable[tuple[str, str]] = ()) -> str:
+def render_picture(pixels: np.ndarray, alt: str, caption: str, keys: Iterable[tuple[str, str]] = ()) -> str:
     """uint8 (H, W, 3) as a figure, its caption after the `keys`: a style sheet's colour, and what it stands for."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
@@ -92,6 +94,6 @@ def picture(pixels: np.ndarray, alt: str, caption: str, keys: Iterable[tuple[str
     return f"<figure>{image}<figcaption>{marks}{escape(caption)}</figcaption></figure>"
 
 
-def drawing(svg: str, caption: str) -> str:
+def render_svg(svg: str, caption: str) -> str:
     """An <svg> as a figure."""
     return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"

@@ -4,33 +4,34 @@ import numpy as np
 
 from medapp.rendering import annotations, difference_maps
 
-FIRST, SECOND = (1.0, 0.5, 0.0), (0.0, 0.5, 1.0)  # orange and blue, which add up to grey
+FIRST_TINT, SECOND_TINT = (1.0, 0.5, 0.0), (0.0, 0.5, 1.0)  # orange and blue, which add up to grey
 
 
-def checkered(first: np.ndarray, second: np.ndarray, side: int = 48) -> np.ndarray:
+def draw_checkerboard(first: np.ndarray, second: np.ndarray, side: int = 48) -> np.ndarray:
     """uint8 (H, W, 3): squares of `side` pixels from either picture by turns, the first's in the top left corner."""
     rows, columns = np.indices(first.shape[:2]) // side
     return np.where(((rows + columns) % 2 == 0)[..., None], first, second)
 
 
-def blended(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def draw_colour_overlay(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """uint8 (H, W, 3): the first picture in orange over the second in blue, grey where both are equally bright."""
     parts = [
-        p.astype(np.float32).mean(axis=2, keepdims=True) * np.float32(c) for p, c in ((first, FIRST), (second, SECOND))
+        p.astype(np.float32).mean(axis=2, keepdims=True) * np.float32(c)
+        for p, c in ((first, FIRST_TINT), (second, SECOND_TINT))
     ]
     return np.rint(np.clip(parts[0] + parts[1], 0, 255)).astype(np.uint8)
 
 
-def differing(fixed: np.ndarray, others: dict[str, np.ndarray], end: float = 60.0) -> np.ndarray:
+def draw_differences(fixed: np.ndarray, others: dict[str, np.ndarray], end: float = 60.0) -> np.ndarray:
     """Signed differences beside each other, by name, with their scale in per cent of the window: uint8 (H, W', 3).
 
     All are pictures (H, W, 3) in grey: the other less the fixed one.
     """
     base = fixed.astype(np.float32).mean(axis=2)
     maps = [
-        annotations.captioned(
-            difference_maps.signed((p.astype(np.float32).mean(axis=2) - base) / 2.55, end), name, 16, "lt"
+        annotations.add_caption(
+            difference_maps.colour_signed((p.astype(np.float32).mean(axis=2) - base) / 2.55, end), name, 16, "lt"
         )
         for name, p in others.items()
     ]
-    return difference_maps.beside([*maps, difference_maps.bar(end, "%", len(fixed))])
+    return difference_maps.join_pictures([*maps, difference_maps.draw_signed_scale(end, "%", len(fixed))])

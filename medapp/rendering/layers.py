@@ -31,43 +31,43 @@ class Layer:
     colours: Mapping[int, tuple[int, int, int]] | None = None
 
 
-def paint(canvas: np.ndarray, layer: Layer, onto: Grid) -> np.ndarray:
+def paint_layer(canvas: np.ndarray, layer: Layer, onto: Grid) -> np.ndarray:
     """The layer over `canvas` (H, W, 3) float32 from 0 to 255, which lies on the sheet `onto` (H, W, 1)."""
     volume = layer.volume
-    values, inside = sampled(volume, onto, nearest=layer.kind == "mask")
+    values, inside = sample_slice(volume, onto, nearest=layer.kind == "mask")
     if layer.kind == "mask":
-        return _mask(canvas, layer, np.where(inside, values, 0).astype(np.int32))
+        return _paint_mask(canvas, layer, np.where(inside, values, 0).astype(np.int32))
     if layer.kind == "heat":
-        heat = colour.share(values, layer.window or Window(0.0, 1.0))
-        return colour.blend(canvas, colour.of_heat(heat, layer.colour_map), layer.opacity * heat * inside)
+        heat = colour.apply_window(values, layer.window or Window(0.0, 1.0))
+        return colour.blend(canvas, colour.apply_colour_map(heat, layer.colour_map), layer.opacity * heat * inside)
     if volume.is_colour:
         window = layer.window or (Window(0, 255) if volume.array.dtype == np.uint8 else Window(0.0, 1.0))
     else:
-        window = layer.window or colour.automatic(volume.array, volume.unit)
-    shown = colour.share(values, window) * 255
+        window = layer.window or colour.find_window(volume.array, volume.unit)
+    shown = colour.apply_window(values, window) * 255
     return colour.blend(canvas, shown if volume.is_colour else shown[..., None], layer.opacity * inside)
 
 
-def _mask(canvas: np.ndarray, layer: Layer, labels: np.ndarray) -> np.ndarray:
+def _paint_mask(canvas: np.ndarray, layer: Layer, labels: np.ndarray) -> np.ndarray:
     """(H, W) labels, filled or outlined, over the canvas; works only where there are any."""
     if not labels.any():
         return canvas
     box = ndimage.find_objects((labels > 0).view(np.uint8))[0]
     margin = layer.contour + 1
     part = tuple(slice(max(0, s.start - margin), s.stop + margin) for s in box)
-    labels = colour.outline(labels[part], layer.contour) if layer.contour else labels[part]
-    colours = colour.of_labels(labels, layer.colours) if layer.colour is None else np.float32(layer.colour)
+    labels = colour.trace_outline(labels[part], layer.contour) if layer.contour else labels[part]
+    colours = colour.colour_labels(labels, layer.colours) if layer.colour is None else np.float32(layer.colour)
     canvas = canvas.copy()
     canvas[part] = colour.blend(canvas[part], colours, layer.opacity * (labels > 0))
     return canvas
 
 
-def filled(mask: Volume) -> np.ndarray:
+def find_voxels(mask: Volume) -> np.ndarray:
     """(N, 3) voxel indices of what is above 0, in the order of the array."""
     return np.stack(np.unravel_index(np.flatnonzero(mask.array > 0), mask.shape), axis=-1)
 
 
-def sampled(volume: Volume, onto: Grid, *, nearest: bool) -> tuple[np.ndarray, np.ndarray]:
+def sample_slice(volume: Volume, onto: Grid, *, nearest: bool) -> tuple[np.ndarray, np.ndarray]:
     """The volume on a sheet (H, W, 1): values (H, W) or (H, W, 3), and (H, W) bool, true inside the volume's box.
 
     Voxels reach half a voxel beyond their centres, so a single slice has its thickness. Values are those of the nearest

@@ -9,25 +9,25 @@ from medapp.imaging.volume import Grid, Volume
 from medapp.rendering import colour
 from medapp.rendering.slice_grids import slice_axis
 
-INK = "#767676"  # legible on white and on near black
-FAINT = "rgba(128,128,128,0.25)"
-NOTHING = "No lesion at this threshold"
-ENDS = (("left", "right"), ("back", "front"), ("foot", "head"))  # of the RAS axes
-TEMPLATE = go.layout.Template(
+CHART_INK = "#767676"  # legible on white and on near black
+GRID_LINE_COLOUR = "rgba(128,128,128,0.25)"
+NO_LESION = "No lesion at this threshold"
+AXIS_ENDS = (("left", "right"), ("back", "front"), ("foot", "head"))  # of the RAS axes
+CHART_TEMPLATE = go.layout.Template(
     layout={
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"color": INK, "size": 13},
+        "font": {"color": CHART_INK, "size": 13},
         "margin": {"l": 60, "r": 16, "t": 36, "b": 48},
         "bargap": 0.08,
-        "xaxis": {"showgrid": False, "linecolor": INK, "ticks": "outside", "zeroline": False},
-        "yaxis": {"gridcolor": FAINT, "zeroline": False, "rangemode": "tozero"},
+        "xaxis": {"showgrid": False, "linecolor": CHART_INK, "ticks": "outside", "zeroline": False},
+        "yaxis": {"gridcolor": GRID_LINE_COLOUR, "zeroline": False, "rangemode": "tozero"},
         "legend": {"orientation": "h", "y": 1.12, "x": 0},
     }
 )
 
 
-def slice_volumes(mask: Volume, grid: Grid | None = None) -> tuple[np.ndarray, np.ndarray, str]:
+def measure_slice_volumes(mask: Volume, grid: Grid | None = None) -> tuple[np.ndarray, np.ndarray, str]:
     """Per slice across `sheets.slice_axis`: position in RAS+ mm ascending (N,), mask in ml (N,), title of the axis."""
     grid = grid or mask.grid
     axis = slice_axis(grid)
@@ -37,45 +37,55 @@ def slice_volumes(mask: Volume, grid: Grid | None = None) -> tuple[np.ndarray, n
     middle[:, axis] = np.arange(len(counts))
     mm = grid.to_mm(middle)[:, world]
     order = np.argsort(mm)
-    return mm[order], counts[order] * grid.voxel_ml, f"Slice position, {ENDS[world][0]} to {ENDS[world][1]} (mm)"
+    return (
+        mm[order],
+        counts[order] * grid.voxel_ml,
+        f"Slice position, {AXIS_ENDS[world][0]} to {AXIS_ENDS[world][1]} (mm)",
+    )
 
 
-def volume_by_slice(mask: Volume, reference: Volume | None = None) -> go.Figure:
+def plot_volume_by_slice(mask: Volume, reference: Volume | None = None) -> go.Figure:
     """Bars: millilitres of lesion in each slice, over its position; the reference, on the same grid, as a line."""
-    mm, ml, title = slice_volumes(mask)
-    other = slice_volumes(reference)[1] if reference is not None else np.zeros_like(ml)
+    mm, ml, title = measure_slice_volumes(mask)
+    other = measure_slice_volumes(reference)[1] if reference is not None else np.zeros_like(ml)
     if not (ml.any() or other.any()):
-        return sentence(NOTHING)
-    shown = slice(*_around(np.flatnonzero(ml + other), len(ml)))
+        return plot_message(NO_LESION)
+    shown = slice(*_widen_range(np.flatnonzero(ml + other), len(ml)))
     hover = "%{x:.1f} mm: %{y:.3f} ml<extra></extra>"
     figure = go.Figure(
         go.Bar(
-            x=_short(mm[shown]),
-            y=_short(ml[shown]),
-            marker_color=colour.css(colour.of_label(1)),
+            x=_to_float32(mm[shown]),
+            y=_to_float32(ml[shown]),
+            marker_color=colour.to_css(colour.get_label_colour(1)),
             name="mask",
             hovertemplate=hover,
         )
     )
     if reference is not None:
-        line = {"color": colour.css(colour.of_label(2)), "width": 2, "shape": "hvh"}
+        line = {"color": colour.to_css(colour.get_label_colour(2)), "width": 2, "shape": "hvh"}
         figure.add_scatter(
-            x=_short(mm[shown]), y=_short(other[shown]), mode="lines", line=line, name="reference", hovertemplate=hover
+            x=_to_float32(mm[shown]),
+            y=_to_float32(other[shown]),
+            mode="lines",
+            line=line,
+            name="reference",
+            hovertemplate=hover,
         )
-    return _dressed(figure, title, "Volume in the slice (ml)", reference is not None)
+    return _set_layout(figure, title, "Volume in the slice (ml)", reference is not None)
 
 
-def probability_histogram(probability: Volume, threshold: float | None = None) -> go.Figure:
+def plot_probability_histogram(probability: Volume, threshold: float | None = None) -> go.Figure:
     """Bars: how many voxels have each probability above 0.01, on a logarithmic axis, with a line at the threshold."""
     counts, edges = np.histogram(probability.array[probability.array > 0.01], 50, (0.0, 1.0))
     if not counts.any():
-        return sentence("No voxel with a probability above 0.01")
+        return plot_message("No voxel with a probability above 0.01")
     colours = [
-        colour.css(colour.of_label(1)) if threshold is not None and e >= threshold - 0.01 else INK for e in edges[:-1]
+        colour.to_css(colour.get_label_colour(1)) if threshold is not None and e >= threshold - 0.01 else CHART_INK
+        for e in edges[:-1]
     ]
     figure = go.Figure(
         go.Bar(
-            x=_short(edges[:-1] + 0.01), y=counts, width=0.018, marker_color=colours,
+            x=_to_float32(edges[:-1] + 0.01), y=counts, width=0.018, marker_color=colours,
             hovertemplate="probability %{x:.2f}: %{y} voxels<extra></extra>",
         )
     )  # fmt: skip
@@ -83,45 +93,50 @@ def probability_histogram(probability: Volume, threshold: float | None = None) -
         figure.add_vline(
             threshold,
             line_dash="dash",
-            line_color=INK,
+            line_color=CHART_INK,
             annotation_text=f"threshold {threshold:g}",
             annotation_position="top",
         )
     figure.update_yaxes(type="log", rangemode="normal", dtick=1, range=[-0.3, float(np.log10(counts.max())) + 0.3])
     figure.update_xaxes(range=[0, 1])
-    return _dressed(figure, "Probability", "Voxels (logarithmic)")
+    return _set_layout(figure, "Probability", "Voxels (logarithmic)")
 
 
-def lesion_volumes(millilitres: Sequence[float]) -> go.Figure:
+def plot_lesion_volumes(millilitres: Sequence[float]) -> go.Figure:
     """Bars: the volume of lesion 1, 2, ..., largest first, at most 30."""
     if not len(millilitres):
-        return sentence(NOTHING)
+        return plot_message(NO_LESION)
     shown = list(millilitres)[:30]
     hover = "lesion %{x}: %{y:.3f} ml<extra></extra>"
     figure = go.Figure(
         go.Bar(
-            x=list(range(1, len(shown) + 1)), y=shown, marker_color=colour.css(colour.of_label(1)), hovertemplate=hover
+            x=list(range(1, len(shown) + 1)),
+            y=shown,
+            marker_color=colour.to_css(colour.get_label_colour(1)),
+            hovertemplate=hover,
         )
     )
     figure.update_xaxes(tickformat="d", nticks=min(len(shown), 15) + 1)
     more = f" (largest 30 of {len(millilitres)})" if len(millilitres) > 30 else ""
-    return _dressed(figure, f"Lesion{more}", "Volume (ml)")
+    return _set_layout(figure, f"Lesion{more}", "Volume (ml)")
 
 
-def sentence(text: str) -> go.Figure:
+def plot_message(text: str) -> go.Figure:
     """An empty figure that says why."""
-    figure = go.Figure(layout={"template": TEMPLATE, "height": 280})
+    figure = go.Figure(layout={"template": CHART_TEMPLATE, "height": 280})
     figure.add_annotation(text=text, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, font_size=15)
     return figure.update_xaxes(visible=False).update_yaxes(visible=False)
 
 
-def _dressed(figure: go.Figure, across: str, up: str, legend: bool = False) -> go.Figure:
-    return figure.update_layout(template=TEMPLATE, height=280, showlegend=legend, xaxis_title=across, yaxis_title=up)
+def _set_layout(figure: go.Figure, across: str, up: str, legend: bool = False) -> go.Figure:
+    return figure.update_layout(
+        template=CHART_TEMPLATE, height=280, showlegend=legend, xaxis_title=across, yaxis_title=up
+    )
 
 
-def _around(filled: np.ndarray, n: int, margin: int = 3) -> tuple[int, int]:
+def _widen_range(filled: np.ndarray, n: int, margin: int = 3) -> tuple[int, int]:
     return max(0, int(filled[0]) - margin), min(n, int(filled[-1]) + 1 + margin)
 
 
-def _short(values: np.ndarray) -> np.ndarray:
+def _to_float32(values: np.ndarray) -> np.ndarray:
     return np.asarray(values, np.float32)

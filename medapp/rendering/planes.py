@@ -9,10 +9,19 @@ from medapp.analysis import mask_metrics
 from medapp.imaging.geometry import crop_grid
 from medapp.imaging.volume import Grid, Volume
 from medapp.rendering import annotations, colour
-from medapp.rendering.layers import Layer, filled, paint
-from medapp.rendering.slice_grids import NORMAL, PLANES, Plane, corners, is_flat, plane_of, sheet, slice_axis
+from medapp.rendering.layers import Layer, find_voxels, paint_layer
+from medapp.rendering.slice_grids import (
+    PLANE_NORMALS,
+    PLANES,
+    Plane,
+    find_corners,
+    find_plane,
+    is_flat,
+    make_slice_grid,
+    slice_axis,
+)
 
-GAP = 6  # pixels between two pictures
+GAP_PIXELS = 6  # pixels between two pictures
 
 
 class Panel(NamedTuple):
@@ -24,7 +33,7 @@ class Panel(NamedTuple):
     sheet: Grid
 
 
-def draw(
+def draw_plane(
     layers: Sequence[Layer],
     plane: Plane,
     mm: Sequence[float],
@@ -37,34 +46,34 @@ def draw(
 
     The first layer's grid gives the extent, unless there is one; all may lie on any grid. Directions: `sheets.sheet`.
     """
-    return painted(
-        layers, sheet(layers[0].volume.grid, plane, mm, pixel=pixel, extent=extent, radiological=radiological)
+    return paint_layers(
+        layers, make_slice_grid(layers[0].volume.grid, plane, mm, pixel=pixel, extent=extent, radiological=radiological)
     )
 
 
-def painted(layers: Sequence[Layer], onto: Grid) -> np.ndarray:
+def paint_layers(layers: Sequence[Layer], onto: Grid) -> np.ndarray:
     """The layers on a sheet (H, W, 1), black where there is nothing: uint8 (H, W, 3)."""
     canvas = np.zeros((*onto.shape[:2], 3), np.float32)
     for layer in layers:
-        canvas = paint(canvas, layer, onto)
+        canvas = paint_layer(canvas, layer, onto)
     return np.rint(canvas).astype(np.uint8)
 
 
-def field(layers: Sequence[Layer]) -> np.ndarray:
+def find_field_of_view(layers: Sequence[Layer]) -> np.ndarray:
     """(2, 3) corners in RAS+ mm around what there is to see: the first layer's head, without air, and every mask."""
     image = layers[0].volume
-    whole = corners(image.grid)
+    whole = find_corners(image.grid)
     boxes = []
     if not image.is_colour:
         step = np.maximum(1, np.rint(4 / image.spacing)).astype(int)
         coarse = image.array[tuple(slice(None, None, s) for s in step)]
-        bright = colour.share(coarse, colour.automatic(image.array, image.unit)) > 0.1
+        bright = colour.apply_window(coarse, colour.find_window(image.array, image.unit)) > 0.1
         points = image.grid.to_mm(np.argwhere(bright) * step)
         boxes += [np.percentile(points, (0.2, 99.8), axis=0)] if len(points) > 100 else []
     for mask in (layer.volume for layer in layers if layer.kind == "mask" and boxes):
-        index = filled(mask)
+        index = find_voxels(mask)
         if len(index):
-            around = corners(crop_grid(mask.grid, index.min(axis=0), index.max(axis=0) + 1))
+            around = find_corners(crop_grid(mask.grid, index.min(axis=0), index.max(axis=0) + 1))
             boxes.append([around.min(axis=0), around.max(axis=0)])
     if not boxes:
         return np.stack([whole.min(axis=0), whole.max(axis=0)])
@@ -72,7 +81,7 @@ def field(layers: Sequence[Layer]) -> np.ndarray:
     return np.stack([np.maximum(lower, whole.min(axis=0)), np.minimum(upper, whole.max(axis=0))])
 
 
-def layout(
+def lay_out_planes(
     layers: Sequence[Layer],
     mm: Sequence[float],
     *,
@@ -82,20 +91,22 @@ def layout(
 ) -> tuple[Panel, ...]:
     """Where the planes of `three_planes` lie in its picture, all at one scale; a flat image has one panel."""
     grid = layers[0].volume.grid
-    extent = field(layers) if extent is None else extent
-    planes = (plane_of(grid),) if is_flat(grid) else PLANES
+    extent = find_field_of_view(layers) if extent is None else extent
+    planes = (find_plane(grid),) if is_flat(grid) else PLANES
     pixel = float(min(grid.spacing))
-    coarse = [sheet(grid, plane, mm, pixel=pixel, extent=extent) for plane in planes]
+    coarse = [make_slice_grid(grid, plane, mm, pixel=pixel, extent=extent) for plane in planes]
     pixel *= max(max(s.shape[0] / height, s.shape[1] / (2 * height)) for s in coarse)
-    sheets = [sheet(grid, plane, mm, pixel=pixel, extent=extent, radiological=radiological) for plane in planes]
+    sheets = [
+        make_slice_grid(grid, plane, mm, pixel=pixel, extent=extent, radiological=radiological) for plane in planes
+    ]
     tallest = max(s.shape[0] for s in sheets)
-    lefts = np.cumsum([0, *(s.shape[1] + GAP for s in sheets[:-1])])
+    lefts = np.cumsum([0, *(s.shape[1] + GAP_PIXELS for s in sheets[:-1])])
     return tuple(
         Panel(plane, int(x), (tallest - s.shape[0]) // 2, s) for plane, x, s in zip(planes, lefts, sheets, strict=True)
     )
 
 
-def three_planes(
+def draw_three_planes(
     layers: Sequence[Layer],
     mm: Sequence[float],
     *,
@@ -110,17 +121,19 @@ def three_planes(
     `extent` is `field(layers)` unless given; keep it to be faster and steadier from slice to slice. `letters` are those
     of the directions, with the position and a scale. `located` turns a click on the picture back into millimetres.
     """
-    panels = layout(layers, mm, height=height, extent=extent, radiological=radiological)
+    panels = lay_out_planes(layers, mm, height=height, extent=extent, radiological=radiological)
     size = min(18, max(11, height // 24))
     pictures = []
     for panel in panels:
-        picture = painted(layers, panel.sheet)
+        picture = paint_layers(layers, panel.sheet)
         if crosshair and len(panels) > 1:
-            picture = annotations.crossed(picture, panel.sheet, mm)
+            picture = annotations.add_crosshair(picture, panel.sheet, mm)
         if letters:
-            picture = annotations.lettered(picture, panel.sheet, size)
+            picture = annotations.add_directions(picture, panel.sheet, size)
             picture = (
-                annotations.captioned(picture, position(panel.plane, mm), size - 3) if len(panels) > 1 else picture
+                annotations.add_caption(picture, describe_position(panel.plane, mm), size - 3)
+                if len(panels) > 1
+                else picture
             )
         pictures.append(picture)
     out = np.zeros((max(len(p) for p in pictures), panels[-1].left + pictures[-1].shape[1], 3), np.uint8)
@@ -129,7 +142,7 @@ def three_planes(
     return out
 
 
-def located(panels: Sequence[Panel], x: float, y: float) -> np.ndarray | None:
+def pixel_to_mm(panels: Sequence[Panel], x: float, y: float) -> np.ndarray | None:
     """The point in RAS+ millimetres under pixel (x, y) of a picture laid out as `panels`; None between the panels."""
     for panel in panels:
         row, column = y - panel.top, x - panel.left
@@ -138,37 +151,39 @@ def located(panels: Sequence[Panel], x: float, y: float) -> np.ndarray | None:
     return None
 
 
-def value(volume: Volume, mm: Sequence[float]) -> np.ndarray | None:
+def read_value(volume: Volume, mm: Sequence[float]) -> np.ndarray | None:
     """The value (or colour) of the voxel that holds the point `mm` (RAS+ millimetres); None outside the volume."""
     index = np.rint(volume.grid.to_index(np.asarray(mm, float))).astype(int)
     inside = ((index >= 0) & (index < volume.shape)).all()
     return volume.array[tuple(index)] if inside else None
 
 
-def position(plane: Plane, mm: Sequence[float]) -> str:
+def describe_position(plane: Plane, mm: Sequence[float]) -> str:
     """Where the plane cuts, as a radiologist reads it, for example "S 34 mm"."""
-    axis = NORMAL[plane]
+    axis = PLANE_NORMALS[plane]
     at = round(float(mm[axis]))
     return f"{('RL', 'AP', 'SI')[axis][int(at < 0)]} {abs(at)} mm"
 
 
-def best_position(mask: Volume) -> np.ndarray:
+def find_best_position(mask: Volume) -> np.ndarray:
     """The point (3,) in RAS+ millimetres to look at first: in the largest lesion, in the slice where it is largest.
 
     It is the lesion's own voxel nearest to the middle of that cross-section. The middle of the volume if there is none.
     """
-    index = filled(mask)
+    index = find_voxels(mask)
     if not len(index):
         return mask.grid.to_mm((np.array(mask.shape) - 1) / 2)
     lower, upper = index.min(axis=0), index.max(axis=0) + 1
-    labels, _ = mask_metrics.components(mask.array[tuple(slice(a, b) for a, b in zip(lower, upper, strict=True))] > 0)
+    labels, _ = mask_metrics.label_components(
+        mask.array[tuple(slice(a, b) for a, b in zip(lower, upper, strict=True))] > 0
+    )
     largest = np.argwhere(labels == 1) + lower
     axis = slice_axis(mask.grid)
     section = largest[largest[:, axis] == np.argmax(np.bincount(largest[:, axis]))]
     return mask.grid.to_mm(section[np.argmin(((section - section.mean(axis=0)) ** 2).sum(axis=1))])
 
 
-def montage(
+def draw_montage(
     layers: Sequence[Layer], n: int = 12, *, columns: int = 4, width: int = 240, radiological: bool = True
 ) -> np.ndarray:
     """`n` axial pictures from foot to head in rows of `columns`, each `width` pixels wide: uint8 (H, W, 3).
@@ -178,26 +193,26 @@ def montage(
     """
     image = layers[0].volume
     masks = [layer.volume for layer in layers if layer.kind == "mask"]
-    extent = field(layers)
+    extent = find_field_of_view(layers)
     middle = extent.mean(axis=0)
     if is_flat(image.grid):
-        pixel = sheet(image.grid, "axial", middle, pixel=1.0).shape[1] / (2 * width)
-        return draw(layers, "axial", middle, pixel=pixel, radiological=radiological)
+        pixel = make_slice_grid(image.grid, "axial", middle, pixel=1.0).shape[1] / (2 * width)
+        return draw_plane(layers, "axial", middle, pixel=pixel, radiological=radiological)
     tiles = []
-    for level in _levels(masks[0] if masks else None, extent, n):
+    for level in _choose_levels(masks[0] if masks else None, extent, n):
         mm = np.array([*middle[:2], level])
         pixel = (extent[1, 0] - extent[0, 0]) / width
-        tile = draw(layers, "axial", mm, pixel=pixel, extent=extent, radiological=radiological)
-        tiles.append(annotations.captioned(tile, position("axial", mm)))
+        tile = draw_plane(layers, "axial", mm, pixel=pixel, extent=extent, radiological=radiological)
+        tiles.append(annotations.add_caption(tile, describe_position("axial", mm)))
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % min(columns, len(tiles)))
     return np.concatenate([np.concatenate(tiles[at : at + columns], axis=1) for at in range(0, len(tiles), columns)])
 
 
-def _levels(mask: Volume | None, extent: np.ndarray, n: int) -> np.ndarray:
+def _choose_levels(mask: Volume | None, extent: np.ndarray, n: int) -> np.ndarray:
     """At most `n` heights (RAS+ z in millimetres), ascending, evenly over those that hold mask, or over the extent."""
     if mask is None or not mask.array.any():
         return np.linspace(*extent[:, 2], n + 2)[1:-1]
-    z = mask.grid.to_mm(filled(mask))[:, 2]
+    z = mask.grid.to_mm(find_voxels(mask))[:, 2]
     step = float(np.abs(mask.affine[2, :3]).max())
     levels = np.unique(np.rint((z - z.min()) / step)) * step + z.min()
     return levels[np.linspace(0, len(levels) - 1, min(n, len(levels))).round().astype(int)]

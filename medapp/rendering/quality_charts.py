@@ -8,23 +8,23 @@ from scipy import ndimage
 
 from medapp.imaging.volume import Volume
 from medapp.rendering import colour
-from medapp.rendering.lesion_charts import INK, TEMPLATE, sentence
+from medapp.rendering.lesion_charts import CHART_INK, CHART_TEMPLATE, plot_message
 from medapp.rendering.slice_grids import slice_axis
 
-PATCH = 64  # pixels a side of the squares whose power is averaged
-SLICES = 8
-TINTS = (INK, colour.css(colour.of_label(1)), colour.css(colour.of_label(2)))
+PATCH_PIXELS = 64  # pixels a side of the squares whose power is averaged
+SPECTRUM_SLICES = 8
+SERIES_COLOURS = (CHART_INK, colour.to_css(colour.get_label_colour(1)), colour.to_css(colour.get_label_colour(2)))
 
 
-def histograms(volumes: Mapping[str, Volume]) -> go.Figure:
+def plot_histograms(volumes: Mapping[str, Volume]) -> go.Figure:
     """Lines: the share of voxels at each value, by name; colours as their brightness."""
-    samples = {name: _sample(volume) for name, volume in volumes.items()}
+    samples = {name: _sample_values(volume) for name, volume in volumes.items()}
     low = min(float(np.percentile(s, 0.2)) for s in samples.values())
     high = max(float(np.percentile(s, 99.8)) for s in samples.values())
     if not high > low:
-        return sentence("Every voxel has the same value")
+        return plot_message("Every voxel has the same value")
     figure = go.Figure()
-    for (name, sample), tint in zip(samples.items(), TINTS, strict=False):
+    for (name, sample), tint in zip(samples.items(), SERIES_COLOURS, strict=False):
         counts, edges = np.histogram(sample, 128, (low, high))
         share = ndimage.gaussian_filter1d(counts / len(sample) * 100, 0.7)
         figure.add_scatter(
@@ -33,27 +33,27 @@ def histograms(volumes: Mapping[str, Volume]) -> go.Figure:
         )  # fmt: skip
     first = next(iter(volumes.values()))
     unit = "brightness, of 255" if first.is_colour else first.unit
-    return _dressed(figure, f"Value ({unit})" if unit else "Value", "Voxels (%)")
+    return _set_layout(figure, f"Value ({unit})" if unit else "Value", "Voxels (%)")
 
 
-def spectra(volumes: Mapping[str, Volume]) -> go.Figure:
+def plot_spectra(volumes: Mapping[str, Volume]) -> go.Figure:
     """Lines on a logarithmic axis: power of what varies in the slice, over its frequency in cycles per millimetre."""
     figure = go.Figure()
-    for (name, volume), tint in zip(volumes.items(), TINTS, strict=False):
-        frequency, power = spectrum(volume)
+    for (name, volume), tint in zip(volumes.items(), SERIES_COLOURS, strict=False):
+        frequency, power = compute_spectrum(volume)
         if len(power):
             figure.add_scatter(
                 x=np.float32(frequency), y=np.float32(power), mode="lines", name=name, line={"color": tint, "width": 2},
                 hovertemplate="%{x:.3g} per mm: %{y:.3g}<extra></extra>",
             )  # fmt: skip
     if not figure.data:
-        return sentence("The image is too small for its power to be told")
+        return plot_message("The image is too small for its power to be told")
     figure.update_yaxes(type="log", rangemode="normal", exponentformat="power", nticks=6)
     unit = next(iter(volumes.values())).unit
-    return _dressed(figure, "Frequency (cycles per mm)", f"Power ({unit or 'value'}² mm²)")
+    return _set_layout(figure, "Frequency (cycles per mm)", f"Power ({unit or 'value'}² mm²)")
 
 
-def spectrum(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
+def compute_spectrum(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
     """Frequency (cycles per mm) and mean power (unit² mm²) at it, of windowed squares from all over a few slices.
 
     For white noise of variance v on pixels of a mm the power is v a²; structure shows at the low frequencies.
@@ -61,13 +61,13 @@ def spectrum(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
     axis = slice_axis(volume.grid)
     spacing = np.delete(volume.spacing, axis)
     slices = np.moveaxis(volume.array, axis, 0)
-    side = min(PATCH, *slices.shape[1:3])
+    side = min(PATCH_PIXELS, *slices.shape[1:3])
     if side < 16:
         return np.empty(0), np.empty(0)
     taper = np.hanning(side)[:, None] * np.hanning(side)
     total, count = np.zeros((side, side)), 0
-    for n in np.unique(np.linspace(0, len(slices) - 1, min(len(slices), SLICES)).round().astype(int)):
-        picture = _brightness(slices[n])
+    for n in np.unique(np.linspace(0, len(slices) - 1, min(len(slices), SPECTRUM_SLICES)).round().astype(int)):
+        picture = _compute_brightness(slices[n])
         for i in range(0, picture.shape[0] - side + 1, side):
             for j in range(0, picture.shape[1] - side + 1, side):
                 square = picture[i : i + side, j : j + side]
@@ -84,15 +84,17 @@ def spectrum(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
     return there * step, np.maximum(sums[there] / counts[there], 1e-12)
 
 
-def _sample(volume: Volume, most: int = 200_000) -> np.ndarray:
+def _sample_values(volume: Volume, most: int = 200_000) -> np.ndarray:
     flat = volume.array.reshape(-1, 3) if volume.is_colour else volume.array.ravel()
-    return _brightness(flat[:: max(1, len(flat) // most)])
+    return _compute_brightness(flat[:: max(1, len(flat) // most)])
 
 
-def _brightness(values: np.ndarray) -> np.ndarray:
+def _compute_brightness(values: np.ndarray) -> np.ndarray:
     values = np.asarray(values, np.float32)
     return values.mean(axis=-1) if values.ndim in (2, 3) and values.shape[-1] == 3 else values
 
 
-def _dressed(figure: go.Figure, across: str, up: str) -> go.Figure:
-    return figure.update_layout(template=TEMPLATE, height=280, showlegend=True, xaxis_title=across, yaxis_title=up)
+def _set_layout(figure: go.Figure, across: str, up: str) -> go.Figure:
+    return figure.update_layout(
+        template=CHART_TEMPLATE, height=280, showlegend=True, xaxis_title=across, yaxis_title=up
+    )

@@ -7,70 +7,76 @@ from scipy import ndimage
 from medapp.imaging.brain_labels import region_colours, split_side
 from medapp.imaging.volume import Volume
 from medapp.rendering import colour, lesion_mesh
-from medapp.rendering.lesion_charts import FAINT, INK, TEMPLATE, sentence
+from medapp.rendering.lesion_charts import CHART_INK, CHART_TEMPLATE, GRID_LINE_COLOUR, plot_message
 from medapp.rendering.slice_grids import is_flat
 from medapp.result import Table
 
-NONE = "No region was found"
-SIDES = {"Left": colour.css(colour.of_label(2)), "Right": colour.css(colour.of_label(1)), "": INK}
-INNER = (
+NO_REGION = "No region was found"
+SIDE_COLOURS = {
+    "Left": colour.to_css(colour.get_label_colour(2)),
+    "Right": colour.to_css(colour.get_label_colour(1)),
+    "": CHART_INK,
+}
+INNER_STRUCTURES = (
     "Lateral-Ventricle", "Inf-Lat-Ventricle", "3rd-Ventricle", "4th-Ventricle", "Thalamus", "Caudate", "Putamen",
     "Pallidum", "Hippocampus", "Amygdala", "Accumbens", "Ventral-DC", "Brain-Stem",
 )  # fmt: skip
 
 
-def solid(labels: Volume, brain: Volume) -> go.Figure:
+def plot_region_surfaces(labels: Volume, brain: Volume) -> go.Figure:
     """The inner structures as surfaces in the translucent brain."""
     if is_flat(labels.grid) or min(labels.shape) < 2:
-        return sentence("A single slice has no surface to show in three dimensions")
+        return plot_message("A single slice has no surface to show in three dimensions")
     tints, traces = region_colours(labels.labels), []
     ml = np.bincount(labels.array.ravel()) * labels.grid.voxel_ml
     for number, box in enumerate(ndimage.find_objects(labels.array), 1):
         region = labels.labels.get(number, "")
-        if box is not None and split_side(region)[1] in INNER:
+        if box is not None and split_side(region)[1] in INNER_STRUCTURES:
             start, name = np.array([s.start for s in box]), f"{region}, {ml[number]:.3g} ml"
             inside = labels.array[box] == number
             step = 2 if min(inside.shape) > 24 else 1
             traces.append(
-                lesion_mesh.solid(inside, start, labels.affine, step, name, colour.css(tints[number]), smooth=0.8)
+                lesion_mesh.make_surface(
+                    inside, start, labels.affine, step, name, colour.to_css(tints[number]), smooth=0.8
+                )
             )
     if not traces:
-        return sentence(NONE)
-    around = lesion_mesh.hull(brain)
-    return lesion_mesh.framed([*traces, around] if around is not None else traces)
+        return plot_message(NO_REGION)
+    around = lesion_mesh.make_head_surface(brain)
+    return lesion_mesh.assemble_scene([*traces, around] if around is not None else traces)
 
 
-def volumes(table: Table) -> go.Figure:
+def plot_region_volumes(table: Table) -> go.Figure:
     """Bars: the volume of each structure, left beside right, in the order of the table, on a logarithmic axis."""
-    return _sides(table, "volume (ml)", "Volume (ml), logarithmic", "%{x:.3g} ml").update_xaxes(
+    return _plot_by_side(table, "volume (ml)", "Volume (ml), logarithmic", "%{x:.3g} ml").update_xaxes(
         type="log", tickvals=[0.1, 0.3, 1, 3, 10, 30, 100, 300]
     )
 
 
-def overlaps(table: Table) -> go.Figure:
+def plot_region_dice(table: Table) -> go.Figure:
     """Bars: the Dice of each structure, left beside right."""
     if "Dice" not in table.columns:
-        return sentence("Needs a label map to compare with")
-    return _sides(table, "Dice", "Dice", "Dice %{x:.3f}").update_xaxes(range=[0, 1])
+        return plot_message("Needs a label map to compare with")
+    return _plot_by_side(table, "Dice", "Dice", "Dice %{x:.3f}").update_xaxes(range=[0, 1])
 
 
-def _sides(table: Table, column: str, title: str, said: str) -> go.Figure:
+def _plot_by_side(table: Table, column: str, title: str, said: str) -> go.Figure:
     at = table.columns.index(column)
     values = {split_side(str(row[0])): row[at] for row in table.rows if row[at] is not None}
     structures = list(dict.fromkeys(structure for _, structure in values))
     if not values:
-        return sentence(NONE)
+        return plot_message(NO_REGION)
     figure = go.Figure()
-    for side, tint in SIDES.items():
+    for side, tint in SIDE_COLOURS.items():
         here = [structure for structure in structures if (side, structure) in values]
         figure.add_bar(
             y=here, x=[values[side, structure] for structure in here], orientation="h", marker_color=tint,
             name=side or "Middle", hovertemplate=f"{side} %{{y}}: {said}<extra></extra>",
         )  # fmt: skip
     height = 110 + 30 * len(structures)
-    figure.update_layout(template=TEMPLATE, height=height, barmode="group", bargap=0.25, showlegend=True)
+    figure.update_layout(template=CHART_TEMPLATE, height=height, barmode="group", bargap=0.25, showlegend=True)
     figure.update_yaxes(
         autorange="reversed", automargin=True, showgrid=False, ticks="", categoryorder="array", categoryarray=structures
     )
     figure.update_layout(legend={"y": 1 + 40 / height, "yanchor": "bottom", "traceorder": "normal"})
-    return figure.update_xaxes(title=title, showgrid=True, gridcolor=FAINT)
+    return figure.update_xaxes(title=title, showgrid=True, gridcolor=GRID_LINE_COLOUR)

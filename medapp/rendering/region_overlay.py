@@ -7,27 +7,27 @@ import numpy as np
 from medapp.imaging.geometry import to_display_slices
 from medapp.imaging.volume import Volume
 from medapp.rendering import colour
-from medapp.rendering.slices import sized
+from medapp.rendering.slices import resize_picture
 
-LINES = ((255, 225, 60), (10, 20, 90))  # on dark and on bright pictures
-PICKED = colour.LABELS[0]
+BORDER_COLOURS = ((255, 225, 60), (10, 20, 90))  # on dark and on bright pictures
+PICKED_COLOUR = colour.LABEL_COLOURS[0]
 
 
-def outlined(
+def draw_borders(
     picture: np.ndarray, labels: np.ndarray, *, picked: Collection[int] = (), tint: float = 0.12
 ) -> np.ndarray:
     """(h, w, 3) uint8 with the borders of (H, W) labels of the same field; `tint` is the opacity of the fill."""
     h, w = picture.shape[:2]
     rows, columns = np.arange(h) * labels.shape[0] // h, np.arange(w) * labels.shape[1] // w
     large = labels[rows][:, columns]
-    canvas = colour.blend(picture.astype(np.float32), colour.of_labels(large), np.full((h, w), np.float32(tint)))
+    canvas = colour.blend(picture.astype(np.float32), colour.colour_labels(large), np.full((h, w), np.float32(tint)))
     if picked:
-        canvas = colour.blend(canvas, np.float32(PICKED), 0.45 * np.isin(large, list(picked)))
-    canvas = colour.blend(canvas, np.float32(LINES[int(picture.mean() > 110)]), 0.85 * borders(large))
+        canvas = colour.blend(canvas, np.float32(PICKED_COLOUR), 0.45 * np.isin(large, list(picked)))
+    canvas = colour.blend(canvas, np.float32(BORDER_COLOURS[int(picture.mean() > 110)]), 0.85 * find_borders(large))
     return np.rint(canvas).astype(np.uint8)
 
 
-def borders(labels: np.ndarray) -> np.ndarray:
+def find_borders(labels: np.ndarray) -> np.ndarray:
     """(H, W) bool: where the number changes to the right or below."""
     edge = np.zeros(labels.shape, bool)
     edge[:, :-1] = labels[:, 1:] != labels[:, :-1]
@@ -35,17 +35,17 @@ def borders(labels: np.ndarray) -> np.ndarray:
     return edge
 
 
-def mesh(regions: Volume) -> Volume:
+def make_border_mask(regions: Volume) -> Volume:
     """The borders within the slices as a mask on the same grid, for a viewer that cannot draw hundreds of labels."""
     out = np.zeros(regions.shape, np.uint8)
     for there, labels in zip(
         to_display_slices(out, regions.grid), to_display_slices(regions.array, regions.grid), strict=True
     ):
-        there[...] = borders(labels)
+        there[...] = find_borders(labels)
     return regions.new_like(out, labels={1: "Region borders"}, name="Region borders", headers=())
 
 
-def zoomed(labels: np.ndarray, picture: np.ndarray, factor: int) -> np.ndarray:
+def enlarge_with_borders(labels: np.ndarray, picture: np.ndarray, factor: int) -> np.ndarray:
     """A small picture (H, W, 3) enlarged by squares, with the borders of its labels (H, W) one pixel wide."""
-    large = sized(picture, picture.shape[0] * factor, picture.shape[1] * factor, smooth=False)
-    return outlined(large, labels, tint=0.0)
+    large = resize_picture(picture, picture.shape[0] * factor, picture.shape[1] * factor, smooth=False)
+    return draw_borders(large, labels, tint=0.0)

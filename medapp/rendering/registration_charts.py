@@ -10,46 +10,48 @@ from PIL import Image
 from medapp.imaging.deformation import Deformation
 from medapp.imaging.volume import Grid
 from medapp.rendering import colour
-from medapp.rendering.deformation_maps import on_sheet
-from medapp.rendering.lesion_charts import INK, TEMPLATE, sentence
+from medapp.rendering.deformation_maps import sample_displacement
+from medapp.rendering.lesion_charts import CHART_INK, CHART_TEMPLATE, plot_message
 from medapp.result import Table
 
-TINTS = (INK, colour.css(colour.of_label(1)))
-WITHOUT = "Needs label maps of both images"
+BEFORE_AFTER_COLOURS = (CHART_INK, colour.to_css(colour.get_label_colour(1)))
+NO_LABEL_MAPS = "Needs label maps of both images"
 
 
-def bars(table: Table | None, measure: str, unit: str = "") -> go.Figure:
+def plot_before_after(table: Table | None, measure: str, unit: str = "") -> go.Figure:
     """Bars before and after by region, from the columns "`measure` before" and "`measure` after", unit included."""
     end = f" ({unit})" if unit else ""
     names = [f"{measure} {when}{end}" for when in ("before", "after")]
     if table is None or not set(names) <= set(table.columns):
-        return sentence(WITHOUT)
+        return plot_message(NO_LABEL_MAPS)
     columns = [table.columns.index(name) for name in names]
     rows = [row for row in table.rows if any(row[c] is not None for c in columns)]
     if not rows:
-        return sentence(WITHOUT)
+        return plot_message(NO_LABEL_MAPS)
     figure = go.Figure()
     regions = [str(row[0]) for row in rows]
-    for column, when, tint in zip(columns, ("before", "after"), TINTS, strict=True):
+    for column, when, tint in zip(columns, ("before", "after"), BEFORE_AFTER_COLOURS, strict=True):
         figure.add_bar(
             y=regions, x=[row[column] for row in rows], name=when, marker_color=tint, orientation="h",
             hovertemplate=f"%{{y}}, {when}: %{{x:.3f}}{' ' + unit if unit else ''}<extra></extra>",
         )  # fmt: skip
-    figure.update_layout(template=TEMPLATE, height=110 + 24 * len(rows), barmode="group", bargap=0.25, showlegend=True)
+    figure.update_layout(
+        template=CHART_TEMPLATE, height=110 + 24 * len(rows), barmode="group", bargap=0.25, showlegend=True
+    )
     figure.update_yaxes(autorange="reversed", automargin=True, showgrid=False, ticks="")
     figure.update_layout(legend={"y": 1 + 40 / (110 + 24 * len(rows)), "yanchor": "bottom", "traceorder": "normal"})
     return figure.update_xaxes(title=f"{measure}{end}", showgrid=True, gridcolor="rgba(128,128,128,0.25)")
 
 
-def volume_change(log: np.ndarray, folding: float | None = None) -> go.Figure:
+def plot_volume_change(log: np.ndarray, folding: float | None = None) -> go.Figure:
     """Bars: the share of voxels at each log Jacobian determinant; `folding` in per cent is said."""
     sample = np.asarray(log, np.float32).ravel()
     if not sample.size:
-        return sentence("No voxel to look at")
+        return plot_message("No voxel to look at")
     end = max(0.05, float(np.percentile(np.abs(sample), 99.8)) * 1.1)
     counts, edges = np.histogram(np.clip(sample, -end, end), 80, (-end, end))
     middle = (edges[:-1] + edges[1:]) / 2
-    tints = [colour.css((213, 94, 0) if m > 0 else (0, 114, 188)) for m in middle]
+    tints = [colour.to_css((213, 94, 0) if m > 0 else (0, 114, 188)) for m in middle]
     figure = go.Figure(
         go.Bar(
             x=np.float32(middle), y=np.float32(counts / sample.size * 100), marker_color=tints,
@@ -57,22 +59,22 @@ def volume_change(log: np.ndarray, folding: float | None = None) -> go.Figure:
             hovertemplate="log J %{x:.2f}, volume × %{customdata:.2f}: %{y:.2f} % of voxels<extra></extra>",
         )
     )  # fmt: skip
-    figure.add_vline(0, line_color=INK, line_width=1)
+    figure.add_vline(0, line_color=CHART_INK, line_width=1)
     said = "" if folding is None else f", folding {folding:.4g} %"
     return figure.update_layout(
-        template=TEMPLATE, height=300, showlegend=False, bargap=0.02, yaxis_title="Voxels (%)",
+        template=CHART_TEMPLATE, height=300, showlegend=False, bargap=0.02, yaxis_title="Voxels (%)",
         xaxis_title=f"Log Jacobian determinant: left smaller, right larger in the moving image{said}",
     )  # fmt: skip
 
 
-def arrows(
+def plot_arrows(
     picture: np.ndarray, onto: Grid, deformation: Deformation, *, across: int = 28, longer: float = 1.0
 ) -> go.Figure:
     """Arrows from points of the fixed image, a sheet (H, W, 1) under its picture, to where they go: fixed → moving.
 
     `across` arrows fit the longer side; they are drawn `longer` times their length, and only over what is not black.
     """
-    field = on_sheet(deformation, onto)
+    field = sample_displacement(deformation, onto)
     h, w = onto.shape[:2]
     step = max(1, round(max(h, w) / across))
     rows, columns = (a.ravel() for a in np.mgrid[step // 2 : h : step, step // 2 : w : step])
@@ -89,8 +91,8 @@ def arrows(
         if not chosen.any():
             continue
         low, high = length[chosen].min(), length[chosen].max()
-        red, green, blue = (int(c) for c in colour.of_heat(np.float32(0.35 + 0.15 * number), "plasma"))
-        tint = colour.css((red, green, blue))
+        red, green, blue = (int(c) for c in colour.apply_colour_map(np.float32(0.35 + 0.15 * number), "plasma"))
+        tint = colour.to_css((red, green, blue))
         nothing = np.full(chosen.sum(), np.nan)
         x = np.stack([columns[chosen], columns[chosen] + shift[chosen, 1], nothing], axis=1).ravel()
         y = np.stack([rows[chosen], rows[chosen] + shift[chosen, 0], nothing], axis=1).ravel()
@@ -101,14 +103,22 @@ def arrows(
             hovertemplate="%{customdata:.2f} mm<extra></extra>",
         )  # fmt: skip
     figure.add_layout_image(
-        source=_address(picture), x=-0.5, y=-0.5, sizex=w, sizey=h, xref="x", yref="y", sizing="stretch", layer="below"
+        source=_encode_picture(picture),
+        x=-0.5,
+        y=-0.5,
+        sizex=w,
+        sizey=h,
+        xref="x",
+        yref="y",
+        sizing="stretch",
+        layer="below",
     )
-    figure.update_layout(template=TEMPLATE, height=680, margin={"l": 8, "r": 8, "t": 48, "b": 8}, showlegend=True)
+    figure.update_layout(template=CHART_TEMPLATE, height=680, margin={"l": 8, "r": 8, "t": 48, "b": 8}, showlegend=True)
     figure.update_xaxes(range=[-0.5, w - 0.5], visible=False, constrain="domain")
     return figure.update_yaxes(range=[h - 0.5, -0.5], visible=False, scaleanchor="x", constrain="domain")
 
 
-def _address(picture: np.ndarray) -> str:
+def _encode_picture(picture: np.ndarray) -> str:
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -9,21 +9,34 @@ from nibabel.affines import from_matvec
 from medapp.imaging.geometry import is_flat, slice_axis
 from medapp.imaging.volume import Grid
 
-__all__ = ["PLANES", "Plane", "corners", "is_flat", "letter", "plane_of", "sheet", "slice_axis"]
+__all__ = [
+    "PLANES",
+    "Plane",
+    "find_corners",
+    "find_direction_letter",
+    "find_plane",
+    "is_flat",
+    "make_slice_grid",
+    "slice_axis",
+]
 
 Plane = Literal["axial", "coronal", "sagittal"]
 PLANES: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
-NORMAL = {"axial": 2, "coronal": 1, "sagittal": 0}  # the RAS axis that the plane cuts
-DOWN = {"axial": (0, -1, 0), "coronal": (0, 0, -1), "sagittal": (0, 0, -1)}  # rows: from the front, the head, the head
-ACROSS = {
+PLANE_NORMALS = {"axial": 2, "coronal": 1, "sagittal": 0}  # the RAS axis that the plane cuts
+ROW_DIRECTIONS = {
+    "axial": (0, -1, 0),
+    "coronal": (0, 0, -1),
+    "sagittal": (0, 0, -1),
+}  # rows: from the front, the head, the head
+COLUMN_DIRECTIONS = {
     "axial": (-1, 0, 0),
     "coronal": (-1, 0, 0),
     "sagittal": (0, -1, 0),
 }  # columns: from the right, the right, the front
-NUDGE = 1e-4  # mm; keeps pixels off the border of two voxels, where rounding would depend on the storage order
+PIXEL_NUDGE_MM = 1e-4  # mm; keeps pixels off the border of two voxels, where rounding would depend on the storage order
 
 
-def sheet(
+def make_slice_grid(
     grid: Grid,
     plane: Plane,
     mm: Sequence[float],
@@ -41,41 +54,41 @@ def sheet(
     """
     start = np.asarray(mm, float)
     if is_flat(grid):
-        plane, start = plane_of(grid), grid.to_mm((np.array(grid.shape) - 1) / 2)
-    down, across = np.array(DOWN[plane], float), np.array(ACROSS[plane], float)
+        plane, start = find_plane(grid), grid.to_mm((np.array(grid.shape) - 1) / 2)
+    down, across = np.array(ROW_DIRECTIONS[plane], float), np.array(COLUMN_DIRECTIONS[plane], float)
     if plane != "sagittal" and not radiological:
         across = -across
     if is_flat(grid):
-        down, across = _own(grid, down, across)
+        down, across = _align_to_grid(grid, down, across)
     pixel = pixel or float(min(grid.spacing))
-    box = corners(grid) if extent is None or is_flat(grid) else np.asarray(extent, float)
+    box = find_corners(grid) if extent is None or is_flat(grid) else np.asarray(extent, float)
     size = []
     for way in (down, across):  # each along one axis of `box`, or of a flat grid
         low, high = (box @ way).min(), (box @ way).max()
         size.append(max(1, round((high - low) / pixel)))
         start = start + way * ((low + high) / 2 - (size[-1] - 1) / 2 * pixel - start @ way)
     steps = np.stack([down * pixel, across * pixel, np.cross(down, across)], axis=1)
-    return Grid((*size, 1), from_matvec(steps, start + NUDGE))
+    return Grid((*size, 1), from_matvec(steps, start + PIXEL_NUDGE_MM))
 
 
-def corners(grid: Grid) -> np.ndarray:
+def find_corners(grid: Grid) -> np.ndarray:
     """(8, 3) outer corners of the box of voxels in RAS+ millimetres."""
     return grid.to_mm(np.array(np.meshgrid(*((-0.5, n - 0.5) for n in grid.shape))).reshape(3, -1).T)
 
 
-def plane_of(grid: Grid) -> Plane:
+def find_plane(grid: Grid) -> Plane:
     """The plane nearest to the grid's own slices."""
     axis = slice_axis(grid)
     return PLANES[2 - int(np.argmax(np.abs(grid.affine[:3, axis])))]
 
 
-def letter(direction: np.ndarray) -> str:
+def find_direction_letter(direction: np.ndarray) -> str:
     """Where a direction (3,) in RAS+ points, nearest letter: R, L, A, P, S or I."""
     axis = int(np.argmax(np.abs(direction)))
     return ("LR", "PA", "IS")[axis][int(direction[axis] > 0)]
 
 
-def _own(grid: Grid, down: np.ndarray, across: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _align_to_grid(grid: Grid, down: np.ndarray, across: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The flat grid's two axes, as unit vectors, that lie nearest to the directions asked for."""
     axes = (grid.affine[:3, :3] / grid.spacing).T[[n > 1 for n in grid.shape]]  # (2, 3)
     first = int(np.argmax(np.abs(axes @ down)))

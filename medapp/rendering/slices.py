@@ -11,11 +11,11 @@ from medapp.imaging.volume import Grid, Volume
 from medapp.rendering import annotations, colour
 from medapp.rendering.colour import Window
 
-SIDE = 768  # pixels to which a smaller slice is enlarged
-MOST = 1536  # pixels to which a larger one is reduced
+MIN_SIDE_PIXELS = 768  # pixels to which a smaller slice is enlarged
+MAX_SIDE_PIXELS = 1536  # pixels to which a larger one is reduced
 
 
-class Frame(NamedTuple):
+class SliceFrame(NamedTuple):
     """One slice of a grid: its number from 0, its rows and columns of voxels, and the size of its picture in pixels."""
 
     grid: Grid
@@ -26,40 +26,40 @@ class Frame(NamedTuple):
     width: int
 
 
-def count(grid: Grid) -> int:
+def count_slices(grid: Grid) -> int:
     """How many slices the grid has."""
     return int(grid.shape[slice_axis(grid)])
 
 
-def frame(grid: Grid, number: int, side: int = SIDE) -> Frame:
+def make_frame(grid: Grid, number: int, side: int = MIN_SIDE_PIXELS) -> SliceFrame:
     """Slice `number` (the nearest there is) in a picture whose longer side has `side` pixels, or up to MOST."""
-    number = int(np.clip(number, 0, count(grid) - 1))
+    number = int(np.clip(number, 0, count_slices(grid) - 1))
     rows, columns = to_display_slices(_indices(grid, 0), grid).shape[1:3]
-    a, b, c = (grid.to_mm(np.array(voxel(grid, number, *at))) for at in ((0, 0), (rows - 1, 0), (0, columns - 1)))
+    a, b, c = (grid.to_mm(np.array(find_voxel(grid, number, *at))) for at in ((0, 0), (rows - 1, 0), (0, columns - 1)))
     tall, wide = (np.linalg.norm(e - a) / max(n - 1, 1) * n or 1.0 for e, n in ((b, rows), (c, columns)))
-    longest = float(np.clip(max(rows, columns), side, max(MOST, side)))
+    longest = float(np.clip(max(rows, columns), side, max(MAX_SIDE_PIXELS, side)))
     height, width = (max(1, round(longest * mm / max(tall, wide))) for mm in (tall, wide))
-    return Frame(grid, number, rows, columns, height, width)
+    return SliceFrame(grid, number, rows, columns, height, width)
 
 
-def values(volume: Volume, number: int) -> np.ndarray:
+def get_slice(volume: Volume, number: int) -> np.ndarray:
     """(H, W) or (H, W, 3): one slice, upright, a view."""
     return to_display_slices(volume.array, volume.grid)[number]
 
 
-def voxel(grid: Grid, number: int, row: int, column: int) -> tuple[int, int, int]:
+def find_voxel(grid: Grid, number: int, row: int, column: int) -> tuple[int, int, int]:
     """The voxel at a row and column of an upright slice, as the array stores it."""
     i, j, k = (int(to_display_slices(_indices(grid, axis), grid)[number, row, column]) for axis in range(3))
     return i, j, k
 
 
-def place(frame: Frame, x: float, y: float) -> tuple[int, int]:
+def find_row_column(frame: SliceFrame, x: float, y: float) -> tuple[int, int]:
     """Row and column of the slice's voxel under pixel (x, y) of the picture."""
     row, column = int(y / frame.height * frame.rows), int(x / frame.width * frame.columns)
     return min(max(row, 0), frame.rows - 1), min(max(column, 0), frame.columns - 1)
 
 
-def shares(grid: Grid, mm: np.ndarray) -> tuple[float, float]:
+def locate_in_slice(grid: Grid, mm: np.ndarray) -> tuple[float, float]:
     """Where a point in RAS+ millimetres lies in its slice: across and down, as shares from 0 to 1 of the picture."""
     i, j, k = np.clip(np.rint(grid.to_index(mm)).astype(int), 0, np.array(grid.shape) - 1)
     depth = slice_axis(grid)
@@ -73,15 +73,15 @@ def shares(grid: Grid, mm: np.ndarray) -> tuple[float, float]:
     return out[0], out[1]
 
 
-def shown(array: np.ndarray, window: Window | None) -> np.ndarray:
+def to_rgb(array: np.ndarray, window: Window | None) -> np.ndarray:
     """(H, W) through the window, or colours (H, W, 3) as they are: uint8 (H, W, 3)."""
     if array.ndim == 3:
         return array if array.dtype == np.uint8 else np.rint(np.clip(array, 0, 255)).astype(np.uint8)
-    grey = colour.grey(array, window or colour.automatic(array))
+    grey = colour.to_grey(array, window or colour.find_window(array))
     return np.repeat(grey[..., None], 3, axis=-1)
 
 
-def sized(picture: np.ndarray, height: int, width: int, *, smooth: bool = True) -> np.ndarray:
+def resize_picture(picture: np.ndarray, height: int, width: int, *, smooth: bool = True) -> np.ndarray:
     """uint8 (H, W, 3) at another size: bicubic, averaged where it shrinks; or voxels as squares."""
     if picture.shape[:2] == (height, width):
         return picture
@@ -89,17 +89,18 @@ def sized(picture: np.ndarray, height: int, width: int, *, smooth: bool = True) 
     return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize((width, height), way))
 
 
-def drawn(array: np.ndarray, frame: Frame, window: Window | None, *, marked: bool = False) -> np.ndarray:
+def draw_slice(array: np.ndarray, frame: SliceFrame, window: Window | None, *, marked: bool = False) -> np.ndarray:
     """The slice's values as its picture, uint8 (height, width, 3); `marked`: with directions and a scale."""
-    picture = sized(shown(array, window), frame.height, frame.width)
-    return annotations.lettered(picture, sheet(frame), 18) if marked else picture
+    picture = resize_picture(to_rgb(array, window), frame.height, frame.width)
+    return annotations.add_directions(picture, make_frame_grid(frame), 18) if marked else picture
 
 
-def sheet(frame: Frame) -> Grid:
+def make_frame_grid(frame: SliceFrame) -> Grid:
     """The picture as a grid (height, width, 1) in the patient, for `marks`."""
     grid, n = frame.grid, frame.number
     a, b, c = (
-        grid.to_mm(np.array(voxel(grid, n, *at), float)) for at in ((0, 0), (frame.rows - 1, 0), (0, frame.columns - 1))
+        grid.to_mm(np.array(find_voxel(grid, n, *at), float))
+        for at in ((0, 0), (frame.rows - 1, 0), (0, frame.columns - 1))
     )
     down = (b - a) / max(frame.rows - 1, 1) * frame.rows / frame.height
     across = (c - a) / max(frame.columns - 1, 1) * frame.columns / frame.width

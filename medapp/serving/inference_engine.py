@@ -25,14 +25,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from medapp.hardware import half, one_thread, threads
-from medapp.networks.blocks import fold
+from medapp.hardware import choose_half_precision, count_processors, limit_to_one_thread
+from medapp.networks.blocks import fuse_batchnorm
 
 log = logging.getLogger(__name__)
 
 TOLERANCE = 0.03  # of the norm of the answer: AR2-UNet in bfloat16 is off by 0.01 on noise, an engine gone wrong by 1
-SIZES = 4  # image sizes for which the compiled network is kept
-PROBE = 64  # pixels a side of the image on which a network that cannot be traced is compared
+MAX_COMPILED_SIZES = 4  # image sizes for which the compiled network is kept
+PROBE_PIXELS = 64  # pixels a side of the image on which a network that cannot be traced is compared
 Forward = Callable[..., Tensor]
 
 
@@ -49,7 +49,7 @@ class Engine:
     def __init__(self, net: nn.Module, device: str = "cpu", wanted: str = "auto", folder: Path | None = None):
         self.traceable = getattr(net, "traceable", True)
         self.tolerance = getattr(net, "tolerance", TOLERANCE)
-        self.net = fold(net.eval()).requires_grad_(False).to(device)
+        self.net = fuse_batchnorm(net.eval()).requires_grad_(False).to(device)
         self.device, self.wanted, self.folder = device, wanted, folder
         self.name, self.precision = "torch", "fp32"
         self._model: Any = None
@@ -73,7 +73,7 @@ class Engine:
         if not self.traceable:
             size, many = (size[0],), False
         if (size, many) not in self._ready:
-            while len(self._ready) >= SIZES:
+            while len(self._ready) >= MAX_COMPILED_SIZES:
                 del self._ready[next(iter(self._ready))]
             self._ready[size, many] = self._choose(*self._probe(x, more), many)
         forward, self.name, self.precision = self._ready[size, many]
@@ -89,9 +89,9 @@ class Engine:
         return self._asked(self.net.labels, x).cpu()
 
     @torch.inference_mode()
-    def explained(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """What the network's own `explained` makes of (B, C, *size): its output, and what it looked at, as `labels`."""
-        out, seen = self._asked(self.net.explained, x)
+    def forward_with_attention(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The network's output for (B, C, *size) and its attention, in the 16-bit type if its output agrees."""
+        out, seen = self._asked(self.net.forward_with_attention, x)
         return out.float().cpu(), [each.float().cpu() for each in seen]
 
     def _asked(self, ask: Callable[[Tensor], Any], x: Tensor) -> Any:
@@ -99,24 +99,24 @@ class Engine:
         x = x.float()
         key = ((x.shape[1],), False)
         if key not in self._ready:
-            corner = x[(..., *(slice(PROBE) for _ in x.shape[2:]))]
-            self._ready[key] = self._choose(noise((1, *corner.shape[1:])), (), False)
+            corner = x[(..., *(slice(PROBE_PIXELS) for _ in x.shape[2:]))]
+            self._ready[key] = self._choose(make_probe_image((1, *corner.shape[1:])), (), False)
         _, self.name, self.precision = self._ready[key]
-        dtype = half(self.device) if self.precision != "fp32" else None
+        dtype = choose_half_precision(self.device) if self.precision != "fp32" else None
         with torch.autocast(torch.device(self.device).type, dtype, enabled=dtype is not None):
             return ask(x.to(self.device))
 
     def _probe(self, x: Tensor, more: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """A noise image of the size of `x`, small if it cannot be traced, and what of `more` lies on such an image."""
         if self.traceable:
-            return noise((1, *x.shape[1:])), more
-        sizes = [min(PROBE, n) for n in x.shape[2:]]
+            return make_probe_image((1, *x.shape[1:])), more
+        sizes = [min(PROBE_PIXELS, n) for n in x.shape[2:]]
         corner = []
         for each in more:
             share = zip(each.shape[-len(sizes) :], x.shape[2:], sizes, strict=True)
             box = tuple(slice(round(n * small / whole)) for n, whole, small in share)
             corner.append(each[(slice(1), ..., *box)])
-        return noise((1, x.shape[1], *sizes)), tuple(corner)
+        return make_probe_image((1, x.shape[1], *sizes)), tuple(corner)
 
     def _choose(self, probe: Tensor, more: tuple[Tensor, ...], many: bool) -> tuple[Forward, str, str]:
         """The first form that agrees with torch float32 on the probe (1, C, *spatial), its name and precision.
@@ -124,7 +124,7 @@ class Engine:
         `many` tells that several such items come at once.
         """
         plain = self._torch(None)
-        with one_thread():
+        with limit_to_one_thread():
             expected = plain(probe, *more)
         for forward, name, precision in self._forms(probe, many):
             error = float((forward(probe, *more) - expected).norm() / expected.norm().clamp_min(1e-12))
@@ -140,7 +140,7 @@ class Engine:
                 yield from self._openvino_forms(probe, many)
             except Exception as error:  # whatever ails an engine, torch can serve
                 log.warning("OpenVINO cannot run this network: %s", error)
-        dtype = half(self.device)
+        dtype = choose_half_precision(self.device)
         if dtype:
             yield self._torch(dtype), "torch", {torch.bfloat16: "bf16", torch.float16: "fp16"}[dtype]
 
@@ -157,9 +157,9 @@ class Engine:
 
     def _openvino_forms(self, probe: Tensor, many: bool) -> Iterator[tuple[Forward, str, str]]:
         """OpenVINO in the precision it prefers on this processor, then in float32."""
-        openvino = untold()
+        openvino = import_openvino()
         core = openvino.Core()
-        options = {"PERFORMANCE_HINT": "THROUGHPUT" if many else "LATENCY", "INFERENCE_NUM_THREADS": threads()}
+        options = {"PERFORMANCE_HINT": "THROUGHPUT" if many else "LATENCY", "INFERENCE_NUM_THREADS": count_processors()}
         for model in self._models(core, probe):
             with suppress(RuntimeError):  # converted for another size, it may not bend to this one
                 model.reshape([1, *probe.shape[1:]])
@@ -167,11 +167,11 @@ class Engine:
                     compiled = core.compile_model(model, "CPU", options | hint)
                     kind = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
                     precision = {"f32": "fp32", "f16": "fp16"}.get(kind, kind)
-                    yield _streams(openvino.AsyncInferQueue(compiled)), "openvino", precision
+                    yield _run_in_streams(openvino.AsyncInferQueue(compiled)), "openvino", precision
 
     def _models(self, core: Any, probe: Tensor) -> Iterator[Any]:
         """The network in OpenVINO's form: as it served before, as the folder keeps it, and converted anew."""
-        openvino = untold()
+        openvino = import_openvino()
         if self._model is not None:
             yield self._model
         kept = self.folder / "network.xml" if self.folder else None
@@ -179,17 +179,19 @@ class Engine:
             with suppress(RuntimeError):  # a file that cannot be read counts as none
                 self._model = core.read_model(kept)
                 yield self._model
-        with one_thread(), torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
+        with limit_to_one_thread(), torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the tracer warns of shapes that it takes for constants
             example = probe.clone()
             traced = torch.jit.trace(self.net, example, check_trace=False)
             self._model = model = openvino.convert_model(traced, example_input=example)
         if self.folder:
-            keep(lambda folder: openvino.save_model(model, folder / "network.xml", compress_to_fp16=False), self.folder)
+            write_folder(
+                lambda folder: openvino.save_model(model, folder / "network.xml", compress_to_fp16=False), self.folder
+            )
         yield model
 
 
-def untold() -> ModuleType:
+def import_openvino() -> ModuleType:
     """OpenVINO without its telemetry, which tells Google Analytics of every import and every conversion."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # so that it cannot be imported
     import openvino
@@ -197,7 +199,7 @@ def untold() -> ModuleType:
     return openvino
 
 
-def _streams(queue: Any) -> Forward:
+def _run_in_streams(queue: Any) -> Forward:
     """A forward that gives every item of the batch to the next free stream."""
 
     def forward(x: Tensor) -> Tensor:
@@ -211,7 +213,7 @@ def _streams(queue: Any) -> Forward:
     return forward
 
 
-def noise(shape: tuple[int, ...]) -> Tensor:
+def make_probe_image(shape: tuple[int, ...]) -> Tensor:
     """Standardised blobs with grain, always the same: an image that excites a network at every scale."""
     chance = torch.Generator().manual_seed(0)
     blobs = torch.randn((*shape[:2], *(8 for _ in shape[2:])), generator=chance)
@@ -219,7 +221,7 @@ def noise(shape: tuple[int, ...]) -> Tensor:
     return functional.interpolate(blobs, shape[2:]) + 0.3 * grain
 
 
-def keep(write: Callable[[Path], None], folder: Path) -> None:
+def write_folder(write: Callable[[Path], None], folder: Path) -> None:
     """Let `write` fill `folder`, which appears whole or not at all; a disk that cannot be written is no error."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def entry(pipeline: str, volumes: Iterable[Volume | None]) -> Iterator[dict[str, Any]]:
+def log_run(pipeline: str, volumes: Iterable[Volume | None]) -> Iterator[dict[str, Any]]:
     """Around a run: what the caller puts into the dictionary is told with how the run ended and how long it took.
 
     `outcome` is done, refused (the user was told why), cancelled, or failed with the kind of `fault`; words of errors
@@ -44,39 +44,44 @@ def entry(pipeline: str, volumes: Iterable[Volume | None]) -> Iterator[dict[str,
     finally:
         told["seconds"] = round(time.perf_counter() - began, 3)
         level = logging.ERROR if told["outcome"] == "failed" else logging.INFO
-        log.log(level, json.dumps({"time": _now()} | told))
+        log.log(level, json.dumps({"time": _format_time()} | told))
 
 
-def fault(error: BaseException) -> None:
+def log_fault(error: BaseException) -> None:
     """A line on an exception that nobody expected: its kind and the places it came through, innermost last."""
-    log.error(json.dumps({"time": _now(), "outcome": "failed"} | _kind(error)))
+    log.error(json.dumps({"time": _format_time(), "outcome": "failed"} | _describe_error(error)))
 
 
-def _kind(error: BaseException) -> dict[str, Any]:
+def _describe_error(error: BaseException) -> dict[str, Any]:
     places = [f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__)]
     return {"fault": type(error).__name__, "where": places}
 
 
-def _now() -> str:
+def _format_time() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-class Line(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     """A line of JSON for whatever is logged; of others' words, which may be a visitor's, only whose and where."""
 
     def format(self, record: logging.LogRecord) -> str:
         if record.name == __name__:
             return record.getMessage()
-        told: dict[str, Any] = {"time": _now(), "outcome": "noted", "level": record.levelname, "logger": record.name}
+        told: dict[str, Any] = {
+            "time": _format_time(),
+            "outcome": "noted",
+            "level": record.levelname,
+            "logger": record.name,
+        }
         told["where"] = [f"{record.filename}:{record.lineno} {record.funcName}"]
         if record.name.startswith("medapp."):
             told["words"] = record.getMessage()
         if record.exc_info and record.exc_info[1]:
-            told |= _kind(record.exc_info[1])
+            told |= _describe_error(record.exc_info[1])
         return json.dumps(told)
 
 
-class Printed(io.TextIOBase):
+class PrintLogger(io.TextIOBase):
     """In place of standard output and error: what the main thread prints goes out as it is, and of what any other
     prints, which may be what a visitor sent, a line of the journal tells from where."""
 
@@ -90,10 +95,10 @@ class Printed(io.TextIOBase):
         file = Path(frame.f_code.co_filename).name
         if file == "traceback.py":  # which writes a line at a time
             if error is not None and text.startswith("Traceback"):
-                fault(error)
+                log_fault(error)
         elif text.strip():
             place = f"{file}:{frame.f_lineno} {frame.f_code.co_name}"
-            log.warning(json.dumps({"time": _now(), "outcome": "printed", "where": [place]}))
+            log.warning(json.dumps({"time": _format_time(), "outcome": "printed", "where": [place]}))
         return len(text)
 
     def flush(self) -> None:
@@ -106,18 +111,18 @@ class Printed(io.TextIOBase):
         return self.stream.fileno()
 
 
-def aloud() -> None:
+def log_to_stderr() -> None:
     """Write the journal to standard error, a line an entry."""
-    handler = logging.StreamHandler(sys.stderr.stream if isinstance(sys.stderr, Printed) else sys.stderr)
-    handler.setFormatter(Line())
+    handler = logging.StreamHandler(sys.stderr.stream if isinstance(sys.stderr, PrintLogger) else sys.stderr)
+    handler.setFormatter(JsonFormatter())
     log.handlers, log.propagate = [handler], False
     log.setLevel(logging.INFO)
 
 
-def alone() -> None:
+def capture_output() -> None:
     """From now on nothing is written but the journal, where all others log to, and what the main thread prints."""
-    aloud()
+    log_to_stderr()
     logging.getLogger().handlers = log.handlers
     logging.captureWarnings(True)
-    if not isinstance(sys.stdout, Printed):
-        sys.stdout, sys.stderr = Printed(sys.stdout), Printed(sys.stderr)
+    if not isinstance(sys.stdout, PrintLogger):
+        sys.stdout, sys.stderr = PrintLogger(sys.stdout), PrintLogger(sys.stderr)

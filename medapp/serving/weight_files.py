@@ -17,7 +17,7 @@ from medapp.errors import WeightsError
 SECONDS_TO_ANSWER = 10  # after that the Hub counts as unreachable
 
 
-class Located(NamedTuple):
+class LocatedWeights(NamedTuple):
     """A weights file whose sha256 has been checked, and in words where it came from."""
 
     path: Path
@@ -25,43 +25,43 @@ class Located(NamedTuple):
     source: str
 
 
-def locate(weights: Weights) -> Located:
+def locate_weights(weights: Weights) -> LocatedWeights:
     """The file that the card names, from the nearest place that has it. Raises WeightsError with what to do."""
     if not weights.file.endswith(".safetensors") and not weights.third_party:
         raise WeightsError(f"{weights.file} is not a .safetensors file; no other kind is read.")
-    beside = folder() / Path(weights.file).name
-    if beside.is_file() and _sha256(beside) == weights.sha256:
-        return Located(beside, weights.sha256, "beside the app")
-    repo = _repo(weights)
+    beside = find_weights_folder() / Path(weights.file).name
+    if beside.is_file() and _compute_sha256(beside) == weights.sha256:
+        return LocatedWeights(beside, weights.sha256, "beside the app")
+    repo = _select_repo(weights)
     place = f"{repo}@{weights.revision}"
-    cached = _cached(weights, repo)
-    if cached and _sha256(cached) == weights.sha256:
-        return Located(cached, weights.sha256, f"Hugging Face cache {place}")
+    cached = _find_cached(weights, repo)
+    if cached and _compute_sha256(cached) == weights.sha256:
+        return LocatedWeights(cached, weights.sha256, f"Hugging Face cache {place}")
     remark = f" The {weights.file} beside the app is another file than the card names." if beside.is_file() else ""
     try:
-        return Located(_fetched(weights, repo), weights.sha256, f"Hugging Face Hub {place}")
+        return LocatedWeights(_download(weights, repo), weights.sha256, f"Hugging Face Hub {place}")
     except WeightsError:
         raise
     except Exception as error:  # the Hub's errors come from four libraries; their texts may hold addresses and tokens
-        raise WeightsError(_words(error, weights.file, place) + remark) from error
+        raise WeightsError(_explain_failure(error, weights.file, place) + remark) from error
 
 
-def folder() -> Path:
+def find_weights_folder() -> Path:
     """Where weights lie beside the app."""
     return Path(os.environ.get("MEDAPP_WEIGHTS") or Path(__file__).parents[2] / "weights")
 
 
-def variable(weights: Weights) -> str:
+def name_repo_variable(weights: Weights) -> str:
     """The environment variable that names another repository for these weights."""
     return f"MEDAPP_REPO_{Path(weights.file).stem.upper().replace('-', '_')}"
 
 
-def _repo(weights: Weights) -> str:
+def _select_repo(weights: Weights) -> str:
     ours = None if weights.third_party else os.environ.get("MEDAPP_REPO")
-    return os.environ.get(variable(weights)) or ours or weights.repo
+    return os.environ.get(name_repo_variable(weights)) or ours or weights.repo
 
 
-def _cached(weights: Weights, repo: str) -> Path | None:
+def _find_cached(weights: Weights, repo: str) -> Path | None:
     """The file in the Hugging Face cache, unchecked; no request is made."""
     from huggingface_hub import try_to_load_from_cache  # here, for it is slow to import and seldom needed
 
@@ -69,7 +69,7 @@ def _cached(weights: Weights, repo: str) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
-def _fetched(weights: Weights, repo: str) -> Path:
+def _download(weights: Weights, repo: str) -> Path:
     """The file from the Hub, resumed where the connection broke; a file with a wrong sha256 is fetched once more."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import OfflineModeIsEnabled
@@ -81,7 +81,7 @@ def _fetched(weights: Weights, repo: str) -> Path:
     get_hf_file_metadata(address, timeout=SECONDS_TO_ANSWER, endpoint=endpoint)  # fails at once; a download retries
     for _ in range(2):
         path = Path(hf_hub_download(repo, weights.file, revision=weights.revision, endpoint=endpoint))
-        if _sha256(path) == weights.sha256:
+        if _compute_sha256(path) == weights.sha256:
             return path
         path.resolve().unlink(missing_ok=True)
         path.unlink(missing_ok=True)
@@ -91,7 +91,7 @@ def _fetched(weights: Weights, repo: str) -> Path:
     )
 
 
-def _words(error: Exception, file: str, place: str) -> str:
+def _explain_failure(error: Exception, file: str, place: str) -> str:
     """One sentence or two on why `file` could not be had from `place` (repository@revision), and what helps."""
     beside = f"or put {Path(file).name} into the weights folder beside the app"
     kinds = {kind.__name__ for kind in type(error).__mro__}
@@ -121,13 +121,13 @@ def _words(error: Exception, file: str, place: str) -> str:
     return f"{file} could not be fetched from {place} ({type(error).__name__}). Try again, {beside}."
 
 
-def _sha256(path: Path) -> str:
+def _compute_sha256(path: Path) -> str:
     status = path.stat()
-    return _hashed(path, status.st_size, status.st_mtime_ns)
+    return _hash_file(path, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=64)
-def _hashed(path: Path, size: int, changed: int) -> str:
+def _hash_file(path: Path, size: int, changed: int) -> str:
     """The file's sha256; size and time of change are there so that a changed file is hashed again."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -15,16 +15,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medapp.simulation import projection
-from medapp.simulation.system_matrix import SUBSETS, system_of
+from medapp.simulation.system_matrix import SUBSETS, build_system_matrix
 
-WATER = 0.0096  # attenuation per mm at 511 keV
-OUTLINE = 0.03  # of the 99.5th percentile: activity above it lies inside the body
-BACKGROUND = 0.3  # randoms and scatter, as a part of the true counts
-LARGEST = 224  # pixels a side: on finer grids than scanners resolve, noise is made on halved ones
+WATER_ATTENUATION = 0.0096  # attenuation per mm at 511 keV
+OUTLINE_SHARE = 0.03  # of the 99.5th percentile: activity above it lies inside the body
+BACKGROUND_SHARE = 0.3  # randoms and scatter, as a part of the true counts
+MAX_PIXELS = 224  # pixels a side: on finer grids than scanners resolve, noise is made on halved ones
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Reconstruction:
     """How counts become an image: `method` "osem" or "fbp"; `fwhm_mm` of the Gaussian filter after it."""
 
     method: str = "osem"
@@ -50,7 +50,7 @@ def lower_counts(
     pixel_mm: float,
     fraction: float = 0.1,
     counts: float = 1e6,
-    recipe: Recipe | None = None,
+    recipe: Reconstruction | None = None,
     seed: int = 0,
     device: str = "cpu",
     batch: int = 16,
@@ -72,15 +72,17 @@ def lower_counts(
     if fraction == 1 or not sums.any():
         return result.reshape(activity.shape)
     share = counts * sums / sums.mean()
-    recipe = recipe or Recipe()
+    recipe = recipe or Reconstruction()
     for start in range(0, len(volume), batch):
         part = torch.as_tensor(volume[start : start + batch], device=device).clamp(min=0)
         mm = pixel_mm
-        while max(part.shape[1:]) > LARGEST:
+        while max(part.shape[1:]) > MAX_PIXELS:
             part, mm = F.avg_pool2d(part, 2, ceil_mode=True), 2 * mm
         true = torch.as_tensor(share[start : start + batch], device=device, dtype=torch.float32)
-        scan = acquired(part, mm, true * fraction)
-        both = [reconstructed(scan, counted, recipe) for counted in (torch.poisson(scan.mean, generator), scan.mean)]
+        scan = simulate_acquisition(part, mm, true * fraction)
+        both = [
+            reconstruct_slices(scan, counted, recipe) for counted in (torch.poisson(scan.mean, generator), scan.mean)
+        ]
         noise = F.interpolate((both[0] - both[1])[None], size=volume.shape[1:], mode="bilinear")[0]
         result[start : start + batch] += noise.cpu().numpy() * (1 - fraction) ** 0.5
     if volume.min() >= 0 and recipe.method == "osem":
@@ -89,14 +91,16 @@ def lower_counts(
 
 
 @torch.no_grad()
-def acquired(activity: Tensor, pixel_mm: float, counts: Tensor, background: float = BACKGROUND) -> Acquisition:
+def simulate_acquisition(
+    activity: Tensor, pixel_mm: float, counts: Tensor, background: float = BACKGROUND_SHARE
+) -> Acquisition:
     """The expected sinogram of slices (B, H, W) >= 0 with `counts` (B,) true counts each; empty ones expect none."""
     h, w = activity.shape[1:]
-    system = system_of(h, w, str(activity.device))
+    system = build_system_matrix(h, w, str(activity.device))
     lines = system.forward(activity) * pixel_mm
     bright = torch.quantile(activity.flatten(1), 0.995, dim=1).amax()
-    outline = F.max_pool2d((activity > OUTLINE * bright).float()[:, None], 3, 1, 1)[:, 0]
-    survives = (-WATER * pixel_mm * system.forward(outline)).exp()
+    outline = F.max_pool2d((activity > OUTLINE_SHARE * bright).float()[:, None], 3, 1, 1)[:, 0]
+    survives = (-WATER_ATTENUATION * pixel_mm * system.forward(outline)).exp()
     trues = lines * survives
     scale = counts / trues.sum((1, 2)).clamp(min=1e-12)
     gain = survives * scale[:, None, None]
@@ -104,13 +108,13 @@ def acquired(activity: Tensor, pixel_mm: float, counts: Tensor, background: floa
     return Acquisition(gain * lines + even, gain, even, (h, w), pixel_mm)
 
 
-def thinned(counted: Tensor, fraction: float | Tensor, generator: torch.Generator) -> Tensor:
+def thin_counts(counted: Tensor, fraction: float | Tensor, generator: torch.Generator) -> Tensor:
     """Of whole counts (B, V, D), those that a shorter scan sees: binomial with `fraction`, a number or (B, 1, 1)."""
     each = torch.as_tensor(fraction, device=counted.device).expand_as(counted).contiguous()
     return torch.binomial(counted, each, generator)
 
 
-def fewer(scan: Acquisition, fraction: Tensor) -> Acquisition:
+def shorten_acquisition(scan: Acquisition, fraction: Tensor) -> Acquisition:
     """The same scan, shortened to `fraction` (B, 1, 1)."""
     return Acquisition(
         scan.mean * fraction, scan.gain * fraction, scan.background * fraction, scan.shape, scan.pixel_mm
@@ -118,23 +122,23 @@ def fewer(scan: Acquisition, fraction: Tensor) -> Acquisition:
 
 
 @torch.no_grad()
-def reconstructed(scan: Acquisition, counted: Tensor, recipe: Recipe) -> Tensor:
+def reconstruct_slices(scan: Acquisition, counted: Tensor, recipe: Reconstruction) -> Tensor:
     """Slices (B, H, W) in the unit of the activity from counts (B, V, D)."""
     h, w = scan.shape
     if recipe.method == "fbp":
         lines = (counted - scan.background) / scan.gain.clamp(min=1e-12)
-        angles = projection.views(counted.shape[1], counted.device)
-        image = projection.fbp(lines, angles, (h, w), scan.pixel_mm, recipe.window, recipe.cutoff)
+        angles = projection.make_angles(counted.shape[1], counted.device)
+        image = projection.reconstruct_fbp(lines, angles, (h, w), scan.pixel_mm, recipe.window, recipe.cutoff)
     elif recipe.method == "osem":
-        image = _osem(scan, counted, recipe.iterations)
+        image = _reconstruct_osem(scan, counted, recipe.iterations)
     else:
         raise ValueError(f"method {recipe.method!r} is neither osem nor fbp")
-    return smoothed(image, recipe.fwhm_mm, scan.pixel_mm)
+    return smooth_slices(image, recipe.fwhm_mm, scan.pixel_mm)
 
 
-def _osem(scan: Acquisition, counted: Tensor, iterations: int) -> Tensor:
+def _reconstruct_osem(scan: Acquisition, counted: Tensor, iterations: int) -> Tensor:
     h, w = scan.shape
-    system = system_of(h, w, str(counted.device))
+    system = build_system_matrix(h, w, str(counted.device))
     gain = scan.gain * scan.pixel_mm
     sensitivity = [system.back(gain[:, k::SUBSETS], k) for k in range(SUBSETS)]
     start = (counted - scan.background).sum((1, 2)).clamp(min=0) / gain.sum((1, 2)).clamp(min=1e-12)
@@ -147,7 +151,7 @@ def _osem(scan: Acquisition, counted: Tensor, iterations: int) -> Tensor:
     return image
 
 
-def smoothed(image: Tensor, fwhm_mm: float, pixel_mm: float) -> Tensor:
+def smooth_slices(image: Tensor, fwhm_mm: float, pixel_mm: float) -> Tensor:
     """Gaussian filter of slices (B, H, W), made for the sampled grid; its sum is 1, beyond the edge lies 0."""
     sigma = fwhm_mm / 2.3548 / pixel_mm
     if sigma < 0.1:

@@ -19,22 +19,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medapp.simulation import projection
-from medapp.simulation.projection import fbp, filtered, response
+from medapp.simulation.projection import compute_apodisation, filter_views, reconstruct_fbp
 
-WATER = 0.0193  # per mm, at the mean energy of a 120 kV beam, about 70 keV
-ELECTRONIC = 10.0  # photons²
+WATER_ATTENUATION = 0.0193  # per mm, at the mean energy of a 120 kV beam, about 70 keV
+ELECTRONIC_NOISE = 10.0  # photons²
 VIEWS = 720
 KERNELS = {"soft": 0.75, "medium": 1.1, "sharp": 1.7}  # cycles per mm at which a Hann window reaches zero
 CUTOFFS = (0.45, 0.55, 0.65, 0.75, 0.9, 1.1, 1.3, 1.7, 2.4)  # what "auto" chooses from
 BOWTIE_MM = 140.0  # radius of the water cylinder that the bow-tie evens out, by half
 MODULATION = 0.5  # how far the tube current follows the attenuation of each view: 0 not at all, 1 fully
-FEWEST = 2.0  # photons: darker rays are taken to be corrected by the scanner
-QUIET = 1.0  # HU: no image is taken to be less noisy
-FLOOR = -1024.0  # HU: scanners store nothing lower
+MIN_PHOTONS = 2.0  # photons: darker rays are taken to be corrected by the scanner
+MIN_NOISE_HU = 1.0  # HU: no image is taken to be less noisy
+MIN_HU = -1024.0  # HU: scanners store nothing lower
 
 
 @dataclass(frozen=True)
-class Scan:
+class ScanModel:
     """What is known of an image before noise is added: the same for every dose and realisation.
 
     `attenuation` is the line integral less the gain of bow-tie and tube current, (VIEWS, D); `photons` the counts at
@@ -64,81 +64,83 @@ def lower_dose(
     What lies outside the image counts as air. `kernel` is one of KERNELS, a cutoff in cycles per mm, or "auto", which
     takes the one whose noise has the grain of the image's own. `photons` at full dose: from the image unless given.
     """
-    scan = analysed(hu, pixel_mm, kernel, photons, device)
+    scan = analyse_slice(hu, pixel_mm, kernel, photons, device)
     generator = torch.Generator(device).manual_seed(seed)
-    noisy = hu.astype(np.float32) + added(scan, [dose], [scan.cutoff], generator)[0].cpu().numpy()
-    return noisy.clip(min(FLOOR, float(hu.min())))
+    noisy = hu.astype(np.float32) + simulate_noise(scan, [dose], [scan.cutoff], generator)[0].cpu().numpy()
+    return noisy.clip(min(MIN_HU, float(hu.min())))
 
 
 @torch.no_grad()
-def analysed(
+def analyse_slice(
     hu: np.ndarray,
     pixel_mm: float,
     kernel: str | float = "auto",
     photons: float | None = None,
     device: str = "cpu",
-) -> Scan:
+) -> ScanModel:
     """Attenuation, kernel and photons of a slice; arguments as in `lower_dose`. Raises ValueError on a bad kernel."""
     image = torch.as_tensor(np.asarray(hu, np.float32), device=device)
-    attenuation = _attenuation(image, pixel_mm)
+    attenuation = _compute_attenuation(image, pixel_mm)
     # unit noise at a quarter of the views, with the widest kernel: what its grain and strength will be
     few = attenuation[::4]
     drawn = torch.randn(few.shape, generator=torch.Generator(device).manual_seed(1), device=device)
     unit = torch.stack([drawn * (few / 2).exp(), drawn * few.exp()])
     shape = (image.shape[0], image.shape[1])
-    angles = projection.views(len(few), device)
-    grain = fbp(unit, angles, shape, pixel_mm) * (1000 / WATER / math.sqrt(VIEWS / len(few)))
-    flat = soft_tissue(image, pixel_mm)
-    fitted = _fitted(image, grain[0], flat, pixel_mm) if kernel == "auto" else _cutoff(kernel)
-    level = max(_spread(_band(image, pixel_mm), flat), QUIET)
+    angles = projection.make_angles(len(few), device)
+    grain = reconstruct_fbp(unit, angles, shape, pixel_mm) * (1000 / WATER_ATTENUATION / math.sqrt(VIEWS / len(few)))
+    flat = find_soft_tissue(image, pixel_mm)
+    fitted = _fit_cutoff(image, grain[0], flat, pixel_mm) if kernel == "auto" else _read_cutoff(kernel)
+    level = max(_compute_robust_std(_extract_detail(image, pixel_mm), flat), MIN_NOISE_HU)
     if photons is None:
-        quantum, electronic = (_spread(_band(_apodised(g, fitted, pixel_mm), pixel_mm), flat) ** 2 for g in grain)
+        quantum, electronic = (
+            _compute_robust_std(_extract_detail(_apodise(g, fitted, pixel_mm), pixel_mm), flat) ** 2 for g in grain
+        )
         # level² = quantum / photons + ELECTRONIC electronic / photons²
-        photons = (quantum + math.sqrt(quantum**2 + 4 * level**2 * ELECTRONIC * electronic)) / (2 * level**2)
-    return Scan(attenuation, float(photons), fitted, level, shape, pixel_mm)
+        photons = (quantum + math.sqrt(quantum**2 + 4 * level**2 * ELECTRONIC_NOISE * electronic)) / (2 * level**2)
+    return ScanModel(attenuation, float(photons), fitted, level, shape, pixel_mm)
 
 
 @torch.no_grad()
-def added(scan: Scan, doses: list[float], cutoffs: list[float], generator: torch.Generator) -> Tensor:
+def simulate_noise(scan: ScanModel, doses: list[float], cutoffs: list[float], generator: torch.Generator) -> Tensor:
     """The noise in HU to add, (N, H, W): one realisation per dose and kernel cutoff (cycles per mm)."""
     if not all(0 < d <= 1 for d in doses):
         raise ValueError("a dose lies above 0 and is at most 1, the dose of the image itself")
     device = scan.attenuation.device
-    full = (scan.photons * (-scan.attenuation).exp()).clamp(min=FEWEST)  # photons at the detector
+    full = (scan.photons * (-scan.attenuation).exp()).clamp(min=MIN_PHOTONS)  # photons at the detector
     nyquist = 1 / (2 * scan.pixel_mm)
     fine = []
     for dose, cutoff in zip(doses, cutoffs, strict=True):
-        variance = (1 / dose - 1) / full + (1 / dose**2 - 1) * ELECTRONIC / full**2
+        variance = (1 / dose - 1) / full + (1 / dose**2 - 1) * ELECTRONIC_NOISE / full**2
         drawn = torch.randn(full.shape, generator=generator, device=device) * variance.sqrt()
-        fine.append(filtered(drawn, "hann", cutoff / nyquist, scan.pixel_mm))
-    angles = projection.views(len(full), device)
-    return projection.back(torch.stack(fine), angles, scan.shape) * (1000 / WATER)
+        fine.append(filter_views(drawn, "hann", cutoff / nyquist, scan.pixel_mm))
+    angles = projection.make_angles(len(full), device)
+    return projection.back_project(torch.stack(fine), angles, scan.shape) * (1000 / WATER_ATTENUATION)
 
 
-def _attenuation(image: Tensor, pixel_mm: float) -> Tensor:
+def _compute_attenuation(image: Tensor, pixel_mm: float) -> Tensor:
     """Line integrals (VIEWS, D), less what bow-tie and tube current make good. Smooth, so computed coarsely."""
-    mu = ((image + 1000) * (WATER / 1000)).clamp(min=0)[None]
+    mu = ((image + 1000) * (WATER_ATTENUATION / 1000)).clamp(min=0)[None]
     h, w = image.shape
-    wide = projection.detectors(h, w)
+    wide = projection.count_detectors(h, w)
     coarse = F.avg_pool2d(F.pad(mu, (0, w % 2, 0, h % 2)), 2)
-    angles = projection.views(VIEWS // 4, image.device)
-    lines = projection.forward(coarse, angles, 2 * pixel_mm, count=wide // 2)
+    angles = projection.make_angles(VIEWS // 4, image.device)
+    lines = projection.project(coarse, angles, 2 * pixel_mm, count=wide // 2)
     lines = torch.cat([lines, lines[:, :1].flip(-1)], 1)  # the view at π is the first one mirrored
     lines = F.interpolate(lines[None], size=(len(angles) + 1, wide), mode="bilinear", align_corners=False)
     lines = F.interpolate(lines, size=(VIEWS + 1, wide), mode="bilinear", align_corners=True)[0, 0, :-1]
     t = (torch.arange(wide, device=image.device) - (wide - 1) / 2) * pixel_mm
-    bowtie = WATER * (BOWTIE_MM - (BOWTIE_MM**2 - t**2).clamp(min=0).sqrt())  # half of the chord's lack
+    bowtie = WATER_ATTENUATION * (BOWTIE_MM - (BOWTIE_MM**2 - t**2).clamp(min=0).sqrt())  # half of the chord's lack
     current = MODULATION * lines.amax(1, keepdim=True)
     return lines + bowtie - (current - current.mean())
 
 
-def soft_tissue(image: Tensor, pixel_mm: float) -> Tensor:
+def find_soft_tissue(image: Tensor, pixel_mm: float) -> Tensor:
     """Where noise can be measured: soft tissue with little structure in it, (H, W) bool; all of the image at worst."""
-    smooth = _blurred(image, 1.5)
+    smooth = _blur(image, 1.5)
     soft = (smooth > -150) & (smooth < 150)
     reach = 2 * max(1, round(2.5 / pixel_mm)) + 1  # away from air, lung and bone
     inside = -F.max_pool2d((~soft).float()[None, None], reach, 1, reach // 2)[0, 0] == 0
-    broad = _blurred(image, 3.0 / pixel_mm)
+    broad = _blur(image, 3.0 / pixel_mm)
     slope = torch.hypot(*torch.gradient(broad))
     if int(inside.sum()) < 200:
         inside = image > -500
@@ -147,22 +149,22 @@ def soft_tissue(image: Tensor, pixel_mm: float) -> Tensor:
     return inside & (slope <= slope[inside].median())
 
 
-def noise_level(hu: np.ndarray, pixel_mm: float) -> float:
+def measure_noise_level(hu: np.ndarray, pixel_mm: float) -> float:
     """Robust standard deviation in HU of what is finer than about 2 mm in flat soft tissue, of a slice (H, W)."""
     image = torch.as_tensor(np.asarray(hu, np.float32))
-    return _spread(_band(image, pixel_mm), soft_tissue(image, pixel_mm))
+    return _compute_robust_std(_extract_detail(image, pixel_mm), find_soft_tissue(image, pixel_mm))
 
 
-def _band(image: Tensor, pixel_mm: float) -> Tensor:
-    return image - _blurred(image, 2.0 / pixel_mm)
+def _extract_detail(image: Tensor, pixel_mm: float) -> Tensor:
+    return image - _blur(image, 2.0 / pixel_mm)
 
 
-def _spread(image: Tensor, mask: Tensor) -> float:
+def _compute_robust_std(image: Tensor, mask: Tensor) -> float:
     values = image[mask]
     return float((values - values.median()).abs().median()) * 1.4826
 
 
-def _blurred(image: Tensor, sigma: float) -> Tensor:
+def _blur(image: Tensor, sigma: float) -> Tensor:
     """Gaussian blur of (H, W), sigma in pixels, edges repeated."""
     reach = math.ceil(3 * sigma)
     x = torch.arange(-reach, reach + 1, device=image.device, dtype=torch.float32)
@@ -172,26 +174,26 @@ def _blurred(image: Tensor, sigma: float) -> Tensor:
     return F.conv2d(F.conv2d(padded, tap[None, None, None]), tap[None, None, :, None])[0, 0]
 
 
-def _apodised(image: Tensor, cutoff: float, pixel_mm: float) -> Tensor:
+def _apodise(image: Tensor, cutoff: float, pixel_mm: float) -> Tensor:
     """A ramp-filtered image (H, W) as the kernel would have made it: filters along views are radial in the plane."""
     h, w = image.shape
     fy = torch.fft.fftfreq(h, pixel_mm, device=image.device)[:, None]
     fx = torch.fft.rfftfreq(w, pixel_mm, device=image.device)[None]
-    return torch.fft.irfft2(torch.fft.rfft2(image) * response(torch.hypot(fx, fy), "hann", cutoff), s=(h, w))
+    return torch.fft.irfft2(torch.fft.rfft2(image) * compute_apodisation(torch.hypot(fx, fy), "hann", cutoff), s=(h, w))
 
 
-def _fitted(image: Tensor, grain: Tensor, mask: Tensor, pixel_mm: float) -> float:
+def _fit_cutoff(image: Tensor, grain: Tensor, mask: Tensor, pixel_mm: float) -> float:
     """The cutoff of CUTOFFS under which noise has the image's share of its finest detail."""
 
     def fineness(a: Tensor) -> float:
-        band = _band(a, pixel_mm)
-        return _spread(a - _blurred(a, 0.7), mask) / max(_spread(band, mask), 1e-6)
+        band = _extract_detail(a, pixel_mm)
+        return _compute_robust_std(a - _blur(a, 0.7), mask) / max(_compute_robust_std(band, mask), 1e-6)
 
     own = fineness(image)
-    return min(CUTOFFS, key=lambda c: abs(fineness(_apodised(grain, c, pixel_mm)) - own))
+    return min(CUTOFFS, key=lambda c: abs(fineness(_apodise(grain, c, pixel_mm)) - own))
 
 
-def _cutoff(kernel: str | float) -> float:
+def _read_cutoff(kernel: str | float) -> float:
     if isinstance(kernel, str):
         if kernel not in KERNELS:
             raise ValueError(f"kernel {kernel!r} is none of auto, {', '.join(KERNELS)}")

@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-CORE = 0.5145 / 1.21967  # half width at half maximum over the radius of the first dark ring
+AIRY_WIDTH_RATIO = 0.5145 / 1.21967  # half width at half maximum over the radius of the first dark ring
 
 
 @dataclass(frozen=True)
-class Lens:
+class Optics:
     """How a field is degraded: what `degrade` takes besides the picture and the scale."""
 
     blur: float = 0.4
@@ -29,7 +29,7 @@ class Lens:
     jpeg: int | None = None
 
     @classmethod
-    def random(cls, rng: np.random.Generator, noisy: bool = True) -> "Lens":
+    def random(cls, rng: np.random.Generator, noisy: bool = True) -> "Optics":
         """A lens as found in practice: sharp to soft, clean to noisy, now and then compressed."""
         return cls(
             blur=float(rng.uniform(0.0, 0.8)),
@@ -40,7 +40,7 @@ class Lens:
         )
 
 
-def degrade(
+def degrade_picture(
     rgb: np.ndarray,
     scale: int,
     blur: float = 0.4,
@@ -62,7 +62,11 @@ def degrade(
     h, w = rgb.shape[0] // scale, rgb.shape[1] // scale
     fine = torch.from_numpy(np.ascontiguousarray(rgb[: h * scale, : w * scale], np.float32)).permute(2, 0, 1)[:, None]
     with torch.no_grad():
-        coarse = _sampled(_spread(fine, blur * scale, spread), scale, sampling)[:, 0].permute(1, 2, 0).numpy()
+        coarse = (
+            _sample_pixels(_apply_point_spread(fine, blur * scale, spread), scale, sampling)[:, 0]
+            .permute(1, 2, 0)
+            .numpy()
+        )
     if noise:
         rng = np.random.default_rng(seed)
         strength = noise * np.sqrt(0.5 + 0.5 * coarse.clip(0, 1))
@@ -75,7 +79,7 @@ def degrade(
     return (np.round(coarse * 255) / 255 if rounded else coarse).astype(np.float32)
 
 
-def _spread(image: Tensor, sigma: float, kind: str) -> Tensor:
+def _apply_point_spread(image: Tensor, sigma: float, kind: str) -> Tensor:
     """Convolves (N, 1, H, W) with the point spread, sigma in fine pixels, edges repeated."""
     if kind not in ("gaussian", "airy"):
         raise ValueError(f"spread {kind!r} is neither gaussian nor airy")
@@ -88,13 +92,13 @@ def _spread(image: Tensor, sigma: float, kind: str) -> Tensor:
         tap = torch.exp(-0.5 * (x / sigma) ** 2)
         tap = (tap / tap.sum()).float()
         return F.conv2d(F.conv2d(padded, tap[None, None, None]), tap[None, None, :, None])
-    dark = sigma * math.sqrt(2 * math.log(2)) / CORE  # radius of the first dark ring
+    dark = sigma * math.sqrt(2 * math.log(2)) / AIRY_WIDTH_RATIO  # radius of the first dark ring
     r = torch.hypot(x[:, None], x[None]) * (3.8317 / dark)
     pattern = torch.where(r > 0, 2 * torch.special.bessel_j1(r) / r.clamp(min=1e-9), 1.0) ** 2
     return F.conv2d(padded, (pattern / pattern.sum()).float()[None, None])
 
 
-def _sampled(image: Tensor, scale: int, how: str) -> Tensor:
+def _sample_pixels(image: Tensor, scale: int, how: str) -> Tensor:
     if how == "area":
         return F.avg_pool2d(image, scale)
     if how != "point":

@@ -12,28 +12,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-FINER = 8  # times finer than the detectors: samples of filtered views, so that the nearest one is near enough
-WINDOWS = ("ramp", "shepp-logan", "cosine", "hann")
+OVERSAMPLING = 8  # times finer than the detectors: samples of filtered views, so that the nearest one is near enough
+FILTER_WINDOWS = ("ramp", "shepp-logan", "cosine", "hann")
 
 
-def views(count: int, device: torch.device | str = "cpu") -> Tensor:
+def make_angles(count: int, device: torch.device | str = "cpu") -> Tensor:
     """`count` angles in radians, evenly over [0, π)."""
     return torch.arange(count, device=device, dtype=torch.float32) * (math.pi / count)
 
 
-def detectors(height: int, width: int) -> int:
+def count_detectors(height: int, width: int) -> int:
     """An even number of detectors of one pixel that sees the whole image at every angle."""
     return 2 * math.ceil(math.hypot(height, width) / 2) + 2
 
 
 @torch.no_grad()
-def forward(images: Tensor, angles: Tensor, pixel_mm: float = 1.0, count: int | None = None) -> Tensor:
+def project(images: Tensor, angles: Tensor, pixel_mm: float = 1.0, count: int | None = None) -> Tensor:
     """Line integrals, value times mm: (B, H, W) float32 and (A,) radians to (B, A, D). Outside the image is 0."""
     b, h, w = images.shape
-    d = count or detectors(h, w)
+    d = count or count_detectors(h, w)
     sinogram = images.new_empty(b, len(angles), d)
     t = torch.arange(d, device=images.device, dtype=torch.float32) - (d - 1) / 2
-    along = _taps(images), _taps(images.transpose(1, 2))
+    along = _pad_rows(images), _pad_rows(images.transpose(1, 2))
     for k, angle in enumerate(angles.tolist()):
         c, s = math.cos(angle), math.sin(angle)
         upright = abs(c) >= abs(s)  # step along the axis that the ray crosses most steeply: rows, else columns
@@ -55,14 +55,14 @@ def forward(images: Tensor, angles: Tensor, pixel_mm: float = 1.0, count: int | 
     return sinogram
 
 
-def _taps(images: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
+def _pad_rows(images: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
     """Images with zeros around each row, flat; the step from each pixel to the next; (rows, columns)."""
     padded = F.pad(images, (1, 2))
     step = F.pad(padded[..., 1:] - padded[..., :-1], (0, 1))
     return padded.flatten(1).contiguous(), step.flatten(1).contiguous(), (images.shape[1], images.shape[2])
 
 
-def response(frequency: Tensor, window: str = "ramp", cutoff: float = 1.0) -> Tensor:
+def compute_apodisation(frequency: Tensor, window: str = "ramp", cutoff: float = 1.0) -> Tensor:
     """Apodisation, 1 at frequency 0 and 0 from `cutoff` on; frequency and cutoff in one unit, say cycles per mm."""
     f = (frequency.abs() / cutoff).clamp(max=1.0)
     if window == "ramp":
@@ -74,13 +74,13 @@ def response(frequency: Tensor, window: str = "ramp", cutoff: float = 1.0) -> Te
     elif window == "hann":
         shape = 0.5 + 0.5 * torch.cos(f * math.pi)
     else:
-        raise ValueError(f"window {window!r} is none of {', '.join(WINDOWS)}")
+        raise ValueError(f"window {window!r} is none of {', '.join(FILTER_WINDOWS)}")
     return torch.where(frequency.abs() > cutoff, 0.0, shape)
 
 
 @torch.no_grad()
-def filtered(
-    sinograms: Tensor, window: str = "ramp", cutoff: float = 1.0, pixel_mm: float = 1.0, finer: int = FINER
+def filter_views(
+    sinograms: Tensor, window: str = "ramp", cutoff: float = 1.0, pixel_mm: float = 1.0, finer: int = OVERSAMPLING
 ) -> Tensor:
     """Ramp-filtered views (..., D) to (..., D * finer); `cutoff` is a part of the detectors' Nyquist frequency.
 
@@ -95,7 +95,7 @@ def filtered(
     kernel[0] = 0.25
     ramp = torch.fft.rfft(kernel).real / pixel_mm
     frequency = torch.linspace(0, 1, size // 2 + 1, device=sinograms.device)
-    spectrum = torch.fft.rfft(sinograms, n=size) * (ramp * response(frequency, window, cutoff))
+    spectrum = torch.fft.rfft(sinograms, n=size) * (ramp * compute_apodisation(frequency, window, cutoff))
     spectrum[..., -1] *= 0.5  # the Nyquist term is shared by both halves of the finer spectrum
     shift = (0.5 / finer - 0.5) * math.pi * frequency
     spectrum = spectrum * torch.polar(torch.ones_like(shift), shift)
@@ -103,7 +103,7 @@ def filtered(
 
 
 @torch.no_grad()
-def back(fine: Tensor, angles: Tensor, shape: tuple[int, int], finer: int = FINER) -> Tensor:
+def back_project(fine: Tensor, angles: Tensor, shape: tuple[int, int], finer: int = OVERSAMPLING) -> Tensor:
     """Sums views (B, A, D * finer) over the angles into (B, *shape) by the nearest sample, times π / A."""
     b, a, length = fine.shape
     h, w = shape
@@ -121,7 +121,7 @@ def back(fine: Tensor, angles: Tensor, shape: tuple[int, int], finer: int = FINE
     return image.view(b, h, w) * (math.pi / a)
 
 
-def fbp(
+def reconstruct_fbp(
     sinograms: Tensor,
     angles: Tensor,
     shape: tuple[int, int],
@@ -130,4 +130,4 @@ def fbp(
     cutoff: float = 1.0,
 ) -> Tensor:
     """Filtered back projection of (B, A, D) line integrals over [0, π) to (B, *shape) values per mm."""
-    return back(filtered(sinograms, window, cutoff, pixel_mm), angles, shape)
+    return back_project(filter_views(sinograms, window, cutoff, pixel_mm), angles, shape)

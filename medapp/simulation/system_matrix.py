@@ -16,7 +16,7 @@ from medapp.simulation import projection
 SUBSETS = 12
 
 
-class System:
+class SystemMatrix:
     """The matrices of an image of h × w pixels, one for each subset of the views.
 
     Views v, v + SUBSETS, v + 2 SUBSETS ... make subset v. Lengths are in pixels. About 16 bytes × 2 × pixels × views.
@@ -24,17 +24,17 @@ class System:
 
     def __init__(self, h: int, w: int, device: str) -> None:
         count = SUBSETS * max(8, min(20, round(np.hypot(h, w) / 10)))
-        self.shape, self.detectors = (h, w), projection.detectors(h, w)
-        angles = projection.views(count).tolist()
-        rows, columns, values = zip(*(_view(a, h, w, self.detectors) for a in angles), strict=True)
+        self.shape, self.detectors = (h, w), projection.count_detectors(h, w)
+        angles = projection.make_angles(count).tolist()
+        rows, columns, values = zip(*(_compute_view(a, h, w, self.detectors) for a in angles), strict=True)
         self.there, self.adjoint = [], []
         for k in range(SUBSETS):
             lines = range(k, count, SUBSETS)
             row = torch.cat([rows[v] + i * self.detectors for i, v in enumerate(lines)])
             column, value = torch.cat([columns[v] for v in lines]), torch.cat([values[v] for v in lines])
             size = (len(lines) * self.detectors, h * w)
-            self.there.append(_sparse(row, column, value, size, device))
-            self.adjoint.append(_sparse(column, row, value, size[::-1], device))
+            self.there.append(_make_sparse(row, column, value, size, device))
+            self.adjoint.append(_make_sparse(column, row, value, size[::-1], device))
 
     def forward(self, images: Tensor, subset: int | None = None) -> Tensor:
         """Line integrals (B, V, D) of images (B, H, W), of all views or of one subset."""
@@ -51,12 +51,12 @@ class System:
 
 
 @lru_cache(maxsize=5)
-def system_of(h: int, w: int, device: str) -> System:
+def build_system_matrix(h: int, w: int, device: str) -> SystemMatrix:
     """The matrices for a size, kept for the last few sizes."""
-    return System(h, w, device)
+    return SystemMatrix(h, w, device)
 
 
-def _sparse(row: Tensor, column: Tensor, value: Tensor, size: tuple[int, int], device: str) -> Tensor:
+def _make_sparse(row: Tensor, column: Tensor, value: Tensor, size: tuple[int, int], device: str) -> Tensor:
     order = torch.argsort(row * size[1] + column)  # no pair comes twice
     ends = F.pad(torch.bincount(row, minlength=size[0]).cumsum(0), (1, 0))
     with warnings.catch_warnings():  # torch says at each start that its sparse matrices are young
@@ -64,7 +64,7 @@ def _sparse(row: Tensor, column: Tensor, value: Tensor, size: tuple[int, int], d
         return torch.sparse_csr_tensor(ends.int(), column[order].int(), value[order], size, device=device)
 
 
-def _view(angle: float, h: int, w: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
+def _compute_view(angle: float, h: int, w: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
     """Joseph's weights of one view: detector, pixel and length in pixels, each (n,)."""
     c, s = np.cos(angle), np.sin(angle)
     upright = abs(c) >= abs(s)

@@ -64,7 +64,7 @@ class Connections:
                 try:
                     callback(session)
                 except Exception as error:
-                    run_log.fault(error)
+                    run_log.log_fault(error)
             if is_last_round:
                 return
 

@@ -173,7 +173,7 @@ def thumbnail(example: Example) -> np.ndarray:
     )
     truth = example.truth()
     if truth is not None and truth.array.max() == 1:
-        mm = planes.best_position(truth)
+        mm = planes.find_best_position(truth)
     else:
         mm = image.grid.to_mm((np.array(image.shape) - 1) / 2)
-    return planes.draw([Layer(image)], "axial", mm)
+    return planes.draw_plane([Layer(image)], "axial", mm)

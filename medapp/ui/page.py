@@ -155,7 +155,7 @@ async def guarded(app: Any) -> AsyncIterator[None]:
 
 def build() -> Page:
     """Lay out and wire the whole page; loads no weights."""
-    cards = list(runtime.cards().values())
+    cards = list(runtime.load_cards().values())
     gradio_compat.close()
     mcp_tools.replace()
     gr.set_static_paths([FOLDER])  # handed out where they lie, see `leftovers`
@@ -203,7 +203,7 @@ def launch(demo: Page, **options: object) -> NoReturn:
     Ends the process, as tidily when it is told to terminate, as containers are, as when it is interrupted from the
     keyboard.
     """
-    run_log.alone()
+    run_log.capture_output()
     LOGGING_CONFIG["loggers"] = {}  # uvicorn's, which would write in its own way
     os.environ["FORWARDED_ALLOW_IPS"] = ""  # which proxies are trusted is the guard's to know
     if name := options.get("server_name"):

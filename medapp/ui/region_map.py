@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from medapp.analysis.image_quality import enlarged
+from medapp.analysis.image_quality import upsample_to_grid
 from medapp.imaging import index_maps
 from medapp.imaging.geometry import slice_axis, to_display_slices
 from medapp.imaging.volume import Volume
 from medapp.io import files
 from medapp.rendering import slices
-from medapp.rendering.slices import Frame
+from medapp.rendering.slices import SliceFrame
 from medapp.ui.array_store import ArrayStore
 from medapp.ui.viewer.scene import digest
 from medapp.ui.workspace import new_folder
@@ -60,12 +60,12 @@ class Draft:
         return len(np.unique(self.labels))
 
     @property
-    def frame(self) -> Frame:
-        return slices.frame(self.image.grid, self.number)
+    def frame(self) -> SliceFrame:
+        return slices.make_frame(self.image.grid, self.number)
 
     def at(self, x: float, y: float) -> tuple[int, int, int]:
         """Row, column and region under pixel (x, y) of the picture."""
-        row, column = slices.place(self.frame, x, y)
+        row, column = slices.find_row_column(self.frame, x, y)
         return row, column, int(self.stack[self.number][row, column])
 
     def merge(self, first: int, second: int, everywhere: bool) -> None:
@@ -99,7 +99,7 @@ class Draft:
     def piece(self) -> tuple[Volume, Volume]:
         """Image and map of the slice shown alone."""
         axis = slice_axis(self.image.grid)
-        index = slices.voxel(self.image.grid, self.number, 0, 0)[axis]
+        index = slices.find_voxel(self.image.grid, self.number, 0, 0)[axis]
         cut = tuple(slice(index, index + 1) if a == axis else slice(None) for a in range(3))
         affine = self.image.affine.copy()
         affine[:3, 3] = self.image.grid.to_mm(np.where(np.arange(3) == axis, index, 0))
@@ -144,6 +144,6 @@ def drafted(put_in: Volume, image: Volume, labels: Volume, how: str) -> Draft:
     """A draft of the map `labels` found in `image`, which may be coarser; `put_in` is what the visitor uploaded."""
     over = image
     if not image.grid.is_same(labels.grid):
-        over = image.new_like(enlarged(image, labels.grid), affine=labels.affine, headers=())
-    middle = slices.count(labels.grid) // 2
+        over = image.new_like(upsample_to_grid(image, labels.grid), affine=labels.affine, headers=())
+    middle = slices.count_slices(labels.grid) // 2
     return Draft(digest(put_in), how, over, np.asarray(labels.array, np.int32), middle)

@@ -169,7 +169,7 @@ class Guard:
                     return await self.app(scope, receive, body.send)
             except Exception as error:  # who is refused has had an answer, and Gradio itself has given the other, 500
                 if not (body.refused or isinstance(error.__cause__, HTTPException)):  # in the middle of a stream
-                    run_log.fault(error)
+                    run_log.log_fault(error)
                 return None
             finally:
                 if page:
@@ -190,7 +190,7 @@ class Guard:
         try:
             return self.gate.sent(path, raw, caller)
         except Exception as error:
-            run_log.fault(error)
+            run_log.log_fault(error)
             return 500, "Something went wrong, and the fault is ours."
 
     async def told(self, send: Send, status: int, what: dict[str, Any]) -> None:

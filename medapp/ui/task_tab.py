@@ -42,7 +42,7 @@ def shown(error: Exception) -> gr.Error:
     """
     if isinstance(error, UserError):
         return gr.Error(str(error), duration=20, print_exception=False)
-    run_log.fault(error)
+    run_log.log_fault(error)
     answer = gr.Error(html.fault(error), duration=20, print_exception=False)
     answer.ours = True  # and not the caller's
     return answer
@@ -71,7 +71,7 @@ def example_result(example: Example, progress: Step | None = None) -> Result:
     """What the method makes of an example; computed once for all visitors, since nobody's data are in it."""
     with _once[example.name]:
         if example not in _results:
-            card = runtime.card(example.pipeline)
+            card = runtime.find_card(example.pipeline)
             given = example.volumes(card.inputs)
             _results[example] = runtime.run(card.name, *given, progress=progress, **example.settings)
         return _results[example]
@@ -404,7 +404,7 @@ def _drawn(draw: Callable[[], Any], otherwise: Any) -> Any:
     try:
         return draw()
     except Exception as error:
-        run_log.fault(error)
+        run_log.log_fault(error)
         gr.Warning("One of the figures could not be drawn; the files are whole.", duration=20)
         return otherwise
 

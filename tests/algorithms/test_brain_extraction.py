@@ -14,7 +14,7 @@ from medapp.algorithms.brain_extraction import (
     predict_coarse_distance,
     predict_fine_distance,
 )
-from medapp.analysis.mask_metrics import dice
+from medapp.analysis.mask_metrics import compute_dice
 from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Volume
 from medapp.networks.coarse_to_fine import CoarseToFine
@@ -66,7 +66,7 @@ def test_the_brain_lands_where_it_is(name):
     head, brain = phantom(name)
     found = extract_brain(Bright(), head)
     assert found.grid.is_same(head.grid) and found.array.dtype == np.uint8 and found.labels == {1: "brain"}
-    assert dice(found.array > 0, brain) > (0.98 if name != "thick" else 0.95)
+    assert compute_dice(found.array > 0, brain) > (0.98 if name != "thick" else 0.95)
 
 
 def test_the_networks_see_3_mm_and_1_mm_in_the_patient_whatever_the_grid():
@@ -94,7 +94,7 @@ def test_the_fine_network_sees_the_brain_with_a_margin_alone():
     index = np.argwhere(brain)
     sides = np.ptp(index, axis=0) + 1
     assert (np.abs(np.array(close.shape) - sides - 2 * FINE_MARGIN) <= 2 * COARSE_SPACING).all()
-    assert dice(resample(close, head.grid, outside=-10).array > 0, brain) > 0.98
+    assert compute_dice(resample(close, head.grid, outside=-10).array > 0, brain) > 0.98
 
 
 def test_black_round_the_image_changes_nothing():
@@ -107,13 +107,13 @@ def test_black_round_the_image_changes_nothing():
     found, other = extract_brain(near, head), extract_brain(far, Volume(wide, affine))
     more = np.subtract(far.seen["coarse"].shape, near.seen["coarse"].shape)
     assert more.max() <= NETWORK_STRIDES["coarse"], "a voxel at the most, and what fills it up"
-    assert dice(other.array[60:-42, 36:-75, :-90] > 0, found.array > 0) > 0.99
+    assert compute_dice(other.array[60:-42, 36:-75, :-90] > 0, found.array > 0) > 0.99
     assert find_foreground_box(np.zeros((3, 4, 5))) == (slice(0, 3), slice(0, 4), slice(0, 5))
 
 
 def test_it_is_one_piece_without_holes():
     head, brain = phantom("RAS", hole=12)
-    assert dice(extract_brain(Bright(), head).array > 0, brain) > 0.98
+    assert compute_dice(extract_brain(Bright(), head).array > 0, brain) > 0.98
 
 
 def test_where_nothing_is_found_nothing_is_said():

@@ -16,7 +16,7 @@ from medapp.algorithms.mni_template import load_template
 from medapp.algorithms.template_regions import TEMPLATE_REGIONS
 from medapp.imaging.volume import Volume
 from medapp.serving import runtime
-from medapp.serving.runtime import card
+from medapp.serving.runtime import find_card
 
 
 def quiet(share, stage):
@@ -25,7 +25,7 @@ def quiet(share, stage):
 
 @pytest.fixture(scope="module")
 def net():
-    return runtime._aid(card("segment_stroke_raxnet"), "cpu", {}, "anatomy")
+    return runtime._load_aid(find_card("segment_stroke_raxnet"), "cpu", {}, "anatomy")
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from medapp.algorithms.text_encoder import (
     make_sentence_bank,
 )
 from medapp.errors import InputError, OptionError, WeightsError
-from medapp.networks import _torchvision
+from medapp.networks import torchvision_compat
 
 WEIGHTS = Path(__file__).parents[2] / "weights"
 
@@ -88,7 +88,7 @@ def test_the_weights_are_open_clips(tmp_path, monkeypatch):
     (tmp_path / "open_clip_config.json").symlink_to(WEIGHTS / "text_tower.json")
     (tmp_path / "open_clip_model.safetensors").symlink_to(WEIGHTS / "text_tower.safetensors")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    _torchvision.ready()
+    torchvision_compat.import_torchvision()
     import open_clip
 
     by = make_encoder(open_clip.create_model(f"local-dir:{tmp_path}"))
@@ -131,7 +131,7 @@ def test_a_bridge_from_a_turned_space_holds_and_crosses(ours):
 
 
 def test_a_random_open_clip_model_is_measured(ours):
-    _torchvision.ready()
+    torchvision_compat.import_torchvision()
     import open_clip
 
     torch.manual_seed(0)
@@ -156,7 +156,7 @@ def test_a_bridge_from_noise_is_refused(ours):
 
 
 def test_a_clip_that_is_not_there_is_said(monkeypatch):
-    _torchvision.ready()
+    torchvision_compat.import_torchvision()
     import open_clip
 
     def absent(*args, **kwargs):

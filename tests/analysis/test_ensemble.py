@@ -13,26 +13,28 @@ def flat(array):
 
 
 def test_the_mean_and_the_vote_differ_where_two_are_lukewarm():
-    assert flat(ensemble.mean(THREE) >= 0.5) == [True, False, False, False]
-    assert flat(ensemble.vote(THREE)) == [True, True, False, False]
-    assert flat(ensemble.agreement(THREE)) == [3, 2, 1, 0]
+    assert flat(ensemble.average_probabilities(THREE) >= 0.5) == [True, False, False, False]
+    assert flat(ensemble.vote_by_majority(THREE)) == [True, True, False, False]
+    assert flat(ensemble.count_agreeing_planes(THREE)) == [3, 2, 1, 0]
 
 
 def test_weights_are_shares_and_a_plane_that_weighs_nothing_is_not_there():
-    np.testing.assert_allclose(ensemble.mean(THREE, (2, 2, 0)), ensemble.mean(THREE[:2]), rtol=1e-6)
-    np.testing.assert_allclose(ensemble.mean(THREE, (1, 1, 1)), THREE.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(
+        ensemble.average_probabilities(THREE, (2, 2, 0)), ensemble.average_probabilities(THREE[:2]), rtol=1e-6
+    )
+    np.testing.assert_allclose(ensemble.average_probabilities(THREE, (1, 1, 1)), THREE.mean(0), rtol=1e-6)
     for wrong in ((0, 0, 0), (1, 1), (1, -1, 1)):
         with pytest.raises(ValueError, match="one weight a plane"):
-            ensemble.mean(THREE, wrong)
+            ensemble.average_probabilities(THREE, wrong)
 
 
 def test_of_two_planes_both_must_vote():
-    assert flat(ensemble.vote(THREE[1:])) == [True, False, False, False]
-    assert flat(ensemble.vote(THREE[:1])) == [True, True, True, False]
+    assert flat(ensemble.vote_by_majority(THREE[1:])) == [True, False, False, False]
+    assert flat(ensemble.vote_by_majority(THREE[:1])) == [True, True, True, False]
 
 
 def test_disagreement_and_doubt():
     contrary = np.array([0.0, 1.0, 0.5, 1.0], np.float32).reshape(2, 2, 1, 1)  # 0 against 0.5, 1 against 1
-    np.testing.assert_allclose(flat(ensemble.variance(contrary)), [0.0625, 0], atol=1e-6)
-    np.testing.assert_allclose(flat(ensemble.entropy(contrary)), [0.8113, 0], atol=1e-4)
-    assert ensemble.entropy(np.full((3, 1, 1, 1), 0.5)).item() == pytest.approx(1)
+    np.testing.assert_allclose(flat(ensemble.compute_variance(contrary)), [0.0625, 0], atol=1e-6)
+    np.testing.assert_allclose(flat(ensemble.compute_entropy(contrary)), [0.8113, 0], atol=1e-4)
+    assert ensemble.compute_entropy(np.full((3, 1, 1, 1), 0.5)).item() == pytest.approx(1)

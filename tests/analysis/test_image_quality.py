@@ -49,22 +49,22 @@ def test_the_figures_are_those_of_known_errors():
 
 def test_equal_images_have_no_psnr():
     clean = soft(0)
-    assert image_quality.figures(clean.array, clean.array, "HU")["psnr"] is None
-    assert image_quality.figures(clean.array, clean.array, "HU")["ssim"] == pytest.approx(1)
+    assert image_quality.compute_quality(clean.array, clean.array, "HU")["psnr"] is None
+    assert image_quality.compute_quality(clean.array, clean.array, "HU")["ssim"] == pytest.approx(1)
 
 
 def test_metal_and_padding_do_not_widen_the_range_of_ct():
     array = soft(5).array.copy()
     array[0, 0], array[1, 1] = 30_000, -9000
-    assert image_quality.data_range(array, "HU") == 3071 + 1024
-    assert image_quality.data_range(np.array([[[0.0, 7.0]]]), "Bq/ml") == 7
+    assert image_quality.find_data_range(array, "HU") == 3071 + 1024
+    assert image_quality.find_data_range(np.array([[[0.0, 7.0]]]), "Bq/ml") == 7
 
 
 @pytest.mark.parametrize("unit", ["HU", ""])
 @pytest.mark.parametrize("sigma", [8.0, 30.0])
 def test_noise_is_found_beside_edges(unit, sigma):
     volume = soft(sigma, unit)
-    assert image_quality.noise(volume) == pytest.approx(sigma, rel=0.15)
+    assert image_quality.estimate_noise(volume) == pytest.approx(sigma, rel=0.15)
     result = image_quality.compare_images(made(volume, soft(sigma / 4, unit).array))
     assert result.metrics["noise"].value == pytest.approx(sigma / 4, rel=0.2)
     assert result.metrics["noise"].unit == unit

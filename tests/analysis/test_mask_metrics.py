@@ -17,7 +17,7 @@ def box(*slices) -> np.ndarray:
 
 def test_components_are_numbered_from_the_largest_and_touch_by_corners():
     mask = box((1, 2), (1, 2), (1, 2)) | box((2, 3), (2, 3), (2, 3)) | box((10, 20), (10, 20), (5, 8))
-    labels, count = mask_metrics.components(mask)
+    labels, count = mask_metrics.label_components(mask)
     assert count == 2
     assert labels[15, 15, 6] == 1 and labels[1, 1, 1] == labels[2, 2, 2] == 2
 
@@ -26,8 +26,8 @@ def test_lesion_volume_diameter_centroid_and_probability():
     mask = box((10, 20), (5, 6), (3, 5))
     probability = np.where(mask, 0.6, 0.0)
     probability[10, 5, 3] = 0.9
-    labels, count = mask_metrics.components(mask)
-    (lesion,) = mask_metrics.lesions(labels, count, probability, GRID)
+    labels, count = mask_metrics.label_components(mask)
+    (lesion,) = mask_metrics.measure_components(labels, count, probability, GRID)
     assert lesion.volume_ml == pytest.approx(20 * 10 / 1000)
     assert lesion.diameter_mm == pytest.approx(np.hypot(9, 5))
     assert lesion.centroid == pytest.approx((-14.5, 10.0, 17.5))
@@ -37,24 +37,24 @@ def test_lesion_volume_diameter_centroid_and_probability():
 
 def test_diameter_of_a_flat_lesion_and_of_a_ball():
     flat = np.argwhere(box((2, 12), (3, 23), (4, 5))).astype(float)
-    assert mask_metrics.diameter(flat) == pytest.approx(np.hypot(9, 19), rel=1e-6)
+    assert mask_metrics.measure_diameter(flat) == pytest.approx(np.hypot(9, 19), rel=1e-6)
     ball = np.argwhere(np.linalg.norm(np.indices((21, 21, 21)) - 10, axis=0) <= 8).astype(float)
-    assert mask_metrics.diameter(ball) == pytest.approx(16)
-    assert mask_metrics.diameter(ball[:1]) == 0
+    assert mask_metrics.measure_diameter(ball) == pytest.approx(16)
+    assert mask_metrics.measure_diameter(ball[:1]) == 0
 
 
 def test_dice_and_hd95():
     a, b = box((5, 15), (5, 15), (2, 8)), box((8, 18), (5, 15), (2, 8))
-    assert mask_metrics.dice(a, b) == pytest.approx(0.7)
-    assert mask_metrics.hd95(a, b, GRID) == pytest.approx(3.0)
-    assert mask_metrics.hd95(a, a, GRID) == 0
-    assert mask_metrics.hd95(a, np.zeros_like(a), GRID) is None
-    assert mask_metrics.dice(np.zeros_like(a), np.zeros_like(a)) == 1
+    assert mask_metrics.compute_dice(a, b) == pytest.approx(0.7)
+    assert mask_metrics.compute_hd95(a, b, GRID) == pytest.approx(3.0)
+    assert mask_metrics.compute_hd95(a, a, GRID) == 0
+    assert mask_metrics.compute_hd95(a, np.zeros_like(a), GRID) is None
+    assert mask_metrics.compute_dice(np.zeros_like(a), np.zeros_like(a)) == 1
 
 
 def test_lesion_f1_counts_lesions_not_voxels():
     two = box((2, 5), (2, 5), (2, 4)) | box((20, 28), (20, 28), (6, 10))
-    assert mask_metrics.lesion_f1(two, two) == 1
+    assert mask_metrics.compute_lesion_f1(two, two) == 1
     one = box((3, 4), (3, 4), (3, 4))
-    assert mask_metrics.lesion_f1(one, two) == pytest.approx(2 * 1 * 0.5 / 1.5)
-    assert mask_metrics.lesion_f1(np.zeros_like(one), two) == 0
+    assert mask_metrics.compute_lesion_f1(one, two) == pytest.approx(2 * 1 * 0.5 / 1.5)
+    assert mask_metrics.compute_lesion_f1(np.zeros_like(one), two) == 0

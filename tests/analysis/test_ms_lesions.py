@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 
 from medapp.analysis.ms_lesions import (
-    BY_CHANGE,
-    COLUMNS,
-    PLACES,
-    PLANES,
-    along,
-    attention,
-    changed,
-    changes,
-    matrix,
+    CHANGE_COLUMNS,
+    LOCATIONS,
+    MS_LESION_COLUMNS,
+    PLANE_AXES,
+    classify_change,
+    classify_size,
+    compare_time_points,
+    label_zones,
+    locate_lesions,
+    make_attention_table,
     measure_ms_lesions,
-    places,
-    size,
-    zones,
+    project_on_axis,
+    read_attention,
 )
 from medapp.imaging.brain_labels import CLASS_NAMES
 from medapp.imaging.volume import Grid, Volume
@@ -60,7 +60,7 @@ LESIONS = {  # place: centre
 def result(lesions: np.ndarray, then: np.ndarray | None = None, affine=OBLIQUE) -> Result:
     image = Volume(np.ones(SHAPE, np.float32), affine, name="FLAIR")
     volumes = {"image": image, "probability": image.new_like(lesions * np.float32(0.8))}
-    volumes["zones"] = image.new_like(zones(brain(), (1, 1, 1)), labels=PLACES)
+    volumes["zones"] = image.new_like(label_zones(brain(), (1, 1, 1)), labels=LOCATIONS)
     if then is not None:
         volumes["baseline"] = image
         volumes["probability_baseline"] = image.new_like(then * np.float32(0.8))
@@ -70,39 +70,41 @@ def result(lesions: np.ndarray, then: np.ndarray | None = None, affine=OBLIQUE) 
 def test_every_lesion_has_its_place():
     mask = np.any([ball(centre, 2.5) for centre in LESIONS.values()], 0)
     out = measure_ms_lesions(result(mask), SETTINGS)
-    rows = [dict(zip(COLUMNS, row, strict=True)) for row in out.tables["lesions"].rows]
+    rows = [dict(zip(MS_LESION_COLUMNS, row, strict=True)) for row in out.tables["lesions"].rows]
     grid = out.volumes["image"].grid
     for place, centre in LESIONS.items():
         mm = grid.to_mm(np.array(centre))
         own = next(row for row in rows if np.allclose([row["x (mm)"], row["y (mm)"], row["z (mm)"]], mm, atol=0.1))
         assert own["place"] == place
-        assert PLACES[out.volumes["places"].array[centre]] == place
+        assert LOCATIONS[out.volumes["places"].array[centre]] == place
     table = {row[0]: row[1:] for row in out.tables["places"].rows}
-    assert list(table) == [*PLACES.values(), "all"] and table["all"][0] == 4 and table["all"][-1] == 100
+    assert list(table) == [*LOCATIONS.values(), "all"] and table["all"][0] == 4 and table["all"][-1] == 100
     assert all(table[place][0] == 1 for place in LESIONS)
     assert table["all"][4] == pytest.approx(out.metrics["volume"].value, abs=0.002)
 
 
 def test_a_large_lesion_at_the_ventricle_counts_as_that_though_it_reaches_the_cortex():
     mask = np.any([ball((30, 30 + y, 43), 2.5) for y in range(18)], 0)
-    zone = zones(brain(), (1, 1, 1))
+    zone = label_zones(brain(), (1, 1, 1))
     assert set(np.unique(zone[mask])) >= {1, 2, 4}
-    assert places(mask.astype(int), 1, zone).tolist() == [1]
+    assert locate_lesions(mask.astype(int), 1, zone).tolist() == [1]
 
 
 def test_a_lesion_taken_for_cortex_is_not_at_the_cortex():
     classes, lesion = brain(), ball((44, 30, 36), 3)
     classes[ball((44, 30, 36), 4)] = CLASS_NAMES.index("Left-Cerebral-Cortex")
-    found = [places(lesion.astype(int), 1, zones(classes, (1, 1, 1), each)).tolist() for each in (None, lesion)]
+    found = [
+        locate_lesions(lesion.astype(int), 1, label_zones(classes, (1, 1, 1), each)).tolist() for each in (None, lesion)
+    ]
     assert found == [[2], [4]]
     edge = ball(LESIONS["juxtacortical"], 2.5)
-    assert places(edge.astype(int), 1, zones(classes, (1, 1, 1), edge)).tolist() == [2]
+    assert locate_lesions(edge.astype(int), 1, label_zones(classes, (1, 1, 1), edge)).tolist() == [2]
 
 
 def test_distances_are_millimetres():
-    thin = zones(brain()[:, :, ::2], (1, 1, 2))
-    whole = zones(brain(), (1, 1, 1))[:, :, ::2]
-    assert (thin == whole).mean() > 0.98 and not zones(np.zeros(SHAPE, np.uint8), (1, 1, 1)).any()
+    thin = label_zones(brain()[:, :, ::2], (1, 1, 2))
+    whole = label_zones(brain(), (1, 1, 1))[:, :, ::2]
+    assert (thin == whole).mean() > 0.98 and not label_zones(np.zeros(SHAPE, np.uint8), (1, 1, 1)).any()
 
 
 def test_without_regions_no_place_is_claimed():
@@ -114,7 +116,7 @@ def test_without_regions_no_place_is_claimed():
 
 
 def test_sizes():
-    assert [size(ml) for ml in (0.01, 0.1, 0.99, 1.0, 40)] == ["small", "medium", "medium", "large", "large"]
+    assert [classify_size(ml) for ml in (0.01, 0.1, 0.99, 1.0, 40)] == ["small", "medium", "medium", "large", "large"]
 
 
 FATES = {  # centre, radius then, radius now (voxels)
@@ -132,7 +134,7 @@ def painted(which: int) -> np.ndarray:
 
 def test_what_became_of_every_lesion():
     out = measure_ms_lesions(result(painted(2), painted(1), np.eye(4)), SETTINGS)
-    rows = [dict(zip(BY_CHANGE, row, strict=True)) for row in out.tables["change"].rows]
+    rows = [dict(zip(CHANGE_COLUMNS, row, strict=True)) for row in out.tables["change"].rows]
     assert [row["change"] for row in rows] == list(FATES)
     change = out.volumes["change"]
     for row, (name, (centre, then, now)) in zip(rows, FATES.items(), strict=True):
@@ -151,22 +153,23 @@ def test_lesions_that_join_are_one():
     apart = ball((20, 30, 30), 4) | ball((30, 30, 30), 4)
     bridge = apart | ball((25, 30, 30), 3)
     zone = np.zeros(SHAPE, np.uint8)
-    (row,) = changes(bridge, apart, 0, zone, grid)[1]
+    (row,) = compare_time_points(bridge, apart, 0, zone, grid)[1]
     assert row[1] == "stable" and row[2] == pytest.approx(apart.sum() / 1000)
-    (row,) = changes(apart, bridge, 0, zone, grid)[1]
+    (row,) = compare_time_points(apart, bridge, 0, zone, grid)[1]
     assert row[1] == "stable" and row[3] == pytest.approx(apart.sum() / 1000)
 
 
 def test_small_changes_are_none_and_nothing_has_no_rows():
     names = {1: "new", 2: "enlarging", 3: "shrinking", 4: "stable", 5: "gone"}
     said = [
-        names[changed(*each)] for each in ((0.1, 0.14), (0.1, 0.16), (10, 12), (10, 13), (1, 0.7), (0, 0.01), (0.01, 0))
+        names[classify_change(*each)]
+        for each in ((0.1, 0.14), (0.1, 0.16), (10, 12), (10, 13), (1, 0.7), (0, 0.01), (0.01, 0))
     ]
     assert said == ["stable", "enlarging", "stable", "enlarging", "shrinking", "new", "gone"]
     none = np.zeros(SHAPE, bool)
-    change, rows = changes(none, none, 0.01, none.astype(np.uint8), Grid(SHAPE, np.eye(4)))
+    change, rows = compare_time_points(none, none, 0.01, none.astype(np.uint8), Grid(SHAPE, np.eye(4)))
     assert not change.any() and rows == []
-    few = changes(ball((30, 30, 30), 1), none, 0.05, none.astype(np.uint8), Grid(SHAPE, np.eye(4)))
+    few = compare_time_points(ball((30, 30, 30), 1), none, 0.05, none.astype(np.uint8), Grid(SHAPE, np.eye(4)))
     assert not few[0].any() and few[1] == []
 
 
@@ -208,27 +211,27 @@ def test_a_bundle_holds_the_change_and_says_what_it_is(tmp_path):
 TURNED = Volume(np.random.default_rng(0).random((20, 30, 24)), OBLIQUE, name="FLAIR")
 
 
-@pytest.mark.parametrize("plane", PLANES)
+@pytest.mark.parametrize("plane", PLANE_AXES)
 def test_attention_is_kept_and_drawn_where_it_belongs(plane):
     at = [-20.0, -4.0, 12.0, 28.0]
     weights = np.full((4, 4), 0.1) + 0.6 * np.eye(4)[[3, 0, 1, 2]]
-    table = attention(weights, at)
-    again, positions = matrix(table)
+    table = make_attention_table(weights, at)
+    again, positions = read_attention(table)
     np.testing.assert_allclose(again, weights, atol=1e-4)
     np.testing.assert_allclose(positions, at)
-    slabs = views.slabs(TURNED.grid, PLANES[plane], positions, weights[2])
+    slabs = views.make_slabs(TURNED.grid, PLANE_AXES[plane], positions, weights[2])
     for number, mm in enumerate(at):
         index = np.array([(n - 1) / 2 for n in slabs.shape])
         own = int(np.argmax(slabs.shape))
         index[own] = (number + 0.5) * slabs.shape[own] / 4 - 0.5
         point = slabs.grid.to_mm(index)
-        assert along(TURNED.grid, PLANES[plane], point) == pytest.approx(mm)
-        assert views.nearest(table, TURNED.grid, plane, point) == number
+        assert project_on_axis(TURNED.grid, PLANE_AXES[plane], point) == pytest.approx(mm)
+        assert views.find_row(table, TURNED.grid, plane, point) == number
     tables = {plane: table}
-    picture = views.strip(TURNED, table, plane, 1, TURNED.grid.to_mm(np.array([10, 15, 12])))
+    picture = views.draw_attention(TURNED, table, plane, 1, TURNED.grid.to_mm(np.array([10, 15, 12])))
     assert picture.dtype == np.uint8 and picture.ndim == 3
-    heat = views.maps(tables, plane, 1)
+    heat = views.plot_attention(tables, plane, 1)
     np.testing.assert_allclose(heat.data[0].z, weights, atol=1e-4)
-    bars = views.profile(table, plane, 1).data[0]
+    bars = views.plot_attention_row(table, plane, 1).data[0]
     np.testing.assert_allclose(bars.x if plane == "axial" else bars.y, weights[1], atol=1e-4)
-    assert "too large" in views.maps({}).layout.annotations[0].text
+    assert "too large" in views.plot_attention({}).layout.annotations[0].text

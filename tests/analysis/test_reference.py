@@ -7,7 +7,15 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from medapp import presenters
-from medapp.analysis.reference import SOFT, TAKEN, hardened, lost_header, misfit, require_header, take_by_voxels
+from medapp.analysis.reference import (
+    BY_VOXELS_REMARK,
+    SOFT_MASK_REMARK,
+    align_by_voxels,
+    binarize_soft_mask,
+    describe_misfit,
+    has_lost_header,
+    require_header,
+)
 from medapp.errors import InputError
 from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Volume
@@ -38,26 +46,26 @@ def lying(affine) -> Volume:
 )
 def test_a_lost_header_is_noticed_and_the_way_out_told(affine):
     reference = lying(affine)
-    assert lost_header(reference, IMAGE)
+    assert has_lost_header(reference, IMAGE)
     with pytest.raises(InputError, match=r"mm away.*same shape: is its header lost\?.*--reference-by-voxels"):
         require_header(reference, IMAGE)
-    taken = take_by_voxels(reference, IMAGE)
+    taken = align_by_voxels(reference, IMAGE)
     assert taken.grid.is_same(IMAGE.grid) and taken.array.sum() == reference.array.sum() and taken.labels
 
 
 def test_other_grids_are_left_to_their_headers():
     flipped = IMAGE.affine @ from_matvec(np.diag([-1.0, 1, 1]), [63, 0, 0])
     for affine in (IMAGE.affine, flipped, from_matvec(TURN, [100, 95, -40])):
-        assert not lost_header(lying(affine), IMAGE)
+        assert not has_lost_header(lying(affine), IMAGE)
     smaller = Volume(np.zeros((30, 30, 30), np.uint8), np.eye(4))
-    assert not lost_header(smaller, IMAGE)
+    assert not has_lost_header(smaller, IMAGE)
     with pytest.raises(InputError, match="30 × 30 × 30 voxels, the image 64 × 60 × 20"):
-        take_by_voxels(smaller, IMAGE)
+        align_by_voxels(smaller, IMAGE)
 
 
 @pytest.mark.parametrize("name", ["segment_glioma_ar2unet", "restore_pet_rat"])
 def test_a_reference_without_its_header_costs_the_comparison_and_the_switch_brings_it_back(name):
-    card = runtime.card(name)
+    card = runtime.find_card(name)
     task = presenters.of(card.task)
     volumes = {card.inputs[1 if card.inputs[0].optional else 0].name: IMAGE}
     reference = lying(np.eye(4))
@@ -65,7 +73,7 @@ def test_a_reference_without_its_header_costs_the_comparison_and_the_switch_brin
     assert refused.reference is None and refused.lost_header and "is its header lost?" in refused.note
     taken = prepared(task, card, volumes, lambda: reference, by_voxels=True)
     assert taken.reference is not None and taken.reference.grid.is_same(IMAGE.grid) and not taken.note
-    assert TAKEN in taken.reference.remarks
+    assert BY_VOXELS_REMARK in taken.reference.remarks
     fitting = prepared(task, card, volumes, lambda: lying(IMAGE.affine))
     assert fitting.reference is not None and not fitting.lost_header
 
@@ -74,19 +82,22 @@ def test_a_header_that_puts_the_reference_beside_what_was_found_is_doubted():
     mask = lying(IMAGE.affine)
     flipped, doubled = (lying(by @ IMAGE.affine) for by in (np.diag([-1.0, -1, 1, 1]), np.diag([2.0, 2, 1, 1])))
     for reference in (flipped, doubled):
-        told = misfit(reference, resample(reference, mask.grid), mask)
+        told = describe_misfit(reference, resample(reference, mask.grid), mask)
         assert "better voxel by voxel (Dice 1.00)" in told and "--reference-by-voxels" in told
     again = mask.new_like(mask.array[::-1], affine=IMAGE.affine @ from_matvec(np.diag([-1.0, 1, 1]), [63, 0, 0]))
     for reference in (mask, again):  # right, and right but stored the other way round
-        assert not misfit(reference, resample(reference, mask.grid), mask)
+        assert not describe_misfit(reference, resample(reference, mask.grid), mask)
 
 
 def test_a_soft_reference_counts_from_a_half():
     mask = lying(IMAGE.affine)
     soft = Volume(ndimage.gaussian_filter(mask.array.astype(np.float32), 1.0), IMAGE.affine, name="reference")
-    hard = hardened(soft)
-    assert SOFT in hard.remarks and np.array_equal(hard.array > 0, soft.array >= 0.5)
-    assert hardened(mask) is mask and hardened(soft.new_like(mask.array.astype(np.float32))).array.dtype == np.float32
+    hard = binarize_soft_mask(soft)
+    assert SOFT_MASK_REMARK in hard.remarks and np.array_equal(hard.array > 0, soft.array >= 0.5)
+    assert (
+        binarize_soft_mask(mask) is mask
+        and binarize_soft_mask(soft.new_like(mask.array.astype(np.float32))).array.dtype == np.float32
+    )
 
 
 def test_an_image_or_a_picture_is_no_reference_for_a_mask():

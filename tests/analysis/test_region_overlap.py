@@ -25,13 +25,13 @@ def cube(shift: int = 0) -> np.ndarray:
 def test_overlap_is_that_of_the_measures_and_hd95_that_of_the_shift():
     labels = Volume(cube(), TILTED, {1: "one", 2: "two", 3: "not there"})
     still = Deformation(np.zeros((3, 30, 30, 20)), TILTED)
-    table, metrics = region_overlap.by_region(
+    table, metrics = region_overlap.measure_overlap(
         labels, cube(3), cube(1), still, np.ones(labels.shape), {"fixed": "a", "moving": "b"}
     )
     assert [row[0] for row in table.rows] == ["one", "two"]
     one = dict(zip(table.columns, table.rows[0], strict=True))
     assert one["volume (ml)"] == pytest.approx(10 * 12 * 8 * 2.4 / 1000, abs=1e-3)
-    assert one["Dice before"] == pytest.approx(mask_metrics.dice(cube() == 1, cube(3) == 1), abs=1e-4)
+    assert one["Dice before"] == pytest.approx(mask_metrics.compute_dice(cube() == 1, cube(3) == 1), abs=1e-4)
     assert one["Dice after"] == pytest.approx(0.9)
     assert (one["HD95 before (mm)"], one["HD95 after (mm)"]) == (3.0, 1.0)
     assert metrics["dice"].value == pytest.approx((0.9 + table.rows[1][5]) / 2, abs=1e-4)
@@ -42,7 +42,9 @@ def test_a_region_that_the_moving_image_lacks_scores_nothing_and_has_no_distance
     labels = Volume(cube(), TILTED, {1: "one", 2: "two"})
     still = Deformation(np.zeros((3, 30, 30, 20)), TILTED)
     gone = np.where(cube() == 2, 0, cube())
-    table, _ = region_overlap.by_region(labels, gone, gone, still, np.ones(labels.shape), {"fixed": "a", "moving": "b"})
+    table, _ = region_overlap.measure_overlap(
+        labels, gone, gone, still, np.ones(labels.shape), {"fixed": "a", "moving": "b"}
+    )
     assert table.rows[1][4:8] == (0.0, 0.0, None, None)
 
 
@@ -51,7 +53,7 @@ def test_landmarks_go_through_the_displacement_and_then_the_affine():
     field = Deformation(np.full((3, 30, 30, 20), 2.0), TILTED)
     fixed = np.array([[10.0, 5, 0], [8, 2, 3]])
     moving = (fixed + 2) @ affine[:3, :3].T + affine[:3, 3]
-    result = landmarks.measured(Result({}, field, affine=affine), np.hstack([fixed, moving]))
+    result = landmarks.measure_landmarks(Result({}, field, affine=affine), np.hstack([fixed, moving]))
     assert result.metrics["tre"].value == pytest.approx(0, abs=1e-3)
     assert result.metrics["tre_before"].value == pytest.approx(np.sqrt(12), abs=1e-3)
     assert len(result.tables["landmarks"].rows) == 2

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medapp.analysis import ensemble
-from medapp.analysis.stroke_ensemble import COLUMNS, PLANES, measure_ensemble
+from medapp.analysis.stroke_ensemble import ENSEMBLE_COLUMNS, PLANE_LETTERS, measure_ensemble
 from medapp.errors import InputError
 from medapp.imaging.volume import Volume
 from medapp.pipelines.segment_stroke_raxnet import CARD
@@ -23,7 +23,7 @@ def result():
     """A cube of 8 voxels a side that all planes see, beside it one that two see, and one that only the axial sees."""
     shape = (30, 12, 10)
     image = Volume(np.ones(shape, np.int16), np.diag([1.0, 2, 3, 1]))
-    planes = {plane: np.zeros(shape, np.float32) for plane in PLANES}
+    planes = {plane: np.zeros(shape, np.float32) for plane in PLANE_LETTERS}
     for plane, p in planes.items():
         p[0:8, 0:8, 0:8] = 0.9
         p[10:18, 0:8, 0:8] = 0 if plane == "sagittal" else 0.6
@@ -54,9 +54,11 @@ def test_a_plane_switched_off_is_not_there(result):
     assert out.metrics["volume"].value == ml(1536) and out.volumes["agreement"].array.max() == 1
     np.testing.assert_array_equal(out.volumes["probability"].array, result.volumes["probability_axial"].array)
     with pytest.raises(InputError, match="No plane"):
-        measure_ensemble(result, SETTINGS | dict.fromkeys(PLANES, False))
+        measure_ensemble(result, SETTINGS | dict.fromkeys(PLANE_LETTERS, False))
     with pytest.raises(InputError, match="No plane"):
-        measure_ensemble(result, SETTINGS | {"fusion": "weighted"} | {f"weight_{plane}": 0.0 for plane in PLANES})
+        measure_ensemble(
+            result, SETTINGS | {"fusion": "weighted"} | {f"weight_{plane}": 0.0 for plane in PLANE_LETTERS}
+        )
 
 
 def test_maps_of_agreement_and_doubt(result):
@@ -81,7 +83,7 @@ def test_live_options_do_not_remember_the_ones_before(result):
 
 def row(out, mask, against):
     found = next(r for r in out.tables["planes"].rows if r[:2] == (mask, against))
-    return dict(zip(COLUMNS, found, strict=True))
+    return dict(zip(ENSEMBLE_COLUMNS, found, strict=True))
 
 
 def test_planes_are_held_against_the_fusion_and_the_reference(result):
@@ -99,7 +101,8 @@ def test_planes_are_held_against_the_fusion_and_the_reference(result):
 
 def test_nothing_against_nothing_is_not_a_figure(result):
     empty = {
-        f"probability_{plane}": result.volumes["image"].new_like(np.zeros((30, 12, 10), np.float32)) for plane in PLANES
+        f"probability_{plane}": result.volumes["image"].new_like(np.zeros((30, 12, 10), np.float32))
+        for plane in PLANE_LETTERS
     }
     out = measure_ensemble(replace(result, volumes={**result.volumes, **empty}), SETTINGS, empty["probability_axial"])
     assert set(row(out, "fusion", "reference").values()) == {"fusion", "reference", 0.0, None}
@@ -123,18 +126,20 @@ def test_slices_follow_the_patient_not_the_file(result):
 @given(st.integers(1, 5), st.lists(st.integers(0, 10), min_size=40, max_size=40), st.integers(1, 10))
 def test_what_the_majority_reaches_is_the_vote(planes, tenths, threshold):
     stack = np.reshape(tenths, (5, 2, 2, 2))[:planes] / 10
-    np.testing.assert_array_equal(ensemble.voted(stack) >= threshold / 10, ensemble.vote(stack, threshold / 10))
+    np.testing.assert_array_equal(
+        ensemble.compute_majority_probability(stack) >= threshold / 10, ensemble.vote_by_majority(stack, threshold / 10)
+    )
 
 
 def test_the_tab_the_files_and_the_report_know_it(result, tmp_path):
     out = segmentation.moved(measure_ensemble(result, SETTINGS), None, SETTINGS | {"fusion": "vote"})
     assert out.settings["fusion"] == "vote" and "planes agree on 33 %" in segmentation.headline(out)
-    assert [t.columns for t in segmentation.further(out)] == [COLUMNS]
+    assert [t.columns for t in segmentation.further(out)] == [ENSEMBLE_COLUMNS]
     shown = segmentation.layers(out)
     assert next(iter(shown)) == "image" and {"Agreement", "Entropy (bits)", "Disagreement (variance)", "Lesion"} <= set(
         shown
     )
     names = {path.name for path in out.save(tmp_path, segmentation.FILES)}
-    wanted = ("mask", "probability", *(f"probability_{plane}" for plane in PLANES), "agreement")
+    wanted = ("mask", "probability", *(f"probability_{plane}" for plane in PLANE_LETTERS), "agreement")
     assert {f"{role}.nii.gz" for role in wanted} | {"result.json", "planes.csv", "lesions.csv"} <= names
     assert names <= set(report.FILES) and "lesion-wise F1" in report.html(out, "Stroke")

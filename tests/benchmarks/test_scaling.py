@@ -37,11 +37,11 @@ def test_the_plain_network_is_of_like_size(dims):
 
 
 def test_peers_follow_from_the_cards():
-    names = {name: rivals.named(card, "cpu") for name, card in runtime.cards().items()}
+    names = {name: rivals.named(card, "cpu") for name, card in runtime.load_cards().items()}
     assert names["segment_glioma_ar2unet"] == "plain U-Net" and names["restore_ct_rat"] == "non-local means"
     assert names["restore_pathology_rat"] == "bicubic" and names["find_regions_sam"] == ""
     assert names["register_brain_textscf"] in ("greedy", "demons")
-    assert rivals.named(runtime.card("restore_ct_rat"), "cuda") == ""
+    assert rivals.named(runtime.find_card("restore_ct_rat"), "cuda") == ""
 
 
 def test_ratios_are_to_size_1_and_to_the_peer():

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from medapp.algorithms import affine_registration, deformable_refinement
-from medapp.hardware import half
+from medapp.hardware import choose_half_precision
 from medapp.imaging.volume import Volume
-from medapp.networks.mobilesam import mobilesam
+from medapp.networks.mobilesam import build_mobilesam
 from medapp.networks.raxnet import RAXNet
-from medapp.networks.sam_decoder import decode
+from medapp.networks.sam_decoder import decode_masks
 from medapp.networks.textscf import TextSCF
 from medapp.pipelines import segment_ms_rsanet, segment_stroke_raxnet
 from medapp.serving import runtime
-from medapp.serving.inference_engine import Engine, noise
+from medapp.serving.inference_engine import Engine, make_probe_image
 from training.core.precision import autocast
 from training.core.random_source import Luck
 from training.studies.catalogue import STUDIES
@@ -32,13 +32,13 @@ REGIONS = torch.randint(0, 4, (1, *PATCH), generator=torch.Generator().manual_se
 SHARE = 1 / 8  # of their full widths, for rivals in a study
 
 GIVEN: dict[str, tuple[Tensor, ...]] = {  # to the network of each card that builds one
-    "segment_stroke_raxnet": (noise((2, segment_stroke_raxnet.INPUT_CHANNELS, *SLICE)),),
-    "segment_ms_rsanet": (noise((1, segment_ms_rsanet.INPUT_CHANNELS, *CUBE)),),
-    "segment_glioma_ar2unet": (noise((1, 3, *PATCH)),),
-    "segment_anatomy_unet": (noise((1, 1, *CUBE)),),
-    "restore_ct_rat": (noise((1, 1, *PATCH)), REGIONS),
-    "restore_pet_rat": (noise((1, 6, *PATCH)), REGIONS),
-    "restore_pathology_rat": (noise((1, 3, *PATCH)), REGIONS),
+    "segment_stroke_raxnet": (make_probe_image((2, segment_stroke_raxnet.INPUT_CHANNELS, *SLICE)),),
+    "segment_ms_rsanet": (make_probe_image((1, segment_ms_rsanet.INPUT_CHANNELS, *CUBE)),),
+    "segment_glioma_ar2unet": (make_probe_image((1, 3, *PATCH)),),
+    "segment_anatomy_unet": (make_probe_image((1, 1, *CUBE)),),
+    "restore_ct_rat": (make_probe_image((1, 1, *PATCH)), REGIONS),
+    "restore_pet_rat": (make_probe_image((1, 6, *PATCH)), REGIONS),
+    "restore_pathology_rat": (make_probe_image((1, 3, *PATCH)), REGIONS),
 }
 
 
@@ -50,13 +50,13 @@ def asked(net: nn.Module, *given: Tensor) -> None:
     ready = Engine(net, "cpu")
     with torch.inference_mode():
         fastest = [forward for forward, *_ in islice(ready._forms(given[0], many=False), 1)]
-        for forward in (ready._torch(None), ready._torch(half("cpu")), *fastest):
+        for forward in (ready._torch(None), ready._torch(choose_half_precision("cpu")), *fastest):
             forward(*given)
 
 
 def served() -> Iterator[tuple[str, Callable[[], object]]]:
     """Networks as the app serves them; of planes that are built alike, the first; the smallest that may be trained."""
-    for card in runtime.cards().values():
+    for card in runtime.load_cards().values():
         if card.build:
             net = card.build()
             net = next(iter(net.values())) if isinstance(net, nn.ModuleDict) else net
@@ -69,11 +69,11 @@ def served() -> Iterator[tuple[str, Callable[[], object]]]:
 
 def registered() -> None:
     """A field from two brains: aligned, bent by the network, refined; the network follows its gradients, too."""
-    moving, fixed = noise((2, 1, *CUBE)).sigmoid()
+    moving, fixed = make_probe_image((2, 1, *CUBE)).sigmoid()
     values = (Volume((100 * image[0]).numpy(), np.diag([4.0, 4, 4, 1])) for image in (moving, fixed))
     affine_registration.register_affine(*values)
     net, labels = TextSCF(8, 64, 256, diffeomorphic=True), torch.full((1, *CUBE), 5)
-    for kind in (None, half("cpu")):
+    for kind in (None, choose_half_precision("cpu")):
         with torch.autocast("cpu", kind, enabled=kind is not None), torch.inference_mode():
             net(moving[None], fixed[None], labels)
     with autocast("cpu"):
@@ -85,10 +85,10 @@ def registered() -> None:
 @torch.inference_mode()
 def found() -> None:
     """Masks from points in a picture."""
-    net = mobilesam()
-    features = net.image_encoder(noise((1, 3, 1024, 1024)))
-    for kind in {torch.float32, half("cpu") or torch.float32}:
-        decode(net, features, torch.rand(4, 2) * 1000, -1e9, kind)
+    net = build_mobilesam()
+    features = net.image_encoder(make_probe_image((1, 3, 1024, 1024)))
+    for kind in {torch.float32, choose_half_precision("cpu") or torch.float32}:
+        decode_masks(net, features, torch.rand(4, 2) * 1000, -1e9, kind)
 
 
 def compared() -> Iterator[tuple[str, Callable[[], object]]]:

@@ -2,7 +2,7 @@
 
 import torch
 
-from medapp.networks.coarse_to_fine import REACH, CoarseToFine, told
+from medapp.networks.coarse_to_fine import MAX_DISTANCE_MM, CoarseToFine, make_fine_input
 
 
 def test_each_part_answers_at_every_voxel():
@@ -13,13 +13,13 @@ def test_each_part_answers_at_every_voxel():
         image, inwards = torch.randn(1, 1, 16, 24, 8), 30 * torch.randn(1, 1, 16, 24, 8)
         answer = net(image, inwards)
         assert answer.shape == image.shape
-        assert torch.allclose(answer, net.fine(told(image, inwards)))
+        assert torch.allclose(answer, net.fine(make_fine_input(image, inwards)))
         assert not torch.allclose(answer, net(image, -inwards)), "it looks at what it is told"
 
 
 def test_what_is_told_reaches_from_minus_one_to_one():
-    inwards = torch.tensor([-99.0, -REACH / 2, 0.0, 99.0]).view(1, 1, 1, 1, 4)
-    seen = told(torch.full_like(inwards, 7.0), inwards)
+    inwards = torch.tensor([-99.0, -MAX_DISTANCE_MM / 2, 0.0, 99.0]).view(1, 1, 1, 1, 4)
+    seen = make_fine_input(torch.full_like(inwards, 7.0), inwards)
     assert seen[0, 0].flatten().tolist() == [7] * 4
     assert seen[0, 1].flatten().tolist() == [-1, -0.5, 0, 1]
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from medapp.networks.rat import RAT, RegionAttention, plan
+from medapp.networks.rat import RAT, RegionAttention, plan_attention
 
 PARITY = Path(__file__).parent.parent / "parity"
 SMALL = dict(img_channel=1, width=16, middle_blk_num=6, enc_blk_nums=(1, 2), dec_blk_nums=(2, 1))
@@ -28,7 +28,7 @@ def test_reproduces_the_authors_first_layer():
     net, fixture = RAT(**SMALL).eval(), np.load(PARITY / "rat_small.npz")
     net.load_state_dict(load_file(PARITY / "rat_small.safetensors"), strict=True)
     x = torch.from_numpy(fixture["layer0_in"]).permute(0, 2, 3, 1)
-    y = net.middle_blks[0].layers[0](x, plan(torch.from_numpy(fixture["mask_down"][:, 0])))
+    y = net.middle_blks[0].layers[0](x, plan_attention(torch.from_numpy(fixture["mask_down"][:, 0])))
     np.testing.assert_allclose(y.permute(0, 3, 1, 2).numpy(), fixture["layer0_out"], rtol=0, atol=1e-4)
 
 
@@ -54,7 +54,7 @@ def test_attention_by_region_is_the_dense_one(count):
     random = torch.Generator().manual_seed(count)
     layer, x = RegionAttention(16), torch.randn(2, 12, 10, 16, generator=random)
     labels = torch.randint(0, count, (2, 12, 10), generator=random)
-    torch.testing.assert_close(layer(x, plan(labels)), dense(layer, x, labels), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(layer(x, plan_attention(labels)), dense(layer, x, labels), rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()
@@ -66,7 +66,9 @@ def test_a_region_beyond_the_limit_is_cut_into_squares():
     pieces[labels == 0] = square.expand(2, 16, 24)[labels == 0]
     layer, x = RegionAttention(16), torch.randn(2, 16, 24, 16)
     assert (labels[1] == 5).sum() < 64
-    torch.testing.assert_close(layer(x, plan(labels, limit=64)), dense(layer, x, pieces), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        layer(x, plan_attention(labels, limit=64)), dense(layer, x, pieces), rtol=1e-4, atol=1e-5
+    )
 
 
 @torch.no_grad()

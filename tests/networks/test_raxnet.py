@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from medapp.networks.blocks import fold
+from medapp.networks.blocks import fuse_batchnorm
 from medapp.networks.raxnet import RAXNet
 from training.methods.segment_stroke_raxnet import widened
 from training.release.convert_raxnet_keras import convert, read
@@ -85,5 +85,5 @@ def test_folds_into_itself():
     for _ in range(3):
         net(x)
     before = net.eval()(x)
-    torch.testing.assert_close(fold(net)(x), before, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(fuse_batchnorm(net)(x), before, rtol=1e-4, atol=1e-4)
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in net.modules())

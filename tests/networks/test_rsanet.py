@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from medapp.networks.rsanet import AXES, RecurrentSliceAttention, RSANet, drawn, slice_weights
+from medapp.networks.rsanet import ATTENTION_AXES, RecurrentSliceAttention, RSANet, compute_slice_weights, mix_slices
 
 PARITY = Path(__file__).parent.parent / "parity"
 SMALL = dict(in_channels=1, groups=None, widths=(4, 8, 16, 32, 64))
@@ -21,8 +21,8 @@ def test_reproduces_the_authors_block():
     np.testing.assert_allclose(y.numpy(), fixture["y"], rtol=0, atol=1e-5)
     assert [tuple(w.shape) for w in weights] == [(2, 5, 5), (2, 7, 7), (2, 4, 4)]
     theta, phi, g = (torch.from_numpy(fixture[name]) for name in ("theta", "phi", "g"))
-    for axis, name in zip(AXES, ("coronal", "sagittal", "axial"), strict=True):
-        mixed = drawn(slice_weights(theta, phi, axis), g, axis)
+    for axis, name in zip(ATTENTION_AXES, ("coronal", "sagittal", "axial"), strict=True):
+        mixed = mix_slices(compute_slice_weights(theta, phi, axis), g, axis)
         np.testing.assert_allclose(mixed.numpy(), fixture[f"sa_{name}"], rtol=0, atol=1e-5)
 
 
@@ -65,7 +65,7 @@ def test_attention_starts_as_nothing_and_its_weights_are_shares():
     plain.load_state_dict({k: v for k, v in net.state_dict().items() if not k.startswith("rsa_")})
     x = torch.rand(1, 1, 16, 24, 20)
     torch.testing.assert_close(net(x), plain(x))
-    weights = net.explained(x)[1]
+    weights = net.forward_with_attention(x)[1]
     assert [w.shape[1] for w in weights] == [6, 5, 4]
     for w in weights:
         torch.testing.assert_close(w.sum(-1), torch.ones(w.shape[:2]))

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from medapp.networks import _torchvision
-from medapp.networks.sam_decoder import decode
+from medapp.networks import torchvision_compat
+from medapp.networks.sam_decoder import decode_masks
 
 WIDTH, GRID = 32, (6, 8)
 
@@ -14,7 +14,7 @@ WIDTH, GRID = 32, (6, 8)
 @pytest.fixture(scope="module")
 def net():
     """Prompt encoder and mask decoder of segment-anything, small and untrained, with nothing left at 0 or 1."""
-    _torchvision.ready()
+    torchvision_compat.import_torchvision()
     from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
 
     torch.manual_seed(0)
@@ -41,20 +41,20 @@ def test_the_same_masks_in_another_order(net, count):
     features, points = torch.randn(1, WIDTH, *GRID), torch.rand(count, 2) * 90
     masks, scores = theirs(net, features, points)
     least = float(scores.flatten().sort().values[1:3].mean())  # between two of them
-    drawn = decode(net, features, points, least)
+    drawn = decode_masks(net, features, points, least)
     torch.testing.assert_close(drawn.scores, scores, atol=1e-5, rtol=1e-5)
     assert torch.equal(drawn.kept, scores > least) and 0 < drawn.kept.sum() < drawn.kept.numel()
     torch.testing.assert_close(drawn.masks, masks[scores > least], atol=1e-4, rtol=1e-4)
 
 
 def test_nothing_is_drawn_where_nothing_suffices(net):
-    drawn = decode(net, torch.randn(1, WIDTH, *GRID), torch.rand(3, 2) * 90, 1e9)
+    drawn = decode_masks(net, torch.randn(1, WIDTH, *GRID), torch.rand(3, 2) * 90, 1e9)
     assert drawn.masks.shape == (0, 4 * GRID[0], 4 * GRID[1]) and not drawn.kept.any()
 
 
 def test_sixteen_bits_stay_near(net):
     features, points = torch.randn(1, WIDTH, *GRID), torch.rand(4, 2) * 90
-    plain, half = (decode(net, features, points, -1e9, dtype) for dtype in (torch.float32, torch.bfloat16))
+    plain, half = (decode_masks(net, features, points, -1e9, dtype) for dtype in (torch.float32, torch.bfloat16))
     assert half.masks.dtype == torch.float32
     assert (half.masks - plain.masks).norm() < 0.05 * plain.masks.norm()
 
@@ -73,5 +73,5 @@ def test_boxes_that_a_better_one_covers_go():
     for number in scores.argsort(descending=True).tolist():
         if all(overlap(boxes[number], boxes[other]) <= 0.4 for other in kept):
             kept.append(number)
-    assert _torchvision.suppressed(boxes, scores, 0.4).tolist() == kept and 1 < len(kept) < 60
-    assert _torchvision.suppressed(boxes[:0], scores[:0], 0.4).tolist() == []
+    assert torchvision_compat.suppress_non_maxima(boxes, scores, 0.4).tolist() == kept and 1 < len(kept) < 60
+    assert torchvision_compat.suppress_non_maxima(boxes[:0], scores[:0], 0.4).tolist() == []

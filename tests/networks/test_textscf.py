@@ -7,7 +7,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from medapp.networks.textscf import GRIDS, TextSCF, background, converted, integrate, warp
+from medapp.networks.textscf import (
+    GRID_BUFFERS,
+    TextSCF,
+    convert_state_dict,
+    integrate_velocity,
+    make_background_embedding,
+    warp,
+)
 
 PARITY = Path(__file__).parent.parent / "parity"
 SMALL = dict(width=4, dim=24, hidden=12)
@@ -23,9 +30,9 @@ def released(fixture, **options) -> TextSCF:
     """The network with the authors' weights, as they come: with their grids and from several GPUs."""
     state = load_file(PARITY / "textscf_small.safetensors")
     state = {f"module.{name}": value for name, value in state.items()}
-    state |= {f"module.{name}": torch.zeros(1, 3, 2, 2, 2) for name in GRIDS}
+    state |= {f"module.{name}": torch.zeros(1, 3, 2, 2, 2) for name in GRID_BUFFERS}
     net = TextSCF(**SMALL, **options).eval()
-    net.load_state_dict(converted(state, fixture["text_features"]), strict=True)
+    net.load_state_dict(convert_state_dict(state, fixture["text_features"]), strict=True)
     return net
 
 
@@ -46,7 +53,7 @@ def test_reproduces_the_authors_fields(fixture, integrated):
 @torch.no_grad()
 def test_reproduces_the_authors_filters_and_integration(fixture):
     torch.testing.assert_close(released(fixture).filters(), fixture["filters_xyz"], **close)
-    torch.testing.assert_close(integrate(fixture["vecint_in"]), fixture["vecint_out"], **close)
+    torch.testing.assert_close(integrate_velocity(fixture["vecint_in"]), fixture["vecint_out"], **close)
 
 
 @torch.no_grad()
@@ -102,10 +109,10 @@ def test_learns_through_the_text():
 
 def test_the_background_is_at_right_angles_to_the_regions():
     text = torch.randn(35, 64, generator=torch.Generator().manual_seed(0))
-    vector = background(text)
+    vector = make_background_embedding(text)
     assert (text @ vector).abs().max() < 1e-4 and vector.norm().item() == pytest.approx(1)
-    assert (background(text + 1e-3 * text.flip(0)) - vector).norm() < 0.05
-    assert background(text, released=True).norm().item() == pytest.approx(1, abs=1e-5)
+    assert (make_background_embedding(text + 1e-3 * text.flip(0)) - vector).norm() < 0.05
+    assert make_background_embedding(text, released=True).norm().item() == pytest.approx(1, abs=1e-5)
 
 
 @torch.no_grad()

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from medapp.networks.unet3d import UNet3D, blocks, unblocked
+from medapp.networks.unet3d import UNet3D, merge_blocks, split_blocks
 
 SMALL = dict(classes=5, width=8, growth=(1, 2))
 
 
 def test_blocks_come_back():
     x = torch.randn(2, 1, 4, 6, 8)
-    assert torch.equal(unblocked(blocks(x).permute(0, 2, 3, 4, 1).unflatten(4, (2, 2, 2))), x[:, 0])
+    assert torch.equal(merge_blocks(split_blocks(x).permute(0, 2, 3, 4, 1).unflatten(4, (2, 2, 2))), x[:, 0])
 
 
 @torch.no_grad()

@@ -134,9 +134,9 @@ def test_unfit_input_is_refused_in_words():
 
 def test_mobilesam_finds_a_disc_and_what_lies_at_a_point():
     """The committed weights, through the door's own loader: about five seconds of one processor."""
-    net = runtime._loaded(
+    net = runtime._load_network(
         segment_anything.SAM_NETWORKS["mobilesam"].build,
-        weight_files.locate(segment_anything.SAM_NETWORKS["mobilesam"].weights),
+        weight_files.locate_weights(segment_anything.SAM_NETWORKS["mobilesam"].weights),
         "mobilesam",
     )
     rows, columns = np.ogrid[:96, :128]
@@ -154,7 +154,7 @@ def test_mobilesam_finds_a_disc_and_what_lies_at_a_point():
 
 
 def test_enlarged_in_one_step_only_where_that_is_the_same():
-    segment_anything._torchvision.ready()
+    segment_anything.torchvision_compat.ready()
     from segment_anything.modeling import Sam
 
     small = torch.randn(2, 256, 256)

@@ -13,7 +13,7 @@ from medapp.imaging.volume import Volume
 from medapp.serving import runtime, weight_files
 
 TILT = np.array([[-0.9, 0.1, 1.2, 80], [0.12, 0.88, -0.6, -100], [-0.05, 0.15, 4.8, -40], [0, 0, 0, 1]])
-CARDS = list(runtime.cards().values())
+CARDS = list(runtime.load_cards().values())
 SEGMENTATIONS = [card for card in CARDS if card.task == "segmentation"]  # for the others: test_restore.py
 WHOLE = ("segment_ms_rsanet", "segment_stroke_raxnet")  # refuse a single slice
 SMALL = {name: {"widths": (8, 16, 32, 64)} for name in WHOLE}  # what would take long untrained at its full size
@@ -27,7 +27,7 @@ def run(card, *volumes, **options):
     torch.manual_seed(0)
     with torch.inference_mode():
         net = card.build(**SMALL.get(card.name, {})).eval()
-        more = {"aid": partial(runtime._aid, card, "cpu", {})} if card.aids else {}
+        more = {"aid": partial(runtime._load_aid, card, "cpu", {})} if card.aids else {}
         return card.run(net, *card.arrange(volumes), progress=quiet, **more, **card.settings(options))
 
 

@@ -152,7 +152,8 @@ def test_the_pair_can_be_looked_at_first_and_what_was_found_is_used_again(pair):
     assert shapes == {(160, 192, 224)}
 
     found = [
-        v.new_like(v.array.astype(np.uint8), labels={1: "x"}, name=region_overlap.PREDICTED) for v in (mine, theirs)
+        v.new_like(v.array.astype(np.uint8), labels={1: "x"}, name=region_overlap.PREDICTED_SOURCE)
+        for v in (mine, theirs)
     ]
     again = prepare(None, fixed, moving, *found, aid=aid, progress=lambda *_: None)
     assert not any("uploaded" in note for note in again.notes)

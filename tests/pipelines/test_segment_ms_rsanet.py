@@ -13,8 +13,8 @@ from medapp.algorithms.anatomical_priors import TISSUE_TABLE
 from medapp.algorithms.head_orientation import OrientedRegions
 from medapp.algorithms.mni_template import load_template
 from medapp.algorithms.parcellation import Parcellation
-from medapp.analysis.mask_metrics import dice
-from medapp.analysis.ms_lesions import PLANES, along, matrix
+from medapp.analysis.mask_metrics import compute_dice
+from medapp.analysis.ms_lesions import PLANE_AXES, project_on_axis, read_attention
 from medapp.cli import _arranged, _uploads
 from medapp.errors import InputError
 from medapp.imaging.geometry import resample
@@ -52,7 +52,7 @@ class Bright:
     def __init__(self) -> None:
         self.seen: list[torch.Tensor] = []
 
-    def explained(self, x: torch.Tensor):
+    def forward_with_attention(self, x: torch.Tensor):
         assert x.shape[:2] == (1, INPUT_CHANNELS) and x.dtype == torch.float32 and x.isfinite().all()
         assert not any(n % NETWORK_STRIDE for n in x.shape[2:])
         self.seen.append(x)
@@ -122,11 +122,11 @@ def test_found_where_it_lies_and_drawn_on_where_it_lies(name, plain):
     scan = resample(lit((SPOT, 9)), GRIDS[name])
     result = run(Bright(), scan)
     assert all(volume.grid.is_same(scan.grid) for volume in result.volumes.values())
-    assert dice(result.volumes["mask"].array > 0, truth(SPOT, 9, scan.grid)) > 0.8
-    for plane, axis in PLANES.items():
-        weights, at = matrix(result.tables[f"attention_{plane}"])
+    assert compute_dice(result.volumes["mask"].array > 0, truth(SPOT, 9, scan.grid)) > 0.8
+    for plane, axis in PLANE_AXES.items():
+        weights, at = read_attention(result.tables[f"attention_{plane}"])
         np.testing.assert_allclose(weights.sum(1), 1, atol=1e-3)
-        assert abs(at @ weights[0] - along(scan.grid, axis, SPOT)) < 6, plane
+        assert abs(at @ weights[0] - project_on_axis(scan.grid, axis, SPOT)) < 6, plane
     assert not any("No brain" in note for note in result.notes)
 
 
@@ -189,13 +189,13 @@ def test_without_a_brain_the_whole_head_is_seen_and_no_place_told(monkeypatch):
     result = run(Bright(), resample(lit((SPOT, 9)), GRIDS["LPI"]))
     assert any("No brain was found" in note for note in result.notes)
     assert result.doubt == "Not a FLAIR scan of a whole head?"
-    assert dice(result.volumes["mask"].array > 0, truth(SPOT, 9, GRIDS["LPI"])) > 0.8
+    assert compute_dice(result.volumes["mask"].array > 0, truth(SPOT, 9, GRIDS["LPI"])) > 0.8
     assert result.tables["lesions"].rows[0][-1] == ""
 
 
 def test_the_real_regions_tell_the_place():
     scan = resample(lit((np.array([20.0, -48.0, 24.0]), 6), (np.array([8.0, -60.0, -36.0]), 4)), GRIDS["LPI"])
-    aid = partial(runtime._aid, CARD, "cpu", {})
+    aid = partial(runtime._load_aid, CARD, "cpu", {})
     result = segment(Bright(), scan, aid=aid, progress=quiet, **SETTINGS)
     found = {row[-1] for row in result.tables["lesions"].rows}
     assert found == {"periventricular", "infratentorial"}
@@ -262,7 +262,7 @@ def test_what_cannot_work_is_refused_in_words(image, said):
 
 
 def test_the_card_is_hidden_until_there_are_weights():
-    assert (CARD.name in runtime.cards()) == bool(CARD.weights.sha256.strip("0"))
+    assert (CARD.name in runtime.load_cards()) == bool(CARD.weights.sha256.strip("0"))
     assert CARD.weights.sha256.strip("0") or "Weights to come" in CARD.trained_on
     assert all(option.live for option in CARD.options)
     assert sum(p.numel() for p in CARD.build().parameters()) < 7_000_000

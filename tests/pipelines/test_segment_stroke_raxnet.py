@@ -18,7 +18,7 @@ from medapp.algorithms.mni_template import (
     load_template_mask,
     register_template,
 )
-from medapp.analysis.mask_metrics import dice
+from medapp.analysis.mask_metrics import compute_dice
 from medapp.errors import InputError
 from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Grid, Volume
@@ -40,7 +40,7 @@ from medapp.serving.inference_engine import Engine
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "segmentation" / "stroke_whole_head"
 SETTINGS = CARD.settings({"smallest": 0})
-AID = partial(runtime._aid, CARD, "cpu", {})
+AID = partial(runtime._load_aid, CARD, "cpu", {})
 
 
 def quiet(fraction: float, stage: str) -> None:
@@ -84,7 +84,9 @@ GRIDS = {
 @pytest.fixture
 def in_place(monkeypatch):
     """The template need not be looked for: the scan lies in its space."""
-    monkeypatch.setattr(stroke, "register_template", lambda head, anatomy, progress: TemplatePlacement(load_template().grid, 1.0))
+    monkeypatch.setattr(
+        stroke, "register_template", lambda head, anatomy, progress: TemplatePlacement(load_template().grid, 1.0)
+    )
 
 
 @pytest.mark.parametrize("name", GRIDS)
@@ -149,7 +151,7 @@ def test_a_turned_anisotropic_scan_is_found_and_answered_in_its_own_space():
     truth = resample(painted.new_like((ball < 14).astype(np.uint8), labels={1: "ball"}), where)
     result = segment(Bright(), scan, aid=AID, progress=quiet, **SETTINGS)
     assert result.metrics["fit"].value > 0.6 and result.volumes["mask"].grid.is_same(where)
-    assert dice(result.volumes["mask"].array > 0, truth.array > 0) > 0.85
+    assert compute_dice(result.volumes["mask"].array > 0, truth.array > 0) > 0.85
     assert any("3.5 mm long" in note for note in result.notes)
 
 

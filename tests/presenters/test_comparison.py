@@ -28,7 +28,7 @@ def scan(affine: np.ndarray = TURNED, shape: tuple[int, ...] = (30, 28, 20)) -> 
 
 
 def looked(method: str, reference: Volume | Exception, **volumes: Volume | None):
-    card = runtime.card(method)
+    card = runtime.find_card(method)
 
     def read() -> Volume:
         if isinstance(reference, Exception):

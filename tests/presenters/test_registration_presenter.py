@@ -65,12 +65,13 @@ def _blocks(fixed: Volume, brain: np.ndarray) -> np.ndarray:
 def _measured(volumes, field, inverse, residual, brain) -> Result:
     labels, grid = volumes["labels"].array, volumes["labels"].grid
     determinant = field.jacobian_determinant()
-    jumps, rows = field_discontinuity.by_region(field, labels), []
+    jumps, rows = field_discontinuity.average_jumps_by_region(field, labels), []
     for number in np.unique(labels[labels > 0]):
         here, masks = labels == number, [volumes[f"{r}_labels"].array == number for r in ("aligned", "warped")]
         rows.append((
             CLASS_NAMES[number], here.sum() * grid.voxel_ml, field.magnitude[here].mean(), determinant[here].mean(),
-            *(mask_metrics.dice(m, here) for m in masks), *(mask_metrics.hd95(m, here, grid) for m in masks),
+            *(mask_metrics.compute_dice(m, here) for m in masks),
+            *(mask_metrics.compute_hd95(m, here, grid) for m in masks),
             jumps[number],
         ))  # fmt: skip
     rows = [(r[0], *(round(float(v), 3) for v in r[1:])) for r in rows]
@@ -89,7 +90,8 @@ def _measured(volumes, field, inverse, residual, brain) -> Result:
     }  # fmt: skip
     metrics = {name: Metric(round(float(m.value), 4), m.unit) for name, m in metrics.items()}
     return Result(
-        volumes, field, inverse, AFFINE, metrics, {"regions": Table(COLUMNS, tuple(rows), field_discontinuity.ABOUT)},
+        volumes, field, inverse, AFFINE, metrics,
+        {"regions": Table(COLUMNS, tuple(rows), field_discontinuity.BOUNDARY_JUMP_HELP)},
         settings={"refine": True}, provenance=Provenance("register_test", {"sha256": "ab" * 32}, "cpu"),
     )  # fmt: skip
 

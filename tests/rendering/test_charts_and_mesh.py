@@ -43,7 +43,7 @@ def enclosed(trace: go.Mesh3d) -> float:
 @pytest.mark.parametrize("name", AFFINES)
 def test_the_surface_lies_on_the_lesion_and_faces_outwards(name):
     mask, centre = ball(AFFINES[name])
-    (trace,) = lesion_mesh.lesions(mask)
+    (trace,) = lesion_mesh.make_lesion_surfaces(mask)
     distance = np.linalg.norm(points(trace) - centre, axis=1)
     assert distance.min() > 10 and distance.max() < 14
     assert enclosed(trace) == pytest.approx(float(mask.array.sum()) * mask.grid.voxel_ml * 1000, rel=0.1)
@@ -54,7 +54,7 @@ def test_the_surface_lies_on_the_lesion_and_faces_outwards(name):
 def test_the_hull_lies_around_the_head(name):
     head, centre = ball(AFFINES[name], radius=18.0)
     image = Volume(head.array * np.int16(700), head.affine)
-    hull = lesion_mesh.hull(image, spacing=2.0)
+    hull = lesion_mesh.make_head_surface(image, spacing=2.0)
     assert np.allclose(points(hull).mean(axis=0), centre, atol=1.5)
     assert enclosed(hull) > 0
 
@@ -64,15 +64,15 @@ def test_lesions_are_named_from_the_largest_and_single_voxels_are_not_lost():
     array[5, 5, 5] = 1
     array[10:20, 10:20, 10:20] = 1
     array[25:27, 25:27, 25:27] = 1
-    names = [trace.name for trace in lesion_mesh.lesions(Volume(array, np.eye(4), labels={1: "lesion"}))]
+    names = [trace.name for trace in lesion_mesh.make_lesion_surfaces(Volume(array, np.eye(4), labels={1: "lesion"}))]
     assert names == ["lesion 1, 1 ml", "lesion 2, 0.008 ml", "lesion 3, 0.001 ml"]
 
 
 def test_many_lesions_share_the_last_surface():
     array = np.zeros((60, 60, 60), np.uint8)
     array[::6, ::6, 3] = 1
-    traces = lesion_mesh.lesions(Volume(array, np.eye(4), labels={1: "lesion"}))
-    assert len(traces) == lesion_mesh.SINGLE + 1
+    traces = lesion_mesh.make_lesion_surfaces(Volume(array, np.eye(4), labels={1: "lesion"}))
+    assert len(traces) == lesion_mesh.MAX_SINGLE_LESIONS + 1
     assert traces[-1].name == "lesions 21 to 100, 0.08 ml together"
 
 
@@ -81,12 +81,12 @@ def test_a_large_head_with_a_large_lesion_makes_a_small_figure():
     distance = np.sqrt(i**2 + (j / 1.1) ** 2 + k**2)
     lesion = Volume((distance < 35).astype(np.uint8), np.eye(4), labels={1: "lesion"})
     head = Volume((distance < 75) * np.float32(3), np.eye(4))
-    assert len(lesion_mesh.figure(lesion, head).to_json()) < 700_000
+    assert len(lesion_mesh.plot_lesion_surfaces(lesion, head).to_json()) < 700_000
 
 
 def test_the_letters_stand_on_their_sides():
     mask, _ = ball(AFFINES["oblique"])
-    letters = lesion_mesh.figure(mask).data[-1]
+    letters = lesion_mesh.plot_lesion_surfaces(mask).data[-1]
     place = dict(zip(letters.text, points(letters), strict=True))
     assert place["R"][0] > place["L"][0] and place["A"][1] > place["P"][1] and place["S"][2] > place["I"][2]
 
@@ -94,21 +94,22 @@ def test_the_letters_stand_on_their_sides():
 def test_without_a_lesion_a_sentence_stands_in_each_figure():
     nothing = Volume(np.zeros((10, 10, 10), np.uint8), np.eye(4), labels={1: "lesion"})
     for figure in (
-        lesion_mesh.figure(nothing),
-        lesion_charts.volume_by_slice(nothing),
-        lesion_charts.lesion_volumes([]),
+        lesion_mesh.plot_lesion_surfaces(nothing),
+        lesion_charts.plot_volume_by_slice(nothing),
+        lesion_charts.plot_lesion_volumes([]),
     ):
-        assert [a.text for a in figure.layout.annotations] == [lesion_charts.NOTHING]
+        assert [a.text for a in figure.layout.annotations] == [lesion_charts.NO_LESION]
         assert not figure.data
     assert (
-        "single slice" in lesion_mesh.figure(Volume(np.ones((9, 9, 1), np.uint8), np.eye(4))).layout.annotations[0].text
+        "single slice"
+        in lesion_mesh.plot_lesion_surfaces(Volume(np.ones((9, 9, 1), np.uint8), np.eye(4))).layout.annotations[0].text
     )
 
 
 @pytest.mark.parametrize("name", AFFINES)
 def test_slice_volumes_add_up_and_stand_at_their_position(name):
     mask, centre = ball(AFFINES[name])
-    mm, ml, title = lesion_charts.slice_volumes(mask)
+    mm, ml, title = lesion_charts.measure_slice_volumes(mask)
     assert ml.sum() == pytest.approx(mask.array.sum() * mask.grid.voxel_ml)
     assert (np.diff(mm) > 0).all()
     if "oblique" not in name:
@@ -118,7 +119,7 @@ def test_slice_volumes_add_up_and_stand_at_their_position(name):
 
 def test_the_bars_carry_the_volumes_and_little_else():
     mask, _ = ball(AFFINES["RAS"])
-    figure = lesion_charts.volume_by_slice(mask, mask)
+    figure = lesion_charts.plot_volume_by_slice(mask, mask)
     assert np.sum(figure.data[0].y) == pytest.approx(mask.array.sum() * mask.grid.voxel_ml, rel=1e-5)
     assert [t.name for t in figure.data] == ["mask", "reference"]
     assert len(figure.to_json()) < 10_000
@@ -129,7 +130,7 @@ def test_the_histogram_counts_what_is_above_a_hundredth():
     array[0] = 0.005
     array[1, 0, :5] = 0.015
     array[2, 0, :7] = 1.0
-    figure = lesion_charts.probability_histogram(Volume(array, np.eye(4)), 0.5)
+    figure = lesion_charts.plot_probability_histogram(Volume(array, np.eye(4)), 0.5)
     packed = json.loads(figure.to_json())["data"][0]["y"]
     counts = np.frombuffer(base64.b64decode(packed["bdata"]), packed["dtype"])
     assert counts[0] == 5 and counts[-1] == 7 and counts.sum() == 12
@@ -141,12 +142,14 @@ def test_the_automatic_window_leaves_out_air_and_bright_specks():
     array = np.zeros((60, 60, 60), np.float32)
     array[15:45, 15:45, 15:45] = rng.uniform(100, 200, (30, 30, 30))
     array[0, 0, :3] = 1e6
-    low, high = colour.automatic(array)
+    low, high = colour.find_window(array)
     assert 99 < low < 110 and 190 < high < 201
-    assert colour.automatic(array, "HU") == colour.PRESETS["soft tissue"]
-    assert colour.grey(np.array([0, 150, 999]), colour.Window(100, 200)).tolist() == [0, 128, 255]
+    assert colour.find_window(array, "HU") == colour.CT_WINDOWS["soft tissue"]
+    assert colour.to_grey(np.array([0, 150, 999]), colour.Window(100, 200)).tolist() == [0, 128, 255]
 
 
 def test_label_colours_are_distinct_and_fixed():
-    assert len(set(colour.LABELS)) == len(colour.LABELS)
-    assert colour.of_label(1) == colour.of_label(1 + len(colour.LABELS)) == colour.LABELS[0]
+    assert len(set(colour.LABEL_COLOURS)) == len(colour.LABEL_COLOURS)
+    assert (
+        colour.get_label_colour(1) == colour.get_label_colour(1 + len(colour.LABEL_COLOURS)) == colour.LABEL_COLOURS[0]
+    )

@@ -7,7 +7,7 @@ from medapp.analysis import field_discontinuity
 from medapp.imaging.deformation import Deformation
 from medapp.imaging.volume import Grid, Volume
 from medapp.rendering import deformation_maps, difference_maps, image_comparison, registration_charts
-from medapp.rendering.slice_grids import PLANES, sheet
+from medapp.rendering.slice_grids import PLANES, make_slice_grid
 from medapp.result import Table
 
 TILT = np.array([[-1.9, 0.1, 0.2, 40], [0.12, 1.8, -0.3, -40], [-0.05, 0.15, 2.4, -40], [0, 0, 0, 1]])
@@ -20,7 +20,7 @@ def shifted(*mm: float) -> Deformation:
 
 
 def cut(plane="axial") -> tuple[Grid, np.ndarray]:
-    onto = sheet(BOX, plane, MIDDLE, pixel=0.5)
+    onto = make_slice_grid(BOX, plane, MIDDLE, pixel=0.5)
     return onto, np.full((*onto.shape[:2], 3), 40, np.uint8)
 
 
@@ -33,12 +33,12 @@ def middle(picture: np.ndarray, part: int = 4) -> np.ndarray:
 @pytest.mark.parametrize("way", ["fixed", "moving"])
 def test_a_field_that_does_nothing_leaves_the_grid_straight(plane, way):
     onto, black = cut(plane)
-    drawn = middle(deformation_maps.grid(black, onto, shifted(0, 0, 0), way, step=8.0)).max(axis=2) > 130
+    drawn = middle(deformation_maps.draw_grid(black, onto, shifted(0, 0, 0), way, step=8.0)).max(axis=2) > 130
     rows, columns = drawn.mean(axis=1) > 0.9, drawn.mean(axis=0) > 0.9
     assert rows.any() and columns.any()
     np.testing.assert_array_equal(drawn, rows[:, None] | columns[None])
     at = onto.to_mm(np.array([[r + drawn_from(onto), 0, 0] for r in np.flatnonzero(rows)], float))
-    axis = deformation_maps.axes(onto)[0]
+    axis = deformation_maps.find_sheet_axes(onto)[0]
     assert np.abs(at[:, axis] / 8 - np.rint(at[:, axis] / 8)).max() * 8 < 1.0, "lines lie at multiples of 8 mm"
 
 
@@ -51,7 +51,7 @@ def test_the_fixed_grid_goes_with_the_field_and_the_movings_against_it():
     columns = {}
     for way in ("fixed", "moving"):
         for name, field in (("still", shifted(0, 0, 0)), ("left", shifted(-3, 0, 0))):
-            ink = middle(deformation_maps.grid(black, onto, field, way, step=8.0))[..., 0].astype(float)
+            ink = middle(deformation_maps.draw_grid(black, onto, field, way, step=8.0))[..., 0].astype(float)
             columns[way, name] = ink.mean(axis=0)
     shift = {}
     for way in ("fixed", "moving"):
@@ -66,10 +66,10 @@ def test_the_maps_have_the_colour_of_their_value_everywhere(plane):
     onto, black = cut(plane)
     field = shifted(3, 0, 4)
     length = Volume(field.magnitude, TILT)
-    assert np.ptp(middle(deformation_maps.magnitude(black, onto, length, 10.0)), axis=(0, 1)).max() == 0
+    assert np.ptp(middle(deformation_maps.draw_magnitude(black, onto, length, 10.0)), axis=(0, 1)).max() == 0
     log = Volume(np.zeros(BOX.shape, np.float32), TILT)
     for value, strongest in ((0.5, 0), (-0.5, 2)):
-        drawn = middle(deformation_maps.jacobian(black, onto, log.new_like(log.array + np.float32(value)), 1.0))
+        drawn = middle(deformation_maps.draw_jacobian(black, onto, log.new_like(log.array + np.float32(value)), 1.0))
         assert (drawn.argmax(axis=2) == strongest).all()
 
 
@@ -78,10 +78,10 @@ def test_a_fold_is_loud_and_told_from_strong_shrinking():
     determinant = np.ones(BOX.shape, np.float32)
     determinant[20:24] = -0.3
     determinant[30:34] = 0.05
-    log = Volume(deformation_maps.log_jacobian(determinant), TILT)
+    log = Volume(deformation_maps.compute_log_jacobian(determinant), TILT)
     assert np.isfinite(log.array).all()
-    drawn = deformation_maps.jacobian(black, onto, log, 1.0)
-    loud = (drawn == deformation_maps.FOLD).all(axis=2)
+    drawn = deformation_maps.draw_jacobian(black, onto, log, 1.0)
+    loud = (drawn == deformation_maps.FOLDING_COLOUR).all(axis=2)
     assert 0.05 < loud.mean() < 0.15
 
 
@@ -89,51 +89,54 @@ def test_a_field_that_runs_on_evenly_does_not_jump_and_a_broken_one_does():
     labels = np.zeros(BOX.shape, np.uint8)
     labels[10:20], labels[20:34] = 1, 2
     even = Deformation.from_affine(np.diag([1.1, 0.9, 1.2, 1.0]), BOX)
-    assert field_discontinuity.jumps(even, labels).max() < 1e-4
+    assert field_discontinuity.compute_boundary_jumps(even, labels).max() < 1e-4
     vectors = even.vectors.copy()
     vectors[1, 20:] += 2
     broken = Deformation(vectors, TILT)
-    jumps = field_discontinuity.jumps(broken, labels)
+    jumps = field_discontinuity.compute_boundary_jumps(broken, labels)
     np.testing.assert_allclose(jumps[19:21], 2, atol=1e-4)
     assert jumps[:9].max() == 0 and jumps[11:18].max() == 0, "inside a region nothing is said"
-    means = field_discontinuity.by_region(broken, labels)
+    means = field_discontinuity.average_jumps_by_region(broken, labels)
     assert means[1] == pytest.approx(1, abs=1e-3) and means[2] == pytest.approx(1, abs=1e-3) and means[0] < 1e-3
     onto, black = cut()
-    drawn = deformation_maps.jump(black, onto, Volume(jumps, TILT), 2.0)
+    drawn = deformation_maps.draw_jump(black, onto, Volume(jumps, TILT), 2.0)
     assert 0.01 < (drawn.max(axis=2) > 200).mean() < 0.12
 
 
 def test_two_pictures_in_one():
     first, second = (np.full((120, 60, 3), value, np.uint8) for value in (200, 100))
-    checkered = image_comparison.checkered(first, second, 10)
+    checkered = image_comparison.draw_checkerboard(first, second, 10)
     assert (
         (checkered[:10, :10] == 200).all()
         and (checkered[:10, 10:20] == 100).all()
         and (checkered[10:20, :10] == 100).all()
     )
-    assert np.ptp(image_comparison.blended(first, first), axis=2).max() <= 1, "equal is grey"
-    red, _, blue = image_comparison.blended(first, second)[0, 0].astype(int)
+    assert np.ptp(image_comparison.draw_colour_overlay(first, first), axis=2).max() <= 1, "equal is grey"
+    red, _, blue = image_comparison.draw_colour_overlay(first, second)[0, 0].astype(int)
     assert red > blue
-    drawn = image_comparison.differing(second, {"Before": first, "After": second})
-    assert drawn.shape == (120, 60 + 8 + 60 + 8 + difference_maps.BAR, 3)
+    drawn = image_comparison.draw_differences(second, {"Before": first, "After": second})
+    assert drawn.shape == (120, 60 + 8 + 60 + 8 + difference_maps.SCALE_WIDTH, 3)
     assert drawn[30, 30].max() > 100 and drawn[30, 68 + 30].max() == 0
 
 
 def test_arrows_go_from_fixed_to_moving():
     onto, grey = cut()
-    figure = registration_charts.arrows(grey, onto, shifted(-3, 0, 0))
+    figure = registration_charts.plot_arrows(grey, onto, shifted(-3, 0, 0))
     line = figure.data[-1]
     assert "3.0" in line.name
     inside = np.abs(np.array(line.x[1::3]) - np.array(line.x[0::3])) > 0
     x = np.array(line.x, float).reshape(-1, 3)[inside]
     np.testing.assert_allclose(x[:, 1] - x[:, 0], 6, atol=1e-3)
-    assert registration_charts.arrows(grey * 0, onto, shifted(0, 0, 0)).data == ()
+    assert registration_charts.plot_arrows(grey * 0, onto, shifted(0, 0, 0)).data == ()
 
 
 def test_bars_leave_out_what_is_not_defined_and_say_what_is_missing():
     columns = ("region", "Dice before", "Dice after")
     table = Table(columns, (("Left-Thalamus", 0.5, 0.8), ("Left-Vessel", None, None)))
-    figure = registration_charts.bars(table, "Dice")
+    figure = registration_charts.plot_before_after(table, "Dice")
     assert [list(bar.y) for bar in figure.data] == [["Left-Thalamus"]] * 2
     for nothing in (None, Table(("region",), ()), Table(columns, (("Left-Vessel", None, None),))):
-        assert registration_charts.bars(nothing, "Dice").layout.annotations[0].text == registration_charts.WITHOUT
+        assert (
+            registration_charts.plot_before_after(nothing, "Dice").layout.annotations[0].text
+            == registration_charts.NO_LABEL_MAPS
+        )

@@ -11,7 +11,7 @@ from medapp.imaging.volume import Grid, Volume
 from medapp.rendering import planes
 from medapp.rendering.colour import Window
 from medapp.rendering.layers import Layer
-from medapp.rendering.slice_grids import plane_of, sheet
+from medapp.rendering.slice_grids import find_plane, make_slice_grid
 
 TILT = Rotation.from_euler("xyz", [17, -12, 25], degrees=True).as_matrix()
 RAS = Grid((40, 50, 30), from_matvec(np.diag([2.0, 1.5, 3.0]), (-40, -37, -45)))
@@ -66,7 +66,7 @@ def test_each_side_of_the_patient_is_where_a_radiologist_expects_it(name, plane,
         mm[axis] = 20
         volume = bright(GRIDS[name], mm)
         centre = volume.grid.to_mm(np.argwhere(volume.array)[0])
-        row, column = where(planes.draw([Layer(volume, window=WHITE)], plane, centre, pixel=1.0))
+        row, column = where(planes.draw_plane([Layer(volume, window=WHITE)], plane, centre, pixel=1.0))
         assert (row < 0.45) == (way == "up"), (way, row)
         assert (column < 0.45) == (way == "left"), (way, column)
 
@@ -75,8 +75,8 @@ def test_neurological_pictures_have_the_patients_right_on_the_right_but_sagittal
     volume = bright(RAS, (20, 20, 0))
     layers = [Layer(volume, window=WHITE)]
     centre = volume.grid.to_mm(np.argwhere(volume.array)[0])
-    assert where(planes.draw(layers, "axial", centre, radiological=False))[1] > 0.6
-    assert where(planes.draw(layers, "sagittal", centre, radiological=False))[1] < 0.4
+    assert where(planes.draw_plane(layers, "axial", centre, radiological=False))[1] > 0.6
+    assert where(planes.draw_plane(layers, "sagittal", centre, radiological=False))[1] < 0.4
 
 
 @pytest.mark.parametrize("codes", ["LPS", "PIR", "SLA", "AIL"])
@@ -88,14 +88,14 @@ def test_the_picture_does_not_depend_on_the_storage_order(codes, plane):
         mask = volume.new_like((volume.array > 0.9).astype(np.uint8), labels={1: "lesion"})
         turned = [stored(v, codes) for v in (volume, mask)]
         first, second = (
-            planes.draw([Layer(v, window=WHITE), Layer(m, "mask", opacity=0.5)], plane, (3.0, -2.0, 1.5))
+            planes.draw_plane([Layer(v, window=WHITE), Layer(m, "mask", opacity=0.5)], plane, (3.0, -2.0, 1.5))
             for v, m in ((volume, mask), turned)
         )
         assert np.abs(first.astype(int) - second).max() <= 1
 
 
 def test_pixels_are_square_and_the_sheet_spans_the_scan():
-    s = sheet(RAS, "coronal", (0, 0, 0))
+    s = make_slice_grid(RAS, "coronal", (0, 0, 0))
     assert np.allclose(s.spacing, (1.5, 1.5, 1))
     assert s.shape == (60, 53, 1)  # 30 × 3 mm high, 40 × 2 mm wide
     assert np.allclose(s.to_mm(np.array([0, 0, 0]))[1], 0, atol=1e-3)
@@ -107,19 +107,19 @@ def test_layers_on_different_grids_lie_on_each_other():
     distance = np.linalg.norm(other.to_mm(np.indices(other.shape).transpose(1, 2, 3, 0)) - centre, axis=-1)
     ball = Volume((distance < 6).astype(np.uint8), other.affine, labels={1: "lesion"})
     for plane in planes.PLANES:
-        image = where(planes.draw([Layer(volume, window=WHITE)], plane, centre, pixel=0.5))
-        mask = where(planes.draw([Layer(bright(RAS, centre)), Layer(ball, "mask")], plane, centre, pixel=0.5))
+        image = where(planes.draw_plane([Layer(volume, window=WHITE)], plane, centre, pixel=0.5))
+        mask = where(planes.draw_plane([Layer(bright(RAS, centre)), Layer(ball, "mask")], plane, centre, pixel=0.5))
         assert np.allclose(image, mask, atol=0.02)
 
 
 def test_nothing_is_drawn_outside_the_scan_and_edge_voxels_are_whole():
     volume = Volume(np.ones((4, 4, 4), np.float32), np.diag([2.0, 2.0, 2.0, 1.0]))
-    picture = planes.draw(
+    picture = planes.draw_plane(
         [Layer(volume, window=WHITE)], "axial", (3, 3, 3), pixel=1.0, extent=[[-11, -11, -11], [17, 17, 17]]
     )
     assert picture.shape == (28, 28, 3)
     assert np.count_nonzero(picture[..., 0] == 255) == 64  # 8 × 8 mm, as large as the voxels are
-    assert not planes.draw([Layer(volume, window=WHITE)], "axial", (3, 3, 7.5)).any()
+    assert not planes.draw_plane([Layer(volume, window=WHITE)], "axial", (3, 3, 7.5)).any()
 
 
 @pytest.mark.parametrize("codes", ["RAS", "LPS", "SLA", "IPR"])
@@ -128,26 +128,26 @@ def test_a_flat_image_is_drawn_as_itself_in_its_own_plane(codes):
     array[18, 0, 28] = 1  # right and head
     coronal = Volume(array, from_matvec(TILT @ np.diag([1.0, 5.0, 1.0]), (0, 0, 0)))
     turned = stored(coronal, codes)
-    assert plane_of(turned.grid) == "coronal"
-    picture = planes.draw([Layer(turned, window=WHITE)], "axial", (900, 900, 900))
+    assert find_plane(turned.grid) == "coronal"
+    picture = planes.draw_plane([Layer(turned, window=WHITE)], "axial", (900, 900, 900))
     assert picture.shape == (30, 20, 3)
     assert tuple(np.argwhere(picture[..., 0] > 200)[0]) == (1, 1)
-    assert planes.three_planes([Layer(turned, window=WHITE)], (0, 0, 0), height=60).shape == (60, 40, 3)
+    assert planes.draw_three_planes([Layer(turned, window=WHITE)], (0, 0, 0), height=60).shape == (60, 40, 3)
 
 
 def test_an_empty_mask_and_a_constant_image_draw():
     volume = Volume(np.zeros(RAS.shape, np.int16), RAS.affine)
     mask = volume.new_like(np.zeros(RAS.shape, np.uint8), labels={1: "lesion"})
     layers = [Layer(volume), Layer(mask, "mask", contour=2), Layer(mask, "heat")]
-    mm = planes.best_position(mask)
+    mm = planes.find_best_position(mask)
     assert np.allclose(mm, RAS.to_mm((np.array(RAS.shape) - 1) / 2))
-    assert planes.three_planes(layers, mm).dtype == np.uint8
-    assert planes.montage(layers, 4).ndim == 3
+    assert planes.draw_three_planes(layers, mm).dtype == np.uint8
+    assert planes.draw_montage(layers, 4).ndim == 3
 
 
 def test_values_that_are_not_numbers_are_black():
     volume = Volume(np.full((8, 8, 8), np.nan, np.float32), np.eye(4))
-    assert not planes.draw([Layer(volume)], "axial", (4, 4, 4)).any()
+    assert not planes.draw_plane([Layer(volume)], "axial", (4, 4, 4)).any()
 
 
 def test_a_contour_leaves_the_lesion_and_the_background_as_they_are():
@@ -155,8 +155,8 @@ def test_a_contour_leaves_the_lesion_and_the_background_as_they_are():
     lesion = np.zeros((20, 20, 20), np.uint8)
     lesion[8:12, 8:12, 8:12] = 1
     mask = volume.new_like(lesion, labels={1: "lesion"})
-    plain = planes.draw([Layer(volume, window=WHITE)], "axial", (10, 10, 10))
-    picture = planes.draw([Layer(volume, window=WHITE), Layer(mask, "mask", contour=1)], "axial", (10, 10, 10))
+    plain = planes.draw_plane([Layer(volume, window=WHITE)], "axial", (10, 10, 10))
+    picture = planes.draw_plane([Layer(volume, window=WHITE), Layer(mask, "mask", contour=1)], "axial", (10, 10, 10))
     changed = (picture != plain).any(axis=-1)
     assert changed.sum() == 16  # a ring around 4 × 4 pixels, without its corners
     assert not changed[8:12, 8:12].any()
@@ -168,7 +168,7 @@ def test_the_first_look_is_at_the_widest_slice_of_the_largest_lesion():
     lesion[20:23, 20:23, 10:20] = 1
     lesion[20:29, 20:29, 15] = 1
     mask = Volume(lesion, RAS.affine, labels={1: "lesion"})
-    assert np.allclose(planes.best_position(mask), RAS.to_mm(np.array([24, 24, 15])))
+    assert np.allclose(planes.find_best_position(mask), RAS.to_mm(np.array([24, 24, 15])))
 
 
 @pytest.mark.parametrize("name", GRIDS)
@@ -176,16 +176,16 @@ def test_a_click_on_the_picture_finds_its_point_again(name):
     volume = bright(GRIDS[name], (10, -8, 6))
     centre = volume.grid.to_mm(np.argwhere(volume.array)[0])
     layers = [Layer(volume, window=WHITE)]
-    panels = planes.layout(layers, centre)
-    picture = planes.three_planes(layers, centre, crosshair=False, letters=False)
+    panels = planes.lay_out_planes(layers, centre)
+    picture = planes.draw_three_planes(layers, centre, crosshair=False, letters=False)
     assert len(panels) == 3
     for panel in panels:
         part = picture[panel.top :, panel.left : panel.left + panel.sheet.shape[1], 0]
         row, column = np.unravel_index(np.argmax(part), part.shape)
-        found = planes.located(panels, panel.left + column, panel.top + row)
+        found = planes.pixel_to_mm(panels, panel.left + column, panel.top + row)
         assert np.linalg.norm(found - centre) < 2
-        assert planes.value(volume, found) == 1
-    assert planes.located(panels, -5, 3) is None
+        assert planes.read_value(volume, found) == 1
+    assert planes.pixel_to_mm(panels, -5, 3) is None
 
 
 def test_a_false_alarm_in_the_air_is_not_cut_away():
@@ -193,6 +193,6 @@ def test_a_false_alarm_in_the_air_is_not_cut_away():
     image[20:40, 20:40, 20:40] = 1
     mask[2, 2, 2] = 1
     layers = [Layer(Volume(image, np.diag([3.0, 3.0, 3.0, 1.0])))]
-    assert planes.field(layers)[0].min() > 40
+    assert planes.find_field_of_view(layers)[0].min() > 40
     layers.append(Layer(layers[0].volume.new_like(mask, labels={1: "lesion"}), "mask"))
-    assert planes.field(layers)[0].max() < 6
+    assert planes.find_field_of_view(layers)[0].max() < 6

@@ -20,7 +20,7 @@ def rat(**options) -> RAT:
 @pytest.mark.parametrize("half", [None, torch.bfloat16])
 @pytest.mark.parametrize("scale", [1, 2])
 def test_regions_travel_with_the_image(monkeypatch, half, scale):
-    monkeypatch.setattr(inference_engine, "half", lambda device: half)
+    monkeypatch.setattr(inference_engine, "choose_half_precision", lambda device: half)
     net = rat(scale=scale)
     ready = Engine(net, "cpu", "auto")
     ready.tolerance = 0.1
@@ -37,7 +37,7 @@ def test_regions_travel_with_the_image(monkeypatch, half, scale):
 
 
 def test_a_half_that_disagrees_is_not_used_and_is_tried_once(monkeypatch):
-    monkeypatch.setattr(inference_engine, "half", lambda device: torch.bfloat16)
+    monkeypatch.setattr(inference_engine, "choose_half_precision", lambda device: torch.bfloat16)
     ready = Engine(rat(), "cpu", "openvino")
     ready.tolerance = 1e-9
     tried = []

@@ -19,7 +19,7 @@ IMAGE = Volume(np.zeros((4, 5, 6), np.float32), np.eye(4), name="Jane Doe 1961")
 def told(caplog, error: BaseException | None = None) -> tuple[dict, int]:
     caplog.clear()
     ends = pytest.raises(type(error)) if error else nullcontext()
-    with caplog.at_level(logging.INFO, run_log.__name__), ends, run_log.entry("a_method", (IMAGE, None)) as more:
+    with caplog.at_level(logging.INFO, run_log.__name__), ends, run_log.log_run("a_method", (IMAGE, None)) as more:
         more["device"] = "cpu"
         if error:
             raise error
@@ -54,9 +54,9 @@ def test_aloud_writes_a_line_an_entry(capsys, monkeypatch):
     monkeypatch.setattr(run_log.log, "handlers", [])
     monkeypatch.setattr(run_log.log, "propagate", True)
     monkeypatch.setattr(run_log.log, "level", logging.NOTSET)
-    run_log.aloud()
-    run_log.aloud()  # a second launch does not double them
-    with run_log.entry("a_method", ()):
+    run_log.log_to_stderr()
+    run_log.log_to_stderr()  # a second launch does not double them
+    with run_log.log_run("a_method", ()):
         pass
     (line,) = capsys.readouterr().err.splitlines()
     assert json.loads(line)["pipeline"] == "a_method"
@@ -65,9 +65,9 @@ def test_aloud_writes_a_line_an_entry(capsys, monkeypatch):
 def test_nothing_else_gets_into_the_log_but_by_whose_and_where():
     script = """
 import logging, sys, threading, traceback, warnings
-from medapp import journal
-journal.alone()
-journal.alone()
+from medapp.serving import run_log
+run_log.capture_output()
+run_log.capture_output()
 print("* Running on local URL:  http://127.0.0.1:7860")
 
 def visitor():

@@ -19,7 +19,7 @@ from medapp.card import Card, Input, Network, Slider, Weights
 from medapp.errors import CancelledError, InputError, OptionError, WeightsError
 from medapp.imaging.volume import Volume
 from medapp.networks.ar2unet import AR2UNet
-from medapp.networks.blocks import fold
+from medapp.networks.blocks import fuse_batchnorm
 from medapp.result import Result
 from medapp.serving import inference_engine, runtime
 from medapp.serving.inference_engine import Engine
@@ -58,7 +58,7 @@ def tiny(monkeypatch, tmp_path) -> Card:
     texts = dict.fromkeys(("about", "licence", "cite", "trained_on", "scores", "limits"), "-")
     card = Card("segment_tiny", "segmentation", "Tiny", inputs=inputs, options=options, weights=weights, build=build,
                 run=segment, **texts)  # fmt: skip
-    monkeypatch.setattr(runtime, "cards", lambda: {card.name: card})
+    monkeypatch.setattr(runtime, "load_cards", lambda: {card.name: card})
     monkeypatch.setattr(runtime, "_engines", {})
     monkeypatch.setenv("MEDAPP_WEIGHTS", str(file.parent))
     monkeypatch.setenv("MEDAPP_CACHE", str(tmp_path / "cache"))
@@ -68,10 +68,10 @@ def tiny(monkeypatch, tmp_path) -> Card:
 
 
 def test_the_pipelines_are_found_in_order():
-    names = list(runtime.cards())
+    names = list(runtime.load_cards())
     assert "segment_glioma_ar2unet" in names
-    assert names == sorted(names, key=lambda name: (runtime.cards()[name].task, name))
-    assert all(runtime.card(name).name == name for name in names)
+    assert names == sorted(names, key=lambda name: (runtime.load_cards()[name].task, name))
+    assert all(runtime.find_card(name).name == name for name in names)
 
 
 def test_a_result_says_where_it_comes_from(tiny):
@@ -97,7 +97,7 @@ def test_every_engine_gives_the_answer_of_the_plain_network(tiny, monkeypatch, w
     monkeypatch.setenv("MEDAPP_ENGINE", wanted)
     result = runtime.run("segment_tiny", IMAGE, device="cpu")
     plain = build().eval()
-    state = load_file(runtime.hub.locate(tiny.weights).path)
+    state = load_file(runtime.weight_files.locate_weights(tiny.weights).path)
     plain.load_state_dict({k: v.float() for k, v in state.items()})
     with torch.inference_mode():
         expected = plain(torch.from_numpy(np.moveaxis(IMAGE.array, 2, 0).copy())[:, None])[:, 0]
@@ -107,7 +107,7 @@ def test_every_engine_gives_the_answer_of_the_plain_network(tiny, monkeypatch, w
 
 
 def test_the_network_is_made_ready_once(tiny, monkeypatch):
-    runtime.warm("segment_tiny", "cpu")
+    runtime.load_weights("segment_tiny", "cpu")
     monkeypatch.setattr(runtime, "load_file", None)
     runtime.run("segment_tiny", IMAGE, device="cpu")
     runtime.run("segment_tiny", IMAGE, None, device="cpu")
@@ -138,7 +138,7 @@ def test_no_untrained_network_answers(tiny, monkeypatch, tmp_path):
 
 def test_weights_of_another_network_are_refused(tiny, monkeypatch):
     other = Card(**{**vars(tiny), "build": partial(build, width=4)})
-    monkeypatch.setattr(runtime, "cards", lambda: {other.name: other})
+    monkeypatch.setattr(runtime, "load_cards", lambda: {other.name: other})
     with pytest.raises(WeightsError, match="does not fit"):
         runtime.run("segment_tiny", IMAGE)
 
@@ -160,7 +160,7 @@ def helped(tiny, monkeypatch, tmp_path) -> Card:
         return Result({"probability": image.new_like(np.moveaxis(y[:, 0].numpy(), 0, 2))})
 
     card = replace(tiny, run=run, aids={"other": Network(other, build)})
-    monkeypatch.setattr(runtime, "cards", lambda: {card.name: card})
+    monkeypatch.setattr(runtime, "load_cards", lambda: {card.name: card})
     monkeypatch.setattr(runtime, "_aids", {})
     return card
 
@@ -168,8 +168,8 @@ def helped(tiny, monkeypatch, tmp_path) -> Card:
 @pytest.mark.parametrize("own", [True, False])
 def test_a_further_network_is_loaded_when_asked_for_and_said(helped, monkeypatch, own):
     card = helped if own else replace(helped, build=None, weights=helped.aids["other"].weights)
-    monkeypatch.setattr(runtime, "cards", lambda: {card.name: card})
-    runtime.warm(card.name)
+    monkeypatch.setattr(runtime, "load_cards", lambda: {card.name: card})
+    runtime.load_weights(card.name)
     results = [runtime.run(card.name, IMAGE, device="cpu") for _ in range(2)]
     assert len(runtime._aids) == 1 and len(runtime._engines) == own
     weights = results[0].provenance.weights
@@ -183,7 +183,7 @@ def test_a_pth_runs_no_code_and_must_fit(helped, monkeypatch, tmp_path):
         torch.save(content, file)
         weights = replace(helped.aids["other"].weights, sha256=hashlib.sha256(file.read_bytes()).hexdigest())
         card = replace(helped, aids={"other": Network(weights, build)})
-        monkeypatch.setattr(runtime, "cards", lambda card=card: {card.name: card})
+        monkeypatch.setattr(runtime, "load_cards", lambda card=card: {card.name: card})
         with pytest.raises(WeightsError, match=words):
             runtime.run(card.name, IMAGE, device="cpu")
 
@@ -222,19 +222,19 @@ def test_one_run_at_a_time_and_the_waiting_one_can_be_cancelled(tiny):
         runtime.run("segment_tiny", IMAGE, progress=impatient)
     leave.set()
     first.join(30)
-    assert not runtime._door.locked()
+    assert not runtime._device_lock.locked()
 
 
 def test_a_full_graphics_card_hands_over_to_the_cpu(tiny, monkeypatch):
-    made = runtime._engine
+    made = runtime._load_engine
 
     def full(chosen, place):
         if place == "mps":
             raise RuntimeError("MPS backend out of memory")
         return made(chosen, place)
 
-    monkeypatch.setattr(runtime, "_engine", full)
-    monkeypatch.setattr(hardware, "devices", lambda: ("mps", "cpu"))
+    monkeypatch.setattr(runtime, "_load_engine", full)
+    monkeypatch.setattr(hardware, "list_devices", lambda: ("mps", "cpu"))
     result = runtime.run("segment_tiny", IMAGE)
     assert result.provenance.device.startswith("cpu")
     assert any("memory of the mps device" in note for note in result.notes)
@@ -244,11 +244,11 @@ def test_zerogpu_gets_plain_values_and_gives_user_errors_back(tiny, monkeypatch)
     monkeypatch.setattr(runtime, "spaces", object())
 
     def process(*arguments):
-        assert runtime._seconds(*arguments) >= 20
+        assert runtime._estimate_gpu_seconds(*arguments) >= 20
         return pickle.loads(pickle.dumps(runtime_elsewhere(*pickle.loads(pickle.dumps(arguments)))))
 
-    runtime_elsewhere = runtime._elsewhere
-    monkeypatch.setattr(runtime, "_elsewhere", process)
+    runtime_elsewhere = runtime._run_on_zerogpu
+    monkeypatch.setattr(runtime, "_run_on_zerogpu", process)
     assert runtime.run("segment_tiny", IMAGE).provenance.pipeline == "segment_tiny"
     monkeypatch.setenv("MEDAPP_ENGINE", "steam")
     with pytest.raises(OptionError, match="MEDAPP_ENGINE"):
@@ -263,7 +263,7 @@ def test_folding_changes_nothing_but_the_count_of_modules():
     x = torch.randn(1, 1, 32, 32)
     with torch.inference_mode():
         before = net(x)
-        after = fold(net)(x)
+        after = fuse_batchnorm(net)(x)
     torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
     assert not any(isinstance(m, nn.BatchNorm2d) for m in net.modules())
 
@@ -281,7 +281,7 @@ def test_double_precision_is_taken(wanted):
 
 
 def test_an_engine_that_disagrees_is_not_used(monkeypatch, caplog):
-    monkeypatch.setattr(inference_engine, "_streams", lambda queue: lambda x: torch.zeros(len(x), 1, 16, 16))
+    monkeypatch.setattr(inference_engine, "_run_in_streams", lambda queue: lambda x: torch.zeros(len(x), 1, 16, 16))
     net = Engine(build())
     net(torch.randn(2, 1, 16, 16))
     assert net.name == "torch"
@@ -289,7 +289,7 @@ def test_an_engine_that_disagrees_is_not_used(monkeypatch, caplog):
 
 
 def test_the_converted_network_is_kept_and_a_spoilt_or_stale_one_replaced(tmp_path, monkeypatch):
-    openvino = inference_engine.untold() if find_spec("openvino") else pytest.skip("no OpenVINO here")
+    openvino = inference_engine.import_openvino() if find_spec("openvino") else pytest.skip("no OpenVINO here")
     folder, x = tmp_path / "deep" / "net", torch.ones(2, 1, 16, 16)
 
     def fresh(seed=0):
@@ -325,12 +325,12 @@ def test_image_sizes_come_and_go(tiny):
     net = Engine(build())
     for side in (16, 32, 48, 64, 80):
         assert net(torch.randn(1, 1, side, 16)).shape == (1, 1, side, 16)
-    assert len(net._ready) <= inference_engine.SIZES
+    assert len(net._ready) <= inference_engine.MAX_COMPILED_SIZES
 
 
 def test_peak_memory_is_that_of_the_run():
-    hardware.forget_peak("cpu")
-    before = hardware.peak()
+    hardware.reset_peak_memory("cpu")
+    before = hardware.read_peak_memory()
     block = np.ones(40_000_000)  # 305 MB
-    assert hardware.peak() - before > 250
+    assert hardware.read_peak_memory() - before > 250
     del block

@@ -113,51 +113,51 @@ def put(folder, body=GOOD):
 
 def test_beside_the_app_no_request_is_made(server, tmp_path):
     put(tmp_path / "weights")
-    found = weight_files.locate(WEIGHTS)
+    found = weight_files.locate_weights(WEIGHTS)
     assert found == (tmp_path / "weights" / WEIGHTS.file, SHA, "beside the app")
     assert not server.requests
 
 
 def test_a_file_is_hashed_again_only_if_it_changed(monkeypatch, tmp_path):
     put(tmp_path / "weights")
-    weight_files._hashed.cache_clear()
+    weight_files._hash_file.cache_clear()
     for _ in range(3):
-        weight_files.locate(WEIGHTS)
-    assert weight_files._hashed.cache_info().misses == 1
+        weight_files.locate_weights(WEIGHTS)
+    assert weight_files._hash_file.cache_info().misses == 1
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     put(tmp_path / "weights", GOOD + b"x")
     with pytest.raises(WeightsError):
-        weight_files.locate(WEIGHTS)
+        weight_files.locate_weights(WEIGHTS)
 
 
 def test_downloaded_checked_and_then_served_from_the_cache_without_a_request(server):
-    found = weight_files.locate(WEIGHTS)
+    found = weight_files.locate_weights(WEIGHTS)
     assert found.path.read_bytes() == GOOD
     assert found.source == "Hugging Face Hub someone/tiny@main"
     server.requests.clear()
-    again = weight_files.locate(WEIGHTS)
+    again = weight_files.locate_weights(WEIGHTS)
     assert again.path.read_bytes() == GOOD and again.source == "Hugging Face cache someone/tiny@main"
     assert not server.requests
 
 
 def test_the_hub_is_down_but_the_cache_is_there(server):
-    weight_files.locate(WEIGHTS)
+    weight_files.locate_weights(WEIGHTS)
     server.shutdown()
     server.server_close()
-    assert "cache" in weight_files.locate(WEIGHTS).source
+    assert "cache" in weight_files.locate_weights(WEIGHTS).source
 
 
 def test_a_wrong_file_beside_the_app_is_passed_over(server, tmp_path):
     put(tmp_path / "weights", b"version https://git-lfs.github.com/spec/v1")
-    assert "Hub" in weight_files.locate(WEIGHTS).source
+    assert "Hub" in weight_files.locate_weights(WEIGHTS).source
     server.status = 404
     with pytest.raises(WeightsError, match="beside the app is another file"):
-        weight_files.locate(Weights(WEIGHTS.file, "someone/other", "main", SHA))
+        weight_files.locate_weights(Weights(WEIGHTS.file, "someone/other", "main", SHA))
 
 
 def test_a_cut_connection_is_resumed_where_it_broke(server):
     server.cuts = 2
-    assert weight_files.locate(WEIGHTS).path.read_bytes() == GOOD
+    assert weight_files.locate_weights(WEIGHTS).path.read_bytes() == GOOD
     third = len(GOOD) // 3 // 1000 * 1000
     assert server.downloads() == ["", f"bytes={third}-", f"bytes={2 * third}-"]
 
@@ -165,27 +165,27 @@ def test_a_cut_connection_is_resumed_where_it_broke(server):
 def test_a_connection_that_gives_nothing_is_given_up(server):
     server.cuts, server.served = 10**6, [GOOD[:2]]  # a third of two bytes is none
     with pytest.raises(WeightsError, match="broke again and again"):
-        weight_files.locate(WEIGHTS)
+        weight_files.locate_weights(WEIGHTS)
 
 
 def test_a_wrong_hash_is_fetched_once_more(server):
     server.served = [GOOD[:-4] + b"oops", GOOD]
-    assert weight_files.locate(WEIGHTS).path.read_bytes() == GOOD
+    assert weight_files.locate_weights(WEIGHTS).path.read_bytes() == GOOD
     assert len(server.downloads()) == 2
 
 
 def test_a_wrong_hash_twice_is_refused_and_removed(server, tmp_path):
     server.served = [GOOD[:-4] + b"oops"]
     with pytest.raises(WeightsError, match="does not have the sha256"):
-        weight_files.locate(WEIGHTS)
+        weight_files.locate_weights(WEIGHTS)
     assert len(server.downloads()) == 2
     assert not [p for p in (tmp_path / "hub").rglob("*") if p.is_file() and p.stat().st_size > 1000]
 
 
 def test_a_spoilt_cache_is_mended_from_the_hub(server):
-    path = weight_files.locate(WEIGHTS).path
+    path = weight_files.locate_weights(WEIGHTS).path
     path.resolve().write_bytes(b"spoilt")
-    assert weight_files.locate(WEIGHTS).path.read_bytes() == GOOD
+    assert weight_files.locate_weights(WEIGHTS).path.read_bytes() == GOOD
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_a_refusal_is_told_in_words(server, monkeypatch, status, error, words):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     server.status, server.error = status, error
     with pytest.raises(WeightsError, match=words) as caught:
-        weight_files.locate(WEIGHTS)
+        weight_files.locate_weights(WEIGHTS)
     assert "hf_secret" not in str(caught.value) and "/" not in str(caught.value).replace(WEIGHTS.repo, "")
 
 
@@ -214,7 +214,7 @@ def test_no_network(monkeypatch):
         closed.bind(("127.0.0.1", 0))
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{closed.getsockname()[1]}")
     with pytest.raises(WeightsError, match="cannot be reached"):
-        weight_files.locate(WEIGHTS)
+        weight_files.locate_weights(WEIGHTS)
 
 
 def test_a_silent_hub_is_not_waited_for(monkeypatch):
@@ -222,37 +222,37 @@ def test_a_silent_hub_is_not_waited_for(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
         with pytest.raises(WeightsError, match="did not answer in time"):
-            weight_files.locate(WEIGHTS)
+            weight_files.locate_weights(WEIGHTS)
 
 
 def test_offline_is_respected(server, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(WeightsError, match="HF_HUB_OFFLINE"):
-        weight_files.locate(WEIGHTS)
+        weight_files.locate_weights(WEIGHTS)
     assert not server.requests
 
 
 def test_only_safetensors(server):
     with pytest.raises(WeightsError, match="safetensors"):
-        weight_files.locate(Weights("tiny.pt", "someone/tiny", "main", SHA))
+        weight_files.locate_weights(Weights("tiny.pt", "someone/tiny", "main", SHA))
     assert not server.requests
 
 
 @pytest.mark.parametrize("name", ["MEDAPP_REPO", "MEDAPP_REPO_TINY"])
 def test_another_repository(server, monkeypatch, name):
     monkeypatch.setenv(name, "someone/tiny")
-    assert "someone/tiny" in weight_files.locate(Weights(WEIGHTS.file, "nobody/nothing", "main", SHA)).source
+    assert "someone/tiny" in weight_files.locate_weights(Weights(WEIGHTS.file, "nobody/nothing", "main", SHA)).source
 
 
 def test_weights_of_others_may_be_of_another_kind_and_in_a_folder_of_their_repository(server, monkeypatch, tmp_path):
     theirs = Weights("checkpoints/tiny.pth", "someone/tiny", "main", SHA, third_party=True)
     monkeypatch.setenv("MEDAPP_REPO", "nobody/nothing")  # where ours would be looked for
     with pytest.raises(WeightsError, match=r"no checkpoints/tiny\.pth.*put tiny\.pth into"):
-        weight_files.locate(theirs)
+        weight_files.locate_weights(theirs)
     server.file = theirs.file
-    assert weight_files.locate(theirs).path.read_bytes() == GOOD
+    assert weight_files.locate_weights(theirs).path.read_bytes() == GOOD
     put(tmp_path / "weights", GOOD)
     (tmp_path / "weights" / WEIGHTS.file).rename(tmp_path / "weights" / "tiny.pth")
-    assert weight_files.locate(theirs).source == "beside the app"
+    assert weight_files.locate_weights(theirs).source == "beside the app"
     with pytest.raises(WeightsError, match="safetensors"):
-        weight_files.locate(Weights(theirs.file, theirs.repo, "main", SHA))
+        weight_files.locate_weights(Weights(theirs.file, theirs.repo, "main", SHA))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from medapp.simulation import low_count_pet, projection
-from medapp.simulation.system_matrix import system_of
+from medapp.simulation.system_matrix import build_system_matrix
 
 PIXEL = 3.0
 
@@ -14,12 +14,12 @@ def phantom(side=64):
     y, x = np.meshgrid(*[(np.arange(side) - (side - 1) / 2) * PIXEL] * 2, indexing="ij")
     image = np.where((x / 80) ** 2 + (y / 60) ** 2 < 1, 1000.0, 0.0)
     image[np.hypot(x - 25, y) < 14] = 4000
-    return low_count_pet.smoothed(torch.from_numpy(image).float()[None], 6.0, PIXEL)[0].numpy(), (x / 70) ** 2 + (
+    return low_count_pet.smooth_slices(torch.from_numpy(image).float()[None], 6.0, PIXEL)[0].numpy(), (x / 70) ** 2 + (
         y / 50
     ) ** 2 < 1
 
 
-@pytest.mark.parametrize("recipe", [low_count_pet.Recipe(), low_count_pet.Recipe("fbp", fwhm_mm=5.0)])
+@pytest.mark.parametrize("recipe", [low_count_pet.Reconstruction(), low_count_pet.Reconstruction("fbp", fwhm_mm=5.0)])
 def test_regional_mean_is_kept_and_noise_grows(recipe):
     image, inside = phantom()
     volume = np.repeat(image[None], 40, 0)
@@ -58,23 +58,23 @@ def test_slices_share_counts_by_their_activity():
 
 def test_reconstruction_without_noise_returns_the_activity():
     image, inside = phantom()
-    scan = low_count_pet.acquired(torch.from_numpy(image)[None], PIXEL, torch.tensor([1e6]))
+    scan = low_count_pet.simulate_acquisition(torch.from_numpy(image)[None], PIXEL, torch.tensor([1e6]))
     assert float(scan.mean.sum()) == pytest.approx(1.3e6, rel=1e-3)  # trues, and 30 % of background
     for recipe in (
-        low_count_pet.Recipe(iterations=6, fwhm_mm=0),
-        low_count_pet.Recipe("fbp", fwhm_mm=0, window="ramp"),
+        low_count_pet.Reconstruction(iterations=6, fwhm_mm=0),
+        low_count_pet.Reconstruction("fbp", fwhm_mm=0, window="ramp"),
     ):
-        found = low_count_pet.reconstructed(scan, scan.mean, recipe)[0].numpy()
+        found = low_count_pet.reconstruct_slices(scan, scan.mean, recipe)[0].numpy()
         assert found[inside].mean() == pytest.approx(image[inside].mean(), rel=0.005)
         assert np.abs(found - image)[inside].mean() < 0.03 * image[inside].mean()
 
 
 def test_the_matrices_are_adjoint_and_agree_with_the_rays():
-    system = system_of(40, 50, "cpu")
+    system = build_system_matrix(40, 50, "cpu")
     random = torch.Generator().manual_seed(0)
     image = torch.rand(1, 40, 50, generator=random)
     lines = system.forward(image)
-    expected = projection.forward(image, projection.views(lines.shape[1]))
+    expected = projection.project(image, projection.make_angles(lines.shape[1]))
     torch.testing.assert_close(lines, expected, rtol=1e-3, atol=2e-3)
     other = torch.rand(system.forward(image, 3).shape, generator=random)
     torch.testing.assert_close((system.forward(image, 3) * other).sum(), (image * system.back(other, 3)).sum())
@@ -91,6 +91,6 @@ def test_large_pictures_are_made_coarser_inside():
 def test_thinning_keeps_whole_counts_within_what_was_there():
     counted = torch.poisson(torch.full((2, 30, 40), 20.0), torch.Generator().manual_seed(0))
     kept = torch.tensor([0.5, 0.1])[:, None, None]
-    low = low_count_pet.thinned(counted, kept, torch.Generator().manual_seed(1))
+    low = low_count_pet.thin_counts(counted, kept, torch.Generator().manual_seed(1))
     assert bool((low <= counted).all()) and bool((low == low.round()).all())
     torch.testing.assert_close(low.mean((1, 2)), torch.tensor([10.0, 2.0]), rtol=0.05, atol=0)

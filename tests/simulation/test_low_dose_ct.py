@@ -22,17 +22,17 @@ def body(level, seed=0, shape=(260, 300)):
 
 def test_a_quarter_of_the_dose_doubles_the_noise():
     hu = body(12.0)
-    flat = low_dose_ct.soft_tissue(torch.from_numpy(hu), PIXEL)
-    before = low_dose_ct._spread(low_dose_ct._band(torch.from_numpy(hu), PIXEL), flat)
+    flat = low_dose_ct.find_soft_tissue(torch.from_numpy(hu), PIXEL)
+    before = low_dose_ct._compute_robust_std(low_dose_ct._extract_detail(torch.from_numpy(hu), PIXEL), flat)
     for kernel in ("auto", "soft", "sharp"):
         low = low_dose_ct.lower_dose(hu, PIXEL, 0.25, kernel, seed=5)
-        assert low_dose_ct._spread(low_dose_ct._band(torch.from_numpy(low), PIXEL), flat) / before == pytest.approx(
-            2.0, abs=0.2
-        )
+        assert low_dose_ct._compute_robust_std(
+            low_dose_ct._extract_detail(torch.from_numpy(low), PIXEL), flat
+        ) / before == pytest.approx(2.0, abs=0.2)
     tenth = low_dose_ct.lower_dose(hu, PIXEL, 0.1, seed=5)
-    assert low_dose_ct._spread(low_dose_ct._band(torch.from_numpy(tenth), PIXEL), flat) / before == pytest.approx(
-        10**0.5, abs=0.5
-    )
+    assert low_dose_ct._compute_robust_std(
+        low_dose_ct._extract_detail(torch.from_numpy(tenth), PIXEL), flat
+    ) / before == pytest.approx(10**0.5, abs=0.5)
 
 
 def test_full_dose_changes_nothing_and_hounsfield_units_stay():

@@ -25,8 +25,8 @@ def drawn(h, w):
 @pytest.fixture(scope="module")
 def phantom():
     image = drawn(130, 161)
-    angles = projection.views(360)
-    return image, angles, projection.forward(image[None], angles, PIXEL)
+    angles = projection.make_angles(360)
+    return image, angles, projection.project(image[None], angles, PIXEL)
 
 
 def test_line_integrals_are_chords(phantom):
@@ -44,10 +44,10 @@ def test_every_view_holds_all_that_is_there(phantom):
     torch.testing.assert_close(sinogram.sum(-1)[0] * PIXEL, (image.sum() * PIXEL**2).expand(360), rtol=2e-3, atol=0)
 
 
-@pytest.mark.parametrize("window", projection.WINDOWS)
+@pytest.mark.parametrize("window", projection.FILTER_WINDOWS)
 def test_fbp_recovers_the_discs(phantom, window):
     image, angles, sinogram = phantom
-    found = projection.fbp(sinogram, angles, image.shape, PIXEL, window)[0]
+    found = projection.reconstruct_fbp(sinogram, angles, image.shape, PIXEL, window)[0]
     x, y = axes(*image.shape)
     small, ring = torch.hypot(x - 30, y - 10) < 11, torch.hypot(x - 10, y + 20)
     assert found[small].mean() == pytest.approx(0.03, rel=0.01)
@@ -57,7 +57,7 @@ def test_fbp_recovers_the_discs(phantom, window):
 
 def test_batches_are_independent(phantom):
     image, angles, sinogram = phantom
-    pair = projection.forward(torch.stack([image, 2 * image]), angles[::40], PIXEL)
+    pair = projection.project(torch.stack([image, 2 * image]), angles[::40], PIXEL)
     torch.testing.assert_close(pair[0], sinogram[0, ::40])
     torch.testing.assert_close(pair[1], 2 * sinogram[0, ::40])
 
@@ -65,7 +65,7 @@ def test_batches_are_independent(phantom):
 def test_a_lower_cutoff_blurs_and_a_wrong_window_says_so(phantom):
     image, angles, sinogram = phantom
     noise = torch.randn(sinogram.shape, generator=torch.Generator().manual_seed(0))
-    sharp, soft = (projection.fbp(noise, angles, image.shape, PIXEL, "hann", c).std() for c in (1.0, 0.5))
+    sharp, soft = (projection.reconstruct_fbp(noise, angles, image.shape, PIXEL, "hann", c).std() for c in (1.0, 0.5))
     assert soft < 0.5 * sharp
     with pytest.raises(ValueError, match="hamming"):
-        projection.fbp(sinogram, angles, image.shape, window="hamming")
+        projection.reconstruct_fbp(sinogram, angles, image.shape, window="hamming")

@@ -48,7 +48,9 @@ def test_a_reference_that_does_not_fit_costs_the_comparison_alone(client, tmp_pa
 
 
 def test_only_the_named_endpoints_are_public(client):
-    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {f"/{name}" for name in runtime.cards()}
+    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {
+        f"/{name}" for name in runtime.load_cards()
+    }
 
 
 def test_bad_input_comes_back_as_a_sentence(client, tmp_path):
@@ -125,7 +127,7 @@ def test_the_mcp_tool_is_described_and_runs(served, put_in):
 
     image = put_in(served)
     tools, tool, answer = asyncio.run(talk())
-    assert len(tools) == len(runtime.cards()) and "never a diagnosis" in tool.description
+    assert len(tools) == len(runtime.load_cards()) and "never a diagnosis" in tool.description
     assert {"flair", "threshold", "reference"} <= set(tool.inputSchema["properties"])
     text = " ".join(part.text for part in answer.content if part.type == "text")
     assert not answer.isError and NAME in text and "volume" in text, json.dumps(text)[:500]

@@ -42,7 +42,7 @@ def test_who_leaves_is_forgotten(little):
 
 
 def test_the_log_holds_no_word_of_a_request(little, capfd):
-    run_log.aloud()
+    run_log.log_to_stderr()
     client = Client(little[1], verbose=False)
     with pytest.raises(Exception, match="fault is ours"):
         client.predict("a", api_name="/fail")

@@ -38,7 +38,7 @@ def built():
     out = {}
     with gr.Blocks():
         for name, task in TASKS.items():
-            cards = [card for card in runtime.cards().values() if card.task == name]
+            cards = [card for card in runtime.load_cards().values() if card.task == name]
             out[name] = tabs.Tab(task, name, cards, page.BODIES[name](name, cards))
     return out
 
@@ -59,7 +59,7 @@ def form(built, monkeypatch):
         return tab, chosen, data | {chosen.boxes[name]: value for name, value in more.items()}
 
     def run(name, *volumes, progress=None, **options):
-        raise Ran(zip([source.name for source in runtime.card(name).inputs], volumes, strict=True), options)
+        raise Ran(zip([source.name for source in runtime.find_card(name).inputs], volumes, strict=True), options)
 
     monkeypatch.setattr(tabs.runtime, "run", run)
     monkeypatch.setattr(tabs, "shown", lambda error: error)
@@ -67,7 +67,7 @@ def form(built, monkeypatch):
 
 
 def example_tab(example) -> str:
-    return runtime.card(example.pipeline).task
+    return runtime.find_card(example.pipeline).task
 
 
 def copied(path: Path, folder: Path, name: str = "") -> list[str]:
@@ -76,7 +76,7 @@ def copied(path: Path, folder: Path, name: str = "") -> list[str]:
 
 
 def main(example) -> str:
-    return next(s.name for s in runtime.card(example.pipeline).inputs if not s.optional)
+    return next(s.name for s in runtime.find_card(example.pipeline).inputs if not s.optional)
 
 
 def started(tab, data):
@@ -103,7 +103,9 @@ def test_all_of_an_example_runs_as_it_is(form, example):
     assert set(tab.leftovers.settle(data)) == {tab.leftovers.picked}
 
 
-@pytest.mark.parametrize("example", [e for e in CASES.values() if e.pipeline in runtime.cards()], ids=lambda e: e.name)
+@pytest.mark.parametrize(
+    "example", [e for e in CASES.values() if e.pipeline in runtime.load_cards()], ids=lambda e: e.name
+)
 def test_with_an_image_of_ones_own_nothing_of_an_example_runs(form, example, tmp_path):
     """For every method: whatever the page sends, and whether or not it has emptied its boxes."""
     if example_tab(example) not in TASKS:

@@ -8,11 +8,11 @@ from medapp.serving import runtime
 
 pytest.importorskip("playwright.sync_api")
 NAME = "segment_ms_rsanet"
-SHOWN = [e for e in examples.of_task("segmentation") if e.pipeline in runtime.cards()]
+SHOWN = [e for e in examples.of_task("segmentation") if e.pipeline in runtime.load_cards()]
 SINCE = next((n for n, e in enumerate(SHOWN) if e.pipeline == NAME and "baseline" in e.images), None)
 pytestmark = [
     pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome here"),
-    pytest.mark.skipif(NAME not in runtime.cards(), reason="no weights yet"),
+    pytest.mark.skipif(NAME not in runtime.load_cards(), reason="no weights yet"),
     pytest.mark.skipif(SINCE is None, reason="no example with an earlier scan"),
 ]
 EXAMPLE = "#segmentation-examples button.thumbnail-item, #segmentation-examples .thumbnail-lg"

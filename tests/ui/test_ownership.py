@@ -166,7 +166,7 @@ def attacks(place):
     ownership.give(theirs, B, "theirs")
     ownership.give(lying, B, "theirs")
     ownership.give(mine, A, "mine")
-    weights = next(weight_files.folder().glob("*.safetensors"))
+    weights = next(weight_files.find_weights_folder().glob("*.safetensors"))
     address = f"http://127.0.0.1/gradio_api/file={lying}"
     return {
         "folder": named_in(uploads),

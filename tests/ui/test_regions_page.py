@@ -10,7 +10,7 @@ sync_api = pytest.importorskip("playwright.sync_api")
 NAME = "segment_anatomy_unet"
 pytestmark = [
     pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome here"),
-    pytest.mark.skipif(NAME not in runtime.cards(), reason="no weights yet"),
+    pytest.mark.skipif(NAME not in runtime.load_cards(), reason="no weights yet"),
 ]
 EXAMPLE = "#segmentation-examples button.thumbnail-item, #segmentation-examples .thumbnail-lg"
 KINDS = [example.pipeline == NAME for example in examples.of_task("segmentation")]

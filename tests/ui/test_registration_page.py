@@ -16,7 +16,7 @@ sync_api = pytest.importorskip("playwright.sync_api")
 NAME = "register_brain_textscf"
 pytestmark = [
     pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome here"),
-    pytest.mark.skipif(NAME not in runtime.cards(), reason="no weights yet"),
+    pytest.mark.skipif(NAME not in runtime.load_cards(), reason="no weights yet"),
 ]
 KNOWN = [example.name for example in examples.of_task("registration")].index("known_deformation")
 MOVING = examples.of_task("registration")[KNOWN].images["moving"]

@@ -10,10 +10,10 @@ pytest.importorskip("playwright.sync_api")
 NAME = "segment_stroke_raxnet"
 pytestmark = [
     pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome here"),
-    pytest.mark.skipif(NAME not in runtime.cards(), reason="no weights yet"),
+    pytest.mark.skipif(NAME not in runtime.load_cards(), reason="no weights yet"),
 ]
 EXAMPLE = "#segmentation-examples button.thumbnail-item, #segmentation-examples .thumbnail-lg"
-SHOWN = [e.pipeline for e in examples.of_task("segmentation") if e.pipeline in runtime.cards()]
+SHOWN = [e.pipeline for e in examples.of_task("segmentation") if e.pipeline in runtime.load_cards()]
 LIVE = f"#{NAME}-live"
 
 

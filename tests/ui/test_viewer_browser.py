@@ -61,7 +61,9 @@ def app(tmp_path_factory):
     with gr.Blocks() as demo:
         with gr.Tab("One"):
             with gr.Group(visible=False, elem_id="fallback") as fallback:
-                gr.Image(planes.three_planes(list(layers(0.5).values()), FIRST), format="png", label="Three planes")
+                gr.Image(
+                    planes.draw_three_planes(list(layers(0.5).values()), FIRST), format="png", label="Three planes"
+                )
             view = component.Viewer(
                 component.scene(layers(0.5), folder, mm=FIRST), elem_id="one", sync="pair", height=420
             )

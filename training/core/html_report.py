@@ -32,7 +32,7 @@ document.querySelectorAll(".sortable").forEach((table) => {
 def page(title: str, body: Iterable[str]) -> str:
     """A whole page that holds plotly's library, and whose tables are sorted by a click."""
     head = f"<style>{STYLE}</style><script>{get_plotlyjs()}</script><h1>{escape(title)}</h1>"
-    return html_page.page(title, [head, *body, f"<script>{SORT}</script>"])
+    return html_page.render_page(title, [head, *body, f"<script>{SORT}</script>"])
 
 
 def drawn(named: tuple[str, go.Figure]) -> str:
@@ -45,4 +45,6 @@ def drawn(named: tuple[str, go.Figure]) -> str:
 def wide(columns: Sequence[str], rows: Iterable[Iterable[object]], said: str) -> str:
     """A table that may be wider than the page and is sorted by a click."""
     cells = [list(row) for row in rows]
-    return f'<div class="wide">{html_page.table(columns, cells, said, empty="None", kind="numbers sortable")}</div>'
+    return (
+        f'<div class="wide">{html_page.render_table(columns, cells, said, empty="None", kind="numbers sortable")}</div>'
+    )

@@ -17,11 +17,11 @@ from scipy import ndimage
 from torch import Tensor
 
 from medapp.algorithms.parcellation import fill_holes
-from medapp.analysis.mask_metrics import bounds, components
+from medapp.analysis.mask_metrics import find_bounding_box, label_components
 from medapp.imaging.geometry import reorient, resample, with_isotropic_spacing
 from medapp.imaging.volume import Volume
 from medapp.io import files
-from medapp.networks.unet3d import blocks
+from medapp.networks.unet3d import split_blocks
 from medapp.serving import runtime
 from training.core.data_cache import folder
 from training.data import labelled_brains, template_head
@@ -61,7 +61,7 @@ class Head(NamedTuple):
 def closed(mask: np.ndarray, mm: float = CLOSING) -> np.ndarray:
     """(X, Y, Z) bool at 1 mm, with what is narrower than twice so many millimetres and what is enclosed."""
     out = np.zeros_like(mask)
-    box = tuple(slice(max(s.start - 8, 0), s.stop + 8) for s in bounds(mask))
+    box = tuple(slice(max(s.start - 8, 0), s.stop + 8) for s in find_bounding_box(mask))
     part = np.pad(mask[box], 8)
     grown = ndimage.distance_transform_edt(~part) <= mm
     shrunk = (ndimage.distance_transform_edt(grown) > mm) | part
@@ -91,7 +91,7 @@ def real_of(data: Path, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         near = load_mni152_brain_mask(resolution=1)
         near = Volume(ndimage.binary_dilation(np.asarray(near.dataobj) > 0, iterations=3).astype(np.uint8), near.affine)
         there = mask.array * (resample(near, mask.grid).array > 0.5)
-        core = components(ndimage.distance_transform_edt(there) > 4)[0] == 1
+        core = label_components(ndimage.distance_transform_edt(there) > 4)[0] == 1
         mask = mask.new_like(ndimage.distance_transform_edt(~core) < 4.2)
     else:
         image = files.read([data / "heads" / f"{name}_t1.nii.gz"])
@@ -148,7 +148,8 @@ def prepare(data: Path, name: str, step: int, around: Sequence[str] = (), whole:
         end = end[end[:, 2] < end[:, 2].min() + 5].mean(0)
         np.savez_compressed(
             kept, image=t1, tissue=tissue, near=coded(far), inner=(inner / STEP_MM).clip(0, 255).astype(np.uint8),
-            push=pushing(tissue), tail=end.astype(np.float32), box=np.array([(s.start, s.stop) for s in bounds(brain)]),
+            push=pushing(tissue), tail=end.astype(np.float32),
+            box=np.array([(s.start, s.stop) for s in find_bounding_box(brain)]),
         )  # fmt: skip
     arrays = {k: torch.from_numpy(v) for k, v in np.load(kept).items()}
     others = {who: torch.from_numpy(_fitted(data, name, who, arrays["near"].numpy())) for who in around}
@@ -166,7 +167,7 @@ def _halved(x: Tensor, labels: bool) -> Tensor:
     x = x[tuple(slice(0, n - n % 2) for n in x.shape)]
     if not labels:
         return F.avg_pool3d(x[None].float(), 2)[0].round().byte()
-    parts = blocks(x[None, None])[0]  # (8, ...)
+    parts = split_blocks(x[None, None])[0]  # (8, ...)
     pick = torch.randint(8, parts.shape[1:], generator=torch.Generator().manual_seed(0))
     return parts.gather(0, pick[None])[0]
 

@@ -15,7 +15,7 @@ from medapp.algorithms.brain_extraction import (
     normalize_to_brain,
 )
 from medapp.imaging.intensity import BLACK_TO_TISSUE, clip_bright, standardize
-from medapp.networks.coarse_to_fine import told
+from medapp.networks.coarse_to_fine import make_fine_input
 from training.core.random_source import Luck
 from training.data.brain_heads import FAR, STEP_MM, Head
 from training.data.brain_scans import View, scan, whole
@@ -69,7 +69,7 @@ def fine(head: Head, luck: Luck, **asked) -> Lesson:
     inwards = guessed(far, luck)
     x = normalize_to_brain(image, inwards > 0)
     x = (x + BLACK_TO_TISSUE) * math.exp(luck.one(0.12)) - BLACK_TO_TISSUE + luck.one(0.1)
-    x, known = told(x[None, None], inwards[None, None])[0], torch.ones(far.shape, dtype=torch.bool)
+    x, known = make_fine_input(x[None, None], inwards[None, None])[0], torch.ones(far.shape, dtype=torch.bool)
     if luck.chance(0.25):  # where the image ends
         axis, voxels = luck.below(3), 1 + luck.below(NETWORK_STRIDES["fine"])
         index = torch.arange(far.shape[axis])

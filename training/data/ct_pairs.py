@@ -28,15 +28,15 @@ def ct_pairs(data: Path, out: Path) -> None:
         hu = ct_slice(data / entry["file"])
         doses = np.where(rng.random(REALISATIONS) < 0.7, rng.normal(0.25, 0.03, REALISATIONS), 0.0)
         doses = np.where(doses > 0, doses, np.exp(rng.uniform(np.log(0.1), np.log(0.6), REALISATIONS))).clip(0.1, 0.6)
-        scan = ct_physics.analysed(hu, entry["pixel_mm"])
-        other = ct_physics.analysed(hu, entry["pixel_mm"], scan.cutoff * float(np.exp(rng.uniform(-0.35, 0.6))))
+        scan = ct_physics.analyse_slice(hu, entry["pixel_mm"])
+        other = ct_physics.analyse_slice(hu, entry["pixel_mm"], scan.cutoff * float(np.exp(rng.uniform(-0.35, 0.6))))
         half = REALISATIONS // 2
         random = torch.Generator().manual_seed(int(rng.integers(2**31)))
         noise = [
-            ct_physics.added(s, list(d), [s.cutoff] * len(d), random).numpy()
+            ct_physics.simulate_noise(s, list(d), [s.cutoff] * len(d), random).numpy()
             for s, d in ((scan, doses[:half]), (other, doses[half:]))
         ]
-        low = (hu + np.concatenate(noise)).round().clip(ct_physics.FLOOR, 32767).astype(np.int16)
+        low = (hu + np.concatenate(noise)).round().clip(ct_physics.MIN_HU, 32767).astype(np.int16)
         written(
             target,
             full=hu.astype(np.int16),

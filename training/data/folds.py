@@ -71,16 +71,16 @@ def looked(subject: str, name: str, image: Volume, mask: Volume) -> Lesions:
     """The statistics of a grey image and a mask, bool, on one grid."""
     along = io_orientation(mask.affine)
     inside = apply_orientation(np.asarray(mask.array), along) > 0
-    low, high = colour.automatic(image.array, image.unit)
+    low, high = colour.find_window(image.array, image.unit)
     bright = ((apply_orientation(np.asarray(image.array), along) - low) / (high - low)).clip(0, 1)
     spacing = mask.spacing[np.argsort(along[:, 0])]
-    labels, count = mask_metrics.components(inside)
+    labels, count = mask_metrics.label_components(inside)
     largest = np.bincount(labels.ravel(), minlength=2)[1:].max() * mask.grid.voxel_ml
     row = {"subject": subject, "exam": name, "volume_ml": round(float(inside.sum()) * mask.grid.voxel_ml, 4)}
     row |= {"lesions": count, "largest_ml": round(float(largest), 4)}
     row |= {"voxels": "x".join(map(str, inside.shape)), "spacing_mm": "x".join(f"{s:.3g}" for s in spacing)}
     slices, maps = {}, {}
-    box = mask_metrics.bounds((bright > 0.1) | inside)
+    box = mask_metrics.find_bounding_box((bright > 0.1) | inside)
     for plane, across in PLANES.items():
         rest = tuple(axis for axis in range(3) if axis != across)
         if min(inside.shape[axis] for axis in rest) > 1:
@@ -132,26 +132,26 @@ def html(found: Sequence[Lesions], folds: dict[str, list[dict]], title: str) -> 
     """The page: volumes, sizes by plane and fold, maps, and every exam."""
     volumes = np.array([each.row["volume_ml"] for each in found])
     positive = np.log10(volumes[volumes > 0])
-    histogram = go.Figure(go.Histogram(x=positive, nbinsx=20, marker_color=colour.css(colour.of_label(1))))
+    histogram = go.Figure(go.Histogram(x=positive, nbinsx=20, marker_color=colour.to_css(colour.get_label_colour(1))))
     ticks = np.arange(np.floor(positive.min()), np.ceil(positive.max()) + 1) if len(positive) else np.arange(2)
     histogram.update_xaxes(tickvals=ticks, ticktext=[f"{10**t:g}" for t in ticks], title="Volume of lesion (ml)")
-    histogram.update_layout(template=lesion_charts.TEMPLATE, height=300, yaxis_title="Exams")
+    histogram.update_layout(template=lesion_charts.CHART_TEMPLATE, height=300, yaxis_title="Exams")
     people, clean = len({each.subject for each in found}), int((volumes == 0).sum())
     about = f"{len(found)} exams of {people} people, {clean} without lesion."
-    pieces = [html_page.section("Volumes", f"<p>{about}</p>" + drawn(("", histogram)))]
+    pieces = [html_page.render_section("Volumes", f"<p>{about}</p>" + drawn(("", histogram)))]
     for plane, parts in folds.items():
-        bars = go.Figure(layout={"template": lesion_charts.TEMPLATE, "height": 320, "barmode": "stack"})
+        bars = go.Figure(layout={"template": lesion_charts.CHART_TEMPLATE, "height": 320, "barmode": "stack"})
         for number, part in enumerate(parts, 1):
             bars.add_bar(
                 x=sizes(plane),
                 y=part["by_size"],
                 name=f"fold {number}",
-                marker_color=colour.css(colour.of_label(number)),
+                marker_color=colour.to_css(colour.get_label_colour(number)),
             )
         bars.update_layout(xaxis_title="Lesion in the slice (mm²)", yaxis_title="Slices")
         maps = [each.maps[plane] for each in found if plane in each.maps]
         heat = go.Figure(go.Heatmap(z=np.mean(maps, 0).T, colorscale="Viridis", zmin=0))
-        heat.update_layout(template=lesion_charts.TEMPLATE, height=420, width=480)
+        heat.update_layout(template=lesion_charts.CHART_TEMPLATE, height=420, width=480)
         heat.update_xaxes(title=ENDS[plane][0], showticklabels=False)
         heat.update_yaxes(title=ENDS[plane][1], showticklabels=False)
         lines = [
@@ -161,9 +161,11 @@ def html(found: Sequence[Lesions], folds: dict[str, list[dict]], title: str) -> 
         columns = ("fold", "people held out", "slices with lesion", "without", "p (Mann–Whitney)")
         body = drawn(("Slices by size of lesion", bars)) + drawn(("Where lesions lie", heat))
         said = "p: whether lesions held out are of another size than those that train."
-        pieces.append(html_page.section(plane.capitalize(), body + f"<p>{MAPPED}</p>" + wide(columns, lines, said)))
+        pieces.append(
+            html_page.render_section(plane.capitalize(), body + f"<p>{MAPPED}</p>" + wide(columns, lines, said))
+        )
     rows = [list(each.row.values()) for each in found]
-    return page(title, [*pieces, html_page.section("Every exam", wide(list(found[0].row), rows, ""))])
+    return page(title, [*pieces, html_page.render_section("Every exam", wide(list(found[0].row), rows, ""))])
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from medapp.algorithms.brain_pair import brain_mask
-from medapp.analysis.mask_metrics import bounds
+from medapp.analysis.mask_metrics import find_bounding_box
 from medapp.imaging.geometry import resample, with_isotropic_spacing
 from medapp.imaging.volume import Volume
 from medapp.serving import runtime
@@ -90,7 +90,7 @@ def _prepared(found: dict[str, Volume], luck: Luck, data: Path) -> dict[str, np.
     if (tissue > 0).sum() < LEAST_BRAIN:
         return {}
     brain = brain_mask((tissue > 0) | (found["glioma"].array > 0.5))  # as when served
-    box = bounds(brain)
+    box = find_bounding_box(brain)
     tissue, brain = (np.pad(array[box], MARGIN) for array in (tissue, brain))
     drawn = {role: np.pad(volume.array[box], MARGIN) * brain for role, volume in found.items()}
     glioma = drawn["glioma"] > 0.1

@@ -18,7 +18,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from medapp.algorithms.anatomical_priors import TISSUE_TABLE, make_prior_maps, template_transform
-from medapp.analysis.mask_metrics import bounds
+from medapp.analysis.mask_metrics import find_bounding_box
 from medapp.imaging.geometry import reorient, resample, with_isotropic_spacing
 from medapp.imaging.intensity import BLACK_TO_TISSUE, correct_bias_field, normalize_to_tissue
 from medapp.imaging.volume import Volume
@@ -124,7 +124,7 @@ def prepare(data: Path, name: str) -> Head:
         luck = Luck(int(name))
         tissue = scan.tissue.numpy()
         ventricle = VENTRICLE.numpy()[tissue]
-        box, depth = bounds(tissue > 0), np.full(tissue.shape, np.inf)
+        box, depth = find_bounding_box(tissue > 0), np.full(tissue.shape, np.inf)
         depth[box] = ndimage.distance_transform_edt(~ventricle[box])
         arrays = {"depth": (depth / STEP_MM).clip(0, 255).astype(np.uint8)}
         arrays |= plots(data, tissue, depth, PLOTS, luck)
@@ -135,7 +135,7 @@ def prepare(data: Path, name: str) -> Head:
 
 def parcelled(data: Path) -> Path:
     """Where real heads are kept with the regions that the weights of today find in them."""
-    return folder("ms", data, runtime.card("segment_anatomy_unet").weights.sha256)
+    return folder("ms", data, runtime.find_card("segment_anatomy_unet").weights.sha256)
 
 
 def given(data: Path, name: str) -> tuple[Volume, Volume, Volume]:
@@ -157,7 +157,7 @@ def read(data: Path, name: str, bank: Mapping[str, np.ndarray] | None = None) ->
         scans["regions_thick"] = runtime.run("segment_anatomy_unet", thick(scans["flair"])).volumes["labels"]
         drawn = {role: resample(volume, grid).array for role, volume in scans.items()}
         drawn["mask"] = drawn["mask"] * 255
-        box = bounds(drawn["flair"] > 0)
+        box = find_bounding_box(drawn["flair"] > 0)
         arrays = {k: np.pad(np.rint(v[box]).clip(0, 255).astype(np.uint8), MARGIN) for k, v in drawn.items()}
         low = grid.affine[:3, 3] + [s.start - MARGIN for s in box] - CORNER
         np.savez_compressed(kept, low=low.round().astype(int), **arrays)

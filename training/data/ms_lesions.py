@@ -12,7 +12,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from medapp.analysis.mask_metrics import bounds, components
+from medapp.analysis.mask_metrics import find_bounding_box, label_components
 from medapp.imaging.brain_labels import MIRROR_CLASSES
 from training.core.random_source import Luck
 from training.data.brain_tissues import BASAL, CHIASM, CLASS, FLUID, GROUP, RIM, VERMIS
@@ -106,7 +106,7 @@ def planted(rough: np.ndarray, tissue: np.ndarray, depth: np.ndarray, luck: Luck
     `depth` is the distance from the ventricles in millimetres: what was beside them stays beside them.
     """
     worth, out = WORTH.numpy()[tissue], np.zeros(rough.shape, bool)
-    labels, count = components(rough)
+    labels, count = label_components(rough)
     edge = np.array(rough.shape) - 1
     for number, box in enumerate(ndimage.find_objects(labels, count), 1):
         index = np.argwhere(labels[box] == number) + [s.start for s in box]
@@ -123,7 +123,7 @@ def planted(rough: np.ndarray, tissue: np.ndarray, depth: np.ndarray, luck: Luck
         out[tuple(index[worth[tuple(index.T)] > least].T)] = True
     if not out.any():
         return out
-    box = tuple(slice(max(b.start - 3, 0), b.stop + 3) for b in bounds(out))
+    box = tuple(slice(max(b.start - 3, 0), b.stop + 3) for b in find_bounding_box(out))
     gap = (depth[box] <= 2) & WHITE.numpy()[tissue[box]]
     out[box] |= gap & ndimage.binary_dilation(out[box], iterations=2)
     return out

@@ -88,12 +88,12 @@ def fractions(count: int, rng: np.random.Generator) -> np.ndarray:
     )
 
 
-def recipe_of(rng: np.random.Generator) -> pet_physics.Recipe:
+def recipe_of(rng: np.random.Generator) -> pet_physics.Reconstruction:
     """A random reconstruction: mostly ordered subsets, mostly with 2.5 to 7 mm of filter after it."""
     fwhm = 0.0 if rng.random() < 0.05 else float(rng.uniform(2.5, 7))
     if rng.random() < 0.2:
-        return pet_physics.Recipe("fbp", fwhm_mm=fwhm, cutoff=float(rng.uniform(0.6, 1)))
-    return pet_physics.Recipe("osem", iterations=int(rng.integers(2, 5)), fwhm_mm=fwhm)
+        return pet_physics.Reconstruction("fbp", fwhm_mm=fwhm, cutoff=float(rng.uniform(0.6, 1)))
+    return pet_physics.Reconstruction("osem", iterations=int(rng.integers(2, 5)), fwhm_mm=fwhm)
 
 
 def phantom_batch(
@@ -115,12 +115,14 @@ def phantom_batch(
     stack = np.arange(n) // NEIGHBOURS
     fraction = fractions(n, rng)[stack]
     random = torch.Generator().manual_seed(int(rng.integers(2**31)))
-    scan = pet_physics.acquired(torch.from_numpy(images), mm, torch.from_numpy(counts))
+    scan = pet_physics.simulate_acquisition(torch.from_numpy(images), mm, torch.from_numpy(counts))
     kept = torch.from_numpy(fraction)[:, None, None]
     counted = torch.poisson(scan.mean, random)
-    low = pet_physics.reconstructed(pet_physics.fewer(scan, kept), pet_physics.thinned(counted, kept, random), recipe)
-    full = pet_physics.reconstructed(scan, counted, recipe)
-    clean = pet_physics.reconstructed(scan, scan.mean, recipe)
+    low = pet_physics.reconstruct_slices(
+        pet_physics.shorten_acquisition(scan, kept), pet_physics.thin_counts(counted, kept, random), recipe
+    )
+    full = pet_physics.reconstruct_slices(scan, counted, recipe)
+    clean = pet_physics.reconstruct_slices(scan, scan.mean, recipe)
     pet_written(target, low, full, clean, fraction, counts, stack, mm, str(recipe), kind, patient, part)
 
 
@@ -138,7 +140,7 @@ def real_batches(data: Path, out: Path) -> None:
                 rng = generator_of(name)
                 full = volume[first:last]
                 fraction = FRACTIONS[turn] if part != "train" else float(fractions(1, rng)[0])
-                counts, recipe = 1e6, pet_physics.Recipe(fwhm_mm=5)
+                counts, recipe = 1e6, pet_physics.Reconstruction(fwhm_mm=5)
                 if part == "train":
                     counts, recipe = float(np.exp(rng.uniform(np.log(4e5), np.log(2e6)))), recipe_of(rng)
                 seed = int(rng.integers(2**31))

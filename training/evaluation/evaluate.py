@@ -90,7 +90,7 @@ def main() -> None:
 def evaluate(args: argparse.Namespace) -> str:
     """Score every case and write what there is of it. Raises UserError where nothing can be scored."""
     given = dict(pair.split("=", 1) for pair in args.set)
-    card = runtime.card(args.pipeline)
+    card = runtime.find_card(args.pipeline)
     settings, patients, left = card.settings(given), set(), {}
     peers = tuple(filter(None, args.peers.split(",")))
     args.out.mkdir(parents=True, exist_ok=True)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from medapp.analysis.mask_metrics import components
-from medapp.analysis.ms_lesions import CHANGES, changes
+from medapp.analysis.mask_metrics import label_components
+from medapp.analysis.ms_lesions import CHANGE_CLASSES, compare_time_points
 from medapp.serving import runtime
 from training.core.score_tables import keep
 from training.data.ms_heads import given, patient, reals
@@ -27,19 +27,19 @@ NEW = 1
 
 def hit(lesions: np.ndarray, by: np.ndarray) -> int:
     """How many lesions (X, Y, Z) bool are touched by another mask."""
-    return len(np.unique(components(lesions)[0][by & lesions]))
+    return len(np.unique(label_components(lesions)[0][by & lesions]))
 
 
 def scored(data: Path, before: str, after: str) -> dict[str, str | float]:
     """Lesions of each fate, found and true; how many of the new ones are found, and how many found ones are new."""
     (flair, _, mask), (earlier, _, mask_before) = given(data, after), given(data, before)
-    smallest = runtime.card(METHOD).settings({})["smallest"]
+    smallest = runtime.find_card(METHOD).settings({})["smallest"]
     found = runtime.run(METHOD, flair, None, None, earlier)
     now, then = mask.array > 0, mask_before.array > 0
-    truth, fates = changes(now, then, smallest, np.zeros(now.shape, np.uint8), mask.grid)
+    truth, fates = compare_time_points(now, then, smallest, np.zeros(now.shape, np.uint8), mask.grid)
     said, true = ([row[1] for row in table] for table in (found.tables["change"].rows, fates))
     row: dict[str, str | float] = {"patient": patient(after), "image": f"{before} to {after}"}
-    for fate in CHANGES.values():
+    for fate in CHANGE_CLASSES.values():
         row |= {f"{fate}": said.count(fate), f"{fate}_true": true.count(fate)}
     ours = found.volumes["change"].array == NEW
     row["new_hit"], row["found_hit"] = hit(truth == NEW, ours), hit(ours, truth == NEW)

@@ -88,7 +88,7 @@ def read(told: str) -> tuple[str, dict]:
     """Pipeline and contents of "PIPELINE=FILE". Raises ValueError if the file tells scores of other weights."""
     pipeline, _, file = told.partition("=")
     summary = json.loads(Path(file).read_text())
-    served, scored = runtime.card(pipeline).weights.sha256, summary["weights"].get("sha256")
+    served, scored = runtime.find_card(pipeline).weights.sha256, summary["weights"].get("sha256")
     if served != scored:
         raise ValueError(f"{file} holds scores of the weights {scored}, the card of {pipeline} names {served}")
     return pipeline, summary

@@ -67,8 +67,8 @@ def prepared(result: Result) -> Pair:
 
 def parts(pair: Pair, refined: bool) -> Iterator[tuple[str, torch.Tensor, Row]]:
     """Name, displacement (3, D, H, W) in voxels, seconds: "ours" and what is left when a part of it is taken away."""
-    card = runtime.card("register_brain_textscf")
-    net = runtime._aid(card, runtime._device(None), {}, "textscf")
+    card = runtime.find_card("register_brain_textscf")
+    net = runtime._load_aid(card, runtime._select_device(None), {}, "textscf")
     device = next(net.parameters()).device
     moving, fixed, gone, there = (
         torch.tensor(np.array(volume.array), device=device)
@@ -98,7 +98,7 @@ def scored(field: Deformation, affine: np.ndarray, fixed: Volume, truth: Volume,
     warped = field.warp(moving_truth, affine).array
     regions = translate_labels(truth.array)
     moved = field.warp(moving_truth.new_like(translate_labels(moving_truth.array)), affine).array
-    far = [mask_metrics.hd95(moved == n, regions == n, truth.grid) for n in np.unique(regions[regions > 0])]
+    far = [mask_metrics.compute_hd95(moved == n, regions == n, truth.grid) for n in np.unique(regions[regions > 0])]
     determinant, inside = field.jacobian_determinant(), np.asarray(fixed.array) > 0
     return {
         "dice": round(float(np.mean(overlaps(warped, truth.array))), 4),

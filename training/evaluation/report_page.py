@@ -48,12 +48,14 @@ def html(
     return page(
         title,
         [
-            html_page.section("Where this comes from", html_page.pairs(told(about))),
-            html_page.section("Figures", "".join(map(drawn, clouds))),
-            html_page.section("Volume against the reference (Bland–Altman)", "".join(map(drawn, plots))),
-            html_page.section("Methods against ours", wide(TESTS, (line.values() for line in tests), TESTED)),
-            html_page.section("Summary", wide(("condition", "group", "figure", *SUMMARY), lines, SUMMED)),
-            html_page.section("Every case", wide(columns, ([row.get(key) for key in columns] for row in rows), CASES)),
+            html_page.render_section("Where this comes from", html_page.render_pairs(told(about))),
+            html_page.render_section("Figures", "".join(map(drawn, clouds))),
+            html_page.render_section("Volume against the reference (Bland–Altman)", "".join(map(drawn, plots))),
+            html_page.render_section("Methods against ours", wide(TESTS, (line.values() for line in tests), TESTED)),
+            html_page.render_section("Summary", wide(("condition", "group", "figure", *SUMMARY), lines, SUMMED)),
+            html_page.render_section(
+                "Every case", wide(columns, ([row.get(key) for key in columns] for row in rows), CASES)
+            ),
         ],
     )
 
@@ -68,7 +70,7 @@ def raincloud(rows: list[Row], figure: str) -> go.Figure:
             mine = [row for row in rows if row["condition"] == condition and row["group"] == group]
             name = f"{condition}, {group}" if len(groups) > 1 else condition
             if values := per_patient(mine, figure):
-                shade = colour.css(colour.of_label(number + 1))
+                shade = colour.to_css(colour.get_label_colour(number + 1))
                 look = {"line_color": shade, "box_visible": True}
                 if len(values) <= FEW:  # a density of so few would be made up
                     look = {"line_width": 0, "fillcolor": "rgba(0,0,0,0)", "marker_color": shade}
@@ -77,9 +79,9 @@ def raincloud(rows: list[Row], figure: str) -> go.Figure:
                     hovertemplate="%{text}: %{x:.4g}<extra></extra>", orientation="h",
                     side="negative", width=1.2, points="all", pointpos=0.35, jitter=0.2, spanmode="hard", **look,
                 )  # fmt: skip
-    picture.update_layout(template=lesion_charts.TEMPLATE, showlegend=False, height=140 + 60 * len(picture.data))
+    picture.update_layout(template=lesion_charts.CHART_TEMPLATE, showlegend=False, height=140 + 60 * len(picture.data))
     picture.update_yaxes(autorange="reversed", showgrid=False, automargin=True)
-    return picture.update_xaxes(title=figure, showgrid=True, gridcolor=lesion_charts.FAINT)
+    return picture.update_xaxes(title=figure, showgrid=True, gridcolor=lesion_charts.GRID_LINE_COLOUR)
 
 
 def bland_altman(rows: list[Row], condition: str) -> go.Figure | None:
@@ -98,14 +100,16 @@ def bland_altman(rows: list[Row], condition: str) -> go.Figure | None:
     picture = go.Figure(
         go.Scatter(
             x=(ours + theirs) / 2, y=ours - theirs, text=names, mode="markers",
-            marker_color=colour.css(colour.of_label(1)),
+            marker_color=colour.to_css(colour.get_label_colour(1)),
             hovertemplate="%{text}: %{y:.3f} ml at %{x:.3f} ml<extra></extra>",
         )
     )  # fmt: skip
     bias, spread = (ours - theirs).mean(), 1.96 * (ours - theirs).std(ddof=1) if len(here) > 1 else 0.0
     for level, dash in ((bias, "solid"), (bias - spread, "dash"), (bias + spread, "dash")):
-        picture.add_hline(level, line_dash=dash, line_color=lesion_charts.INK, annotation_text=f"{level:.2f} ml")
-    picture.update_layout(template=lesion_charts.TEMPLATE, height=360, xaxis_title="Mean of volume and reference (ml)")
+        picture.add_hline(level, line_dash=dash, line_color=lesion_charts.CHART_INK, annotation_text=f"{level:.2f} ml")
+    picture.update_layout(
+        template=lesion_charts.CHART_TEMPLATE, height=360, xaxis_title="Mean of volume and reference (ml)"
+    )
     return picture.update_yaxes(title="Volume less reference (ml)", rangemode="normal")
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from medapp.analysis import mask_metrics, regional_volumes, stroke_ensemble
-from medapp.analysis.image_quality import figures
+from medapp.analysis.image_quality import compute_quality
 from medapp.analysis.lesions import measure_lesions
 from medapp.imaging.brain_labels import CLASS_NAMES
 from medapp.imaging.index_maps import superpixels
@@ -55,7 +55,7 @@ def parcellation(case: Case, result: Result, settings: Mapping[str, Any], with_p
     solid = [line[dice] for line in table.rows if line[dice] is not None and "Vessel" not in line[0]]
     row["dice_no_vessel"] = round(float(np.mean(solid)), 4)
     brain, truth = result.volumes["brain"].array > 0, compared.volumes["reference"].array > 0
-    row["dice_brain"] = round(mask_metrics.dice(brain, truth), 4)
+    row["dice_brain"] = round(mask_metrics.compute_dice(brain, truth), 4)
     row["seconds"] = round(result.provenance.seconds, 2)
     row["memory_mb"] = result.provenance.peak_memory_mb
     row |= dict.fromkeys(REGIONS) | dict.fromkeys(DISTANCES)
@@ -93,7 +93,7 @@ def planes(case: Case, result: Result, settings: Mapping[str, Any], with_peers: 
         at = {name: n for n, name in enumerate(table.columns)}
         against = {row[0]: row for row in table.rows if row[1] == "reference"}
         found["ours" if rule == "mean" else rule] = against["fusion"]
-    found |= {plane: against[plane] for plane in stroke_ensemble.PLANES}
+    found |= {plane: against[plane] for plane in stroke_ensemble.PLANE_LETTERS}
     for name, answer in answers(result.provenance.pipeline, case, settings, with_peers).items():
         table = stroke_ensemble.measure_ensemble(answer.result, {**settings, "fusion": "mean"}, case.truth).tables[
             "planes"
@@ -109,7 +109,7 @@ def planes(case: Case, result: Result, settings: Mapping[str, Any], with_peers: 
         row["false_ml"] = None if truth else line[at["volume (ml)"]]
         row |= {
             f"dice_{plane}_slices": line[at[f"Dice, {plane} slices"]] if truth else None
-            for plane in stroke_ensemble.PLANES
+            for plane in stroke_ensemble.PLANE_LETTERS
         }
         rows.append(row | {"seconds": round(result.provenance.seconds, 2) if name == "ours" else None})
     return rows
@@ -140,7 +140,7 @@ def restoration(case: Case, result: Result, settings: Mapping[str, Any], with_pe
             stacks[name] = min(stacks[name], answer, key=lambda a: float(((a - truth) ** 2).mean()))
     rows = []
     for name, answer in stacks.items():
-        scored = figures(answer, truth, case.truth.unit)
+        scored = compute_quality(answer, truth, case.truth.unit)
         row = {"patient": case.patient, "group": name, "condition": case.condition}
         row |= {figure: round(scored[figure], 5) for figure in RESTORATION if scored.get(figure) is not None}
         if not given.is_colour and given.unit != "HU":
@@ -172,7 +172,7 @@ OF_PLANES = {
     "volume_difference": "volume difference (%)",
     "lesion_f1": "lesion-wise F1",
 }
-SLICES = tuple(f"dice_{plane}_slices" for plane in stroke_ensemble.PLANES)
+SLICES = tuple(f"dice_{plane}_slices" for plane in stroke_ensemble.PLANE_LETTERS)
 RESTORATION = ("psnr", "ssim", "rmse", "bias")
 PARCELLATION = ("dice", "dice_no_vessel", "hd95", "volume_error", "dice_brain", "brain", "seconds", "memory_mb")
 REGIONS = tuple(f"dice {name}" for name in CLASS_NAMES[1:])

@@ -41,7 +41,7 @@ class Answer(NamedTuple):
 @cache
 def read(folder: Path, method: str) -> Peer:
     """The peer in a folder. Raises OptionError where there is none, or one of another method."""
-    card, kept = runtime.card(method), folder.parent.parent / "settings.json"
+    card, kept = runtime.find_card(method), folder.parent.parent / "settings.json"
     if not kept.exists() or not (folder / WEIGHTS).exists():
         raise OptionError(
             f"{folder} is not the folder of a network of training.studies.compare, such as OUT/u-net/seed0."
@@ -51,22 +51,22 @@ def read(folder: Path, method: str) -> Peer:
     if study.pipeline != card.name:
         raise OptionError(f"{folder} holds a network for {study.pipeline}, not for {card.name}.")
     name, rival = next((n, r) for n, r in study.rivals.items() if folder_name(n) == folder.parent.name)
-    net = runtime._loaded(
-        partial(rival.build, told["share"]), weight_files.Located(folder / WEIGHTS, "", str(folder)), name
+    net = runtime._load_network(
+        partial(rival.build, told["share"]), weight_files.LocatedWeights(folder / WEIGHTS, "", str(folder)), name
     )
     if study.part and card.build:
-        whole = runtime._loaded(card.build, weight_files.locate(card.weights), card.name)
+        whole = runtime._load_network(card.build, weight_files.locate_weights(card.weights), card.name)
         whole[study.part], net = net, whole
-    return Peer(name, Engine(net, runtime._device(None)), study.part)
+    return Peer(name, Engine(net, runtime._select_device(None)), study.part)
 
 
 def answers(method: str, case: Case, settings: Mapping[str, Any], folders: tuple[str, ...]) -> dict[str, Answer]:
     """By the name of each peer, what the method makes of a case with it. Raises OptionError as `read` does."""
-    card, found = runtime.card(method), {}
+    card, found = runtime.find_card(method), {}
     asked = dict(settings) | dict(case.options)
     for folder in folders:
         peer = read(Path(folder), method)
-        more = {"aid": partial(runtime._aid, card, runtime._device(None), {})} if card.aids else {}
+        more = {"aid": partial(runtime._load_aid, card, runtime._select_device(None), {})} if card.aids else {}
         began = time.perf_counter()
         with torch.inference_mode():
             result = card.run(

@@ -108,7 +108,7 @@ def pathology(corner: tuple[int, int], side: int, scale: int, stain: bool = True
 
     whole = data.immunohistochemistry()[corner[0] : corner[0] + side, corner[1] : corner[1] + side]
     sharp = restained(corner, side) if stain else whole.astype(np.float32) / 255
-    return {"image": picture(microscopy.degrade(sharp, scale)), "reference": picture(sharp)}
+    return {"image": picture(microscopy.degrade_picture(sharp, scale)), "reference": picture(sharp)}
 
 
 def slab(array: np.ndarray, pixel: float, thick: float, unit: str) -> Volume:

@@ -30,7 +30,7 @@ from medapp.imaging.brain_labels import MIRROR_CLASSES, translate_labels
 from medapp.imaging.deformation import Deformation, folding_percent, sdlogj
 from medapp.imaging.volume import Volume
 from medapp.io import files
-from medapp.networks.textscf import Flow, LargeKernel, TextSCF, background, integrate, warp
+from medapp.networks.textscf import Flow, LargeKernel, TextSCF, integrate_velocity, make_background_embedding, warp
 from training.core.case import PREDICTED, TRUE, Case
 from training.core.data_cache import folder
 from training.core.options import Options
@@ -203,7 +203,7 @@ class Words:
             return self.text
         pick = torch.randint(WORDINGS, (len(REGION_NUMBERS),), generator=luck.generator)
         text = self.ways[torch.arange(len(REGION_NUMBERS)), pick]
-        return torch.cat([background(text)[None], text])
+        return torch.cat([make_background_embedding(text)[None], text])
 
 
 @torch.no_grad()
@@ -230,7 +230,7 @@ def displaced(net: TextSCF, moving: Tensor, fixed: Tensor, regions: Tensor, filt
     with autocast(moving.device):
         feature = net.backbone(moving, fixed)
     raw = net.flow(feature.float(), regions[:, ::2, ::2, ::2].long(), filters)
-    half = 2 * integrate(raw / 2)
+    half = 2 * integrate_velocity(raw / 2)
     return Flow(F.interpolate(half, fixed.shape[2:], mode="trilinear", align_corners=False), half, raw, feature)
 
 

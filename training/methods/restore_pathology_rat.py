@@ -14,7 +14,7 @@ from PIL import Image
 from medapp.imaging.index_maps import superpixels
 from medapp.imaging.volume import Volume
 from medapp.pipelines.restore_pathology_rat import CARD
-from medapp.simulation.microscopy import degrade
+from medapp.simulation.microscopy import degrade_picture
 from training.core.case import Case
 from training.core.restoration_training import SEED, Patch, fit, options, turned
 
@@ -51,12 +51,12 @@ def worse(rgb: np.ndarray, scale: int, random: np.random.Generator) -> np.ndarra
     blur = 0.0 if random.random() < 0.4 else random.uniform(0.1, 0.5)
     noise = random.uniform(0, 0.012) if random.random() < 0.4 else 0.0
     jpeg = int(random.integers(85, 98)) if random.random() < 0.1 else None
-    return degrade(rgb, scale, blur=blur, noise=noise, jpeg=jpeg, seed=int(random.integers(2**31)))
+    return degrade_picture(rgb, scale, blur=blur, noise=noise, jpeg=jpeg, seed=int(random.integers(2**31)))
 
 
 def sampled(rgb: np.ndarray, scale: int, kind: str) -> np.ndarray:
     """Smaller without other harm: "area" or a filter of picture software."""
-    return degrade(rgb, scale, blur=0.0, noise=0.0) if kind == "area" else reduced(rgb, scale, kind)
+    return degrade_picture(rgb, scale, blur=0.0, noise=0.0) if kind == "area" else reduced(rgb, scale, kind)
 
 
 def regions(rgb: np.ndarray, folder: Path, name: str) -> list[np.ndarray]:

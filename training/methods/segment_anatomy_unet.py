@@ -25,7 +25,7 @@ from medapp.imaging.geometry import resample
 from medapp.imaging.intensity import MAX_MEDIAN_RATIO, clip_bright, standardize
 from medapp.imaging.volume import Grid, Volume
 from medapp.io import files
-from medapp.networks.unet3d import UNet3D, blocks
+from medapp.networks.unet3d import UNet3D, split_blocks
 from training.core.batch_norm import SETTLED, settle
 from training.core.case import Case
 from training.core.options import Options
@@ -69,7 +69,7 @@ def chosen(target: Tensor, luck: Luck, near: int = 40_000, far: int = 8_000) -> 
 
     Classes (X, Y, Z) -> index (N,) of blocks of 2×2×2 voxels in C order, their classes (N, 8).
     """
-    parts = blocks(target[None, None].float())  # (1, 8, X/2, Y/2, Z/2)
+    parts = split_blocks(target[None, None].float())  # (1, 8, X/2, Y/2, Z/2)
     high = F.max_pool3d(parts.amax(1, keepdim=True), 3, 1, 1)
     low = -F.max_pool3d(-parts.amin(1, keepdim=True), 3, 1, 1)
     border = (high != low).flatten()

@@ -89,7 +89,7 @@ def validate(part: str, net: UNet3D, lessons: dict[str, list[Lesson]]) -> dict[s
             with torch.inference_mode():
                 found = (net(lesson.x[None].to(place))[0, 0].cpu() > 0) & lesson.known
             truth = (lesson.far < 0) & lesson.known
-            dice.append(mask_metrics.dice(found.numpy(), truth.numpy()))
+            dice.append(mask_metrics.compute_dice(found.numpy(), truth.numpy()))
             over.append(float((found & ~truth).sum()) * ml)
         scores[condition], scores[f"{condition}_over"] = float(np.mean(dice)), max(over)
     return scores
@@ -98,7 +98,7 @@ def validate(part: str, net: UNet3D, lessons: dict[str, list[Lesson]]) -> dict[s
 def compared(found: np.ndarray, truth: Truth) -> tuple[float, float]:
     """Dice and ml too much of a mask on the truth's grid."""
     brain = truth.brain.array > 0
-    return mask_metrics.dice(found, brain), float((found & ~brain).sum()) * truth.brain.grid.voxel_ml
+    return mask_metrics.compute_dice(found, brain), float((found & ~brain).sum()) * truth.brain.grid.voxel_ml
 
 
 def tested(part: str, net: CoarseToFine, real: list[Truth], refine: bool) -> dict[str, float]:

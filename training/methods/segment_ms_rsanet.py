@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from medapp.algorithms.parcellation import make_working_grid
-from medapp.analysis.mask_metrics import dice, lesion_f1
+from medapp.analysis.mask_metrics import compute_dice, compute_lesion_f1
 from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Grid, Volume
 from medapp.networks.rsanet import RSANet
@@ -80,7 +80,7 @@ def exam(kind: str, scans: dict[str, Volume], truth: Volume) -> Exam:
 def parcellator() -> nn.Module:
     """As the app serves it to this method."""
     net = ANATOMY.build()
-    net.load_state_dict(load_file(weight_files.locate(ANATOMY.weights).path))
+    net.load_state_dict(load_file(weight_files.locate_weights(ANATOMY.weights).path))
     return net.eval().requires_grad_(False)
 
 
@@ -122,8 +122,8 @@ def validate(net: RSANet, exams: list[Exam], threshold: float = 0.5) -> dict[str
         if kind == "free":
             scores.setdefault("free_ml", []).append(float(mask.sum()) / 1000)
         else:
-            scores.setdefault(f"{kind}_dice", []).append(dice(mask, truth))
-            scores.setdefault(f"{kind}_f1", []).append(lesion_f1(mask, truth))
+            scores.setdefault(f"{kind}_dice", []).append(compute_dice(mask, truth))
+            scores.setdefault(f"{kind}_f1", []).append(compute_lesion_f1(mask, truth))
     return {name: float(np.mean(values)) for name, values in scores.items()}
 
 

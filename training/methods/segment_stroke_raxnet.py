@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from medapp.algorithms.mni_template import load_template
 from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Grid, Volume
-from medapp.networks.blocks import fold
+from medapp.networks.blocks import fuse_batchnorm
 from medapp.networks.raxnet import RAXNet
 from medapp.pipelines.segment_stroke_raxnet import INPUT_CHANNELS, PLANE_VIEWS, WIDTHS, predict_plane
 from training.core.case import Case
@@ -53,7 +53,7 @@ def widened(state: Mapping[str, Tensor], channels: int) -> dict[str, Tensor]:
 
 def validate(net: nn.Module, held: list[Head], plane: str) -> dict[str, float]:
     """Mean 3-D Dice over lesions of any size and those under 20 ml, and false millilitres in heads without."""
-    net = fold(copy.deepcopy(net).eval())
+    net = fuse_batchnorm(copy.deepcopy(net).eval())
     scores, small, false = [], [], []
     for each in held:
         found = predict_plane(net, standard(torch.from_numpy(each.image)).numpy(), PLANE_VIEWS[plane]) > 0.5

@@ -19,8 +19,8 @@ from onnx import numpy_helper
 from safetensors.torch import save_file
 from torch import Tensor
 
-from medapp.networks.mobilesam import mobilesam
-from medapp.serving.inference_engine import untold
+from medapp.networks.mobilesam import build_mobilesam
+from medapp.serving.inference_engine import import_openvino
 
 SHA256 = "3d0d4217f5af08cf1d2c72a0ade218deb8ddacefe666ab89e2f71f8e4c494849"
 TARGET = Path(__file__).resolve().parents[2] / "weights" / "mobilesam.safetensors"
@@ -107,7 +107,7 @@ def difference(net: Any, files: dict[str, bytes]) -> dict[str, float]:
     With a point alone, and with a point and a mask. The export hands out one mask of four; it is compared with the
     nearest of ours, and its IoU with that of the same one.
     """
-    core = untold().Core()
+    core = import_openvino().Core()
     core.set_property("CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     encoder, decoder = (core.compile_model(core.read_model(files[name]), "CPU") for name in ("encoder", "sam"))
     chance = torch.Generator().manual_seed(0)
@@ -146,7 +146,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=TARGET)
     args = parser.parse_args()
     files = unpacked(args.tarball)
-    net = mobilesam()
+    net = build_mobilesam()
     weights = state(*(onnx.load_from_string(files[name]).graph for name in ("encoder", "sam")), net)
     net.load_state_dict(weights, strict=True)
     print("fp32:", worst := difference(net, files))

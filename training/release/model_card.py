@@ -67,7 +67,7 @@ def model_card(card: Card, text: str, repo: str, revision: str, scores: Path | N
         revision=revision,
         file=card.weights.file,
         sha256=card.weights.sha256,
-        variable=weight_files.variable(card.weights),
+        variable=weight_files.name_repo_variable(card.weights),
     )
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{ours.text.strip()}\n\n{use}")
 

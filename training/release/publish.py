@@ -33,7 +33,7 @@ def prepare(card: Card, repo: str, revision: str, folder: Path, scores: Path | N
 
     The weights are those beside the app; their sha256 is to be that of the pipeline's card.
     """
-    file = weight_files.folder() / card.weights.file
+    file = weight_files.find_weights_folder() / card.weights.file
     if card.weights.third_party:
         raise Refused(f"{card.weights.file} is the work of others, who publish it themselves.")
     if not file.is_file():
@@ -82,7 +82,7 @@ def publish(
         api.create_tag(repo, tag=tag, revision=done.oid)
     told = [f"{done.commit_url} is tagged {tag}."]
     if repo != card.weights.repo:
-        variable = weight_files.variable(card.weights)
+        variable = weight_files.name_repo_variable(card.weights)
         told.append(f"The card of {name} names {card.weights.repo}: set {repo} there, or {variable}={repo}.")
     if tag != card.weights.revision:
         told.append(f"The card of {name} names {card.weights.revision}, which the app will look for: set it to {tag}.")
@@ -117,8 +117,8 @@ def verify(name: str, repo: str, revision: str | None = None) -> list[golden_pai
         place = Path(temporary)
         index = _pulled(card, repo, place)
         others = shutil.ignore_patterns(card.weights.file, "*.md")
-        if weight_files.folder().is_dir():
-            shutil.copytree(weight_files.folder(), place / "weights", ignore=others)
+        if weight_files.find_weights_folder().is_dir():
+            shutil.copytree(weight_files.find_weights_folder(), place / "weights", ignore=others)
         golden_pair.served(
             card,
             {source: place / "golden" / path for source, path in index["inputs"].items()},
@@ -126,7 +126,7 @@ def verify(name: str, repo: str, revision: str | None = None) -> list[golden_pai
             place / "output",
             MEDAPP_WEIGHTS=str(place / "weights"),
             HF_HUB_CACHE=str(place / "cache"),
-            **{weight_files.variable(card.weights): repo},
+            **{weight_files.name_repo_variable(card.weights): repo},
         )
         found = golden_pair.differences(place / "golden", place / "output")
     wrong = [each for each in found if not each.found <= each.allowed]
@@ -138,9 +138,9 @@ def verify(name: str, repo: str, revision: str | None = None) -> list[golden_pai
 def chosen(name: str) -> Card:
     """The pipeline's card. Raises Refused for one that has no weights yet, OptionError for an unknown one."""
     module = golden_pair.ROOT / "medapp" / "pipelines" / f"{name}.py"
-    if name not in runtime.cards() and module.is_file() and not name.startswith("_"):
+    if name not in runtime.load_cards() and module.is_file() and not name.startswith("_"):
         raise Refused(f"{name} has no weights yet: its card holds no sha256.")
-    return runtime.card(name)
+    return runtime.find_card(name)
 
 
 def _pulled(card: Card, repo: str, place: Path) -> dict[str, Any]:

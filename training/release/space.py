@@ -18,15 +18,17 @@ LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.py[co]", "*.pyi", "*.pth", "
 def gather(folder: Path) -> None:
     """Copy the app into `folder`. Raises Refused where the Space could not run as the app does here."""
     front(ROOT)
-    for card in runtime.cards().values():
-        beside = weight_files.folder() / Path(card.weights.file).name
+    for card in runtime.load_cards().values():
+        beside = weight_files.find_weights_folder() / Path(card.weights.file).name
         if not card.weights.third_party and not (beside.is_file() and sha256(beside) == card.weights.sha256):
             raise Refused(f"{beside.name} beside the app is not the file that the card of {card.name} names by sha256.")
     folder.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         shutil.copyfile(ROOT / name, folder / name)
     for name in FOLDERS:
-        shutil.copytree(weight_files.folder() if name == "weights" else ROOT / name, folder / name, ignore=LEFT_OUT)
+        shutil.copytree(
+            weight_files.find_weights_folder() if name == "weights" else ROOT / name, folder / name, ignore=LEFT_OUT
+        )
 
 
 def front(root: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from medapp.analysis.mask_metrics import dice
+from medapp.analysis.mask_metrics import compute_dice
 from medapp.networks.ar2unet import AR2UNet, RecurrentResidual
 from training.core.random_source import Luck
 from training.data.glioma_augmentation import augment
@@ -45,7 +45,7 @@ class Patients:
         for each in self.held:
             given = {"dice": each.whole, "dice_flair": each.whole[:, [1, 1, 1]]}
             found = {figure: predict(net, image, place) > 0.5 for figure, image in given.items()}
-            yield {"patient": each.name} | {figure: dice(mask, each.mask) for figure, mask in found.items()}
+            yield {"patient": each.name} | {figure: compute_dice(mask, each.mask) for figure, mask in found.items()}
 
 
 def bench(data: Path, size: Size) -> Patients:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from medapp.analysis.mask_metrics import dice, lesion_f1
+from medapp.analysis.mask_metrics import compute_dice, compute_lesion_f1
 from medapp.networks.rsanet import RSANet
 from medapp.pipelines.segment_ms_rsanet import INPUT_CHANNELS, build_network
 from training.core.random_source import Luck
@@ -42,7 +42,7 @@ class Exams:
             found = probability(exam.x) >= 0.5
             row: dict[str, Any] = {"patient": name} | dict.fromkeys(FIGURES)
             if exam.truth.any():
-                row |= {"dice": dice(found, exam.truth), "lesion_f1": lesion_f1(found, exam.truth)}
+                row |= {"dice": compute_dice(found, exam.truth), "lesion_f1": compute_lesion_f1(found, exam.truth)}
             else:
                 row["false_ml"] = float(found.sum()) / 1000
             yield row

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from medapp.analysis.image_quality import figures
+from medapp.analysis.image_quality import compute_quality
 from medapp.networks.rat import RAT
 from medapp.pipelines.restore_ct_rat import HU_SCALE
 from training.core.precision import autocast
@@ -54,7 +54,7 @@ class Slices:
             with autocast(place):
                 found = net(x.to(place), labels.to(place)).float().cpu()
             answer, truth = (each[0].movedim(0, -1).numpy() * HU_SCALE for each in (found, y))  # (H, W, 1) in HU
-            scored = figures(answer, truth, "HU")
+            scored = compute_quality(answer, truth, "HU")
             yield {"patient": name} | {figure: scored[figure] for figure in FIGURES}
 
 

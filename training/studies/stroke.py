@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from medapp.algorithms.mni_template import load_template
-from medapp.analysis.mask_metrics import dice, lesion_f1
-from medapp.networks.blocks import fold
+from medapp.analysis.mask_metrics import compute_dice, compute_lesion_f1
+from medapp.networks.blocks import fuse_batchnorm
 from medapp.networks.raxnet import RAXNet
 from medapp.pipelines.segment_stroke_raxnet import INPUT_CHANNELS, PLANE_VIEWS, predict_plane
 from training.core.lesion_losses import LOSSES
@@ -57,14 +57,14 @@ class Heads:
         return augment(*self.slices.draw(self.batch, luck), self.crop, True, luck)
 
     def score(self, net: nn.Module) -> Iterator[dict[str, Any]]:
-        net = fold(copy.deepcopy(net).eval())
+        net = fuse_batchnorm(copy.deepcopy(net).eval())
         for number, each in enumerate(self.held):
             image = standard(torch.from_numpy(each.image)).numpy()
             found, truth = predict_plane(net, image, PLANE_VIEWS[PLANE]) > 0.5, each.mask
             row: dict[str, Any] = {"patient": f"{each.brain} {number:03d}"} | dict.fromkeys(FIGURES)
             if truth.any():
                 hit = (found & truth).sum()
-                row |= {"dice": dice(found, truth), "lesion_f1": lesion_f1(found, truth)}
+                row |= {"dice": compute_dice(found, truth), "lesion_f1": compute_lesion_f1(found, truth)}
                 row |= {"precision": hit / max(found.sum(), 1), "recall": hit / truth.sum()}
             else:
                 row["false_ml"] = found.sum() / 1000

@@ -73,12 +73,12 @@ class Drafting:
         frame = draft.frame
         image = draft.image
         values = to_display_slices(image.array, image.grid)[frame.number]
-        window = None if image.is_colour else colour.automatic(image.array, image.unit)
+        window = None if image.is_colour else colour.find_window(image.array, image.unit)
         return {
             self.words: html.regions(draft.count, len(np.unique(draft.stack[frame.number])), draft),
             self.hint: html.hint(said),
-            self.picture: overlay.outlined(
-                slices.drawn(values, frame, window),
+            self.picture: overlay.draw_borders(
+                slices.draw_slice(values, frame, window),
                 draft.stack[frame.number],
                 picked=draft.picked,
                 tint=0.0 if image.is_colour else 0.12,
@@ -195,7 +195,7 @@ class Drafting:
 def _prompted(draft: Draft, row: int, column: int) -> np.ndarray:
     """(H, W) bool: what Segment Anything finds at a pixel of the slice shown. Raises InputError if that is nothing."""
     image, labels = draft.piece()
-    i, j, k = slices.voxel(image.grid, 0, row, column)
+    i, j, k = slices.find_voxel(image.grid, 0, row, column)
     how = draft.how if draft.how.startswith(("mobilesam", "sam")) else "mobilesam"
     result = runtime.run(FINDER, image, labels, regions=how, prompt=f"{i},{j},{k}")
     found = to_display_slices(result.volumes["regions"].array, image.grid)[0]

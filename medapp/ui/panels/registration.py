@@ -15,11 +15,11 @@ from medapp.imaging.volume import Volume
 from medapp.presenters import brain_pair as task_pair
 from medapp.presenters import registration as task
 from medapp.rendering import colour, planes
-from medapp.rendering.deformation_maps import DIRECTION
-from medapp.rendering.image_comparison import blended
+from medapp.rendering.deformation_maps import GRID_HELP
+from medapp.rendering.image_comparison import draw_colour_overlay
 from medapp.rendering.layers import Layer
-from medapp.rendering.lesion_charts import ENDS
-from medapp.rendering.slice_grids import NORMAL, PLANES, Plane
+from medapp.rendering.lesion_charts import AXIS_ENDS
+from medapp.rendering.slice_grids import PLANE_NORMALS, PLANES, Plane
 from medapp.result import Result
 from medapp.serving import runtime
 from medapp.ui import form as forms
@@ -200,9 +200,9 @@ class Registered:
         saw = [result.volumes[role] for role in PREPARED if role in result.volumes]
         if len(saw) < 2:
             return {self.prepared: gr.Accordion(visible=False), **dict.fromkeys(self.inputs.values())}
-        extent = planes.field([Layer(saw[0])])
+        extent = planes.find_field_of_view([Layer(saw[0])])
         shown = [_three(volume, extent) for volume in saw]
-        both = blended(shown[1], shown[0])
+        both = draw_colour_overlay(shown[1], shown[0])
         return {
             self.prepared: gr.Accordion(visible=True, open=wide),
             **dict(zip(self.inputs.values(), [both, *shown], strict=True)),
@@ -213,8 +213,8 @@ class Registered:
         cut = _named(plane)
         section = Section(held.result, cut, held.mm)
         low, high = section.span
-        at = int(np.clip(round(held.mm[NORMAL[cut]]), low, high))
-        about = DIRECTION[GRIDS[way]] + "." if view == GRID else ABOUT[view]
+        at = int(np.clip(round(held.mm[PLANE_NORMALS[cut]]), low, high))
+        about = GRID_HELP[GRIDS[way]] + "." if view == GRID else ABOUT[view]
         one = view not in (SWIPE, FLICKER)
         return {
             self.slice: gr.Slider(minimum=low, maximum=high, value=at, label=_along(cut)),
@@ -246,7 +246,7 @@ class Registered:
                 labels = {
                     name: result.volumes[role]
                     for name, role in found.items()
-                    if result.volumes[role].name == region_overlap.PREDICTED
+                    if result.volumes[role].name == region_overlap.PREDICTED_SOURCE
                 }
                 held: Session | None = data[tab.kept]
                 another = held is None or held.image is None or digest(held.image) != _key(volumes)[0]
@@ -279,7 +279,7 @@ class Registered:
             if held is None:
                 return {part: gr.skip() for part in self.shown[1:]}
             held.mm = np.array(held.mm, float)
-            held.mm[NORMAL[_named(chosen[1])]] = number
+            held.mm[PLANE_NORMALS[_named(chosen[1])]] = number
             return {part: value for part, value in self._drawn(held, *chosen).items() if part is not self.slice}
 
         def aim(
@@ -345,13 +345,13 @@ def _named(plane: str) -> Plane:
 
 def _along(plane: Plane) -> str:
     """The title of the slider that moves a plane."""
-    start, end = ENDS[NORMAL[plane]]
+    start, end = AXIS_ENDS[PLANE_NORMALS[plane]]
     return f"Position, {start} to {end} (mm)"
 
 
 def _three(volume: Volume, extent: np.ndarray) -> np.ndarray:
     """The three planes through the middle of a prepared image, 0 to 1; `extent` as `planes.field` gives it."""
     mm = volume.grid.to_mm((np.array(volume.shape) - 1) / 2)
-    return planes.three_planes(
+    return planes.draw_three_planes(
         [Layer(volume, window=colour.Window(0.0, 1.0))], mm, height=300, extent=extent, crosshair=False
     )

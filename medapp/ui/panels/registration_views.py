@@ -20,9 +20,9 @@ from medapp.rendering import (
     planes,
     registration_charts,
 )
-from medapp.rendering.deformation_maps import Way
+from medapp.rendering.deformation_maps import GridSource
 from medapp.rendering.layers import Layer
-from medapp.rendering.slice_grids import NORMAL, Plane, sheet
+from medapp.rendering.slice_grids import PLANE_NORMALS, Plane, make_slice_grid
 from medapp.result import Result
 
 SIDE = 640  # pixels of the longer side
@@ -37,7 +37,7 @@ SWIPE, FLICKER = "Swipe", "Flicker"
 PAIRED = (SWIPE, "Checkerboard", FLICKER, "Blend")
 GRID, LENGTH, LOG, JUMP, BETWEEN = "Deformed grid", "Displacement", "Log Jacobian", "Jumps", "A to B"
 VIEWS = (*PAIRED, "Difference", GRID, LENGTH, LOG, JUMP, BETWEEN)
-GRIDS: dict[str, Way] = {
+GRIDS: dict[str, GridSource] = {
     "Moving's grid, over the warped image": "moving",
     "Fixed's grid, over the moving image": "fixed",
 }
@@ -52,7 +52,7 @@ ABOUT = {
     LENGTH: "How far each point of the fixed image goes, after the affine, to its place in the moving one.",
     LOG: "Natural logarithm of the Jacobian determinant: 0 keeps the volume, 0.69 doubles it in the moving image "
     "(orange), −0.69 halves it (blue). Green: the field folds.",
-    JUMP: field_discontinuity.ABOUT,
+    JUMP: field_discontinuity.BOUNDARY_JUMP_HELP,
     BETWEEN: "How far the displacements under the prompts A and B part.",
 }
 WITHOUT_REGIONS = "The picture of the jumps needs the fixed image's regions, and there are none."
@@ -78,24 +78,24 @@ class Section:
     @cached_property
     def sheet(self) -> Grid:
         extent = self.seen.extent
-        across = max(np.delete(np.ptp(extent, axis=0), NORMAL[self.plane]))
-        return sheet(self.seen.fixed.grid, self.plane, self.mm, pixel=float(across) / SIDE, extent=extent)
+        across = max(np.delete(np.ptp(extent, axis=0), PLANE_NORMALS[self.plane]))
+        return make_slice_grid(self.seen.fixed.grid, self.plane, self.mm, pixel=float(across) / SIDE, extent=extent)
 
     @property
     def span(self) -> tuple[int, int]:
         """The positions across the plane, whole millimetres, at which there is something to see."""
-        low, high = self.seen.extent[:, NORMAL[self.plane]]
+        low, high = self.seen.extent[:, PLANE_NORMALS[self.plane]]
         return int(np.ceil(low)), max(int(np.floor(high)), int(np.ceil(low)) + 1)
 
     def image(self, name: str, corner: str = "lt") -> np.ndarray:
         """uint8 (H, W, 3) of one of the three images with its name, directions and scale."""
-        picture = annotations.lettered(self.bare(name), self.sheet, 18)
-        return annotations.captioned(picture, name, 18, corner)
+        picture = annotations.add_directions(self.bare(name), self.sheet, 18)
+        return annotations.add_caption(picture, name, 18, corner)
 
     def bare(self, name: str) -> np.ndarray:
         role = {FIXED: "fixed", ALIGNED: "aligned", WARPED: "warped", OTHER: "warped_against"}[name]
         volume = self.seen.scaled(role)
-        return planes.painted([Layer(volume, window=self.seen.window)], self.sheet)
+        return planes.paint_layers([Layer(volume, window=self.seen.window)], self.sheet)
 
     def pair(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Two pictures, the name of each in its own upper corner."""
@@ -106,13 +106,15 @@ class Section:
         """The view as one picture; `chosen` is the pair, `way` and `step` (mm) the grid."""
         if view in PAIRED:
             first, second = (self.bare(name) for name in PAIRS[chosen])
-            draw = image_comparison.checkered if view == "Checkerboard" else image_comparison.blended
+            draw = (
+                image_comparison.draw_checkerboard if view == "Checkerboard" else image_comparison.draw_colour_overlay
+            )
             both = draw(first, second)
-            return annotations.captioned(
-                annotations.lettered(both, self.sheet, 18), chosen.replace("|", "and"), 18, "lt"
+            return annotations.add_caption(
+                annotations.add_directions(both, self.sheet, 18), chosen.replace("|", "and"), 18, "lt"
             )
         if view == "Difference":
-            return image_comparison.differing(
+            return image_comparison.draw_differences(
                 self.bare(FIXED), {"Before": self.bare(ALIGNED), "After": self.bare(WARPED)}
             )
         return self._mapped(view, way, step)
@@ -121,31 +123,31 @@ class Section:
         seen, onto, ends = self.seen, self.sheet, self.seen.ends
         if view == GRID:
             base = self.bare(WARPED if GRIDS[way] == "moving" else ALIGNED)
-            drawn = deformation_maps.grid(base, onto, seen.field, GRIDS[way], step=step)
-            return annotations.captioned(annotations.lettered(drawn, onto, 18), f"every {step:g} mm", 16, "lt")
+            drawn = deformation_maps.draw_grid(base, onto, seen.field, GRIDS[way], step=step)
+            return annotations.add_caption(annotations.add_directions(drawn, onto, 18), f"every {step:g} mm", 16, "lt")
         fixed = self.bare(FIXED)
         if view == LENGTH:
-            drawn = deformation_maps.magnitude(fixed, onto, seen.length, ends["length"], seen.mask)
-            scale = deformation_maps.bar(ends["length"], "mm", len(drawn))
+            drawn = deformation_maps.draw_magnitude(fixed, onto, seen.length, ends["length"], seen.mask)
+            scale = deformation_maps.draw_magnitude_scale(ends["length"], "mm", len(drawn))
         elif view == LOG:
-            drawn = deformation_maps.jacobian(fixed, onto, seen.log_jacobian, ends["log"], seen.mask)
-            scale = difference_maps.bar(ends["log"], "log J", len(drawn))
+            drawn = deformation_maps.draw_jacobian(fixed, onto, seen.log_jacobian, ends["log"], seen.mask)
+            scale = difference_maps.draw_signed_scale(ends["log"], "log J", len(drawn))
         elif view == BETWEEN:
             between = self.result.volumes["between"]
-            drawn = deformation_maps.magnitude(fixed, onto, between, ends["between"], seen.mask)
-            scale = deformation_maps.bar(ends["between"], "mm", len(drawn))
+            drawn = deformation_maps.draw_magnitude(fixed, onto, between, ends["between"], seen.mask)
+            scale = deformation_maps.draw_magnitude_scale(ends["between"], "mm", len(drawn))
         elif seen.jumps is not None:
-            drawn = deformation_maps.jump(fixed, onto, seen.jumps, ends["jump"])
-            scale = deformation_maps.bar(ends["jump"], "mm", len(drawn), low=0.2)
+            drawn = deformation_maps.draw_jump(fixed, onto, seen.jumps, ends["jump"])
+            scale = deformation_maps.draw_magnitude_scale(ends["jump"], "mm", len(drawn), low=0.2)
         else:
-            return annotations.captioned(fixed // 2, WITHOUT_REGIONS, 16, "lt")
-        return difference_maps.beside(
-            [annotations.lettered(annotations.crossed(drawn, onto, self.mm), onto, 18), scale]
+            return annotations.add_caption(fixed // 2, WITHOUT_REGIONS, 16, "lt")
+        return difference_maps.join_pictures(
+            [annotations.add_directions(annotations.add_crosshair(drawn, onto, self.mm), onto, 18), scale]
         )
 
     def arrows(self, longer: float) -> Figure:
         """Where points of the fixed image go, `longer` times as long as they are."""
-        return registration_charts.arrows(self.bare(FIXED), self.sheet, self.seen.field, longer=longer)
+        return registration_charts.plot_arrows(self.bare(FIXED), self.sheet, self.seen.field, longer=longer)
 
     def under(self, x: float, y: float) -> np.ndarray | None:
         """(3,) RAS+ millimetres under a pixel of a picture, also of the second beside the first; None beside them."""
@@ -166,7 +168,7 @@ class Section:
         rows.append(("Goes", ", ".join(f"{p if c >= 0 else n} {abs(c):.1f}" for p, n, c in ways) + " mm"))
         rows.append(("Length", f"{np.linalg.norm(vector):.2f} mm"))
         if (log := _value(seen.log_jacobian, mm)) is not None:
-            folds = log <= np.log(deformation_maps.SMALLEST) + 1e-4
+            folds = log <= np.log(deformation_maps.MIN_DETERMINANT) + 1e-4
             rows.append(("Log Jacobian", "folds" if folds else f"{log:+.3f}: volume × {np.exp(log):.2f}"))
         if seen.jumps is not None and (jump := _value(seen.jumps, mm)):
             rows.append(("Jump to the next region", f"{jump:.2f} mm"))
@@ -186,5 +188,5 @@ def _address(picture: np.ndarray) -> str:
 
 
 def _value(volume: Volume, mm: np.ndarray) -> float | None:
-    value = planes.value(volume, mm)
+    value = planes.read_value(volume, mm)
     return None if value is None else float(value)

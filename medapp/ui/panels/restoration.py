@@ -202,14 +202,14 @@ class Restored:
         def aim(held: Session | None, number: int, event: gr.SelectData) -> tuple:
             if held is None:
                 return gr.skip(), gr.skip()
-            frame = slices.frame(held.result.volumes["restored"].grid, int(number) - 1, OVERVIEW)
+            frame = slices.make_frame(held.result.volumes["restored"].grid, int(number) - 1, OVERVIEW)
             return round(event.index[0] / frame.width, 3), round(event.index[1] / frame.height, 3)
 
         def go(held: Session | None, event: gr.SelectData) -> tuple:
             if held is None or task.TABLE not in held.result.tables:
                 return gr.skip(), gr.skip()
             grid = held.result.volumes["restored"].grid
-            return slices.shares(grid, payload.place(task.place, held.result, event.row_value))
+            return slices.locate_in_slice(grid, payload.place(task.place, held.result, event.row_value))
 
         quiet: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden", **PRIVATE}
         seen = [tab.kept, self.pair, self.preset, self.slice]
@@ -229,4 +229,4 @@ class Restored:
 def _layers(result: Result) -> dict[str, Layer]:
     """The result for a viewer of volumes: hundreds of regions only by their borders."""
     layers = {name: layer for name, layer in task.layers(result).items() if layer.kind != "mask"}
-    return layers | {"Region borders": Layer(overlay.mesh(result.volumes["regions"]), "mask", opacity=0.0)}
+    return layers | {"Region borders": Layer(overlay.make_border_mask(result.volumes["regions"]), "mask", opacity=0.0)}

@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from medapp.analysis.ms_lesions import PLANES
+from medapp.analysis.ms_lesions import PLANE_AXES
 from medapp.card import Card
 from medapp.presenters import segmentation as task
 from medapp.rendering import attention_maps, planes
@@ -69,7 +69,7 @@ class Segmented:
                 "crosshair; the frame marks the slice, the tint how much it draws on each.</p>"
             )
             with gr.Row():
-                titles = [(plane.capitalize(), plane) for plane in PLANES]
+                titles = [(plane.capitalize(), plane) for plane in PLANE_AXES]
                 self.plane = gr.Radio(titles, value="axial", label="Slices", elem_id=f"{name}-attention-plane")
                 self.row = gr.Slider(1, 2, 1, step=1, label="Slice (blocks of about 16 mm)")
             with gr.Row(equal_height=False):
@@ -90,7 +90,7 @@ class Segmented:
         layers, table = task.layers(held.result), task.table(held.result)
         return {
             self.viewer: scene(layers, held.folder, mm=held.mm if fresh else None),
-            self.picture: planes.three_planes(list(layers.values()), held.mm),
+            self.picture: planes.draw_three_planes(list(layers.values()), held.mm),
             self.table: gr.Dataframe(value=[list(row) for row in table.rows], headers=list(table.columns)),
             self.numbers: html.numbers(held.result) + "".join(map(html.table, task.further(held.result))),
         }
@@ -108,12 +108,12 @@ class Segmented:
         if plane not in tables:
             return dict.fromkeys(self.attended, gr.skip())
         count = len(tables[plane].rows)
-        at = attention_maps.nearest(tables[plane], image.grid, plane, held.mm) if row is None else min(row, count) - 1
+        at = attention_maps.find_row(tables[plane], image.grid, plane, held.mm) if row is None else min(row, count) - 1
         return {
             self.row: gr.Slider(maximum=max(2, count), value=at + 1) if row is None else gr.skip(),
-            self.strip: attention_maps.strip(image, tables[plane], plane, at, held.mm),
-            self.profile: attention_maps.profile(tables[plane], plane, at),
-            self.maps: attention_maps.maps(tables, plane, at),
+            self.strip: attention_maps.draw_attention(image, tables[plane], plane, at, held.mm),
+            self.profile: attention_maps.plot_attention_row(tables[plane], plane, at),
+            self.maps: attention_maps.plot_attention(tables, plane, at),
         }
 
     def wire(self, tab: Tab) -> None:
@@ -132,13 +132,13 @@ class Segmented:
             if held is None or not task.table(held.result).rows:
                 return gr.skip(), gr.skip()
             held.mm = payload.place(task.place, held.result, event.row_value)
-            return jump(held.mm), planes.three_planes(list(task.layers(held.result).values()), held.mm)
+            return jump(held.mm), planes.draw_three_planes(list(task.layers(held.result).values()), held.mm)
 
         def look(held: Session | None, *shares: float) -> np.ndarray:
             if held is None:
                 return gr.skip()
             held.mm = html.along(held.result.volumes["image"].grid, shares)
-            return planes.three_planes(list(task.layers(held.result).values()), held.mm)
+            return planes.draw_three_planes(list(task.layers(held.result).values()), held.mm)
 
         def attend(held: Session | None, plane: str, row: int | None = None) -> dict:
             return self.looked(held, plane, row) if held else dict.fromkeys(self.attended, gr.skip())

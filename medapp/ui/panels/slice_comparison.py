@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from medapp.analysis.image_quality import enlarged
+from medapp.analysis.image_quality import upsample_to_grid
 from medapp.imaging.geometry import slice_axis, to_display_slices
 from medapp.io.raster import NO_PIXEL_SIZE_REMARK
 from medapp.presenters import restoration as task
@@ -40,10 +40,10 @@ class Compared:
         self.result = result
         self.restored = result.volumes["restored"]
         self.grid = self.restored.grid
-        self.count = slices.count(self.grid)
+        self.count = slices.count_slices(self.grid)
         self.unit = "of 255" if self.restored.is_colour else self.restored.unit
         depth = slice_axis(self.grid)
-        before = enlarged(result.volumes["image"], self.grid)
+        before = upsample_to_grid(result.volumes["image"], self.grid)
         arrays = {BEFORE: before, AFTER: self.restored.array}
         if "reference" in result.volumes:
             arrays[CLEAN] = result.volumes["reference"].array
@@ -60,11 +60,11 @@ class Compared:
         """Windows by name, the one to start with first; none for colour."""
         if self.restored.is_colour:
             return {}
-        auto = task.window(self.result) or colour.automatic(self.restored.array)
+        auto = task.window(self.result) or colour.find_window(self.restored.array)
         low, high = (float(f(self.restored.array)) for f in (np.min, np.max))
         full = Window(low, high if high > low else low + 1)
         if self.restored.unit == "HU":
-            presets = sorted(colour.PRESETS.items(), key=lambda item: item[1] != auto)
+            presets = sorted(colour.CT_WINDOWS.items(), key=lambda item: item[1] != auto)
             return {**dict(presets), FULL: full}
         wide = auto.high - auto.low
         return {
@@ -83,18 +83,18 @@ class Compared:
 
     def labels(self, number: int) -> np.ndarray:
         """(H, W): the regions of a slice."""
-        return slices.values(self.result.volumes["regions"], min(max(int(number), 0), self.count - 1))
+        return slices.get_slice(self.result.volumes["regions"], min(max(int(number), 0), self.count - 1))
 
     def caption(self, name: str) -> str:
         return "Before, enlarged" if name == BEFORE and self.larger else name
 
     def pair(self, name: str, number: int, preset: str | None) -> tuple[np.ndarray, np.ndarray]:
         """Two pictures of one size, the name of each in its own upper corner."""
-        frame, window = slices.frame(self.grid, number), self.window(preset)
+        frame, window = slices.make_frame(self.grid, number), self.window(preset)
         out = []
         for side, corner in zip(PAIRS.get(name, PAIRS["Before | Restored"]), ("lt", "rt"), strict=True):
-            picture = slices.drawn(self.values(side, number), frame, window, marked=self.marked)
-            out.append(annotations.captioned(picture, self.caption(side), 20, corner))
+            picture = slices.draw_slice(self.values(side, number), frame, window, marked=self.marked)
+            out.append(annotations.add_caption(picture, self.caption(side), 20, corner))
         return out[0], out[1]
 
     def errors(self, number: int) -> dict[str, np.ndarray]:
@@ -112,41 +112,45 @@ class Compared:
     def span(self) -> float:
         """The end of the scale of the signed maps, the same for every slice."""
         chosen = np.unique(np.linspace(0, self.count - 1, min(self.count, 9)).round().astype(int))
-        return max(difference_maps.span(e[::2, ::2]) for n in chosen for e in self.errors(n).values())
+        return max(difference_maps.find_scale_end(e[::2, ::2]) for n in chosen for e in self.errors(n).values())
 
     def difference(self, number: int) -> np.ndarray:
         """The signed maps beside each other, with their scale."""
         maps = self.errors(number)
-        frame = slices.frame(self.grid, number, 560 if len(maps) > 1 else slices.SIDE)
+        frame = slices.make_frame(self.grid, number, 560 if len(maps) > 1 else slices.MIN_SIDE_PIXELS)
         drawn = [
-            annotations.captioned(
-                slices.sized(difference_maps.signed(e, self.span), frame.height, frame.width, smooth=False),
+            annotations.add_caption(
+                slices.resize_picture(
+                    difference_maps.colour_signed(e, self.span), frame.height, frame.width, smooth=False
+                ),
                 name,
                 18,
                 "lt",
             )
             for name, e in maps.items()
         ]
-        return difference_maps.beside([*drawn, difference_maps.bar(self.span, self.unit, frame.height)])
+        return difference_maps.join_pictures(
+            [*drawn, difference_maps.draw_signed_scale(self.span, self.unit, frame.height)]
+        )
 
     def overview(self, number: int, preset: str | None, part: Part) -> np.ndarray:
         """The restored slice with the part marked that is zoomed at."""
-        frame = slices.frame(self.grid, number, OVERVIEW)
-        picture = slices.drawn(self.values(AFTER, number), frame, self.window(preset))
-        return inset.framed(picture, frame, self.part(part))
+        frame = slices.make_frame(self.grid, number, OVERVIEW)
+        picture = slices.draw_slice(self.values(AFTER, number), frame, self.window(preset))
+        return inset.draw_frame(picture, frame, self.part(part))
 
     def part(self, part: Part) -> tuple[slice, slice]:
-        return inset.box(self.values(AFTER, 0).shape[:2], part.across, part.down, part.zoom)
+        return inset.select_part(self.values(AFTER, 0).shape[:2], part.across, part.down, part.zoom)
 
     def insets(self, number: int, preset: str | None, part: Part) -> np.ndarray:
         """The part of every image in one window, of the regions and of the signed map, voxels as squares."""
         box, window = self.part(part), self.window(preset)
         out: dict[str, np.ndarray] = {
-            self.caption(name): slices.shown(self.values(name, number)[box], window) for name in self.stacks
+            self.caption(name): slices.to_rgb(self.values(name, number)[box], window) for name in self.stacks
         }
         labels = self.labels(number)[box]
-        factor = -(-inset.PANEL // max(labels.shape))
-        out[f"Regions here: {len(np.unique(labels))}"] = overlay.zoomed(labels, out[AFTER], factor)
+        factor = -(-inset.PANEL_PIXELS // max(labels.shape))
+        out[f"Regions here: {len(np.unique(labels))}"] = overlay.enlarge_with_borders(labels, out[AFTER], factor)
         for name, error in self.errors(number).items():
-            out[f"{name}, ±{self.span:g} {self.unit}".rstrip()] = difference_maps.signed(error[box], self.span)
-        return inset.panels(out, 3 if CLEAN in self.stacks else 2)
+            out[f"{name}, ±{self.span:g} {self.unit}".rstrip()] = difference_maps.colour_signed(error[box], self.span)
+        return inset.draw_panels(out, 3 if CLEAN in self.stacks else 2)

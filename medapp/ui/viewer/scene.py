@@ -149,10 +149,10 @@ def _presets(layer: Layer, low: float, high: float) -> list[Preset]:
     volume = layer.volume
     if volume.is_colour:
         return [Preset(name="Full range", low=low, high=high)]
-    auto = colour.automatic(volume.array, volume.unit)
+    auto = colour.find_window(volume.array, volume.unit)
     found = {"As set": layer.window} if layer.window else {}
     if volume.unit == "HU":
-        found |= {preset.capitalize(): window for preset, window in colour.PRESETS.items()}
+        found |= {preset.capitalize(): window for preset, window in colour.CT_WINDOWS.items()}
         found = dict(sorted(found.items(), key=lambda item: item[1] != (layer.window or auto)))
     else:
         middle, span = (auto.low + auto.high) / 2, auto.high - auto.low
@@ -165,7 +165,7 @@ def _presets(layer: Layer, low: float, high: float) -> list[Preset]:
 
 def _heat(name: str, layer: Layer, folder: Path) -> Heat:
     solid = layer.kind == "image"
-    window = layer.window or (colour.automatic(layer.volume.array, layer.volume.unit) if solid else DEFAULT)
+    window = layer.window or (colour.find_window(layer.volume.array, layer.volume.unit) if solid else DEFAULT)
     steps = matplotlib.colormaps["gray" if solid else layer.colour_map](np.linspace(0, 1, 16))[:, :3]
     return Heat(
         file=_written(layer.volume, _drawable(layer.volume.grid), folder),
@@ -195,7 +195,7 @@ def _regions(masks: Sequence[tuple[str, Layer]], grid: Grid, folder: Path) -> Re
         for value in values:
             label = mask.labels.get(value, f"label {value}")
             title = label if len(masks) == 1 else caption if len(values) == 1 else f"{caption}: {label}"
-            paint = colour.css(layer.colour or (layer.colours or {}).get(value) or colour.of_label(value))
+            paint = colour.to_css(layer.colour or (layer.colours or {}).get(value) or colour.get_label_colour(value))
             regions.append(Region(name=title, colour=paint, found=value < len(counts) and bool(counts[value])))
         table = np.zeros(max(len(counts), *values, 0) + 1, np.uint16 if base * (len(values) + 1) < 65536 else np.int64)
         table[values] = base * np.arange(1, len(values) + 1)
@@ -300,7 +300,7 @@ def _packed(volume: Volume) -> tuple[np.ndarray, float, float]:
     if whole and low >= -32768 and high <= 32767:
         return array.astype(np.int16), 1.0, 0.0
     step = (high - low) / 65534
-    window = colour.automatic(array)
+    window = colour.find_window(array)
     if step and step <= (window.high - window.low) / 4000:
         return np.rint((array - low) / step - 32767).astype(np.int16), step, low + 32767 * step
     return array.astype(np.float32), 1.0, 0.0

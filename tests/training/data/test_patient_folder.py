@@ -92,11 +92,11 @@ def test_words_follow_from_the_cards():
         ("segment_anatomy_unet", "t1"), ("restore_ct_rat", "ct"), ("restore_pet_rat", "pet"),
         ("segment_glioma_ar2unet", "flair"),
     ):  # fmt: skip
-        sources = [i for i in runtime.card(name).inputs if not i.optional]
+        sources = [i for i in runtime.find_card(name).inputs if not i.optional]
         assert image in patient_folder.words(sources[0], True)
-        assert patient_folder.kind(runtime.card(name)) in patient_folder.TRUTHS
+        assert patient_folder.kind(runtime.find_card(name)) in patient_folder.TRUTHS
     with pytest.raises(InputError, match="scored"):
-        patient_folder.kind(runtime.card("find_regions_sam"))
+        patient_folder.kind(runtime.find_card("find_regions_sam"))
 
 
 def test_visits_share_the_person_and_a_pattern_finds_another(tmp_path, capsys):
@@ -143,7 +143,7 @@ def test_a_folder_is_scored_from_end_to_end(tmp_path, monkeypatch, capsys):
     put(data, "p4_flair.nii.gz", scan)
     put(data, "p0_later_flair.nii.gz", images(9)[0])
     put(data, "p0_later_mask.nii.gz", images(9)[1])
-    monkeypatch.setattr(runtime, "cards", lambda: {"segment_tiny": card()})
+    monkeypatch.setattr(runtime, "load_cards", lambda: {"segment_tiny": card()})
 
     def run(name, image, t1, **options):
         weights = {"file": "none.safetensors", "sha256": "1" * 64}

@@ -25,7 +25,7 @@ The end.
 def summary(dice: float = 0.8649) -> dict:
     whole = {"dice": {"n": 13, "mean": dice, "sd": 0.0701}, "seconds": {"n": 13, "mean": 2.04, "sd": 0.1}}
     groups = {"all": whole, "HT": {**whole, "seconds": {"n": 0}}}
-    return {"weights": {"sha256": runtime.card(NAME).weights.sha256}, "summary": {"FLAIR alone": groups}}
+    return {"weights": {"sha256": runtime.find_card(NAME).weights.sha256}, "summary": {"FLAIR alone": groups}}
 
 
 def test_figures_are_rewritten_between_their_marks_alone():

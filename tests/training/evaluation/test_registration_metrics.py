@@ -141,7 +141,7 @@ def test_rows_are_read_as_they_were_written(tmp_path):
     assert score_tables.earlier(tmp_path / "cases.csv") == [row] and score_tables.earlier(tmp_path / "none.csv") == []
 
 
-@pytest.mark.skipif("register_brain_textscf" not in runtime.cards(), reason="no weights yet")
+@pytest.mark.skipif("register_brain_textscf" not in runtime.load_cards(), reason="no weights yet")
 def test_the_command_writes_its_tables_and_adds_to_them(tmp_path, monkeypatch):
     def served(name: str, *volumes: Volume | None, **options: str) -> Result:
         origin = Provenance("register_brain_textscf", seconds=9.0)

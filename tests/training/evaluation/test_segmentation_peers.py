@@ -33,7 +33,7 @@ def case():
 
 
 def test_a_peer_answers_in_the_place_of_the_methods_network(comparison, case):
-    card = runtime.card(GLIOMA)
+    card = runtime.find_card(GLIOMA)
     folder = comparison / "u-net" / "seed0"
     found = answers(GLIOMA, case, card.settings({}), (str(folder),))
     assert list(found) == ["U-Net"]

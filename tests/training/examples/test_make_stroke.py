@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load, save_file
 
-from medapp.analysis.mask_metrics import components
-from medapp.analysis.stroke_ensemble import PLANES, measure_ensemble
+from medapp.analysis.mask_metrics import label_components
+from medapp.analysis.stroke_ensemble import PLANE_LETTERS, measure_ensemble
 from medapp.imaging.volume import Volume
 from medapp.io import files
 from medapp.pipelines.segment_stroke_raxnet import CARD, build_networks
@@ -38,19 +38,19 @@ def test_lesions_are_dark_and_lie_where_they_are_said_to(recipe):
 def test_a_made_up_shape_is_one_piece_of_about_its_size():
     shape = blob((61, 71, 51), (17, 20, 14), Luck(3))
     assert 0.6 < shape.sum() / (4 / 3 * np.pi * 17 * 20 * 14) < 1.5
-    assert components(shape)[0].max() == 1 or (components(shape)[0] == 1).mean() > 0.9 * shape.mean()
+    assert label_components(shape)[0].max() == 1 or (label_components(shape)[0] == 1).mean() > 0.9 * shape.mean()
 
 
 def test_three_files_become_one_that_fits_the_card(tmp_path: Path):
     parts = build_networks((2, 4, 8, 16))
-    for plane in PLANES:
+    for plane in PLANE_LETTERS:
         save_file(halves(parts[plane].state_dict()), tmp_path / f"{plane}.safetensors")
-    content = packed({plane: tmp_path / f"{plane}.safetensors" for plane in PLANES})
+    content = packed({plane: tmp_path / f"{plane}.safetensors" for plane in PLANE_LETTERS})
     again = build_networks((2, 4, 8, 16))
     again.load_state_dict({name: tensor.float() for name, tensor in load(content).items()})
     for name, tensor in parts.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], tensor, rtol=1e-3, atol=1e-3)
-    assert read([f"{plane}={tmp_path / plane}.safetensors" for plane in PLANES]) == content
+    assert read([f"{plane}={tmp_path / plane}.safetensors" for plane in PLANE_LETTERS]) == content
     with pytest.raises(ValueError, match="PART=FILE"):
         read(["a", "b=c"])
 
@@ -59,8 +59,8 @@ def test_three_files_become_one_that_fits_the_card(tmp_path: Path):
 def result():
     shape = (20, 20, 20)
     image = Volume(np.ones(shape, np.int16), np.eye(4))
-    seen = {plane: np.zeros(shape, np.float32) for plane in PLANES}
-    for plane in PLANES:
+    seen = {plane: np.zeros(shape, np.float32) for plane in PLANE_LETTERS}
+    for plane in PLANE_LETTERS:
         seen[plane][:10, :10, : 10 if plane != "sagittal" else 4] = 0.9
     volumes = {f"probability_{plane}": image.new_like(p) for plane, p in seen.items()} | {
         "image": image,
@@ -78,7 +78,7 @@ def test_every_mask_gets_a_row_and_small_lesions_and_none_their_own_figures(resu
     scorer = scores.of(result)
     rows = scorer.rows(case, result, settings, ())
     rows += scorer.rows(case._replace(patient="test 001", truth=case.truth.new_like(truth * 0)), result, settings, ())
-    assert [r["group"] for r in rows[:5]] == ["vote", "ours", *PLANES] and set(scorer.figures) <= set(rows[0])
+    assert [r["group"] for r in rows[:5]] == ["vote", "ours", *PLANE_LETTERS] and set(scorer.figures) <= set(rows[0])
     of = {(r["patient"][-1], r["group"]): r for r in rows}
     assert of["0", "ours"]["dice"] == of["0", "ours"]["dice_small"] == 1 and of["0", "ours"]["false_ml"] is None
     assert of["0", "sagittal"]["dice"] == pytest.approx(0.5714, abs=1e-3)

@@ -25,7 +25,7 @@ REPO = f"ada/{NAME}"
 
 @pytest.fixture
 def card():
-    return runtime.card(NAME)
+    return runtime.find_card(NAME)
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_published_pulled_and_reproduced_by_the_app(server, card, capsys, monkey
     assert {"README.md", "NOTICE", card.weights.file, "golden/golden.json"} <= there.commits[there.refs["main"]].keys()
 
     monkeypatch.setenv("MEDAPP_WEIGHTS", str(tmp_path / "none"))
-    found = weight_files.locate(replace(card.weights, repo=REPO))
+    found = weight_files.locate_weights(replace(card.weights, repo=REPO))
     assert found.sha256 == card.weights.sha256 and found.source == f"Hugging Face Hub {REPO}@{card.weights.revision}"
     monkeypatch.delenv("MEDAPP_WEIGHTS")
 
@@ -101,7 +101,7 @@ def test_a_tampered_file_is_refused(server, card, capsys, monkeypatch, tmp_path)
     files[card.weights.file] = files[card.weights.file][:-1] + b"!"
     monkeypatch.setenv("MEDAPP_WEIGHTS", str(tmp_path / "none"))
     with pytest.raises(WeightsError, match="does not have the sha256"):
-        weight_files.locate(replace(card.weights, repo=REPO))
+        weight_files.locate_weights(replace(card.weights, repo=REPO))
     files["golden/output/regions.csv"] += b"2,9\n"
     code, said = told(capsys, NAME, "--repo", REPO, "--verify")
     assert code == 2 and "golden/output/regions.csv" in said and "sha256" in said
@@ -215,7 +215,7 @@ def test_the_weights_must_be_those_of_the_card(capsys, monkeypatch, tmp_path):
 def test_unknown_and_unfinished_methods(capsys, monkeypatch):
     code, said = told(capsys, "restore_everything", "--repo", REPO)
     assert code == 2 and "There is no method" in said
-    monkeypatch.setattr(runtime, "cards", dict)
+    monkeypatch.setattr(runtime, "load_cards", dict)
     code, said = told(capsys, NAME, "--repo", REPO)
     assert code == 2 and "has no weights yet" in said
 
@@ -226,13 +226,13 @@ def page(card, scores=None):
 
 
 def test_every_card_of_ours_becomes_one_of_the_hub():
-    for card in runtime.cards().values():
+    for card in runtime.load_cards().values():
         made = page(card)
         again = ModelCard(str(made)).data.to_dict()
         assert again == made.data.to_dict() and {"license", "tags", "library_name"} <= again.keys()
         assert card.weights.sha256 in str(made) and "model-index" not in again
-    assert page(runtime.card(NAME)).data.datasets == ["oasis-1", "acrin-nsclc-fdg-pet"]
-    assert page(runtime.card(NAME)).data.metrics == ["psnr", "ssim"]
+    assert page(runtime.find_card(NAME)).data.datasets == ["oasis-1", "acrin-nsclc-fdg-pet"]
+    assert page(runtime.find_card(NAME)).data.metrics == ["psnr", "ssim"]
 
 
 def test_a_card_without_scores_or_with_two_licences_is_refused(card):
@@ -291,7 +291,7 @@ def test_the_app_goes_up_as_a_space_and_nothing_else(server, capsys, monkeypatch
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(b"\0" + name.encode())
     monkeypatch.setattr(space, "ROOT", root)
-    monkeypatch.setattr(runtime, "cards", dict)
+    monkeypatch.setattr(runtime, "load_cards", dict)
     monkeypatch.setenv("MEDAPP_WEIGHTS", str(root / "weights"))
     kept = (".gitattributes", "README.md", "medapp/serving/runtime.py", "old.py")
     server.made("spaces/ada/app", dict.fromkeys(kept, b""))
@@ -311,18 +311,18 @@ def test_the_app_goes_up_as_a_space_and_nothing_else(server, capsys, monkeypatch
 
 def test_a_space_with_other_weights_than_the_cards_is_refused(card, capsys, monkeypatch, tmp_path):
     space.front(golden_pair.ROOT)
-    monkeypatch.setattr(runtime, "cards", lambda: {NAME: card})
-    monkeypatch.setattr(weight_files, "folder", lambda: tmp_path)
+    monkeypatch.setattr(runtime, "load_cards", lambda: {NAME: card})
+    monkeypatch.setattr(weight_files, "find_weights_folder", lambda: tmp_path)
     code, said = told(capsys, "space", "--repo", "ada/app", "--dry-run", str(tmp_path / "out"))
     assert code == 2 and f"{NAME}.safetensors beside the app is not the file" in said
 
 
 def test_every_method_has_a_small_synthetic_example():
-    for name, card in runtime.cards().items():
+    for name, card in runtime.load_cards().items():
         example = golden_pair.smallest(card)
         assert example.synthetic and sum(path.stat().st_size for path in example.images.values()) < 3e6
         assert example.pipeline == name or not example.settings
-    assert golden_pair.smallest(runtime.card(NAME)).name == "pet_brain_slice_twentieth"
+    assert golden_pair.smallest(runtime.find_card(NAME)).name == "pet_brain_slice_twentieth"
 
 
 def test_the_app_says_why_there_is_no_golden_output(card, monkeypatch):

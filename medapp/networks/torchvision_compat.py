@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_kept: list[torch.library.Library] = []  # what is defined lasts as long as its library
+_libraries: list[torch.library.Library] = []  # what is defined lasts as long as its library
 
 
-def ready() -> None:
+def import_torchvision() -> None:
     """Import torchvision, with a plain `nms` if it cannot load its own."""
     if "torchvision" in sys.modules:
         return
@@ -27,12 +27,12 @@ def ready() -> None:
         library = torch.library.Library("torchvision", "DEF")
         for operator in ("nms", "qnms"):
             library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _kept.append(library)
+        _libraries.append(library)
         boxes: Any = importlib.import_module("torchvision.ops.boxes")
-        boxes.nms = suppressed
+        boxes.nms = suppress_non_maxima
 
 
-def suppressed(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+def suppress_non_maxima(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     """Non-maximum suppression: indices, best first, of the boxes (N, 4) as x0 y0 x1 y1 that no better one covers."""
     order = scores.argsort(descending=True, stable=True)
     boxes = boxes[order].float()
