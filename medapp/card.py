@@ -1,19 +1,14 @@
-"""Card: all that is known of a pipeline before it runs."""
+"""Card: everything about a method that is known before it runs."""
 
-import math
-import re
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from medapp.errors import InputError, OptionError
+from medapp.options import Option, RenamedWarning, renaming_note
 
 T = TypeVar("T")
-MAX_POINTS = 100
-MAX_LANDMARKS = 5000
-MAX_LETTERS = 20_000
-TRUE_WORDS = ("true", "yes", "on", "1")
-FALSE_WORDS = ("false", "no", "off", "0")
 
 VOLUME_FILES = (
     ".nii",
@@ -41,9 +36,10 @@ VOLUME_FILES = (
 
 @dataclass(frozen=True)
 class Input:
-    """One image that a pipeline takes; `files` are the endings that its upload box offers, `colour` allows colour.
+    """An image that a method takes.
 
-    `labels` if it is a mask or a label map.
+    `files` are the file name endings that its upload box offers, `colour` says whether colour is taken, `labels`
+    whether the image is a mask or a label map. `former` are names that the input had before, taken for one release.
     """
 
     name: str
@@ -53,166 +49,14 @@ class Input:
     files: tuple[str, ...] = VOLUME_FILES
     colour: bool = False
     labels: bool = False
-
-
-@dataclass(frozen=True)
-class Slider:
-    """A number. A `live` option is applied to the kept result, without the network."""
-
-    name: str
-    title: str
-    low: float
-    high: float
-    step: float
-    default: float
-    about: str = ""
-    live: bool = False
-
-    def parse(self, value: object) -> float:
-        """The value as a number in range. Raises OptionError."""
-        try:
-            number = float(str(value))
-        except ValueError:
-            raise OptionError(
-                f"{self.name} must be a number from {self.low:g} to {self.high:g}, not {value!r}."
-            ) from None
-        if not self.low <= number <= self.high:
-            raise OptionError(f"{self.name} must lie from {self.low:g} to {self.high:g}, not at {number:g}.")
-        return number
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One of several words. A `live` option is applied to the kept result, without the network.
-
-    `upload` names the optional input that may be given in place of a word.
-    """
-
-    name: str
-    title: str
-    values: tuple[str, ...]
-    default: str
-    about: str = ""
-    live: bool = False
-    upload: str = ""
-
-    def parse(self, value: object) -> str:
-        """The value, if it is one of the words. Raises OptionError."""
-        if str(value) not in self.values:
-            raise OptionError(f"{self.name} must be one of {', '.join(self.values)}, not {value!r}.")
-        return str(value)
-
-
-@dataclass(frozen=True)
-class Points:
-    """Voxels, written "i,j,k; i,j,k": indices into the image as it is stored, from 0."""
-
-    name: str
-    title: str
-    about: str = ""
-    default: str = ""
-    live: bool = False
-
-    def parse(self, value: object) -> tuple[tuple[int, int, int], ...]:
-        """The voxels. Raises OptionError."""
-        pieces = [piece for piece in str(value).split(";") if piece.strip()]
-        found = [re.fullmatch(r"\s*(\d{1,6})\s*,\s*(\d{1,6})\s*,\s*(\d{1,6})\s*", piece) for piece in pieces]
-        if len(found) > MAX_POINTS or not all(found):
-            raise OptionError(f'{self.name} must be voxels like "120,80,0; 64,64,0", at most {MAX_POINTS} of them.')
-        return tuple((int(m[1]), int(m[2]), int(m[3])) for m in found if m)
-
-
-@dataclass(frozen=True)
-class Toggle:
-    """Yes or no."""
-
-    name: str
-    title: str
-    default: bool
-    about: str = ""
-    live: bool = False
-
-    def parse(self, value: object) -> bool:
-        """The value, also from words such as "true" and "no". Raises OptionError."""
-        word = str(value).strip().lower()
-        if word not in (*TRUE_WORDS, *FALSE_WORDS):
-            raise OptionError(f"{self.name} must be true or false, not {value!r}.")
-        return word in TRUE_WORDS
-
-
-@dataclass(frozen=True)
-class Text:
-    """Words, in one line or several; `check` raises OptionError for what cannot be meant.
-
-    `known` lists what the words may be about, and what is said of each unless the visitor says otherwise.
-    """
-
-    name: str
-    title: str
-    default: str = ""
-    about: str = ""
-    live: bool = False
-    lines: int = 1
-    check: Callable[[str], Any] | None = None
-    known: Mapping[str, str] = field(default_factory=dict)
-
-    def parse(self, value: object) -> str:
-        """The words without the blanks around them. Raises OptionError."""
-        text = str(value).strip()
-        if len(text) > MAX_LETTERS:
-            raise OptionError(f"{self.name} must have at most {MAX_LETTERS} letters.")
-        if self.check:
-            self.check(text)
-        return text
-
-
-@dataclass(frozen=True)
-class Landmarks:
-    """Pairs of points, a line each: x, y, z in the fixed image and x, y, z in the moving one, RAS+ millimetres."""
-
-    name: str
-    title: str
-    about: str = ""
-    default: str = ""
-    live: bool = False
-    lines: int = 3
-
-    def parse(self, value: object) -> tuple[tuple[float, ...], ...]:
-        """Six numbers a pair, from lines with commas, semicolons or blanks; a first line of titles is passed over.
-
-        Raises OptionError.
-        """
-        if isinstance(value, tuple):
-            return value
-        lines = [line for line in str(value).splitlines() if line.strip()]
-        pairs = [_parse_numbers(line) for line in lines]
-        if pairs and pairs[0] is None and lines[0].strip()[0].isalpha():
-            pairs = pairs[1:]
-        if len(pairs) > MAX_LANDMARKS or any(pair is None or len(pair) != 6 for pair in pairs):
-            raise OptionError(
-                f"{self.name} must hold six numbers a line, x, y, z in the fixed and x, y, z in the moving image, in "
-                f"at most {MAX_LANDMARKS} lines."
-            )
-        return tuple(pair for pair in pairs if pair)
-
-
-def _parse_numbers(line: str) -> tuple[float, ...] | None:
-    """The numbers of a line; None if something in it is none."""
-    try:
-        found = tuple(float(word) for word in re.split(r"[,;\s]+", line.strip(" ,;\t")))
-    except ValueError:
-        return None
-    return found if all(math.isfinite(number) for number in found) else None
-
-
-Option = Slider | Choice | Points | Toggle | Text | Landmarks
+    former: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A weights file: its name in weights/ and in the Hub repository `repo` at `revision`, and its hash.
+    """A weights file: its name in weights/ and in the Hub repository `repo` at `revision`, and its SHA-256.
 
-    `foreign`: another's file, which may be a .pth; it is read without running what is in it.
+    `third_party` marks a file published by others, which may be a .pth: it is read without running code from it.
     """
 
     file: str
@@ -224,7 +68,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Network:
-    """Weights and the module that they fit."""
+    """Weights, and a function that builds the module they fit."""
 
     weights: Weights
     build: Callable[[], Any]
@@ -232,12 +76,13 @@ class Network:
 
 @dataclass(frozen=True)
 class Card:
-    """A pipeline before it runs: `build()` makes the network, `run(net, *volumes, progress, **options)` the result.
+    """A method before it runs: `build()` makes the network, `run(net, *volumes, progress, **options)` the result.
 
-    `aids` are further networks that `run` may ask for by name: it then gets `aid(name) -> nn.Module` too. A pipeline
-    that needs these alone has no `build` and gets None for `net`; its `weights` are those of its usual aid.
-    `reference` raises InputError for what the method's result cannot be compared with, before anything is computed.
-    `folds` maps a title to the optional inputs and the options that are folded away together under it.
+    `networks` are further networks that `run` may ask for by name: it then gets `get_network(name) -> nn.Module` too. A
+    method that needs these alone has no `build` and gets None for `net`; its `weights` are those of its usual network.
+    `reference` raises InputError for a reference that the method's result cannot be compared with, before anything is
+    computed. `option_groups` maps a title to the optional inputs and the options that are collapsed under it. `former`
+    are names that the method had before, taken for one release.
     """
 
     name: str
@@ -255,49 +100,83 @@ class Card:
     scores: str
     limits: str
     reference: Callable[..., Any] | None = None
-    aids: Mapping[str, Network] = field(default_factory=dict)
+    networks: Mapping[str, Network] = field(default_factory=dict)
     option_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    former: tuple[str, ...] = ()
 
-    def arrange(self, given: Sequence[T]) -> tuple[T | None, ...]:
-        """One place an input, in the card's order: `given` holds either all of them or just those that are required.
+    def arrange_inputs(self, given: Sequence[T]) -> tuple[T | None, ...]:
+        """Return one value an input, in the card's order, None for a missing one.
 
-        Where the optional ones come last, the first of them will do too. Raises InputError for any other number.
+        `given` holds all of the inputs or only the required ones. Where the optional ones come last, the first of them
+        are enough. Raises InputError for any other number.
         """
         required = [i for i in self.inputs if not i.optional]
-        last = all(i.optional for i in self.inputs[len(required) :])
-        if len(given) == len(self.inputs) or (last and len(required) <= len(given) < len(self.inputs)):
+        optional_last = all(i.optional for i in self.inputs[len(required) :])
+        if len(given) == len(self.inputs) or (optional_last and len(required) <= len(given) < len(self.inputs)):
             return (*given, *[None] * (len(self.inputs) - len(given)))
         if len(given) == len(required):
             rest = iter(given)
             return tuple(None if i.optional else next(rest) for i in self.inputs)
-        few, all_ = ", ".join(i.title for i in required), ", ".join(i.title for i in self.inputs)
+        few, every = ", ".join(i.title for i in required), ", ".join(i.title for i in self.inputs)
         raise InputError(
-            f"{self.name} takes {len(required)} image(s) ({few}) or {len(self.inputs)} ({all_}), not {len(given)}."
+            f"{self.name} takes {len(required)} image(s) ({few}) or {len(self.inputs)} ({every}), not {len(given)}."
         )
 
-    def by_need(self, given: Sequence[T | None]) -> dict[str, T | None]:
-        """What is given for the inputs, in the card's order, by name: those that are required come first."""
+    def name_inputs(self, given: Sequence[T | None]) -> dict[str, T | None]:
+        """Return the values of the inputs, in the card's order, by name; those of required inputs come first."""
         named = zip(self.inputs, given, strict=True)
         return {source.name: one for source, one in sorted(named, key=lambda pair: pair[0].optional)}
 
-    def settings(self, given: Mapping[str, object]) -> dict[str, Any]:
-        """Every option with its given or default value. Raises OptionError for an unknown name or a bad value."""
+    def use_present_names(self, given: Mapping[str, T]) -> dict[str, T]:
+        """Return values of inputs and options under their present names, with a RenamedWarning for every old one.
+
+        Raises OptionError if there is a value under both names.
+        """
+        return use_present_names(given, (*self.inputs, *self.options))
+
+    def parse_settings(self, given: Mapping[str, object]) -> dict[str, Any]:
+        """Return every option with its given or default value. Raises OptionError for an unknown name or a bad value.
+
+        An old name is taken with a RenamedWarning.
+        """
+        values = use_present_names(given, self.options)
         known = {o.name: o for o in self.options}
-        for name in given:
+        for name in values:
             if name not in known:
                 raise OptionError(f"{self.name} has no option {name!r}; it has {', '.join(known) or 'none'}.")
-        return {name: option.parse(given.get(name, option.default)) for name, option in known.items()}
+        return {name: option.parse(values.get(name, option.default)) for name, option in known.items()}
 
-    def series(self, given: Sequence[str]) -> dict[str, str]:
-        """Input's name, or "reference", to the DICOM series that is meant, by number or uid.
+    def parse_series(self, given: Sequence[str]) -> dict[str, str]:
+        """Map an input's name, or "reference", to the DICOM series that is meant, by its number or UID.
 
         `given` holds NAME=SERIES, or SERIES alone for all inputs. Raises OptionError for an unknown name.
         """
         names = [*(source.name for source in self.inputs), "reference"]
-        found: dict[str, str] = {}
+        series: dict[str, str] = {}
         for text in given:
-            name, equals, value = text.rpartition("=")
-            if equals and name.strip() not in names:
-                raise OptionError(f"{self.name} has no input {name.strip()!r}; it has {', '.join(names)}.")
-            found |= {n: value.strip() for n in ([name.strip()] if equals else names[:-1])}
-        return found
+            name, equals, value = (part.strip() for part in text.rpartition("="))
+            if not equals:
+                series |= dict.fromkeys(names[:-1], value)
+                continue
+            (present,) = use_present_names({name: value}, self.inputs)
+            if present not in names:
+                raise OptionError(f"{self.name} has no input {name!r}; it has {', '.join(names)}.")
+            series[present] = value
+        return series
+
+
+def use_present_names(given: Mapping[str, T], parts: Iterable[Input | Option]) -> dict[str, T]:
+    """Return `given` with the old names of `parts` replaced, with a RenamedWarning for each.
+
+    Raises OptionError if there is a value under both names.
+    """
+    present = {old: part.name for part in parts for old in part.former}
+    values: dict[str, T] = {}
+    for name, value in given.items():
+        new = present.get(name, name)
+        if new in values or (new != name and new in given):
+            raise OptionError(f"{new} is given twice, also under its old name.")
+        if new != name:
+            warnings.warn(renaming_note(name, new), RenamedWarning, stacklevel=3)
+        values[new] = value
+    return values

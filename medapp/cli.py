@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from medapp import presenters
-from medapp.card import Card, Choice, Landmarks
+from medapp.card import Card
 from medapp.errors import InputError, OptionError, UserError
 from medapp.imaging.volume import Volume
 from medapp.io import files
 from medapp.io.validation import DISK_FULL_MESSAGE, is_disk_full
+from medapp.options import Choice, Landmarks
 from medapp.presenters.comparison import prepared
 from medapp.result import NOT_A_DIAGNOSIS
 from medapp.serving import runtime
@@ -96,9 +97,9 @@ def _run(args: argparse.Namespace) -> None:
     task = presenters.of(card.task)
     options = _texts(card, dict(_pair(text) for text in args.set))
     uploads = _uploads(card, options) | _named(card, args)
-    card.settings(options)  # a wrong option is said before a big file is read
+    card.parse_settings(options)  # a wrong option is said before a big file is read
     colour = any(source.colour for source in card.inputs)
-    series = card.series(args.series)
+    series = card.parse_series(args.series)
     volumes = [
         None
         if path is None
@@ -111,7 +112,7 @@ def _run(args: argparse.Namespace) -> None:
     comparison = prepared(
         task,
         card,
-        card.by_need(volumes),
+        card.name_inputs(volumes),
         lambda: _read(args.reference, "reference", series, **how) if args.reference else None,
         by_voxels=args.reference_by_voxels,
     )
@@ -191,7 +192,7 @@ def _named(card: Card, args: argparse.Namespace) -> dict[str, Path]:
 def _arranged(card: Card, given: Sequence[str], uploads: dict[str, Path]) -> list[Path | None]:
     """A path, or None, for every input of the card."""
     names = [source.name for source in card.inputs]
-    paths = dict(zip(names, card.arrange([Path(path) for path in given]), strict=True))
+    paths = dict(zip(names, card.arrange_inputs([Path(path) for path in given]), strict=True))
     return [uploads.get(name, paths[name]) for name in names]
 
 

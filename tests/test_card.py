@@ -2,8 +2,8 @@
 
 import pytest
 
-from medapp.card import Choice, Landmarks, Points, Text, Toggle
 from medapp.errors import OptionError
+from medapp.options import Choice, Landmarks, Points, Text, Toggle
 
 
 def test_voxels_are_read_from_text():

@@ -25,15 +25,15 @@ def prepare_brains(
     fixed_labels: Volume | None,
     moving_labels: Volume | None,
     *,
-    aid: Callable,
+    get_network: Callable,
     progress: Callable[[float, str], None],
     device: str = "cpu",
 ) -> tuple[LabelMap, LabelMap, Pair]:
-    """The regions of both images on their own grids, and the pair without skull, aligned, on one grid.
+    """Return the label maps of both images on their own grids, and the skull-stripped, aligned pair on one grid.
 
-    Regions come from the label maps where they are given, else from the parcellation network `aid("anatomy")`. Raises
-    InputError for images in which no brain is found, and for label maps that are not of a known numbering or do not lie
-    on their image.
+    Label maps that are not given are predicted by the parcellation network, `get_network("anatomy")`. Raises InputError
+    for an image in which no brain is found, and for a label map of an unknown numbering or that does not overlap its
+    image.
     """
     given = ((fixed, fixed_labels), (moving, moving_labels))
     for image, labels in given:
@@ -42,7 +42,9 @@ def prepare_brains(
         if labels is not None:
             require_overlap(labels, image)
     here, there = (
-        find_label_map(image, labels, aid, partial(scale_progress, progress, 0.4 * n, 0.4 * (n + 1), f"{image.name}: "))
+        find_label_map(
+            image, labels, get_network, partial(scale_progress, progress, 0.4 * n, 0.4 * (n + 1), f"{image.name}: ")
+        )
         for n, (image, labels) in enumerate(given)
     )
     by = match_orientation(here.classes, there.classes)
@@ -68,13 +70,14 @@ def match_orientation(fixed: Volume, moving: Volume) -> np.ndarray:
 
 
 def find_label_map(
-    image: Volume, labels: Volume | None, aid: Callable, progress: Callable[[float, str], None]
+    image: Volume, labels: Volume | None, get_network: Callable, progress: Callable[[float, str], None]
 ) -> LabelMap:
     """The label map that came with the image, or the one that the parcellation network makes, or has made, of it."""
     if labels is not None and labels.name != region_overlap.PREDICTED_SOURCE:
         return parse_label_map(labels)
     found = labels or replace(
-        find_regions(aid("anatomy"), image, progress=progress).regions.labels, name=region_overlap.PREDICTED_SOURCE
+        find_regions(get_network("anatomy"), image, progress=progress).regions.labels,
+        name=region_overlap.PREDICTED_SOURCE,
     )
     if not found.array.any():
         raise InputError(f"No brain was found in the {image.name}.")

@@ -34,13 +34,13 @@ def to_rgb(array: np.ndarray) -> np.ndarray:
 def find_slice_regions(
     method: str,
     array: np.ndarray,
-    aid: Callable[[str], Any] | None,
+    get_network: Callable[[str], Any] | None,
     points: int = 8,
     progress: Callable[[float], None] | None = None,
 ) -> np.ndarray:
     """Index map int32 (H, W) of a slice (H, W) or (H, W, 3), 1 to n without gaps; `method` is one of METHODS.
 
-    `aid(name)` gives the network where the method needs one.
+    `get_network(name)` gives the network where the method needs one.
     """
     shape = array.shape[:2]
     if method == "one" or min(shape) < 8 or array.min() == array.max():
@@ -55,8 +55,8 @@ def find_slice_regions(
         count = int(np.clip(shape[0] * shape[1] / PIXELS_PER_SUPERPIXEL, 4, MAX_SUPERPIXELS))
         labels = superpixels(seen if array.ndim == 3 else seen[..., 0], count)
     else:
-        assert aid is not None
-        labels = segment_anything.segment_everything(aid(method), seen, points, progress)
+        assert get_network is not None
+        labels = segment_anything.segment_everything(get_network(method), seen, points, progress)
     if labels.size <= MAX_CACHED_PIXELS:
         with _cache_lock:
             _cache[key] = labels.copy()

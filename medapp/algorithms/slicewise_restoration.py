@@ -18,11 +18,12 @@ from medapp.algorithms.segment_anything import SAM_NETWORKS
 from medapp.algorithms.slice_regions import find_slice_regions, tabulate_regions
 from medapp.algorithms.sliding_window import run_tiled
 from medapp.analysis.image_quality import compare_images
-from medapp.card import Choice, Input, Network
+from medapp.card import Input, Network
 from medapp.errors import InputError
 from medapp.imaging import index_maps
 from medapp.imaging.geometry import is_flat, resample, slice_axis, to_display_slices, with_spacing
 from medapp.imaging.volume import Grid, Volume
+from medapp.options import Choice
 from medapp.result import Metric, Result
 
 MAX_UPLOADED_REGIONS = 4096  # in an uploaded map
@@ -57,7 +58,7 @@ def restore_slices(
     *,
     method: str,
     points: int,
-    aid: Aid | None,
+    get_network: Aid | None,
     progress: Progress,
     clean: Volume | None = None,
     settings: Mapping[str, Any],
@@ -82,7 +83,9 @@ def restore_slices(
         if given is not None:
             labels = np.ascontiguousarray(given[n])
         else:
-            found = find_slice_regions(method, slicing.seen(picture), aid, points, partial(clock.report_finding, n))
+            found = find_slice_regions(
+                method, slicing.seen(picture), get_network, points, partial(clock.report_finding, n)
+            )
             labels = found if labels is None else index_maps.match_neighbour_slice(labels, found)
             labels = labels if labels.max() <= MAX_REGIONS else found
         drawn[n] = labels

@@ -33,12 +33,14 @@ class PredictedField:
     flow: Tensor  # (3, D, H, W) the same after refinement, if there is any
 
 
-def make_filters(net: TextSCF, aid: Callable, by: str, names: str, template: str) -> tuple[Tensor, tuple[str, ...]]:
+def make_filters(
+    net: TextSCF, get_network: Callable, by: str, names: str, template: str
+) -> tuple[Tensor, tuple[str, ...]]:
     """The filters (3, 36, 2n) that the words make, and what is to be said of them. Raises InputError."""
     changed = parse_names(names)
     if by == OWN_ENCODER and not changed and template == PROMPT_TEMPLATE:
         return net.filters(), ()
-    ours = make_encoder(aid("text"))
+    ours = make_encoder(get_network("text"))
     said = make_prompts(changed, template)
     if by == OWN_ENCODER:
         text, notes = encode_prompts(ours, said), list[str]()

@@ -16,18 +16,27 @@ from medapp.algorithms.slicewise_restoration import (
     restoration_inputs,
     to_luminance,
 )
-from medapp.card import Card, Points
+from medapp.card import Card
 from medapp.errors import InputError
 from medapp.imaging import index_maps as maps
 from medapp.imaging.geometry import slice_axis, to_display_slices
 from medapp.imaging.volume import Volume
+from medapp.options import Points
 from medapp.result import Metric, Result, Table
 
 REGION_METHODS = ("mobilesam", "superpixels", "sam_vit_b", "sam_vit_l", "sam_vit_h", "one")
 
 
 def find_regions(
-    net: None, image: Volume, region_map: Volume | None = None, *, progress, aid=None, regions: str, points: str, prompt
+    net: None,
+    image: Volume,
+    region_map: Volume | None = None,
+    *,
+    progress,
+    get_network=None,
+    regions: str,
+    points: str,
+    prompt,
 ) -> Result:
     """An index map on the grid of `image`, grey or colour, slice by slice: `region_map`, or what `regions` finds.
 
@@ -46,11 +55,13 @@ def find_regions(
     for n, stored in enumerate(source):
         clock.report(n, 0.0, "Regions")
         if given is None:
-            found = find_slice_regions(regions, stored, aid, int(points), partial(clock.report, n, stage="Regions"))
+            found = find_slice_regions(
+                regions, stored, get_network, int(points), partial(clock.report, n, stage="Regions")
+            )
         else:
             found = given[n]
         for row, column in np.argwhere(marks[n]):
-            found = maps.add_region(found, segment_at_point(aid, regions, stored, (float(column), float(row))))
+            found = maps.add_region(found, segment_at_point(get_network, regions, stored, (float(column), float(row))))
         labels = maps.renumber(found) if labels is None else maps.match_neighbour_slice(labels, found)
         if labels.max() > MAX_REGIONS:
             labels = maps.renumber(found)
@@ -81,9 +92,9 @@ def mark_voxels(voxels: tuple[tuple[int, int, int], ...], shape: tuple[int, int,
     return marks
 
 
-def segment_at_point(aid, method: str, stored: np.ndarray, point: tuple[float, float]) -> np.ndarray:
+def segment_at_point(get_network, method: str, stored: np.ndarray, point: tuple[float, float]) -> np.ndarray:
     """(H, W) bool: what lies at `point` (column, row) of a slice, by the network of `method` or else by MobileSAM."""
-    return segment_at_points(aid(method if method in SAM_NETWORKS else "mobilesam"), to_rgb(stored), [point])
+    return segment_at_points(get_network(method if method in SAM_NETWORKS else "mobilesam"), to_rgb(stored), [point])
 
 
 def tabulate_regions(numbers: np.ndarray, image: Volume, depth: int) -> Table:
@@ -112,7 +123,7 @@ CARD = Card(
     weights=SAM_NETWORKS["mobilesam"].weights,
     build=None,
     run=find_regions,
-    aids=region_networks(*REGION_METHODS),
+    networks=region_networks(*REGION_METHODS),
     licence="Apache-2.0",
     cite="Kirillov et al. 2023, arXiv:2304.02643; Zhang et al. 2023, arXiv:2306.14289",
     trained_on="By others: Segment Anything on the 11 million photographs of SA-1B, MobileSAM on 1 % of them.",

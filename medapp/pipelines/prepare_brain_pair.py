@@ -36,14 +36,16 @@ def prepare(
     fixed_labels: Volume | None,
     moving_labels: Volume | None,
     *,
-    aid: Callable,
+    get_network: Callable,
     progress: Callable[[float, str], None],
 ) -> Result:
     """Both images on one grid of 1 mm, without skull, from 0 to 1, their regions, and the affine between them.
 
     Raises InputError as `_brains.brains` does.
     """
-    here, there, pair = prepare_brains(fixed, moving, fixed_labels, moving_labels, aid=aid, progress=progress)
+    here, there, pair = prepare_brains(
+        fixed, moving, fixed_labels, moving_labels, get_network=get_network, progress=progress
+    )
     inside = pair.fixed.array > 0
     shared = [
         compute_dice(pair.fixed_regions.array == n, pair.moving_regions.array == n)
@@ -84,7 +86,7 @@ CARD = Card(
     weights=ANATOMY_NETWORK.weights,
     build=None,
     run=prepare,
-    aids={"anatomy": ANATOMY_NETWORK},
+    networks={"anatomy": ANATOMY_NETWORK},
     option_groups=LABEL_MAP_GROUP,
     licence="CC BY-NC 4.0 (the parcellation, which finds the brain)",
     cite="Billot et al. 2023, doi:10.1016/j.media.2023.102789",

@@ -31,12 +31,13 @@ from medapp.algorithms.text_encoder import EMBEDDING_DIM, build_text_encoder
 from medapp.algorithms.uploaded_labels import LabelMap
 from medapp.analysis import region_overlap
 from medapp.analysis.landmarks import measure_landmarks, require_landmarks_inside
-from medapp.card import Card, Choice, Landmarks, Network, Text, Toggle, Weights
+from medapp.card import Card, Network, Weights
 from medapp.errors import InputError
 from medapp.hardware import run_in_threads
 from medapp.imaging.deformation import Deformation, folding_percent, sdlogj, sdlogj_learn2reg
 from medapp.imaging.volume import Volume
 from medapp.networks.textscf import TextSCF
+from medapp.options import Choice, Landmarks, Text, Toggle
 from medapp.pipelines.prepare_brain_pair import LABEL_MAP_GROUP, PAIR_INPUTS
 from medapp.pipelines.segment_anatomy_unet import ANATOMY_NETWORK as ANATOMY
 from medapp.result import Metric, Result, Table
@@ -51,7 +52,7 @@ def register(
     fixed_labels: Volume | None,
     moving_labels: Volume | None,
     *,
-    aid: Callable,
+    get_network: Callable,
     progress: Callable[[float, str], None],
     refine: bool,
     names: str,
@@ -72,15 +73,15 @@ def register(
             require_landmarks_inside(pairs, fixed.grid, moving.grid)
         except InputError as error:
             pairs, unfit = pairs[:0], str(error)
-    net = aid("textscf")
-    words, said = make_filters(net, aid, encoder, names, template)
-    other = make_filters(net, aid, encoder, against, template)[0] if against else None
+    net = get_network("textscf")
+    words, said = make_filters(net, get_network, encoder, names, template)
+    other = make_filters(net, get_network, encoder, against, template)[0] if against else None
     here, there, pair = prepare_brains(
         fixed,
         moving,
         fixed_labels,
         moving_labels,
-        aid=aid,
+        get_network=get_network,
         progress=partial(scale_progress, progress, 0.0, 0.58, ""),
         device=next(net.parameters()).device.type,
     )
@@ -247,7 +248,7 @@ CARD = Card(
     limits="Adults, T1, one scanner, few people. A lesion, a tumour or a missing part has no partner in the other "
     "brain: what the field does there means nothing. Words move the network's field; refinement takes most of that "
     "back.",
-    aids={
+    networks={
         "textscf": Network(TEXTSCF_WEIGHTS, partial(TextSCF, 8, EMBEDDING_DIM, 256, diffeomorphic=True)),
         "anatomy": ANATOMY,
         "text": Network(

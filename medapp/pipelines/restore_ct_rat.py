@@ -16,11 +16,12 @@ from medapp.algorithms.slicewise_restoration import (
     restore_slices,
 )
 from medapp.analysis.image_quality import estimate_noise
-from medapp.card import Card, Choice, Weights
+from medapp.card import Card, Weights
 from medapp.imaging.hounsfield import HU_OFFSET, has_air, is_1024_too_high, is_1024_too_low
 from medapp.imaging.modality import detect_modality
 from medapp.imaging.volume import Volume
 from medapp.networks.rat import RAT
+from medapp.options import Choice
 from medapp.result import Result
 from medapp.simulation import low_dose_ct
 
@@ -44,7 +45,15 @@ REGION_METHODS = ("mobilesam", "superpixels", "sam_vit_b", "sam_vit_l", "sam_vit
 
 
 def restore(
-    net, image: Volume, region_map: Volume | None = None, *, progress, aid=None, regions: str, points: str, degrade: str
+    net,
+    image: Volume,
+    region_map: Volume | None = None,
+    *,
+    progress,
+    get_network=None,
+    regions: str,
+    points: str,
+    degrade: str,
 ) -> Result:
     """The image with less noise, float32 in its own unit and on its own grid.
 
@@ -95,9 +104,18 @@ def restore(
         return np.where(inside, (answer[0] * HU_SCALE - offset) / gain, stored)
 
     result = restore_slices(
-        net, image, region_map, SliceCodec(encode, seen, decode), method=regions, points=int(points), aid=aid,
-        progress=progress, clean=clean, settings={"degrade": degrade}, notes=notes,
-    )  # fmt: skip
+        net,
+        image,
+        region_map,
+        SliceCodec(encode, seen, decode),
+        method=regions,
+        points=int(points),
+        get_network=get_network,
+        progress=progress,
+        clean=clean,
+        settings={"degrade": degrade},
+        notes=notes,
+    )
     return replace(result, warnings=warnings, doubt="Not a CT?" if warnings else "")
 
 
@@ -153,7 +171,7 @@ CARD = Card(
     ),
     build=partial(RAT, img_channel=1, width=24, middle_blk_num=3, limit=4096),
     run=restore,
-    aids=region_networks(*REGION_METHODS),
+    networks=region_networks(*REGION_METHODS),
     licence="CC BY 4.0",
     cite="Yang et al. 2024, arXiv:2407.09268; Kirillov et al. 2023, arXiv:2304.02643; Zhang et al. 2023, "
     "arXiv:2306.14289",

@@ -16,11 +16,12 @@ from medapp.algorithms.slicewise_restoration import (
     restore_slices,
     scale_grid,
 )
-from medapp.card import Card, Choice, Weights
+from medapp.card import Card, Weights
 from medapp.errors import InputError
 from medapp.imaging.geometry import is_flat, slice_axis, to_display_slices
 from medapp.imaging.volume import Volume
 from medapp.networks.rat import RAT
+from medapp.options import Choice
 from medapp.result import Result
 from medapp.simulation import microscopy
 
@@ -30,7 +31,7 @@ REGION_METHODS = ("mobilesam", "superpixels", "sam_vit_b", "sam_vit_l", "sam_vit
 
 def restore(
     net, image: Volume, region_map: Volume | None = None, *,
-    progress, aid=None, regions: str, points: str, scale: str, degrade: str,
+    progress, get_network=None, regions: str, points: str, scale: str, degrade: str,
 ) -> Result:  # fmt: skip
     """The picture with `scale` times the pixels on either side, uint8, on the finer grid of the same field.
 
@@ -63,9 +64,18 @@ def restore(
         return np.rint(finer.clip(0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)
 
     return restore_slices(
-        net, image, region_map, SliceCodec(encode, seen, decode, times, np.uint8), method=regions, points=int(points),
-        aid=aid, progress=progress, clean=clean, settings={"scale": scale, "degrade": degrade}, notes=notes,
-    )  # fmt: skip
+        net,
+        image,
+        region_map,
+        SliceCodec(encode, seen, decode, times, np.uint8),
+        method=regions,
+        points=int(points),
+        get_network=get_network,
+        progress=progress,
+        clean=clean,
+        settings={"scale": scale, "degrade": degrade},
+        notes=notes,
+    )
 
 
 def upsample_bilinear(rgb: np.ndarray, scale: int) -> np.ndarray:
@@ -148,7 +158,7 @@ CARD = Card(
     ),
     build=partial(RAT, img_channel=3, width=24, middle_blk_num=3, limit=4096),
     run=restore,
-    aids=region_networks(*REGION_METHODS),
+    networks=region_networks(*REGION_METHODS),
     licence="CC BY-NC-SA 4.0 (fields of the training data)",
     cite="Yang et al. 2024, arXiv:2407.09268; Kirillov et al. 2023, arXiv:2304.02643; Zhang et al. 2023, "
     "arXiv:2306.14289",

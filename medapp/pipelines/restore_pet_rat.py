@@ -14,10 +14,11 @@ from medapp.algorithms.slicewise_restoration import (
     restoration_inputs,
     restore_slices,
 )
-from medapp.card import Card, Choice, Weights
+from medapp.card import Card, Weights
 from medapp.imaging.geometry import to_display_slices
 from medapp.imaging.volume import Volume
 from medapp.networks.rat import RAT
+from medapp.options import Choice
 from medapp.result import Result
 from medapp.simulation import low_count_pet
 
@@ -28,7 +29,7 @@ NEIGHBOUR_SLICES = (-1, 1, -2, 2)  # the slices seen besides each slice
 
 def restore(
     net, image: Volume, region_map: Volume | None = None, *,
-    progress, aid=None, regions: str, points: str, counts: str, degrade: str,
+    progress, get_network=None, regions: str, points: str, counts: str, degrade: str,
 ) -> Result:  # fmt: skip
     """The image with less noise, float32 in its own unit and on its own grid.
 
@@ -65,9 +66,18 @@ def restore(
 
     codec = SliceCodec(encode, seen, decode, around=NEIGHBOUR_SLICES)
     return restore_slices(
-        net, image, region_map, codec, method=regions, points=int(points), aid=aid, progress=progress, clean=clean,
-        settings={"counts": counts, "degrade": degrade}, notes=notes,
-    )  # fmt: skip
+        net,
+        image,
+        region_map,
+        codec,
+        method=regions,
+        points=int(points),
+        get_network=get_network,
+        progress=progress,
+        clean=clean,
+        settings={"counts": counts, "degrade": degrade},
+        notes=notes,
+    )
 
 
 def find_activity_scale(activity: np.ndarray) -> float:
@@ -125,7 +135,7 @@ CARD = Card(
     ),
     build=partial(RAT, img_channel=6, width=16, middle_blk_num=3, limit=4096),
     run=restore,
-    aids=region_networks(*REGION_METHODS),
+    networks=region_networks(*REGION_METHODS),
     licence="CC BY-NC 4.0 (labels of the training data)",
     cite="Yang et al. 2024, arXiv:2407.09268; Kirillov et al. 2023, arXiv:2304.02643; Zhang et al. 2023, "
     "arXiv:2306.14289",

@@ -18,13 +18,14 @@ from medapp.algorithms.input_checks import require_contrast, require_grey, requi
 from medapp.algorithms.rigid_registration import find_head_centre, find_misplacement, measure_motion
 from medapp.algorithms.scan_plausibility import MIN_BRAIN_ML, Doubts, doubt_scan, guess_contrast
 from medapp.analysis.lesions import measure_lesions
-from medapp.card import Card, Input, Slider, Weights
+from medapp.card import Card, Input, Weights
 from medapp.errors import InputError, WeightsError
 from medapp.imaging.background import zero_background
 from medapp.imaging.geometry import crop_grid, pad_grid, reorient, resample, with_spacing
 from medapp.imaging.intensity import standardize
 from medapp.imaging.volume import Grid, Volume
 from medapp.networks.ar2unet import AR2UNet
+from medapp.options import Slider
 from medapp.pipelines.segment_anatomy_unet import ANATOMY_NETWORK as ANATOMY
 from medapp.result import Result
 
@@ -52,7 +53,7 @@ def segment(
     progress: Callable[[float, str], None],
     threshold: float,
     smallest: float,
-    aid: Callable | None = None,
+    get_network: Callable | None = None,
 ) -> Result:
     """Probability of abnormality on the grid of `flair`; `pre` and `post` are drawn onto it, `flair` in
     their place where they are absent.
@@ -96,13 +97,13 @@ def segment(
     )
     result = measure_lesions(result, threshold, smallest)
     little = (result.metrics["volume"].value or 0) < SMALL_VOLUME_ML
-    if aid is None:
+    if get_network is None:
         return result
     if min(flair.shape) < MIN_HEAD_SLICES:
         return replace(result, notes=(*result.notes, FEW_SLICES_NOTE)) if little else result
     progress(0.95, "Checking that this is a FLAIR scan")
     try:
-        anatomy = aid("anatomy")
+        anatomy = get_network("anatomy")
     except WeightsError:
         return replace(result, notes=(*result.notes, UNCHECKED_NOTE)) if little else result
     coarse, regions = parcellate_coarsely(anatomy, scans["flair"])
@@ -225,7 +226,7 @@ CARD = Card(
     ),
     build=partial(AR2UNet, in_channels=3, classes=1, width=16, gate="decoder"),
     run=segment,
-    aids={"anatomy": ANATOMY},
+    networks={"anatomy": ANATOMY},
     licence="CC BY-NC-SA 4.0 (masks of the training data)",
     cite="Katsamenis et al. 2023, arXiv:2303.01582; Buda et al. 2019, doi:10.1016/j.compbiomed.2019.05.002",
     trained_on="65 patients of the TCGA-LGG FLAIR abnormality set (Buda 2019; Mazurowski 2017; Pedano 2016). "

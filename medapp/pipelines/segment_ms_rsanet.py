@@ -25,13 +25,14 @@ from medapp.analysis.ms_lesions import (
     measure_ms_lesions,
     project_on_axis,
 )
-from medapp.card import Card, Input, Slider, Weights
+from medapp.card import Card, Input, Weights
 from medapp.hardware import run_in_threads
 from medapp.imaging.background import zero_background
 from medapp.imaging.geometry import crop_grid, resample, slice_axis
 from medapp.imaging.intensity import correct_bias_field, normalize_to_tissue
 from medapp.imaging.volume import Grid, Volume
 from medapp.networks.rsanet import RSANet
+from medapp.options import Slider
 from medapp.pipelines.segment_anatomy_unet import ANATOMY_NETWORK as ANATOMY
 from medapp.result import Result, Table
 
@@ -85,7 +86,7 @@ def segment(
     t2: Volume | None = None,
     baseline: Volume | None = None,
     *,
-    aid: Callable,
+    get_network: Callable,
     progress: Callable[[float, str], None],
     **settings,
 ) -> Result:
@@ -113,7 +114,7 @@ def segment(
     progress(0.15, "Finding the brain")
     given = scans if baseline is None else {"flair": scans["flair"]}  # regions of what the network sees
     seen = find_anatomy(
-        aid("anatomy"), given, grid, lambda share, stage: progress(0.15 + 0.3 * share, "Finding the brain")
+        get_network("anatomy"), given, grid, lambda share, stage: progress(0.15 + 0.3 * share, "Finding the brain")
     )
     if seen.turned:
         seen_as, scans = ({r: _move_volume(v, seen.turn) for r, v in some.items()} for some in (seen_as, scans))
@@ -344,7 +345,7 @@ CARD = Card(
     ),
     build=build_network,
     run=segment,
-    aids={"anatomy": ANATOMY},
+    networks={"anatomy": ANATOMY},
     option_groups={"What changed since an earlier scan": ("baseline",)},
     licence="CC BY-NC-SA 4.0 (masks of heads that lesions were painted into; see NOTICE)",
     cite="Zhang et al. 2019, arXiv:2002.12470",

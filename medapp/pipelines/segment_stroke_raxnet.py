@@ -13,13 +13,14 @@ from medapp.algorithms.input_checks import require_head
 from medapp.algorithms.mni_template import TemplatePlacement, load_template, load_template_mask, register_template
 from medapp.algorithms.scan_plausibility import doubt_scan
 from medapp.analysis.stroke_ensemble import FUSION_RULES, PLANE_LETTERS, measure_ensemble
-from medapp.card import Card, Choice, Input, Slider, Toggle, Weights
+from medapp.card import Card, Input, Weights
 from medapp.hardware import choose_half_precision, run_in_threads
 from medapp.imaging.background import zero_background
 from medapp.imaging.geometry import resample
 from medapp.imaging.intensity import standardize
 from medapp.imaging.volume import Volume
 from medapp.networks.raxnet import RAXNet
+from medapp.options import Choice, Slider, Toggle
 from medapp.pipelines.segment_anatomy_unet import ANATOMY_NETWORK as ANATOMY
 from medapp.pipelines.segment_anatomy_unet import find_cut_ends
 from medapp.result import Metric, Result
@@ -49,7 +50,7 @@ PLANE_VIEWS = {
 
 
 def segment(
-    net, image: Volume, *, aid: Callable, progress: Callable[[float, str], None], scaling: str, **settings
+    net, image: Volume, *, get_network: Callable, progress: Callable[[float, str], None], scaling: str, **settings
 ) -> Result:
     """Probability of lesion as seen along each of three axes, and fused, on the grid of `image`.
 
@@ -61,7 +62,7 @@ def segment(
     progress(0.0, "Finding the template's place in the scan")
     scan = zero_background(image)
     laid = register_template(
-        scan, aid("anatomy"), lambda share: progress(0.3 * share, "Finding the template's place in the scan")
+        scan, get_network("anatomy"), lambda share: progress(0.3 * share, "Finding the template's place in the scan")
     )
     drawn = resample(scan, laid.grid, outside=float(scan.array.min())).array
     if scaling == "volume":
@@ -225,7 +226,7 @@ CARD = Card(
     ),
     build=partial(build_networks, widths=WIDTHS),
     run=segment,
-    aids={"anatomy": ANATOMY},
+    networks={"anatomy": ANATOMY},
     option_groups={"Weights of the planes, for the weighted mean": tuple(f"weight_{plane}" for plane in PLANE_LETTERS)},
     licence="CC BY-NC 4.0 (labels of the brains that lesions were painted into; see NOTICE)",
     cite="Mousavi 2025, medRxiv, doi:10.1101/2025.09.26.25336733",

@@ -80,8 +80,8 @@ def run(
     Raises OptionError, InputError, WeightsError.
     """
     chosen = find_card(name)
-    settings = chosen.settings(options)
-    given = chosen.arrange(volumes)
+    settings = chosen.parse_settings(options)
+    given = chosen.arrange_inputs(volumes)
     for source, volume in zip(chosen.inputs, given, strict=True):
         if volume is None and not source.optional:
             raise InputError(f"{chosen.title} needs a {source.title} image.")
@@ -102,7 +102,7 @@ def load_weights(name: str, device: str | None = None) -> None:
     with _device_lock:
         chosen, place = find_card(name), _select_device(device)
         if chosen.build is None:
-            _load_aid(chosen, place, {}, next(n for n, a in chosen.aids.items() if a.weights == chosen.weights))
+            _load_aid(chosen, place, {}, next(n for n, a in chosen.networks.items() if a.weights == chosen.weights))
         else:
             _load_engine(chosen, place)
 
@@ -143,12 +143,12 @@ def _run_locked(
 def _run_on_device(
     chosen: Card, given: Inputs, settings: dict[str, Any], place: str, progress: Progress, used: dict[str, str]
 ) -> tuple[Result, Engine | None, weight_files.LocatedWeights]:
-    """The pipeline's result and what made it; `used` gets a line for every aid that was asked for.
+    """The pipeline's result and what made it; `used` gets a line for every further network that was asked for.
 
     Raises GPUFull where a device other than the CPU runs out of memory.
     """
     progress(0.0, "Loading weights")
-    more = {"aid": partial(_load_aid, chosen, place, used)} if chosen.aids else {}
+    more = {"get_network": partial(_load_aid, chosen, place, used)} if chosen.networks else {}
     try:
         if chosen.build is None:
             engine, located = None, weight_files.locate_weights(chosen.weights)
@@ -182,7 +182,7 @@ def _load_engine(chosen: Card, place: str) -> tuple[Engine, weight_files.Located
 
 def _load_aid(chosen: Card, place: str, used: dict[str, str], name: str) -> Any:
     """A further network of the card in eval mode on the device, made once a process. The caller holds the door."""
-    wanted = chosen.aids[name]
+    wanted = chosen.networks[name]
     located = weight_files.locate_weights(wanted.weights)
     used[name] = f"{wanted.weights.file}, sha256 {located.sha256}, {located.source}"
     key = (located.sha256, place)

@@ -34,7 +34,7 @@ def build(card: Card) -> None:
     def call(*values: Any) -> tuple[dict, list[str]]:
         visitors.check_space()
         given = dict(zip(names, values, strict=True))
-        series = card.series(str(given["series"] or "").replace(",", " ").split())
+        series = card.parse_series(str(given["series"] or "").replace(",", " ").split())
         volumes = [
             given[s.name] and _read(given[s.name], s.name, series, name=s.title, colour=s.colour, labels=s.labels)
             for s in card.inputs
@@ -43,7 +43,7 @@ def build(card: Card) -> None:
         comparison = prepared(
             task,
             card,
-            card.by_need(volumes),
+            card.name_inputs(volumes),
             lambda: given["reference"] and _read(given["reference"], "reference", series, **how),
             by_voxels=bool(given[BY_VOXELS]),
         )

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import gradio as gr
 
 from medapp import examples
-from medapp.card import Card, Landmarks, Option, Points, Text
+from medapp.card import Card
 from medapp.errors import OptionError
 from medapp.examples import Example
+from medapp.options import Landmarks, Option, Points, Text
 
 if TYPE_CHECKING:
     from medapp.ui.form import Form

@@ -9,11 +9,12 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from medapp.card import Card, Choice, Input, Landmarks, Option, Points, Slider, Text, Toggle
+from medapp.card import Card, Input
 from medapp.errors import InputError
 from medapp.examples import Example
 from medapp.imaging.volume import Volume
 from medapp.io import files, sandbox
+from medapp.options import Choice, Landmarks, Option, Points, Slider, Text, Toggle
 from medapp.rendering import planes
 from medapp.rendering.layers import Layer
 

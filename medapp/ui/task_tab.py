@@ -263,7 +263,7 @@ class Tab:
             comparison = prepared(
                 self.task,
                 form.card,
-                form.card.by_need(volumes),
+                form.card.name_inputs(volumes),
                 lambda: sandbox.read(paths, name="reference", colour=form.colour, labels=masks) if paths else None,
                 by_voxels=bool(data[self.by_voxels]),
             )
@@ -335,7 +335,7 @@ class Tab:
         form = self.by_name[example.pipeline]
         visitors.check_space(request.session_hash)
         result, truth = example_result(example, lambda fraction, stage: queue.check()), example.truth()
-        settings = form.card.settings(example.settings)
+        settings = form.card.parse_settings(example.settings)
         result = html.noted(self.task.moved(result, truth, settings), example)
         held = Session(result, self.task.start(result), truth, example.volumes(form.card.inputs)[0])
         shown = self.show(held, fresh=True)

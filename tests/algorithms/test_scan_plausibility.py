@@ -124,7 +124,7 @@ def found(head: Volume, much: bool):
     """What the glioma method makes of a scan in which its network finds all or nothing."""
     return glioma.segment(
         lambda x: x[:, :1] * 0 + (5.0 if much else -5.0), None, head, None,
-        progress=lambda *_: None, threshold=0.5, smallest=0.5, aid=lambda name: None,
+        progress=lambda *_: None, threshold=0.5, smallest=0.5, get_network=lambda name: None,
     )  # fmt: skip
 
 
@@ -132,7 +132,7 @@ def test_a_few_slices_are_said_not_to_be_checked():
     head = scan("T1", classes())
     seen = glioma.segment(
         lambda x: x[:, :1] * 0 - 5.0, None, head.new_like(head.array[:, :, :4]), None,
-        progress=lambda *_: None, threshold=0.5, smallest=0.5, aid=lambda name: None,
+        progress=lambda *_: None, threshold=0.5, smallest=0.5, get_network=lambda name: None,
     )  # fmt: skip
     assert glioma.FEW_SLICES_NOTE in seen.notes and not seen.doubt
 

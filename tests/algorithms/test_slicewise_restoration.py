@@ -43,9 +43,9 @@ def quiet(fraction: float, stage: str) -> None:
 
 
 def call(module, net, image, region_map=None, *, progress=quiet, **options):
-    settings = module.CARD.settings({"regions": "superpixels"} | options)
+    settings = module.CARD.parse_settings({"regions": "superpixels"} | options)
     with torch.inference_mode():
-        return module.CARD.run(net, image, region_map, progress=progress, aid=None, **settings)
+        return module.CARD.run(net, image, region_map, progress=progress, get_network=None, **settings)
 
 
 def body(affine=AFFINES["oblique"], shape=(48, 40, 4), unit="HU", noise=20.0) -> Volume:
@@ -379,7 +379,7 @@ def test_memory_is_not_spent_on_copies_of_the_image():
 def test_every_card_says_what_it_needs():
     for module in (restore_ct_rat, restore_pet_rat, restore_pathology_rat):
         card = module.CARD
-        assert set(card.aids) == {m for m in module.METHODS if m not in ("superpixels", "one")}
+        assert set(card.networks) == {m for m in module.METHODS if m not in ("superpixels", "one")}
         assert next(o for o in card.options if o.name == "regions").upload == "region_map"
         assert [i.name for i in card.inputs] == ["image", "region_map"]
         assert isinstance(card.build, partial) and card.build().limit == 4096

@@ -28,7 +28,7 @@ from medapp.presenters import report, segmentation
 from medapp.rendering import attention_maps as views
 from medapp.result import Provenance, Result
 
-SETTINGS = CARD.settings({"smallest": 0})
+SETTINGS = CARD.parse_settings({"smallest": 0})
 SHAPE = (60, 60, 60)
 AT = np.stack(np.indices(SHAPE), -1)
 OBLIQUE = np.array([[0.1, -1.9, 0, 40], [2, 0.1, 0.2, -60], [0, -0.1, 2.5, -50], [0, 0, 0, 1]])

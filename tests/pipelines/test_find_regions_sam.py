@@ -27,9 +27,9 @@ def blocks(shape=(48, 40, 3)) -> np.ndarray:
     return array
 
 
-def find(image, region_map=None, aid=None, **options):
-    settings = CARD.settings({"regions": "superpixels"} | options)
-    return CARD.run(None, image, region_map, progress=quiet, aid=aid, **settings)
+def find(image, region_map=None, get_network=None, **options):
+    settings = CARD.parse_settings({"regions": "superpixels"} | options)
+    return CARD.run(None, image, region_map, progress=quiet, get_network=get_network, **settings)
 
 
 def test_pictures_are_stretched_and_colour_is_left_alone():
@@ -105,7 +105,7 @@ def test_one_more_region_at_every_voxel_pointed_at(monkeypatch):
 
     monkeypatch.setattr(find_regions_sam, "segment_at_points", square)
     plain = find(image).volumes["regions"].array
-    result = find(image, aid=lambda name: name, prompt="30,30,1; 12,33,1; 16,14,0")
+    result = find(image, get_network=lambda name: name, prompt="30,30,1; 12,33,1; 16,14,0")
     labels = result.volumes["regions"].array
     assert asked == ["mobilesam"] * 3 and result.settings["prompt"] == "30,30,1; 12,33,1; 16,14,0"
     for i, j, k in ((30, 30, 1), (12, 33, 1), (16, 14, 0)):
@@ -129,7 +129,7 @@ def test_unfit_input_is_refused_in_words():
     with pytest.raises(InputError, match="empty"):
         find(Volume(np.zeros((20, 20, 2)), np.eye(4)))
     with pytest.raises(OptionError, match="one of"):
-        CARD.settings({"regions": "sam"})
+        CARD.parse_settings({"regions": "sam"})
 
 
 def test_mobilesam_finds_a_disc_and_what_lies_at_a_point():

@@ -27,8 +27,8 @@ def run(card, *volumes, **options):
     torch.manual_seed(0)
     with torch.inference_mode():
         net = card.build(**SMALL.get(card.name, {})).eval()
-        more = {"aid": partial(runtime._load_aid, card, "cpu", {})} if card.aids else {}
-        return card.run(net, *card.arrange(volumes), progress=quiet, **more, **card.settings(options))
+        more = {"get_network": partial(runtime._load_aid, card, "cpu", {})} if card.networks else {}
+        return card.run(net, *card.arrange_inputs(volumes), progress=quiet, **more, **card.parse_settings(options))
 
 
 def head(affine=TILT, shape=(64, 72, 12), name="image") -> Volume:
@@ -80,7 +80,7 @@ def test_unfit_input_is_refused_in_words(card):
     with pytest.raises(InputError, match="colour"):
         run(card, Volume(np.zeros((8, 8, 1, 3), np.uint8), np.eye(4)))
     with pytest.raises(OptionError, match="no option"):
-        card.settings({"nonsense": 1})
+        card.parse_settings({"nonsense": 1})
 
 
 @pytest.mark.parametrize("card", SEGMENTATIONS, ids=lambda c: c.name)

@@ -48,14 +48,14 @@ def brain(
     return Volume(image.astype(np.float32), affine, name="image"), Volume(labels, affine, name="labels")
 
 
-def aid(name: str) -> torch.nn.Module:
+def get_network(name: str) -> torch.nn.Module:
     assert name == "textscf", "nothing else is needed where the label maps are given and the words are the paper's"
     torch.manual_seed(0)
     return TextSCF(2, 4, 4, diffeomorphic=True).eval()
 
 
 def settings(card: Card = CARD, **given: object) -> dict:
-    return card.settings(given)
+    return card.parse_settings(given)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def pair() -> tuple[Volume, Volume, Volume, Volume]:
 def result(pair):
     points = "10,20,5,19.0,20,5"
     with torch.inference_mode():
-        return register(None, *pair, aid=aid, progress=lambda *_: None, **settings(landmarks=points))
+        return register(None, *pair, get_network=get_network, progress=lambda *_: None, **settings(landmarks=points))
 
 
 def test_the_brains_come_to_lie_on_each_other(result):
@@ -128,7 +128,7 @@ def test_what_cannot_be_registered_is_refused(pair):
     fixed, moving, mine, theirs = pair
 
     def go(*volumes: Volume, **more: object) -> None:
-        register(None, *volumes, aid=aid, progress=lambda *_: None, **settings(**more))
+        register(None, *volumes, get_network=get_network, progress=lambda *_: None, **settings(**more))
 
     with pytest.raises(InputError, match="CT"):
         go(fixed.new_like(fixed.array, unit="HU"), moving, mine, theirs)
@@ -144,7 +144,7 @@ def test_what_cannot_be_registered_is_refused(pair):
 
 def test_the_pair_can_be_looked_at_first_and_what_was_found_is_used_again(pair):
     fixed, moving, mine, theirs = pair
-    result = prepare(None, *pair, aid=aid, progress=lambda *_: None)
+    result = prepare(None, *pair, get_network=get_network, progress=lambda *_: None)
     assert result.metrics["turn"].value < 8, "it is the grid that is turned, not the head"
     assert result.metrics["shift"].value == pytest.approx(9, abs=3) and abs(result.metrics["growth"].value) < 15
     assert result.metrics["dice_before"].value > 0.7 and "turned by" in task.headline(result)
@@ -155,6 +155,6 @@ def test_the_pair_can_be_looked_at_first_and_what_was_found_is_used_again(pair):
         v.new_like(v.array.astype(np.uint8), labels={1: "x"}, name=region_overlap.PREDICTED_SOURCE)
         for v in (mine, theirs)
     ]
-    again = prepare(None, fixed, moving, *found, aid=aid, progress=lambda *_: None)
+    again = prepare(None, fixed, moving, *found, get_network=get_network, progress=lambda *_: None)
     assert not any("uploaded" in note for note in again.notes)
     np.testing.assert_allclose(again.affine, result.affine, atol=1e-6)

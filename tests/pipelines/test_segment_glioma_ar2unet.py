@@ -122,5 +122,7 @@ def test_an_answer_does_not_hang_on_the_check_of_the_scan():
         raise WeightsError(name)
 
     flair, _ = phantom(next(iter(AFFINES.values())))
-    result = segment(Bright(), None, flair, None, progress=lambda *_: None, threshold=1.1, smallest=0.5, aid=missing)
+    result = segment(
+        Bright(), None, flair, None, progress=lambda *_: None, threshold=1.1, smallest=0.5, get_network=missing
+    )
     assert result.metrics["lesions"].value == 0 and any("not checked" in note for note in result.notes)

@@ -38,7 +38,7 @@ from medapp.serving.inference_engine import Engine
 from training.core.random_source import Luck
 from training.data import ms_heads
 
-SETTINGS = CARD.settings({"smallest": 0})
+SETTINGS = CARD.parse_settings({"smallest": 0})
 SPOT = np.array([28.0, -30.0, 32.0])  # RAS+ mm of the template: white matter on the right
 
 
@@ -114,7 +114,7 @@ def still(monkeypatch):
 
 
 def run(net, *volumes, **more):
-    return segment(net, *volumes, aid=lambda name: None, progress=quiet, **SETTINGS | more)
+    return segment(net, *volumes, get_network=lambda name: None, progress=quiet, **SETTINGS | more)
 
 
 @pytest.mark.parametrize("name", GRIDS)
@@ -195,8 +195,8 @@ def test_without_a_brain_the_whole_head_is_seen_and_no_place_told(monkeypatch):
 
 def test_the_real_regions_tell_the_place():
     scan = resample(lit((np.array([20.0, -48.0, 24.0]), 6), (np.array([8.0, -60.0, -36.0]), 4)), GRIDS["LPI"])
-    aid = partial(runtime._load_aid, CARD, "cpu", {})
-    result = segment(Bright(), scan, aid=aid, progress=quiet, **SETTINGS)
+    get_network = partial(runtime._load_aid, CARD, "cpu", {})
+    result = segment(Bright(), scan, get_network=get_network, progress=quiet, **SETTINGS)
     found = {row[-1] for row in result.tables["lesions"].rows}
     assert found == {"periventricular", "infratentorial"}
 

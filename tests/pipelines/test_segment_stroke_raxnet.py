@@ -39,7 +39,7 @@ from medapp.serving import runtime
 from medapp.serving.inference_engine import Engine
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "segmentation" / "stroke_whole_head"
-SETTINGS = CARD.settings({"smallest": 0})
+SETTINGS = CARD.parse_settings({"smallest": 0})
 AID = partial(runtime._load_aid, CARD, "cpu", {})
 
 
@@ -92,7 +92,7 @@ def in_place(monkeypatch):
 @pytest.mark.parametrize("name", GRIDS)
 def test_every_plane_sees_its_own_axis_whatever_the_file_does(name, in_place):
     scan = resample(load_template(), GRIDS[name])
-    result = segment(Halves(), scan, aid=AID, progress=quiet, **SETTINGS)
+    result = segment(Halves(), scan, get_network=AID, progress=quiet, **SETTINGS)
     assert all(volume.grid.is_same(scan.grid) for volume in result.volumes.values())
     x, y, z = np.moveaxis(scan.grid.to_mm(np.moveaxis(np.indices(scan.shape), 0, -1)), -1, 0)
     brain = scan.array > 0.3 * scan.array.max()
@@ -149,7 +149,7 @@ def test_a_turned_anisotropic_scan_is_found_and_answered_in_its_own_space():
     where = Grid((230, 60, 210), from_matvec(np.array([[-1.1, 0, 0], [0, 0, 1.1], [0, 3.5, 0]]), [130, -140, -80]))
     scan = resample(painted, where)
     truth = resample(painted.new_like((ball < 14).astype(np.uint8), labels={1: "ball"}), where)
-    result = segment(Bright(), scan, aid=AID, progress=quiet, **SETTINGS)
+    result = segment(Bright(), scan, get_network=AID, progress=quiet, **SETTINGS)
     assert result.metrics["fit"].value > 0.6 and result.volumes["mask"].grid.is_same(where)
     assert compute_dice(result.volumes["mask"].array > 0, truth.array > 0) > 0.85
     assert any("3.5 mm long" in note for note in result.notes)
@@ -185,7 +185,7 @@ def test_an_empty_slice_never_becomes_nan(in_place):
     result = segment(
         build_networks((2, 4, 8, 16)).eval(),
         scan.new_like(holed),
-        aid=AID,
+        get_network=AID,
         progress=quiet,
         **SETTINGS | {"scaling": "slice"},
     )
@@ -205,7 +205,7 @@ def test_an_empty_slice_never_becomes_nan(in_place):
 )
 def test_what_cannot_work_is_refused_in_words(image, said):
     with pytest.raises(InputError, match=said):
-        segment(Halves(), image, aid=AID, progress=quiet, **SETTINGS)
+        segment(Halves(), image, get_network=AID, progress=quiet, **SETTINGS)
 
 
 def test_the_engine_serves_every_network_of_the_three():

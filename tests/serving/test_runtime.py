@@ -15,11 +15,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from medapp import hardware
-from medapp.card import Card, Input, Network, Slider, Weights
+from medapp.card import Card, Input, Network, Weights
 from medapp.errors import CancelledError, InputError, OptionError, WeightsError
 from medapp.imaging.volume import Volume
 from medapp.networks.ar2unet import AR2UNet
 from medapp.networks.blocks import fuse_batchnorm
+from medapp.options import Slider
 from medapp.result import Result
 from medapp.serving import inference_engine, runtime
 from medapp.serving.inference_engine import Engine
@@ -152,14 +153,14 @@ def helped(tiny, monkeypatch, tmp_path) -> Card:
         "folder/other.pth", "no/body", "main", hashlib.sha256(file.read_bytes()).hexdigest(), third_party=True
     )
 
-    def run(net, image, prior, *, progress, aid, threshold):
-        further = aid("other")
-        assert isinstance(further, nn.Module) and not further.training and further is aid("other")
+    def run(net, image, prior, *, progress, get_network, threshold):
+        further = get_network("other")
+        assert isinstance(further, nn.Module) and not further.training and further is get_network("other")
         assert all(p.dtype == torch.float32 and not p.requires_grad for p in further.parameters())
         y = further(torch.from_numpy(np.moveaxis(image.array, 2, 0).copy())[:, None])
         return Result({"probability": image.new_like(np.moveaxis(y[:, 0].numpy(), 0, 2))})
 
-    card = replace(tiny, run=run, aids={"other": Network(other, build)})
+    card = replace(tiny, run=run, networks={"other": Network(other, build)})
     monkeypatch.setattr(runtime, "load_cards", lambda: {card.name: card})
     monkeypatch.setattr(runtime, "_aids", {})
     return card
@@ -167,13 +168,13 @@ def helped(tiny, monkeypatch, tmp_path) -> Card:
 
 @pytest.mark.parametrize("own", [True, False])
 def test_a_further_network_is_loaded_when_asked_for_and_said(helped, monkeypatch, own):
-    card = helped if own else replace(helped, build=None, weights=helped.aids["other"].weights)
+    card = helped if own else replace(helped, build=None, weights=helped.networks["other"].weights)
     monkeypatch.setattr(runtime, "load_cards", lambda: {card.name: card})
     runtime.load_weights(card.name)
     results = [runtime.run(card.name, IMAGE, device="cpu") for _ in range(2)]
     assert len(runtime._aids) == 1 and len(runtime._engines) == own
     weights = results[0].provenance.weights
-    assert "folder/other.pth" in weights["other"] and helped.aids["other"].weights.sha256 in weights["other"]
+    assert "folder/other.pth" in weights["other"] and helped.networks["other"].weights.sha256 in weights["other"]
     np.testing.assert_array_equal(*(result.volumes["probability"].array for result in results))
 
 
@@ -181,8 +182,8 @@ def test_a_pth_runs_no_code_and_must_fit(helped, monkeypatch, tmp_path):
     file = tmp_path / "weights" / "other.pth"
     for content, words in (({"weight": torch.zeros(2)}, "does not fit"), (pickle.Pickler, "does not fit")):
         torch.save(content, file)
-        weights = replace(helped.aids["other"].weights, sha256=hashlib.sha256(file.read_bytes()).hexdigest())
-        card = replace(helped, aids={"other": Network(weights, build)})
+        weights = replace(helped.networks["other"].weights, sha256=hashlib.sha256(file.read_bytes()).hexdigest())
+        card = replace(helped, networks={"other": Network(weights, build)})
         monkeypatch.setattr(runtime, "load_cards", lambda card=card: {card.name: card})
         with pytest.raises(WeightsError, match=words):
             runtime.run(card.name, IMAGE, device="cpu")

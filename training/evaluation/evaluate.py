@@ -91,7 +91,7 @@ def evaluate(args: argparse.Namespace) -> str:
     """Score every case and write what there is of it. Raises UserError where nothing can be scored."""
     given = dict(pair.split("=", 1) for pair in args.set)
     card = runtime.find_card(args.pipeline)
-    settings, patients, left = card.settings(given), set(), {}
+    settings, patients, left = card.parse_settings(given), set(), {}
     peers = tuple(filter(None, args.peers.split(",")))
     args.out.mkdir(parents=True, exist_ok=True)
     found = {which(row): row for row in earlier(args.out / "cases.csv")} if args.more else {}

@@ -66,11 +66,13 @@ def answers(method: str, case: Case, settings: Mapping[str, Any], folders: tuple
     asked = dict(settings) | dict(case.options)
     for folder in folders:
         peer = read(Path(folder), method)
-        more = {"aid": partial(runtime._load_aid, card, runtime._select_device(None), {})} if card.aids else {}
+        more = (
+            {"get_network": partial(runtime._load_aid, card, runtime._select_device(None), {})} if card.networks else {}
+        )
         began = time.perf_counter()
         with torch.inference_mode():
             result = card.run(
-                peer.engine, *card.arrange(case.volumes), progress=lambda share, stage: None, **more, **asked
+                peer.engine, *card.arrange_inputs(case.volumes), progress=lambda share, stage: None, **more, **asked
             )
         found[peer.name] = Answer(result, time.perf_counter() - began, peer.part)
     return found

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from plotly.offline import get_plotlyjs
 
-from medapp.card import Card, Input, Slider, Weights
+from medapp.card import Card, Input, Weights
 from medapp.errors import InputError
 from medapp.imaging.volume import Volume
 from medapp.io import files
+from medapp.options import Slider
 from medapp.result import Provenance, Result
 from medapp.serving import runtime
 from training.data import patient_folder

@@ -35,7 +35,7 @@ def case():
 def test_a_peer_answers_in_the_place_of_the_methods_network(comparison, case):
     card = runtime.find_card(GLIOMA)
     folder = comparison / "u-net" / "seed0"
-    found = answers(GLIOMA, case, card.settings({}), (str(folder),))
+    found = answers(GLIOMA, case, card.parse_settings({}), (str(folder),))
     assert list(found) == ["U-Net"]
     result = found["U-Net"].result
     ours = runtime.run(GLIOMA, *case.volumes)
@@ -43,7 +43,7 @@ def test_a_peer_answers_in_the_place_of_the_methods_network(comparison, case):
     assert not np.allclose(result.volumes["probability"].array, ours.volumes["probability"].array)
 
     scorer = scores.of(ours, (str(folder),))
-    rows = scorer.rows(case, ours, card.settings({}), (str(folder),))
+    rows = scorer.rows(case, ours, card.parse_settings({}), (str(folder),))
     assert [row["group"] for row in rows] == ["ours", "U-Net"]
     assert set(scorer.methods) <= set(rows[0]) | set(rows[1])
 
