@@ -16,9 +16,9 @@ def end(*_: object) -> NoReturn:
 if __name__ == "__main__":  # whoever is told to terminate meanwhile: libraries that are imported may catch an exception
     signal.signal(signal.SIGTERM, end)
 
-from medapp.ui.page import build, launch  # noqa: E402
+from medapp.ui.page import build_page, launch_page  # noqa: E402
 
-demo = build()
+demo = build_page()
 
 if __name__ == "__main__":
-    launch(demo)
+    launch_page(demo)

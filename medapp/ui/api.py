@@ -15,7 +15,7 @@ from medapp.io import files, sandbox
 from medapp.presenters.comparison import prepared
 from medapp.serving import runtime
 from medapp.ui import queue
-from medapp.ui.form import knob
+from medapp.ui.form import create_component
 from medapp.ui.session import visitors
 from medapp.ui.task_tab import GPU, told
 from medapp.ui.workspace import new_folder
@@ -23,7 +23,7 @@ from medapp.ui.workspace import new_folder
 BY_VOXELS = "reference_by_voxels"
 
 
-def build(card: Card) -> None:
+def add_endpoint(card: Card) -> None:
     """Add the endpoint `/<card.name>` to the current `gr.Blocks`: files and options in; facts and files out."""
     sources = sorted(card.inputs, key=lambda source: source.optional)
     task = presenters.of(card.task)
@@ -36,7 +36,8 @@ def build(card: Card) -> None:
         given = dict(zip(names, values, strict=True))
         series = card.parse_series(str(given["series"] or "").replace(",", " ").split())
         volumes = [
-            given[s.name] and _read(given[s.name], s.name, series, name=s.title, colour=s.colour, labels=s.labels)
+            given[s.name]
+            and _read_volume(given[s.name], s.name, series, name=s.title, colour=s.colour, labels=s.labels)
             for s in card.inputs
         ]
         how = {"name": "reference", "colour": colour, "labels": task.REFERENCE_LABELS}
@@ -44,15 +45,15 @@ def build(card: Card) -> None:
             task,
             card,
             card.name_inputs(volumes),
-            lambda: given["reference"] and _read(given["reference"], "reference", series, **how),
+            lambda: given["reference"] and _read_volume(given["reference"], "reference", series, **how),
             by_voxels=bool(given[BY_VOXELS]),
         )
         options = {o.name: given[o.name] for o in card.options}
-        result = runtime.run(card.name, *volumes, progress=lambda fraction, stage: queue.check(), **options)
+        result = runtime.run(card.name, *volumes, progress=lambda fraction, stage: queue.check_abandoned(), **options)
         if comparison.wanted:
             result, _ = comparison.made(task, result, result.settings)
         result, written = result.save_and_note(new_folder(), task.FILES)
-        return result.facts(), [_file(path) for path in written]
+        return result.facts(), [_zip_folder(path) for path in written]
 
     optional = (
         {s.name for s in sources if s.optional} | {o.name for o in card.options} | {"reference", "series", BY_VOXELS}
@@ -63,11 +64,11 @@ def build(card: Card) -> None:
     endpoint.__signature__, endpoint.__name__, endpoint.__doc__ = (
         inspect.Signature(parameters),
         card.name,
-        _manual(card),
+        _describe_endpoint(card),
     )
     with gr.Group(visible=False):
         boxes = [gr.File(label=s.title) for s in sources]
-        knobs = [knob(option) for option in card.options]
+        knobs = [create_component(option) for option in card.options]
         truth_box = gr.File(label=task.REFERENCE)
         series_box = gr.Textbox(label="Series")
         by_voxels = gr.Checkbox(False)
@@ -78,12 +79,12 @@ def build(card: Card) -> None:
         [*boxes, *knobs, truth_box, series_box, by_voxels],
         [facts, made],
         api_name=card.name,
-        api_description=_manual(card),
+        api_description=_describe_endpoint(card),
         **GPU,
     )
 
 
-def _read(path: str, place: str, series: dict[str, str], **how: Any) -> Volume:
+def _read_volume(path: str, place: str, series: dict[str, str], **how: Any) -> Volume:
     """The image for the input `place`. Raises InputError, which lists the series where there are several."""
     try:
         return sandbox.read([path], series.get(place), **how)
@@ -91,12 +92,12 @@ def _read(path: str, place: str, series: dict[str, str], **how: Any) -> Volume:
         raise InputError(f"{several} Give it as series, as in {place}=2.") from several
 
 
-def _file(path: Path) -> str:
+def _zip_folder(path: Path) -> str:
     """The path, a folder as a zip."""
     return shutil.make_archive(str(path), "zip", path) if path.is_dir() else str(path)
 
 
-def _manual(card: Card) -> str:
+def _describe_endpoint(card: Card) -> str:
     """What an MCP client or a reader of the API page is told."""
     task = presenters.of(card.task)
     lines = [card.about, "For research and demonstration, never a diagnosis.", "", "Args:"]

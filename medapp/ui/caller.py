@@ -8,9 +8,9 @@ from typing import Any
 
 from starlette.requests import cookie_parser
 
-COOKIE = "medapp_visitor"
-PLACE = "medapp.caller"  # of the caller in a request's scope
-SHAPE = re.compile(r"[A-Za-z0-9_-]{43}")
+COOKIE_NAME = "medapp_visitor"
+CALLER_KEY = "medapp.caller"  # of the caller in a request's scope
+COOKIE_PATTERN = re.compile(r"[A-Za-z0-9_-]{43}")
 
 Scope = MutableMapping[str, Any]
 
@@ -28,30 +28,30 @@ class Caller:
     tool: bool = False
 
 
-def new_cookie() -> str:
+def create_cookie() -> str:
     return secrets.token_urlsafe(32)
 
 
-def of_scope(scope: Scope) -> Caller:
+def caller_of_scope(scope: Scope) -> Caller:
     """The caller of a request."""
-    if PLACE in scope:
-        return scope[PLACE]
+    if CALLER_KEY in scope:
+        return scope[CALLER_KEY]
     address, cookie = (scope.get("client") or ("",))[0], None
     for name, value in scope.get("headers", ()):
         if name == b"cookie" and cookie is None:
-            found = cookie_parser(value.decode("latin-1")).get(COOKIE, "")
-            cookie = found if SHAPE.fullmatch(found) else None
+            found = cookie_parser(value.decode("latin-1")).get(COOKIE_NAME, "")
+            cookie = found if COOKIE_PATTERN.fullmatch(found) else None
     return Caller(address, cookie)
 
 
-def of_request(request: Any) -> Caller:
+def caller_of_request(request: Any) -> Caller:
     """The caller of Gradio's or Starlette's request; of none, somebody who owns nothing."""
     inner = getattr(request, "request", None) or request
     scope = getattr(inner, "scope", None)
-    return Caller("") if scope is None else of_scope(scope)
+    return Caller("") if scope is None else caller_of_scope(scope)
 
 
-def cookie_header(value: str, *, secure: bool, embedded: bool) -> str:
+def format_cookie(value: str, *, secure: bool, embedded: bool) -> str:
     """For Set-Cookie: not for scripts; `embedded` in a page of another site, as Hugging Face shows a Space."""
     where = "SameSite=None; Partitioned" if embedded else "SameSite=Lax"
-    return f"{COOKIE}={value}; Path=/; HttpOnly; {where}{'; Secure' if secure or embedded else ''}"
+    return f"{COOKIE_NAME}={value}; Path=/; HttpOnly; {where}{'; Secure' if secure or embedded else ''}"

@@ -26,29 +26,29 @@ if TYPE_CHECKING:
 
 Box = TypeVar("Box")
 Paths = list[str] | None
-LONGEST = 40  # letters of a file's name in the list
-PRIVATE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+MAX_NAME_LENGTH = 40  # letters of a file's name in the list
+QUIET_EVENT: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
-def own(paths: Paths) -> list[str]:
+def uploaded_paths(paths: Paths) -> list[str]:
     """Of the files in a box those that the visitor has uploaded."""
     return [path for path in paths or () if examples.of_file(path) is None]
 
 
-def example(paths: Paths) -> Example | None:
+def find_example(paths: Paths) -> Example | None:
     """The example that the files of a box are from; None for an empty box, or with a file of the visitor's in it."""
-    return examples.of_file(paths[0]) if paths and not own(paths) else None
+    return examples.of_file(paths[0]) if paths and not uploaded_paths(paths) else None
 
 
-def of_one(boxes: Mapping[Box, Paths], lead: Example | None) -> dict[Box, Paths]:
+def keep_one_owner(boxes: Mapping[Box, Paths], lead: Example | None) -> dict[Box, Paths]:
     """The boxes with files of one owner alone: the visitor's if there is any, else those of the example `lead`."""
-    mine = {box: own(paths) for box, paths in boxes.items()}
+    mine = {box: uploaded_paths(paths) for box, paths in boxes.items()}
     if any(mine.values()):
         return {box: paths or None for box, paths in mine.items()}
-    return {box: paths if paths and example(paths) is lead else None for box, paths in boxes.items()}
+    return {box: paths if paths and find_example(paths) is lead else None for box, paths in boxes.items()}
 
 
-def set_by(picked: Example | None, options: Iterable[Option], values: Mapping[str, Any]) -> list[Option]:
+def options_set_by(picked: Example | None, options: Iterable[Option], values: Mapping[str, Any]) -> list[Option]:
     """The options that still stand where the example has set them, and not at their default."""
     if picked is None:
         return []
@@ -56,12 +56,12 @@ def set_by(picked: Example | None, options: Iterable[Option], values: Mapping[st
         option
         for option in options
         if option.name in picked.settings
-        and _same(option, values[option.name], picked.settings[option.name])
-        and not _same(option, values[option.name], option.default)
+        and _is_same_value(option, values[option.name], picked.settings[option.name])
+        and not _is_same_value(option, values[option.name], option.default)
     ]
 
 
-def _same(option: Option, first: object, second: object) -> bool:
+def _is_same_value(option: Option, first: object, second: object) -> bool:
     try:
         return option.parse(first) == option.parse(second)
     except OptionError:
@@ -69,117 +69,130 @@ def _same(option: Option, first: object, second: object) -> bool:
 
 
 @dataclass(frozen=True)
-class Used:
+class RunInputs:
     """What a run takes: the values of the components without leftovers, and a note for what was left out."""
 
     data: dict
     notes: tuple[str, ...] = ()
 
 
-class Leftovers:
+class ExampleInputs:
     """The list of what goes in, and what empties the boxes of one tab."""
 
     def __init__(self, name: str, cards: Iterable[Card], reference: str) -> None:
         """Lay out the list; `reference` is what the tab calls the image to compare with."""
         self.title = reference
         first = next(iter(cards))
-        self.list = gr.HTML(_listed(first, {}, None, reference, {}, None), elem_id=f"{name}-used")
-        self.picked = gr.Textbox(visible=False)  # the example that the form shows; it travels with the form's values
-        self.seen = gr.State([])  # of the session: the visitor's own files in the boxes, as of the last upload
+        self.summary = gr.HTML(_render_inputs(first, {}, None, reference, {}, None), elem_id=f"{name}-used")
+        self.example_name = gr.Textbox(
+            visible=False
+        )  # the example that the form shows; it travels with the form's values
+        self.known_uploads = gr.State([])  # of the session: the visitor's own files in the boxes, as of the last upload
 
     def wire(self, tab: "Tab") -> None:
         """Connect the tab's boxes, once it has them all."""
         self.tab = tab
         self.boxes = [*(box for form in tab.by_name.values() for box in form.boxes.values()), tab.reference]
         knobs = [knob for form in tab.by_name.values() for knob in (form.options | form.live).values()]
-        asked = {*self.boxes, *knobs, tab.method, self.picked, self.seen}
-        emptied = [*self.boxes, *knobs, self.picked, *tab.body.forget()]
+        asked = {*self.boxes, *knobs, tab.method, self.example_name, self.known_uploads}
+        emptied = [*self.boxes, *knobs, self.example_name, *tab.body.forget()]
         changes = [event for box in self.boxes for event in (box.upload, box.clear, box.delete)]
-        put = gr.on([*changes, tab.method.change], self.settle, asked, emptied, trigger_mode="multiple", **PRIVATE)
-        put.then(self.show, asked, self.list, **PRIVATE)
+        put = gr.on(
+            [*changes, tab.method.change],
+            self.remove_example_files,
+            asked,
+            emptied,
+            trigger_mode="multiple",
+            **QUIET_EVENT,
+        )
+        put.then(self.render, asked, self.summary, **QUIET_EVENT)
         for form in tab.by_name.values():
             for option in form.card.options:
                 if isinstance(option, Text | Landmarks | Points) and option.name in form.options:
-                    form.options[option.name].blur(self.show, asked, self.list, **PRIVATE)
+                    form.options[option.name].blur(self.render, asked, self.summary, **QUIET_EVENT)
 
-    def late(self, data: dict) -> bool:
+    def has_newer_uploads(self, data: dict) -> bool:
         """Whether something was uploaded since an example was clicked, when the form held `data`.
 
         The example then does not take its place; otherwise it takes that of everything.
         """
-        seen = data[self.seen]
+        seen = data[self.known_uploads]
         if set(seen) - {path for box in self.boxes for path in data[box] or ()}:
             return True
         seen.clear()
         return False
 
-    def example_in(self, data: dict) -> Example | None:
+    def current_example(self, data: dict) -> Example | None:
         """The example that the form shows, or None."""
-        return next((e for e in self.tab.examples if e.name == data[self.picked]), None)
+        return next((e for e in self.tab.examples if e.name == data[self.example_name]), None)
 
-    def settle(self, data: dict) -> dict:
+    def remove_example_files(self, data: dict) -> dict:
         """Empty what an example has put in, once there is something of the visitor's, or no more of its main image.
 
         The same where the method is no longer the example's.
         """
-        picked = self.example_in(data)
+        picked = self.current_example(data)
         if picked is not None:
             form = self.tab.by_name[picked.pipeline]
             needed = [form.boxes[source.name] for source in form.card.inputs if not source.optional]
             if data[self.tab.method] != picked.pipeline or not all(data[box] for box in needed):
                 picked = None
         before = {box: data[box] or None for box in self.boxes}
-        kept = of_one(before, picked)
-        changed: dict = {self.picked: gr.skip()}
+        kept = keep_one_owner(before, picked)
+        changed: dict = {self.example_name: gr.skip()}
         changed |= {box: paths for box, paths in kept.items() if paths != before[box]}
-        data[self.seen][:] = [path for paths in kept.values() for path in own(paths)]
-        if (picked is None or any(map(own, kept.values()))) and (gone := self.example_in(data)):
-            changed |= {self.picked: "", **self.tab.body.forget(), **self.reset(self.tab.by_name[gone.pipeline], data)}
+        data[self.known_uploads][:] = [path for paths in kept.values() for path in uploaded_paths(paths)]
+        if (picked is None or any(map(uploaded_paths, kept.values()))) and (gone := self.current_example(data)):
+            changed |= {
+                self.example_name: "",
+                **self.tab.body.forget(),
+                **self.default_options(self.tab.by_name[gone.pipeline], data),
+            }
         return changed
 
-    def reset(self, form: "Form", data: dict) -> dict:
+    def default_options(self, form: "Form", data: dict) -> dict:
         """The options that the example has set, at their defaults."""
-        picked, knobs = self.example_in(data), form.options | form.live
+        picked, knobs = self.current_example(data), form.options | form.live
         if picked is None or picked.pipeline != form.card.name:
             return {}
         values = {name: data[knob] for name, knob in knobs.items()}
-        return {knobs[o.name]: o.default for o in set_by(picked, form.card.options, values)}
+        return {knobs[o.name]: o.default for o in options_set_by(picked, form.card.options, values)}
 
-    def show(self, data: dict) -> str:
+    def render(self, data: dict) -> str:
         """The list for the chosen method."""
         form = self.tab.by_name[data[self.tab.method]]
         boxes = {name: data[box] for name, box in form.boxes.items()}
         texts = {name: data[knob] for name, knob in form.options.items()}
-        return _listed(form.card, boxes, data[self.tab.reference], self.title, texts, self.example_in(data))
+        return _render_inputs(form.card, boxes, data[self.tab.reference], self.title, texts, self.current_example(data))
 
-    def shown(self, picked: Example) -> dict:
+    def fill_in(self, picked: Example) -> dict:
         """The list, and the mark of the example, when it has just been put into the form."""
         card = self.tab.by_name[picked.pipeline].card
         boxes = {name: [str(path)] for name, path in picked.images.items()}
         reference = [str(picked.reference)] if picked.reference else None
         return {
-            self.list: _listed(card, boxes, reference, self.title, picked.settings, picked),
-            self.picked: picked.name,
+            self.summary: _render_inputs(card, boxes, reference, self.title, picked.settings, picked),
+            self.example_name: picked.name,
         }
 
-    def without(self, form: "Form", data: dict) -> Used:
+    def select_run_inputs(self, form: "Form", data: dict) -> RunInputs:
         """What goes into a run of the form's method: files of one owner alone, and no option of another's example."""
         sources = sorted(form.card.inputs, key=lambda source: source.optional)
         boxes = {form.boxes[source.name]: source.title for source in sources} | {self.tab.reference: self.title}
         before = {box: data[box] or None for box in boxes}
-        kept = of_one(before, next(filter(None, map(example, before.values())), None))
+        kept = keep_one_owner(before, next(filter(None, map(find_example, before.values())), None))
         changed: dict = {box: paths for box, paths in kept.items() if paths != before[box]}
         notes = []
         if changed:
             notes.append(f"Left out, since it came from an example: {', '.join(boxes[box] for box in changed)}.")
-        if any(map(own, kept.values())) and (options := self.reset(form, data)):
+        if any(map(uploaded_paths, kept.values())) and (options := self.default_options(form, data)):
             titles = {knob: o.title for o in form.card.options for knob in [(form.options | form.live)[o.name]]}
             notes.append(f"Back at the default, since an example had set it: {', '.join(titles[k] for k in options)}.")
             changed |= options
-        return Used(data | changed, tuple(notes))
+        return RunInputs(data | changed, tuple(notes))
 
 
-def _listed(
+def _render_inputs(
     card: Card,
     boxes: Mapping[str, Paths],
     reference: Paths,
@@ -189,23 +202,23 @@ def _listed(
 ) -> str:
     """One line: whose every image is, the reference, and what was written."""
     sources = sorted(card.inputs, key=lambda source: source.optional)
-    parts = [(source.title, _whose(boxes.get(source.name))) for source in sources]
-    parts.append((title, _whose(reference)))
+    parts = [(source.title, _describe_owner(boxes.get(source.name))) for source in sources]
+    parts.append((title, _describe_owner(reference)))
     written = [o for o in card.options if isinstance(o, Text | Landmarks | Points) and not o.live]
     values = {o.name: texts.get(o.name, o.default) for o in written}
-    left = set_by(picked, written, values)
-    asked = [o for o in written if not _same(o, values[o.name], o.default)]
+    left = options_set_by(picked, written, values)
+    asked = [o for o in written if not _is_same_value(o, values[o.name], o.default)]
     parts += [(o.title, "example" if o in left else "yours") for o in asked]
     lines = "; ".join(f"{escape(name)}: <b>{escape(whose)}</b>" for name, whose in parts)
     return f'<p class="med-used" role="status" aria-live="polite">Will be used: {lines}.</p>'
 
 
-def _whose(paths: Paths) -> str:
+def _describe_owner(paths: Paths) -> str:
     if not paths:
         return "none"
-    mine = own(paths)
+    mine = uploaded_paths(paths)
     if not mine:
         return "example"
     name = Path(mine[0]).name
-    short = name if len(name) <= LONGEST else f"{name[: LONGEST - 10]}…{name[-9:]}"
+    short = name if len(name) <= MAX_NAME_LENGTH else f"{name[: MAX_NAME_LENGTH - 10]}…{name[-9:]}"
     return f"yours ({short if len(mine) == 1 else f'{len(mine)} files'})"

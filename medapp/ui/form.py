@@ -18,13 +18,13 @@ from medapp.options import Choice, Landmarks, Option, Points, Slider, Text, Togg
 from medapp.rendering import planes
 from medapp.rendering.layers import Layer
 
-FORMATS = (
+FORMATS_HELP = (
     "NIfTI, DICOM (one file, many, or a zip), NRRD, MHA, MGZ, PNG, JPEG or TIFF. A header (.nhdr, .mhd, .hdr) goes "
     "together with the files of its voxels."
 )
 
 
-class WhichSeries(Exception):
+class SeriesChoiceNeeded(Exception):
     """An upload holds several series: `box` is the list to choose from, `several` what there is."""
 
     def __init__(self, box: gr.Dropdown, several: files.SeveralSeriesError) -> None:
@@ -50,7 +50,7 @@ class Form:
         """Whether any of the images may be in colour."""
         return any(source.colour for source in self.card.inputs if not source.optional)
 
-    def volumes(self, data: dict) -> list[Volume | None]:
+    def read_volumes(self, data: dict) -> list[Volume | None]:
         """The uploads as volumes in the card's order. Raises InputError, and WhichSeries for an upload with several."""
         read: list[Volume | None] = []
         for source in self.card.inputs:
@@ -58,13 +58,13 @@ class Form:
             if not paths and not source.optional:
                 raise InputError(f"Put a {source.title.removesuffix(' image')} image in first, or click an example.")
             try:
-                read.append(_read(paths, series, source) if paths else None)
+                read.append(_read_volume(paths, series, source) if paths else None)
             except files.SeveralSeriesError as several:
-                raise WhichSeries(self.series[source.name], several) from several
+                raise SeriesChoiceNeeded(self.series[source.name], several) from several
         return read
 
 
-def knob(option: Option) -> gr.Slider | gr.Dropdown | gr.Textbox | gr.Checkbox:
+def create_component(option: Option) -> gr.Slider | gr.Dropdown | gr.Textbox | gr.Checkbox:
     """The component of one option."""
     if isinstance(option, Slider):
         return gr.Slider(
@@ -75,13 +75,13 @@ def knob(option: Option) -> gr.Slider | gr.Dropdown | gr.Textbox | gr.Checkbox:
     if isinstance(option, Toggle):
         return gr.Checkbox(option.default, label=option.title, info=option.about)
     if isinstance(option, Text) and option.known:
-        gr.HTML(listed(option.known))
+        gr.HTML(render_region_prompts(option.known))
     if isinstance(option, Text | Landmarks):
         return gr.Textbox(option.default, label=option.title, info=option.about, lines=option.lines, max_lines=8)
     return gr.Dropdown(list(option.values), value=option.default, label=option.title, info=option.about)
 
 
-def standing(card: Card) -> dict[str, Any]:
+def layout_live_options(card: Card) -> dict[str, Any]:
     """The options that stand beside the result: a row, a row of what is on or off, and what is folded away."""
     live = [o for o in card.options if o.live]
     folded = {name for names in card.option_groups.values() for name in names}
@@ -91,16 +91,16 @@ def standing(card: Card) -> dict[str, Any]:
     for some in (first, toggles):
         if some:
             with gr.Row():
-                knobs |= {o.name: knob(o) for o in some}
+                knobs |= {o.name: create_component(o) for o in some}
     for title, names in card.option_groups.items():
         some = [o for o in live if o.name in names]
         if some:
             with gr.Accordion(title, open=False), gr.Row():
-                knobs |= {o.name: knob(o) for o in some}
+                knobs |= {o.name: create_component(o) for o in some}
     return knobs
 
 
-def listed(known: Mapping[str, str]) -> str:
+def render_region_prompts(known: Mapping[str, str]) -> str:
     """What an option's words may be about, and what is said of each by default, folded away."""
     rows = "".join(f'<tr><th scope="row">{escape(k)}</th><td>{escape(v)}</td></tr>' for k, v in known.items())
     return (
@@ -109,13 +109,13 @@ def listed(known: Mapping[str, str]) -> str:
     )
 
 
-def uploads(card: Card) -> tuple[dict[str, gr.File], dict[str, gr.Dropdown], dict[str, Any]]:
+def layout_inputs(card: Card) -> tuple[dict[str, gr.File], dict[str, gr.Dropdown], dict[str, Any]]:
     """The boxes for the images, required ones first, their series lists, and the options that the network needs."""
     boxes: dict[str, gr.File] = {}
     series: dict[str, gr.Dropdown] = {}
 
     def ask(source: Input) -> None:
-        boxes[source.name] = upload(source.title, f"{card.name}-{source.name}")
+        boxes[source.name] = create_upload_box(source.title, f"{card.name}-{source.name}")
         series[source.name] = gr.Dropdown([], label=f"Series for {source.title}", visible=False)
 
     for source in card.inputs:
@@ -123,7 +123,7 @@ def uploads(card: Card) -> tuple[dict[str, gr.File], dict[str, gr.Dropdown], dic
             ask(source)
             if source.about:
                 gr.HTML(f'<p class="med-small">{escape(source.about)}</p>')
-    gr.HTML(f'<p class="med-small">{FORMATS}</p>')
+    gr.HTML(f'<p class="med-small">{FORMATS_HELP}</p>')
     folded = {name for names in card.option_groups.values() for name in names}
     instead = {option.upload for option in card.options if isinstance(option, Choice)}
     more = [source for source in card.inputs if source.optional and source.name not in instead | folded]
@@ -132,7 +132,7 @@ def uploads(card: Card) -> tuple[dict[str, gr.File], dict[str, gr.Dropdown], dic
             for source in more:
                 ask(source)
     asked = [o for o in card.options if not o.live]
-    options = {o.name: knob(o) for o in asked if o.name not in folded}
+    options = {o.name: create_component(o) for o in asked if o.name not in folded}
     for title, names in card.option_groups.items():
         sources = [source for source in card.inputs if source.name in names]
         more_options = [option for option in asked if option.name in names]
@@ -143,31 +143,31 @@ def uploads(card: Card) -> tuple[dict[str, gr.File], dict[str, gr.Dropdown], dic
                 if source.about:
                     gr.HTML(f'<p class="med-small">{escape(source.about)}</p>')
                 ask(source)
-            options |= {o.name: knob(o) for o in more_options}
+            options |= {o.name: create_component(o) for o in more_options}
     for source in (source for source in card.inputs if source.name in instead):
         with gr.Accordion(f"{source.title}, from a file", open=False):
             gr.HTML(f'<p class="med-small">{escape(source.about)}</p>')
             ask(source)
     for name, box in boxes.items():
-        box.change(_forget, None, series[name], queue=False, api_visibility="private")
+        box.change(_hide_series, None, series[name], queue=False, api_visibility="private")
     return boxes, series, options
 
 
-def upload(title: str, elem_id: str) -> gr.File:
+def create_upload_box(title: str, elem_id: str) -> gr.File:
     """A box for the file or files of one image; takes every ending, since DICOM often has none."""
     return gr.File(label=title, file_count="multiple", height=132, elem_id=elem_id)
 
 
-def _read(paths: list[str], series: str | None, source: Input) -> Volume:
+def _read_volume(paths: list[str], series: str | None, source: Input) -> Volume:
     return sandbox.read(paths, series or None, name=source.title, colour=source.colour, labels=source.labels)
 
 
-def _forget() -> gr.Dropdown:
+def _hide_series() -> gr.Dropdown:
     return gr.Dropdown(choices=[], value=None, visible=False)
 
 
 @cache
-def thumbnail(example: Example) -> np.ndarray:
+def render_thumbnail(example: Example) -> np.ndarray:
     """A picture (H, W, 3) uint8 of an example: the axial plane through what is marked in it, or through the middle."""
     image = files.read(
         [example.images[next(n for n in ("image", "flair", "fixed") if n in example.images)]], colour=True

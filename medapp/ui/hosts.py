@@ -18,27 +18,29 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 Scope = MutableMapping[str, Any]
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-FORWARDED = (b"x-forwarded-", b"forwarded", b"x-real-ip", b"x-gradio-server")
-STRANGE = "This server does not go by the name that it was asked for; MEDAPP_HOSTS lists the names it goes by."
+FORWARDED_HEADERS = (b"x-forwarded-", b"forwarded", b"x-real-ip", b"x-gradio-server")
+UNKNOWN_HOST_MESSAGE = (
+    "This server does not go by the name that it was asked for; MEDAPP_HOSTS lists the names it goes by."
+)
 
 
-def space() -> bool:
+def is_space() -> bool:
     """Whether this is a Hugging Face Space, which nobody reaches but through its own proxy."""
     return "SPACE_ID" in os.environ
 
 
-class Hosts:
+class AllowedHosts:
     """The names that requests may be addressed to."""
 
     def __init__(self) -> None:
         listens = os.environ.get("GRADIO_SERVER_NAME", "").strip("[]")
         self.everywhere = listens in ("0.0.0.0", "::")
         given = [name.strip().lower() for name in os.environ.get("MEDAPP_HOSTS", "").split(",")]
-        given += [os.environ.get("SPACE_HOST", "*.hf.space").lower()] if space() else []
+        given += [os.environ.get("SPACE_HOST", "*.hf.space").lower()] if is_space() else []
         given += [socket.gethostname().lower()] if self.everywhere else [listens.lower()]
         self.names = LOOPBACK | {name for name in given if name}
 
-    def allow(self, host: str) -> bool:
+    def is_allowed(self, host: str) -> bool:
         """Whether a request with this Host header, with or without a port, is to be answered."""
         if "*" in self.names:
             return True
@@ -55,7 +57,7 @@ class Hosts:
         return self.everywhere or address.is_loopback
 
 
-class Proxies:
+class TrustedProxies:
     """ASGI middleware: takes the caller's address and scheme from proxies that are trusted, and from nobody else."""
 
     def __init__(self, app: Any) -> None:
@@ -67,6 +69,6 @@ class Proxies:
         client = (scope.get("client") or ("",))[0]
         if client in self.trusted.trusted_hosts:
             return await self.trusted(scope, receive, send)
-        own = (b"x-forwarded-host", b"x-forwarded-proto") if space() else ()
-        scope["headers"] = [(k, v) for k, v in scope["headers"] if k in own or not k.startswith(FORWARDED)]
+        own = (b"x-forwarded-host", b"x-forwarded-proto") if is_space() else ()
+        scope["headers"] = [(k, v) for k, v in scope["headers"] if k in own or not k.startswith(FORWARDED_HEADERS)]
         await self.app(scope, receive, send)

@@ -24,7 +24,7 @@ FIGURES = (
     ("bias", "Bias", "mean error; 0 is right on average"),
     ("noise", "Noise", "standard deviation in even tissue"),
 )
-HOW = {
+REGION_SOURCES = {
     "mobilesam": "found by MobileSAM",
     "superpixels": "superpixels",
     "one": "one region for all",
@@ -63,11 +63,11 @@ NAMES = {
 }
 
 
-def head() -> str:
+def render_header() -> str:
     return '<div class="med-head"><h1>medapp</h1><p>Put your scan in, see what published methods make of it.</p></div>'
 
 
-def banner() -> str:
+def render_banner() -> str:
     minutes = LIFETIME // 60 + 10
     return (
         f'<div class="med-banner" role="note"><strong>{escape(NOT_A_DIAGNOSIS)}</strong> '
@@ -76,7 +76,7 @@ def banner() -> str:
     )
 
 
-def about(card: Card) -> str:
+def render_method(card: Card) -> str:
     return (
         f'<div class="med-about"><p>{escape(card.about)}</p>'
         "<details><summary>What it was trained on, how good it is, its limits</summary>"
@@ -86,34 +86,36 @@ def about(card: Card) -> str:
     )
 
 
-def welcome(task: ModuleType) -> str:
+def render_welcome(task: ModuleType) -> str:
     return (
         f'<div class="med-status"><h2>{escape(task.ABOUT)}</h2>'
         f"<p>Put a scan in and press <b>{escape(task.RUN)}</b>, or click an example.</p></div>"
     )
 
 
-def summary(task: ModuleType, result: Result) -> str:
+def summarize_result(task: ModuleType, result: Result) -> str:
     """The sentence of the result, after the doubt there is about what was put in."""
     return f"{result.doubt} {task.headline(result)}".strip()
 
 
-def headline(sentence: str, notes: Sequence[str], warnings: Sequence[str] = ()) -> str:
+def render_headline(sentence: str, notes: Sequence[str], warnings: Sequence[str] = ()) -> str:
     """The top of a result: its sentence, a coloured box of warnings, then the notes."""
-    boxed = f'<div class="med-warning"><strong>Check this first</strong>{_listed(warnings)}</div>' if warnings else ""
-    return f'<div class="med-status" role="status"><h2>{escape(sentence)}</h2>{boxed}{_listed(notes)}</div>'
+    boxed = (
+        f'<div class="med-warning"><strong>Check this first</strong>{_render_list(warnings)}</div>' if warnings else ""
+    )
+    return f'<div class="med-status" role="status"><h2>{escape(sentence)}</h2>{boxed}{_render_list(notes)}</div>'
 
 
-def _listed(sentences: Sequence[str]) -> str:
+def _render_list(sentences: Sequence[str]) -> str:
     items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
     return f"<ul>{items}</ul>" if items else ""
 
 
-def asking(sentence: str) -> str:
+def render_question(sentence: str) -> str:
     return f'<div class="med-status" role="status"><h2>Which one?</h2><p>{escape(sentence)}</p></div>'
 
 
-def numbers(result: Result) -> str:
+def render_metrics(result: Result) -> str:
     """The metrics, and what the lesion table's values mean."""
     said = {
         NAMES.get(n, n): "not defined" if m.value is None else f"{m.value} {m.unit}" for n, m in result.metrics.items()
@@ -124,7 +126,7 @@ def numbers(result: Result) -> str:
     return f'<dl class="med-numbers">{cells}</dl><div class="med-small">{abouts}</div>'
 
 
-def table(table: Table) -> str:
+def render_table(table: Table) -> str:
     """A table besides that of the lesions; its values are said by `numbers`."""
     head = "".join(f'<th scope="col">{escape(column)}</th>' for column in table.columns)
     rows = "".join(
@@ -134,7 +136,7 @@ def table(table: Table) -> str:
     return f'<table class="med-known"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
 
 
-def fidelity(result: Result) -> str:
+def render_image_quality(result: Result) -> str:
     """The figures before and after beside each other, and what they refer to."""
     values = {name: metric for name, metric in result.metrics.items() if metric.value is not None}
     rows = ""
@@ -159,7 +161,7 @@ def fidelity(result: Result) -> str:
     return f'{table}<p class="med-small">{escape(" ".join(said).strip())}</p>'
 
 
-def difference(seen: Any) -> str:
+def render_difference_help(seen: Any) -> str:
     """What the signed maps show."""
     unit = f"{seen.unit}".strip()
     end = f"±{seen.span:g} {unit}".rstrip()
@@ -174,22 +176,22 @@ def difference(seen: Any) -> str:
     return f'<p class="med-small">{escape(said)} {colours}</p>'
 
 
-def regions(count: int, here: int, draft: Any) -> str:
+def render_region_count(count: int, here: int, draft: Any) -> str:
     """How many regions there are, and how they were found."""
     where = f", {here} in this slice" if len(draft.stack) > 1 else ""
-    how = HOW.get(draft.how, draft.how) + (", changed by hand" if draft.edited else "")
+    how = REGION_SOURCES.get(draft.source, draft.source) + (", changed by hand" if draft.is_edited else "")
     return f'<div class="med-regions" role="status"><b>{count} regions</b>{where} ({escape(how)}).</div>'
 
 
-def hint(said: str) -> str:
+def render_hint(said: str) -> str:
     """What a click does, or did."""
     return f'<div class="med-regions" role="status">{escape(said)}</div>'
 
 
-def region(draft: Any, number: int) -> str:
+def describe_region(draft: Any, number: int) -> str:
     """One region of the slice shown: its number, size and mean."""
-    inside = draft.stack[draft.number] == number
-    values = to_display_slices(draft.image.array, draft.image.grid)[draft.number][inside]
+    inside = draft.stack[draft.slice_index] == number
+    values = to_display_slices(draft.image.array, draft.image.grid)[draft.slice_index][inside]
     axis = slice_axis(draft.image.grid)
     pixel = float(np.prod(np.delete(draft.image.spacing, axis)))
     size = f"{int(inside.sum())} pixels"
@@ -199,7 +201,7 @@ def region(draft: Any, number: int) -> str:
     return f"Region {number}: {size}{mean}."
 
 
-def origin(result: Result, card: Card) -> str:
+def render_provenance(result: Result, card: Card) -> str:
     facts = result.facts()
     weights = facts["weights"]
     rows = {
@@ -217,7 +219,7 @@ def origin(result: Result, card: Card) -> str:
     return f'<table class="med-origin">{body}</table>'
 
 
-def along(grid: Grid, shares: Sequence[float]) -> np.ndarray:
+def position_at_shares(grid: Grid, shares: Sequence[float]) -> np.ndarray:
     """(3,) RAS+ millimetres at shares (0 to 1) of the grid's box: right to left, back to front, foot to head."""
     corners = grid.to_mm(np.array(np.meshgrid(*((0, n - 1) for n in grid.shape))).reshape(3, -1).T)
     low, high = corners.min(axis=0), corners.max(axis=0)
@@ -225,7 +227,7 @@ def along(grid: Grid, shares: Sequence[float]) -> np.ndarray:
     return low + share * (high - low)
 
 
-def facts(card: Card) -> dict[str, str]:
+def describe_method(card: Card) -> dict[str, str]:
     """What else a report says of the method."""
     return {
         "Trained on": card.trained_on,
@@ -236,7 +238,7 @@ def facts(card: Card) -> dict[str, str]:
     }
 
 
-def noted(result: Result, example: Example) -> Result:
+def add_example_note(result: Result, example: Example) -> Result:
     """The result of an example, with where the example comes from among its notes."""
     kind = "Synthetic example." if example.synthetic else "Example."
     about = example.about.removeprefix("Synthetic. ")
@@ -245,7 +247,7 @@ def noted(result: Result, example: Example) -> Result:
     )
 
 
-def fault(error: Exception) -> str:
+def explain_error(error: Exception) -> str:
     """What an exception that nobody expected means to the user; never its own text."""
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error).lower()):
         return "The memory of this machine does not suffice for this image; a smaller or a coarser one may do."

@@ -15,23 +15,23 @@ from gradio.data_classes import PredictBodyInternal
 from gradio.server_messages import EstimationMessage, EventMessage, ProcessCompletedMessage, ProcessStartsMessage
 
 from medapp.ui import caller
-from medapp.ui.ownership import named, ownership
-from medapp.ui.security import BODIES, MCP
+from medapp.ui.ownership import find_values, ownership
+from medapp.ui.security import MAX_BODY_BYTES_BY_PATH, MCP_PATH
 
-JOIN = "/gradio_api/queue/join"
+JOIN_PATH = "/gradio_api/queue/join"
 
-Call = tuple[str, tuple[Any, ...]]  # the endpoint and what it is given
+EndpointCall = tuple[str, tuple[Any, ...]]  # the endpoint and what it is given
 
 
 @cache
-def replace() -> None:
+def replace_mcp_server() -> None:
     """Have Gradio serve its tools in this way; without the library for MCP it serves none."""
     try:
         import gradio.mcp
         from mcp.server import sse, streamable_http_manager
     except ImportError:
         return
-    most = BODIES[MCP]
+    most = MAX_BODY_BYTES_BY_PATH[MCP_PATH]
 
     class Tools(gradio.mcp.GradioMCPServer):
         SseServerTransport = staticmethod(partial(sse.SseServerTransport, max_request_body_size=most))
@@ -41,17 +41,17 @@ def replace() -> None:
 
         def convert_strings_to_filedata(self, value: Any, filedata_positions: list[list[str | int]]) -> Any:
             """Images in words become files of the caller's."""
-            before = list(named(value))
+            before = list(find_values(value))
             found = super().convert_strings_to_filedata(value, filedata_positions)
-            for path in named(found):
+            for path in find_values(found):
                 if path not in before and not path.startswith(("http://", "https://")):
-                    ownership.give(path, caller.of_request(self.mcp_server.request_context.request))
+                    ownership.give(path, caller.caller_of_request(self.mcp_server.request_context.request))
             return found
 
         def _get_or_create_client(self) -> Any:
             return self
 
-        def submit(self, *values: Any, api_name: str, **_: Any) -> Call:
+        def submit(self, *values: Any, api_name: str, **_: Any) -> EndpointCall:
             """In place of the client's."""
             return api_name, values
 
@@ -63,7 +63,7 @@ def replace() -> None:
 
             async def tell(message: EventMessage) -> None:
                 nonlocal step
-                if words := stage(message):
+                if words := describe_stage(message):
                     await context.session.send_progress_notification(
                         progress_token, step, message=words, related_request_id=str(context.request_id)
                     )
@@ -71,21 +71,25 @@ def replace() -> None:
 
             return await self._answer(job, tell)
 
-        async def _answer(self, job: Call, tell: Callable[[EventMessage], Awaitable[None]] | None = None) -> list[Any]:
+        async def _answer(
+            self, job: EndpointCall, tell: Callable[[EventMessage], Awaitable[None]] | None = None
+        ) -> list[Any]:
             """What the endpoint makes of it. Raises RuntimeError with a sentence; who goes takes the run along."""
             name, values = job
             function, asked = self.get_block_fn_from_endpoint_name(name), self.mcp_server.request_context.request
             assert function is not None and asked is not None
-            request = Request({**asked.scope, "path": JOIN, "raw_path": JOIN.encode(), "root_path": self.root_path})
+            request = Request(
+                {**asked.scope, "path": JOIN_PATH, "raw_path": JOIN_PATH.encode(), "root_path": self.root_path}
+            )
             body = PredictBodyInternal(data=list(values), fn_index=function._id, request=request)
-            return await answer(self.blocks._queue, body, request, tell)
+            return await run_event(self.blocks._queue, body, request, tell)
 
     if not hasattr(gradio.mcp.GradioMCPServer, "_get_or_create_client"):
         raise AttributeError("this version of Gradio calls its tools in another way")
     gradio.mcp.GradioMCPServer = Tools
 
 
-async def answer(
+async def run_event(
     queue: Any,
     body: PredictBodyInternal,
     request: Request,
@@ -109,7 +113,7 @@ async def answer(
     return message.output["data"]
 
 
-def stage(message: EventMessage) -> str | None:
+def describe_stage(message: EventMessage) -> str | None:
     """Where a call stands, in words."""
     if isinstance(message, EstimationMessage) and message.rank is not None:
         return f"Waiting: {message.rank} of {message.queue_size} before it."

@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 from medapp.errors import InputError
 from medapp.ui.caller import Caller
 
-SESSIONS = 20_000  # sessions whose caller is remembered, those used last
-FILES = 20_000  # files that one holder has; the oldest go for more
-UPLOAD = "upload "  # begins the name under which an upload is known, which is no session
-NOT_YOURS = "This file is not yours, or is no longer kept: upload it again."
+MAX_SESSIONS = 20_000  # sessions whose caller is remembered, those used last
+MAX_FILES = 20_000  # files that one holder has; the oldest go for more
+UPLOAD_PREFIX = "upload "  # begins the name under which an upload is known, which is no session
+NOT_YOURS_MESSAGE = "This file is not yours, or is no longer kept: upload it again."
 
 
 class Holder(NamedTuple):
@@ -49,7 +49,7 @@ class Ownership:
             if first is None or (first.cookie is None and caller.cookie and first.address == caller.address):
                 self._sessions[session] = first = caller
             self._sessions.move_to_end(session)
-            while len(self._sessions) > SESSIONS:
+            while len(self._sessions) > MAX_SESSIONS:
                 self._sessions.popitem(last=False)
             return first.cookie == caller.cookie and (caller.cookie is not None or first.address == caller.address)
 
@@ -83,7 +83,7 @@ class Ownership:
         except (OSError, ValueError):
             regular, real = False, ""
         if not regular:
-            raise InputError(NOT_YOURS)
+            raise InputError(NOT_YOURS_MESSAGE)
         with self._lock:
             holders, mine = self._holders.get(real, set()), _holder(caller, session)
             address = Holder("address", caller.address)
@@ -94,7 +94,7 @@ class Ownership:
             if mine in self._holders.get(real, set()):
                 self._held[mine][real].update({session} if session else ())
             elif real not in self._everybodys:
-                raise InputError(NOT_YOURS)
+                raise InputError(NOT_YOURS_MESSAGE)
 
     def opens(self, path: str, caller: Caller) -> bool:
         """Whether the caller may look at a file of the page's: its holder may, or who shares the address of one without
@@ -124,7 +124,7 @@ class Ownership:
         with self._lock:
             caller = self._sessions.pop(session, None)
             cookie = caller.cookie if caller else None
-            others = (other for name, other in self._sessions.items() if not name.startswith(UPLOAD))
+            others = (other for name, other in self._sessions.items() if not name.startswith(UPLOAD_PREFIX))
             elsewhere = cookie and any(other.cookie == cookie for other in others)
             for holder in (Holder("session", session), Holder("visitor", cookie or "")):
                 for path, users in list(self._held.get(holder, {}).items()):
@@ -147,7 +147,7 @@ class Ownership:
             self._holders.setdefault(path, set()).add(holder)
             held = self._held.setdefault(holder, OrderedDict())
             held.setdefault(path, set()).update({session} if session else ())
-            while len(held) > FILES:
+            while len(held) > MAX_FILES:
                 self._take(next(iter(held)), holder, remove=True)
 
     def _take(self, path: str, holder: Holder, remove: bool = False) -> None:
@@ -159,12 +159,12 @@ class Ownership:
         if not holders:
             del self._holders[path]
             if remove and path not in self._everybodys:
-                _remove(path)
+                _remove_file(path)
 
 
-def upload(name: str) -> str:
+def upload_session(name: str) -> str:
     """As what an upload is entered whose progress is asked for, by the name that its sender gives it."""
-    return f"{UPLOAD}{name}"
+    return f"{UPLOAD_PREFIX}{name}"
 
 
 def _holder(caller: Caller, session: str | None) -> Holder:
@@ -176,7 +176,7 @@ def _holder(caller: Caller, session: str | None) -> Holder:
     return Holder("session", session) if session else Holder("address", caller.address)
 
 
-def _remove(path: str) -> None:
+def _remove_file(path: str) -> None:
     """Remove a file and the folder that it lay in alone."""
     with suppress(OSError):
         os.remove(path)
@@ -186,13 +186,13 @@ def _remove(path: str) -> None:
 ownership = Ownership()
 
 
-def named(data: Any, key: str = "path") -> Iterator[Any]:
+def find_values(data: Any, key: str = "path") -> Iterator[Any]:
     """Everything that stands under the key, anywhere in data of lists and dictionaries."""
     if isinstance(data, dict):
         if key in data:
             yield data[key]
         for value in data.values():
-            yield from named(value, key)
+            yield from find_values(value, key)
     elif isinstance(data, list | tuple):
         for value in data:
-            yield from named(value, key)
+            yield from find_values(value, key)

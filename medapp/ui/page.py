@@ -26,14 +26,14 @@ from medapp.serving import run_log, runtime
 from medapp.ui import api, caller, gradio_compat, html, mcp_tools, payload, queue, task_tab, theme
 from medapp.ui.cleanup import CLEANUP_INTERVAL, CleanupThread
 from medapp.ui.connections import connections
-from medapp.ui.ownership import NOT_YOURS, named, ownership
+from medapp.ui.ownership import NOT_YOURS_MESSAGE, find_values, ownership
 from medapp.ui.panels.registration import Registered
 from medapp.ui.panels.restoration import Restored
 from medapp.ui.panels.segmentation import Segmented
-from medapp.ui.request_checks import ANOTHERS, Gate
-from medapp.ui.security import OUTCOME, Guard
+from medapp.ui.request_checks import ANOTHERS_SESSION_MESSAGE, RequestChecker
+from medapp.ui.security import OUTCOME_KEY, SecurityMiddleware
 from medapp.ui.session import visitors
-from medapp.ui.session_state import SESSIONS, States
+from medapp.ui.session_state import MAX_SESSIONS, BoundedStateHolder
 from medapp.ui.viewer import component
 from medapp.ui.workspace import LIFETIME, results_folder, uploads_folder
 
@@ -48,17 +48,17 @@ MAX_UPLOAD = "600mb"
 class Page(gr.Blocks):
     """Gradio's with our queue; forgets who has left, and tells in our way of requests that are none of its page's."""
 
-    _queue: queue.Queue
+    _queue: queue.FairQueue
 
     def queue(self, *args: Any, **more: Any) -> "Page":
         """See `gr.Blocks`; only the queue computes, and it is ours."""
         super().queue(*args, api_open=False, **more)
-        self._queue = queue.Queue(self)
+        self._queue = queue.FairQueue(self)
         return self
 
-    def live(self, session: str) -> bool:
+    def has_live_session(self, session: str) -> bool:
         """Whether the session's page is open, something is kept for it, or it waits for something."""
-        return connections.is_open(session) or visitors.has_session(session) or self._queue.at_work(session)
+        return connections.is_open(session) or visitors.has_session(session) or self._queue.is_busy(session)
 
     def leave(self, request: gr.Request) -> None:
         """Stop what the visitor has running, and forget them unless they come back at once."""
@@ -88,15 +88,15 @@ class Page(gr.Blocks):
         Raises gr.Error whatever happens: Gradio would print all others with what was sent, names of files too.
         """
         asked = request[0] if isinstance(request, list) else request
-        who, session = caller.of_request(asked), None if session_hash == event_id else session_hash
+        who, session = caller.caller_of_request(asked), None if session_hash == event_id else session_hash
         fn = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
         said = getattr(event_data, "_data", None)
         try:
             if session and not ownership.enter(session, who):
-                raise InputError(ANOTHERS)
+                raise InputError(ANOTHERS_SESSION_MESSAGE)
             if more.get("iterator") is None:
-                payload.check(fn, self.blocks, inputs, said)
-                payload.own((inputs, said), who, session)
+                payload.check_values(fn, self.blocks, inputs, said)
+                payload.check_files((inputs, said), who, session)
             answer = await super().process_api(
                 fn,
                 inputs,
@@ -110,16 +110,16 @@ class Page(gr.Blocks):
         except gr.Error as error:
             error.print_exception = False
             if not getattr(error, "ours", False):
-                _refuse(asked)
+                _mark_refused(asked)
             raise
         except InvalidPathError as error:
-            _refuse(asked)
-            raise gr.Error(NOT_YOURS, print_exception=False) from error
+            _mark_refused(asked)
+            raise gr.Error(NOT_YOURS_MESSAGE, print_exception=False) from error
         except Exception as error:
             if isinstance(error, UserError):
-                _refuse(asked)
+                _mark_refused(asked)
             raise task_tab.shown(error) from error
-        for path in named(answer["data"]):
+        for path in find_values(answer["data"]):
             if isinstance(path, str):
                 ownership.give(path, who, session)
         return answer
@@ -131,40 +131,40 @@ class Page(gr.Blocks):
         except (gr.Error, InvalidPathError):
             raise
         except Exception as error:
-            raise payload.Malformed("a value is not of the kind that belongs there") from error
+            raise payload.MalformedRequest("a value is not of the kind that belongs there") from error
 
 
-def _refuse(request: Any) -> None:
+def _mark_refused(request: Any) -> None:
     """Make known to the guard that it was the caller's fault."""
     scope = getattr(getattr(request, "request", None) or request, "scope", {})
-    scope.get(OUTCOME, {})["refused"] = True
+    scope.get(OUTCOME_KEY, {})["refused"] = True
 
 
 @asynccontextmanager
-async def guarded(app: Any) -> AsyncIterator[None]:
+async def install_middleware(app: Any) -> AsyncIterator[None]:
     """For `launch(app_kwargs={"lifespan": guarded})`: the guard outside all of Gradio's own middleware.
 
     One that is handed to FastAPI would stand inside Gradio's, which lets pages of any site read answers.
     """
     page = app.get_blocks()
-    app.state_holder = States(page, page.live)
-    ownership.publish(path for path in named(page.config) if isinstance(path, str))
-    app.middleware_stack = Guard(app.middleware_stack, Gate(page))
+    app.state_holder = BoundedStateHolder(page, page.has_live_session)
+    ownership.publish(path for path in find_values(page.config) if isinstance(path, str))
+    app.middleware_stack = SecurityMiddleware(app.middleware_stack, RequestChecker(page))
     yield
 
 
-def build() -> Page:
+def build_page() -> Page:
     """Lay out and wire the whole page; loads no weights."""
     cards = list(runtime.load_cards().values())
-    gradio_compat.close()
-    mcp_tools.replace()
+    gradio_compat.disable_downloads()
+    mcp_tools.replace_mcp_server()
     gr.set_static_paths([FOLDER])  # handed out where they lie, see `leftovers`
     ownership.publish(paths())
     with Page(
         title="medapp", delete_cache=(CLEANUP_INTERVAL, LIFETIME), analytics_enabled=False, fill_width=True
     ) as demo:
-        gr.HTML(html.head())
-        gr.HTML(html.banner())
+        gr.HTML(html.render_header())
+        gr.HTML(html.render_banner())
         with gr.Tabs():
             for name, task in TASKS.items():
                 own = [card for card in cards if card.task == name]
@@ -172,12 +172,12 @@ def build() -> Page:
                     with gr.Tab(task.TITLE, id=name):
                         task_tab.Tab(task, name, own, BODIES[name](name, own))
         for card in cards:
-            api.build(card)
+            api.add_endpoint(card)
         demo.unload(demo.leave)
     return demo
 
 
-def prepare() -> None:
+def compute_examples() -> None:
     """Compute the examples' results, so that the first visitor's click does not wait; a failure shows at the click."""
     for name in TASKS:
         for example in of_task(name):
@@ -185,7 +185,7 @@ def prepare() -> None:
                 task_tab.example_result(example)
 
 
-def end() -> NoReturn:
+def exit_process() -> NoReturn:
     """End this process, tidied up, whatever networks still compute in other threads: these abort an ordinary exit.
 
     Who tells it twice does not break off the tidying up.
@@ -197,7 +197,7 @@ def end() -> NoReturn:
     os._exit(0)
 
 
-def launch(demo: Page, **options: object) -> NoReturn:
+def launch_page(demo: Page, **options: object) -> NoReturn:
     """Serve the page, its API and its MCP tools; keeps no history and sends nothing anywhere.
 
     Ends the process, as tidily when it is told to terminate, as containers are, as when it is interrupted from the
@@ -213,23 +213,23 @@ def launch(demo: Page, **options: object) -> NoReturn:
         threading.Thread(target=sandbox.start, daemon=True).start()
         CleanupThread(results_folder(), uploads_folder()).start()  # Gradio does not remove unfinished uploads
         if not runtime.spaces:  # on ZeroGPU nothing computes unasked
-            threading.Thread(target=prepare, daemon=True).start()
+            threading.Thread(target=compute_examples, daemon=True).start()
         demo.launch(
             **{
-                "theme": theme.theme(),
+                "theme": theme.create_theme(),
                 "css": theme.CSS,
-                "head": component.head(),
+                "head": component.render_prefetch_link(),
                 "max_file_size": MAX_UPLOAD,
-                "state_session_capacity": SESSIONS,
+                "state_session_capacity": MAX_SESSIONS,
                 "mcp_server": True,
                 "run_history": False,
                 "enable_monitoring": False,
                 "footer_links": ["api"],
                 "strict_cors": True,
                 "ssr_mode": False,  # the guard stands before everything, and Node's server would stand before the guard
-                "app_kwargs": {"lifespan": guarded},
+                "app_kwargs": {"lifespan": install_middleware},
                 "_frontend": False,  # or a machine that takes three seconds for its first page would not start
                 **options,
             }
         )
-    end()
+    exit_process()

@@ -18,48 +18,48 @@ from medapp.errors import InputError
 from medapp.result import Result
 from medapp.ui import gradio_compat, workspace
 from medapp.ui.caller import Caller
-from medapp.ui.ownership import named, ownership
-from medapp.ui.security import FILE
+from medapp.ui.ownership import find_values, ownership
+from medapp.ui.security import FILE_PATH
 from medapp.ui.session import parse_position
 
-DEPTH = 16  # lists and dictionaries within one another
-TEXT = 100_000  # characters of a text box
-FAR = 1e9  # no number on the page is larger
+MAX_DEPTH = 16  # lists and dictionaries within one another
+MAX_TEXT_LENGTH = 100_000  # characters of a text box
+MAX_NUMBER = 1e9  # no number on the page is larger
 
 
-class Malformed(InputError):
+class MalformedRequest(InputError):
     """The request is none that the page, its API or its tools are made for."""
 
     def __init__(self, what: str) -> None:
         super().__init__(f"The request is malformed: {what}.")
 
 
-def check(fn: Any, blocks: Mapping[int, Any], data: Sequence[Any], event_data: Any = None) -> None:
+def check_values(fn: Any, blocks: Mapping[int, Any], data: Sequence[Any], event_data: Any = None) -> None:
     """Raises Malformed unless the values are of the kinds that `fn` takes, a function of the page of these `blocks`."""
-    shallow((data, event_data))
+    check_nesting((data, event_data))
     if fn.fn is None:
-        raise Malformed("this event has nothing to compute")
+        raise MalformedRequest("this event has nothing to compute")
     if len(data) != len(fn.inputs):
-        raise Malformed(f"{len(fn.inputs)} values are needed, and {len(data)} were sent")
+        raise MalformedRequest(f"{len(fn.inputs)} values are needed, and {len(data)} were sent")
     for number, (block, value) in enumerate(zip(fn.inputs, data, strict=True), 1):
-        if not block.stateful and not _fits(block, value):
+        if not block.stateful and not _is_valid_value(block, value):
             label = getattr(block, "label", None) or type(block).__name__
-            raise Malformed(f"value {number}, “{label}”, is not what a {type(block).__name__} holds")
+            raise MalformedRequest(f"value {number}, “{label}”, is not what a {type(block).__name__} holds")
     if fn.collects_event_data:
         selected = [blocks[number] for number, event in fn.targets if event == "select" and number in blocks]
-        if not (isinstance(event_data, dict) and all(_selects(block, event_data) for block in selected)):
-            raise Malformed("it does not say what was selected")
+        if not (isinstance(event_data, dict) and all(_is_valid_selection(block, event_data) for block in selected)):
+            raise MalformedRequest("it does not say what was selected")
 
 
-def place(find: Callable[[Result, list], np.ndarray], result: Result, row: list) -> np.ndarray:
+def row_position(find: Callable[[Result, list], np.ndarray], result: Result, row: list) -> np.ndarray:
     """(3,) RAS+ millimetres that `find` makes of a row of the table. Raises Malformed if there is none such."""
     try:
         return parse_position(find(result, row))
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-        raise Malformed("there is no such row in the table") from error
+        raise MalformedRequest("there is no such row in the table") from error
 
 
-def shallow(data: Any) -> None:
+def check_nesting(data: Any) -> None:
     """Raises Malformed if lists lie too deep within one another, or a number is none that JSON knows."""
     level, depth = [data], 0
     while level := [
@@ -69,61 +69,61 @@ def shallow(data: Any) -> None:
         for inner in (outer.values() if isinstance(outer, dict) else outer)
     ]:
         depth += 1
-        if depth > DEPTH:
-            raise Malformed("it is nested too deep")
+        if depth > MAX_DEPTH:
+            raise MalformedRequest("it is nested too deep")
         if not all(math.isfinite(each) for each in level if isinstance(each, float)):
-            raise Malformed("it holds a number without an end")
+            raise MalformedRequest("it holds a number without an end")
 
 
-def own(data: Any, caller: Caller, session_hash: str | None = None) -> None:
+def check_files(data: Any, caller: Caller, session_hash: str | None = None) -> None:
     """Raises InputError unless every file that is named in the data is the caller's own.
 
     A file is named by `path`; and no other text may point into the app's folders either.
     """
-    files = list(named(data))
+    files = list(find_values(data))
     for path in files:
         if not isinstance(path, str):
-            raise Malformed("a file's path is no text")
-        ownership.check(gradio_compat.local(path), caller, session_hash)
-    for text in _texts(data):
-        place = unquote(text.partition(FILE)[2]) or text  # of an address here
-        if text not in files and _inside(place):
+            raise MalformedRequest("a file's path is no text")
+        ownership.check(gradio_compat.local_path(path), caller, session_hash)
+    for text in _find_texts(data):
+        place = unquote(text.partition(FILE_PATH)[2]) or text  # of an address here
+        if text not in files and _is_in_home_folder(place):
             ownership.check(place, caller, session_hash)
 
 
-def _fits(block: Any, value: Any) -> bool:
+def _is_valid_value(block: Any, value: Any) -> bool:
     if isinstance(block, gr.Slider):
-        return _number(value)
+        return _is_number(value)
     if isinstance(block, gr.Checkbox):
         return isinstance(value, bool)
     if value is None and isinstance(block, gr.Radio | gr.Dropdown | gr.Textbox):
         return block.value is None  # as long as nothing is chosen
     if isinstance(block, gr.Radio | gr.Dropdown):
-        return isinstance(value, str) or _number(value)
+        return isinstance(value, str) or _is_number(value)
     if isinstance(block, gr.Textbox):
-        return isinstance(value, str) and len(value) <= TEXT
+        return isinstance(value, str) and len(value) <= MAX_TEXT_LENGTH
     if isinstance(block, gr.File):
         many = isinstance(value, list) and block.file_count != "single"
-        return value is None or all(_file(each) for each in (value if many else [value]))
+        return value is None or all(_is_file(each) for each in (value if many else [value]))
     return True
 
 
-def _selects(block: Any, data: dict) -> bool:
+def _is_valid_selection(block: Any, data: dict) -> bool:
     """Whether the data say where in a component something was selected."""
     index, known = data.get("index"), "value" in data
     if isinstance(block, gr.Gallery):
         return known and type(index) is int and 0 <= index < len(block.value or ())
     if isinstance(block, gr.Image | gr.Dataframe):
-        place = known and isinstance(index, list) and len(index) == 2 and all(map(_number, index))
+        place = known and isinstance(index, list) and len(index) == 2 and all(map(_is_number, index))
         return place and (isinstance(block, gr.Image) or isinstance(data.get("row_value"), list))
     return True
 
 
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and -FAR < value < FAR
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and -MAX_NUMBER < value < MAX_NUMBER
 
 
-def _file(value: Any) -> bool:
+def _is_file(value: Any) -> bool:
     if not isinstance(value, dict) or not isinstance(value.get("meta"), dict):
         return False
     try:
@@ -133,14 +133,14 @@ def _file(value: Any) -> bool:
     return True
 
 
-def _texts(data: Any) -> list[str]:
+def _find_texts(data: Any) -> list[str]:
     if isinstance(data, str):
         return [data]
     inner = data.values() if isinstance(data, dict) else data if isinstance(data, list | tuple) else ()
-    return [text for each in inner for text in _texts(each)]
+    return [text for each in inner for text in _find_texts(each)]
 
 
-def _inside(text: str) -> bool:
+def _is_in_home_folder(text: str) -> bool:
     """Whether a text is, or holds, a path into the folders of visitors."""
     home = str(workspace.home_folder())
     if home in text:

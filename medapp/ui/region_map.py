@@ -15,16 +15,17 @@ from medapp.io import files
 from medapp.rendering import slices
 from medapp.rendering.slices import SliceFrame
 from medapp.ui.array_store import ArrayStore
-from medapp.ui.viewer.scene import digest
+from medapp.ui.viewer.scene import digest_volume
 from medapp.ui.workspace import new_folder
 
-STEPS, MEMORY = 40, 256 * 1024**2  # that can be undone, and bytes that may take
-NOTHING = Volume(np.zeros((1, 1, 1), np.int32), np.eye(4))
+MAX_UNDO_STEPS = 40  # that can be undone
+MAX_UNDO_BYTES = 256 * 1024**2  # bytes that these may take
+EMPTY_VOLUME = Volume(np.zeros((1, 1, 1), np.int32), np.eye(4))
 Edit = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(eq=False)
-class Draft:
+class RegionMap:
     """An index map over an image on the same grid: found by `how` in the image put in whose digest is `key`.
 
     `labels` are written on, `edited` if they are no longer those that were `found`; `picked` are the regions that the
@@ -32,21 +33,21 @@ class Draft:
     step, the number and the former labels of every slice that changed. The voxels lie in `folder`.
     """
 
-    key: str
-    how: str
+    image_digest: str
+    source: str
     image: Volume
     labels: np.ndarray
-    number: int = 0
-    picked: tuple[int, ...] = ()
+    slice_index: int = 0
+    selected: tuple[int, ...] = ()
     mode: str = ""
-    past: list[list[tuple[int, np.ndarray]]] = field(default_factory=list)
+    undo_steps: list[list[tuple[int, np.ndarray]]] = field(default_factory=list)
     folder: Path = field(default_factory=new_folder)
     written: int = 0
-    edited: bool = False
+    is_edited: bool = False
 
     def __post_init__(self) -> None:
         store = ArrayStore(self.folder / "voxels")
-        self.image, self.found = store.store_volume(self.image), store.store_array(self.labels)
+        self.image, self.original_labels = store.store_volume(self.image), store.store_array(self.labels)
         self.labels = store.copy_writable(self.labels)
 
     @property
@@ -61,12 +62,12 @@ class Draft:
 
     @property
     def frame(self) -> SliceFrame:
-        return slices.make_frame(self.image.grid, self.number)
+        return slices.make_frame(self.image.grid, self.slice_index)
 
-    def at(self, x: float, y: float) -> tuple[int, int, int]:
+    def pixel_and_region(self, x: float, y: float) -> tuple[int, int, int]:
         """Row, column and region under pixel (x, y) of the picture."""
         row, column = slices.find_row_column(self.frame, x, y)
-        return row, column, int(self.stack[self.number][row, column])
+        return row, column, int(self.stack[self.slice_index][row, column])
 
     def merge(self, first: int, second: int, everywhere: bool) -> None:
         """The two regions as one, in the slice shown or wherever both are."""
@@ -81,25 +82,25 @@ class Draft:
         self._change(lambda old: index_maps.add_region(old, mask), (), False)
 
     def undo(self) -> None:
-        self.picked = ()
-        for number, old in self.past.pop() if self.past else []:
+        self.selected = ()
+        for number, old in self.undo_steps.pop() if self.undo_steps else []:
             self.stack[number] = old
-        self.edited = not np.array_equal(self.labels, self.found)
+        self.is_edited = not np.array_equal(self.labels, self.original_labels)
 
     def reset(self) -> None:
-        self.labels[...] = self.found
-        self.picked, self.past, self.edited = (), [], False
+        self.labels[...] = self.original_labels
+        self.selected, self.undo_steps, self.is_edited = (), [], False
 
-    def volume(self) -> Volume:
+    def to_volume(self) -> Volume:
         """The map, numbered from 1 without gaps."""
         labels = index_maps.renumber(self.labels)
         names = {n: f"region {n}" for n in range(1, int(labels.max()) + 1)}
         return Volume(labels, self.image.affine, names, "regions")
 
-    def piece(self) -> tuple[Volume, Volume]:
+    def slice_volumes(self) -> tuple[Volume, Volume]:
         """Image and map of the slice shown alone."""
         axis = slice_axis(self.image.grid)
-        index = slices.find_voxel(self.image.grid, self.number, 0, 0)[axis]
+        index = slices.find_voxel(self.image.grid, self.slice_index, 0, 0)[axis]
         cut = tuple(slice(index, index + 1) if a == axis else slice(None) for a in range(3))
         affine = self.image.affine.copy()
         affine[:3, 3] = self.image.grid.to_mm(np.where(np.arange(3) == axis, index, 0))
@@ -108,23 +109,23 @@ class Draft:
         image = self.image.new_like(self.image.array[cut], affine=affine, headers=())
         return image, Volume(labels, affine, names, "regions")
 
-    def file(self) -> Path:
+    def write_file(self) -> Path:
         """The map as NIfTI, for download."""
         self.written += 1
         folder = self.folder / str(self.written)
         folder.mkdir(parents=True)
-        return files.write(self.volume(), folder / "regions.nii.gz")
+        return files.write(self.to_volume(), folder / "regions.nii.gz")
 
     def close(self) -> None:
         """Remove the files and let go of what was read from them."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        self.image, self.past = NOTHING, []
-        self.found = self.labels = NOTHING.array
+        self.image, self.undo_steps = EMPTY_VOLUME, []
+        self.original_labels = self.labels = EMPTY_VOLUME.array
 
     def _change(self, edit: Edit, there: tuple[int, ...], everywhere: bool) -> None:
         step = []
         stack = self.stack
-        for number in range(len(stack)) if everywhere else (self.number,):
+        for number in range(len(stack)) if everywhere else (self.slice_index,):
             if not all((stack[number] == n).any() for n in there):
                 continue
             old = np.ascontiguousarray(stack[number])
@@ -132,18 +133,21 @@ class Draft:
             if not np.array_equal(index_maps.renumber(new), index_maps.renumber(old)):
                 step.append((number, old.copy()))
                 stack[number] = index_maps.match_neighbour_slice(old, new)
-        self.picked = ()
+        self.selected = ()
         if step:
-            self.past.append(step)
-            self.edited = True
-            while len(self.past) > STEPS or sum(old.nbytes for step in self.past for _, old in step) > MEMORY:
-                del self.past[0]
+            self.undo_steps.append(step)
+            self.is_edited = True
+            while (
+                len(self.undo_steps) > MAX_UNDO_STEPS
+                or sum(old.nbytes for step in self.undo_steps for _, old in step) > MAX_UNDO_BYTES
+            ):
+                del self.undo_steps[0]
 
 
-def drafted(put_in: Volume, image: Volume, labels: Volume, how: str) -> Draft:
+def create_region_map(put_in: Volume, image: Volume, labels: Volume, how: str) -> RegionMap:
     """A draft of the map `labels` found in `image`, which may be coarser; `put_in` is what the visitor uploaded."""
     over = image
     if not image.grid.is_same(labels.grid):
         over = image.new_like(upsample_to_grid(image, labels.grid), affine=labels.affine, headers=())
     middle = slices.count_slices(labels.grid) // 2
-    return Draft(digest(put_in), how, over, np.asarray(labels.array, np.int32), middle)
+    return RegionMap(digest_volume(put_in), how, over, np.asarray(labels.array, np.int32), middle)

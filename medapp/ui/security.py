@@ -31,8 +31,8 @@ from medapp.ui import caller as callers
 from medapp.ui import hosts, workspace
 from medapp.ui.caller import Caller
 from medapp.ui.connections import connections
-from medapp.ui.ownership import ownership, upload
-from medapp.ui.session_state import ASKED
+from medapp.ui.ownership import ownership, upload_session
+from medapp.ui.session_state import RATE_LIMIT
 from medapp.ui.viewer.niivue_asset import CDN
 
 Scope = MutableMapping[str, Any]
@@ -41,41 +41,50 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-RATE = 1200  # a slider that is dragged asks ten times a second
-DEAR = 4  # what asking for the page counts, whose making takes the one thread that answers everybody a while
-KNOWN = 10_000  # addresses that are remembered
-OPEN_AT_ONCE = 500  # requests of one address that are being answered; every page that is open keeps two
-LOOK = 16 * 1024**2  # bytes of an upload between looks at the disk
-OPEN = "/gradio_api/startup-events"  # Gradio asks itself for it when it starts; tells nothing
-HEALTH = "/health"  # answers that the page can be had, also without the password
-FILE, STATIC = "/gradio_api/file=", (".js", ".css", ".woff2")
-HEARTBEAT = "/gradio_api/heartbeat/"  # every open page keeps one
-UPLOAD, MCP = "/gradio_api/upload", "/gradio_api/mcp"
-COSTLY = (UPLOAD, MCP, "/gradio_api/queue/join", "/gradio_api/run", "/gradio_api/call", "/gradio_api/api")
-PAGES = ("/config", "/gradio_api/info", "/gradio_api/openapi.json", "/gradio_api/heartbeat", MCP)
-SERVED = re.compile(
+REQUESTS_PER_MINUTE = 1200  # a slider that is dragged asks ten times a second
+PAGE_COST = 4  # what asking for the page counts, whose making takes the one thread that answers everybody a while
+MAX_ADDRESSES = 10_000  # addresses that are remembered
+MAX_OPEN_REQUESTS = 500  # requests of one address that are being answered; every page that is open keeps two
+DISK_CHECK_BYTES = 16 * 1024**2  # bytes of an upload between looks at the disk
+STARTUP_PATH = "/gradio_api/startup-events"  # Gradio asks itself for it when it starts; tells nothing
+HEALTH_PATH = "/health"  # answers that the page can be had, also without the password
+FILE_PATH = "/gradio_api/file="
+STATIC_SUFFIXES = (".js", ".css", ".woff2")
+HEARTBEAT_PATH = "/gradio_api/heartbeat/"  # every open page keeps one
+UPLOAD_PATH = "/gradio_api/upload"
+MCP_PATH = "/gradio_api/mcp"
+COSTLY_PATHS = (
+    UPLOAD_PATH,
+    MCP_PATH,
+    "/gradio_api/queue/join",
+    "/gradio_api/run",
+    "/gradio_api/call",
+    "/gradio_api/api",
+)
+PAGE_PATHS = ("/config", "/gradio_api/info", "/gradio_api/openapi.json", "/gradio_api/heartbeat", MCP_PATH)
+SERVED_PATHS = re.compile(
     r"/(config|theme\.css|robots\.txt|favicon\.ico|manifest\.json|pwa_icon.*|(assets|static|svelte)/.*|gradio_api/("
     r"info|openapi\.json|app_id|login_check|token|user|theme\.css|startup-events|upload|upload_progress|cancel|reset|"
     r"queue/(data|join|status)|heartbeat/.*|(run|call|api)/.*|custom_component/.*|mcp|mcp/.*|file=(?!\s*[a-z]{2,}:).*))?/?",
     re.IGNORECASE | re.DOTALL,
 )  # what the page, its API and its tools consist of: Gradio has more doors, one of which leads to any web address
-COOKIES = ("/", "/config", "/config/")  # what browsers and clients ask for first
-OUTCOME = "medapp.outcome"  # of what became of a request, in its scope
-BODIES = {
-    UPLOAD: MAX_UPLOAD_BYTES + 1024**2,
-    MCP: 64 * 1024**2,
+COOKIE_PATHS = ("/", "/config", "/config/")  # what browsers and clients ask for first
+OUTCOME_KEY = "medapp.outcome"  # of what became of a request, in its scope
+MAX_BODY_BYTES_BY_PATH = {
+    UPLOAD_PATH: MAX_UPLOAD_BYTES + 1024**2,
+    MCP_PATH: 64 * 1024**2,
 }  # bytes that may be sent there; tools take images in words
-BODY = 1024**2  # bytes that may be sent anywhere else
+MAX_BODY_BYTES = 1024**2  # bytes that may be sent anywhere else
 
 
-def costs(method: str, path: str) -> int:
+def request_cost(method: str, path: str) -> int:
     """What a request takes of the requests in a minute."""
     if method == "POST":
-        return int(path.startswith(COSTLY))
-    return DEAR if path == "/" or path.startswith(PAGES) else 0
+        return int(path.startswith(COSTLY_PATHS))
+    return PAGE_COST if path == "/" or path.startswith(PAGE_PATHS) else 0
 
 
-def headers(embedded: bool) -> dict[str, str]:
+def response_headers(embedded: bool) -> dict[str, str]:
     """The headers of every answer; `embedded` where Hugging Face shows the page in a frame.
 
     Gradio's page consists of inline scripts, and makes functions of the viewer's, so that these two must be allowed;
@@ -106,65 +115,65 @@ def headers(embedded: bool) -> dict[str, str]:
     }
 
 
-def named(scope: Scope) -> dict[str, str]:
+def read_headers(scope: Scope) -> dict[str, str]:
     """A request's headers by name."""
     return {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
 
 
-class Gate(Protocol):
+class RequestChecks(Protocol):
     """What looks at requests to Gradio's doors, see `gate`."""
 
-    def reads(self, method: str, path: str) -> bool: ...
+    def needs_body(self, method: str, path: str) -> bool: ...
 
-    def opened(self, path: str, query: bytes, caller: Caller) -> tuple[int, str] | None: ...
+    def check_stream(self, path: str, query: bytes, caller: Caller) -> tuple[int, str] | None: ...
 
-    def sent(self, path: str, raw: bytes, caller: Caller) -> tuple[int, str] | None: ...
+    def check_body(self, path: str, raw: bytes, caller: Caller) -> tuple[int, str] | None: ...
 
 
-class Guard:
+class SecurityMiddleware:
     """ASGI middleware: name, login, origin, rate, disk, sessions and files before the app, headers after it."""
 
-    def __init__(self, app: App, gate: Gate | None = None) -> None:
-        self.app, self.gate = app, gate
+    def __init__(self, app: App, gate: RequestChecks | None = None) -> None:
+        self.app, self.checks = app, gate
         given = os.environ.get("MEDAPP_LOGIN", "")
         if given and not all(given.partition(":")):
             raise ValueError("MEDAPP_LOGIN is to be user:password")
         self.login = given.encode()
         self.origins = {o.strip() for o in os.environ.get("MEDAPP_ORIGINS", "").split(",") if o.strip()}
-        self.hosts, self.proxies = hosts.Hosts(), hosts.Proxies(self.received)
-        self.rate = Rate(int(os.environ.get("MEDAPP_RATE", 0 if hosts.space() else RATE)))
+        self.hosts, self.proxies = hosts.AllowedHosts(), hosts.TrustedProxies(self.handle_request)
+        self.rate = RateLimiter(int(os.environ.get("MEDAPP_RATE", 0 if hosts.is_space() else REQUESTS_PER_MINUTE)))
         self.open: Counter[str] = Counter()  # address -> requests that are being answered
-        self.headers = [(k.lower().encode(), v.encode()) for k, v in headers(hosts.space()).items()]
+        self.headers = [(k.lower().encode(), v.encode()) for k, v in response_headers(hosts.is_space()).items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         within = self.proxies if scope["type"] in ("http", "websocket") else self.app
         await within(scope, receive, send)
 
-    async def received(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def handle_request(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A request whose caller's address is known by now."""
-        asked = named(scope)
+        asked = read_headers(scope)
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        caller = callers.of_scope(scope)
+        caller = callers.caller_of_scope(scope)
         who = caller.address
-        refusal = self.strange(asked)
-        if refusal is None and scope["type"] == "http" and path == HEALTH:
-            return await self.told(send, 200, {"status": "ok", "version": __version__})
-        refusal = refusal or self.refusal(scope, path, caller, asked)
+        refusal = self.check_host(asked)
+        if refusal is None and scope["type"] == "http" and path == HEALTH_PATH:
+            return await self.send_json(send, 200, {"status": "ok", "version": __version__})
+        refusal = refusal or self.check_request(scope, path, caller, asked)
         if refusal is None:
-            visit = Visit(self, scope, path, caller, send)
-            body = Body(self, path, receive, visit.send)
+            visit = Exchange(self, scope, path, caller, send)
+            body = RequestBody(self, path, receive, visit.send)
             self.open[who] += 1
-            page = path.partition(HEARTBEAT)[2].rstrip("/") if scope.get("method") == "GET" else ""
+            page = path.partition(HEARTBEAT_PATH)[2].rstrip("/") if scope.get("method") == "GET" else ""
             if page:
                 connections.open(page)
             if scope.get("method") == "POST":
-                ASKED.set(partial(self.rate.allows, who))
+                RATE_LIMIT.set(partial(self.rate.allows, who))
             try:
                 receive = body.receive
-                if self.gate and self.gate.reads(scope.get("method", "GET"), path):
-                    raw = await body.whole()
-                    refusal = None if body.refused else self.judged(path, raw, visit.caller)
-                    receive = body.again(raw)
+                if self.checks and self.checks.needs_body(scope.get("method", "GET"), path):
+                    raw = await body.read_all()
+                    refusal = None if body.refused else self.check_body(path, raw, visit.caller)
+                    receive = body.replay(raw)
                 if refusal is None and not body.refused:
                     return await self.app(scope, receive, body.send)
             except Exception as error:  # who is refused has had an answer, and Gradio itself has given the other, 500
@@ -182,18 +191,18 @@ class Guard:
         if scope["type"] == "websocket":
             return await send({"type": "websocket.close", "code": 1008})
         assert refusal
-        await self.told(send, refusal[0], {"detail": refusal[1]})
+        await self.send_json(send, refusal[0], {"detail": refusal[1]})
 
-    def judged(self, path: str, raw: bytes, caller: Caller) -> tuple[int, str] | None:
+    def check_body(self, path: str, raw: bytes, caller: Caller) -> tuple[int, str] | None:
         """Status and sentence, if what was sent is not to be acted upon."""
-        assert self.gate
+        assert self.checks
         try:
-            return self.gate.sent(path, raw, caller)
+            return self.checks.check_body(path, raw, caller)
         except Exception as error:
             run_log.log_fault(error)
             return 500, "Something went wrong, and the fault is ours."
 
-    async def told(self, send: Send, status: int, what: dict[str, Any]) -> None:
+    async def send_json(self, send: Send, status: int, what: dict[str, Any]) -> None:
         """An answer of our own; of what is malformed in the form in which Gradio's clients show it."""
         if status == 422:
             note = {"__type__": "validate", "is_valid": False, "parameter_name": "request", "message": what["detail"]}
@@ -203,43 +212,47 @@ class Guard:
         await send({"type": "http.response.start", "status": status, "headers": more})
         await send({"type": "http.response.body", "body": json.dumps(what).encode()})
 
-    def strange(self, asked: dict[str, str]) -> tuple[int, str] | None:
+    def check_host(self, asked: dict[str, str]) -> tuple[int, str] | None:
         """Status and sentence, if the request is addressed to none of our names."""
         named = asked.get("x-forwarded-host", asked.get("host", "")).split(",")[0].strip()
-        return None if self.hosts.allow(named) else (421, hosts.STRANGE)
+        return None if self.hosts.is_allowed(named) else (421, hosts.UNKNOWN_HOST_MESSAGE)
 
-    def refusal(self, scope: Scope, path: str, caller: Caller, asked: dict[str, str]) -> tuple[int, str] | None:
+    def check_request(self, scope: Scope, path: str, caller: Caller, asked: dict[str, str]) -> tuple[int, str] | None:
         """Status and sentence, if the request for `path` is not to be answered."""
         who, method = caller.address, scope.get("method", "GET")
-        if self.login and path != OPEN and not self.known(asked.get("authorization", "")):
+        if self.login and path != STARTUP_PATH and not self.is_login_correct(asked.get("authorization", "")):
             if not self.rate.allows(who, 5):
                 return 429, "Too many tries; wait a minute."
             return 401, "This page asks for a name and a password."
-        if not SERVED.fullmatch(path) or scope["type"] == "websocket":
+        if not SERVED_PATHS.fullmatch(path) or scope["type"] == "websocket":
             return 404, "There is nothing here."
-        if self.rate.per_minute and self.open[who] >= OPEN_AT_ONCE:
+        if self.rate.per_minute and self.open[who] >= MAX_OPEN_REQUESTS:
             return 429, "Too many pages are open; close one."
-        if not self.own(asked) and method not in ("GET", "HEAD", "OPTIONS"):
+        if not self.is_same_site(asked) and method not in ("GET", "HEAD", "OPTIONS"):
             return 403, "Pages of other sites may not use this one."
-        if (cost := costs(method, path)) and not self.rate.allows(who, cost):
+        if (cost := request_cost(method, path)) and not self.rate.allows(who, cost):
             return 429, "Too many requests; wait a minute."
-        if path.startswith(FILE) and not ownership.opens(path.removeprefix(FILE), caller):
+        if path.startswith(FILE_PATH) and not ownership.opens(path.removeprefix(FILE_PATH), caller):
             return 404, "There is no such file, or it is not yours."
-        if self.gate and method == "GET" and (refusal := self.gate.opened(path, scope["query_string"], caller)):
+        if (
+            self.checks
+            and method == "GET"
+            and (refusal := self.checks.check_stream(path, scope["query_string"], caller))
+        ):
             return refusal
         size = asked.get("content-length", "0")
-        return self.body_refusal(path, int(size[:20]) if size.isdecimal() else 0)
+        return self.check_size(path, int(size[:20]) if size.isdecimal() else 0)
 
-    def body_refusal(self, path: str, size: int) -> tuple[int, str] | None:
+    def check_size(self, path: str, size: int) -> tuple[int, str] | None:
         """Status and sentence, if so many bytes are not to be sent there."""
-        most = next((most for start, most in BODIES.items() if path.startswith(start)), BODY)
+        most = next((most for start, most in MAX_BODY_BYTES_BY_PATH.items() if path.startswith(start)), MAX_BODY_BYTES)
         if size > most:
             return 413, f"More than {most // 1024**2} MB are not taken here."
-        if path.rstrip("/") == UPLOAD and not workspace.has_free_space():
+        if path.rstrip("/") == UPLOAD_PATH and not workspace.has_free_space():
             return 507, workspace.DISK_FULL_MESSAGE
         return None
 
-    def known(self, authorization: str) -> bool:
+    def is_login_correct(self, authorization: str) -> bool:
         kind, _, given = authorization.partition(" ")
         try:
             words = base64.b64decode(given, validate=True)
@@ -247,7 +260,7 @@ class Guard:
             return False
         return kind.lower() == "basic" and hmac.compare_digest(words, self.login)
 
-    def own(self, asked: dict[str, str]) -> bool:
+    def is_same_site(self, asked: dict[str, str]) -> bool:
         """Whether the request comes from a page of ours, or from no page at all."""
         origin = asked.get("origin")
         if origin is None or origin in self.origins:
@@ -259,31 +272,31 @@ class Guard:
             return False
 
 
-class Visit:
+class Exchange:
     """One request with its answer: who the caller is, and what becomes theirs."""
 
-    def __init__(self, guard: Guard, scope: Scope, path: str, caller: Caller, send: Send) -> None:
-        self.guard, self.path, self._send = guard, path, send
-        self.asked = asked = named(scope)
-        self.uploads = path.rstrip("/") == UPLOAD and scope.get("method") == "POST"
-        self.tools = path.startswith(MCP)
+    def __init__(self, guard: SecurityMiddleware, scope: Scope, path: str, caller: Caller, send: Send) -> None:
+        self.middleware, self.path, self._send = guard, path, send
+        self.asked = asked = read_headers(scope)
+        self.uploads = path.rstrip("/") == UPLOAD_PATH and scope.get("method") == "POST"
+        self.tools = path.startswith(MCP_PATH)
         if self.tools:
             caller = Caller(caller.address, tool=True)
-        elif caller.cookie is None and (self.uploads or path in COOKIES):
-            caller = Caller(caller.address, callers.new_cookie(), fresh=True)
+        elif caller.cookie is None and (self.uploads or path in COOKIE_PATHS):
+            caller = Caller(caller.address, callers.create_cookie(), fresh=True)
         if self.uploads:
             scope["headers"] = [(k, v) for k, v in scope["headers"] if k != b"accept-encoding"]
             for name in parse_qs(scope["query_string"].decode("latin-1")).get("upload_id", [])[-1:]:  # as Gradio does
-                ownership.enter(upload(name), caller)
-        self.caller = scope[callers.PLACE] = caller
+                ownership.enter(upload_session(name), caller)
+        self.caller = scope[callers.CALLER_KEY] = caller
         self.secure = scope.get("scheme") == "https" or asked.get("x-forwarded-proto", "") == "https"
-        self.outcome: dict[str, bool] = scope.setdefault(OUTCOME, {})
+        self.outcome: dict[str, bool] = scope.setdefault(OUTCOME_KEY, {})
         self.listed = b""
 
     async def send(self, message: Message) -> None:
         """The message with our headers in place of its own, and without leave for other sites."""
         if message["type"] == "http.response.start":
-            message = self._begun(message)
+            message = self._start_response(message)
         elif self.uploads and self.status == 200:
             self.listed += message.get("body", b"")
             if not message.get("more_body"):
@@ -292,16 +305,16 @@ class Visit:
                         ownership.give(path, self.caller)
         await self._send(message)
 
-    def _begun(self, message: Message) -> Message:
-        extra = list(self.guard.headers)
-        if self.path.startswith(FILE) and not self.path.endswith(STATIC):
+    def _start_response(self, message: Message) -> Message:
+        extra = list(self.middleware.headers)
+        if self.path.startswith(FILE_PATH) and not self.path.endswith(STATIC_SUFFIXES):
             extra.append((b"cache-control", b"private, no-store"))
         replaced = {key for key, _ in extra}
         kept = [(k, v) for k, v in message.get("headers", []) if k.lower() not in replaced]
-        if not self.guard.own(self.asked):
+        if not self.middleware.is_same_site(self.asked):
             kept = [(k, v) for k, v in kept if not k.lower().startswith(b"access-control-")]
         if self.caller.fresh and self.caller.cookie:
-            cookie = callers.cookie_header(self.caller.cookie, secure=self.secure, embedded=hosts.space())
+            cookie = callers.format_cookie(self.caller.cookie, secure=self.secure, embedded=hosts.is_space())
             kept.append((b"set-cookie", cookie.encode()))
         self.status = message["status"]
         if self.status == 500 and self.outcome.get("refused"):  # Gradio has one status for all
@@ -309,12 +322,12 @@ class Visit:
         return {**message, "status": self.status, "headers": [*kept, *extra]}
 
 
-class Body:
+class RequestBody:
     """What one request sends, handed on to the app piece by piece, until it is too much or there is no more room."""
 
-    def __init__(self, guard: Guard, path: str, receive: Receive, send: Send) -> None:
-        self.guard, self.path, self._receive, self._send = guard, path, receive, send
-        self.often = LOOK if path.rstrip("/") == UPLOAD else 1
+    def __init__(self, guard: SecurityMiddleware, path: str, receive: Receive, send: Send) -> None:
+        self.middleware, self.path, self._receive, self._send = guard, path, receive, send
+        self.often = DISK_CHECK_BYTES if path.rstrip("/") == UPLOAD_PATH else 1
         self.size, self.looked, self.ended, self.refused = 0, 0, False, False
 
     async def receive(self) -> Message:
@@ -323,8 +336,8 @@ class Body:
         if message["type"] == "http.request":
             self.size += len(message.get("body", b""))
             self.ended = not message.get("more_body", False)
-            await self._look()
-        elif not self.ended and self.often == LOOK:
+            await self._check_size()
+        elif not self.ended and self.often == DISK_CHECK_BYTES:
             self.refused = True
         if self.refused:
             raise MultiPartException("The upload was not finished.")
@@ -334,7 +347,7 @@ class Body:
         if not self.refused:
             await self._send(message)
 
-    async def whole(self) -> bytes:
+    async def read_all(self) -> bytes:
         """All of it; empty if the caller has gone or has been refused."""
         pieces = []
         with suppress(MultiPartException):
@@ -346,7 +359,7 @@ class Body:
                 pieces.append(message.get("body", b""))
         return b"".join(pieces)
 
-    def again(self, raw: bytes) -> Receive:
+    def replay(self, raw: bytes) -> Receive:
         """What hands on the whole at once, and then what else comes."""
         left = [{"type": "http.request", "body": raw, "more_body": False}]
 
@@ -355,16 +368,16 @@ class Body:
 
         return receive
 
-    async def _look(self) -> None:
+    async def _check_size(self) -> None:
         if self.size - self.looked < self.often:
             return
         self.looked = self.size
-        if refusal := self.guard.body_refusal(self.path, self.size):
-            await self.guard.told(self._send, refusal[0], {"detail": refusal[1]})
+        if refusal := self.middleware.check_size(self.path, self.size):
+            await self.middleware.send_json(self._send, refusal[0], {"detail": refusal[1]})
             self.refused = True
 
 
-class Rate:
+class RateLimiter:
     """So many requests a minute from each address: a bucket that fills again as time passes."""
 
     def __init__(self, per_minute: int) -> None:
@@ -380,6 +393,6 @@ class Rate:
             left, then = self._left.pop(who, (float(self.per_minute), now))
             left = min(float(self.per_minute), left + (now - then) * self.per_minute / 60)
             self._left[who] = (left - cost if left >= cost else left, now)
-            if len(self._left) > KNOWN:
+            if len(self._left) > MAX_ADDRESSES:
                 self._left.popitem(last=False)
             return left >= cost

@@ -25,11 +25,11 @@ from medapp.result import Result
 from medapp.serving import run_log, runtime
 from medapp.ui import form as forms
 from medapp.ui import html, queue
-from medapp.ui.example_inputs import Leftovers, Used
+from medapp.ui.example_inputs import ExampleInputs, RunInputs
 from medapp.ui.session import Session, check_cancelled, close_session, visitors
 from medapp.ui.workspace import LIFETIME
 
-GPU: dict[str, Any] = {"concurrency_id": queue.GPU, "concurrency_limit": 1}  # one line for all that computes
+GPU: dict[str, Any] = {"concurrency_id": queue.COMPUTE_LINE, "concurrency_limit": 1}  # one line for all that computes
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 Given = list[Volume | None]
 Step = Callable[[float, str], None]
@@ -43,7 +43,7 @@ def shown(error: Exception) -> gr.Error:
     if isinstance(error, UserError):
         return gr.Error(str(error), duration=20, print_exception=False)
     run_log.log_fault(error)
-    answer = gr.Error(html.fault(error), duration=20, print_exception=False)
+    answer = gr.Error(html.explain_error(error), duration=20, print_exception=False)
     answer.ours = True  # and not the caller's
     return answer
 
@@ -141,10 +141,10 @@ class Tab:
         self.everything = {self.method, self.reference, self.by_voxels, self.kept, *body.more}.union(
             *(form.components() for form in self.by_name.values())
         )
-        self.everything |= {self.leftovers.picked, self.leftovers.seen}
+        self.everything |= {self.example_inputs.example_name, self.example_inputs.known_uploads}
         self._wire()
         body.wire(self)
-        self.leftovers.wire(self)
+        self.example_inputs.wire(self)
 
     def _form(self) -> None:
         titles = [(card.title, card.name) for card in self.cards]
@@ -155,12 +155,12 @@ class Tab:
         self.groups: dict[str, gr.Column] = {}
         for card in self.cards:
             with gr.Column(visible=card is self.cards[0]) as self.groups[card.name]:
-                gr.HTML(html.about(card))
-                self.asked[card.name] = forms.uploads(card)
+                gr.HTML(html.render_method(card))
+                self.asked[card.name] = forms.layout_inputs(card)
         with gr.Accordion(self.task.REFERENCE, open=False):
             about = self.task.REFERENCE_ABOUT
             gr.HTML(f'<p class="med-small">{about[0].upper()}{about[1:]}.</p>')
-            self.reference = forms.upload("Image or label map", f"{self.name}-reference")
+            self.reference = forms.create_upload_box("Image or label map", f"{self.name}-reference")
             self.by_voxels = gr.Checkbox(
                 False,
                 label="Take the reference voxel by voxel",
@@ -168,14 +168,14 @@ class Tab:
                 visible=False,
                 elem_id=f"{self.name}-by-voxels",
             )
-        self.leftovers = Leftovers(self.name, self.cards, self.task.REFERENCE_NAME)
+        self.example_inputs = ExampleInputs(self.name, self.cards, self.task.REFERENCE_NAME)
         with gr.Row():
             self.run = gr.Button(self.task.RUN, variant="primary", elem_id=f"{self.name}-run")
             self.body.button()
             self.stop = gr.Button("Cancel", variant="stop", interactive=False, elem_id=f"{self.name}-cancel")
         gr.HTML('<p class="med-small"><b>Examples</b>: click one to see its result</p>', visible=bool(self.examples))
         self.gallery = gr.Gallery(
-            [(forms.thumbnail(e), e.title) for e in self.examples],
+            [(forms.render_thumbnail(e), e.title) for e in self.examples],
             show_label=False,
             visible=bool(self.examples),
             columns=3,
@@ -189,7 +189,7 @@ class Tab:
 
     def _result(self) -> None:
         name = self.name
-        self.status = gr.HTML(html.welcome(self.task), elem_id=f"{name}-status")
+        self.status = gr.HTML(html.render_welcome(self.task), elem_id=f"{name}-status")
         self.body.above()
         with gr.Column(visible=False) as self.results:
             self.body.pictures()
@@ -218,9 +218,9 @@ class Tab:
         card = self.form_of(result).card
         held.shown += 1
         return {
-            self.status: html.headline(html.summary(self.task, result), result.notes, result.warnings),
+            self.status: html.render_headline(html.summarize_result(self.task, result), result.notes, result.warnings),
             self.results: gr.Column(visible=True),
-            self.origin: html.origin(result, card),
+            self.origin: html.render_provenance(result, card),
             self.kept: held,
             **self.body.show(held, card, fresh),
         }
@@ -243,7 +243,7 @@ class Tab:
         shown = {plot: _drawn(figures[caption], None) for caption, plot in self.plots.items()}
         shown |= _drawn(lambda: self.body.draw(held), {part: gr.update(value=None) for part in self.body.slow})
         folder = Path(tempfile.mkdtemp(prefix=f"files{held.shown}-", dir=held.folder))  # two may draw the same at once
-        archive = report.bundle(held.result, folder / f"{card.name}.zip", card.title, html.facts(card))
+        archive = report.bundle(held.result, folder / f"{card.name}.zip", card.title, html.describe_method(card))
         with zipfile.ZipFile(archive) as packed:
             packed.extractall(folder)
         for note in report.lost(archive):
@@ -257,7 +257,7 @@ class Tab:
     # ---- what happens
     @told
     def start(self, data: dict, request: gr.Request, progress: gr.Progress = gr.Progress()) -> dict:  # noqa: B008
-        def work(step: Step, form: forms.Form, used: Used, volumes: Given) -> dict:
+        def work(step: Step, form: forms.Form, used: RunInputs, volumes: Given) -> dict:
             data, paths = used.data, used.data[self.reference]
             masks = self.task.REFERENCE_LABELS
             comparison = prepared(
@@ -286,7 +286,7 @@ class Tab:
     def attempt(
         self,
         button: str,
-        work: Callable[[Step, forms.Form, Used, Given], dict],
+        work: Callable[[Step, forms.Form, RunInputs, Given], dict],
         data: dict,
         request: gr.Request,
         progress: gr.Progress,
@@ -297,19 +297,19 @@ class Tab:
         word of a Cancel: `work` gets the function that is to be called at every step, which looks out for one.
         """
         form = self.by_name[data[self.method]]
-        used = self.leftovers.without(form, data)
+        used = self.example_inputs.select_run_inputs(form, data)
         visitors.check_space(request.session_hash)
         with visitors.running(request.session_hash) as flag:
 
             def step(fraction: float, stage: str) -> None:
                 check_cancelled(flag)
-                queue.check()
+                queue.check_abandoned()
                 progress(fraction, desc=stage)
 
             try:
                 step(0.0, "Reading the files")
-                return work(step, form, used, form.volumes(used.data))
-            except forms.WhichSeries as which:
+                return work(step, form, used, form.read_volumes(used.data))
+            except forms.SeriesChoiceNeeded as which:
                 return self.ask(which, button)
             except InputError as error:
                 raise InputError(" ".join((*used.notes, str(error)))) from error
@@ -317,12 +317,12 @@ class Tab:
                 gr.Info(str(word))
                 return {self.status: gr.skip()}
 
-    def ask(self, which: forms.WhichSeries, button: str) -> dict:
+    def ask(self, which: forms.SeriesChoiceNeeded, button: str) -> dict:
         """The list of series of an upload that holds several."""
         choices = [(series.title, series.uid) for series in which.several.series]
         return {
             which.box: gr.Dropdown(choices=choices, value=choices[0][1], visible=True),
-            self.status: html.asking(f"{which} Choose it on the left and press {button} again."),
+            self.status: html.render_question(f"{which} Choose it on the left and press {button} again."),
         }
 
     def computed(self, body: PredictBodyInternal) -> bool:
@@ -334,12 +334,12 @@ class Tab:
         example = self.examples[event.index]
         form = self.by_name[example.pipeline]
         visitors.check_space(request.session_hash)
-        result, truth = example_result(example, lambda fraction, stage: queue.check()), example.truth()
+        result, truth = example_result(example, lambda fraction, stage: queue.check_abandoned()), example.truth()
         settings = form.card.parse_settings(example.settings)
-        result = html.noted(self.task.moved(result, truth, settings), example)
+        result = html.add_example_note(self.task.moved(result, truth, settings), example)
         held = Session(result, self.task.start(result), truth, example.volumes(form.card.inputs)[0])
         shown = self.show(held, fresh=True)
-        if self.leftovers.late(data):
+        if self.example_inputs.has_newer_uploads(data):
             held.close()
             return {self.status: gr.skip()}
         visitors.keep(request.session_hash, held, self.name)
@@ -349,7 +349,7 @@ class Tab:
         shown |= {form.boxes[name]: [str(path)] for name, path in example.images.items()}
         shown |= {(form.options | form.live)[name]: value for name, value in example.settings.items()}
         return shown | {
-            **self.leftovers.shown(example),
+            **self.example_inputs.fill_in(example),
             self.method: form.card.name,
             self.reference: [str(example.reference)] if example.reference else None,
         }
@@ -372,9 +372,17 @@ class Tab:
             return self.pick(data, event, request)
 
         done = self.gallery.select(
-            queue.ready(pick, self.computed),
+            queue.use_display_line(pick, self.computed),
             self.everything,
-            [*self.quick, *boxes, *knobs, self.method, self.reference, self.leftovers.list, self.leftovers.picked],
+            [
+                *self.quick,
+                *boxes,
+                *knobs,
+                self.method,
+                self.reference,
+                self.example_inputs.summary,
+                self.example_inputs.example_name,
+            ],
             show_progress_on=[self.status],
             trigger_mode="multiple",
             **GPU,

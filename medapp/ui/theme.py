@@ -3,7 +3,7 @@
 import gradio as gr
 
 
-def theme() -> gr.themes.Base:
+def create_theme() -> gr.themes.Base:
     """Quiet greys with one blue, system fonts only, so that nothing is fetched from elsewhere.
 
     Gradio's own shades of it are too light to be read by everybody: text has a contrast of 4.5 at least here.

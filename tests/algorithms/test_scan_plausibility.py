@@ -140,14 +140,14 @@ def test_a_few_slices_are_said_not_to_be_checked():
 def test_the_doubt_takes_the_place_of_nothing_found():
     nothing = {"lesions": Metric(0), "volume": Metric(0.0, "ml"), "left_out": Metric(0)}
     result = Result({}, metrics=nothing, settings={"smallest": 1.0})
-    assert "Nothing found" in html.summary(lesions, result)
+    assert "Nothing found" in html.summarize_result(lesions, result)
     doubted = Result({}, metrics=nothing, settings={"smallest": 1.0}, doubt="Not a FLAIR scan of a brain?")
-    assert html.summary(lesions, doubted).startswith("Not a FLAIR scan of a brain?")
-    assert "Nothing found" not in html.summary(lesions, doubted)
+    assert html.summarize_result(lesions, doubted).startswith("Not a FLAIR scan of a brain?")
+    assert "Nothing found" not in html.summarize_result(lesions, doubted)
 
 
 def test_warnings_stand_in_a_box_before_the_notes():
-    page = html.headline("3 ml", ["a note"], ["<b>wrong</b>"])
+    page = html.render_headline("3 ml", ["a note"], ["<b>wrong</b>"])
     assert page.index("med-warning") < page.index("&lt;b&gt;wrong") < page.index("a note")
-    assert "med-warning" not in html.headline("3 ml", ["a note"])
+    assert "med-warning" not in html.render_headline("3 ml", ["a note"])
     assert Result({}, warnings=("look",), doubt="Not a CT?").facts()["warnings"] == ["look"]

@@ -9,7 +9,7 @@ from medapp.imaging.brain_labels import CLASS_NAMES, region_colours
 from medapp.imaging.volume import Volume
 from medapp.presenters import lesions, parcellation, report, segmentation
 from medapp.result import Provenance, Result
-from medapp.ui.viewer.scene import scene
+from medapp.ui.viewer.scene import build_scene
 
 AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
 LEFT, RIGHT, GREY, OTHER = (
@@ -99,7 +99,7 @@ def test_the_task_shows_regions_or_lesions(result):
 def test_every_region_has_a_colour_and_a_name_in_the_viewer(result, tmp_path):
     tints = region_colours({n: name for n, name in enumerate(CLASS_NAMES) if n})
     assert len(tints) == 35 and len(set(tints.values())) == 35
-    shown = scene(segmentation.layers(result), tmp_path)
+    shown = build_scene(segmentation.layers(result), tmp_path)
     names = {region.name: region.colour for region in shown.regions.regions}
     assert names["Left-Hippocampus"] == "#{:02x}{:02x}{:02x}".format(*tints[LEFT]) and len(names) == 6
 

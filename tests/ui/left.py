@@ -11,7 +11,7 @@ import gradio as gr
 import httpx
 
 from medapp.ui.cleanup import CLEANUP_INTERVAL, CleanupThread
-from medapp.ui.page import Page, guarded
+from medapp.ui.page import Page, install_middleware
 from medapp.ui.task_tab import GPU
 from medapp.ui.workspace import LIFETIME, home_folder, new_folder, results_folder, uploads_folder
 
@@ -35,7 +35,7 @@ with Page(delete_cache=(CLEANUP_INTERVAL, LIFETIME)) as demo:
     gr.Button().click(made, file, mask, api_name="made", **GPU)
 CleanupThread(results_folder(), uploads_folder()).start()
 _, address, _ = demo.launch(
-    prevent_thread_lock=True, quiet=True, ssr_mode=False, run_history=False, app_kwargs={"lifespan": guarded}
+    prevent_thread_lock=True, quiet=True, ssr_mode=False, run_history=False, app_kwargs={"lifespan": install_middleware}
 )
 with httpx.Client(base_url=address, timeout=60) as client:
     (path,) = client.post("gradio_api/upload", files={"files": ("scan.nii", b"scan")}).json()

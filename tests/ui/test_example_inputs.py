@@ -55,7 +55,7 @@ def form(built, monkeypatch):
         data |= {chosen.boxes[name]: [str(path)] for name, path in example.images.items()}
         data[tab.reference] = [str(example.reference)] if example.reference else None
         data |= {(chosen.options | chosen.live)[name]: value for name, value in example.settings.items()}
-        data[tab.leftovers.picked] = example.name
+        data[tab.example_inputs.example_name] = example.name
         return tab, chosen, data | {chosen.boxes[name]: value for name, value in more.items()}
 
     def run(name, *volumes, progress=None, **options):
@@ -98,9 +98,9 @@ def test_all_of_an_example_runs_as_it_is(form, example):
     if example_tab(example) not in TASKS:
         pytest.skip("in no tab")
     tab, chosen, data = form(example)
-    used = tab.leftovers.without(chosen, data)
+    used = tab.example_inputs.select_run_inputs(chosen, data)
     assert used.data == data and used.notes == ()
-    assert set(tab.leftovers.settle(data)) == {tab.leftovers.picked}
+    assert set(tab.example_inputs.remove_example_files(data)) == {tab.example_inputs.example_name}
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_with_an_image_of_ones_own_nothing_of_an_example_runs(form, example, tmp
     tab, chosen, data = form(example)
     own = copied(example.images[main(example)], tmp_path)
     data[chosen.boxes[main(example)]] = own
-    used = tab.leftovers.without(chosen, data)
+    used = tab.example_inputs.select_run_inputs(chosen, data)
     boxes = {name: used.data[box] for name, box in chosen.boxes.items()}
     assert boxes == {**dict.fromkeys(boxes), main(example): own} and not used.data[tab.reference]
     for name in example.settings:
@@ -121,9 +121,11 @@ def test_with_an_image_of_ones_own_nothing_of_an_example_runs(form, example, tmp
         assert used.data[(chosen.options | chosen.live)[name]] == option.default
     lost = len(example.images) > 1 or example.reference is not None
     assert any(note.startswith("Left out") for note in used.notes) == lost
-    shown = data | tab.leftovers.settle(data)
-    assert shown == used.data | {k: shown[k] for k in (tab.leftovers.picked, *tab.body.forget())}, "emptied of the same"
-    assert shown[tab.leftovers.picked] == ""
+    shown = data | tab.example_inputs.remove_example_files(data)
+    assert shown == used.data | {k: shown[k] for k in (tab.example_inputs.example_name, *tab.body.forget())}, (
+        "emptied of the same"
+    )
+    assert shown[tab.example_inputs.example_name] == ""
 
 
 def test_three_sequences_then_ones_own_flair(form, tmp_path):
@@ -136,7 +138,7 @@ def test_three_sequences_then_ones_own_flair(form, tmp_path):
 def test_both_in_one_box_are_the_visitors_alone(form, tmp_path):
     own = copied(CASES["no_lesion"].images["flair"], tmp_path)
     tab, chosen, data = form(THREE, flair=[str(THREE.images["flair"]), *own])
-    assert tab.leftovers.settle(data)[chosen.boxes["flair"]] == own
+    assert tab.example_inputs.remove_example_files(data)[chosen.boxes["flair"]] == own
     assert started(tab, data).volumes["flair"].shape == CASES["no_lesion"].volumes(chosen.card.inputs)[1].shape
 
 
@@ -145,7 +147,7 @@ def test_ones_own_further_sequence_does_not_go_with_an_examples_image(form, tmp_
     tab, chosen, data = form(THREE, pre=own)
     said = str(started(tab, data))
     assert "FLAIR, Post-contrast T1, Reference" in said and "Put a FLAIR image in first" in said
-    emptied = tab.leftovers.settle(data)
+    emptied = tab.example_inputs.remove_example_files(data)
     assert emptied[chosen.boxes["flair"]] is None and chosen.boxes["pre"] not in emptied
 
 
@@ -153,7 +155,7 @@ def test_ones_own_reference_counts_as_ones_own(form, tmp_path):
     tab, chosen, data = form(PET)
     data[tab.reference] = copied(PET.reference, tmp_path)
     assert "Put a PET image in first" in str(started(tab, data))
-    emptied = tab.leftovers.settle(data)
+    emptied = tab.example_inputs.remove_example_files(data)
     assert emptied[chosen.boxes["image"]] is None and tab.reference not in emptied
 
 
@@ -162,11 +164,11 @@ def test_a_reference_does_not_go_over_to_another_method(form, left, then, tmp_pa
     tab, _, data = form(left)
     other = tab.by_name[then.pipeline]
     data[tab.method] = then.pipeline
-    emptied = tab.leftovers.settle(data)
-    assert emptied[tab.reference] is None and emptied[tab.leftovers.picked] == ""
+    emptied = tab.example_inputs.remove_example_files(data)
+    assert emptied[tab.reference] is None and emptied[tab.example_inputs.example_name] == ""
     assert all(emptied[tab.by_name[left.pipeline].boxes[name]] is None for name in left.images)
     for image in (copied(then.images["image"], tmp_path), [str(then.images["image"])]):  # or another example's
-        used = tab.leftovers.without(other, data | {other.boxes["image"]: image})
+        used = tab.example_inputs.select_run_inputs(other, data | {other.boxes["image"]: image})
         assert used.data[tab.reference] is None and used.data[other.boxes["image"]] == image
 
 
@@ -174,25 +176,27 @@ def test_a_reference_does_not_go_over_to_another_method(form, left, then, tmp_pa
 def test_landmarks_and_words_of_an_example_go_with_its_images(form, role, tmp_path):
     own = copied(BENT.images[role], tmp_path)
     tab, chosen, data = form(BENT, **{role: own})
-    used = tab.leftovers.without(chosen, data)
+    used = tab.example_inputs.select_run_inputs(chosen, data)
     assert used.data[chosen.options["landmarks"]] == "" and "Landmarks" in used.notes[-1]
     both = {chosen.boxes[name]: copied(BENT.images[name], tmp_path, f"{name}.nii.gz") for name in BENT.images}
     assert started(tab, data | both).options["landmarks"] == ""
     mine = data | both | {chosen.options["landmarks"]: "1, 2, 3, 4, 5, 6"}
     assert started(tab, mine).options["landmarks"] == "1, 2, 3, 4, 5, 6", "what was set by hand stays"
-    later = data | both | {tab.leftovers.picked: ""}
+    later = data | both | {tab.example_inputs.example_name: ""}
     assert started(tab, later).options["landmarks"] == BENT.settings["landmarks"], "put in again by hand"
     tab, chosen, data = form(WORDS, **{role: own})
-    emptied = tab.leftovers.settle(data)
+    emptied = tab.example_inputs.remove_example_files(data)
     assert emptied[chosen.options["against"]] == "" and emptied[chosen.options["refine"]] is True
 
 
 def test_who_takes_the_main_image_of_an_example_away_has_none_of_it(form):
     tab, chosen, data = form(CHANGE)
-    emptied = tab.leftovers.settle(data | {chosen.boxes["flair"]: None})
+    emptied = tab.example_inputs.remove_example_files(data | {chosen.boxes["flair"]: None})
     assert emptied[chosen.boxes["t1"]] is emptied[chosen.boxes["baseline"]] is emptied[tab.reference] is None
     for box in (chosen.boxes["t1"], tab.reference):
-        assert set(tab.leftovers.settle(data | {box: None})) == {tab.leftovers.picked}, "the rest goes on alone"
+        assert set(tab.example_inputs.remove_example_files(data | {box: None})) == {tab.example_inputs.example_name}, (
+            "the rest goes on alone"
+        )
 
 
 def test_an_example_takes_the_place_of_everything(built, monkeypatch):
@@ -201,15 +205,17 @@ def test_an_example_takes_the_place_of_everything(built, monkeypatch):
     monkeypatch.setattr(tabs, "example_result", lambda *given: Result({}))
     monkeypatch.setattr(tab, "show", lambda held, fresh: {})
     monkeypatch.setattr(tab, "task", SimpleNamespace(moved=lambda result, *_: result, start=lambda result: None))
-    data = dict.fromkeys(tab.leftovers.boxes) | {tab.leftovers.seen: []}
+    data = dict.fromkeys(tab.example_inputs.boxes) | {tab.example_inputs.known_uploads: []}
     shown = tab.pick(data, SimpleNamespace(index=index), REQUEST)
     pet, ct = tab.by_name["restore_pet_rat"], tab.by_name["restore_ct_rat"]
     assert shown[ct.boxes["image"]] == [str(CT.images["image"])] and shown[ct.boxes["region_map"]] is None
     assert shown[pet.boxes["image"]] is None and shown[pet.options["counts"]] == "auto"
-    assert shown[tab.leftovers.picked] == CT.name and "CT: <b>example</b>" in shown[tab.leftovers.list]
+    assert (
+        shown[tab.example_inputs.example_name] == CT.name and "CT: <b>example</b>" in shown[tab.example_inputs.summary]
+    )
 
     clicked, mine = dict(data), "mine.nii.gz"
-    tab.leftovers.settle({**data, pet.boxes["image"]: [mine], **other_values(tab)})
+    tab.example_inputs.remove_example_files({**data, pet.boxes["image"]: [mine], **other_values(tab)})
     assert set(tab.pick(clicked, SimpleNamespace(index=index), REQUEST)) == {tab.status}, "uploaded since"
     later = data | {pet.boxes["image"]: [mine]}
     assert tab.pick(later, SimpleNamespace(index=index), REQUEST)[pet.boxes["image"]] is None, "uploaded before"
@@ -218,24 +224,24 @@ def test_an_example_takes_the_place_of_everything(built, monkeypatch):
 
 def other_values(tab) -> dict:
     """What else a form holds at the beginning."""
-    known = (*tab.leftovers.boxes, tab.leftovers.seen)
+    known = (*tab.example_inputs.boxes, tab.example_inputs.known_uploads)
     return {component: component.value for component in tab.everything if component not in known}
 
 
 def test_the_list_says_what_goes_in(form, tmp_path):
     tab, chosen, data = form(THREE)
-    said = tab.leftovers.show(data)
+    said = tab.example_inputs.render(data)
     assert 'aria-live="polite"' in said
     assert "FLAIR: <b>example</b>; Pre-contrast T1: <b>example</b>" in said and "Reference: <b>example</b>" in said
     own = copied(THREE.images["flair"], tmp_path, "<b>my & scan.nii.gz")
-    data |= tab.leftovers.settle(data | {chosen.boxes["flair"]: own}) | {chosen.boxes["flair"]: own}
-    said = tab.leftovers.show(data)
+    data |= tab.example_inputs.remove_example_files(data | {chosen.boxes["flair"]: own}) | {chosen.boxes["flair"]: own}
+    said = tab.example_inputs.render(data)
     assert "FLAIR: <b>yours (&lt;b&gt;my &amp; scan.nii.gz)</b>; Pre-contrast T1: <b>none</b>" in said
-    many = tab.leftovers.show(data | {chosen.boxes["flair"]: own * 24})
+    many = tab.example_inputs.render(data | {chosen.boxes["flair"]: own * 24})
     assert "yours (24 files)" in many and "Reference: <b>none</b>" in many
     tab, chosen, data = form(BENT)
-    assert "Landmarks: <b>example</b>" in tab.leftovers.show(data)
-    assert "Landmarks: <b>yours</b>" in tab.leftovers.show(data | {chosen.options["landmarks"]: "1 2 3 4 5 6"})
+    assert "Landmarks: <b>example</b>" in tab.example_inputs.render(data)
+    assert "Landmarks: <b>yours</b>" in tab.example_inputs.render(data | {chosen.options["landmarks"]: "1 2 3 4 5 6"})
 
 
 def test_who_leaves_does_not_take_an_example_along(tmp_path):

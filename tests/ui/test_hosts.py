@@ -6,8 +6,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from medapp.ui import hosts
-from medapp.ui.hosts import Hosts
-from medapp.ui.security import Guard
+from medapp.ui.hosts import AllowedHosts
+from medapp.ui.security import SecurityMiddleware
 
 
 @pytest.fixture
@@ -23,34 +23,46 @@ AWAY = ["10.1.2.3", "[fe80::1]", "0.0.0.0", "127.0.0.1.evil.example"]
 
 
 def test_without_a_setting_only_this_machine_is_answered(environment):
-    known = Hosts()
-    assert all(known.allow(name) for name in ALWAYS)
-    assert not any(known.allow(name) for name in [*NEVER, *AWAY])
+    known = AllowedHosts()
+    assert all(known.is_allowed(name) for name in ALWAYS)
+    assert not any(known.is_allowed(name) for name in [*NEVER, *AWAY])
 
 
 def test_the_address_listened_on_is_answered(environment):
     environment("GRADIO_SERVER_NAME", "10.1.2.3")
-    assert Hosts().allow("10.1.2.3:7860") and not Hosts().allow("10.1.2.4") and Hosts().allow("localhost")
+    assert (
+        AllowedHosts().is_allowed("10.1.2.3:7860")
+        and not AllowedHosts().is_allowed("10.1.2.4")
+        and AllowedHosts().is_allowed("localhost")
+    )
     for everywhere in ("0.0.0.0", "::", "[::]"):
         environment("GRADIO_SERVER_NAME", everywhere)
-        known = Hosts()
-        assert all(known.allow(name) for name in [*ALWAYS, "10.1.2.3:80", "[2001:db8::1]", socket.gethostname()])
-        assert not any(known.allow(name) for name in NEVER)
+        known = AllowedHosts()
+        assert all(known.is_allowed(name) for name in [*ALWAYS, "10.1.2.3:80", "[2001:db8::1]", socket.gethostname()])
+        assert not any(known.is_allowed(name) for name in NEVER)
 
 
 def test_more_names_are_a_setting(environment):
     environment("MEDAPP_HOSTS", "scans.example.org, *.example.net")
-    known = Hosts()
-    assert known.allow("scans.example.org:443") and known.allow("a.b.example.net") and known.allow("localhost")
-    assert not known.allow("example.org") and not known.allow("evilexample.net") and not known.allow("example.net")
+    known = AllowedHosts()
+    assert (
+        known.is_allowed("scans.example.org:443")
+        and known.is_allowed("a.b.example.net")
+        and known.is_allowed("localhost")
+    )
+    assert (
+        not known.is_allowed("example.org")
+        and not known.is_allowed("evilexample.net")
+        and not known.is_allowed("example.net")
+    )
     environment("MEDAPP_HOSTS", "*")
-    assert Hosts().allow("anything.example")
+    assert AllowedHosts().is_allowed("anything.example")
 
 
 def test_a_space_answers_to_its_own_name(environment):
     environment("SPACE_ID", "user/app")
     environment("SPACE_HOST", "user-app.hf.space")
-    assert Hosts().allow("user-app.hf.space") and not Hosts().allow("other.hf.space")
+    assert AllowedHosts().is_allowed("user-app.hf.space") and not AllowedHosts().is_allowed("other.hf.space")
 
 
 async def app(scope, receive, send):
@@ -64,7 +76,9 @@ FORWARDED = {"x-forwarded-for": "9.9.9.9", "x-forwarded-proto": "https", "x-forw
 
 
 def seen(peer: str, headers: dict) -> str:
-    return TestClient(Guard(app), "http://localhost", client=(peer, 1)).get("/assets/a", headers=headers).text
+    return (
+        TestClient(SecurityMiddleware(app), "http://localhost", client=(peer, 1)).get("/assets/a", headers=headers).text
+    )
 
 
 def test_nobody_can_say_where_they_come_from(environment):
@@ -84,10 +98,10 @@ def test_but_a_proxy_that_is_trusted(environment):
 
 
 def test_strange_names_are_refused_with_a_sentence(environment):
-    client = TestClient(Guard(app), "http://localhost", client=("127.0.0.1", 1))
+    client = TestClient(SecurityMiddleware(app), "http://localhost", client=("127.0.0.1", 1))
     for path in ("/", "/health", "/gradio_api/upload"):
         answer = client.get(path, headers={"host": "evil.example"})
-        assert answer.status_code == 421 and answer.json()["detail"] == hosts.STRANGE
+        assert answer.status_code == 421 and answer.json()["detail"] == hosts.UNKNOWN_HOST_MESSAGE
     rebound = {"host": "evil.example", "origin": "http://evil.example"}
     assert client.post("/gradio_api/queue/join", headers=rebound).status_code == 421
     forwarded = {"origin": "http://evil.example", "x-forwarded-host": "evil.example"}
@@ -97,6 +111,6 @@ def test_strange_names_are_refused_with_a_sentence(environment):
 def test_passwords_cannot_be_tried_from_many_addresses_at_once(environment):
     environment("MEDAPP_LOGIN", "ada:secret")
     environment("MEDAPP_RATE", "50")
-    client = TestClient(Guard(app), "http://localhost", client=("127.0.0.1", 1))
+    client = TestClient(SecurityMiddleware(app), "http://localhost", client=("127.0.0.1", 1))
     tries = [client.get("/", auth=("ada", f"{n}"), headers={"x-forwarded-for": f"9.9.9.{n}"}) for n in range(40)]
     assert [answer.status_code for answer in tries].count(401) <= 11

@@ -15,17 +15,17 @@ from medapp.io import sandbox
 from medapp.serving import run_log
 from medapp.ui import caller
 from medapp.ui.caller import Caller
-from medapp.ui.page import build
-from medapp.ui.payload import Malformed, check, shallow
-from medapp.ui.request_checks import Gate
-from medapp.ui.security import Guard
+from medapp.ui.page import build_page
+from medapp.ui.payload import MalformedRequest, check_nesting, check_values
+from medapp.ui.request_checks import RequestChecker
+from medapp.ui.security import SecurityMiddleware
 
 JOIN = "/gradio_api/queue/join"
 
 
 @pytest.fixture(scope="module")
 def page():
-    return build()
+    return build_page()
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def client(page):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEDAPP_RATE", "0")
-        yield TestClient(Guard(app, Gate(page)), "http://localhost")
+        yield TestClient(SecurityMiddleware(app, RequestChecker(page)), "http://localhost")
 
 
 def posted(client: TestClient, door: str, body) -> int:
@@ -87,8 +87,8 @@ def test_an_event_that_does_not_exist_is_not_looked_for(client, number):
 
 def test_values_of_other_kinds_are_named(page):
     def word(fn, data, said=None):
-        with pytest.raises(Malformed) as refused:
-            check(fn, page.blocks, data, said)
+        with pytest.raises(MalformedRequest) as refused:
+            check_values(fn, page.blocks, data, said)
         return str(refused.value)
 
     fn = next(fn for fn in page.fns.values() if fn.api_name == "segment_glioma_ar2unet")
@@ -100,8 +100,8 @@ def test_values_of_other_kinds_are_named(page):
     for wrong in ("x", 3, True, [], {"path": "x"}, {"path": 3, "meta": {"_type": "gradio.FileData"}}, [None]):
         assert "File" in word(fn, [wrong, *data[1:]])
     assert "were sent" in word(fn, data[1:]) and "were sent" in word(fn, [*data, None])
-    with pytest.raises(Malformed, match="deep"):
-        shallow([[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]])
+    with pytest.raises(MalformedRequest, match="deep"):
+        check_nesting([[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]])
 
 
 def test_no_values_are_taken_for_a_fault_of_ours(page, monkeypatch, caplog):
@@ -109,7 +109,7 @@ def test_no_values_are_taken_for_a_fault_of_ours(page, monkeypatch, caplog):
         raise InputError("It would have been read.")
 
     monkeypatch.setattr(sandbox, "read", never)
-    request = gr.Request(request=SimpleNamespace(scope={caller.PLACE: Caller("here", "c" * 43)}))
+    request = gr.Request(request=SimpleNamespace(scope={caller.CALLER_KEY: Caller("here", "c" * 43)}))
 
     words = {}
 

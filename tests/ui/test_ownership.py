@@ -13,8 +13,8 @@ from medapp.io import files, sandbox
 from medapp.serving import weight_files
 from medapp.ui import caller, workspace
 from medapp.ui.caller import Caller
-from medapp.ui.ownership import Ownership, ownership, upload
-from medapp.ui.page import build
+from medapp.ui.ownership import Ownership, ownership, upload_session
+from medapp.ui.page import build_page
 
 A, B = Caller("10.0.0.1", "a" * 43), Caller("10.0.0.1", "b" * 43)
 NEAR, FAR = Caller("10.0.0.1"), Caller("10.0.0.2")
@@ -126,7 +126,7 @@ def test_who_leaves_takes_along_what_nobody_else_has(place):
 def test_who_leaves_takes_along_what_was_uploaded_and_never_used(place):
     owners, path = Ownership(), place("mine")
     owners.enter("one", A)
-    owners.enter(upload("its progress"), A)  # as every upload of the page is
+    owners.enter(upload_session("its progress"), A)  # as every upload of the page is
     owners.give(path, A)
     owners.leave("one")
     assert not os.path.exists(path)
@@ -138,12 +138,12 @@ def test_an_address_that_is_none_opens_nothing():
 
 def test_a_cookie_that_is_none_of_ours_counts_for_nothing():
     scope = {"client": ("10.0.0.9", 1), "headers": [(b"cookie", b"x=1; medapp_visitor=short")]}
-    assert caller.of_scope(scope) == Caller("10.0.0.9")
+    assert caller.caller_of_scope(scope) == Caller("10.0.0.9")
 
 
 @pytest.fixture(scope="module")
 def page():
-    return build()
+    return build_page()
 
 
 def named_in(path: str, **more) -> dict:
@@ -195,7 +195,7 @@ def attacks(place):
 
 
 def request(who: Caller) -> gr.Request:
-    return gr.Request(request=SimpleNamespace(scope={caller.PLACE: who}))
+    return gr.Request(request=SimpleNamespace(scope={caller.CALLER_KEY: who}))
 
 
 def asked(page, fn, data, event_data=None, who=A, session_hash="mine"):

@@ -13,8 +13,8 @@ from gradio_client import Client
 
 from medapp.errors import CancelledError
 from medapp.ui import mcp_tools, queue, session_state
-from medapp.ui.page import Page, guarded
-from medapp.ui.queue import Queue
+from medapp.ui.page import Page, install_middleware
+from medapp.ui.queue import order_fairly
 from medapp.ui.task_tab import GPU, told
 
 
@@ -27,7 +27,7 @@ class House:
             box, file, out = gr.Textbox(), gr.File(), gr.Textbox()
             gr.Button().click(self.compute, [box, file], out, api_name="compute", **GPU)
             gr.Button().click(lambda text: text, box, out, api_name="light")
-            gr.Button().click(queue.ready(told(self.example), lambda body: body.data == ["kept"]), box, out,
+            gr.Button().click(queue.use_display_line(told(self.example), lambda body: body.data == ["kept"]), box, out,
                               api_name="example", **GPU)  # fmt: skip
             self.demo.unload(self.demo.leave)
 
@@ -39,7 +39,7 @@ class House:
         self.started.append(text)
         try:
             while not self.go.wait(0.02):
-                queue.check()
+                queue.check_abandoned()
         except CancelledError:
             self.ended.append(text)
             raise gr.Error("cancelled", print_exception=False) from None
@@ -49,11 +49,11 @@ class House:
 
 @pytest.fixture
 def house():
-    mcp_tools.replace()
+    mcp_tools.replace_mcp_server()
     here = House()
     _, here.address, _ = here.demo.launch(
         prevent_thread_lock=True, quiet=True, ssr_mode=False, run_history=False, mcp_server=True,
-        app_kwargs={"lifespan": guarded},
+        app_kwargs={"lifespan": install_middleware},
     )  # fmt: skip
     yield here
     here.go.set()
@@ -98,7 +98,7 @@ def test_nothing_computes_past_the_queue(house, door):
 
 
 def test_who_never_listens_gets_nothing_computed_and_no_place_for_long(house, monkeypatch):
-    monkeypatch.setattr(queue, "PATIENCE", 0.5)
+    monkeypatch.setattr(queue, "LISTENER_TIMEOUT", 0.5)
     gone = [called(house, "gone") for _ in range(4)]
     assert all(answer.status_code == 200 for answer in gone)
     house.go.set()
@@ -138,7 +138,7 @@ def test_what_nobody_waits_for_any_more_ends_at_its_next_step(house, door):
 
 
 def test_one_client_cannot_take_all_places_and_is_told_so(house, monkeypatch):
-    monkeypatch.setitem(queue.PER_VISITOR, queue.GPU, 3)
+    monkeypatch.setitem(queue.MAX_PER_VISITOR, queue.COMPUTE_LINE, 3)
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda n: called(house, f"a{n}"), range(12)))
     assert sorted(answer.status_code for answer in answers) == [200] * 3 + [429] * 9
@@ -157,7 +157,7 @@ def test_an_address_has_places_whatever_names_its_sessions_take(house, monkeypat
 
 
 def test_all_places_together_have_an_end(house, monkeypatch):
-    monkeypatch.setitem(queue.WAITING, queue.GPU, 2)
+    monkeypatch.setitem(queue.MAX_PENDING, queue.COMPUTE_LINE, 2)
     answers = [called(house, "a") for _ in range(3)]
     assert [answer.status_code for answer in answers] == [200, 200, 503]
     assert "try again" in answers[-1].json()["detail"]
@@ -187,9 +187,9 @@ def test_what_makes_no_sense_takes_no_place(house, data):
 
 
 def test_a_slow_reader_holds_up_nobody(house, monkeypatch):
-    monkeypatch.setattr(queue, "PATIENCE", 0.5)
-    answers = queue.Answers()
-    answers.heard = time.monotonic() - 10
+    monkeypatch.setattr(queue, "LISTENER_TIMEOUT", 0.5)
+    answers = queue.MessageQueue()
+    answers.last_heard = time.monotonic() - 10
     house.demo._queue.pending_messages_per_session["slow"] = answers
     event = called(house, "slow", session_hash="slow")
     assert event.status_code == 200
@@ -202,26 +202,29 @@ def test_a_slow_reader_holds_up_nobody(house, monkeypatch):
 
 def line(*callers: str, served: dict | None = None) -> list[str]:
     """The order in which callers, `address` or `address/session`, are served who came in this order."""
-    work = SimpleNamespace(served=served or {})
     events = []
     for n, each in enumerate(callers):
         address, _, session = each.partition("/")
-        callers_of = (queue.GPU, address, session), (queue.GPU, address)
-        events.append(SimpleNamespace(enqueue_time=n, came=5, callers=callers_of, name=each))
-    return [event.name for event in Queue._turns(work, events)]
+        callers_of = (queue.COMPUTE_LINE, address, session), (queue.COMPUTE_LINE, address)
+        events.append(SimpleNamespace(enqueue_time=n, arrival=5, callers=callers_of, name=each))
+    return [event.name for event in order_fairly(events, served or {})]
 
 
 def test_addresses_take_turns_and_sessions_of_an_address_among_themselves():
     assert line("a", "a", "a", "b") == ["a", "b", "a", "a"]
-    assert line("a", "a", "b", served={(queue.GPU, "a"): 5, (queue.GPU, "a", ""): 5}) == ["b", "a", "a"]
+    assert line("a", "a", "b", served={(queue.COMPUTE_LINE, "a"): 5, (queue.COMPUTE_LINE, "a", ""): 5}) == [
+        "b",
+        "a",
+        "a",
+    ]
     assert line("a/1", "a/1", "a/2", "b/3", "b/3") == ["a/1", "b/3", "a/2", "b/3", "a/1"]
-    late = {(queue.GPU, "a"): 1, (queue.GPU, "a", ""): 1}
+    late = {(queue.COMPUTE_LINE, "a"): 1, (queue.COMPUTE_LINE, "a", ""): 1}
     assert line("b", "c", "a", served=late)[0] == "a", "who waits longest is not passed by ever new ones"
 
 
 def test_a_session_costs_next_to_nothing_and_none_that_is_live_is_given_up(house, monkeypatch):
     holder = house.demo.state_holder
-    assert isinstance(holder, session_state.States)
+    assert isinstance(holder, session_state.BoundedStateHolder)
     monkeypatch.setattr(holder, "capacity", 6)
     with listened(house, called(house, "waits", session_hash="waits")):
         until(lambda: house.started)
@@ -230,19 +233,19 @@ def test_a_session_costs_next_to_nothing_and_none_that_is_live_is_given_up(house
         full = called(house, "x", "light", session_hash="newcomer")
         assert full.status_code == 503 and "try again" in full.json()["detail"]
         assert "waits" in holder.session_data
-        monkeypatch.setattr(house.demo._queue, "at_work", lambda name: name == "waits")
+        monkeypatch.setattr(house.demo._queue, "is_busy", lambda name: name == "waits")
         assert called(house, "x", "light", session_hash="newcomer").status_code == 200
         assert "waits" in holder.session_data and len(holder.session_data) == 6
         house.go.set()
         until(lambda: house.done == ["waits"])
     began = time.monotonic()
-    kept = [session_state.State(house.demo) for _ in range(100)]
+    kept = [session_state.LeanSessionState(house.demo) for _ in range(100)]
     assert (time.monotonic() - began) / len(kept) < 0.005
     assert not any(state.config_values for state in kept)
 
 
 def test_new_sessions_are_charged(house, monkeypatch):
-    monkeypatch.setattr(session_state, "NEW", 500)
+    monkeypatch.setattr(session_state, "NEW_SESSION_COST", 500)
     codes = [called(house, "x", "light", session_hash=f"s{n}") for n in range(4)]
     assert [code.status_code for code in codes] == [200, 200, 429, 429]
     assert called(house, "x", "light", session_hash="s0").status_code == 200

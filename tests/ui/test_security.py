@@ -17,7 +17,7 @@ from medapp import __version__
 from medapp.ui import security
 from medapp.ui.caller import Caller
 from medapp.ui.ownership import ownership
-from medapp.ui.security import Guard, Rate
+from medapp.ui.security import RateLimiter, SecurityMiddleware
 
 HOST = "http://testserver"
 
@@ -41,7 +41,7 @@ def guarded(monkeypatch):
         monkeypatch.setenv("MEDAPP_HOSTS", urlsplit(HOST).netloc)
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
-        return TestClient(Guard(app), HOST)
+        return TestClient(SecurityMiddleware(app), HOST)
 
     return build
 
@@ -122,7 +122,7 @@ def test_login_stands_before_everything(guarded):
     assert client.get("/", auth=("ada", "pass:wörd".encode())).text == "here"
     for wrong in ("Basic", "Basic %%%", "Bearer YWRh", "Basic YWRhOg=="):
         assert client.get("/", headers={"authorization": wrong}).status_code == 401
-    assert client.get(security.OPEN).status_code == 200
+    assert client.get(security.STARTUP_PATH).status_code == 200
     with pytest.raises(ValueError, match="user:password"):
         guarded(MEDAPP_LOGIN="ada:").get("/")
 
@@ -147,7 +147,7 @@ def test_what_costs_is_counted_and_what_does_not_is_not(guarded):
 def test_a_bucket_fills_again(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(security.time, "monotonic", lambda: now[0])
-    rate = Rate(60)
+    rate = RateLimiter(60)
     assert all(rate.allows("a") for _ in range(60)) and not rate.allows("a") and rate.allows("b")
     now[0] = 2.0
     assert rate.allows("a") and rate.allows("a") and not rate.allows("a")
@@ -190,28 +190,28 @@ def poured(path: str, pieces: list[bytes]) -> int:
     async def send(message):
         told.append(message.get("status"))
 
-    asyncio.run(Guard(app)(posted(path), receive, send))
+    asyncio.run(SecurityMiddleware(app)(posted(path), receive, send))
     return told[0]
 
 
 def test_what_is_sent_has_an_end(guarded, monkeypatch):
-    client, much = guarded(), bytes(security.BODY + 1)
-    monkeypatch.setitem(security.BODIES, security.UPLOAD, 2 * security.LOOK)
+    client, much = guarded(), bytes(security.MAX_BODY_BYTES + 1)
+    monkeypatch.setitem(security.MAX_BODY_BYTES_BY_PATH, security.UPLOAD_PATH, 2 * security.DISK_CHECK_BYTES)
     for path in ("/gradio_api/queue/join", "/gradio_api/run/predict", "/gradio_api/cancel"):
         assert client.post(path, content=much).status_code == 413
         assert poured(path, [much[:9], much]) == 413
         assert client.post(path, content=much[1:]).text == "here"
     for path in ("/gradio_api/upload", "/gradio_api/mcp/"):
         assert poured(path, [much, much]) == 200
-    assert poured(security.UPLOAD, [much] * 64) == 413
-    assert client.post(security.UPLOAD, headers={"content-length": str(10**12)}).status_code == 413
+    assert poured(security.UPLOAD_PATH, [much] * 64) == 413
+    assert client.post(security.UPLOAD_PATH, headers={"content-length": str(10**12)}).status_code == 413
 
 
 def test_a_disk_that_fills_while_an_upload_comes_in_stops_it(guarded, monkeypatch):
     free = iter([10**12, 10**12, 0])
     monkeypatch.setattr(security.workspace, "has_free_space", lambda: next(free) > 0)
     guarded()
-    assert poured(security.UPLOAD, [bytes(security.LOOK)] * 9) == 507
+    assert poured(security.UPLOAD_PATH, [bytes(security.DISK_CHECK_BYTES)] * 9) == 507
 
 
 def test_gradio_learns_of_half_an_upload_in_the_way_in_which_it_tidies_up(guarded):
@@ -229,12 +229,12 @@ def test_gradio_learns_of_half_an_upload_in_the_way_in_which_it_tidies_up(guarde
         return messages.pop(0)
 
     guarded()
-    asyncio.run(Guard(reads)(posted(security.UPLOAD), receive, None))
+    asyncio.run(SecurityMiddleware(reads)(posted(security.UPLOAD_PATH), receive, None))
     assert len(found) == 1 and not messages
 
 
 def test_one_address_cannot_keep_everything_open(guarded, monkeypatch):
-    monkeypatch.setattr(security, "OPEN_AT_ONCE", 2)
+    monkeypatch.setattr(security, "MAX_OPEN_REQUESTS", 2)
     guarded()
 
     async def held(who: str) -> int:
@@ -251,7 +251,7 @@ def test_one_address_cannot_keep_everything_open(guarded, monkeypatch):
         async def hear(message):
             told.append(message.get("status"))
 
-        outer = Guard(stays)
+        outer = SecurityMiddleware(stays)
         await outer(posted("/") | {"method": "GET", "client": (who, 1)}, None, hear)
         assert not outer.open
         return told[2]
@@ -271,7 +271,7 @@ def test_half_an_upload_leaves_nothing(served, uploads):
     place = urlsplit(served)
     form = b'--b\r\nContent-Disposition: form-data; name="files"; filename="scan.nii"\r\n\r\n' + bytes(3 * 2**20)
     head = (
-        f"POST {security.UPLOAD} HTTP/1.1\r\nHost: {place.netloc}\r\n"
+        f"POST {security.UPLOAD_PATH} HTTP/1.1\r\nHost: {place.netloc}\r\n"
         f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {10**8}\r\n\r\n"
     )
     with socket.create_connection((place.hostname, place.port)) as line:

@@ -21,7 +21,9 @@ WEBGL = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshad
 PATIENCE = 120_000  # milliseconds; a busy machine without a graphics card is slow
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium"),
-    pytest.mark.skipif(niivue_asset.script(60) is None, reason="NiiVue's script is not here and cannot be fetched"),
+    pytest.mark.skipif(
+        niivue_asset.fetch_script(60) is None, reason="NiiVue's script is not here and cannot be fetched"
+    ),
 ]
 
 CORNERS = ((45, 0, 10), (0, 50, 10), (0, 0, 60))  # at the patient's right, front and head; RAS+ millimetres
@@ -73,14 +75,16 @@ def app(tmp_path_factory):
         with gr.Tab("Two"):
             other = component.Viewer(elem_id="two", sync="pair", height=300)
             fill = gr.Button("Fill")
-        jump.click(lambda: component.jump(SECOND), None, view)
+        jump.click(lambda: component.move_crosshair(SECOND), None, view)
         threshold.change(lambda t: component.scene(layers(t), folder, mm=FIRST), threshold, view)
         blobs = {"phantom": Layer(phantom, window=Window(0, 990))}
         swap.click(lambda: component.scene(blobs, folder, mm=(0, 0, 10)), None, view)
         fill.click(lambda: component.scene({"MNI152": Layer(image)}, folder), None, other)
         view.select(tell, None, told)
         view.nowebgl(lambda: gr.Group(visible=True), None, fallback)
-    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, head=component.head(), allowed_paths=[str(folder)])
+    _, url, _ = demo.launch(
+        prevent_thread_lock=True, quiet=True, head=component.render_prefetch_link(), allowed_paths=[str(folder)]
+    )
     yield url
     demo.close()
 

@@ -25,7 +25,7 @@ from medapp.serving import runtime
 from medapp.ui import form as forms
 from medapp.ui import html, payload
 from medapp.ui.array_store import ArrayStore
-from medapp.ui.example_inputs import Used
+from medapp.ui.example_inputs import RunInputs
 from medapp.ui.panels.metric_table import measures, reading
 from medapp.ui.panels.registration_views import (
     ABOUT,
@@ -43,8 +43,8 @@ from medapp.ui.panels.registration_views import (
 )
 from medapp.ui.session import Session, close_session, parse_position, visitors
 from medapp.ui.task_tab import PRIVATE, Given, Step, Tab, told
-from medapp.ui.viewer.component import Viewer, jump
-from medapp.ui.viewer.scene import digest, scene
+from medapp.ui.viewer.component import Viewer, move_crosshair
+from medapp.ui.viewer.scene import build_scene, digest_volume
 from medapp.ui.workspace import LIFETIME, new_folder
 
 BUTTONS: Any = ["download", "fullscreen"]
@@ -189,9 +189,9 @@ class Registered:
         layers = task.layers(held.result)
         first = {name: layer for name, layer in layers.items() if name in ("Fixed", "Regions")}
         return {
-            self.viewer: scene(layers, held.folder, mm=held.mm),
-            self.both[0]: scene(first, held.folder, mm=held.mm),
-            self.both[1]: scene(task.warped_layers(held.result), held.folder, mm=held.mm),
+            self.viewer: build_scene(layers, held.folder, mm=held.mm),
+            self.both[0]: build_scene(first, held.folder, mm=held.mm),
+            self.both[1]: build_scene(task.warped_layers(held.result), held.folder, mm=held.mm),
             self.arrows: Section(held.result, "axial", held.mm).arrows(1),
         }
 
@@ -240,7 +240,7 @@ class Registered:
 
         @told
         def ready(data: dict, request: gr.Request, progress: gr.Progress = gr.Progress()) -> dict:  # noqa: B008
-            def work(step: Step, _form: forms.Form, used: Used, volumes: Given) -> dict:
+            def work(step: Step, _form: forms.Form, used: RunInputs, volumes: Given) -> dict:
                 result = runtime.run(READIER, *volumes, progress=step)
                 found = {"fixed_labels": "labels", "moving_labels": "moving_labels"}
                 labels = {
@@ -249,13 +249,13 @@ class Registered:
                     if result.volumes[role].name == region_overlap.PREDICTED_SOURCE
                 }
                 held: Session | None = data[tab.kept]
-                another = held is None or held.image is None or digest(held.image) != _key(volumes)[0]
+                another = held is None or held.image is None or digest_volume(held.image) != _key(volumes)[0]
                 seen = Looked(_key(volumes), labels)
                 return {
                     **self._ready(result, True),
                     self.looked: visitors.keep(request.session_hash, seen, f"{self.name}-looked"),
-                    tab.status: html.headline(
-                        html.summary(task_pair, result),
+                    tab.status: html.render_headline(
+                        html.summarize_result(task_pair, result),
                         [
                             f"Look at the pair below; if the brains lie upon each other, press {task.RUN}.",
                             *used.notes,
@@ -289,7 +289,7 @@ class Registered:
             if held is None or mm is None:
                 return {**nothing, self.viewer: gr.skip()}
             held.mm = mm
-            return {**self._drawn(held, view, plane, pair, way, step), self.viewer: jump(mm)}
+            return {**self._drawn(held, view, plane, pair, way, step), self.viewer: move_crosshair(mm)}
 
         def go(
             held: Session | None, view: str, plane: str, pair: str, way: str, step: float, event: gr.SelectData
@@ -297,9 +297,9 @@ class Registered:
             viewers = [self.viewer, *self.both]
             if held is None or task.TABLE not in held.result.tables:
                 return {**nothing, **{viewer: gr.skip() for viewer in viewers}}
-            held.mm = payload.place(task.place, held.result, event.row_value)
+            held.mm = payload.row_position(task.place, held.result, event.row_value)
             drawn = self._drawn(held, view, plane, pair, way, step)
-            return {**drawn, **{viewer: jump(held.mm) for viewer in viewers}}
+            return {**drawn, **{viewer: move_crosshair(held.mm) for viewer in viewers}}
 
         @told
         def follow(
@@ -311,7 +311,7 @@ class Registered:
             return self._drawn(held, view, plane, pair, way, step)
 
         def there(held: Session | None) -> Any:
-            return gr.skip() if held is None else jump(held.mm)
+            return gr.skip() if held is None else move_crosshair(held.mm)
 
         def arrows(held: Session | None, plane: str, longer: float) -> Any:
             return gr.skip() if held is None else Section(held.result, _named(plane), held.mm).arrows(longer)
@@ -335,7 +335,7 @@ class Registered:
 
 def _key(volumes: Given) -> tuple[str, ...]:
     """Tells one set of uploads from another."""
-    return tuple("" if volume is None else digest(volume) for volume in volumes)
+    return tuple("" if volume is None else digest_volume(volume) for volume in volumes)
 
 
 def _named(plane: str) -> Plane:

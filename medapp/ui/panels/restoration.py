@@ -14,13 +14,13 @@ from medapp.rendering.layers import Layer
 from medapp.result import Result
 from medapp.ui import form as forms
 from medapp.ui import html, payload
-from medapp.ui.panels.region_editor import Drafting
+from medapp.ui.panels.region_editor import RegionEditor
 from medapp.ui.panels.slice_comparison import OVERVIEW, PAIRS, Compared, Part
-from medapp.ui.region_map import Draft, drafted
+from medapp.ui.region_map import RegionMap, create_region_map
 from medapp.ui.session import Session
 from medapp.ui.task_tab import PRIVATE, Given, Tab
 from medapp.ui.viewer.component import Viewer
-from medapp.ui.viewer.scene import digest, scene
+from medapp.ui.viewer.scene import build_scene, digest_volume
 
 BUTTONS: Any = ["download", "fullscreen"]
 
@@ -32,16 +32,16 @@ class Restored:
         self.name, self.cards = name, cards
         self.live: dict[str, dict[str, Any]] = {card.name: {} for card in cards}
         self.groups: dict[str, gr.Column] = {}
-        self.drafting = Drafting(name)
+        self.region_editor = RegionEditor(name)
 
     # ---- laid out
     def button(self) -> None:
-        self.drafting.button()
-        self.buttons = [self.drafting.find]
+        self.region_editor.button()
+        self.buttons = [self.region_editor.find]
 
     def above(self) -> None:
-        self.drafting.panel()
-        self.more = [self.drafting.kept]
+        self.region_editor.panel()
+        self.more = [self.region_editor.region_map]
 
     def pictures(self) -> None:
         name = self.name
@@ -110,34 +110,34 @@ class Restored:
         with gr.Tab("Three planes", visible=False) as self.planes:
             self.viewer = Viewer(elem_id=f"{name}-viewer", height=620)
         self.quick = [self.pair, self.preset, self.slice, self.swipe, self.numbers, self.table]
-        self.quick += [self.planes, *self.drafting.opened]
+        self.quick += [self.planes, *self.region_editor.panel_outputs]
         self.parts = [self.overview, self.inset, self.about, self.difference]
         self.slow = [*self.parts, self.viewer, self.zoom, self.across, self.down]
 
     # ---- what goes in
     def given(self, form: forms.Form, data: dict, volumes: Given) -> tuple[Given, Callable[[Result], Result]]:
         """With the regions of the panel, if they were found in this image as the form asks, or changed by hand."""
-        draft: Draft | None = data[self.drafting.kept]
+        draft: RegionMap | None = data[self.region_editor.region_map]
         names = [source.name for source in form.card.inputs]
         how = "uploaded" if volumes[names.index("region_map")] is not None else data[form.options["regions"]]
         if (
             draft is None
             or volumes[0] is None
-            or draft.key != digest(volumes[0])
-            or not (draft.edited or draft.how == how)
+            or draft.image_digest != digest_volume(volumes[0])
+            or not (draft.is_edited or draft.source == how)
         ):
             return volumes, lambda result: result
-        used = f"{draft.how}, changed by hand" if draft.edited else draft.how
-        put_in = [draft.volume() if n == "region_map" else v for n, v in zip(names, volumes, strict=True)]
+        used = f"{draft.source}, changed by hand" if draft.is_edited else draft.source
+        put_in = [draft.to_volume() if n == "region_map" else v for n, v in zip(names, volumes, strict=True)]
 
         def remark(result: Result) -> Result:
-            notes = ("The regions were used as you changed them.",) if draft.edited else ()
+            notes = ("The regions were used as you changed them.",) if draft.is_edited else ()
             return replace(result, settings={**result.settings, "regions": used}, notes=(*notes, *result.notes))
 
         return put_in, remark
 
     def forget(self) -> dict:
-        return {self.drafting.accordion: gr.Accordion(visible=False), self.drafting.kept: None}
+        return {self.region_editor.accordion: gr.Accordion(visible=False), self.region_editor.region_map: None}
 
     # ---- what is shown
     def show(self, held: Session, card: Card, fresh: bool) -> dict:
@@ -147,20 +147,22 @@ class Restored:
         name, preset = seen.pairs[0], next(iter(seen.windows), None)
         table = result.tables.get(task.TABLE)
         put_in = held.image or result.volumes["image"]
-        draft = drafted(put_in, result.volumes["image"], result.volumes["regions"], str(result.settings["regions"]))
+        draft = create_region_map(
+            put_in, result.volumes["image"], result.volumes["regions"], str(result.settings["regions"])
+        )
         return {
             self.pair: gr.Radio(choices=seen.pairs, value=name, visible=len(seen.pairs) > 1),
             self.preset: gr.Dropdown(choices=list(seen.windows), value=preset, visible=bool(seen.windows)),
             self.slice: gr.Slider(maximum=max(2, seen.count), value=number + 1, visible=seen.count > 1),
             self.swipe: seen.pair(name, number, preset),
-            self.numbers: html.fidelity(result),
+            self.numbers: html.render_image_quality(result),
             self.table: gr.Dataframe(
                 value=[list(row) for row in table.rows] if table else [],
                 headers=list(table.columns) if table else ["region"],
                 visible=table is not None,
             ),
             self.planes: gr.Tab(visible=seen.count > 1),
-            **self.drafting.open(draft, wide=False),
+            **self.region_editor.open(draft, wide=False),
         }
 
     def draw(self, held: Session | None) -> dict:
@@ -168,7 +170,7 @@ class Restored:
             return {}
         seen = Compared(held.result)
         part = Part()
-        viewed = scene(_layers(held.result), held.folder, mm=held.mm) if seen.count > 1 else gr.skip()
+        viewed = build_scene(_layers(held.result), held.folder, mm=held.mm) if seen.count > 1 else gr.skip()
         return {
             **self._parts(seen, seen.count // 2, next(iter(seen.windows), None), part),
             self.viewer: viewed,
@@ -181,13 +183,13 @@ class Restored:
         return {
             self.overview: seen.overview(number, preset, part),
             self.inset: seen.insets(number, preset, part),
-            self.about: html.difference(seen),
+            self.about: html.render_difference_help(seen),
             self.difference: seen.difference(number),
         }
 
     # ---- wired
     def wire(self, tab: Tab) -> None:
-        self.drafting.wire(tab)
+        self.region_editor.wire(tab)
 
         def swipe(held: Session | None, name: str, preset: str | None, number: int) -> Any:
             return gr.skip() if held is None else Compared(held.result).pair(name, int(number) - 1, preset)
@@ -209,7 +211,7 @@ class Restored:
             if held is None or task.TABLE not in held.result.tables:
                 return gr.skip(), gr.skip()
             grid = held.result.volumes["restored"].grid
-            return slices.locate_in_slice(grid, payload.place(task.place, held.result, event.row_value))
+            return slices.locate_in_slice(grid, payload.row_position(task.place, held.result, event.row_value))
 
         quiet: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden", **PRIVATE}
         seen = [tab.kept, self.pair, self.preset, self.slice]

@@ -15,8 +15,8 @@ from medapp.ui import form as forms
 from medapp.ui import html, payload
 from medapp.ui.session import Session, parse_position
 from medapp.ui.task_tab import PRIVATE, Given, Tab, told
-from medapp.ui.viewer.component import Viewer, jump
-from medapp.ui.viewer.scene import scene
+from medapp.ui.viewer.component import Viewer, move_crosshair
+from medapp.ui.viewer.scene import build_scene
 
 AXES = ("Right to left", "Back to front", "Foot to head")
 
@@ -48,7 +48,7 @@ class Segmented:
                 self.where = [gr.Slider(0, 1, 0.5, step=0.005, label=label) for label in AXES]
         for card in self.cards:
             with gr.Column(visible=card is self.cards[0], elem_id=f"{card.name}-live") as self.groups[card.name]:
-                self.live[card.name] = forms.standing(card)
+                self.live[card.name] = forms.layout_live_options(card)
 
     def report(self) -> None:
         self.table = gr.Dataframe(
@@ -89,10 +89,10 @@ class Segmented:
     def show(self, held: Session, card: Card, fresh: bool) -> dict:
         layers, table = task.layers(held.result), task.table(held.result)
         return {
-            self.viewer: scene(layers, held.folder, mm=held.mm if fresh else None),
+            self.viewer: build_scene(layers, held.folder, mm=held.mm if fresh else None),
             self.picture: planes.draw_three_planes(list(layers.values()), held.mm),
             self.table: gr.Dataframe(value=[list(row) for row in table.rows], headers=list(table.columns)),
-            self.numbers: html.numbers(held.result) + "".join(map(html.table, task.further(held.result))),
+            self.numbers: html.render_metrics(held.result) + "".join(map(html.render_table, task.further(held.result))),
         }
 
     def draw(self, held: Session | None) -> dict:
@@ -131,13 +131,13 @@ class Segmented:
         def go(held: Session | None, event: gr.SelectData) -> tuple:
             if held is None or not task.table(held.result).rows:
                 return gr.skip(), gr.skip()
-            held.mm = payload.place(task.place, held.result, event.row_value)
-            return jump(held.mm), planes.draw_three_planes(list(task.layers(held.result).values()), held.mm)
+            held.mm = payload.row_position(task.place, held.result, event.row_value)
+            return move_crosshair(held.mm), planes.draw_three_planes(list(task.layers(held.result).values()), held.mm)
 
         def look(held: Session | None, *shares: float) -> np.ndarray:
             if held is None:
                 return gr.skip()
-            held.mm = html.along(held.result.volumes["image"].grid, shares)
+            held.mm = html.position_at_shares(held.result.volumes["image"].grid, shares)
             return planes.draw_three_planes(list(task.layers(held.result).values()), held.mm)
 
         def attend(held: Session | None, plane: str, row: int | None = None) -> dict:

@@ -15,9 +15,7 @@ import gradio as gr
 from gradio.components.base import Component
 
 from medapp.ui.viewer import niivue_asset
-from medapp.ui.viewer.scene import Scene, scene, script
-
-__all__ = ["Scene", "Viewer", "head", "jump", "scene"]
+from medapp.ui.viewer.scene import Scene, script_file
 
 HERE = Path(__file__).parent
 SCRIPTS = ("viewer.js", "viewer_layers.js", "viewer_controls.js")  # pieces of one function
@@ -70,15 +68,15 @@ class Viewer(gr.HTML):
 _jumps = count(1)
 
 
-def jump(mm: Sequence[float]) -> dict[str, Any]:
+def move_crosshair(mm: Sequence[float]) -> dict[str, Any]:
     """An update for a viewer that only moves its crosshair, to `mm` in RAS+ millimetres."""
     return gr.update(jump=[*(float(x) for x in mm), next(_jumps)])
 
 
-def head() -> str:
+def render_prefetch_link() -> str:
     """For `launch(head=...)`: lets browsers fetch the script before the first image; the viewer works without it.
 
     This is where the script is obtained if it is not in the cache, for at most three seconds.
     """
-    file = script()
+    file = script_file()
     return f'<link rel="prefetch" as="script" href="gradio_api/file={quote(file.path)}">' if file else ""

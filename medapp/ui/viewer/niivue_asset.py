@@ -26,13 +26,13 @@ INSIDE = "package/dist/niivue.umd.js"  # its place in the npm package
 MAX_BYTES = 16 * 1024**2
 
 
-def script(seconds: float = 2.5) -> Path | None:
+def fetch_script(seconds: float = 2.5) -> Path | None:
     """The checked script in the cache folder; fetched first if it is missing, None if that takes over `seconds`."""
-    kept = folder() / f"niivue-{VERSION}.umd.js"
-    if kept.is_file() and _sound(kept.read_bytes()):
+    kept = cache_folder() / f"niivue-{VERSION}.umd.js"
+    if kept.is_file() and _is_genuine(kept.read_bytes()):
         return kept
     until = time.monotonic() + seconds
-    content = _from_npm(until) or next(filter(None, (_from_url(url, until) for url in CDN)), None)
+    content = _fetch_from_npm(until) or next(filter(None, (_fetch_from_url(url, until) for url in CDN)), None)
     if content is None:
         return None
     try:
@@ -46,7 +46,7 @@ def script(seconds: float = 2.5) -> Path | None:
     return kept
 
 
-def folder() -> Path:
+def cache_folder() -> Path:
     """Where fetched things are kept: $MEDAPP_CACHE, or medapp in the user's cache folder."""
     if given := os.environ.get("MEDAPP_CACHE"):
         return Path(given)
@@ -57,11 +57,11 @@ def folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medapp"
 
 
-def _sound(content: bytes) -> bool:
+def _is_genuine(content: bytes) -> bool:
     return hashlib.sha256(content).hexdigest() == SHA256
 
 
-def _from_npm(until: float) -> bytes | None:
+def _fetch_from_npm(until: float) -> bytes | None:
     """The script out of the package that npm fetches from wherever the user's npm is told to; None without npm."""
     npm = shutil.which("npm")
     if npm is None:
@@ -76,10 +76,10 @@ def _from_npm(until: float) -> bytes | None:
                 content = member.read(MAX_BYTES) if member else b""
         except (OSError, StopIteration, KeyError, subprocess.SubprocessError, tarfile.TarError):
             return None
-    return content if _sound(content) else None
+    return content if _is_genuine(content) else None
 
 
-def _from_url(url: str, until: float) -> bytes | None:
+def _fetch_from_url(url: str, until: float) -> bytes | None:
     content = bytearray()
     try:
         with urllib.request.urlopen(url, timeout=max(0.1, until - time.monotonic())) as reply:
@@ -89,10 +89,10 @@ def _from_url(url: str, until: float) -> bytes | None:
                     return None
     except (OSError, ValueError):
         return None
-    return bytes(content) if _sound(bytes(content)) else None
+    return bytes(content) if _is_genuine(bytes(content)) else None
 
 
 if __name__ == "__main__":
-    found = script(seconds=120)
+    found = fetch_script(seconds=120)
     print(f"NiiVue {VERSION}: {found}" if found else "NiiVue could not be fetched; browsers will try a public copy.")
     sys.exit(found is None)

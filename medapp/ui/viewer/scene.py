@@ -27,11 +27,11 @@ from medapp.ui.viewer import niivue_asset
 
 MAX_VOXELS = 48_000_000  # more is shown coarser: a browser needs about 12 bytes of graphics memory for each
 MAX_SIDE = 512
-DEFAULT = colour.Window(0.0, 1.0)  # of a map
+DEFAULT_MAP_WINDOW = colour.Window(0.0, 1.0)  # of a map
 _digests: WeakKeyDictionary[Volume, str] = WeakKeyDictionary()
 
 
-class Preset(GradioModel):
+class WindowPreset(GradioModel):
     """A window that can be chosen by name."""
 
     name: str
@@ -39,19 +39,19 @@ class Preset(GradioModel):
     high: float
 
 
-class Picture(GradioModel):
+class SceneImage(GradioModel):
     """The image at the bottom, shown through its first preset. `low` and `high` are its darkest and brightest value."""
 
     file: FileData
     name: str
     unit: str
-    presets: list[Preset]
+    presets: list[WindowPreset]
     low: float
     high: float
     remark: str
 
 
-class Region(GradioModel):
+class LegendEntry(GradioModel):
     """A line of the legend for one label of one mask."""
 
     name: str
@@ -59,17 +59,17 @@ class Region(GradioModel):
     found: bool
 
 
-class Regions(GradioModel):
+class SceneRegions(GradioModel):
     """All masks in one label map: value v stands for the regions `members[v - 1]`, bottom first."""
 
     file: FileData
-    regions: list[Region]
+    regions: list[LegendEntry]
     members: list[list[int]]
     opacity: float
     outline: bool
 
 
-class Heat(GradioModel):
+class SceneMap(GradioModel):
     """A map in colours, transparent at `low`; or, if `solid`, another image in the window of the one at the bottom.
 
     A `signed` map is transparent in the middle.
@@ -89,14 +89,14 @@ class Scene(GradioModel):
     """What the viewer shows. `crosshair` is in RAS+ millimetres; None leaves it where it is."""
 
     script: FileData | None
-    image: Picture
-    regions: Regions | None
-    heats: list[Heat]
+    image: SceneImage
+    regions: SceneRegions | None
+    heats: list[SceneMap]
     radiological: bool
     crosshair: list[float] | None
 
 
-def scene(
+def build_scene(
     layers: Mapping[str, Layer], folder: Path, *, mm: Sequence[float] | None = None, radiological: bool = True
 ) -> Scene:
     """The layers by caption, the image first and the rest from the bottom up, with their files written into `folder`.
@@ -106,22 +106,22 @@ def scene(
     coarser, and a remark says so.
     """
     (name, image), *rest = layers.items()
-    grid = _drawable(image.volume.grid)
+    grid = _limit_grid(image.volume.grid)
     masks = [(caption, layer) for caption, layer in rest if layer.kind == "mask"]
     return Scene(
-        script=script(),
-        image=_picture(name, image, grid, folder),
-        regions=_regions(masks, grid, folder) if masks else None,
-        heats=[_heat(caption, layer, folder) for caption, layer in rest if layer.kind != "mask"],
+        script=script_file(),
+        image=_build_image(name, image, grid, folder),
+        regions=_build_regions(masks, grid, folder) if masks else None,
+        heats=[_build_map(caption, layer, folder) for caption, layer in rest if layer.kind != "mask"],
         radiological=radiological,
         crosshair=None if mm is None else [float(x) for x in mm],
     )
 
 
 @cache
-def script() -> FileData | None:
+def script_file() -> FileData | None:
     """NiiVue's script as a file that Gradio serves; asked for once, so that no scene waits for the network again."""
-    path = niivue_asset.script()
+    path = niivue_asset.fetch_script()
     if path is None:
         return None
     gr.set_static_paths([path])
@@ -129,26 +129,26 @@ def script() -> FileData | None:
     return FileData(path=str(path), orig_name=path.name)
 
 
-def _picture(name: str, layer: Layer, grid: Grid, folder: Path) -> Picture:
+def _build_image(name: str, layer: Layer, grid: Grid, folder: Path) -> SceneImage:
     volume = layer.volume
     low, high = (0.0, 255.0) if volume.is_colour else (float(np.nanmin(volume.array)), float(np.nanmax(volume.array)))
     coarser = not grid.is_same(volume.grid)
     size = " × ".join(f"{s:.2g}" for s in grid.spacing)
-    return Picture(
-        file=_written(volume, grid, folder),
+    return SceneImage(
+        file=_write_volume(volume, grid, folder),
         name=name,
         unit=volume.unit,
-        presets=_presets(layer, low, high),
+        presets=_list_presets(layer, low, high),
         low=low,
         high=max(high, low + 1e-6),
         remark=f"Shown at {size} mm to fit the browser's memory; results use all voxels." if coarser else "",
     )
 
 
-def _presets(layer: Layer, low: float, high: float) -> list[Preset]:
+def _list_presets(layer: Layer, low: float, high: float) -> list[WindowPreset]:
     volume = layer.volume
     if volume.is_colour:
-        return [Preset(name="Full range", low=low, high=high)]
+        return [WindowPreset(name="Full range", low=low, high=high)]
     auto = colour.find_window(volume.array, volume.unit)
     found = {"As set": layer.window} if layer.window else {}
     if volume.unit == "HU":
@@ -160,15 +160,17 @@ def _presets(layer: Layer, low: float, high: float) -> list[Preset]:
         found["Bright lesions"] = colour.Window(middle, auto.high + span / 10)
         found["Narrow"] = colour.Window(auto.low + span / 4, auto.high - span / 4)
     found["Full range"] = colour.Window(low, high if high > low else low + 1)
-    return [Preset(name=name, low=window.low, high=window.high) for name, window in found.items()]
+    return [WindowPreset(name=name, low=window.low, high=window.high) for name, window in found.items()]
 
 
-def _heat(name: str, layer: Layer, folder: Path) -> Heat:
+def _build_map(name: str, layer: Layer, folder: Path) -> SceneMap:
     solid = layer.kind == "image"
-    window = layer.window or (colour.find_window(layer.volume.array, layer.volume.unit) if solid else DEFAULT)
+    window = layer.window or (
+        colour.find_window(layer.volume.array, layer.volume.unit) if solid else DEFAULT_MAP_WINDOW
+    )
     steps = matplotlib.colormaps["gray" if solid else layer.colour_map](np.linspace(0, 1, 16))[:, :3]
-    return Heat(
-        file=_written(layer.volume, _drawable(layer.volume.grid), folder),
+    return SceneMap(
+        file=_write_volume(layer.volume, _limit_grid(layer.volume.grid), folder),
         name=name,
         low=window.low,
         high=window.high,
@@ -179,16 +181,16 @@ def _heat(name: str, layer: Layer, folder: Path) -> Heat:
     )
 
 
-def _regions(masks: Sequence[tuple[str, Layer]], grid: Grid, folder: Path) -> Regions:
+def _build_regions(masks: Sequence[tuple[str, Layer]], grid: Grid, folder: Path) -> SceneRegions:
     """The masks one over the other, as one label map."""
-    regions: list[Region] = []
+    regions: list[LegendEntry] = []
     stacked, base = np.zeros(1, np.uint16), 1  # numbers with one digit for each mask
     digits: list[list[int]] = []  # by mask: from the digit, less one, to the region
     for caption, layer in masks:
         mask = (
             layer.volume if layer.volume.labels else layer.volume.new_like(layer.volume.array != 0, labels={1: caption})
         )
-        array = _counting(resample(mask, onto=grid).array)
+        array = _to_unsigned(resample(mask, onto=grid).array)
         counts = np.bincount(array.ravel())
         values = sorted({*mask.labels, *np.flatnonzero(counts).tolist()} - {0})
         digits.append(list(range(len(regions), len(regions) + len(values))))
@@ -196,15 +198,15 @@ def _regions(masks: Sequence[tuple[str, Layer]], grid: Grid, folder: Path) -> Re
             label = mask.labels.get(value, f"label {value}")
             title = label if len(masks) == 1 else caption if len(values) == 1 else f"{caption}: {label}"
             paint = colour.to_css(layer.colour or (layer.colours or {}).get(value) or colour.get_label_colour(value))
-            regions.append(Region(name=title, colour=paint, found=value < len(counts) and bool(counts[value])))
+            regions.append(LegendEntry(name=title, colour=paint, found=value < len(counts) and bool(counts[value])))
         table = np.zeros(max(len(counts), *values, 0) + 1, np.uint16 if base * (len(values) + 1) < 65536 else np.int64)
         table[values] = base * np.arange(1, len(values) + 1)
-        stacked = stacked + _looked_up(table, array)
+        stacked = stacked + _look_up(table, array)
         base *= len(values) + 1
-    codes, members = _numbered(stacked, digits)
+    codes, members = _renumber(stacked, digits)
     top = max((layer for _, layer in masks), key=lambda layer: layer.opacity)
-    return Regions(
-        file=_written(Volume(codes, grid.affine, labels={1: "code"}), grid, folder),
+    return SceneRegions(
+        file=_write_volume(Volume(codes, grid.affine, labels={1: "code"}), grid, folder),
         regions=regions,
         members=members,
         opacity=top.opacity,
@@ -212,7 +214,7 @@ def _regions(masks: Sequence[tuple[str, Layer]], grid: Grid, folder: Path) -> Re
     )
 
 
-def _counting(array: np.ndarray) -> np.ndarray:
+def _to_unsigned(array: np.ndarray) -> np.ndarray:
     """Labels as whole numbers without a sign, in as few bytes as may be; negative ones count as none."""
     if array.dtype == bool:
         return array.view(np.uint8)
@@ -221,12 +223,12 @@ def _counting(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def _looked_up(table: np.ndarray, array: np.ndarray) -> np.ndarray:
+def _look_up(table: np.ndarray, array: np.ndarray) -> np.ndarray:
     plain = np.array_equal(table, np.arange(len(table)))
     return array.astype(table.dtype) if plain else table[array]
 
 
-def _numbered(stacked: np.ndarray, digits: list[list[int]]) -> tuple[np.ndarray, list[list[int]]]:
+def _renumber(stacked: np.ndarray, digits: list[list[int]]) -> tuple[np.ndarray, list[list[int]]]:
     """The numbers (I, J, K) counted anew from 1 without gaps, as uint8, and the regions that each stands for.
 
     At most 255: of more, the rarest are left out.
@@ -248,10 +250,10 @@ def _numbered(stacked: np.ndarray, digits: list[list[int]]) -> tuple[np.ndarray,
             number, digit = divmod(number, len(part) + 1)
             inside += [part[digit - 1]] if digit else []
         members.append(inside)
-    return _looked_up(table, place.reshape(stacked.shape)), members
+    return _look_up(table, place.reshape(stacked.shape)), members
 
 
-def _drawable(grid: Grid) -> Grid:
+def _limit_grid(grid: Grid) -> Grid:
     """The grid, or one with the same box and larger voxels that a browser can hold."""
     spacing, floor = grid.spacing, float(min(grid.spacing))
     out = grid
@@ -261,13 +263,13 @@ def _drawable(grid: Grid) -> Grid:
     return out
 
 
-def _written(volume: Volume, grid: Grid, folder: Path) -> FileData:
+def _write_volume(volume: Volume, grid: Grid, folder: Path) -> FileData:
     """The volume on `grid` as NIfTI in `folder`, named by its content; not written again if it is there."""
-    path = folder / f"{digest(volume)}-{'x'.join(map(str, grid.shape))}.nii.gz"
+    path = folder / f"{digest_volume(volume)}-{'x'.join(map(str, grid.shape))}.nii.gz"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         volume = volume if grid.is_same(volume.grid) else resample(volume, onto=grid)
-        array, slope, inter = _packed(volume)
+        array, slope, inter = _pack_voxels(volume)
         image = nib.Nifti1Image(array, volume.affine)
         image.header.set_slope_inter(slope, inter)
         image.header.set_xyzt_units("mm")
@@ -277,7 +279,7 @@ def _written(volume: Volume, grid: Grid, folder: Path) -> FileData:
     return FileData(path=str(path), orig_name=path.name)
 
 
-def digest(volume: Volume) -> str:
+def digest_volume(volume: Volume) -> str:
     """A name for the volume's content; reckoned once for each volume, for a large one takes a while."""
     if volume not in _digests:
         content = hashlib.blake2b(volume.array, digest_size=12)
@@ -286,7 +288,7 @@ def digest(volume: Volume) -> str:
     return _digests[volume]
 
 
-def _packed(volume: Volume) -> tuple[np.ndarray, float, float]:
+def _pack_voxels(volume: Volume) -> tuple[np.ndarray, float, float]:
     """Values in as few bytes as show no difference, with slope and intercept; colour as NIfTI's RGB."""
     array = volume.array
     if volume.is_colour:

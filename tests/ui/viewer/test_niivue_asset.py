@@ -66,47 +66,47 @@ def fake_npm(folder, content):
 
 
 def test_nothing_anywhere_is_none(bare):
-    assert niivue_asset.script() is None
+    assert niivue_asset.fetch_script() is None
     assert not (bare / "cache").exists()
 
 
 def test_what_is_kept_is_used_without_asking(bare, monkeypatch, public):
     monkeypatch.setattr(niivue_asset, "CDN", (public.url + "/good",))
-    first = niivue_asset.script()
+    first = niivue_asset.fetch_script()
     assert first.read_bytes() == SCRIPT
-    assert niivue_asset.script() == first
+    assert niivue_asset.fetch_script() == first
     assert public.asked == ["/good"]
 
 
 def test_a_damaged_copy_is_fetched_again(bare, monkeypatch, public):
     monkeypatch.setattr(niivue_asset, "CDN", (public.url + "/good",))
-    niivue_asset.script().write_bytes(b"damaged")
-    assert niivue_asset.script().read_bytes() == SCRIPT
+    niivue_asset.fetch_script().write_bytes(b"damaged")
+    assert niivue_asset.fetch_script().read_bytes() == SCRIPT
     assert len(public.asked) == 2
 
 
 def test_a_wrong_or_missing_copy_leads_to_the_next(bare, monkeypatch, public):
     monkeypatch.setattr(niivue_asset, "CDN", tuple(public.url + path for path in ("/missing", "/bad", "/good")))
-    assert niivue_asset.script().read_bytes() == SCRIPT
+    assert niivue_asset.fetch_script().read_bytes() == SCRIPT
     assert public.asked == ["/missing", "/bad", "/good"]
 
 
 def test_only_wrong_copies_are_none(bare, monkeypatch, public):
     monkeypatch.setattr(niivue_asset, "CDN", (public.url + "/bad",))
-    assert niivue_asset.script() is None
+    assert niivue_asset.fetch_script() is None
 
 
 def test_a_slow_server_does_not_hold_up_the_start(bare, monkeypatch, public):
     monkeypatch.setattr(niivue_asset, "CDN", (public.url + "/slow", public.url + "/slow"))
     begun = time.monotonic()
-    assert niivue_asset.script(seconds=0.5) is None
+    assert niivue_asset.fetch_script(seconds=0.5) is None
     assert time.monotonic() - begun < 2.5
 
 
 def test_npm_is_asked_first_and_only_the_script_is_taken(bare, monkeypatch, public):
     monkeypatch.setattr(niivue_asset, "CDN", (public.url + "/good",))
     fake_npm(bare, SCRIPT)
-    assert niivue_asset.script(seconds=30).read_bytes() == SCRIPT
+    assert niivue_asset.fetch_script(seconds=30).read_bytes() == SCRIPT
     assert public.asked == []
     assert not list(bare.rglob("climbed"))
 
@@ -114,11 +114,11 @@ def test_npm_is_asked_first_and_only_the_script_is_taken(bare, monkeypatch, publ
 def test_a_wrong_package_leads_to_the_public_copy(bare, monkeypatch, public):
     monkeypatch.setattr(niivue_asset, "CDN", (public.url + "/good",))
     fake_npm(bare, b"another version")
-    assert niivue_asset.script(seconds=30).read_bytes() == SCRIPT
+    assert niivue_asset.fetch_script(seconds=30).read_bytes() == SCRIPT
     assert public.asked == ["/good"]
 
 
 def test_a_folder_that_cannot_be_written_is_none(bare, monkeypatch, public):
     monkeypatch.setattr(niivue_asset, "CDN", (public.url + "/good",))
     (bare / "cache").write_text("a file where the folder should be")
-    assert niivue_asset.script() is None
+    assert niivue_asset.fetch_script() is None
