@@ -3,7 +3,9 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from medapp.errors import InputError, OptionError, UserError
 from medapp.imaging.volume import Volume
 from medapp.io import files
 from medapp.io.validation import DISK_FULL_MESSAGE, is_disk_full
-from medapp.options import Choice, Landmarks
+from medapp.options import Choice, Landmarks, RenamedWarning
 from medapp.presenters.comparison import prepared
 from medapp.result import NOT_A_DIAGNOSIS
 from medapp.serving import runtime
@@ -23,7 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, or 2 after one sentence on standard error."""
     args = _parser().parse_args(arguments)
     try:
-        args.command(args)
+        with warnings.catch_warnings():
+            warnings.showwarning = partial(_show_warning, warnings.showwarning)
+            args.command(args)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
@@ -62,6 +66,8 @@ def _parser() -> argparse.ArgumentParser:
         runner.add_argument(
             f"--{name.replace('_', '-')}", type=Path, metavar="FILE", help=f"the input {name}, by its name"
         )
+    for name in _former():
+        runner.add_argument(f"--{name.replace('_', '-')}", type=Path, help=argparse.SUPPRESS)
     runner.add_argument("--reference", type=Path, metavar="FILE", help="a mask, or a clean image, to compare with")
     runner.add_argument(
         "--reference-by-voxels",
@@ -95,7 +101,7 @@ def _list(args: argparse.Namespace) -> None:
 def _run(args: argparse.Namespace) -> None:
     card = runtime.find_card(args.pipeline)
     task = presenters.of(card.task)
-    options = _texts(card, dict(_pair(text) for text in args.set))
+    options = _texts(card, card.use_present_names(dict(_pair(text) for text in args.set)))
     uploads = _uploads(card, options) | _named(card, args)
     card.parse_settings(options)  # a wrong option is said before a big file is read
     colour = any(source.colour for source in card.inputs)
@@ -145,6 +151,14 @@ def _read(path: Path, place: str, series: dict[str, str], **how: Any) -> Volume:
         ) from several
 
 
+def _show_warning(show: Callable[..., None], message: Warning | str, category: type[Warning], *where: Any) -> None:
+    """Print that a name has changed as a note, and any other warning by `show`."""
+    if issubclass(category, RenamedWarning):
+        _warn(str(message))
+    else:
+        show(message, category, *where)
+
+
 def _warn(note: str) -> None:
     if note:
         print(f"note: {note}", file=sys.stderr)
@@ -180,13 +194,21 @@ def _optional() -> list[str]:
     return list(dict.fromkeys(s.name for card in runtime.load_cards().values() for s in card.inputs if s.optional))
 
 
+def _former() -> list[str]:
+    """The former names of all methods' optional inputs, where no input has them now."""
+    sources = (source for card in runtime.load_cards().values() for source in card.inputs if source.optional)
+    names = dict.fromkeys(name for source in sources for name in source.former)
+    return [name for name in names if name not in _optional()]
+
+
 def _named(card: Card, args: argparse.Namespace) -> dict[str, Path]:
     """Input's name to file, for optional inputs given by name. Raises OptionError for one of another method."""
-    given = {name: path for name in _optional() if (path := getattr(args, name))}
+    paths = {name: path for name in (*_optional(), *_former()) if (path := getattr(args, name))}
+    paths = card.use_present_names(paths)
     known = {source.name for source in card.inputs}
-    if wrong := given.keys() - known:
+    if wrong := paths.keys() - known:
         raise OptionError(f"{card.name} has no input {', '.join(sorted(wrong))}; it has {', '.join(sorted(known))}.")
-    return given
+    return paths
 
 
 def _arranged(card: Card, given: Sequence[str], uploads: dict[str, Path]) -> list[Path | None]:

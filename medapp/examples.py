@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from medapp.card import Input
+from medapp.card import Input, use_present_names
 from medapp.imaging.volume import Volume
 from medapp.io import files
 
@@ -32,11 +32,10 @@ class Example:
     settings: dict[str, Any] = field(default_factory=dict)
 
     def volumes(self, inputs: Sequence[Input]) -> list[Volume | None]:
-        """The images in the order of the inputs, named by their titles, None where there is none."""
+        """Read the images in the order of the inputs, named by their titles; None where there is none."""
+        images = use_present_names(self.images, inputs)
         return [
-            files.read([self.images[i.name]], name=i.title, colour=i.colour, labels=i.labels)
-            if i.name in self.images
-            else None
+            files.read([images[i.name]], name=i.title, colour=i.colour, labels=i.labels) if i.name in images else None
             for i in inputs
         ]
 

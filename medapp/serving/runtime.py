@@ -15,6 +15,7 @@ import importlib
 import pkgutil
 import threading
 import time
+import warnings
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -33,6 +34,7 @@ from medapp import hardware, pipelines
 from medapp.card import Card
 from medapp.errors import InputError, OptionError, UserError, WeightsError
 from medapp.imaging.volume import Volume
+from medapp.options import RenamedWarning, renaming_note
 from medapp.result import Provenance, Result
 from medapp.serving import run_log, weight_files
 from medapp.serving.inference_engine import Engine
@@ -59,10 +61,17 @@ def load_cards() -> dict[str, Card]:
 
 
 def find_card(name: str) -> Card:
-    """The card of that name. Raises OptionError, which lists the names there are."""
-    if name not in load_cards():
-        raise OptionError(f"There is no method {name!r}; there are: {', '.join(load_cards())}.")
-    return load_cards()[name]
+    """Return the card of that name, or of that former name with a RenamedWarning.
+
+    Raises OptionError, which lists the names there are.
+    """
+    if name in load_cards():
+        return load_cards()[name]
+    for card in load_cards().values():
+        if name in card.former:
+            warnings.warn(renaming_note(name, card.name), RenamedWarning, stacklevel=2)
+            return card
+    raise OptionError(f"There is no method {name!r}; there are: {', '.join(load_cards())}.")
 
 
 def run(
@@ -85,9 +94,9 @@ def run(
     for source, volume in zip(chosen.inputs, given, strict=True):
         if volume is None and not source.optional:
             raise InputError(f"{chosen.title} needs a {source.title} image.")
-    with run_log.log_run(name, given) as told:
+    with run_log.log_run(chosen.name, given) as told:
         if spaces:
-            answer = _run_on_zerogpu(name, given, settings, device)
+            answer = _run_on_zerogpu(chosen.name, given, settings, device)
             if isinstance(answer, UserError):
                 raise answer
         else:

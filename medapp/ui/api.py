@@ -2,6 +2,8 @@
 
 import inspect
 import shutil
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from medapp.card import Card
 from medapp.errors import InputError
 from medapp.imaging.volume import Volume
 from medapp.io import files, sandbox
+from medapp.options import renaming_note
 from medapp.presenters.comparison import prepared
 from medapp.serving import runtime
 from medapp.ui import queue
@@ -28,12 +31,14 @@ def add_endpoint(card: Card) -> None:
     sources = sorted(card.inputs, key=lambda source: source.optional)
     task = presenters.of(card.task)
     colour = any(source.colour for source in card.inputs)
-    names = [*(s.name for s in sources), *(o.name for o in card.options), "reference", "series", BY_VOXELS]
+    former = {old: part.name for part in (*sources, *card.options) for old in part.former}
+    names = [*(s.name for s in sources), *(o.name for o in card.options), "reference", "series", BY_VOXELS, *former]
 
     @told
     def call(*values: Any) -> tuple[dict, list[str]]:
         visitors.check_space()
         given = dict(zip(names, values, strict=True))
+        notes = _use_present_names(given, former)
         series = card.parse_series(str(given["series"] or "").replace(",", " ").split())
         volumes = [
             given[s.name]
@@ -52,14 +57,13 @@ def add_endpoint(card: Card) -> None:
         result = runtime.run(card.name, *volumes, progress=lambda fraction, stage: queue.check_abandoned(), **options)
         if comparison.wanted:
             result, _ = comparison.made(task, result, result.settings)
+        result = replace(result, notes=(*result.notes, *notes))
         result, written = result.save_and_note(new_folder(), task.FILES)
         return result.facts(), [_zip_folder(path) for path in written]
 
-    optional = (
-        {s.name for s in sources if s.optional} | {o.name for o in card.options} | {"reference", "series", BY_VOXELS}
-    )
+    required = {s.name for s in sources if not (s.optional or s.former)}
     kind, empty = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.empty
-    parameters = [inspect.Parameter(n, kind, default=None if n in optional else empty) for n in names]
+    parameters = [inspect.Parameter(n, kind, default=empty if n in required else None) for n in names]
     endpoint: Any = call  # Gradio reads the names of parameters and the manual from the function
     endpoint.__signature__, endpoint.__name__, endpoint.__doc__ = (
         inspect.Signature(parameters),
@@ -72,16 +76,27 @@ def add_endpoint(card: Card) -> None:
         truth_box = gr.File(label=task.REFERENCE)
         series_box = gr.Textbox(label="Series")
         by_voxels = gr.Checkbox(False)
+        old_boxes = [gr.File(label=old) for s in sources for old in s.former]
+        old_knobs = [gr.Textbox(None, label=old) for o in card.options for old in o.former]
         facts, made = gr.JSON(), gr.File(file_count="multiple")
         button = gr.Button()
-    button.click(
-        endpoint,
-        [*boxes, *knobs, truth_box, series_box, by_voxels],
-        [facts, made],
-        api_name=card.name,
-        api_description=_describe_endpoint(card),
-        **GPU,
-    )
+    for name in (card.name, *card.former):
+        button.click(
+            endpoint,
+            [*boxes, *knobs, truth_box, series_box, by_voxels, *old_boxes, *old_knobs],
+            [facts, made],
+            api_name=name,
+            api_description=_describe_endpoint(card),
+            **GPU,
+        )
+
+
+def _use_present_names(given: dict[str, Any], former: Mapping[str, str]) -> list[str]:
+    """Move every value of `given` under a former name to the present one, in place; return a note on each."""
+    values = {old: given.pop(old) for old in former}
+    used = {old: value for old, value in values.items() if value not in (None, "")}
+    given |= {former[old]: value for old, value in used.items()}
+    return [renaming_note(old, former[old]) for old in used]
 
 
 def _read_volume(path: str, place: str, series: dict[str, str], **how: Any) -> Volume:
@@ -114,6 +129,10 @@ def _describe_endpoint(card: Card) -> str:
         f"    series: Which series of a DICOM zip that holds several, as in {card.inputs[0].name}=2: its number in "
         "the list that the refusal gives, or its uid. Optional.",
         f"    {BY_VOXELS}: lay the reference's voxels on the image's, for one whose header is lost. Default False.",
+    ]
+    parts = (*card.inputs, *card.options)
+    lines += [f"    {old}: former name of {part.name}. Optional." for part in parts for old in part.former]
+    lines += [
         "",
         "Returns:",
         f"    The facts (metrics, tables, provenance) as JSON, and the files: {', '.join(task.FILES)}, tables.",
