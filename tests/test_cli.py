@@ -15,7 +15,7 @@ from medapp.cli import _texts, main
 from medapp.serving import runtime
 
 LESION = next(e for e in examples.of_task("segmentation") if e.reference and set(e.images) == {"flair"})
-THREE = next(e for e in examples.of_task("segmentation") if set(e.images) == {"pre", "flair", "post"})
+THREE = next(e for e in examples.of_task("segmentation") if set(e.images) == {"t1", "flair", "t1ce"})
 NAME = "segment_glioma_ar2unet"
 
 
@@ -57,11 +57,25 @@ def test_flair_alone_writes_what_is_promised(tmp_path, capsys):
 
 
 def test_three_sequences_in_the_order_pre_flair_post_and_an_option(tmp_path):
-    paths = [str(THREE.images[n]) for n in ("pre", "flair", "post")]
+    paths = [str(THREE.images[n]) for n in ("t1", "flair", "t1ce")]
     assert main(["run", NAME, *paths, "--out", str(tmp_path), "--set", "threshold=0.7"]) == 0
     facts = json.loads((tmp_path / "result.json").read_text())
     assert facts["metrics"]["threshold"]["value"] == 0.7
     assert not any("No pre-contrast" in note for note in facts["notes"])
+
+
+def test_former_names_of_inputs_and_options_are_taken_with_a_note(tmp_path, capsys):
+    new = [str(LESION.images["flair"]), "--t1", str(LESION.images["flair"]), "--set", "min_lesion_ml=2"]
+    old = [str(LESION.images["flair"]), "--pre", str(LESION.images["flair"]), "--set", "smallest=2"]
+    for name, arguments in (("new", new), ("old", old)):
+        assert main(["run", NAME, *arguments, "--out", str(tmp_path / name), "--quiet"]) == 0
+        notes = capsys.readouterr().err.splitlines()
+        assert len(notes) == (2 if name == "old" else 0)
+    assert all(line.startswith("note: ") for line in notes) and "t1" in "".join(notes) and "min_lesion_ml" in notes[0]
+    first, second = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("new", "old"))
+    assert first["settings"] == second["settings"] and first["metrics"] == second["metrics"]
+    assert main(["run", NAME, *new, "--pre", str(LESION.images["flair"]), "--out", str(tmp_path / "both")]) == 2
+    assert "t1 is given twice" in capsys.readouterr().err
 
 
 def broken(tmp_path):

@@ -65,22 +65,25 @@ SAM_NETWORKS = {
 Progress = Callable[[float], None]
 
 
-def segment_everything(net: Any, picture: np.ndarray, points: int = 8, progress: Progress | None = None) -> np.ndarray:
-    """Everything in a picture (H, W, 3) uint8 as an index map int32 (H, W), asked at `points` × `points` places.
+def segment_everything(
+    net: Any, picture: np.ndarray, points_per_side: int = 8, progress: Progress | None = None
+) -> np.ndarray:
+    """Segment everything in a picture (H, W, 3) uint8; return an index map int32 (H, W).
 
-    `progress(share)` is called before every batch of points.
+    Segment Anything is prompted on a grid of `points_per_side` points in each direction. `progress(share)` is called
+    before every batch of points.
     """
     torchvision_compat.import_torchvision()
     from segment_anything import SamAutomaticMaskGenerator
 
     generator = SamAutomaticMaskGenerator(
         net,
-        points_per_side=points,
+        points_per_side=points_per_side,
         points_per_batch=POINTS_PER_BATCH,
         pred_iou_thresh=MIN_IOU,
         stability_score_thresh=MIN_STABILITY,
     )
-    generator.predictor = _predictor_class()(net, -(-(points**2) // POINTS_PER_BATCH), progress)
+    generator.predictor = _predictor_class()(net, -(-(points_per_side**2) // POINTS_PER_BATCH), progress)
     masks = [each["segmentation"] for each in generator.generate(np.ascontiguousarray(picture))]
     return masks_to_index_map(masks, picture.shape[:2])
 

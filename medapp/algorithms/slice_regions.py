@@ -35,7 +35,7 @@ def find_slice_regions(
     method: str,
     array: np.ndarray,
     get_network: Callable[[str], Any] | None,
-    points: int = 8,
+    points_per_side: int = 8,
     progress: Callable[[float], None] | None = None,
 ) -> np.ndarray:
     """Index map int32 (H, W) of a slice (H, W) or (H, W, 3), 1 to n without gaps; `method` is one of METHODS.
@@ -46,7 +46,7 @@ def find_slice_regions(
     if method == "one" or min(shape) < 8 or array.min() == array.max():
         return np.ones(shape, np.int32)
     seen = to_rgb(array)
-    key = hashlib.sha256(repr((method, points, shape)).encode() + seen.tobytes()).digest()
+    key = hashlib.sha256(repr((method, points_per_side, shape)).encode() + seen.tobytes()).digest()
     with _cache_lock:
         if key in _cache:
             _cache.move_to_end(key)
@@ -56,7 +56,7 @@ def find_slice_regions(
         labels = superpixels(seen if array.ndim == 3 else seen[..., 0], count)
     else:
         assert get_network is not None
-        labels = segment_anything.segment_everything(get_network(method), seen, points, progress)
+        labels = segment_anything.segment_everything(get_network(method), seen, points_per_side, progress)
     if labels.size <= MAX_CACHED_PIXELS:
         with _cache_lock:
             _cache[key] = labels.copy()

@@ -57,7 +57,7 @@ def restore_slices(
     slicing: SliceCodec,
     *,
     method: str,
-    points: int,
+    points_per_side: int,
     get_network: Aid | None,
     progress: Progress,
     clean: Volume | None = None,
@@ -84,7 +84,7 @@ def restore_slices(
             labels = np.ascontiguousarray(given[n])
         else:
             found = find_slice_regions(
-                method, slicing.seen(picture), get_network, points, partial(clock.report_finding, n)
+                method, slicing.seen(picture), get_network, points_per_side, partial(clock.report_finding, n)
             )
             labels = found if labels is None else index_maps.match_neighbour_slice(labels, found)
             labels = labels if labels.max() <= MAX_REGIONS else found
@@ -108,7 +108,7 @@ def restore_slices(
         seen = to_luminance(target[0]) if image.is_colour else target[0]
         tables["regions"] = tabulate_regions(labels, seen, (pixel[0], pixel[1]), "" if image.is_colour else image.unit)
     how = "uploaded" if region_map is not None else method
-    used = {**settings, "regions": how, "points": str(points)}
+    used = {**settings, "regions": how, "points_per_side": str(points_per_side)}
     result = Result(volumes, metrics={"regions": Metric(len(there))}, tables=tables, notes=notes, settings=used)
     return compare_images(result)
 
@@ -206,7 +206,7 @@ def region_options(*methods: str) -> tuple[Choice, Choice]:
     few = "Points a side at which Segment Anything asks what is there: more find smaller regions, and take longer."
     return (
         Choice("regions", "Regions", methods, methods[0], about, upload="region_map"),
-        Choice("points", "Points a side", ("8", "16", "32"), "8", few),
+        Choice("points_per_side", "Points a side", ("8", "16", "32"), "8", few, former=("points",)),
     )
 
 

@@ -95,7 +95,7 @@ def compare_prompts(
     native = to_deformation(second.flow, pair.grid).resample(fixed.grid)
     between = np.sqrt(np.square(native.vectors - result.deformation.vectors).sum(0))
     volumes = {
-        "warped_against": replace(native.warp(moving, pair.affine), name="warped, prompts B", headers=()),
+        "warped_b": replace(native.warp(moving, pair.affine), name="warped, prompts B", headers=()),
         "between": Volume(between, fixed.affine, name="A to B", unit="mm"),
     }
     inside = pair.fixed.array > 0

@@ -11,16 +11,18 @@ from medapp.result import Metric, Result, Table
 
 LESION_TABLE_HELP = (
     "Lesions are connected components at connectivity {connectivity} of probability at or above {threshold:g}, "
-    "of at least {smallest:g} ml, on voxels of {spacing} mm, largest first. Diameter: the longest between two voxel "
-    "centres. Centroid: right, front, head (RAS) in millimetres."
+    "of at least {min_lesion_ml:g} ml, on voxels of {spacing} mm, largest first. Diameter: the longest between two "
+    "voxel centres. Centroid: right, front, head (RAS) in millimetres."
 )
 LESION_COLUMNS = (
     "lesion", "volume (ml)", "diameter (mm)", "x (mm)", "y (mm)", "z (mm)", "mean probability", "max probability",
 )  # fmt: skip
 
 
-def measure_lesions(result: Result, threshold: float, smallest: float = 0.0, reference: Volume | None = None) -> Result:
-    """The result with the mask at `threshold`, without lesions under `smallest` ml, and all that follows from the mask.
+def measure_lesions(
+    result: Result, threshold: float, min_lesion_ml: float = 0.0, reference: Volume | None = None
+) -> Result:
+    """Return the result with the mask at `threshold`, without lesions under `min_lesion_ml`, and all derived from it.
 
     Needs `probability` among the volumes; adds `mask` (1 = lesion), the metrics and the table `lesions`. A reference is
     any volume with values above 0 where the lesion is; on another grid it is taken to the image's by nearest voxel.
@@ -29,7 +31,7 @@ def measure_lesions(result: Result, threshold: float, smallest: float = 0.0, ref
     probability = result.volumes["probability"]
     grid = probability.grid
     labels, count = mask_metrics.label_components(probability.array >= threshold)
-    kept = int((np.bincount(labels.ravel(), minlength=1)[1:] * grid.voxel_ml >= smallest).sum())
+    kept = int((np.bincount(labels.ravel(), minlength=1)[1:] * grid.voxel_ml >= min_lesion_ml).sum())
     labels[labels > kept] = 0  # largest first: the small ones are the last
     found = mask_metrics.measure_components(labels, kept, probability.array, grid)
     mask = labels > 0
@@ -50,10 +52,10 @@ def measure_lesions(result: Result, threshold: float, smallest: float = 0.0, ref
         metrics |= compare_masks(mask, truth.array > 0, grid)
     spacing = " × ".join(f"{s:.3g}" for s in grid.spacing)
     about = LESION_TABLE_HELP.format(
-        connectivity=mask_metrics.CONNECTIVITY, threshold=threshold, smallest=smallest, spacing=spacing
+        connectivity=mask_metrics.CONNECTIVITY, threshold=threshold, min_lesion_ml=min_lesion_ml, spacing=spacing
     )
     table = Table(LESION_COLUMNS, tuple(_lesion_row(lesion) for lesion in found), about)
-    settings = {**result.settings, "threshold": threshold, "smallest": smallest}
+    settings = {**result.settings, "threshold": threshold, "min_lesion_ml": min_lesion_ml}
     return replace(
         result, volumes=volumes, metrics=metrics, tables={**result.tables, "lesions": table}, settings=settings
     )

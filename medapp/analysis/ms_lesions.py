@@ -109,14 +109,14 @@ def classify_size(ml: float) -> str:
 
 
 def measure_ms_lesions(result: Result, settings: Mapping[str, Any], reference: Volume | None = None) -> Result:
-    """The result with everything that follows from its probability and the settings `threshold` and `smallest` (ml).
+    """Return the result with everything that follows from the settings `threshold` and `min_lesion_ml`.
 
     Needs `probability` and `zones`, and for the change `probability_baseline`, all on one grid. Adds what
     `lesions.measured` adds, `places` (the lesions, labelled by PLACES), the table of that name, and, where there is an
     earlier scan, `change` (labelled by CHANGES), its table and how many lesions changed how.
     """
-    threshold, smallest = settings["threshold"], settings["smallest"]
-    out = lesions.measure_lesions(result, threshold, smallest, reference)
+    threshold, min_lesion_ml = settings["threshold"], settings["min_lesion_ml"]
+    out = lesions.measure_lesions(result, threshold, min_lesion_ml, reference)
     mask, zone = out.volumes["mask"], out.volumes["zones"].array
     labels, count = mask_metrics.label_components(mask.array > 0)
     where = locate_lesions(labels, count, zone)
@@ -131,9 +131,9 @@ def measure_ms_lesions(result: Result, settings: Mapping[str, Any], reference: V
     if "probability_baseline" in volumes:
         earlier = volumes["probability_baseline"].array
         now, then = (array >= threshold for array in (volumes["probability"].array, earlier))
-        change, fates = compare_time_points(now, then, smallest, zone, mask.grid)
+        change, fates = compare_time_points(now, then, min_lesion_ml, zone, mask.grid)
         volumes["change"] = mask.new_like(change, labels=CHANGE_CLASSES, name="change", headers=())
-        about = CHANGE_TABLE_HELP.format(MIN_CHANGE_SHARE, MIN_CHANGE_ML, threshold, smallest)
+        about = CHANGE_TABLE_HELP.format(MIN_CHANGE_SHARE, MIN_CHANGE_ML, threshold, min_lesion_ml)
         tables["change"] = Table(CHANGE_COLUMNS, tuple(fates), about)
         said = [row[1] for row in fates]
         metrics |= {name: Metric(said.count(name)) for name in CHANGE_CLASSES.values()}
@@ -156,12 +156,12 @@ def _count_by_location(rows: Sequence[tuple]) -> list[tuple]:
 
 
 def compare_time_points(
-    now: np.ndarray, then: np.ndarray, smallest: float, zone: np.ndarray, grid: Grid
+    now: np.ndarray, then: np.ndarray, min_lesion_ml: float, zone: np.ndarray, grid: Grid
 ) -> tuple[np.ndarray, list[tuple]]:
     """What became of lesions: (I, J, K) uint8 of CHANGES, and rows of BY_CHANGE, in that order, the largest first.
 
     `now` and `then` are (I, J, K) bool. Lesions that overlap, also several with one, count as one, and are left out if
-    they have less than `smallest` ml at both times.
+    they have less than `min_lesion_ml` ml at both times.
     """
     box = mask_metrics.find_bounding_box(now | then)
     (a, n), (b, m) = (mask_metrics.label_components(mask[box]) for mask in (now, then))
@@ -172,7 +172,7 @@ def compare_time_points(
     ml = np.stack([np.bincount(each.ravel(), minlength=count + 1)[1:] for each in (there, here)], 1) * grid.voxel_ml
     joined = np.where(here > 0, here, there)
     status = np.array([classify_change(*each) for each in ml.tolist()], int)
-    status[ml.max(1, initial=0) < max(smallest, 1e-9)] = 0
+    status[ml.max(1, initial=0) < max(min_lesion_ml, 1e-9)] = 0
     where = locate_lesions(joined, count, zone[box])
     corner = [s.start or 0 for s in box]
     rows = []

@@ -19,10 +19,10 @@ ENSEMBLE_COLUMNS = (
     "lesion-wise F1", *(f"Dice, {plane} slices" for plane in PLANE_LETTERS),
 )  # fmt: skip
 ENSEMBLE_TABLE_HELP = (
-    "Every mask is probability at or above {threshold:g} without lesions under {smallest:g} ml. Dice, precision and "
-    "recall are over all voxels at once, and left empty where they would divide by nothing. Dice of slices is the mean "
-    "over those slices along that axis of the scan in which either mask has lesion: slices in which both are empty are "
-    "not counted, while the authors count each of them as 1, which lifts their figures."
+    "Every mask is probability at or above {threshold:g} without lesions under {min_lesion_ml:g} ml. Dice, precision "
+    "and recall are over all voxels at once, and left empty where they would divide by nothing. Dice of slices is the "
+    "mean over those slices along that axis of the scan in which either mask has lesion: slices in which both are "
+    "empty are not counted, while the authors count each of them as 1, which lifts their figures."
 )
 
 
@@ -30,7 +30,7 @@ def measure_ensemble(result: Result, settings: Mapping[str, Any], reference: Vol
     """The result with everything that follows from its planes' probabilities and the settings.
 
     Needs `probability_axial`, `_coronal` and `_sagittal` among the volumes. `settings` holds `fusion`, one of RULES,
-    `threshold`, `smallest` (ml), and for every plane whether it is on and its weight, `weight_axial`, which counts
+    `threshold`, `min_lesion_ml` (ml), and for every plane whether it is on and its weight, `weight_axial`, which counts
     where the rule is "weighted". Adds `probability`, `agreement` (how many planes), `variance`, `entropy` (bits), the
     table `planes` and what `lesions.measured` adds. Raises InputError if no plane is left.
     """
@@ -40,7 +40,7 @@ def measure_ensemble(result: Result, settings: Mapping[str, Any], reference: Vol
     box = mask_metrics.find_bounding_box(np.logical_or.reduce([seen[plane].array > 0 for plane in chosen]))
     stack = np.stack([seen[plane].array[box] for plane in chosen])
     weights = [settings[f"weight_{plane}"] for plane in chosen] if settings["fusion"] == "weighted" else None
-    threshold, smallest = settings["threshold"], settings["smallest"]
+    threshold, min_lesion_ml = settings["threshold"], settings["min_lesion_ml"]
     made = {
         "probability": ensemble.compute_majority_probability(stack)
         if settings["fusion"] == "vote"
@@ -57,16 +57,17 @@ def measure_ensemble(result: Result, settings: Mapping[str, Any], reference: Vol
     count = {n: f"{n} plane{'s' if n > 1 else ''}" for n in range(1, len(chosen) + 1)}
     volumes["agreement"] = volumes["agreement"].new_like(volumes["agreement"].array, labels=count, headers=())
 
-    out = lesions.measure_lesions(replace(result, volumes=volumes), threshold, smallest, reference)
+    out = lesions.measure_lesions(replace(result, volumes=volumes), threshold, min_lesion_ml, reference)
     masks = {"fusion": out.volumes["mask"].array > 0}
     masks |= {
-        plane: remove_small_lesions(seen[plane].array >= threshold, smallest, first.grid) for plane in PLANE_LETTERS
+        plane: remove_small_lesions(seen[plane].array >= threshold, min_lesion_ml, first.grid)
+        for plane in PLANE_LETTERS
     }
     truth = out.volumes["reference"].array > 0 if "reference" in out.volumes else None
     table = Table(
         ENSEMBLE_COLUMNS,
         tuple(compare_planes(masks, truth, first.grid)),
-        ENSEMBLE_TABLE_HELP.format(threshold=threshold, smallest=smallest),
+        ENSEMBLE_TABLE_HELP.format(threshold=threshold, min_lesion_ml=min_lesion_ml),
     )
     agreed = made["agreement"]
     share = (agreed == len(chosen)).sum() / max(1, (agreed > 0).sum())
@@ -87,12 +88,12 @@ def _select_planes(settings: Mapping[str, Any]) -> list[str]:
     return chosen
 
 
-def remove_small_lesions(mask: np.ndarray, smallest: float, grid: Grid) -> np.ndarray:
-    """(I, J, K) bool without components under `smallest` ml."""
-    if not smallest:
+def remove_small_lesions(mask: np.ndarray, min_lesion_ml: float, grid: Grid) -> np.ndarray:
+    """(I, J, K) bool without components under `min_lesion_ml` ml."""
+    if not min_lesion_ml:
         return mask
     labels, _ = mask_metrics.label_components(mask)
-    kept = np.bincount(labels.ravel()) * grid.voxel_ml >= smallest
+    kept = np.bincount(labels.ravel()) * grid.voxel_ml >= min_lesion_ml
     kept[0] = False
     return kept[labels]
 

@@ -35,7 +35,7 @@ def find_regions(
     progress,
     get_network=None,
     regions: str,
-    points: str,
+    points_per_side: str,
     prompt,
 ) -> Result:
     """An index map on the grid of `image`, grey or colour, slice by slice: `region_map`, or what `regions` finds.
@@ -56,7 +56,7 @@ def find_regions(
         clock.report(n, 0.0, "Regions")
         if given is None:
             found = find_slice_regions(
-                regions, stored, get_network, int(points), partial(clock.report, n, stage="Regions")
+                regions, stored, get_network, int(points_per_side), partial(clock.report, n, stage="Regions")
             )
         else:
             found = given[n]
@@ -76,7 +76,7 @@ def find_regions(
         notes=image.remarks,
         settings={
             "regions": regions if region_map is None else "uploaded",
-            "points": points,
+            "points_per_side": points_per_side,
             "prompt": "; ".join(",".join(map(str, voxel)) for voxel in prompt),
         },
     )

@@ -55,9 +55,9 @@ def register(
     get_network: Callable,
     progress: Callable[[float, str], None],
     refine: bool,
-    names: str,
-    template: str,
-    against: str,
+    prompts_a: str,
+    prompt_template: str,
+    prompts_b: str,
     encoder: str,
     landmarks: tuple[tuple[float, ...], ...],
 ) -> Result:
@@ -74,8 +74,8 @@ def register(
         except InputError as error:
             pairs, unfit = pairs[:0], str(error)
     net = get_network("textscf")
-    words, said = make_filters(net, get_network, encoder, names, template)
-    other = make_filters(net, get_network, encoder, against, template)[0] if against else None
+    words, said = make_filters(net, get_network, encoder, prompts_a, prompt_template)
+    other = make_filters(net, get_network, encoder, prompts_b, prompt_template)[0] if prompts_b else None
     here, there, pair = prepare_brains(
         fixed,
         moving,
@@ -96,7 +96,13 @@ def register(
         result = compare_prompts(result, pair, steered[0], steered[1], moving)
     if len(pairs):
         result = measure_landmarks(result, pairs)
-    settings = {"refine": refine, "names": names, "template": template, "against": against, "encoder": encoder}
+    settings = {
+        "refine": refine,
+        "prompts_a": prompts_a,
+        "prompt_template": prompt_template,
+        "prompts_b": prompts_b,
+        "encoder": encoder,
+    }
     settings["landmarks"] = f"{len(pairs)} pairs" if len(pairs) else ""
     doubts = doubt_pair(fixed, moving, pair, here, there)
     return replace(
@@ -200,26 +206,29 @@ CARD = Card(
     options=(
         Toggle("refine", "Refine on the pair itself", True, "Local cross-correlation, coarse to fine."),
         Text(
-            "names",
+            "prompts_a",
             "Other words for regions",
             about='For instance "left hippocampus = ammon\'s horn on the left; 13 = brainstem".',
             lines=2,
             check=parse_names,
             known={str(n): name for n, name in SPOKEN_NAMES.items()},
+            former=("names",),
         ),
         Text(
-            "template",
+            "prompt_template",
             "The sentence round them",
             PROMPT_TEMPLATE,
             "{} stands for the region.",
             check=partial(fill_template, "brain"),
+            former=("template",),
         ),
         Text(
-            "against",
+            "prompts_b",
             "Compare with these words (B)",
             about="Written as above; the same pair is registered with them too, and both fields are compared.",
             lines=2,
             check=parse_names,
+            former=("against",),
         ),
         Choice(
             "encoder",
@@ -263,7 +272,7 @@ CARD = Card(
     },
     option_groups={
         **LABEL_MAP_GROUP,
-        "Words: what the network is told of each region": ("names", "template", "against", "encoder"),
+        "Words: what the network is told of each region": ("prompts_a", "prompt_template", "prompts_b", "encoder"),
         "Landmarks, to measure the error": ("landmarks",),
     },
 )

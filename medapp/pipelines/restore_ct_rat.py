@@ -52,7 +52,7 @@ def restore(
     progress,
     get_network=None,
     regions: str,
-    points: str,
+    points_per_side: str,
     degrade: str,
 ) -> Result:
     """The image with less noise, float32 in its own unit and on its own grid.
@@ -109,7 +109,7 @@ def restore(
         region_map,
         SliceCodec(encode, seen, decode),
         method=regions,
-        points=int(points),
+        points_per_side=int(points_per_side),
         get_network=get_network,
         progress=progress,
         clean=clean,

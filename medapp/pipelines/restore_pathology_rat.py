@@ -31,7 +31,7 @@ REGION_METHODS = ("mobilesam", "superpixels", "sam_vit_b", "sam_vit_l", "sam_vit
 
 def restore(
     net, image: Volume, region_map: Volume | None = None, *,
-    progress, get_network=None, regions: str, points: str, scale: str, degrade: str,
+    progress, get_network=None, regions: str, points_per_side: str, scale: str, degrade: str,
 ) -> Result:  # fmt: skip
     """The picture with `scale` times the pixels on either side, uint8, on the finer grid of the same field.
 
@@ -69,7 +69,7 @@ def restore(
         region_map,
         SliceCodec(encode, seen, decode, times, np.uint8),
         method=regions,
-        points=int(points),
+        points_per_side=int(points_per_side),
         get_network=get_network,
         progress=progress,
         clean=clean,

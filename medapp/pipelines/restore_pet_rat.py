@@ -29,7 +29,7 @@ NEIGHBOUR_SLICES = (-1, 1, -2, 2)  # the slices seen besides each slice
 
 def restore(
     net, image: Volume, region_map: Volume | None = None, *,
-    progress, get_network=None, regions: str, points: str, counts: str, degrade: str,
+    progress, get_network=None, regions: str, points_per_side: str, counts: str, degrade: str,
 ) -> Result:  # fmt: skip
     """The image with less noise, float32 in its own unit and on its own grid.
 
@@ -71,7 +71,7 @@ def restore(
         region_map,
         codec,
         method=regions,
-        points=int(points),
+        points_per_side=int(points_per_side),
         get_network=get_network,
         progress=progress,
         clean=clean,

@@ -46,23 +46,23 @@ FLAIR_WEIGHT = 0.35  # what the network makes of FLAIR alone counts so much besi
 
 def segment(
     net,
-    pre: Volume | None,
+    t1: Volume | None,
     flair: Volume,
-    post: Volume | None,
+    t1ce: Volume | None,
     *,
     progress: Callable[[float, str], None],
     threshold: float,
-    smallest: float,
+    min_lesion_ml: float,
     get_network: Callable | None = None,
 ) -> Result:
-    """Probability of abnormality on the grid of `flair`; `pre` and `post` are drawn onto it, `flair` in
+    """Probability of abnormality on the grid of `flair`; `t1` and `t1ce` are drawn onto it, `flair` in
     their place where they are absent.
 
     `net` maps (B, 3, H, W) float32, channels pre-contrast, FLAIR, post-contrast, to logits (B, 1, H, W).
     Raises InputError for colour, CT, an empty image, or sequences that do not overlap.
     """
     progress(0.0, "Preparing the scan")
-    given = {"pre": pre, "flair": flair, "post": post}
+    given = {"t1": t1, "flair": flair, "t1ce": t1ce}
     for volume in filter(None, given.values()):
         require_grey(volume)
         require_mr(volume)
@@ -95,7 +95,7 @@ def segment(
     result = Result(
         volumes, notes=describe_inputs(given, flair), warnings=describe_motions(others, motions, scans["flair"])
     )
-    result = measure_lesions(result, threshold, smallest)
+    result = measure_lesions(result, threshold, min_lesion_ml)
     little = (result.metrics["volume"].value or 0) < SMALL_VOLUME_ML
     if get_network is None:
         return result
@@ -183,7 +183,7 @@ def _slice_axes(depth: int) -> tuple[int, int, int]:
 def describe_inputs(given: dict[str, Volume | None], flair: Volume) -> tuple[str, ...]:
     """What the user should know of this input before trusting the result."""
     said = [remark for volume in given.values() if volume for remark in volume.remarks]
-    missing = [title for role, title in (("pre", "pre-contrast"), ("post", "post-contrast")) if given[role] is None]
+    missing = [title for role, title in (("t1", "pre-contrast"), ("t1ce", "post-contrast")) if given[role] is None]
     if missing:
         said.append(
             f"No {' and no '.join(missing)} image: FLAIR was used in its place, as in part of the training data."
@@ -210,13 +210,23 @@ CARD = Card(
     title="Low-grade glioma: FLAIR abnormality (AR2-UNet)",
     about="Outlines the abnormality of a lower-grade glioma on FLAIR, alone or with T1 before and after contrast.",
     inputs=(
-        Input("pre", "Pre-contrast T1", "Same session as the FLAIR; any grid.", optional=True),
+        Input("t1", "Pre-contrast T1", "Same session as the FLAIR; any grid.", optional=True, former=("pre",)),
         Input("flair", "FLAIR", "A brain MRI, with or without the skull; best axial."),
-        Input("post", "Post-contrast T1", "Same session as the FLAIR; any grid.", optional=True),
+        Input("t1ce", "Post-contrast T1", "Same session as the FLAIR; any grid.", optional=True, former=("post",)),
     ),
     options=(
         Slider("threshold", "Threshold", 0.05, 0.95, 0.01, 0.6, "Probability from which a voxel counts.", live=True),
-        Slider("smallest", "Smallest lesion (ml)", 0.0, 5.0, 0.05, 1.0, "Smaller components are left out.", live=True),
+        Slider(
+            "min_lesion_ml",
+            "Smallest lesion (ml)",
+            0.0,
+            5.0,
+            0.05,
+            1.0,
+            "Smaller components are left out.",
+            live=True,
+            former=("smallest",),
+        ),
     ),
     weights=Weights(
         "segment_glioma_ar2unet.safetensors",

@@ -334,8 +334,8 @@ CARD = Card(
     ),
     options=(
         Slider("threshold", "Threshold", 0.05, 0.95, 0.01, 0.7, "Probability from which a voxel counts.", live=True),
-        Slider("smallest", "Smallest lesion (ml)", 0.0, 1.0, 0.005, 0.01,
-               "Smaller components are left out; a ball of 3 mm has 0.014 ml.", live=True),
+        Slider("min_lesion_ml", "Smallest lesion (ml)", 0.0, 1.0, 0.005, 0.01,
+               "Smaller components are left out; a ball of 3 mm has 0.014 ml.", live=True, former=("smallest",)),
     ),
     weights=Weights(
         "segment_ms_rsanet.safetensors",

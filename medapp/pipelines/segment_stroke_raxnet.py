@@ -211,7 +211,8 @@ CARD = Card(
                "By the whole volume, as these networks were trained; by slice, 0 to 255, is for the authors' weights."),
         Choice("fusion", "Fusion", FUSION_RULES, "mean", FUSION_HELP, live=True),
         Slider("threshold", "Threshold", 0.05, 0.95, 0.01, 0.5, "Probability from which a voxel counts.", live=True),
-        Slider("smallest", "Smallest lesion (ml)", 0.0, 5.0, 0.05, 0.1, "Smaller components are left out.", live=True),
+        Slider("min_lesion_ml", "Smallest lesion (ml)", 0.0, 5.0, 0.05, 0.1, "Smaller components are left out.",
+               live=True, former=("smallest",)),
         *(Toggle(plane, f"{plane.capitalize()} slices", True, live=True) for plane in PLANE_LETTERS),
         *(
             Slider(f"weight_{plane}", f"Weight, {plane}", 0.0, 1.0, 0.05, 1.0, "For the weighted mean.", live=True)

@@ -42,7 +42,7 @@ def figures(result: Result) -> dict[str, Callable[[], Figure]]:
 
 def moved(result: Result, reference: Volume | None, settings: Mapping[str, float]) -> Result:
     """The result with other live options or another reference; the network is not asked again."""
-    return measure_lesions(result, settings["threshold"], settings["smallest"], reference)
+    return measure_lesions(result, settings["threshold"], settings["min_lesion_ml"], reference)
 
 
 def start(result: Result) -> np.ndarray:
@@ -55,7 +55,7 @@ def headline(result: Result) -> str:
     """One sentence for the top of the page."""
     count, volume = result.metrics["lesions"].value, result.metrics["volume"].value
     few = result.metrics["left_out"].value
-    less = f" {few} smaller than {result.settings['smallest']:g} ml left out." if few else ""
+    less = f" {few} smaller than {result.settings['min_lesion_ml']:g} ml left out." if few else ""
     if not count and result.doubt:
         return "No lesion was found, which means little then."
     if not count:

@@ -28,7 +28,7 @@ REFERENCE_ABOUT = "an image or a label map in the moving image's space, to be dr
 REFERENCE_LABELS = False  # whether it is a mask or a label map
 REFERENCE_NAME = "Image brought along"
 NOT_COMPARED = "Nothing was brought along."
-FILES = ("warped", "labels", "warped_labels", "carried")
+FILES = ("warped", "labels", "warped_labels", "co_warped")
 TABLE = "regions"
 FIGURES = ("Dice by region", "HD95 by region", "Change of volume")
 ENDS = (5, 95)  # per cent of the voxels, between which two images are brought to one scale
@@ -159,8 +159,8 @@ def layers(result: Result) -> dict[str, Layer]:
     shown = {"Fixed": Layer(seen.fixed, window=seen.window)}
     shown["Moving, aligned"] = Layer(seen.aligned, window=seen.window, opacity=0.0)
     shown["Moving, warped"] = Layer(seen.warped, window=seen.window, opacity=0.0)
-    if "carried" in volumes and not volumes["carried"].labels:
-        shown["Brought along"] = Layer(volumes["carried"], opacity=0.0)
+    if "co_warped" in volumes and not volumes["co_warped"].labels:
+        shown["Brought along"] = Layer(volumes["co_warped"], opacity=0.0)
     length, log = seen.inside
     span, end = colour.Window(0.0, seen.ends["length"]), seen.ends["log"]
     shown["Displacement (mm)"] = Layer(
@@ -200,11 +200,11 @@ def figures(result: Result) -> dict[str, Callable[[], Figure]]:
 
 
 def moved(result: Result, reference: Volume | None, settings: Mapping[str, object]) -> Result:
-    """The result with another image of the moving person drawn on the fixed grid too, as "carried", or with none."""
-    volumes = {role: volume for role, volume in result.volumes.items() if role != "carried"}
+    """The result with another image of the moving person drawn on the fixed grid too, as "co_warped", or with none."""
+    volumes = {role: volume for role, volume in result.volumes.items() if role != "co_warped"}
     if reference is not None and result.deformation is not None:
         carried = result.deformation.warp(_told(reference), result.affine)
-        volumes["carried"] = replace(carried, name="carried", headers=())
+        volumes["co_warped"] = replace(carried, name="co_warped", headers=())
     return replace(result.noting(reference), volumes=volumes)
 
 

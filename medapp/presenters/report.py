@@ -21,7 +21,7 @@ DERIVED = (  # what the method made; the other volumes were put in
     "mask", "probability", "restored", "regions",
     "probability_axial", "probability_coronal", "probability_sagittal", "template", "agreement", "variance", "entropy",
     "places", "change", "probability_baseline", "zones",
-    "aligned", "warped", "aligned_labels", "warped_labels", "carried", "fixed_prepared", "moving_prepared",
+    "aligned", "warped", "aligned_labels", "warped_labels", "co_warped", "fixed_prepared", "moving_prepared",
 )  # fmt: skip
 FOUND = ("labels", "brain", "disagreement")  # also made by the method, where it finds regions
 COMPARED = (
@@ -120,7 +120,7 @@ FILES = {  # the end of a file's name, and what it is
     "brain.nii.gz": "the brain, 1 = brain, without holes; NIfTI, in the space of the input image, voxel for voxel",
     "brain.seg.dcm": "the brain as a DICOM segmentation of the input series, same frame of reference",
     "warped_labels.nii.gz": "the moving image's regions on the fixed image's grid",
-    "carried.nii.gz": "what was brought along, on the fixed image's grid",
+    "co_warped.nii.gz": "what was brought along, on the fixed image's grid",
     "landmarks.csv": "one row per landmark: its error before and after",
     "result.json": "settings, figures, notes and provenance, for programs",
     "report.html": "this result as a page to read and print; needs no network",

@@ -124,7 +124,7 @@ def found(head: Volume, much: bool):
     """What the glioma method makes of a scan in which its network finds all or nothing."""
     return glioma.segment(
         lambda x: x[:, :1] * 0 + (5.0 if much else -5.0), None, head, None,
-        progress=lambda *_: None, threshold=0.5, smallest=0.5, get_network=lambda name: None,
+        progress=lambda *_: None, threshold=0.5, min_lesion_ml=0.5, get_network=lambda name: None,
     )  # fmt: skip
 
 
@@ -132,16 +132,16 @@ def test_a_few_slices_are_said_not_to_be_checked():
     head = scan("T1", classes())
     seen = glioma.segment(
         lambda x: x[:, :1] * 0 - 5.0, None, head.new_like(head.array[:, :, :4]), None,
-        progress=lambda *_: None, threshold=0.5, smallest=0.5, get_network=lambda name: None,
+        progress=lambda *_: None, threshold=0.5, min_lesion_ml=0.5, get_network=lambda name: None,
     )  # fmt: skip
     assert glioma.FEW_SLICES_NOTE in seen.notes and not seen.doubt
 
 
 def test_the_doubt_takes_the_place_of_nothing_found():
     nothing = {"lesions": Metric(0), "volume": Metric(0.0, "ml"), "left_out": Metric(0)}
-    result = Result({}, metrics=nothing, settings={"smallest": 1.0})
+    result = Result({}, metrics=nothing, settings={"min_lesion_ml": 1.0})
     assert "Nothing found" in html.summarize_result(lesions, result)
-    doubted = Result({}, metrics=nothing, settings={"smallest": 1.0}, doubt="Not a FLAIR scan of a brain?")
+    doubted = Result({}, metrics=nothing, settings={"min_lesion_ml": 1.0}, doubt="Not a FLAIR scan of a brain?")
     assert html.summarize_result(lesions, doubted).startswith("Not a FLAIR scan of a brain?")
     assert "Nothing found" not in html.summarize_result(lesions, doubted)
 

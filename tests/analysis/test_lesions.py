@@ -32,7 +32,7 @@ def test_threshold_decides_what_counts(result):
 
 
 def test_small_lesions_are_left_out_of_mask_volume_and_table(result):
-    kept = measure_lesions(result, 0.3, smallest=0.05)
+    kept = measure_lesions(result, 0.3, min_lesion_ml=0.05)
     assert (
         kept.metrics["left_out"].value == 1
         and kept.metrics["lesions"].value == 1

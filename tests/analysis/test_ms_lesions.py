@@ -28,7 +28,7 @@ from medapp.presenters import report, segmentation
 from medapp.rendering import attention_maps as views
 from medapp.result import Provenance, Result
 
-SETTINGS = CARD.parse_settings({"smallest": 0})
+SETTINGS = CARD.parse_settings({"min_lesion_ml": 0})
 SHAPE = (60, 60, 60)
 AT = np.stack(np.indices(SHAPE), -1)
 OBLIQUE = np.array([[0.1, -1.9, 0, 40], [2, 0.1, 0.2, -60], [0, -0.1, 2.5, -50], [0, 0, 0, 1]])
@@ -177,7 +177,7 @@ def test_threshold_and_smallest_move_without_memory():
     first = measure_ms_lesions(result(painted(2), painted(1)), SETTINGS)
     nothing = measure_ms_lesions(first, SETTINGS | {"threshold": 0.9})
     assert nothing.metrics["lesions"].value == 0 and not nothing.tables["change"].rows
-    back = measure_ms_lesions(measure_ms_lesions(nothing, SETTINGS | {"smallest": 1.0}), SETTINGS)
+    back = measure_ms_lesions(measure_ms_lesions(nothing, SETTINGS | {"min_lesion_ml": 1.0}), SETTINGS)
     assert back.facts() == first.facts()
     np.testing.assert_array_equal(back.volumes["change"].array, first.volumes["change"].array)
 

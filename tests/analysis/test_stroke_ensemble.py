@@ -15,7 +15,7 @@ from medapp.pipelines.segment_stroke_raxnet import CARD
 from medapp.presenters import report, segmentation
 from medapp.result import Provenance, Result
 
-SETTINGS = CARD.parse_settings({"smallest": 0})
+SETTINGS = CARD.parse_settings({"min_lesion_ml": 0})
 
 
 @pytest.fixture

@@ -137,9 +137,9 @@ def test_what_cannot_be_registered_is_refused(pair):
     with pytest.raises(InputError):
         go(fixed, moving, mine, theirs.new_like(theirs.array, affine=from_matvec(theirs.affine[:3, :3], (900, 0, 0))))
     with pytest.raises(OptionError, match="35 regions"):
-        settings(names="foo = bar")
+        settings(prompts_a="foo = bar")
     with pytest.raises(OptionError, match="sentence"):
-        settings(template="no place for a name")
+        settings(prompt_template="no place for a name")
 
 
 def test_the_pair_can_be_looked_at_first_and_what_was_found_is_used_again(pair):

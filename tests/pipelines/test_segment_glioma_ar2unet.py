@@ -41,7 +41,7 @@ AFFINES = {
 @pytest.mark.parametrize("name", AFFINES)
 def test_finds_the_ball_where_it_is(name):
     flair, ball = phantom(AFFINES[name])
-    result = segment(Bright(), None, flair, None, progress=lambda *_: None, threshold=0.5, smallest=0.5)
+    result = segment(Bright(), None, flair, None, progress=lambda *_: None, threshold=0.5, min_lesion_ml=0.5)
     mask = result.volumes["mask"].array > 0
     assert 2 * (mask & ball).sum() / (mask.sum() + ball.sum()) > 0.9
     assert result.metrics["volume"].value == pytest.approx(ball.sum() * flair.grid.voxel_ml, rel=0.1)
@@ -51,7 +51,7 @@ def test_finds_the_ball_where_it_is(name):
 def test_the_network_sees_front_on_top_and_the_patients_right_on_the_left(name):
     flair, _ = phantom(AFFINES[name])
     net = Bright()
-    segment(net, None, flair, None, progress=lambda *_: None, threshold=0.5, smallest=0)
+    segment(net, None, flair, None, progress=lambda *_: None, threshold=0.5, min_lesion_ml=0)
     x = torch.cat(net.seen[::2])[:, 1]  # every second view is mirrored
     assert x.shape[1] % 16 == x.shape[2] % 16 == 0
     rows, columns = np.nonzero((x > 4).any(0).numpy())
@@ -64,7 +64,7 @@ def test_the_network_sees_front_on_top_and_the_patients_right_on_the_left(name):
 def test_missing_sequences_repeat_flair_and_are_said():
     flair, _ = phantom(AFFINES["RAS"])
     net = Bright()
-    result = segment(net, None, flair, None, progress=lambda *_: None, threshold=0.5, smallest=0)
+    result = segment(net, None, flair, None, progress=lambda *_: None, threshold=0.5, min_lesion_ml=0)
     assert torch.equal(net.seen[1][:, 0], net.seen[1][:, 1]) and torch.equal(net.seen[1][:, 2], net.seen[1][:, 1])
     assert any("No pre-contrast and no post-contrast" in note for note in result.notes)
 
@@ -73,7 +73,7 @@ def test_other_sequences_may_lie_on_another_grid():
     flair, _ = phantom(AFFINES["RAS"])
     pre, _ = phantom(AFFINES["oblique"])
     net = Bright()
-    segment(net, pre, flair, flair, progress=lambda *_: None, threshold=0.5, smallest=0)
+    segment(net, pre, flair, flair, progress=lambda *_: None, threshold=0.5, min_lesion_ml=0)
     x = torch.cat(net.seen[::4])  # all sequences, mirrored, FLAIR alone, mirrored
     ball = x[:, 1] > 4
     assert ball.any() and x[:, 0][ball].mean() > 4 and x[:, 0][~ball].mean() < 0, "the ball lies where it lies in FLAIR"
@@ -84,7 +84,9 @@ def test_sequences_of_another_place_are_refused():
     far = flair.affine.copy()
     far[0, 3] += 200
     with pytest.raises(InputError, match="covers only 0%"):
-        segment(Bright(), Volume(flair.array, far), flair, None, progress=lambda *_: None, threshold=0.5, smallest=0)
+        segment(
+            Bright(), Volume(flair.array, far), flair, None, progress=lambda *_: None, threshold=0.5, min_lesion_ml=0
+        )
 
 
 def test_ct_is_refused():
@@ -97,7 +99,7 @@ def test_ct_is_refused():
             None,
             progress=lambda *_: None,
             threshold=0.5,
-            smallest=0,
+            min_lesion_ml=0,
         )
 
 
@@ -105,7 +107,8 @@ def test_units_of_the_scanner_do_not_matter():
     flair, _ = phantom(AFFINES["LPS"])
     scaled = flair.new_like(flair.array * 37.5)
     a, b = (
-        segment(Bright(), None, v, None, progress=lambda *_: None, threshold=0.5, smallest=0) for v in (flair, scaled)
+        segment(Bright(), None, v, None, progress=lambda *_: None, threshold=0.5, min_lesion_ml=0)
+        for v in (flair, scaled)
     )
     np.testing.assert_allclose(a.volumes["probability"].array, b.volumes["probability"].array, atol=1e-3)
 
@@ -123,6 +126,6 @@ def test_an_answer_does_not_hang_on_the_check_of_the_scan():
 
     flair, _ = phantom(next(iter(AFFINES.values())))
     result = segment(
-        Bright(), None, flair, None, progress=lambda *_: None, threshold=1.1, smallest=0.5, get_network=missing
+        Bright(), None, flair, None, progress=lambda *_: None, threshold=1.1, min_lesion_ml=0.5, get_network=missing
     )
     assert result.metrics["lesions"].value == 0 and any("not checked" in note for note in result.notes)

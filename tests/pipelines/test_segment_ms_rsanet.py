@@ -38,7 +38,7 @@ from medapp.serving.inference_engine import Engine
 from training.core.random_source import Luck
 from training.data import ms_heads
 
-SETTINGS = CARD.parse_settings({"smallest": 0})
+SETTINGS = CARD.parse_settings({"min_lesion_ml": 0})
 SPOT = np.array([28.0, -30.0, 32.0])  # RAS+ mm of the template: white matter on the right
 
 

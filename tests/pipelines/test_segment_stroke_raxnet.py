@@ -39,7 +39,7 @@ from medapp.serving import runtime
 from medapp.serving.inference_engine import Engine
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "segmentation" / "stroke_whole_head"
-SETTINGS = CARD.parse_settings({"smallest": 0})
+SETTINGS = CARD.parse_settings({"min_lesion_ml": 0})
 AID = partial(runtime._load_aid, CARD, "cpu", {})
 
 

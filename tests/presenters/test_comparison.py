@@ -42,7 +42,7 @@ def lesions() -> Result:
     array = np.zeros((30, 28, 20), np.float32)
     array[8:16, 10:18, 6:13] = 0.9
     volumes = {"probability": Volume(array, TURNED), "image": scan()}
-    return measure_lesions(Result(volumes, settings={"threshold": 0.5, "smallest": 0.0}), 0.5)
+    return measure_lesions(Result(volumes, settings={"threshold": 0.5, "min_lesion_ml": 0.0}), 0.5)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def lesions() -> Result:
 )
 def test_a_mask_that_lies_on_the_image_is_taken(method, image):
     for reference in (blob(), blob(TURNED.copy(), (30, 28, 24)), replace(blob(), array=0 * blob().array)):
-        assert looked(method, reference, **{image: scan(), "pre": None}).note == ""
+        assert looked(method, reference, **{image: scan(), "t1": None}).note == ""
     cut = replace(blob(), array=blob().array[8:16, 10:18, 6:12])
     there = TURNED.copy()
     there[:3, 3] = blob().grid.to_mm(np.array([8, 10, 6]))
@@ -70,7 +70,7 @@ def test_a_mask_that_lies_on_the_image_is_taken(method, image):
 def test_a_mask_that_does_not_fit_is_known_before_and_costs_the_comparison_alone(reference, why):
     comparison = looked("segment_glioma_ar2unet", reference, flair=scan())
     assert why in comparison.note and comparison.reference is None and comparison.wanted
-    alone, _ = comparison.made(presenters.TASKS["segmentation"], lesions(), {"threshold": 0.5, "smallest": 0.0})
+    alone, _ = comparison.made(presenters.TASKS["segmentation"], lesions(), {"threshold": 0.5, "min_lesion_ml": 0.0})
     assert alone.notes == (comparison.note,) and "dice" not in alone.metrics and alone.metrics["lesions"].value == 1
 
 

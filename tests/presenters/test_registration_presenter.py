@@ -168,11 +168,11 @@ def test_a_row_leads_into_its_region(result):
 
 
 def test_another_image_is_carried_along_labels_as_labels(result):
-    again = task.moved(result, replace(result.volumes["moving_labels"], labels={}), {}).volumes["carried"]
+    again = task.moved(result, replace(result.volumes["moving_labels"], labels={}), {}).volumes["co_warped"]
     np.testing.assert_array_equal(again.array, result.volumes["warped_labels"].array)
-    image = task.moved(result, result.volumes["moving"], {}).volumes["carried"]
+    image = task.moved(result, result.volumes["moving"], {}).volumes["co_warped"]
     np.testing.assert_allclose(image.array, result.volumes["warped"].array)
-    assert "carried" not in task.moved(task.moved(result, image, {}), None, {}).volumes
+    assert "co_warped" not in task.moved(task.moved(result, image, {}), None, {}).volumes
 
 
 def test_the_report_shows_the_images_the_grid_and_the_map(result):

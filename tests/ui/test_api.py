@@ -36,6 +36,13 @@ def test_the_named_endpoint_answers_with_facts_and_files(client):
     np.testing.assert_allclose(mask.affine, nib.load(LESION.images["flair"]).affine, atol=1e-4)
 
 
+def test_former_names_are_taken_with_a_note(client):
+    flair = handle_file(str(LESION.images["flair"]))
+    facts, _ = client.predict(flair=flair, pre=flair, smallest=2, api_name=f"/{NAME}")
+    assert facts["settings"]["min_lesion_ml"] == 2 and not any("No pre-contrast" in note for note in facts["notes"])
+    assert [note.split()[0] for note in facts["notes"] if "is now called" in note] == ["pre", "smallest"]
+
+
 def test_a_reference_that_does_not_fit_costs_the_comparison_alone(client, tmp_path):
     damaged, away = tmp_path / "damaged.nii.gz", tmp_path / "away.nii.gz"
     damaged.write_bytes(b"\x1f\x8b nothing")

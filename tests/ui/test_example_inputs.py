@@ -143,12 +143,12 @@ def test_both_in_one_box_are_the_visitors_alone(form, tmp_path):
 
 
 def test_ones_own_further_sequence_does_not_go_with_an_examples_image(form, tmp_path):
-    own = copied(THREE.images["pre"], tmp_path)
-    tab, chosen, data = form(THREE, pre=own)
+    own = copied(THREE.images["t1"], tmp_path)
+    tab, chosen, data = form(THREE, t1=own)
     said = str(started(tab, data))
     assert "FLAIR, Post-contrast T1, Reference" in said and "Put a FLAIR image in first" in said
     emptied = tab.example_inputs.remove_example_files(data)
-    assert emptied[chosen.boxes["flair"]] is None and chosen.boxes["pre"] not in emptied
+    assert emptied[chosen.boxes["flair"]] is None and chosen.boxes["t1"] not in emptied
 
 
 def test_ones_own_reference_counts_as_ones_own(form, tmp_path):
@@ -186,7 +186,7 @@ def test_landmarks_and_words_of_an_example_go_with_its_images(form, role, tmp_pa
     assert started(tab, later).options["landmarks"] == BENT.settings["landmarks"], "put in again by hand"
     tab, chosen, data = form(WORDS, **{role: own})
     emptied = tab.example_inputs.remove_example_files(data)
-    assert emptied[chosen.options["against"]] == "" and emptied[chosen.options["refine"]] is True
+    assert emptied[chosen.options["prompts_b"]] == "" and emptied[chosen.options["refine"]] is True
 
 
 def test_who_takes_the_main_image_of_an_example_away_has_none_of_it(form):

@@ -36,10 +36,9 @@ TRUTHS: Mapping[str, Sequence[str]] = {
 }
 ALSO = {  # further words for an image
     "flair": ("t2f",),
-    "t1": ("t1w", "t1n", "mprage"),
+    "t1": ("t1w", "t1n", "mprage", "pre"),
     "t2": ("t2w",),
-    "pre": ("t1", "t1w", "t1n"),
-    "post": ("t1ce", "t1gd", "t1c"),
+    "t1ce": ("t1gd", "t1c", "post"),
     "mri": ("t1", "t1w", "t1n", "mprage"),
 }
 OWN = ("orig", "individual", "t1w", "t2w", "flair")  # BIDS: spaces that are the scan's own

@@ -33,10 +33,10 @@ def hit(lesions: np.ndarray, by: np.ndarray) -> int:
 def scored(data: Path, before: str, after: str) -> dict[str, str | float]:
     """Lesions of each fate, found and true; how many of the new ones are found, and how many found ones are new."""
     (flair, _, mask), (earlier, _, mask_before) = given(data, after), given(data, before)
-    smallest = runtime.find_card(METHOD).settings({})["smallest"]
+    min_lesion_ml = runtime.find_card(METHOD).settings({})["min_lesion_ml"]
     found = runtime.run(METHOD, flair, None, None, earlier)
     now, then = mask.array > 0, mask_before.array > 0
-    truth, fates = compare_time_points(now, then, smallest, np.zeros(now.shape, np.uint8), mask.grid)
+    truth, fates = compare_time_points(now, then, min_lesion_ml, np.zeros(now.shape, np.uint8), mask.grid)
     said, true = ([row[1] for row in table] for table in (found.tables["change"].rows, fates))
     row: dict[str, str | float] = {"patient": patient(after), "image": f"{before} to {after}"}
     for fate in CHANGE_CLASSES.values():

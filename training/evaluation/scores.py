@@ -77,7 +77,7 @@ def segmentation(case: Case, result: Result, settings: Mapping[str, Any], with_p
 
 def outlined(case: Case, result: Result, settings: Mapping[str, Any], group: str, seconds: float) -> Row:
     """False positives are counted in ml on the slices (third axis) that hold no truth."""
-    compared = measure_lesions(result, settings["threshold"], settings["smallest"], case.truth)
+    compared = measure_lesions(result, settings["threshold"], settings["min_lesion_ml"], case.truth)
     truth, mask = compared.volumes["reference"].array > 0, compared.volumes["mask"].array > 0
     clean = ~truth.any(axis=(0, 1))
     row = {name: compared.metrics[name].value for name in SEGMENTATION if name in compared.metrics}

@@ -103,7 +103,7 @@ def other_words() -> Case:
     fixed = drawn(random, bent, axial(150, 1.4, 120, 1.4, (4, 2, -6), MIDDLE), 1.3, 400, 6.0)
     moving = drawn(random, brain, axial(144, 1.5, 116, 1.5, (0, 0, 0), MIDDLE), 1.0, 160, 2.0)
     words = "left hippocampus = right hippocampus; left thalamus = right putamen"
-    return {"fixed": fixed, "moving": moving}, {"against": words, "refine": False}
+    return {"fixed": fixed, "moving": moving}, {"prompts_b": words, "refine": False}
 
 
 def raw_heads() -> Case:

@@ -67,7 +67,7 @@ RECIPES = (
         "three_sequences_temporal",
         23,
         Lesion((-46, -14, -14), (17, 29, 18), push=0.15),
-        {"pre": (PRE, OBLIQUE, 0), "flair": (FLAIR, OBLIQUE_FINER, 0), "post": (POST, OBLIQUE, 70)},
+        {"t1": (PRE, OBLIQUE, 0), "flair": (FLAIR, OBLIQUE_FINER, 0), "t1ce": (POST, OBLIQUE, 70)},
         "Three sequences, left temporal",
         "Oblique slices, T1 before and after contrast on another grid than FLAIR; an abnormality that takes up a "
         "little contrast is painted in the left temporal lobe.",

@@ -114,7 +114,7 @@ class RegionEditor:
                 put_in = volumes[0]
                 assert put_in is not None  # the form has asked for it
                 own = next((v for v in volumes[1:] if v is not None), None)
-                chosen = {n: data[k] for n, k in form.options.items() if n in ("regions", "points")}
+                chosen = {n: data[k] for n, k in form.options.items() if n in ("regions", "points_per_side")}
                 result = runtime.run(FIND_REGIONS, put_in, own, progress=step, **chosen)
                 how = "uploaded" if own is not None else str(data[form.options["regions"]])
                 step(1.0, "Drawing")

@@ -65,7 +65,7 @@ def views(result: Result) -> list[str]:
 
 def pairs(result: Result) -> list[str]:
     """The pairs of images there are of a result."""
-    return [name for name, both in PAIRS.items() if OTHER not in both or "warped_against" in result.volumes]
+    return [name for name, both in PAIRS.items() if OTHER not in both or "warped_b" in result.volumes]
 
 
 class Section:
@@ -93,7 +93,7 @@ class Section:
         return annotations.add_caption(picture, name, 18, corner)
 
     def bare(self, name: str) -> np.ndarray:
-        role = {FIXED: "fixed", ALIGNED: "aligned", WARPED: "warped", OTHER: "warped_against"}[name]
+        role = {FIXED: "fixed", ALIGNED: "aligned", WARPED: "warped", OTHER: "warped_b"}[name]
         volume = self.seen.scaled(role)
         return planes.paint_layers([Layer(volume, window=self.seen.window)], self.sheet)
 

@@ -66,14 +66,14 @@ def result():
         "image": image,
         "template": image,
     }
-    settings = CARD.parse_settings({"smallest": 0})
+    settings = CARD.parse_settings({"min_lesion_ml": 0})
     return replace(measure_ensemble(Result(volumes), settings), provenance=Provenance(CARD.name, seconds=3.0))
 
 
 def test_every_mask_gets_a_row_and_small_lesions_and_none_their_own_figures(result):
     truth = np.zeros((20, 20, 20), np.uint8)
     truth[:10, :10, :10] = 1
-    settings = CARD.parse_settings({"smallest": 0})
+    settings = CARD.parse_settings({"min_lesion_ml": 0})
     case = Case("test 000", "1 ml", "1 mm", (), result.volumes["image"].new_like(truth))
     scorer = scores.of(result)
     rows = scorer.rows(case, result, settings, ())
