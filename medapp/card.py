@@ -81,12 +81,14 @@ class Card:
     `networks` are further networks that `run` may ask for by name: it then gets `get_network(name) -> nn.Module` too. A
     method that needs these alone has no `build` and gets None for `net`; its `weights` are those of its usual network.
     `reference` raises InputError for a reference that the method's result cannot be compared with, before anything is
-    computed. `option_groups` maps a title to the optional inputs and the options that are collapsed under it. `former`
-    are names that the method had before, taken for one release.
+    computed. `presenter` names what shows its results (see `presenters`); `preview` is the method that shows how its
+    inputs are prepared, "" for none: it takes the same inputs. `option_groups` maps a title to the optional inputs and
+    the options that are collapsed under it. `former` are names that the method had before, taken for one release.
     """
 
     name: str
     task: str
+    presenter: str
     title: str
     about: str
     inputs: tuple[Input, ...]
@@ -101,6 +103,7 @@ class Card:
     limits: str
     reference: Callable[..., Any] | None = None
     networks: Mapping[str, Network] = field(default_factory=dict)
+    preview: str = ""
     option_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     former: tuple[str, ...] = ()
 

@@ -9,14 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from medapp import presenters
 from medapp.card import Card
 from medapp.errors import InputError, OptionError, UserError
 from medapp.imaging.volume import Volume
 from medapp.io import files
 from medapp.io.validation import DISK_FULL_MESSAGE, is_disk_full
 from medapp.options import Choice, Landmarks, RenamedWarning
-from medapp.presenters.comparison import prepared
+from medapp.presenters import get_presenter
+from medapp.presenters.comparison import prepare_comparison
 from medapp.result import NOT_A_DIAGNOSIS
 from medapp.serving import runtime
 
@@ -100,7 +100,7 @@ def _list(args: argparse.Namespace) -> None:
 
 def _run(args: argparse.Namespace) -> None:
     card = runtime.find_card(args.pipeline)
-    task = presenters.of(card.task)
+    presenter = get_presenter(card)
     options = _texts(card, card.use_present_names(dict(_pair(text) for text in args.set)))
     uploads = _uploads(card, options) | _named(card, args)
     card.parse_settings(options)  # a wrong option is said before a big file is read
@@ -114,9 +114,9 @@ def _run(args: argparse.Namespace) -> None:
     ]
     if args.reference:
         _files(args.reference)  # a wrong path is wrong use
-    how = {"name": "reference", "colour": colour, "labels": task.REFERENCE_LABELS}
-    comparison = prepared(
-        task,
+    labels = bool(presenter.reference and presenter.reference.labels)
+    how = {"name": "reference", "colour": colour, "labels": labels}
+    comparison = prepare_comparison(
         card,
         card.name_inputs(volumes),
         lambda: _read(args.reference, "reference", series, **how) if args.reference else None,
@@ -125,19 +125,19 @@ def _run(args: argparse.Namespace) -> None:
     _warn(comparison.note)
     result = runtime.run(card.name, *volumes, device=args.device, progress=None if args.quiet else _tell, **options)
     if comparison.wanted:
-        result, made = comparison.made(task, result, result.settings)
+        result, made = comparison.apply(presenter, result, result.settings)
         _warn(made.note if made is not comparison else "")
     try:
-        result, written = result.save_and_note(args.out, task.FILES)
+        written = result.write_files(args.out, presenter.files)
     except OSError as error:
         raise InputError(f"The results could not be written to {args.out}: {error.strerror}.") from error
-    for name, metric in result.metrics.items():
+    for name, metric in written.result.metrics.items():
         print(f"{name}: {'not defined' if metric.value is None else metric.value} {metric.unit}".rstrip())
-    for warning in result.warnings:
+    for warning in written.result.warnings:
         print(f"warning: {warning}")
-    for note in result.notes:
+    for note in written.result.notes:
         print(f"note: {note}")
-    print("wrote " + ", ".join(str(path) for path in written))
+    print("wrote " + ", ".join(str(path) for path in written.paths))
 
 
 def _read(path: Path, place: str, series: dict[str, str], **how: Any) -> Volume:

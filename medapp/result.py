@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import logging
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -116,64 +117,77 @@ class Result:
         }
 
     def save(self, folder: Path, roles: tuple[str, ...] = ("mask", "probability")) -> list[Path]:
-        """The paths that `save_and_note` writes."""
-        return self.save_and_note(folder, roles)[1]
+        """The paths that `write_files` writes."""
+        return self.write_files(folder, roles).paths
 
-    def save_and_note(
-        self, folder: Path, roles: tuple[str, ...] = ("mask", "probability")
-    ) -> tuple["Result", list[Path]]:
-        """Write the volumes of `roles`, the deformation, the tables (CSV), the facts (JSON).
+    def write_files(
+        self,
+        folder: Path,
+        roles: tuple[str, ...] = ("mask", "probability"),
+        *,
+        prefix: str = "",
+        earlier: "WrittenFiles | None" = None,
+    ) -> "WrittenFiles":
+        """Write the volumes of `roles`, the deformation, tables (CSV) and facts (JSON); names begin with `prefix`.
 
         Volumes become NIfTI, a coloured picture PNG. What was made from DICOM is DICOM besides: a mask as SEG,
         `restored` as a series in the folder `restored_dicom`. With `labels` of a single image comes ITK-SNAP's table of
         them. A deformation becomes ITK's displacement field and, with the affine in it, Learn2Reg's; its inverse a
-        field too, the affine ITK's transform (see `imaging.transforms`). `folder` is made if it is not there.
+        field too, the affine ITK's transform (see `io.transforms`). `folder` is made if it is not there. A file that
+        `earlier` wrote from the same volume, field or table is linked and not written again.
 
-        A file that cannot be written costs the others nothing. Returns the result, with a note for each such file, and
-        the paths written; of a series, its folder. Raises OSError where nothing can be written: a full disk, a folder
-        that is closed.
+        A file that cannot be written costs the others nothing: the result gets a note for it. Raises OSError where
+        nothing can be written: a full disk, a folder that is closed.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        jobs = [job for role in roles if role in self.volumes for job in self._image_jobs(role, folder)]
-        lost = [_lost(*job) for job in jobs]
-        moving = self._transform_jobs(folder)
-        with ThreadPoolExecutor() as pool:  # side by side: packing takes the time
-            lost += pool.map(lambda job: _lost(*job), moving)
-        tables = [(folder / f"{name}.csv", partial(_write_text, table.csv)) for name, table in self.tables.items()]
-        lost += [_lost(*job) for job in tables]
-        jobs += [*moving, *tables]
-        written = [path for (path, _), note in zip(jobs, lost, strict=True) if not note]
-        told = replace(self, notes=(*self.notes, *filter(None, lost)))
-        facts = folder / "result.json"
-        if note := _lost(facts, partial(_write_text, lambda: json.dumps(told.facts(), indent=2))):
-            return replace(told, notes=(*told.notes, note)), written
-        return told, [*written, facts]
+        images = [job for role in roles if role in self.volumes for job in self._image_jobs(role)]
+        transforms_ = self._transform_jobs()
+        tables = [Job(f"{name}.csv", partial(_write_text, table.csv), table) for name, table in self.tables.items()]
 
-    def _image_jobs(self, role: str, folder: Path) -> list["Job"]:
+        def write(job: Job) -> str:
+            path = folder / f"{prefix}{job.name}"
+            return "" if earlier and earlier.link(job, path) else _note_loss(job.name, path, job.write)
+
+        notes = [write(job) for job in images]
+        with ThreadPoolExecutor() as pool:  # side by side: packing takes the time
+            notes += pool.map(write, transforms_)
+        notes += [write(job) for job in tables]
+        jobs = [*images, *transforms_, *tables]
+        written = {job.name: job.source for job, note in zip(jobs, notes, strict=True) if not note}
+        result = replace(self, notes=(*self.notes, *filter(None, notes)))
+        facts = folder / f"{prefix}result.json"
+        note = _note_loss("result.json", facts, partial(_write_text, lambda: json.dumps(result.facts(), indent=2)))
+        paths = [folder / f"{prefix}{name}" for name in written]
+        if note:
+            return WrittenFiles(replace(result, notes=(*result.notes, note)), paths, written)
+        return WrittenFiles(result, [*paths, facts], written)
+
+    def _image_jobs(self, role: str) -> list["Job"]:
         """What is to be written of one volume."""
         volume = self.volumes[role]
         picture = volume.is_colour and 1 in volume.shape
-        jobs: list[Job] = [(folder / f"{role}{'.png' if picture else '.nii.gz'}", partial(files.write, volume))]
+        jobs = [Job(f"{role}{'.png' if picture else '.nii.gz'}", partial(files.write, volume), volume)]
         if role == "labels" and self.deformation is None:
-            jobs.append((folder / f"{role}.label", partial(files.write_label_table, volume)))
+            jobs.append(Job(f"{role}.label", partial(files.write_label_table, volume), volume))
         if volume.labels and volume.headers:
-            jobs.append((folder / f"{role}.seg.dcm", partial(files.write_dicom_seg, volume)))
+            jobs.append(Job(f"{role}.seg.dcm", partial(files.write_dicom_seg, volume), volume))
         elif role == "restored" and volume.headers:
-            about = f"medapp {role}, for research only"
-            jobs.append((folder / f"{role}_dicom", partial(files.write_dicom_series, volume, description=about)))
+            description = f"medapp {role}, for research only"
+            jobs.append(
+                Job(f"{role}_dicom", partial(files.write_dicom_series, volume, description=description), volume)
+            )
         return jobs
 
-    def _transform_jobs(self, folder: Path) -> list["Job"]:
+    def _transform_jobs(self) -> list["Job"]:
         """What is to be written of what moves points, where there is any."""
         jobs: list[Job] = []
-        if self.deformation is not None:
-            jobs.append((folder / "displacement.nii.gz", partial(transforms.write_displacement, self.deformation)))
-        if self.inverse is not None:
-            jobs.append((folder / "inverse_displacement.nii.gz", partial(transforms.write_displacement, self.inverse)))
+        for name, moves in (("displacement", self.deformation), ("inverse_displacement", self.inverse)):
+            if moves is not None:
+                jobs.append(Job(f"{name}.nii.gz", partial(transforms.write_displacement, moves), moves))
         if self.affine is not None:
-            jobs.append((folder / "affine.tfm", partial(transforms.write_affine, self.affine)))
+            jobs.append(Job("affine.tfm", partial(transforms.write_affine, self.affine), self.affine))
         if self.deformation is not None:
-            jobs.append((folder / "disp_learn2reg.npz", self._write_learn2reg))
+            jobs.append(Job("disp_learn2reg.npz", self._write_learn2reg, self.deformation))
         return jobs
 
     def _write_learn2reg(self, path: Path) -> Path:
@@ -184,10 +198,36 @@ class Result:
         return transforms.write_learn2reg(self.deformation.compose(whole), path)
 
 
-Job = tuple[Path, Callable[[Path], object]]  # a file, or a folder, and what writes it
+class Job(NamedTuple):
+    """A file, or a folder, that is to be written: its name, what writes it, and what it is written from."""
+
+    name: str
+    write: Callable[[Path], object]
+    source: object
 
 
-def _lost(path: Path, write: Callable[[Path], object]) -> str:
+class WrittenFiles(NamedTuple):
+    """The result, with a note for each file that could not be written; the paths written, of a series its folder; and
+    what each file, by its name without the prefix, was written from."""
+
+    result: Result
+    paths: list[Path]
+    sources: Mapping[str, object]
+
+    def link(self, job: Job, path: Path) -> bool:
+        """Whether the file was written here from the same source, and so could be linked to `path`."""
+        name = path.name
+        old = next((old for old in self.paths if old.name == name), None)
+        if old is None or self.sources.get(job.name) is not job.source or not old.is_file():
+            return False
+        try:
+            os.link(old, path)
+        except OSError:  # another disk, or one without links
+            return False
+        return True
+
+
+def _note_loss(name: str, path: Path, write: Callable[[Path], object]) -> str:
     """Write one file; "" or, where that fails, a note on it. Raises OSError where the system refuses to write."""
     why = "this is a fault of ours"
     try:
@@ -196,17 +236,17 @@ def _lost(path: Path, write: Callable[[Path], object]) -> str:
     except OSError as error:
         if error.errno is not None:
             raise
-        log.warning("%s was not written: %s", path.name, type(error).__name__)
+        log.warning("%s was not written: %s", name, type(error).__name__)
     except UserError as error:
         why = str(error).rstrip(".")
     except MemoryError:
-        why = "the memory did not suffice"
+        why = "there was not enough memory"
     except Exception as error:  # whatever a library makes of an unusual header; its text may hold what is private
-        log.warning("%s was not written: %s", path.name, type(error).__name__)
+        log.warning("%s was not written: %s", name, type(error).__name__)
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     path.unlink(missing_ok=True)
-    return f"{path.name} could not be written: {why}. {WHOLE}"
+    return f"{name} could not be written: {why}. {WHOLE}"
 
 
 def _write_text(text: Callable[[], str], path: Path) -> None:

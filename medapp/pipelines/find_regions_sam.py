@@ -113,6 +113,7 @@ def tabulate_regions(numbers: np.ndarray, image: Volume, depth: int) -> Table:
 CARD = Card(
     name="find_regions_sam",
     task="regions",
+    presenter="region_map",
     title="Regions (Segment Anything)",
     about="Outlines what a person would outline, in any grey or coloured image, as a map of numbered regions.",
     inputs=restoration_inputs("Image", "Any slice, series or picture; each slice is looked at by itself.", colour=True),

@@ -79,6 +79,7 @@ def prepare(
 CARD = Card(
     name="prepare_brain_pair",
     task="pair",
+    presenter="brain_pair",
     title="A pair of brains made ready",
     about="Takes the skull off two heads, aligns them with twelve parameters, and shows what a registration sees.",
     inputs=PAIR_INPUTS,

@@ -155,6 +155,7 @@ def _is_mr(image: Volume) -> bool:
 CARD = Card(
     name="restore_ct_rat",
     task="restoration",
+    presenter="restoration",
     title="Low-dose CT (RAT)",
     about="Takes the noise out of CT of about a quarter of the usual dose, slice or series, in Hounsfield units.",
     inputs=restoration_inputs("CT", "One slice or a series, any part of the body; DICOM or NIfTI in Hounsfield units."),

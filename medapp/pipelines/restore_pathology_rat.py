@@ -141,6 +141,7 @@ def has_he_colours(rgb: np.ndarray) -> bool:
 CARD = Card(
     name="restore_pathology_rat",
     task="restoration",
+    presenter="restoration",
     title="H&E pathology, 2 or 4 times finer (RAT)",
     about="Enlarges a picture of an H&E-stained section two or four times and sharpens what the pixels blurred.",
     inputs=restoration_inputs("H&E picture", "PNG, JPEG or TIFF of a field, not a whole slide.", colour=True),

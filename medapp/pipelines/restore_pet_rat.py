@@ -115,6 +115,7 @@ def describe_input(image: Volume) -> tuple[str, ...]:
 CARD = Card(
     name="restore_pet_rat",
     task="restoration",
+    presenter="restoration",
     title="Low-count PET (RAT)",
     about="Takes the noise out of PET of short or low-activity scans, from half to a twentieth of the counts.",
     inputs=restoration_inputs("PET", "Attenuation-corrected PET, a slice or a volume, best in Bq/ml."),

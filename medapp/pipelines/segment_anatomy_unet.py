@@ -78,6 +78,7 @@ ANATOMY_NETWORK = Network(
 CARD = Card(
     name="segment_anatomy_unet",
     task="segmentation",
+    presenter="parcellation",
     title="Brain regions and their volumes (3-D U-Net)",
     about="Divides the brain into its regions, left and right, on MRI with or without the skull, and measures them.",
     inputs=(Input("image", "Brain MRI", "Best T1 of about 1 mm; another contrast and thick slices are taken too."),),

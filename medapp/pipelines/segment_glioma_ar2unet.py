@@ -207,6 +207,7 @@ def describe_inputs(given: dict[str, Volume | None], flair: Volume) -> tuple[str
 CARD = Card(
     name="segment_glioma_ar2unet",
     task="segmentation",
+    presenter="lesions",
     title="Low-grade glioma: FLAIR abnormality (AR2-UNet)",
     about="Outlines the abnormality of a lower-grade glioma on FLAIR, alone or with T1 before and after contrast.",
     inputs=(

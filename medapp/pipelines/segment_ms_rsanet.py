@@ -323,6 +323,7 @@ def _report_step(progress: Callable[[float, str], None], begin: float, length: f
 CARD = Card(
     name="segment_ms_rsanet",
     task="segmentation",
+    presenter="ms_lesions",
     title="Multiple sclerosis lesions on FLAIR (RSANet)",
     about="Outlines the lesions of multiple sclerosis in 3-D, tells where they lie, what became of them since an "
     "earlier scan, and which slices the network drew on.",

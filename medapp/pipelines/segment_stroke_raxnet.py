@@ -202,6 +202,7 @@ FUSION_HELP = (
 CARD = Card(
     name="segment_stroke_raxnet",
     task="segmentation",
+    presenter="stroke",
     title="Old stroke lesions on T1 (RAX-Net, three planes)",
     about="Outlines chronic stroke lesions on a T1 scan as seen slice by slice along three axes, and shows where the "
     "three agree.",

@@ -1,61 +1,30 @@
-"""Pair: what two heads made ready for a registration show; it has no tab of its own."""
+"""Brain pair: two brains as a registration sees them, prepared but not yet registered."""
 
-from collections.abc import Callable, Mapping
-
-import numpy as np
-from plotly.graph_objects import Figure
-
-from medapp.imaging.volume import Volume
+from medapp.presenters.base import Presenter
+from medapp.presenters.catalogue import get_layer_title
 from medapp.rendering.layers import Layer
 from medapp.result import Result
 
-TITLE = "Pair"
-ABOUT = "See what a registration would be given, and take it with you."
-RUN = "Make ready"
-REFERENCE = "Another image"
-REFERENCE_ABOUT = "not used by this method"
-REFERENCE_LABELS = False  # whether it is a mask or a label map
-NOT_COMPARED = "Not used:"
-FILES = ("fixed_prepared", "moving_prepared", "labels", "moving_labels")
-TABLE = ""
-FIGURES = ()
 
+class BrainPairPresenter(Presenter):
+    """A prepared pair; see `Presenter`."""
 
-def layers(result: Result) -> dict[str, Layer]:
-    """Caption to layer, from the bottom up; the first is the image that the others lie on."""
-    volumes = result.volumes
-    return {"Fixed": Layer(volumes["fixed_prepared"]), "Moving": Layer(volumes["moving_prepared"], opacity=0.5)}
+    title = "Brain pair"
+    files = ("fixed_prepared", "moving_prepared", "labels", "moving_labels")
+    image_role = "fixed_prepared"
 
+    def layers(self, result: Result) -> dict[str, Layer]:
+        """The fixed and the moving brain."""
+        moving = result.volumes["moving_prepared"]
+        return {
+            get_layer_title("fixed_prepared"): Layer(self.image(result)),
+            get_layer_title("moving_prepared"): Layer(moving, opacity=0.5),
+        }
 
-def figures(result: Result) -> dict[str, Callable[[], Figure]]:
-    """No figures."""
-    return {}
-
-
-def moved(result: Result, reference: Volume | None, settings: Mapping[str, object]) -> Result:
-    """The result as it is: there is nothing to compare it with."""
-    return result
-
-
-def check(reference: Volume, volumes: Mapping[str, Volume | None]) -> None:
-    """Nothing: it is not looked at."""
-
-
-def start(result: Result) -> np.ndarray:
-    """(3,) RAS+ millimetres where the crosshair stands first: in the middle."""
-    image = result.volumes["fixed_prepared"]
-    return image.grid.to_mm((np.array(image.shape) - 1) / 2)
-
-
-def headline(result: Result) -> str:
-    """One sentence for the top of the page."""
-    value = {name: metric.value for name, metric in result.metrics.items()}
-    return (
-        f"Made ready: the moving brain is turned by {value['turn']:g}°, shifted by {value['shift']:g} mm and "
-        f"{value['growth']:+g} % in volume against the fixed one; Dice {value['dice_before']:.2f} so far"
-    )
-
-
-def place(result: Result, row: list) -> np.ndarray:
-    """(3,) RAS+ millimetres: the middle; there is no table."""
-    return start(result)
+    def headline(self, result: Result) -> str:
+        """What the affine transform does, and the overlap after it."""
+        value = {name: metric.value for name, metric in result.metrics.items()}
+        return (
+            f"Prepared: the moving brain is rotated by {value['turn']:g}°, shifted by {value['shift']:g} mm and "
+            f"{value['growth']:+g} % in volume against the fixed one; Dice {value['dice_before']:.2f} so far"
+        )

@@ -1,74 +1,122 @@
-"""Lesions: which pictures of which roles, and what moves with the live sliders; shown by the tab of segmentation."""
+"""Lesions: the mask of a lesion and its probability, which follow a threshold."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 from plotly.graph_objects import Figure
 
 from medapp.analysis.lesions import measure_lesions
 from medapp.imaging.volume import Volume
-from medapp.rendering import lesion_charts, lesion_mesh, planes
+from medapp.presenters.base import Picture, Presenter, Settings, describe_side
+from medapp.presenters.catalogue import get_layer_title
+from medapp.presenters.mask_reference import check_mask_reference
+from medapp.presenters.task import SEGMENTATION
+from medapp.rendering import colour, lesion_charts, lesion_mesh, planes, svg
 from medapp.rendering.layers import Layer
+from medapp.rendering.slice_grids import is_flat
 from medapp.result import Result
 
-FILES = ("mask", "probability")
-TABLE = "lesions"
-FIGURES = ("3-D", "Volumes", "Details")
+REFERENCE_COLOUR = (86, 180, 233)
 
 
-def layers(result: Result) -> dict[str, Layer]:
-    """Caption to layer, from the bottom up; the first is the image that the others lie on."""
-    volumes = result.volumes
-    shown = {volumes["image"].name: Layer(volumes["image"])}
-    shown["Probability"] = Layer(volumes["probability"], "heat", opacity=0.0)
-    shown["Lesion"] = Layer(volumes["mask"], "mask", opacity=0.9, contour=2)
-    if "reference" in volumes:
-        shown["Reference"] = Layer(volumes["reference"], "mask", colour=(86, 180, 233), opacity=0.9, contour=2)
-    return shown
+class LesionPresenter(Presenter):
+    """Lesions of one kind; see `Presenter`."""
 
+    title = "Lesions"
+    reference = SEGMENTATION.reference
+    files: tuple[str, ...] = ("mask", "probability")
+    table_name = "lesions"
+    chart_titles: tuple[str, ...] = ("3-D", "Volumes", "Details")
 
-def figures(result: Result) -> dict[str, Callable[[], Figure]]:
-    """Caption to a function that draws the figure, so that only what is looked at is drawn."""
-    volumes = result.volumes
-    return {
-        "3-D": partial(lesion_mesh.plot_lesion_surfaces, volumes["mask"], volumes["image"]),
-        "Volumes": partial(lesion_charts.plot_volume_by_slice, volumes["mask"], volumes.get("reference")),
-        "Details": partial(
-            lesion_charts.plot_probability_histogram, volumes["probability"], result.settings["threshold"]
-        ),
-    }
+    def layers(self, result: Result) -> dict[str, Layer]:
+        """The image, the probability, the mask and the reference."""
+        volumes = result.volumes
+        layers = super().layers(result)
+        layers[get_layer_title("probability")] = Layer(volumes["probability"], "heat", opacity=0.0)
+        layers[get_layer_title("mask")] = Layer(volumes["mask"], "mask", opacity=0.9, contour=2)
+        if "reference" in volumes:
+            layers["Reference"] = Layer(volumes["reference"], "mask", colour=REFERENCE_COLOUR, opacity=0.9, contour=2)
+        return layers
 
+    def charts(self, result: Result) -> dict[str, Callable[[], Figure]]:
+        """Surfaces, the volume by slice, and how the probability is distributed."""
+        volumes = result.volumes
+        return {
+            "3-D": partial(lesion_mesh.plot_lesion_surfaces, volumes["mask"], volumes["image"]),
+            "Volumes": partial(lesion_charts.plot_volume_by_slice, volumes["mask"], volumes.get("reference")),
+            "Details": partial(
+                lesion_charts.plot_probability_histogram, volumes["probability"], result.settings["threshold"]
+            ),
+        }
 
-def moved(result: Result, reference: Volume | None, settings: Mapping[str, float]) -> Result:
-    """The result with other live options or another reference; the network is not asked again."""
-    return measure_lesions(result, settings["threshold"], settings["min_lesion_ml"], reference)
+    def recompute(self, result: Result, reference: Volume | None, settings: Settings) -> Result:
+        """The mask and its measures at other live options or against another reference."""
+        return self.measure(result.noting(reference), settings, reference)
 
+    def measure(self, result: Result, settings: Settings, reference: Volume | None) -> Result:
+        """The mask, its table and its metrics."""
+        return measure_lesions(result, settings["threshold"], settings["min_lesion_ml"], reference)
 
-def start(result: Result) -> np.ndarray:
-    """(3,) RAS+ millimetres where the crosshair stands first: in the largest lesion, else in the middle."""
-    mask, image = result.volumes["mask"], result.volumes["image"]
-    return planes.find_best_position(mask) if mask.array.any() else image.grid.to_mm((np.array(image.shape) - 1) / 2)
+    def check_reference(self, reference: Volume, volumes: Mapping[str, Volume | None]) -> None:
+        """Raises InputError for what is no mask, or lies elsewhere than the image."""
+        check_mask_reference(reference, volumes)
 
+    def start(self, result: Result) -> np.ndarray:
+        """In the largest lesion, else in the middle, (3,) RAS+ mm."""
+        mask = result.volumes["mask"]
+        return planes.find_best_position(mask) if mask.array.any() else super().start(result)
 
-def headline(result: Result) -> str:
-    """One sentence for the top of the page."""
-    count, volume = result.metrics["lesions"].value, result.metrics["volume"].value
-    few = result.metrics["left_out"].value
-    less = f" {few} smaller than {result.settings['min_lesion_ml']:g} ml left out." if few else ""
-    if not count and result.doubt:
-        return "No lesion was found, which means little then."
-    if not count:
-        return f"Nothing found at this threshold.{less} That does not mean that nothing is there."
-    said = f"{volume:.1f} ml in {count} lesion{'s' if count != 1 else ''}{';' if less else ''}{less.rstrip('.')}"
-    if "dice" in result.metrics:
-        said += f"; Dice {result.metrics['dice'].value:.2f} to the reference"
-    return said
+    def headline(self, result: Result) -> str:
+        """How many lesions there are and how large, and how well they match the reference."""
+        count, volume = result.metrics["lesions"].value, result.metrics["volume"].value
+        left_out = result.metrics["left_out"].value
+        rest = f" {left_out} smaller than {result.settings['min_lesion_ml']:g} ml left out." if left_out else ""
+        if not count and result.doubt:
+            return "No lesion was found, which means little then."
+        if not count:
+            return f"Nothing found at this threshold.{rest} That does not mean that nothing is there."
+        sentence = (
+            f"{volume:.1f} ml in {count} lesion{'s' if count != 1 else ''}{';' if rest else ''}{rest.rstrip('.')}"
+        )
+        if "dice" in result.metrics:
+            sentence += f"; Dice {result.metrics['dice'].value:.2f} to the reference"
+        return sentence
 
+    def locate(self, result: Result, row: Sequence[Any]) -> np.ndarray:
+        """The voxel of a lesion nearest to the centroid in its row, (3,) RAS+ mm."""
+        mask = result.volumes["mask"]
+        points = mask.grid.to_mm(np.argwhere(mask.array > 0))
+        centroid = np.array([float(value) for value in row[3:6]])
+        return points[np.argmin(((points - centroid) ** 2).sum(axis=1))] if len(points) else centroid
 
-def place(result: Result, row: list) -> np.ndarray:
-    """(3,) RAS+ millimetres of the voxel nearest to the centroid of the lesion in a row of the table."""
-    mask = result.volumes["mask"]
-    points = mask.grid.to_mm(np.argwhere(mask.array > 0))
-    centroid = np.array([float(v) for v in row[3:6]])
-    return points[np.argmin(((points - centroid) ** 2).sum(axis=1))] if len(points) else centroid
+    def pictures(self, result: Result, radiological: bool = True) -> list[Picture]:
+        """Three planes, slices through the lesions, and the volume by slice."""
+        image, mask, reference = (result.volumes.get(role) for role in ("image", "mask", "reference"))
+        assert image is not None
+        lesion = mask if mask is not None and mask.array.any() else None
+        flat = is_flat(image.grid)
+        window = None if image.is_colour else colour.find_window(image.array, image.unit)
+        layers, keys = [Layer(image, window=window)], []
+        if reference is not None:
+            layers.append(Layer(reference, "mask", colour=colour.get_label_colour(2), contour=1))
+            keys.append((colour.to_css(colour.get_label_colour(2)), "Reference"))
+        if mask is not None:
+            layers.append(Layer(mask, "mask", contour=2))
+            keys.insert(0, (colour.to_css(colour.get_label_colour(1)), "Result"))
+        where = "" if flat else f"Axial, coronal and sagittal through the {'largest lesion' if lesion else 'middle'}. "
+        grey = f"Black is {window.low:.4g}, white {window.high:.4g} {image.unit}".rstrip() + "." if window else ""
+        mm = planes.find_best_position(lesion or image.new_like(np.zeros(image.shape, np.uint8)))
+        pixels = planes.draw_three_planes(layers, mm, height=420, radiological=radiological)
+        caption = f"{where}{describe_side(radiological)} {grey}".strip()
+        pictures = [Picture(pixels, caption, keys, f"The image with the outline of the result. {where}")]
+        if lesion and not flat:
+            pixels = planes.draw_montage([layers[0], layers[-1], *layers[1:-1]], 12, radiological=radiological)
+            pictures.append(Picture(pixels, "Axial slices through the lesions, from foot to head."))
+            at, ml, across = lesion_charts.measure_slice_volumes(lesion)
+            other = None if reference is None else lesion_charts.measure_slice_volumes(reference)[1]
+            title = "Lesion volume in each slice of the scan"
+            drawing = svg.draw_bars(at, ml, across, "Volume (ml)", title=title, reference=other)
+            pictures.append(Picture(drawing, f"{title}."))
+        return pictures

@@ -1,7 +1,8 @@
-"""Parcels: which pictures of a map of the brain's regions; shown by the tab of segmentation."""
+"""Parcellation: a label map of the brain's regions, and their volumes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 from plotly.graph_objects import Figure
@@ -9,85 +10,96 @@ from plotly.graph_objects import Figure
 from medapp.analysis.regional_volumes import measure_regions
 from medapp.imaging.brain_labels import region_colours
 from medapp.imaging.volume import Volume
+from medapp.presenters.base import Picture, Presenter, Settings, describe_side, find_centre
+from medapp.presenters.catalogue import get_layer_title
+from medapp.presenters.mask_reference import check_mask_reference
+from medapp.presenters.task import SEGMENTATION
 from medapp.rendering import planes, region_charts
 from medapp.rendering.layers import Layer
 from medapp.result import Result
 
-FILES = ("labels", "brain")
-TABLE = "regions"
-FIGURES = ("3-D", "Volumes", "Details")
-FIRST = ("Left-Hippocampus", "Right-Hippocampus")  # where one looks first
-DIFFERENT = (255, 0, 200)
+FIRST_REGIONS = ("Left-Hippocampus", "Right-Hippocampus")  # where one looks first
+DISAGREEMENT_COLOUR = (255, 0, 200)
 
 
-def layers(result: Result) -> dict[str, Layer]:
-    """Caption to layer, from the bottom up; the first is the image that the others lie on."""
-    volumes = result.volumes
-    labels = volumes["labels"]
-    present = {n: labels.labels[n] for n in np.unique(labels.array).tolist() if n}
-    regions = labels.new_like(labels.array, labels=present or dict(labels.labels))
-    shown = {volumes["image"].name: Layer(volumes["image"])}
-    shown["Regions"] = Layer(regions, "mask", colours=region_colours(present), opacity=0.45)
-    if "disagreement" in volumes:
-        shown["Differs from the reference"] = Layer(volumes["disagreement"], "mask", colour=DIFFERENT, opacity=0.4)
-    return shown
+class ParcellationPresenter(Presenter):
+    """The regions of a brain; see `Presenter`."""
+
+    title = "Brain regions"
+    reference = SEGMENTATION.reference
+    files = ("labels", "brain")
+    made = ("disagreement",)
+    table_name = "regions"
+    chart_titles = ("3-D", "Volumes", "Details")
+
+    def layers(self, result: Result) -> dict[str, Layer]:
+        """The image, the regions, and where the reference differs."""
+        volumes = result.volumes
+        labels = volumes["labels"]
+        present = {n: labels.labels[n] for n in np.unique(labels.array).tolist() if n}
+        regions = labels.new_like(labels.array, labels=present or dict(labels.labels))
+        layers = super().layers(result)
+        layers[get_layer_title("labels")] = Layer(regions, "mask", colours=region_colours(present), opacity=0.45)
+        if "disagreement" in volumes:
+            layers["Differs from the reference"] = Layer(
+                volumes["disagreement"], "mask", colour=DISAGREEMENT_COLOUR, opacity=0.4
+            )
+        return layers
+
+    def charts(self, result: Result) -> dict[str, Callable[[], Figure]]:
+        """Surfaces, volumes, and the overlap with the reference."""
+        table = result.tables[self.table_name]
+        return {
+            "3-D": partial(region_charts.plot_region_surfaces, result.volumes["labels"], result.volumes["brain"]),
+            "Volumes": partial(region_charts.plot_region_volumes, table),
+            "Details": partial(region_charts.plot_region_dice, table),
+        }
+
+    def recompute(self, result: Result, reference: Volume | None, settings: Settings) -> Result:
+        """The result with another reference; there are no live options."""
+        return measure_regions(result.noting(reference), reference)
+
+    def check_reference(self, reference: Volume, volumes: Mapping[str, Volume | None]) -> None:
+        """Raises InputError for what is no label map, or lies elsewhere than the image."""
+        check_mask_reference(reference, volumes)
+
+    def start(self, result: Result) -> np.ndarray:
+        """In the first hippocampus there is, else where there is brain, (3,) RAS+ mm."""
+        centres = (_find_region(result.volumes["labels"], region) for region in FIRST_REGIONS)
+        centre = next((point for point in centres if point is not None), None)
+        return planes.find_best_position(result.volumes["brain"]) if centre is None else centre
+
+    def headline(self, result: Result) -> str:
+        """The volumes of the brain and of its hippocampi."""
+        value = {name: metric.value for name, metric in result.metrics.items()}
+        if not value["brain"]:
+            return "No brain found."
+        sentence = f"Brain {value['brain']:.0f} ml; {value['regions']} regions"
+        if value["hippocampus_left"] and value["hippocampus_right"]:
+            left, right = value["hippocampus_left"], value["hippocampus_right"]
+            sentence += f"; hippocampi {left:.1f} left, {right:.1f} ml right"
+        if "dice" in value:
+            sentence += f"; mean Dice {value['dice']:.2f} to the reference"
+        return sentence
+
+    def locate(self, result: Result, row: Sequence[Any]) -> np.ndarray:
+        """The middle of the region that the first cell names, (3,) RAS+ mm."""
+        centre = _find_region(result.volumes["labels"], str(row[0]))
+        return self.start(result) if centre is None else centre
+
+    def pictures(self, result: Result, radiological: bool = True) -> list[Picture]:
+        """Three planes, and slices through the brain."""
+        layers = list(self.layers(result).values())
+        pixels = planes.draw_three_planes(layers, self.start(result), height=420, radiological=radiological)
+        caption = "The regions over the image; where there is a reference, what differs from it is pink."
+        pictures = [Picture(pixels, f"{caption} {describe_side(radiological)}")]
+        if result.volumes["labels"].array.any() and min(result.volumes["image"].shape) > 1:
+            montage = planes.draw_montage(layers, 12, radiological=radiological)
+            pictures.append(Picture(montage, "Axial slices through the brain, from foot to head."))
+        return pictures
 
 
-def figures(result: Result) -> dict[str, Callable[[], Figure]]:
-    """Caption to a function that draws the figure, so that only what is looked at is drawn."""
-    return {
-        "3-D": partial(region_charts.plot_region_surfaces, result.volumes["labels"], result.volumes["brain"]),
-        "Volumes": partial(region_charts.plot_region_volumes, result.tables[TABLE]),
-        "Details": partial(region_charts.plot_region_dice, result.tables[TABLE]),
-    }
-
-
-def moved(result: Result, reference: Volume | None, settings: Mapping[str, float]) -> Result:
-    """The result with another reference; there are no live options."""
-    return measure_regions(result, reference)
-
-
-def start(result: Result) -> np.ndarray:
-    """(3,) RAS+ millimetres where the crosshair stands first: in the larger hippocampus, else where there is brain."""
-    labels = result.volumes["labels"]
-    found = [region for region in FIRST if _points(labels, region).size]
-    return place(result, [found[0]]) if found else planes.find_best_position(result.volumes["brain"])
-
-
-def headline(result: Result) -> str:
-    """One sentence for the top of the page."""
-    value = {name: metric.value for name, metric in result.metrics.items()}
-    if not value["brain"]:
-        return "No brain found."
-    said = f"Brain {value['brain']:.0f} ml; {value['regions']} regions"
-    if value["hippocampus_left"] and value["hippocampus_right"]:
-        said += f"; hippocampi {value['hippocampus_left']:.1f} left, {value['hippocampus_right']:.1f} ml right"
-    if "dice" in value:
-        said += f"; mean Dice {value['dice']:.2f} to the reference"
-    return said
-
-
-def place(result: Result, row: list) -> np.ndarray:
-    """(3,) RAS+ millimetres of the voxel of a region, named by the first cell of a row, nearest to its middle."""
-    points = _points(result.volumes["labels"], str(row[0]))
-    if not points.size:
-        return start(result)
-    return points[np.argmin(((points - points.mean(axis=0)) ** 2).sum(axis=1))]
-
-
-def pictures(result: Result, radiological: bool = True) -> list[tuple[np.ndarray, str]]:
-    """What a report shows, each with its caption."""
-    shown = list(layers(result).values())
-    side = f"The patient's right is on the {'left' if radiological else 'right'} of the picture."
-    three = planes.draw_three_planes(shown, start(result), height=420, radiological=radiological)
-    out = [(three, f"The regions over the image; where there is a reference, what differs from it is pink. {side}")]
-    if result.volumes["labels"].array.any() and min(result.volumes["image"].shape) > 1:
-        about = "Axial slices through the brain, from foot to head."
-        out.append((planes.draw_montage(shown, 12, radiological=radiological), about))
-    return out
-
-
-def _points(labels: Volume, region: str) -> np.ndarray:
-    """(N, 3) RAS+ millimetres of the region's voxels."""
-    number = next((n for n, name in labels.labels.items() if name == region), 0)
-    return labels.grid.to_mm(np.argwhere(labels.array == number)) if number else np.zeros((0, 3))
+def _find_region(labels: Volume, region: str) -> np.ndarray | None:
+    """The middle of a named region of a label map, (3,) RAS+ mm; None if it is not there."""
+    number = next((n for n, name in labels.labels.items() if name == region), None)
+    return None if number is None else find_centre(labels, number)

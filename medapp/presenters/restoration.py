@@ -1,7 +1,8 @@
-"""Restoration: which pictures of which roles, and what moves with another reference."""
+"""Restoration: an image before and after, what changed, and its regions."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 from plotly.graph_objects import Figure
@@ -9,130 +10,114 @@ from plotly.graph_objects import Figure
 from medapp.analysis.image_quality import compare_images, require_overlap, require_same_channels, upsample_to_grid
 from medapp.imaging.geometry import is_flat
 from medapp.imaging.volume import Volume
-from medapp.presenters.region_map import place as place
+from medapp.presenters.base import Picture, Presenter, Settings, find_centre
+from medapp.presenters.catalogue import get_layer_title
+from medapp.presenters.task import RESTORATION
 from medapp.rendering import colour, planes, quality_charts
 from medapp.rendering.layers import Layer
 from medapp.result import Result
 
-TITLE = "Restoration"
-ABOUT = "Take the noise out of a scan, or make a picture finer, region by region; see what changed."
-RUN = "Restore"
-REFERENCE = "Compare with a clean image"
-REFERENCE_ABOUT = "the clean image of the same place, to compare with"
-REFERENCE_LABELS = False  # whether it is a mask or a label map
-REFERENCE_NAME = "Reference"
-NOT_COMPARED = "Not compared with the reference."
-FILES = ("restored", "regions")
-TABLE = "regions"
-FIGURES = ("Values", "Noise power")
+
+class RestorationPresenter(Presenter):
+    """A restored image, with regions where the method uses some; see `Presenter`."""
+
+    title = "Restoration"
+    reference = RESTORATION.reference
+    files = ("restored", "regions")
+    table_name = "regions"
+    chart_titles = ("Values", "Noise power")
+
+    def layers(self, result: Result) -> dict[str, Layer]:
+        """The images, all in one window, and the regions."""
+        volumes, image = result.volumes, self.image(result)
+        window = get_window(result)
+        layers = {image.name: Layer(image, window=window)}
+        layers[get_layer_title("restored")] = Layer(volumes["restored"], window=window)
+        if "reference" in volumes:
+            layers["Reference"] = Layer(volumes["reference"], window=window, opacity=0.0)
+        if "regions" in volumes:
+            layers[get_layer_title("regions")] = Layer(volumes["regions"], "mask", opacity=0.0, contour=1)
+        return layers
+
+    def charts(self, result: Result) -> dict[str, Callable[[], Figure]]:
+        """How values and noise are distributed, before and after."""
+        roles = {"before": "image", "restored": "restored", "reference": "reference"}
+        volumes = {name: result.volumes[role] for name, role in roles.items() if role in result.volumes}
+        return {
+            "Values": partial(quality_charts.plot_histograms, volumes),
+            "Noise power": partial(quality_charts.plot_spectra, volumes),
+        }
+
+    def recompute(self, result: Result, reference: Volume | None, settings: Settings) -> Result:
+        """The metrics against another reference, or none. Raises InputError if it does not fit."""
+        return compare_images(result.noting(reference), reference)
+
+    def check_reference(self, reference: Volume, volumes: Mapping[str, Volume | None]) -> None:
+        """Raises InputError for a reference of another kind, or one that lies elsewhere than the first of `volumes`.
+
+        A picture need not say where it lies; whether it has the right number of pixels is known once it is restored.
+        """
+        image = next(volume for volume in volumes.values() if volume is not None)
+        require_same_channels(reference, image)
+        if not is_flat(image.grid):
+            require_overlap(reference, image)
+
+    def headline(self, result: Result) -> str:
+        """How much nearer the image is to the reference, or how much noise it has lost."""
+        value = {name: metric.value for name, metric in result.metrics.items() if metric.value is not None}
+        if {"psnr", "psnr_before"} <= set(value):
+            sentence = f"PSNR {value['psnr_before']:.1f} to {value['psnr']:.1f} dB"
+            if {"ssim", "ssim_before"} <= set(value):
+                sentence += f", SSIM {value['ssim_before']:.3f} to {value['ssim']:.3f}"
+            return f"{sentence}, against the reference"
+        if {"rmse", "rmse_before"} <= set(value):
+            unit = result.metrics["rmse"].unit
+            sentence = f"RMSE {value['rmse_before']:.4g} to {value['rmse']:.4g} {unit}".rstrip()
+            return f"{sentence}, against the reference"
+        if {"noise", "noise_before"} <= set(value):
+            return f"Noise {value['noise_before']:.4g} to {value['noise']:.4g} {result.metrics['noise'].unit}".rstrip()
+        size = " × ".join(str(n) for n in result.volumes["restored"].shape if n > 1)
+        return f"Restored: {size} pixels" + (f", {value['regions']} regions" if "regions" in value else "")
+
+    def locate(self, result: Result, row: Sequence[Any]) -> np.ndarray:
+        """The middle of the region that the first cell numbers, (3,) RAS+ mm."""
+        regions = result.volumes.get("regions")
+        centre = None if regions is None else find_centre(regions, int(float(row[0])))
+        return self.start(result) if centre is None else centre
+
+    def pictures(self, result: Result, radiological: bool = True) -> list[Picture]:
+        """Before, restored, the reference, the regions, and what changed or is wrong."""
+        volumes, window = result.volumes, get_window(result)
+        restored, difference = volumes["restored"], compute_difference(result)
+        span = float(np.percentile(np.abs(difference.array), 99.5)) or 1.0
+        unit = "of 255" if restored.is_colour else restored.unit
+        scale = f"Black is {window.low:.4g}, white {window.high:.4g} {unit}".rstrip() + ". " if window else ""
+        error = "Restored minus reference" if "reference" in volumes else "Restored minus input"
+        stacks = [([Layer(volumes["image"], window=window)], f"Before. {scale}")]
+        stacks.append(([Layer(restored, window=window)], f"Restored. {scale}"))
+        if "reference" in volumes:
+            stacks.append(([Layer(volumes["reference"], window=window)], f"Reference. {scale}"))
+        if "regions" in volumes:
+            outline = Layer(volumes["regions"], "mask", opacity=0.9, contour=1)
+            stacks.append(([Layer(restored, window=window), outline], f"Regions: {result.metrics['regions'].value}."))
+        ends = f"Grey is none, black {-span:.3g}, white {span:.3g} {unit}".rstrip() + "."
+        stacks.append(([Layer(difference, window=colour.Window(-span, span))], f"{error}. {ends}"))
+        look: dict[str, Any] = {"height": 420, "radiological": radiological, "crosshair": False}
+        mm = self.start(result)
+        return [Picture(planes.draw_three_planes(stack, mm, **look), caption.strip()) for stack, caption in stacks]
 
 
-def layers(result: Result) -> dict[str, Layer]:
-    """Caption to layer, from the bottom up; the first is the image that the others lie on, all in one window."""
-    volumes = result.volumes
-    image = volumes["image"]
-    seen = window(result)
-    shown = {image.name: Layer(image, window=seen), "Restored": Layer(volumes["restored"], window=seen)}
-    if "reference" in volumes:
-        shown["Reference"] = Layer(volumes["reference"], window=seen, opacity=0.0)
-    shown["Regions"] = Layer(volumes["regions"], "mask", opacity=0.0, contour=1)
-    return shown
-
-
-def figures(result: Result) -> dict[str, Callable[[], Figure]]:
-    """Caption to a function that draws the figure, so that only what is looked at is drawn."""
-    volumes = {
-        name: result.volumes[role]
-        for name, role in (("before", "image"), ("restored", "restored"), ("reference", "reference"))
-        if role in result.volumes
-    }
-    return {
-        "Values": partial(quality_charts.plot_histograms, volumes),
-        "Noise power": partial(quality_charts.plot_spectra, volumes),
-    }
-
-
-def window(result: Result) -> colour.Window | None:
+def get_window(result: Result) -> colour.Window | None:
     """The window in which all of the result's grey images are drawn; None for colour."""
     clean = result.volumes.get("reference", result.volumes["restored"])
     return None if clean.is_colour else colour.find_window(clean.array, clean.unit)
 
 
-def difference(result: Result) -> Volume:
+def compute_difference(result: Result) -> Volume:
     """Restored minus reference, signed, or minus the image where there is no reference; colours by their mean."""
-    volumes = result.volumes
-    restored = volumes["restored"]
-    other = volumes.get("reference")
-    against = other.array if other is not None else upsample_to_grid(volumes["image"], restored.grid)
-    array = restored.array.astype(np.float32) - against
+    restored, reference = result.volumes["restored"], result.volumes.get("reference")
+    base = upsample_to_grid(result.volumes["image"], restored.grid) if reference is None else reference.array
+    array = restored.array.astype(np.float32) - base
     if restored.is_colour:
         array = array.mean(axis=3)
-    return restored.new_like(array, name="error" if other is not None else "change", headers=())
-
-
-def moved(result: Result, reference: Volume | None, settings: Mapping[str, object]) -> Result:
-    """The result with another reference, or none; the network is not asked again. Raises InputError if it is unfit."""
-    return compare_images(result.noting(reference), reference)
-
-
-def check(reference: Volume, volumes: Mapping[str, Volume | None]) -> None:
-    """Raises InputError for a reference of another kind, or one that lies elsewhere than the first of `volumes`.
-
-    A picture need not say where it lies; whether it has the right number of pixels is told once it is restored.
-    """
-    image = next(v for v in volumes.values() if v is not None)
-    require_same_channels(reference, image)
-    if not is_flat(image.grid):
-        require_overlap(reference, image)
-
-
-def start(result: Result) -> np.ndarray:
-    """(3,) RAS+ millimetres where the crosshair stands first: in the middle."""
-    image = result.volumes["image"]
-    return image.grid.to_mm((np.array(image.shape) - 1) / 2)
-
-
-def headline(result: Result) -> str:
-    """One sentence for the top of the page."""
-    value = {name: metric.value for name, metric in result.metrics.items()}
-    if value.get("psnr") is not None and value.get("psnr_before") is not None:
-        said = f"PSNR {value['psnr_before']:.1f} to {value['psnr']:.1f} dB"
-        if value.get("ssim") is not None:
-            said += f", SSIM {value['ssim_before']:.3f} to {value['ssim']:.3f}"
-        return f"{said}, against the clean image"
-    if "rmse" in value:
-        unit = result.metrics["rmse"].unit
-        return f"RMSE {value['rmse_before']:.4g} to {value['rmse']:.4g} {unit}".rstrip() + ", against the clean image"
-    if value.get("noise") is not None and value.get("noise_before") is not None:
-        unit = result.metrics["noise"].unit
-        return f"Noise {value['noise_before']:.4g} to {value['noise']:.4g} {unit}".rstrip()
-    size = result.volumes["restored"].shape
-    return f"Restored: {' × '.join(str(n) for n in size if n > 1)} pixels, {value['regions']} regions"
-
-
-def pictures(result: Result, radiological: bool = True) -> list[tuple[np.ndarray, str]]:
-    """What a report shows, each with its caption: before, restored, the regions, and what changed or is wrong."""
-    volumes, mm, seen = result.volumes, start(result), window(result)
-    restored, change = volumes["restored"], difference(result)
-    span = float(np.percentile(np.abs(change.array), 99.5)) or 1.0
-    unit = "of 255" if restored.is_colour else restored.unit
-    scale = f"Black is {seen.low:.4g}, white {seen.high:.4g} {unit}".rstrip() + ". " if seen else ""
-    error = "Restored minus reference" if "reference" in volumes else "Restored minus what was put in"
-    drawn = [
-        ([Layer(volumes["image"], window=seen)], f"Before. {scale}"),
-        ([Layer(restored, window=seen)], f"Restored. {scale}"),
-        (
-            [Layer(restored, window=seen), Layer(volumes["regions"], "mask", opacity=0.9, contour=1)],
-            f"Regions: {result.metrics['regions'].value}.",
-        ),
-        (
-            [Layer(change, window=colour.Window(-span, span))],
-            f"{error}. Grey is none, black {-span:.3g}, white {span:.3g} {unit}".rstrip() + ".",
-        ),
-    ]
-    if "reference" in volumes:
-        drawn.insert(2, ([Layer(volumes["reference"], window=seen)], f"Reference. {scale}"))
-    return [
-        (planes.draw_three_planes(stack, mm, height=420, radiological=radiological, crosshair=False), said.strip())
-        for stack, said in drawn
-    ]
+    return restored.new_like(array, name="change" if reference is None else "error", headers=())

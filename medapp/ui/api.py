@@ -9,18 +9,19 @@ from typing import Any
 
 import gradio as gr
 
-from medapp import presenters
 from medapp.card import Card
 from medapp.errors import InputError
 from medapp.imaging.volume import Volume
 from medapp.io import files, sandbox
 from medapp.options import renaming_note
-from medapp.presenters.comparison import prepared
+from medapp.presenters import get_presenter
+from medapp.presenters.comparison import prepare_comparison
 from medapp.serving import runtime
 from medapp.ui import queue
+from medapp.ui.error_messages import report_errors
+from medapp.ui.events import GPU
 from medapp.ui.form import create_component
 from medapp.ui.session import visitors
-from medapp.ui.task_tab import GPU, told
 from medapp.ui.workspace import new_folder
 
 BY_VOXELS = "reference_by_voxels"
@@ -29,12 +30,12 @@ BY_VOXELS = "reference_by_voxels"
 def add_endpoint(card: Card) -> None:
     """Add the endpoint `/<card.name>` to the current `gr.Blocks`: files and options in; facts and files out."""
     sources = sorted(card.inputs, key=lambda source: source.optional)
-    task = presenters.of(card.task)
+    presenter = get_presenter(card)
     colour = any(source.colour for source in card.inputs)
     former = {old: part.name for part in (*sources, *card.options) for old in part.former}
     names = [*(s.name for s in sources), *(o.name for o in card.options), "reference", "series", BY_VOXELS, *former]
 
-    @told
+    @report_errors
     def call(*values: Any) -> tuple[dict, list[str]]:
         visitors.check_space()
         given = dict(zip(names, values, strict=True))
@@ -45,9 +46,9 @@ def add_endpoint(card: Card) -> None:
             and _read_volume(given[s.name], s.name, series, name=s.title, colour=s.colour, labels=s.labels)
             for s in card.inputs
         ]
-        how = {"name": "reference", "colour": colour, "labels": task.REFERENCE_LABELS}
-        comparison = prepared(
-            task,
+        labels = bool(presenter.reference and presenter.reference.labels)
+        how = {"name": "reference", "colour": colour, "labels": labels}
+        comparison = prepare_comparison(
             card,
             card.name_inputs(volumes),
             lambda: given["reference"] and _read_volume(given["reference"], "reference", series, **how),
@@ -56,10 +57,10 @@ def add_endpoint(card: Card) -> None:
         options = {o.name: given[o.name] for o in card.options}
         result = runtime.run(card.name, *volumes, progress=lambda fraction, stage: queue.check_abandoned(), **options)
         if comparison.wanted:
-            result, _ = comparison.made(task, result, result.settings)
+            result, _ = comparison.apply(presenter, result, result.settings)
         result = replace(result, notes=(*result.notes, *notes))
-        result, written = result.save_and_note(new_folder(), task.FILES)
-        return result.facts(), [_zip_folder(path) for path in written]
+        written = result.write_files(new_folder(), presenter.files)
+        return written.result.facts(), [_zip_folder(path) for path in written.paths]
 
     required = {s.name for s in sources if not (s.optional or s.former)}
     kind, empty = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.empty
@@ -73,7 +74,7 @@ def add_endpoint(card: Card) -> None:
     with gr.Group(visible=False):
         boxes = [gr.File(label=s.title) for s in sources]
         knobs = [create_component(option) for option in card.options]
-        truth_box = gr.File(label=task.REFERENCE)
+        truth_box = gr.File(label="Reference")
         series_box = gr.Textbox(label="Series")
         by_voxels = gr.Checkbox(False)
         old_boxes = [gr.File(label=old) for s in sources for old in s.former]
@@ -114,7 +115,7 @@ def _zip_folder(path: Path) -> str:
 
 def _describe_endpoint(card: Card) -> str:
     """What an MCP client or a reader of the API page is told."""
-    task = presenters.of(card.task)
+    presenter = get_presenter(card)
     lines = [card.about, "For research and demonstration, never a diagnosis.", "", "Args:"]
     kinds = (
         "one file: NIfTI, NRRD, MHA, MGZ, PNG, TIFF, DICOM, or a zip of a DICOM series or of a header and its voxels"
@@ -125,7 +126,7 @@ def _describe_endpoint(card: Card) -> str:
     ]
     lines += [f"    {o.name}: {o.title}. {o.about} Default {o.default}." for o in card.options]
     lines += [
-        f"    reference: {task.REFERENCE_ABOUT}. Optional.",
+        f"    reference: {presenter.reference.help if presenter.reference else 'not used by this method'}. Optional.",
         f"    series: Which series of a DICOM zip that holds several, as in {card.inputs[0].name}=2: its number in "
         "the list that the refusal gives, or its uid. Optional.",
         f"    {BY_VOXELS}: lay the reference's voxels on the image's, for one whose header is lost. Default False.",
@@ -135,6 +136,6 @@ def _describe_endpoint(card: Card) -> str:
     lines += [
         "",
         "Returns:",
-        f"    The facts (metrics, tables, provenance) as JSON, and the files: {', '.join(task.FILES)}, tables.",
+        f"    The facts (metrics, tables, provenance) as JSON, and the files: {', '.join(presenter.files)}, tables.",
     ]
     return "\n".join(lines)

@@ -22,7 +22,7 @@ from medapp.options import Landmarks, Option, Points, Text
 
 if TYPE_CHECKING:
     from medapp.ui.form import Form
-    from medapp.ui.task_tab import Tab
+    from medapp.ui.task_tab import TaskTab
 
 Box = TypeVar("Box")
 Paths = list[str] | None
@@ -89,13 +89,13 @@ class ExampleInputs:
         )  # the example that the form shows; it travels with the form's values
         self.known_uploads = gr.State([])  # of the session: the visitor's own files in the boxes, as of the last upload
 
-    def wire(self, tab: "Tab") -> None:
+    def wire(self, tab: "TaskTab") -> None:
         """Connect the tab's boxes, once it has them all."""
         self.tab = tab
         self.boxes = [*(box for form in tab.by_name.values() for box in form.boxes.values()), tab.reference]
         knobs = [knob for form in tab.by_name.values() for knob in (form.options | form.live).values()]
         asked = {*self.boxes, *knobs, tab.method, self.example_name, self.known_uploads}
-        emptied = [*self.boxes, *knobs, self.example_name, *tab.body.forget()]
+        emptied = [*self.boxes, *knobs, self.example_name, *tab.panel.clear()]
         changes = [event for box in self.boxes for event in (box.upload, box.clear, box.delete)]
         put = gr.on(
             [*changes, tab.method.change],
@@ -145,7 +145,7 @@ class ExampleInputs:
         if (picked is None or any(map(uploaded_paths, kept.values()))) and (gone := self.current_example(data)):
             changed |= {
                 self.example_name: "",
-                **self.tab.body.forget(),
+                **self.tab.panel.clear(),
                 **self.default_options(self.tab.by_name[gone.pipeline], data),
             }
         return changed

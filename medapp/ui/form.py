@@ -169,9 +169,7 @@ def _hide_series() -> gr.Dropdown:
 @cache
 def render_thumbnail(example: Example) -> np.ndarray:
     """A picture (H, W, 3) uint8 of an example: the axial plane through what is marked in it, or through the middle."""
-    image = files.read(
-        [example.images[next(n for n in ("image", "flair", "fixed") if n in example.images)]], colour=True
-    )
+    image = files.read([next(iter(example.images.values()))], colour=True)
     truth = example.truth()
     if truth is not None and truth.array.max() == 1:
         mm = planes.find_best_position(truth)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from html import escape
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,16 +13,13 @@ from medapp.imaging.geometry import slice_axis, to_display_slices
 from medapp.imaging.volume import Grid
 from medapp.io.raster import NO_PIXEL_SIZE_REMARK
 from medapp.io.validation import DISK_FULL_MESSAGE, is_disk_full
+from medapp.presenters.base import Presenter
+from medapp.presenters.catalogue import get_metric, get_title
+from medapp.presenters.task import Task
 from medapp.result import NOT_A_DIAGNOSIS, Result, Table
 from medapp.ui.workspace import LIFETIME
 
-FIGURES = (
-    ("psnr", "PSNR", "higher is nearer to the reference"),
-    ("ssim", "SSIM", "1 is the same structure"),
-    ("rmse", "RMSE", "typical error; lower is nearer"),
-    ("bias", "Bias", "mean error; 0 is right on average"),
-    ("noise", "Noise", "standard deviation in even tissue"),
-)
+QUALITY_METRICS = ("psnr", "ssim", "rmse", "bias", "noise")
 REGION_SOURCES = {
     "mobilesam": "found by MobileSAM",
     "superpixels": "superpixels",
@@ -32,34 +28,6 @@ REGION_SOURCES = {
     "sam_vit_b": "found by SAM ViT-B",
     "sam_vit_l": "found by SAM ViT-L",
     "sam_vit_h": "found by SAM ViT-H",
-}
-NAMES = {
-    "volume": "Volume",
-    "lesions": "Lesions",
-    "left_out": "Smaller ones left out",
-    "threshold": "Threshold",
-    "dice": "Dice",
-    "hd95": "HD95",
-    "reference_volume": "Reference volume",
-    "volume_difference": "Volume difference",
-    "lesion_f1": "Lesion-wise F1",
-    "agreed": "Planes agree on",
-    "fit": "Correlation with the template",
-    "new": "New",
-    "enlarging": "Enlarging",
-    "shrinking": "Shrinking",
-    "stable": "Stable",
-    "gone": "Gone",
-    "volume_before": "Volume then",
-    "brain": "Brain",
-    "regions": "Regions",
-    "cortex": "Cerebral cortex",
-    "white_matter": "Cerebral white matter",
-    "ventricles": "Ventricles",
-    "cerebellum": "Cerebellum",
-    "hippocampus_left": "Left hippocampus",
-    "hippocampus_right": "Right hippocampus",
-    "volume_error": "Volume error, mean",
 }
 
 
@@ -86,16 +54,16 @@ def render_method(card: Card) -> str:
     )
 
 
-def render_welcome(task: ModuleType) -> str:
+def render_welcome(task: Task) -> str:
     return (
-        f'<div class="med-status"><h2>{escape(task.ABOUT)}</h2>'
-        f"<p>Put a scan in and press <b>{escape(task.RUN)}</b>, or click an example.</p></div>"
+        f'<div class="med-status"><h2>{escape(task.about)}</h2>'
+        f"<p>Put a scan in and press <b>{escape(task.run)}</b>, or click an example.</p></div>"
     )
 
 
-def summarize_result(task: ModuleType, result: Result) -> str:
+def summarize_result(presenter: Presenter, result: Result) -> str:
     """The sentence of the result, after the doubt there is about what was put in."""
-    return f"{result.doubt} {task.headline(result)}".strip()
+    return f"{result.doubt} {presenter.headline(result)}".strip()
 
 
 def render_headline(sentence: str, notes: Sequence[str], warnings: Sequence[str] = ()) -> str:
@@ -118,7 +86,7 @@ def render_question(sentence: str) -> str:
 def render_metrics(result: Result) -> str:
     """The metrics, and what the lesion table's values mean."""
     said = {
-        NAMES.get(n, n): "not defined" if m.value is None else f"{m.value} {m.unit}" for n, m in result.metrics.items()
+        get_title(n): "not defined" if m.value is None else f"{m.value} {m.unit}" for n, m in result.metrics.items()
     }
     cells = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in said.items())
     said_once = dict.fromkeys(table.about for table in result.tables.values() if table.about)
@@ -140,17 +108,15 @@ def render_image_quality(result: Result) -> str:
     """The figures before and after beside each other, and what they refer to."""
     values = {name: metric for name, metric in result.metrics.items() if metric.value is not None}
     rows = ""
-    for name, title, better in FIGURES:
+    for name in QUALITY_METRICS:
         if name not in values:
             continue
         unit, old = values[name].unit, values.get(f"{name}_before")
         cells = [f"{old.value:.4g}" if old else "", f"{values[name].value:.4g}"]
-        cells += [escape(unit), escape(better)]
+        cells += [escape(unit), escape(get_metric(name).help)]
         line = "".join(f"<td>{cell}</td>" for cell in cells)
-        rows += f'<tr><th scope="row">{escape(title)}</th>{line}</tr>'
-    head = "".join(
-        f'<th scope="col">{column}</th>' for column in ("Figure", "Before", "Restored", "Unit", "Read it as")
-    )
+        rows += f'<tr><th scope="row">{escape(get_title(name))}</th>{line}</tr>'
+    head = "".join(f'<th scope="col">{column}</th>' for column in ("Metric", "Before", "Restored", "Unit", "Meaning"))
     table = f'<table class="med-figures"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>' if rows else ""
     said = [f"{values['regions'].value} regions." if "regions" in values else ""]
     if "data_range" in values:
@@ -172,7 +138,7 @@ def render_difference_help(seen: Any) -> str:
             f"What was changed: restored minus before, {end}. It should look like noise: an edge or an organ that "
             "shows here was changed too. With a clean image to compare with, this becomes a map of the error."
         )
-    colours = "Red: the value is too high, or was raised. Blue: too low, or lowered."
+    colours = "Orange: the value is too high, or was raised. Blue: too low, or lowered."
     return f'<p class="med-small">{escape(said)} {colours}</p>'
 
 

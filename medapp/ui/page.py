@@ -21,26 +21,30 @@ from uvicorn.config import LOGGING_CONFIG
 from medapp.errors import InputError, UserError
 from medapp.examples import FOLDER, of_task, paths
 from medapp.io import sandbox
-from medapp.presenters import TASKS
+from medapp.presenters.task import TASKS
 from medapp.serving import run_log, runtime
-from medapp.ui import api, caller, gradio_compat, html, mcp_tools, payload, queue, task_tab, theme
+from medapp.ui import api, caller, gradio_compat, html, mcp_tools, payload, queue, theme
 from medapp.ui.cleanup import CLEANUP_INTERVAL, CleanupThread
 from medapp.ui.connections import connections
+from medapp.ui.error_messages import to_gradio_error
+from medapp.ui.example_results import compute_example
 from medapp.ui.ownership import NOT_YOURS_MESSAGE, find_values, ownership
-from medapp.ui.panels.registration import Registered
-from medapp.ui.panels.restoration import Restored
-from medapp.ui.panels.segmentation import Segmented
+from medapp.ui.panels.base import Frame, Panel
+from medapp.ui.panels.registration import lay_out_registration
+from medapp.ui.panels.restoration import lay_out_restoration
+from medapp.ui.panels.segmentation import lay_out_segmentation
 from medapp.ui.request_checks import ANOTHERS_SESSION_MESSAGE, RequestChecker
 from medapp.ui.security import OUTCOME_KEY, SecurityMiddleware
 from medapp.ui.session import visitors
 from medapp.ui.session_state import MAX_SESSIONS, BoundedStateHolder
+from medapp.ui.task_tab import TaskTab
 from medapp.ui.viewer import component
 from medapp.ui.workspace import LIFETIME, results_folder, uploads_folder
 
-BODIES: dict[str, Callable[..., task_tab.Body]] = {
-    "segmentation": Segmented,
-    "restoration": Restored,
-    "registration": Registered,
+PANELS: dict[str, Callable[[Frame], Panel]] = {
+    "segmentation": lay_out_segmentation,
+    "restoration": lay_out_restoration,
+    "registration": lay_out_registration,
 }
 MAX_UPLOAD = "600mb"
 
@@ -118,7 +122,7 @@ class Page(gr.Blocks):
         except Exception as error:
             if isinstance(error, UserError):
                 _mark_refused(asked)
-            raise task_tab.shown(error) from error
+            raise to_gradio_error(error) from error
         for path in find_values(answer["data"]):
             if isinstance(path, str):
                 ownership.give(path, who, session)
@@ -158,7 +162,7 @@ def build_page() -> Page:
     cards = list(runtime.load_cards().values())
     gradio_compat.disable_downloads()
     mcp_tools.replace_mcp_server()
-    gr.set_static_paths([FOLDER])  # handed out where they lie, see `leftovers`
+    gr.set_static_paths([FOLDER])  # handed out where they lie, see `example_inputs`
     ownership.publish(paths())
     with Page(
         title="medapp", delete_cache=(CLEANUP_INTERVAL, LIFETIME), analytics_enabled=False, fill_width=True
@@ -169,8 +173,8 @@ def build_page() -> Page:
             for name, task in TASKS.items():
                 own = [card for card in cards if card.task == name]
                 if own:  # a task without a method is not offered
-                    with gr.Tab(task.TITLE, id=name):
-                        task_tab.Tab(task, name, own, BODIES[name](name, own))
+                    with gr.Tab(task.title, id=name):
+                        TaskTab(task, name, own, PANELS[name])
         for card in cards:
             api.add_endpoint(card)
         demo.unload(demo.leave)
@@ -182,7 +186,7 @@ def compute_examples() -> None:
     for name in TASKS:
         for example in of_task(name):
             with suppress(UserError):
-                task_tab.example_result(example)
+                compute_example(example)
 
 
 def exit_process() -> NoReturn:

@@ -13,7 +13,7 @@ import numpy as np
 from medapp.errors import CancelledError, InputError
 from medapp.imaging.volume import Volume
 from medapp.limits import MAX_ORIGIN_MM
-from medapp.result import Result
+from medapp.result import Result, WrittenFiles
 from medapp.ui.array_store import ArrayStore
 from medapp.ui.connections import connections
 from medapp.ui.workspace import DISK_FULL_MESSAGE, has_free_space, new_folder
@@ -23,8 +23,8 @@ from medapp.ui.workspace import DISK_FULL_MESSAGE, has_free_space, new_folder
 class Session:
     """The displayed result, the crosshair position `mm` (3,) in RAS+ mm, and the reference that it is compared with.
 
-    `image` is the uploaded main image. `shown` counts the displays, so that every file gets a name of its own. The
-    voxels are stored in `folder`.
+    `image` is the uploaded main image. `shown` counts the displays, so that every file gets a name of its own;
+    `written` are the files of the last display. The voxels are stored in `folder`.
     """
 
     _result: Result | None
@@ -33,6 +33,7 @@ class Session:
     image: Volume | None = None
     folder: Path = field(default_factory=new_folder)
     shown: int = 0
+    written: WrittenFiles | None = None
 
     def __post_init__(self) -> None:
         store = ArrayStore(self.folder / "voxels")

@@ -12,7 +12,7 @@ from medapp.algorithms.template_regions import TEMPLATE_REGIONS
 from medapp.imaging.brain_labels import CLASS_NAMES, split_side
 from medapp.imaging.volume import Volume
 from medapp.pipelines import segment_glioma_ar2unet as glioma
-from medapp.presenters import lesions
+from medapp.presenters import PRESENTERS
 from medapp.result import Metric, Result
 from medapp.ui import html
 
@@ -140,10 +140,10 @@ def test_a_few_slices_are_said_not_to_be_checked():
 def test_the_doubt_takes_the_place_of_nothing_found():
     nothing = {"lesions": Metric(0), "volume": Metric(0.0, "ml"), "left_out": Metric(0)}
     result = Result({}, metrics=nothing, settings={"min_lesion_ml": 1.0})
-    assert "Nothing found" in html.summarize_result(lesions, result)
+    assert "Nothing found" in html.summarize_result(PRESENTERS["lesions"], result)
     doubted = Result({}, metrics=nothing, settings={"min_lesion_ml": 1.0}, doubt="Not a FLAIR scan of a brain?")
-    assert html.summarize_result(lesions, doubted).startswith("Not a FLAIR scan of a brain?")
-    assert "Nothing found" not in html.summarize_result(lesions, doubted)
+    assert html.summarize_result(PRESENTERS["lesions"], doubted).startswith("Not a FLAIR scan of a brain?")
+    assert "Nothing found" not in html.summarize_result(PRESENTERS["lesions"], doubted)
 
 
 def test_warnings_stand_in_a_box_before_the_notes():

@@ -23,10 +23,14 @@ from medapp.analysis.ms_lesions import (
 from medapp.imaging.brain_labels import CLASS_NAMES
 from medapp.imaging.volume import Grid, Volume
 from medapp.pipelines.segment_ms_rsanet import CARD
-from medapp.presenters import ms_lesions as task
-from medapp.presenters import report, segmentation
+from medapp.presenters import get_presenter
+from medapp.presenters.catalogue import OUTPUTS
+from medapp.presenters.ms_lesions import CHANGE_COLOURS
+from medapp.presenters.report import render_report
 from medapp.rendering import attention_maps as views
 from medapp.result import Provenance, Result
+
+presenter = get_presenter(CARD)
 
 SETTINGS = CARD.parse_settings({"min_lesion_ml": 0})
 SHAPE = (60, 60, 60)
@@ -188,24 +192,24 @@ def test_the_page_is_told_and_a_reference_compared():
         measure_ms_lesions(result(painted(2)), SETTINGS, truth),
         measure_ms_lesions(result(painted(2), painted(1)), SETTINGS),
     )
-    assert segmentation.kind(plain) is task and plain.metrics["dice"].value == 1
-    assert {"Reference", "Lesion"} <= set(segmentation.layers(plain))
-    shown = segmentation.layers(since)
+    assert plain.metrics["dice"].value == 1
+    assert {"Reference", "Lesion"} <= set(presenter.layers(plain))
+    shown = presenter.layers(since)
     assert "Earlier FLAIR, aligned" in shown and shown["Lesion"].volume.labels[1] == "new"
-    assert "1 new, 1 enlarging, 1 shrinking, 1 stable, 1 gone" in segmentation.headline(since)
-    assert np.linalg.norm(segmentation.start(since) - since.volumes["image"].grid.to_mm(np.array([12, 30, 30]))) < 8
-    assert [table.columns[0] for table in segmentation.further(since)] == ["place", "lesion"]
-    assert len(set(task.SINCE.values())) == 5
+    assert "1 new, 1 enlarging, 1 shrinking, 1 stable, 1 gone" in presenter.headline(since)
+    assert np.linalg.norm(presenter.start(since) - since.volumes["image"].grid.to_mm(np.array([12, 30, 30]))) < 8
+    assert [table.columns[0] for table in presenter.further_tables(since)] == ["place", "lesion"]
+    assert len(set(CHANGE_COLOURS.values())) == 5
     row = list(since.tables["lesions"].rows[0])
-    assert np.linalg.norm(segmentation.place(since, row) - np.array(row[3:6])) < 3
+    assert np.linalg.norm(presenter.locate(since, row) - np.array(row[3:6])) < 3
 
 
 def test_a_bundle_holds_the_change_and_says_what_it_is(tmp_path):
     out = measure_ms_lesions(result(painted(2), painted(1)), SETTINGS)
-    names = [path.name for path in out.save(tmp_path, segmentation.FILES)]
+    names = [path.name for path in out.save(tmp_path, presenter.files)]
     assert {"change.nii.gz", "places.nii.gz", "change.csv", "places.csv", "zones.nii.gz"} <= set(names)
-    assert all(name in report.FILES for name in names)
-    assert "enlarging" in report.html(out, CARD.title)
+    assert all(name in {output.file for output in OUTPUTS} for name in names)
+    assert "enlarging" in render_report(out, presenter, CARD.title)
 
 
 TURNED = Volume(np.random.default_rng(0).random((20, 30, 24)), OBLIQUE, name="FLAIR")

@@ -6,7 +6,6 @@ from nibabel.affines import from_matvec
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from medapp import presenters
 from medapp.analysis.reference import (
     BY_VOXELS_REMARK,
     SOFT_MASK_REMARK,
@@ -20,7 +19,8 @@ from medapp.errors import InputError
 from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Volume
 from medapp.io.raster import NO_PIXEL_SIZE_REMARK
-from medapp.presenters.comparison import prepared
+from medapp.presenters.comparison import prepare_comparison
+from medapp.presenters.mask_reference import check_mask_reference
 from medapp.serving import runtime
 
 TURN = Rotation.from_euler("xyz", (4, -3, 6), degrees=True).as_matrix() @ np.diag([-1.0, -1, 5])
@@ -66,15 +66,14 @@ def test_other_grids_are_left_to_their_headers():
 @pytest.mark.parametrize("name", ["segment_glioma_ar2unet", "restore_pet_rat"])
 def test_a_reference_without_its_header_costs_the_comparison_and_the_switch_brings_it_back(name):
     card = runtime.find_card(name)
-    task = presenters.of(card.task)
     volumes = {card.inputs[1 if card.inputs[0].optional else 0].name: IMAGE}
     reference = lying(np.eye(4))
-    refused = prepared(task, card, volumes, lambda: reference)
+    refused = prepare_comparison(card, volumes, lambda: reference)
     assert refused.reference is None and refused.lost_header and "is its header lost?" in refused.note
-    taken = prepared(task, card, volumes, lambda: reference, by_voxels=True)
+    taken = prepare_comparison(card, volumes, lambda: reference, by_voxels=True)
     assert taken.reference is not None and taken.reference.grid.is_same(IMAGE.grid) and not taken.note
     assert BY_VOXELS_REMARK in taken.reference.remarks
-    fitting = prepared(task, card, volumes, lambda: lying(IMAGE.affine))
+    fitting = prepare_comparison(card, volumes, lambda: lying(IMAGE.affine))
     assert fitting.reference is not None and not fitting.lost_header
 
 
@@ -101,12 +100,12 @@ def test_a_soft_reference_counts_from_a_half():
 
 
 def test_an_image_or_a_picture_is_no_reference_for_a_mask():
-    task, volumes = presenters.of("segmentation"), {"flair": IMAGE}
+    volumes = {"flair": IMAGE}
     grey = np.random.default_rng(0).integers(0, 200, IMAGE.shape).astype(np.uint8)
     with pytest.raises(InputError, match="an image, not a mask"):
-        task.check(Volume(grey, IMAGE.affine), volumes)
-    task.check(Volume(np.repeat(np.repeat(grey[::4], 2, 0)[:16], 4, 0), IMAGE.affine), volumes)  # many labels
+        check_mask_reference(Volume(grey, IMAGE.affine), volumes)
+    check_mask_reference(Volume(np.repeat(np.repeat(grey[::4], 2, 0)[:16], 4, 0), IMAGE.affine), volumes)  # many labels
     with pytest.raises(InputError, match="picture of one slice"):
-        task.check(
+        check_mask_reference(
             Volume(np.ones((64, 60, 1), np.uint8), np.diag([-1.0, -1, 1, 1]), remarks=(NO_PIXEL_SIZE_REMARK,)), volumes
         )

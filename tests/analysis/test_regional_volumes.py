@@ -7,9 +7,12 @@ from medapp.analysis.regional_volumes import measure_regions
 from medapp.errors import InputError
 from medapp.imaging.brain_labels import CLASS_NAMES, region_colours
 from medapp.imaging.volume import Volume
-from medapp.presenters import lesions, parcellation, report, segmentation
+from medapp.presenters import PRESENTERS
+from medapp.presenters.report import describe_files, render_report
 from medapp.result import Provenance, Result
 from medapp.ui.viewer.scene import build_scene
+
+presenter = PRESENTERS["parcellation"]
 
 AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
 LEFT, RIGHT, GREY, OTHER = (
@@ -55,7 +58,7 @@ def test_a_reference_in_another_numbering_and_on_another_grid_is_compared(result
     array = np.vectorize(aseg.get)(regions()).astype(np.int16)
     flipped = AFFINE.copy()
     flipped[0, 0], flipped[0, 3] = -2, 2 * 23
-    got = segmentation.moved(result, Volume(array[::-1], flipped), {})
+    got = presenter.recompute(result, Volume(array[::-1], flipped), {})
     assert got.metrics["dice"].value == 1 and got.metrics["hd95"].value == 0 and got.metrics["volume_error"].value == 0
     assert "FreeSurfer aseg" in got.tables["regions"].about
     assert not got.volumes["disagreement"].array.any()
@@ -84,41 +87,39 @@ def test_a_reference_of_another_kind_is_refused_in_words(result):
 
 
 def test_the_task_shows_regions_or_lesions(result):
-    assert segmentation.kind(result) is parcellation
-    assert segmentation.kind(Result({"probability": result.volumes["image"]})) is lesions
-    assert parcellation.FIGURES == lesions.FIGURES == segmentation.FIGURES
-    assert segmentation.headline(result) == "Brain 31 ml; 6 regions; hippocampi 0.8 left, 0.6 ml right"
-    point = segmentation.place(result, ["Right-Hippocampus", 1])
+    assert presenter.chart_titles == PRESENTERS["lesions"].chart_titles
+    assert presenter.headline(result) == "Brain 31 ml; 6 regions; hippocampi 0.8 left, 0.6 ml right"
+    point = presenter.locate(result, ["Right-Hippocampus", 1])
     index = tuple(np.rint(result.volumes["labels"].grid.to_index(point)).astype(int))
     assert result.volumes["labels"].array[index] == RIGHT
-    bare, compared = (segmentation.figures(r) for r in (result, measure_regions(result, result.volumes["labels"])))
-    assert tuple(bare) == segmentation.FIGURES and all(draw().data for draw in compared.values())
+    bare, compared = (presenter.charts(r) for r in (result, measure_regions(result, result.volumes["labels"])))
+    assert tuple(bare) == presenter.chart_titles and all(draw().data for draw in compared.values())
     assert bare["Volumes"]().data and not bare["Details"]().data, "nothing to compare with"
 
 
 def test_every_region_has_a_colour_and_a_name_in_the_viewer(result, tmp_path):
     tints = region_colours({n: name for n, name in enumerate(CLASS_NAMES) if n})
     assert len(tints) == 35 and len(set(tints.values())) == 35
-    shown = build_scene(segmentation.layers(result), tmp_path)
+    shown = build_scene(presenter.layers(result), tmp_path)
     names = {region.name: region.colour for region in shown.regions.regions}
     assert names["Left-Hippocampus"] == "#{:02x}{:02x}{:02x}".format(*tints[LEFT]) and len(names) == 6
 
 
 def test_report_and_files(result, tmp_path):
     compared = measure_regions(result, result.volumes["labels"])
-    page = report.html(compared, "Regions")
+    page = render_report(compared, presenter, "Regions")
     assert "Left hippocampus" in page and "Comparison with the reference" in page and "None" not in page
-    written = {path.name for path in result.save(tmp_path, segmentation.FILES)}
+    written = {path.name for path in result.save(tmp_path, presenter.files)}
     assert written == {"labels.nii.gz", "labels.label", "brain.nii.gz", "regions.csv", "result.json"}
     lines = (tmp_path / "labels.label").read_text().splitlines()
     assert any(line.startswith(f"{LEFT} ") and line.endswith('"Left-Hippocampus"') for line in lines)
-    legend = report.legend("Regions", "m", [f"m_{name}" for name in written])
+    legend = describe_files("Regions", "m", [f"m_{name}" for name in written])
     assert "a table of the result" not in legend
 
 
 def test_an_empty_map_is_shown_too(result):
     nothing = {role: v.new_like(np.zeros_like(v.array)) for role, v in result.volumes.items() if role != "image"}
     empty = measure_regions(Result(result.volumes | nothing))
-    assert segmentation.headline(empty) == "No brain found." and empty.tables["regions"].rows == ()
-    assert segmentation.layers(empty) and segmentation.start(empty).shape == (3,)
-    assert all(draw() for draw in segmentation.figures(empty).values()) and report.html(empty, "Regions")
+    assert presenter.headline(empty) == "No brain found." and empty.tables["regions"].rows == ()
+    assert presenter.layers(empty) and presenter.start(empty).shape == (3,)
+    assert all(draw() for draw in presenter.charts(empty).values()) and render_report(empty, presenter, "Regions")

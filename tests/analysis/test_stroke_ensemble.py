@@ -12,8 +12,12 @@ from medapp.analysis.stroke_ensemble import ENSEMBLE_COLUMNS, PLANE_LETTERS, mea
 from medapp.errors import InputError
 from medapp.imaging.volume import Volume
 from medapp.pipelines.segment_stroke_raxnet import CARD
-from medapp.presenters import report, segmentation
+from medapp.presenters import PRESENTERS
+from medapp.presenters.catalogue import OUTPUTS
+from medapp.presenters.report import render_report
 from medapp.result import Provenance, Result
+
+presenter = PRESENTERS["stroke"]
 
 SETTINGS = CARD.parse_settings({"min_lesion_ml": 0})
 
@@ -132,14 +136,14 @@ def test_what_the_majority_reaches_is_the_vote(planes, tenths, threshold):
 
 
 def test_the_tab_the_files_and_the_report_know_it(result, tmp_path):
-    out = segmentation.moved(measure_ensemble(result, SETTINGS), None, SETTINGS | {"fusion": "vote"})
-    assert out.settings["fusion"] == "vote" and "planes agree on 33 %" in segmentation.headline(out)
-    assert [t.columns for t in segmentation.further(out)] == [ENSEMBLE_COLUMNS]
-    shown = segmentation.layers(out)
+    out = presenter.recompute(measure_ensemble(result, SETTINGS), None, SETTINGS | {"fusion": "vote"})
+    assert out.settings["fusion"] == "vote" and "planes agree on 33 %" in presenter.headline(out)
+    assert [t.columns for t in presenter.further_tables(out)] == [ENSEMBLE_COLUMNS]
+    shown = presenter.layers(out)
     assert next(iter(shown)) == "image" and {"Agreement", "Entropy (bits)", "Disagreement (variance)", "Lesion"} <= set(
         shown
     )
-    names = {path.name for path in out.save(tmp_path, segmentation.FILES)}
+    names = {path.name for path in out.save(tmp_path, presenter.files)}
     wanted = ("mask", "probability", *(f"probability_{plane}" for plane in PLANE_LETTERS), "agreement")
     assert {f"{role}.nii.gz" for role in wanted} | {"result.json", "planes.csv", "lesions.csv"} <= names
-    assert names <= set(report.FILES) and "lesion-wise F1" in report.html(out, "Stroke")
+    assert names <= {output.file for output in OUTPUTS} and "lesion-wise F1" in render_report(out, presenter, "Stroke")

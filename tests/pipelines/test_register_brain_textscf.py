@@ -15,7 +15,7 @@ from medapp.imaging.volume import Volume
 from medapp.networks.textscf import TextSCF
 from medapp.pipelines.prepare_brain_pair import prepare
 from medapp.pipelines.register_brain_textscf import CARD, register
-from medapp.presenters import brain_pair as task
+from medapp.presenters import PRESENTERS
 
 WHITE, CORTEX, OTHER = (1, 20), (2, 21), 7
 
@@ -147,7 +147,7 @@ def test_the_pair_can_be_looked_at_first_and_what_was_found_is_used_again(pair):
     result = prepare(None, *pair, get_network=get_network, progress=lambda *_: None)
     assert result.metrics["turn"].value < 8, "it is the grid that is turned, not the head"
     assert result.metrics["shift"].value == pytest.approx(9, abs=3) and abs(result.metrics["growth"].value) < 15
-    assert result.metrics["dice_before"].value > 0.7 and "turned by" in task.headline(result)
+    assert result.metrics["dice_before"].value > 0.7 and "rotated by" in PRESENTERS["brain_pair"].headline(result)
     shapes = {result.volumes[role].shape for role in ("fixed_prepared", "moving_prepared")}
     assert shapes == {(160, 192, 224)}
 

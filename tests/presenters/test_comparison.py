@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from medapp import presenters
 from medapp.analysis.lesions import measure_lesions
 from medapp.errors import InputError
 from medapp.imaging.volume import Volume
-from medapp.presenters.comparison import prepared
+from medapp.presenters import PRESENTERS
+from medapp.presenters.comparison import prepare_comparison
 from medapp.result import Result
 from medapp.serving import runtime
 
@@ -35,7 +35,7 @@ def looked(method: str, reference: Volume | Exception, **volumes: Volume | None)
             raise reference
         return reference
 
-    return prepared(presenters.of(card.task), card, volumes, read)
+    return prepare_comparison(card, volumes, read)
 
 
 def lesions() -> Result:
@@ -51,7 +51,7 @@ def lesions() -> Result:
 )
 def test_a_mask_that_lies_on_the_image_is_taken(method, image):
     for reference in (blob(), blob(TURNED.copy(), (30, 28, 24)), replace(blob(), array=0 * blob().array)):
-        assert looked(method, reference, **{image: scan(), "t1": None}).note == ""
+        assert looked(method, reference, **{image: scan(), "pre": None}).note == ""
     cut = replace(blob(), array=blob().array[8:16, 10:18, 6:12])
     there = TURNED.copy()
     there[:3, 3] = blob().grid.to_mm(np.array([8, 10, 6]))
@@ -70,7 +70,7 @@ def test_a_mask_that_lies_on_the_image_is_taken(method, image):
 def test_a_mask_that_does_not_fit_is_known_before_and_costs_the_comparison_alone(reference, why):
     comparison = looked("segment_glioma_ar2unet", reference, flair=scan())
     assert why in comparison.note and comparison.reference is None and comparison.wanted
-    alone, _ = comparison.made(presenters.TASKS["segmentation"], lesions(), {"threshold": 0.5, "min_lesion_ml": 0.0})
+    alone, _ = comparison.apply(PRESENTERS["lesions"], lesions(), {"threshold": 0.5, "min_lesion_ml": 0.0})
     assert alone.notes == (comparison.note,) and "dice" not in alone.metrics and alone.metrics["lesions"].value == 1
 
 
@@ -88,12 +88,12 @@ def test_a_clean_image_is_of_the_same_kind_and_place(method):
 
 
 def test_what_is_known_only_at_the_end_does_not_cost_the_result_either():
-    task, small = presenters.TASKS["restoration"], scan(np.eye(4), (24, 24, 1))
+    presenter, small = PRESENTERS["restoration"], scan(np.eye(4), (24, 24, 1))
     away = scan(np.eye(4) + np.eye(4, k=3) * 900, (16, 18, 1))
     comparison = looked("restore_ct_rat", away, image=small)
     assert comparison.reference is not None, "a picture need not say where it lies"
     result = Result({"image": small, "restored": small.new_like(small.array * 0.9)}, settings={"degrade": "no"})
-    made, used = comparison.made(task, result, {})
+    made, used = comparison.apply(presenter, result, {})
     assert used.reference is None and "do not belong together" in made.notes[0] and "psnr" not in made.metrics
 
 

@@ -13,9 +13,10 @@ from pydicom.dataset import Dataset
 
 from medapp.analysis.lesions import measure_lesions
 from medapp.imaging.volume import Volume
-from medapp.presenters import report
+from medapp.presenters import PRESENTERS, report
 from medapp.result import NOT_A_DIAGNOSIS, Provenance, Result
 
+LESIONS = PRESENTERS["lesions"]
 NASTY = "<script>alert('&')</script>"
 VOID = {"meta", "img", "link", "br", "line", "rect", "polyline"}
 
@@ -40,6 +41,14 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.words += data
+
+
+def render(result: Result, *about) -> str:
+    return report.render_report(result, LESIONS, *about)
+
+
+def save(result: Result, folder):
+    return report.save_with_report(result, LESIONS, folder, "A method")
 
 
 def read(text: str) -> Page:
@@ -68,7 +77,7 @@ def result() -> Result:
 
 
 def test_the_page_is_whole_and_loads_nothing(result):
-    text = report.html(result, "A method", {"Licence": NASTY})
+    text = render(result, "A method", {"Licence": NASTY})
     page = read(text)
     assert page.tags[0] == ("html", {"lang": "en"})
     assert all(a["src"].startswith("data:image/png;base64,") for tag, a in page.tags if tag == "img")
@@ -77,14 +86,14 @@ def test_the_page_is_whole_and_loads_nothing(result):
 
 
 def test_text_from_outside_is_escaped(result):
-    text = report.html(result, NASTY, {NASTY: NASTY})
+    text = render(result, NASTY, {NASTY: NASTY})
     assert "<script" not in text
     assert read(text).words.count(NASTY) >= 6
     assert "secret" not in text
 
 
 def test_the_page_says_all_that_matters(result):
-    words = read(report.html(result, "A method")).words
+    words = read(render(result, "A method")).words
     for said in (
         NOT_A_DIAGNOSIS,
         "A method",
@@ -104,7 +113,7 @@ def test_the_page_says_all_that_matters(result):
 
 
 def test_pictures_and_tables_can_be_read_aloud(result):
-    page = read(report.html(result, "A method"))
+    page = read(render(result, "A method"))
     assert all(a["alt"] for tag, a in page.tags if tag == "img")
     assert all(a["aria-label"] for tag, a in page.tags if tag == "svg")
     assert all(a["scope"] in ("row", "col") for tag, a in page.tags if tag == "th")
@@ -112,22 +121,22 @@ def test_pictures_and_tables_can_be_read_aloud(result):
 
 
 def test_a_reference_is_compared_and_its_absence_is_not_mentioned(result):
-    assert "reference" not in read(report.html(result, "A method")).words.lower()
-    words = read(report.html(measure_lesions(result, 0.5, reference=result.volumes["mask"]), "A method")).words
+    assert "reference" not in read(render(result, "A method")).words.lower()
+    words = read(render(measure_lesions(result, 0.5, reference=result.volumes["mask"]), "A method")).words
     assert "Comparison with the reference" in words and "Dice" in words
 
 
 def test_a_result_without_lesions_a_flat_one_and_a_bare_image_have_reports_too(result):
     empty = measure_lesions(result, 0.99)
-    assert "No lesion at this threshold" in read(report.html(empty, "A method")).words
+    assert "No lesion at this threshold" in read(render(empty, "A method")).words
     flat = {role: v.new_like(v.array[:, :, 9:10]) for role, v in result.volumes.items()}
-    read(report.html(replace(result, volumes=flat), "A method"))
+    read(render(replace(result, volumes=flat), "A method"))
     coloured = Volume(np.full((30, 20, 1, 3), 90, np.uint8), np.diag([-1.0, -1, 1, 1]))
-    assert "orange" not in read(report.html(Result({"image": coloured}), "A method")).words
+    assert "Result" not in read(render(Result({"image": coloured}), "A method")).words
 
 
 def test_the_bundle_holds_the_files_the_report_and_a_legend(result, tmp_path):
-    path = report.bundle(result, tmp_path / "new" / "result.zip", "A method")
+    path = save(result, tmp_path / "new").archive
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         ends = ("mask.nii.gz", "probability.nii.gz", "lesions.csv", "result.json", "report.html")
@@ -165,25 +174,25 @@ def test_a_file_that_cannot_be_written_costs_the_others_nothing(result, tmp_path
     if writer != "medapp.io.files.write_dicom_seg":  # of a header that is none, it cannot be written either
         monkeypatch.setattr("medapp.io.files.write_dicom_seg", lambda volume, path: path.write_bytes(b"SEG"))
     monkeypatch.setattr(writer, broken)
-    told, written = whole.save_and_note(tmp_path / "out", ("mask", "probability"))
+    noted, written, _ = whole.write_files(tmp_path / "out", ("mask", "probability"))
     names = {path.name for path in written}
     every = {"mask.nii.gz", "mask.seg.dcm", "probability.nii.gz", "lesions.csv", "result.json"}
     gone = {"mask.nii.gz", "probability.nii.gz"} if lost == "mask.nii.gz" else {lost}
     assert names == every - gone == {path.name for path in (tmp_path / "out").iterdir()}
-    assert [note.split()[0] for note in told.notes[len(whole.notes) :]] == sorted(gone)
+    assert [note.split()[0] for note in noted.notes[len(whole.notes) :]] == sorted(gone)
     kept = json.loads((tmp_path / "out" / "result.json").read_text())
-    assert kept["notes"] == list(told.notes) and "Secret" not in caplog.text + str(kept)
-    path = report.bundle(whole, tmp_path / "r.zip", "A method")
-    assert [note.split()[0] for note in report.lost(path)] == sorted(gone)
-    with zipfile.ZipFile(path) as archive:
+    assert kept["notes"] == list(noted.notes) and "Secret" not in caplog.text + str(kept)
+    saved = save(whole, tmp_path / "r")
+    assert [note.split()[0] for note in saved.notes] == sorted(gone)
+    with zipfile.ZipFile(saved.archive) as archive:
         assert f"{lost} could not be written" in archive.read("README.txt").decode()
         assert f"{lost} could not be written" in archive.read("segment_test_report.html").decode()
         assert f"segment_test_{lost}" not in archive.namelist()
 
 
 def test_a_report_that_cannot_be_drawn_costs_the_files_nothing(result, tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "html", broken)
-    with zipfile.ZipFile(report.bundle(result, tmp_path / "r.zip", "A method")) as archive:
+    monkeypatch.setattr(report, "render_report", broken)
+    with zipfile.ZipFile(save(result, tmp_path / "r").archive) as archive:
         assert "segment_test_mask.nii.gz" in archive.namelist()
         assert "report.html could not be drawn" in archive.read("README.txt").decode()
 
@@ -195,3 +204,16 @@ def test_a_full_disk_and_a_closed_folder_are_not_hidden(result, tmp_path, monkey
     monkeypatch.setattr("medapp.io.files.write", full)
     with pytest.raises(OSError, match="full"):
         result.save(tmp_path)
+
+
+def test_what_has_not_changed_is_not_written_again(result, tmp_path, monkeypatch):
+    first = save(result, tmp_path / "first")
+    writes = []
+    monkeypatch.setattr(
+        "medapp.io.files.write", lambda volume, path: writes.append(path.name) or path.write_bytes(b"x")
+    )
+    moved = LESIONS.recompute(result, None, {"threshold": 0.8, "min_lesion_ml": 0.0})
+    second = report.save_with_report(moved, LESIONS, tmp_path / "second", "A method", earlier=first.written)
+    assert writes == ["segment_test_mask.nii.gz"] and {f.name for f in first.files} == {f.name for f in second.files}
+    kept, linked = (saved.archive.parent / "segment_test_probability.nii.gz" for saved in (first, second))
+    assert kept.samefile(linked) and linked.stat().st_size > 100

@@ -11,8 +11,8 @@ import gradio as gr
 import httpx
 
 from medapp.ui.cleanup import CLEANUP_INTERVAL, CleanupThread
+from medapp.ui.events import GPU
 from medapp.ui.page import Page, install_middleware
-from medapp.ui.task_tab import GPU
 from medapp.ui.workspace import LIFETIME, home_folder, new_folder, results_folder, uploads_folder
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from medapp import examples
 from medapp.errors import InputError
-from medapp.presenters import TASKS
+from medapp.presenters.task import TASKS
 from medapp.result import Result
 from medapp.serving import runtime
-from medapp.ui import page
+from medapp.ui import error_messages, page
 from medapp.ui import task_tab as tabs
 from medapp.ui.caller import Caller
 from medapp.ui.ownership import Ownership
@@ -39,7 +39,7 @@ def built():
     with gr.Blocks():
         for name, task in TASKS.items():
             cards = [card for card in runtime.load_cards().values() if card.task == name]
-            out[name] = tabs.Tab(task, name, cards, page.BODIES[name](name, cards))
+            out[name] = tabs.TaskTab(task, name, cards, page.PANELS[name])
     return out
 
 
@@ -62,7 +62,7 @@ def form(built, monkeypatch):
         raise Ran(zip([source.name for source in runtime.find_card(name).inputs], volumes, strict=True), options)
 
     monkeypatch.setattr(tabs.runtime, "run", run)
-    monkeypatch.setattr(tabs, "shown", lambda error: error)
+    monkeypatch.setattr(error_messages, "to_gradio_error", lambda error: error)
     return put
 
 
@@ -122,7 +122,7 @@ def test_with_an_image_of_ones_own_nothing_of_an_example_runs(form, example, tmp
     lost = len(example.images) > 1 or example.reference is not None
     assert any(note.startswith("Left out") for note in used.notes) == lost
     shown = data | tab.example_inputs.remove_example_files(data)
-    assert shown == used.data | {k: shown[k] for k in (tab.example_inputs.example_name, *tab.body.forget())}, (
+    assert shown == used.data | {k: shown[k] for k in (tab.example_inputs.example_name, *tab.panel.clear())}, (
         "emptied of the same"
     )
     assert shown[tab.example_inputs.example_name] == ""
@@ -202,11 +202,12 @@ def test_who_takes_the_main_image_of_an_example_away_has_none_of_it(form):
 def test_an_example_takes_the_place_of_everything(built, monkeypatch):
     tab = built["restoration"]
     index = next(n for n, e in enumerate(tab.examples) if e is CT)
-    monkeypatch.setattr(tabs, "example_result", lambda *given: Result({}))
-    monkeypatch.setattr(tab, "show", lambda held, fresh: {})
-    monkeypatch.setattr(tab, "task", SimpleNamespace(moved=lambda result, *_: result, start=lambda result: None))
+    presenter = SimpleNamespace(recompute=lambda result, *_: result, start=lambda result: None)
+    monkeypatch.setattr(tabs, "compute_example", lambda *given: Result({}))
+    monkeypatch.setattr(tab, "show", lambda session, is_new: {})
+    monkeypatch.setattr(tabs, "get_presenter", lambda card: presenter)
     data = dict.fromkeys(tab.example_inputs.boxes) | {tab.example_inputs.known_uploads: []}
-    shown = tab.pick(data, SimpleNamespace(index=index), REQUEST)
+    shown = tab.pick_example(data, SimpleNamespace(index=index), REQUEST)
     pet, ct = tab.by_name["restore_pet_rat"], tab.by_name["restore_ct_rat"]
     assert shown[ct.boxes["image"]] == [str(CT.images["image"])] and shown[ct.boxes["region_map"]] is None
     assert shown[pet.boxes["image"]] is None and shown[pet.options["counts"]] == "auto"
@@ -216,10 +217,10 @@ def test_an_example_takes_the_place_of_everything(built, monkeypatch):
 
     clicked, mine = dict(data), "mine.nii.gz"
     tab.example_inputs.remove_example_files({**data, pet.boxes["image"]: [mine], **other_values(tab)})
-    assert set(tab.pick(clicked, SimpleNamespace(index=index), REQUEST)) == {tab.status}, "uploaded since"
+    assert set(tab.pick_example(clicked, SimpleNamespace(index=index), REQUEST)) == {tab.status}, "uploaded since"
     later = data | {pet.boxes["image"]: [mine]}
-    assert tab.pick(later, SimpleNamespace(index=index), REQUEST)[pet.boxes["image"]] is None, "uploaded before"
-    assert tab.reference in tab.pick(data, SimpleNamespace(index=index), REQUEST), "and once more"
+    assert tab.pick_example(later, SimpleNamespace(index=index), REQUEST)[pet.boxes["image"]] is None, "uploaded before"
+    assert tab.reference in tab.pick_example(data, SimpleNamespace(index=index), REQUEST), "and once more"
 
 
 def other_values(tab) -> dict:

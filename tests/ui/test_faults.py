@@ -9,7 +9,8 @@ import pytest
 
 from medapp.errors import InputError
 from medapp.serving import run_log
-from medapp.ui.task_tab import _drawn, told
+from medapp.ui.error_messages import report_errors
+from medapp.ui.task_tab import try_to_draw
 
 SECRET = "/tmp/Jane_Doe_1961.nii.gz"
 
@@ -26,7 +27,7 @@ SECRET = "/tmp/Jane_Doe_1961.nii.gz"
     ids=lambda each: type(each).__name__,
 )
 def test_a_fault_is_a_sentence_here_and_a_line_there(caplog, error, words):
-    @told
+    @report_errors
     def handler():
         raise error
 
@@ -40,7 +41,7 @@ def test_a_fault_is_a_sentence_here_and_a_line_there(caplog, error, words):
 
 
 def test_what_the_user_can_mend_is_said_as_it_is(caplog):
-    @told
+    @report_errors
     def handler(error):
         raise error
 
@@ -56,6 +57,6 @@ def test_a_figure_that_fails_costs_the_files_nothing(caplog, monkeypatch):
     told_of = []
     monkeypatch.setattr(gr, "Warning", lambda text, **more: told_of.append(text))
     with caplog.at_level(logging.INFO, run_log.__name__):
-        assert _drawn(lambda: 1 / 0, "nothing") == "nothing" and _drawn(lambda: 3, "nothing") == 3
-    assert ["files are whole" in text for text in told_of] == [True]
+        assert try_to_draw(lambda: 1 / 0, "nothing") == "nothing" and try_to_draw(lambda: 3, "nothing") == 3
+    assert ["files are complete" in text for text in told_of] == [True]
     assert json.loads(caplog.records[0].message)["fault"] == "ZeroDivisionError"

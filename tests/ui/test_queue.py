@@ -13,9 +13,10 @@ from gradio_client import Client
 
 from medapp.errors import CancelledError
 from medapp.ui import mcp_tools, queue, session_state
+from medapp.ui.error_messages import report_errors
+from medapp.ui.events import GPU
 from medapp.ui.page import Page, install_middleware
 from medapp.ui.queue import order_fairly
-from medapp.ui.task_tab import GPU, told
 
 
 class House:
@@ -27,8 +28,8 @@ class House:
             box, file, out = gr.Textbox(), gr.File(), gr.Textbox()
             gr.Button().click(self.compute, [box, file], out, api_name="compute", **GPU)
             gr.Button().click(lambda text: text, box, out, api_name="light")
-            gr.Button().click(queue.use_display_line(told(self.example), lambda body: body.data == ["kept"]), box, out,
-                              api_name="example", **GPU)  # fmt: skip
+            example = queue.use_display_line(report_errors(self.example), lambda body: body.data == ["kept"])
+            gr.Button().click(example, box, out, api_name="example", **GPU)
             self.demo.unload(self.demo.leave)
 
     @staticmethod

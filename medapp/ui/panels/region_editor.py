@@ -1,6 +1,7 @@
 """Drafting: regions found at a button, shown over the image, and changed by clicks before they are used."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 import numpy as np
@@ -12,12 +13,17 @@ from medapp.rendering import region_overlay as overlay
 from medapp.serving import runtime
 from medapp.ui import form as forms
 from medapp.ui import html
+from medapp.ui.error_messages import report_errors
+from medapp.ui.events import GPU, PRIVATE
 from medapp.ui.example_inputs import RunInputs
+from medapp.ui.panels.base import Volumes
 from medapp.ui.region_map import RegionMap, create_region_map
 from medapp.ui.session import Session, close_session, visitors
-from medapp.ui.task_tab import GPU, PRIVATE, Given, Step, Tab, told
 from medapp.ui.viewer.scene import digest_volume
 from medapp.ui.workspace import LIFETIME
+
+if TYPE_CHECKING:
+    from medapp.ui.task_tab import TaskTab
 
 FIND_REGIONS = "find_regions_sam"
 FIND_BUTTON = "Find regions"
@@ -106,10 +112,10 @@ class RegionEditor:
         }
 
     # ---- what happens
-    def wire(self, tab: Tab) -> None:
-        @told
+    def wire(self, tab: "TaskTab") -> None:
+        @report_errors
         def find(data: dict, request: gr.Request, progress: gr.Progress = gr.Progress()) -> dict:  # noqa: B008
-            def work(step: Step, form: forms.Form, used: RunInputs, volumes: Given) -> dict:
+            def work(step: Callable[[float, str], None], form: forms.Form, used: RunInputs, volumes: Volumes) -> dict:
                 data = used.data
                 put_in = volumes[0]
                 assert put_in is not None  # the form has asked for it
@@ -126,14 +132,14 @@ class RegionEditor:
                     **self.open(draft, wide=True),
                     tab.status: html.render_headline(
                         f"{draft.count} regions found",
-                        [f"Change them below if you like, then press {tab.task.RUN}.", *used.notes, *result.notes],
+                        [f"Change them below if you like, then press {tab.task.run}.", *used.notes, *result.notes],
                     ),
                     **({tab.results: gr.Column(visible=False)} if another else {}),
                 }
 
             return tab.attempt(FIND_BUTTON, work, data, request, progress)
 
-        @told
+        @report_errors
         def click(
             draft: RegionMap | None, mode: str, everywhere: bool, event: gr.SelectData, request: gr.Request
         ) -> dict:
@@ -179,7 +185,7 @@ class RegionEditor:
 
         quiet: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
         lists = [box for form in tab.by_name.values() for box in form.series.values()]
-        tab.follow(self.find, find, tab.everything, [*self.panel_outputs, *lists, tab.status, tab.results], drawn=False)
+        tab.follow(self.find, find, tab.everything, [*self.panel_outputs, *lists, tab.status, tab.results], draws=False)
         done = [
             self.picture.select(
                 click,

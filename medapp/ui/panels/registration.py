@@ -1,32 +1,33 @@
-"""The body of the registration tab: one plane in many views, the linked planes, the regions, and what went in."""
+"""The panel of the registration tab: one plane in many views, the linked planes, the regions, and what went in."""
 
-import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 import numpy as np
 
-from medapp.analysis import region_overlap
 from medapp.card import Card
-from medapp.imaging.volume import Volume
-from medapp.presenters import brain_pair as task_pair
-from medapp.presenters import registration as task
-from medapp.rendering import colour, planes
+from medapp.presenters.registration import list_warped_layers
 from medapp.rendering.deformation_maps import GRID_HELP
-from medapp.rendering.image_comparison import draw_colour_overlay
-from medapp.rendering.layers import Layer
 from medapp.rendering.lesion_charts import AXIS_ENDS
 from medapp.rendering.slice_grids import PLANE_NORMALS, PLANES, Plane
 from medapp.result import Result
-from medapp.serving import runtime
 from medapp.ui import form as forms
-from medapp.ui import html, payload
-from medapp.ui.array_store import ArrayStore
-from medapp.ui.example_inputs import RunInputs
+from medapp.ui import payload
+from medapp.ui.error_messages import report_errors
+from medapp.ui.events import LIVE
+from medapp.ui.panels.base import (
+    DOWNLOAD_BUTTONS,
+    Frame,
+    Volumes,
+    fill_table,
+    lay_out_image,
+    lay_out_table,
+    presenter_of,
+)
 from medapp.ui.panels.metric_table import measures, reading
+from medapp.ui.panels.pair_preview import PairPreview, lay_out_preview
 from medapp.ui.panels.registration_views import (
     ABOUT,
     FLICKER,
@@ -41,183 +42,117 @@ from medapp.ui.panels.registration_views import (
     pairs,
     views,
 )
-from medapp.ui.session import Session, close_session, parse_position, visitors
-from medapp.ui.task_tab import PRIVATE, Given, Step, Tab, told
+from medapp.ui.session import Session, parse_position
 from medapp.ui.viewer.component import Viewer, move_crosshair
-from medapp.ui.viewer.scene import build_scene, digest_volume
-from medapp.ui.workspace import LIFETIME, new_folder
+from medapp.ui.viewer.scene import build_scene
 
-BUTTONS: Any = ["download", "fullscreen"]
-LOOK, READIER = "Look at the pair first", "prepare_brain_pair"
-PREPARED = {
-    "both": "Fixed in blue, moving in orange: grey where they agree",
-    "fixed_prepared": "Fixed",
-    "moving_prepared": "Moving, after the affine",
-}
+if TYPE_CHECKING:
+    from medapp.ui.task_tab import TaskTab
+
+GRID_SPACING = 8  # mm
+SIDES = ("fixed", "warped")
 
 
-@dataclass(eq=False)
-class Looked:
-    """Of a pair that was looked at: what it was put in, and the label maps that were found in it, by input.
+@dataclass(frozen=True)
+class RegistrationPanel:
+    """See `Panel`; `view`, `plane`, `pair`, `way` and `step` choose the picture of the plane at `slice`."""
 
-    The voxels lie in `folder`.
-    """
+    preview: PairPreview
+    view: gr.Radio
+    plane: gr.Radio
+    slice: gr.Slider
+    pair: gr.Radio
+    way: gr.Radio
+    step: gr.Slider
+    about: gr.HTML
+    swipe: gr.ImageSlider
+    picture: gr.Image
+    flicker: gr.HTML
+    reading: gr.HTML
+    numbers: gr.HTML
+    table: gr.Dataframe
+    planes_tab: gr.Tab
+    viewer: Viewer
+    beside_tab: gr.Tab
+    beside: list[Viewer]
+    scale: gr.Slider
+    arrows: gr.Plot
 
-    key: tuple[str, ...]
-    labels: dict[str, Volume]
-    folder: Path = field(default_factory=new_folder)
+    @property
+    def inputs(self) -> list[Any]:
+        """The previewed pair."""
+        return [self.preview.kept]
 
-    def __post_init__(self) -> None:
-        store = ArrayStore(self.folder / "voxels")
-        self.labels = {name: store.store_volume(labels) for name, labels in self.labels.items()}
+    @property
+    def choices(self) -> list[Any]:
+        """What chooses the picture."""
+        return [self.view, self.plane, self.pair, self.way, self.step]
 
-    def close(self) -> None:
-        """Remove the files and let go of what was read from them."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.key, self.labels = (), {}
+    @property
+    def section(self) -> list[Any]:
+        """What shows the plane, the slider of its position first."""
+        controls = [self.slice, self.pair, self.way, self.step, self.about]
+        return [*controls, self.swipe, self.picture, self.flicker, self.reading]
 
+    @property
+    def shown(self) -> list[Any]:
+        """What is looked at first."""
+        return [self.view, self.plane, *self.section, self.numbers, self.table, *self.preview.shown]
 
-class Registered:
-    """See `tab.Body`."""
+    @property
+    def drawn(self) -> list[Any]:
+        """The viewers and the arrows."""
+        return [self.viewer, *self.beside, self.arrows]
 
-    def __init__(self, name: str, cards: Sequence[Card]) -> None:
-        self.name, self.cards = name, cards
-        self.live: dict[str, dict[str, Any]] = {card.name: {} for card in cards}
-        self.groups: dict[str, gr.Column] = {}
-        self.more: list[Any] = []
-        self.buttons: list[Any] = []
+    @property
+    def buttons(self) -> list[Any]:
+        """That of the preview."""
+        return [self.preview.button]
 
-    # ---- laid out
-    def button(self) -> None:
-        self.look = gr.Button(LOOK, elem_id=f"{self.name}-look")
-        self.buttons = [self.look]
+    def prepare(self, form: forms.Form, data: dict, volumes: Volumes) -> tuple[Volumes, Callable[[Result], Result]]:
+        """With the label maps of the preview."""
+        return self.preview.prepare(form, data, volumes), lambda result: result
 
-    def above(self) -> None:
-        with gr.Accordion(
-            "What the registration sees", open=False, visible=False, elem_id=f"{self.name}-prepared"
-        ) as self.prepared:
-            gr.HTML('<p class="med-small">The pair made ready: without skull, aligned, 1 mm, from 0 to 1.</p>')
-            self.inputs = {
-                role: gr.Image(format="png", label=said, buttons=BUTTONS, interactive=False)
-                for role, said in PREPARED.items()
-            }
-        self.looked = gr.State(None, time_to_live=LIFETIME, delete_callback=close_session)
-        self.more = [self.looked]
+    def clear(self) -> dict:
+        """Without a previewed pair."""
+        return self.preview.clear()
 
-    def pictures(self) -> None:
-        name, pair, way = self.name, next(iter(PAIRS)), next(iter(GRIDS))
-        self.view = gr.Radio(list(VIEWS), value=SWIPE, label="View", elem_id=f"{name}-view")
-        with gr.Row():
-            self.plane = gr.Radio(
-                [p.capitalize() for p in PLANES], value="Axial", label="Plane", elem_id=f"{name}-plane"
-            )
-            self.slice = gr.Slider(-1, 1, 0, step=1, label=_along("axial"), elem_id=f"{name}-slice")
-            self.pair = gr.Radio(list(PAIRS), value=pair, label="Images", elem_id=f"{name}-pair")
-            self.way = gr.Radio(list(GRIDS), value=way, label="Which grid", visible=False, elem_id=f"{name}-way")
-            self.step = gr.Slider(4, 20, 8, step=1, label="Grid spacing (mm)", visible=False)
-        self.about = gr.HTML(elem_id=f"{name}-about")
-        common: dict[str, Any] = {"format": "png", "show_label": False, "buttons": BUTTONS, "interactive": False}
-        self.swipe = gr.ImageSlider(label="Two images", type="numpy", max_height=640, elem_id=f"{name}-swipe", **common)
-        self.picture = gr.Image(label="The plane", height=640, visible=False, elem_id=f"{name}-picture", **common)
-        self.flicker = gr.HTML(visible=False, elem_id=f"{name}-flicker")
-        self.reading = gr.HTML(visible=False, elem_id=f"{name}-reading")
-        self.shown = [self.slice, self.pair, self.way, self.step, self.about, self.swipe, self.picture, self.flicker]
-        self.shown += [self.reading]
-
-    def report(self) -> None:
-        self.numbers = gr.HTML(elem_id=f"{self.name}-numbers")
-        self.table = gr.Dataframe(
-            interactive=False,
-            buttons=["copy"],
-            max_height=360,
-            label="Regions: click a row to go there",
-            elem_id=f"{self.name}-table",
-        )
-
-    def tabs(self) -> None:
-        name = self.name
-        with gr.Tab("Three planes") as self.linked:
-            self.viewer = Viewer(elem_id=f"{name}-viewer", height=620)
-        with gr.Tab("Side by side") as self.synced:
-            gr.HTML('<p class="med-small">The fixed and the warped moving image; both follow each other.</p>')
-            self.both = []
-            with gr.Row():
-                for side in ("fixed", "warped"):
-                    with gr.Column(min_width=420):
-                        self.both.append(Viewer(elem_id=f"{name}-{side}", height=460, sync=f"{name}-both"))
-        with gr.Tab("Arrows"):
-            gr.HTML('<p class="med-small">From points of the fixed image to where they go in the moving one.</p>')
-            self.longer = gr.Slider(1, 5, 1, step=0.5, label="Times longer", elem_id=f"{name}-longer")
-            self.arrows = gr.Plot(show_label=False, format="png", elem_id=f"{name}-arrows")
-        self.quick = [self.view, self.plane, *self.shown, self.numbers, self.table, self.prepared]
-        self.quick += self.inputs.values()
-        self.slow = [self.viewer, *self.both, self.arrows]
-
-    # ---- what goes in
-    def given(self, form: forms.Form, data: dict, volumes: Given) -> tuple[Given, Callable[[Result], Result]]:
-        """With the regions that were found when the visitor looked at this pair: they need not be found again."""
-        looked: Looked | None = data[self.looked]
-        if looked is None or looked.key != _key(volumes):
-            return volumes, lambda result: result
-        names = [source.name for source in form.card.inputs]
-        return [v or looked.labels.get(n) for n, v in zip(names, volumes, strict=True)], lambda result: result
-
-    def forget(self) -> dict:
-        return {self.prepared: gr.Accordion(visible=False), self.looked: None}
-
-    # ---- what is shown
-    def show(self, held: Session, card: Card, fresh: bool) -> dict:
-        result = held.result
-        table = result.tables.get(task.TABLE)
+    def show(self, session: Session, card: Card, is_new: bool) -> dict:
+        """The swipe in the axial plane, the metrics, the table, and what went in."""
+        result = session.result
+        pair, way = next(iter(PAIRS)), next(iter(GRIDS))
         return {
             self.plane: "Axial",
-            **self._drawn(held, SWIPE, "Axial", next(iter(PAIRS)), next(iter(GRIDS)), 8),
+            **self._draw_section(session, SWIPE, "Axial", pair, way, GRID_SPACING),
             self.view: gr.Radio(choices=views(result), value=SWIPE),
-            self.pair: gr.Radio(choices=pairs(result), value=next(iter(PAIRS)), visible=True),
+            self.pair: gr.Radio(choices=pairs(result), value=pair, visible=True),
             self.numbers: measures(result),
-            self.table: gr.Dataframe(
-                value=[list(row) for row in table.rows] if table else [],
-                headers=list(table.columns) if table else ["region"],
-                visible=table is not None,
-            ),
-            **self._ready(result, False),
+            self.table: fill_table(result, presenter_of(result).table_name),
+            **self.preview.show(result, is_open=False),
         }
 
-    def draw(self, held: Session | None) -> dict:
-        if held is None:
-            return {}
-        layers = task.layers(held.result)
-        first = {name: layer for name, layer in layers.items() if name in ("Fixed", "Regions")}
+    def draw(self, session: Session) -> dict:
+        """The viewers, linked and side by side, and the arrows."""
+        layers = presenter_of(session.result).layers(session.result)
+        fixed = {name: layer for name, layer in layers.items() if name in ("Fixed", "Regions")}
+        warped = list_warped_layers(session.result)
         return {
-            self.viewer: build_scene(layers, held.folder, mm=held.mm),
-            self.both[0]: build_scene(first, held.folder, mm=held.mm),
-            self.both[1]: build_scene(task.warped_layers(held.result), held.folder, mm=held.mm),
-            self.arrows: Section(held.result, "axial", held.mm).arrows(1),
+            self.viewer: build_scene(layers, session.folder, mm=session.mm),
+            self.beside[0]: build_scene(fixed, session.folder, mm=session.mm),
+            self.beside[1]: build_scene(warped, session.folder, mm=session.mm),
+            self.arrows: Section(session.result, "axial", session.mm).arrows(1),
         }
 
-    def _ready(self, result: Result, wide: bool) -> dict:
-        """The pair as it was made ready, each alone and both together."""
-        saw = [result.volumes[role] for role in PREPARED if role in result.volumes]
-        if len(saw) < 2:
-            return {self.prepared: gr.Accordion(visible=False), **dict.fromkeys(self.inputs.values())}
-        extent = planes.find_field_of_view([Layer(saw[0])])
-        shown = [_three(volume, extent) for volume in saw]
-        both = draw_colour_overlay(shown[1], shown[0])
-        return {
-            self.prepared: gr.Accordion(visible=True, open=wide),
-            **dict(zip(self.inputs.values(), [both, *shown], strict=True)),
-        }
-
-    def _drawn(self, held: Session, view: str, plane: str, pair: str, way: str, step: float) -> dict:
-        """The plane through the session's point in the chosen view; the other views are put away."""
-        cut = _named(plane)
-        section = Section(held.result, cut, held.mm)
+    def _draw_section(self, session: Session, view: str, plane: str, pair: str, way: str, step: float) -> dict:
+        """The plane through the session's point in the chosen view; the other views are hidden."""
+        cut = _find_plane(plane)
+        section = Section(session.result, cut, session.mm)
         low, high = section.span
-        at = int(np.clip(round(held.mm[PLANE_NORMALS[cut]]), low, high))
+        position = int(np.clip(round(session.mm[PLANE_NORMALS[cut]]), low, high))
         about = GRID_HELP[GRIDS[way]] + "." if view == GRID else ABOUT[view]
-        one = view not in (SWIPE, FLICKER)
+        is_picture = view not in (SWIPE, FLICKER)
         return {
-            self.slice: gr.Slider(minimum=low, maximum=high, value=at, label=_along(cut)),
+            self.slice: gr.Slider(minimum=low, maximum=high, value=position, label=_label_position(cut)),
             self.pair: gr.Radio(visible=view in PAIRED),
             self.way: gr.Radio(visible=view == GRID),
             self.step: gr.Slider(visible=view == GRID),
@@ -226,132 +161,157 @@ class Registered:
             if view == SWIPE
             else gr.ImageSlider(visible=False),
             self.picture: gr.Image(value=section.picture(view, pair, way, step), visible=True)
-            if one
+            if is_picture
             else gr.Image(visible=False),
             self.flicker: gr.HTML(value=flicker(*section.pair(pair)), visible=True)
             if view == FLICKER
             else gr.HTML(visible=False),
-            self.reading: gr.HTML(value=reading(section.read(held.mm)), visible=one),
+            self.reading: gr.HTML(value=reading(section.read(session.mm)), visible=is_picture),
         }
 
-    # ---- wired
-    def wire(self, tab: Tab) -> None:
-        nothing = {part: gr.skip() for part in self.shown}
+    def connect(self, tab: "TaskTab") -> None:
+        """Follow the choices, the position, clicks in pictures and table, and the crosshairs of the viewers."""
+        self.preview.connect(tab)
+        nothing = {part: gr.skip() for part in self.section}
+        viewers = [self.viewer, *self.beside]
 
-        @told
-        def ready(data: dict, request: gr.Request, progress: gr.Progress = gr.Progress()) -> dict:  # noqa: B008
-            def work(step: Step, _form: forms.Form, used: RunInputs, volumes: Given) -> dict:
-                result = runtime.run(READIER, *volumes, progress=step)
-                found = {"fixed_labels": "labels", "moving_labels": "moving_labels"}
-                labels = {
-                    name: result.volumes[role]
-                    for name, role in found.items()
-                    if result.volumes[role].name == region_overlap.PREDICTED_SOURCE
-                }
-                held: Session | None = data[tab.kept]
-                another = held is None or held.image is None or digest_volume(held.image) != _key(volumes)[0]
-                seen = Looked(_key(volumes), labels)
-                return {
-                    **self._ready(result, True),
-                    self.looked: visitors.keep(request.session_hash, seen, f"{self.name}-looked"),
-                    tab.status: html.render_headline(
-                        html.summarize_result(task_pair, result),
-                        [
-                            f"Look at the pair below; if the brains lie upon each other, press {task.RUN}.",
-                            *used.notes,
-                            *result.notes,
-                        ],
-                        result.warnings,
-                    ),
-                    **({tab.results: gr.Column(visible=False)} if another else {}),
-                }
+        def choose(session: Session | None, *choices: Any) -> dict:
+            return nothing if session is None else self._draw_section(session, *choices)
 
-            return tab.attempt(LOOK, work, data, request, progress)
+        def move_plane(session: Session | None, position: float, *choices: Any) -> dict:
+            if session is None:
+                return {part: gr.skip() for part in self.section[1:]}
+            session.mm = np.array(session.mm, float)
+            session.mm[PLANE_NORMALS[_find_plane(choices[1])]] = position
+            drawn = self._draw_section(session, *choices)
+            return {part: value for part, value in drawn.items() if part is not self.slice}
 
-        lists = [box for form in tab.by_name.values() for box in form.series.values()]
-        outputs = [self.prepared, *self.inputs.values(), self.looked, *lists, tab.status, tab.results]
-        tab.follow(self.look, ready, tab.everything, outputs, drawn=False)
-
-        def look(held: Session | None, *chosen: Any) -> dict:
-            return nothing if held is None else self._drawn(held, *chosen)
-
-        def slide(held: Session | None, number: float, *chosen: Any) -> dict:
-            if held is None:
-                return {part: gr.skip() for part in self.shown[1:]}
-            held.mm = np.array(held.mm, float)
-            held.mm[PLANE_NORMALS[_named(chosen[1])]] = number
-            return {part: value for part, value in self._drawn(held, *chosen).items() if part is not self.slice}
-
-        def aim(
-            held: Session | None, view: str, plane: str, pair: str, way: str, step: float, event: gr.SelectData
+        def go_to_pixel(
+            session: Session | None, view: str, plane: str, pair: str, way: str, step: float, event: gr.SelectData
         ) -> dict:
-            mm = None if held is None else Section(held.result, _named(plane), held.mm).under(*event.index)
-            if held is None or mm is None:
+            section = Section(session.result, _find_plane(plane), session.mm) if session else None
+            mm = section.under(*event.index) if section else None
+            if session is None or mm is None:
                 return {**nothing, self.viewer: gr.skip()}
-            held.mm = mm
-            return {**self._drawn(held, view, plane, pair, way, step), self.viewer: move_crosshair(mm)}
+            session.mm = mm
+            return {**self._draw_section(session, view, plane, pair, way, step), self.viewer: move_crosshair(mm)}
 
-        def go(
-            held: Session | None, view: str, plane: str, pair: str, way: str, step: float, event: gr.SelectData
+        def go_to_row(
+            session: Session | None, view: str, plane: str, pair: str, way: str, step: float, event: gr.SelectData
         ) -> dict:
-            viewers = [self.viewer, *self.both]
-            if held is None or task.TABLE not in held.result.tables:
+            if session is None or presenter_of(session.result).table(session.result) is None:
                 return {**nothing, **{viewer: gr.skip() for viewer in viewers}}
-            held.mm = payload.row_position(task.place, held.result, event.row_value)
-            drawn = self._drawn(held, view, plane, pair, way, step)
-            return {**drawn, **{viewer: move_crosshair(held.mm) for viewer in viewers}}
+            session.mm = payload.row_position(presenter_of(session.result).locate, session.result, event.row_value)
+            drawn = self._draw_section(session, view, plane, pair, way, step)
+            return {**drawn, **{viewer: move_crosshair(session.mm) for viewer in viewers}}
 
-        @told
-        def follow(
-            held: Session | None, view: str, plane: str, pair: str, way: str, step: float, event: gr.EventData
+        @report_errors
+        def follow_crosshair(
+            session: Session | None, view: str, plane: str, pair: str, way: str, step: float, event: gr.EventData
         ) -> dict:
-            if held is None:
+            if session is None:
                 return nothing
-            held.mm = parse_position(event.mm)
-            return self._drawn(held, view, plane, pair, way, step)
+            session.mm = parse_position(event.mm)
+            return self._draw_section(session, view, plane, pair, way, step)
 
-        def there(held: Session | None) -> Any:
-            return gr.skip() if held is None else move_crosshair(held.mm)
+        def return_to_point(session: Session | None) -> Any:
+            return gr.skip() if session is None else move_crosshair(session.mm)
 
-        def arrows(held: Session | None, plane: str, longer: float) -> Any:
-            return gr.skip() if held is None else Section(held.result, _named(plane), held.mm).arrows(longer)
+        def draw_arrows(session: Session | None, plane: str, scale: float) -> Any:
+            if session is None:
+                return gr.skip()
+            return Section(session.result, _find_plane(plane), session.mm).arrows(scale)
 
-        quiet: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden", **PRIVATE}
-        chosen = [self.view, self.plane, self.pair, self.way, self.step]
-        pointed = [tab.kept, self.plane, self.longer]
-        for knob in chosen:
-            knob.input(look, [tab.kept, *chosen], self.shown, **quiet)
-        self.slice.input(slide, [tab.kept, self.slice, *chosen], self.shown[1:], **quiet)
-        self.picture.select(aim, [tab.kept, *chosen], [*self.shown, self.viewer], **quiet)
-        self.table.select(go, [tab.kept, *chosen], [*self.shown, self.viewer, *self.both], **quiet)
-        for viewer in (self.viewer, *self.both):
-            viewer.select(follow, [tab.kept, *chosen], self.shown, **quiet)
-        self.linked.select(there, tab.kept, self.viewer, **quiet)
-        self.synced.select(there, tab.kept, self.both[0], **quiet)
-        self.longer.input(arrows, pointed, self.arrows, **quiet)
-        for moved in (self.plane.input, self.slice.release):
-            moved(arrows, pointed, self.arrows, **quiet)
-
-
-def _key(volumes: Given) -> tuple[str, ...]:
-    """Tells one set of uploads from another."""
-    return tuple("" if volume is None else digest_volume(volume) for volume in volumes)
+        chosen, pointed = [tab.kept, *self.choices], [tab.kept, self.plane, self.scale]
+        for control in self.choices:
+            control.input(choose, chosen, self.section, **LIVE)
+        self.slice.input(move_plane, [tab.kept, self.slice, *self.choices], self.section[1:], **LIVE)
+        self.picture.select(go_to_pixel, chosen, [*self.section, self.viewer], **LIVE)
+        self.table.select(go_to_row, chosen, [*self.section, *viewers], **LIVE)
+        for viewer in viewers:
+            viewer.select(follow_crosshair, chosen, self.section, **LIVE)
+        self.planes_tab.select(return_to_point, tab.kept, self.viewer, **LIVE)
+        self.beside_tab.select(return_to_point, tab.kept, self.beside[0], **LIVE)
+        for moved in (self.scale.input, self.plane.input, self.slice.release):
+            moved(draw_arrows, pointed, self.arrows, **LIVE)
 
 
-def _named(plane: str) -> Plane:
+def lay_out_registration(frame: Frame) -> RegistrationPanel:
+    """The panel in its tab."""
+    name = frame.name
+    preview = lay_out_preview(frame)
+    with frame.pictures:
+        view = gr.Radio(list(VIEWS), value=SWIPE, label="View", elem_id=f"{name}-view")
+        with gr.Row():
+            titles = [plane.capitalize() for plane in PLANES]
+            plane = gr.Radio(titles, value="Axial", label="Plane", elem_id=f"{name}-plane")
+            slice_ = gr.Slider(-1, 1, 0, step=1, label=_label_position("axial"), elem_id=f"{name}-slice")
+            pair = gr.Radio(list(PAIRS), value=next(iter(PAIRS)), label="Images", elem_id=f"{name}-pair")
+            way = gr.Radio(
+                list(GRIDS), value=next(iter(GRIDS)), label="Which grid", visible=False, elem_id=f"{name}-way"
+            )
+            step = gr.Slider(4, 20, GRID_SPACING, step=1, label="Grid spacing (mm)", visible=False)
+        about = gr.HTML(elem_id=f"{name}-about")
+        swipe = gr.ImageSlider(
+            format="png",
+            show_label=False,
+            label="Two images",
+            type="numpy",
+            max_height=640,
+            buttons=DOWNLOAD_BUTTONS,
+            interactive=False,
+            elem_id=f"{name}-swipe",
+        )
+        picture = lay_out_image("The plane", f"{name}-picture", height=640, visible=False, show_label=False)
+        flicker_ = gr.HTML(visible=False, elem_id=f"{name}-flicker")
+        reading_ = gr.HTML(visible=False, elem_id=f"{name}-reading")
+    with frame.report:
+        numbers = gr.HTML(elem_id=f"{name}-numbers")
+        table = lay_out_table(name, "Regions: click a row to go there", 360)
+    with frame.tabs:
+        with gr.Tab("Three planes") as planes_tab:
+            viewer = Viewer(elem_id=f"{name}-viewer", height=620)
+        with gr.Tab("Side by side") as beside_tab:
+            gr.HTML('<p class="med-small">The fixed and the warped moving image; both follow each other.</p>')
+            beside = []
+            with gr.Row():
+                for side in SIDES:
+                    with gr.Column(min_width=420):
+                        beside.append(Viewer(elem_id=f"{name}-{side}", height=460, sync=f"{name}-both"))
+        with gr.Tab("Arrows"):
+            gr.HTML('<p class="med-small">From points of the fixed image to where they go in the moving one.</p>')
+            scale = gr.Slider(1, 5, 1, step=0.5, label="Arrow scale", elem_id=f"{name}-longer")
+            arrows = gr.Plot(show_label=False, format="png", elem_id=f"{name}-arrows")
+    return RegistrationPanel(
+        preview=preview,
+        view=view,
+        plane=plane,
+        slice=slice_,
+        pair=pair,
+        way=way,
+        step=step,
+        about=about,
+        swipe=swipe,
+        picture=picture,
+        flicker=flicker_,
+        reading=reading_,
+        numbers=numbers,
+        table=table,
+        planes_tab=planes_tab,
+        viewer=viewer,
+        beside_tab=beside_tab,
+        beside=beside,
+        scale=scale,
+        arrows=arrows,
+    )
+
+
+def _find_plane(title: str) -> Plane:
     """The plane of a choice."""
-    return next(p for p in PLANES if p.capitalize() == plane)
+    return next(plane for plane in PLANES if plane.capitalize() == title)
 
 
-def _along(plane: Plane) -> str:
+def _label_position(plane: Plane) -> str:
     """The title of the slider that moves a plane."""
     start, end = AXIS_ENDS[PLANE_NORMALS[plane]]
     return f"Position, {start} to {end} (mm)"
-
-
-def _three(volume: Volume, extent: np.ndarray) -> np.ndarray:
-    """The three planes through the middle of a prepared image, 0 to 1; `extent` as `planes.field` gives it."""
-    mm = volume.grid.to_mm((np.array(volume.shape) - 1) / 2)
-    return planes.draw_three_planes(
-        [Layer(volume, window=colour.Window(0.0, 1.0))], mm, height=300, extent=extent, crosshair=False
-    )

@@ -11,7 +11,7 @@ from plotly.graph_objects import Figure
 
 from medapp.analysis import field_discontinuity
 from medapp.imaging.volume import Grid, Volume
-from medapp.presenters import registration as task
+from medapp.presenters.registration_maps import get_maps
 from medapp.rendering import (
     annotations,
     deformation_maps,
@@ -73,7 +73,7 @@ class Section:
 
     def __init__(self, result: Result, plane: Plane, mm: Sequence[float]) -> None:
         self.result, self.plane, self.mm = result, plane, np.asarray(mm, float)
-        self.seen = task.drawn(result)
+        self.seen = get_maps(result)
 
     @cached_property
     def sheet(self) -> Grid:

@@ -1,234 +1,268 @@
-"""The body of the restoration tab: the swipe, the zoom, the signed map, and the regions."""
+"""The panel of the restoration tab: before and after, the zoom, the signed difference, and the regions."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from medapp.card import Card
-from medapp.presenters import restoration as task
-from medapp.rendering import region_overlay as overlay
-from medapp.rendering import slices
+from medapp.rendering import region_overlay, slices
 from medapp.rendering.layers import Layer
 from medapp.result import Result
 from medapp.ui import form as forms
 from medapp.ui import html, payload
+from medapp.ui.events import LIVE
+from medapp.ui.panels.base import (
+    DOWNLOAD_BUTTONS,
+    Frame,
+    Volumes,
+    fill_table,
+    lay_out_image,
+    lay_out_table,
+    presenter_of,
+)
 from medapp.ui.panels.region_editor import RegionEditor
 from medapp.ui.panels.slice_comparison import OVERVIEW, PAIRS, Compared, Part
 from medapp.ui.region_map import RegionMap, create_region_map
 from medapp.ui.session import Session
-from medapp.ui.task_tab import PRIVATE, Given, Tab
 from medapp.ui.viewer.component import Viewer
 from medapp.ui.viewer.scene import build_scene, digest_volume
 
-BUTTONS: Any = ["download", "fullscreen"]
+if TYPE_CHECKING:
+    from medapp.ui.task_tab import TaskTab
 
 
-class Restored:
-    """See `tab.Body`."""
+@dataclass(frozen=True)
+class RestorationPanel:
+    """See `Panel`; `swipe` is the picture of two images, `pair` chooses them."""
 
-    def __init__(self, name: str, cards: Sequence[Card]) -> None:
-        self.name, self.cards = name, cards
-        self.live: dict[str, dict[str, Any]] = {card.name: {} for card in cards}
-        self.groups: dict[str, gr.Column] = {}
-        self.region_editor = RegionEditor(name)
+    editor: RegionEditor
+    pair: gr.Radio
+    window: gr.Dropdown
+    slice: gr.Slider
+    swipe: gr.ImageSlider
+    numbers: gr.HTML
+    table: gr.Dataframe
+    overview: gr.Image
+    zoom: gr.Slider
+    across: gr.Slider
+    down: gr.Slider
+    inset: gr.Image
+    about: gr.HTML
+    difference: gr.Image
+    planes: gr.Tab
+    viewer: Viewer
 
-    # ---- laid out
-    def button(self) -> None:
-        self.region_editor.button()
-        self.buttons = [self.region_editor.find]
+    @property
+    def inputs(self) -> list[Any]:
+        """The regions of the editor."""
+        return [self.editor.region_map]
 
-    def above(self) -> None:
-        self.region_editor.panel()
-        self.more = [self.region_editor.region_map]
+    @property
+    def shown(self) -> list[Any]:
+        """What is looked at first."""
+        first = [self.pair, self.window, self.slice, self.swipe, self.numbers, self.table, self.planes]
+        return [*first, *self.editor.panel_outputs]
 
-    def pictures(self) -> None:
-        name = self.name
-        with gr.Row():
-            self.pair = gr.Radio(list(PAIRS)[:1], value=next(iter(PAIRS)), label="Swipe", elem_id=f"{name}-pair")
-            self.preset = gr.Dropdown([], label="Window", visible=False, elem_id=f"{name}-window")
-            self.slice = gr.Slider(1, 2, 1, step=1, label="Slice", visible=False, elem_id=f"{name}-slice")
-        self.swipe = gr.ImageSlider(
-            format="png",
-            show_label=False,
-            label="Before and after",
-            type="numpy",
-            max_height=640,
-            buttons=BUTTONS,
-            interactive=False,
-            elem_id=f"{name}-swipe",
-        )
+    @property
+    def drawn(self) -> list[Any]:
+        """The rest."""
+        return [*self.parts, self.viewer, self.zoom, self.across, self.down]
 
-    def report(self) -> None:
-        self.numbers = gr.HTML(elem_id=f"{self.name}-numbers")
-        self.table = gr.Dataframe(
-            interactive=False,
-            buttons=["copy"],
-            max_height=320,
-            label="Regions: click a row to zoom there",
-            elem_id=f"{self.name}-table",
-        )
+    @property
+    def parts(self) -> list[Any]:
+        """What follows the slice, the window and the zoom."""
+        return [self.overview, self.inset, self.about, self.difference]
 
-    def tabs(self) -> None:
-        name = self.name
-        with gr.Tab("Zoom"), gr.Row(equal_height=False):
-            with gr.Column(scale=2, min_width=220):
-                gr.HTML(
-                    '<p class="med-small">Click where to zoom; every panel shows the same part in the same window.</p>'
-                )
-                self.overview = gr.Image(
-                    format="png",
-                    label="Click where to zoom",
-                    show_label=False,
-                    buttons=[],
-                    interactive=False,
-                    elem_id=f"{name}-overview",
-                )
-                self.zoom = gr.Slider(2, 16, 4, step=1, label="Times larger")
-                self.across = gr.Slider(0, 1, 0.5, step=0.01, label="Left to right")
-                self.down = gr.Slider(0, 1, 0.5, step=0.01, label="Top to bottom")
-            with gr.Column(scale=5, min_width=320):
-                self.inset = gr.Image(
-                    format="png",
-                    label="The same part, the same window",
-                    show_label=False,
-                    buttons=BUTTONS,
-                    interactive=False,
-                    elem_id=f"{name}-inset",
-                )
-        with gr.Tab("Difference"):
-            self.about = gr.HTML()
-            self.difference = gr.Image(
-                format="png",
-                label="Signed difference",
-                show_label=False,
-                buttons=BUTTONS,
-                interactive=False,
-                elem_id=f"{name}-difference",
-            )
-        with gr.Tab("Three planes", visible=False) as self.planes:
-            self.viewer = Viewer(elem_id=f"{name}-viewer", height=620)
-        self.quick = [self.pair, self.preset, self.slice, self.swipe, self.numbers, self.table]
-        self.quick += [self.planes, *self.region_editor.panel_outputs]
-        self.parts = [self.overview, self.inset, self.about, self.difference]
-        self.slow = [*self.parts, self.viewer, self.zoom, self.across, self.down]
+    @property
+    def buttons(self) -> list[Any]:
+        """That which finds regions."""
+        return [self.editor.find]
 
-    # ---- what goes in
-    def given(self, form: forms.Form, data: dict, volumes: Given) -> tuple[Given, Callable[[Result], Result]]:
-        """With the regions of the panel, if they were found in this image as the form asks, or changed by hand."""
-        draft: RegionMap | None = data[self.region_editor.region_map]
+    def prepare(self, form: forms.Form, data: dict, volumes: Volumes) -> tuple[Volumes, Callable[[Result], Result]]:
+        """With the regions of the editor, if they were found in this image as the form asks, or changed by hand."""
+        draft: RegionMap | None = data[self.editor.region_map]
         names = [source.name for source in form.card.inputs]
-        how = "uploaded" if volumes[names.index("region_map")] is not None else data[form.options["regions"]]
         if (
             draft is None
+            or "region_map" not in names
             or volumes[0] is None
             or draft.image_digest != digest_volume(volumes[0])
-            or not (draft.is_edited or draft.source == how)
         ):
             return volumes, lambda result: result
-        used = f"{draft.source}, changed by hand" if draft.is_edited else draft.source
-        put_in = [draft.to_volume() if n == "region_map" else v for n, v in zip(names, volumes, strict=True)]
+        uploaded = volumes[names.index("region_map")] is not None
+        if not draft.is_edited and draft.source != ("uploaded" if uploaded else data[form.options["regions"]]):
+            return volumes, lambda result: result
+        origin = f"{draft.source}, changed by hand" if draft.is_edited else draft.source
+        notes = ("The regions were used as you changed them.",) if draft.is_edited else ()
 
-        def remark(result: Result) -> Result:
-            notes = ("The regions were used as you changed them.",) if draft.is_edited else ()
-            return replace(result, settings={**result.settings, "regions": used}, notes=(*notes, *result.notes))
+        def add_origin(result: Result) -> Result:
+            return replace(result, settings={**result.settings, "regions": origin}, notes=(*notes, *result.notes))
 
-        return put_in, remark
+        with_regions = [draft.to_volume() if n == "region_map" else v for n, v in zip(names, volumes, strict=True)]
+        return with_regions, add_origin
 
-    def forget(self) -> dict:
-        return {self.region_editor.accordion: gr.Accordion(visible=False), self.region_editor.region_map: None}
+    def clear(self) -> dict:
+        """Without regions."""
+        return {self.editor.accordion: gr.Accordion(visible=False), self.editor.region_map: None}
 
-    # ---- what is shown
-    def show(self, held: Session, card: Card, fresh: bool) -> dict:
-        result = held.result
-        seen = Compared(result)
-        number = seen.count // 2
-        name, preset = seen.pairs[0], next(iter(seen.windows), None)
-        table = result.tables.get(task.TABLE)
-        put_in = held.image or result.volumes["image"]
-        draft = create_region_map(
-            put_in, result.volumes["image"], result.volumes["regions"], str(result.settings["regions"])
-        )
+    def show(self, session: Session, card: Card, is_new: bool) -> dict:
+        """Before and after, the metrics, the table and the regions."""
+        result = session.result
+        comparison = Compared(result)
+        number = comparison.count // 2
+        pair, window = comparison.pairs[0], next(iter(comparison.windows), None)
         return {
-            self.pair: gr.Radio(choices=seen.pairs, value=name, visible=len(seen.pairs) > 1),
-            self.preset: gr.Dropdown(choices=list(seen.windows), value=preset, visible=bool(seen.windows)),
-            self.slice: gr.Slider(maximum=max(2, seen.count), value=number + 1, visible=seen.count > 1),
-            self.swipe: seen.pair(name, number, preset),
+            self.pair: gr.Radio(choices=comparison.pairs, value=pair, visible=len(comparison.pairs) > 1),
+            self.window: gr.Dropdown(choices=list(comparison.windows), value=window, visible=bool(comparison.windows)),
+            self.slice: gr.Slider(maximum=max(2, comparison.count), value=number + 1, visible=comparison.count > 1),
+            self.swipe: comparison.pair(pair, number, window),
             self.numbers: html.render_image_quality(result),
-            self.table: gr.Dataframe(
-                value=[list(row) for row in table.rows] if table else [],
-                headers=list(table.columns) if table else ["region"],
-                visible=table is not None,
-            ),
-            self.planes: gr.Tab(visible=seen.count > 1),
-            **self.region_editor.open(draft, wide=False),
+            self.table: fill_table(result, presenter_of(result).table_name),
+            self.planes: gr.Tab(visible=comparison.count > 1),
+            **self._open_editor(session),
         }
 
-    def draw(self, held: Session | None) -> dict:
-        if held is None:
-            return {}
-        seen = Compared(held.result)
-        part = Part()
-        viewed = build_scene(_layers(held.result), held.folder, mm=held.mm) if seen.count > 1 else gr.skip()
+    def _open_editor(self, session: Session) -> dict:
+        """The regions that were used; an empty editor where the method uses none."""
+        result = session.result
+        if "regions" not in result.volumes:
+            return self.clear()
+        image = session.image or result.volumes["image"]
+        how = str(result.settings.get("regions", ""))
+        return self.editor.open(
+            create_region_map(image, result.volumes["image"], result.volumes["regions"], how), wide=False
+        )
+
+    def draw(self, session: Session) -> dict:
+        """The zoom, the difference, and the viewer for volumes."""
+        comparison, part = Compared(session.result), Part()
+        layers = self._list_layers(session.result)
         return {
-            **self._parts(seen, seen.count // 2, next(iter(seen.windows), None), part),
-            self.viewer: viewed,
+            **self._draw_parts(comparison, comparison.count // 2, next(iter(comparison.windows), None), part),
+            self.viewer: build_scene(layers, session.folder, mm=session.mm) if comparison.count > 1 else gr.skip(),
             self.zoom: part.zoom,
             self.across: part.across,
             self.down: part.down,
         }
 
-    def _parts(self, seen: Compared, number: int, preset: str | None, part: Part) -> dict:
+    def _draw_parts(self, comparison: Compared, number: int, window: str | None, part: Part) -> dict:
         return {
-            self.overview: seen.overview(number, preset, part),
-            self.inset: seen.insets(number, preset, part),
-            self.about: html.render_difference_help(seen),
-            self.difference: seen.difference(number),
+            self.overview: comparison.overview(number, window, part),
+            self.inset: comparison.insets(number, window, part),
+            self.about: html.render_difference_help(comparison),
+            self.difference: comparison.difference(number),
         }
 
-    # ---- wired
-    def wire(self, tab: Tab) -> None:
-        self.region_editor.wire(tab)
+    def _list_layers(self, result: Result) -> dict[str, Layer]:
+        """The layers for a viewer of volumes: hundreds of regions only by their borders."""
+        layers = presenter_of(result).layers(result)
+        images = {name: layer for name, layer in layers.items() if layer.kind != "mask"}
+        if "regions" not in result.volumes:
+            return images
+        borders = region_overlay.make_border_mask(result.volumes["regions"])
+        return images | {"Region borders": Layer(borders, "mask", opacity=0.0)}
 
-        def swipe(held: Session | None, name: str, preset: str | None, number: int) -> Any:
-            return gr.skip() if held is None else Compared(held.result).pair(name, int(number) - 1, preset)
+    def connect(self, tab: "TaskTab") -> None:
+        """Follow the choices, the zoom and the table."""
+        self.editor.wire(tab)
+
+        def swipe(session: Session | None, pair: str, window: str | None, number: int) -> Any:
+            return gr.skip() if session is None else Compared(session.result).pair(pair, int(number) - 1, window)
 
         def zoom(
-            held: Session | None, preset: str | None, number: int, across: float, down: float, times: float
+            session: Session | None, window: str | None, number: int, across: float, down: float, times: float
         ) -> dict:
-            if held is None:
+            if session is None:
                 return {part: gr.skip() for part in self.parts}
-            return self._parts(Compared(held.result), int(number) - 1, preset, Part(across, down, times))
+            return self._draw_parts(Compared(session.result), int(number) - 1, window, Part(across, down, times))
 
-        def aim(held: Session | None, number: int, event: gr.SelectData) -> tuple:
-            if held is None:
+        def aim(session: Session | None, number: int, event: gr.SelectData) -> tuple:
+            if session is None:
                 return gr.skip(), gr.skip()
-            frame = slices.make_frame(held.result.volumes["restored"].grid, int(number) - 1, OVERVIEW)
+            frame = slices.make_frame(session.result.volumes["restored"].grid, int(number) - 1, OVERVIEW)
             return round(event.index[0] / frame.width, 3), round(event.index[1] / frame.height, 3)
 
-        def go(held: Session | None, event: gr.SelectData) -> tuple:
-            if held is None or task.TABLE not in held.result.tables:
+        def go_to_row(session: Session | None, event: gr.SelectData) -> tuple:
+            if session is None or presenter_of(session.result).table(session.result) is None:
                 return gr.skip(), gr.skip()
-            grid = held.result.volumes["restored"].grid
-            return slices.locate_in_slice(grid, payload.row_position(task.place, held.result, event.row_value))
+            locate = presenter_of(session.result).locate
+            grid = session.result.volumes["restored"].grid
+            return slices.locate_in_slice(grid, payload.row_position(locate, session.result, event.row_value))
 
-        quiet: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden", **PRIVATE}
-        seen = [tab.kept, self.pair, self.preset, self.slice]
-        zoomed = [tab.kept, self.preset, self.slice, self.across, self.down, self.zoom]
-        self.pair.input(swipe, seen, self.swipe, **quiet)
-        for knob in (self.preset, self.slice):
-            knob.input(swipe, seen, self.swipe, **quiet).then(zoom, zoomed, self.parts, **quiet)
-        for knob in (self.across, self.down, self.zoom):
-            knob.input(zoom, zoomed, self.parts, **quiet)
+        chosen = [tab.kept, self.pair, self.window, self.slice]
+        zoomed = [tab.kept, self.window, self.slice, self.across, self.down, self.zoom]
+        self.pair.input(swipe, chosen, self.swipe, **LIVE)
+        for control in (self.window, self.slice):
+            control.input(swipe, chosen, self.swipe, **LIVE).then(zoom, zoomed, self.parts, **LIVE)
+        for control in (self.across, self.down, self.zoom):
+            control.input(zoom, zoomed, self.parts, **LIVE)
         for moved in (
-            self.overview.select(aim, [tab.kept, self.slice], [self.across, self.down], **quiet),
-            self.table.select(go, tab.kept, [self.across, self.down], **quiet),
+            self.overview.select(aim, [tab.kept, self.slice], [self.across, self.down], **LIVE),
+            self.table.select(go_to_row, tab.kept, [self.across, self.down], **LIVE),
         ):
-            moved.then(zoom, zoomed, self.parts, **quiet)
+            moved.then(zoom, zoomed, self.parts, **LIVE)
 
 
-def _layers(result: Result) -> dict[str, Layer]:
-    """The result for a viewer of volumes: hundreds of regions only by their borders."""
-    layers = {name: layer for name, layer in task.layers(result).items() if layer.kind != "mask"}
-    return layers | {"Region borders": Layer(overlay.make_border_mask(result.volumes["regions"]), "mask", opacity=0.0)}
+def lay_out_restoration(frame: Frame) -> RestorationPanel:
+    """The panel in its tab."""
+    name = frame.name
+    editor = RegionEditor(name)
+    with frame.buttons:
+        editor.button()
+    with frame.above:
+        editor.panel()
+    with frame.pictures:
+        with gr.Row():
+            pair = gr.Radio(list(PAIRS)[:1], value=next(iter(PAIRS)), label="Swipe", elem_id=f"{name}-pair")
+            window = gr.Dropdown([], label="Window", visible=False, elem_id=f"{name}-window")
+            slice_ = gr.Slider(1, 2, 1, step=1, label="Slice", visible=False, elem_id=f"{name}-slice")
+        swipe = gr.ImageSlider(
+            format="png",
+            show_label=False,
+            label="Before and after",
+            type="numpy",
+            max_height=640,
+            buttons=DOWNLOAD_BUTTONS,
+            interactive=False,
+            elem_id=f"{name}-swipe",
+        )
+    with frame.report:
+        numbers = gr.HTML(elem_id=f"{name}-numbers")
+        table = lay_out_table(name, "Regions: click a row to zoom there")
+    with frame.tabs:
+        with gr.Tab("Zoom"), gr.Row(equal_height=False):
+            with gr.Column(scale=2, min_width=220):
+                gr.HTML(
+                    '<p class="med-small">Click where to zoom; every panel shows the same part in the same window.</p>'
+                )
+                overview = lay_out_image("Click where to zoom", f"{name}-overview", show_label=False, buttons=[])
+                zoom = gr.Slider(2, 16, 4, step=1, label="Zoom")
+                across = gr.Slider(0, 1, 0.5, step=0.01, label="Left to right")
+                down = gr.Slider(0, 1, 0.5, step=0.01, label="Top to bottom")
+            with gr.Column(scale=5, min_width=320):
+                inset = lay_out_image("The same part, the same window", f"{name}-inset", show_label=False)
+        with gr.Tab("Difference"):
+            about = gr.HTML()
+            difference = lay_out_image("Signed difference", f"{name}-difference", show_label=False)
+        with gr.Tab("Three planes", visible=False) as planes:
+            viewer = Viewer(elem_id=f"{name}-viewer", height=620)
+    return RestorationPanel(
+        editor=editor,
+        pair=pair,
+        window=window,
+        slice=slice_,
+        swipe=swipe,
+        numbers=numbers,
+        table=table,
+        overview=overview,
+        zoom=zoom,
+        across=across,
+        down=down,
+        inset=inset,
+        about=about,
+        difference=difference,
+        planes=planes,
+        viewer=viewer,
+    )

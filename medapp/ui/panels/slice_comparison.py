@@ -8,7 +8,7 @@ import numpy as np
 from medapp.analysis.image_quality import upsample_to_grid
 from medapp.imaging.geometry import slice_axis, to_display_slices
 from medapp.io.raster import NO_PIXEL_SIZE_REMARK
-from medapp.presenters import restoration as task
+from medapp.presenters.restoration import get_window
 from medapp.rendering import annotations, colour, difference_maps, inset, slices
 from medapp.rendering import region_overlay as overlay
 from medapp.rendering.colour import Window
@@ -60,7 +60,7 @@ class Compared:
         """Windows by name, the one to start with first; none for colour."""
         if self.restored.is_colour:
             return {}
-        auto = task.window(self.result) or colour.find_window(self.restored.array)
+        auto = get_window(self.result) or colour.find_window(self.restored.array)
         low, high = (float(f(self.restored.array)) for f in (np.min, np.max))
         full = Window(low, high if high > low else low + 1)
         if self.restored.unit == "HU":
@@ -81,9 +81,10 @@ class Compared:
         """(H, W) or (H, W, 3) of a slice."""
         return self.stacks[name][min(max(int(number), 0), self.count - 1)]
 
-    def labels(self, number: int) -> np.ndarray:
-        """(H, W): the regions of a slice."""
-        return slices.get_slice(self.result.volumes["regions"], min(max(int(number), 0), self.count - 1))
+    def labels(self, number: int) -> np.ndarray | None:
+        """(H, W): the regions of a slice; None without any."""
+        regions = self.result.volumes.get("regions")
+        return None if regions is None else slices.get_slice(regions, min(max(int(number), 0), self.count - 1))
 
     def caption(self, name: str) -> str:
         return "Before, enlarged" if name == BEFORE and self.larger else name
@@ -148,9 +149,11 @@ class Compared:
         out: dict[str, np.ndarray] = {
             self.caption(name): slices.to_rgb(self.values(name, number)[box], window) for name in self.stacks
         }
-        labels = self.labels(number)[box]
-        factor = -(-inset.PANEL_PIXELS // max(labels.shape))
-        out[f"Regions here: {len(np.unique(labels))}"] = overlay.enlarge_with_borders(labels, out[AFTER], factor)
+        labels = self.labels(number)
+        if labels is not None:
+            labels = labels[box]
+            factor = -(-inset.PANEL_PIXELS // max(labels.shape))
+            out[f"Regions here: {len(np.unique(labels))}"] = overlay.enlarge_with_borders(labels, out[AFTER], factor)
         for name, error in self.errors(number).items():
             out[f"{name}, ±{self.span:g} {self.unit}".rstrip()] = difference_maps.colour_signed(error[box], self.span)
         return inset.draw_panels(out, 3 if CLEAN in self.stacks else 2)

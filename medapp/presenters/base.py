@@ -1,0 +1,114 @@
+"""Presenter: what one kind of result shows, and what can be done with it once it has been computed."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from plotly.graph_objects import Figure
+
+from medapp.imaging.volume import Volume
+from medapp.presenters.task import ReferenceInput
+from medapp.rendering import planes
+from medapp.rendering.layers import Layer
+from medapp.result import Result, Table
+
+Settings = Mapping[str, Any]
+
+
+class Picture(NamedTuple):
+    """A picture of a report: pixels, uint8 (H, W, 3), or a drawing as SVG; `keys` are colours (CSS) and their names."""
+
+    content: np.ndarray | str
+    caption: str
+    keys: Sequence[tuple[str, str]] = ()
+    alt: str = ""
+
+
+class Presenter:
+    """What a kind of result shows; each kind derives its own, and overrides what it has more to show than an image.
+
+    Presenters only read results and know no network. `title` names the kind of result; `reference` says what it can be
+    compared with, None for nothing; `files` are the roles of the volumes that are written, `made` further roles that
+    the method made (all others were put in); `table_name` is the table with a row for each thing found, "" for none;
+    `charted_tables` are shown as charts; `chart_titles` are the titles of all charts there may be; `image_role` is the
+    volume that the others lie on.
+    """
+
+    title = "Result"
+    reference: ReferenceInput | None = None
+    files: tuple[str, ...] = ()
+    made: tuple[str, ...] = ()
+    table_name = ""
+    charted_tables: tuple[str, ...] = ()
+    chart_titles: tuple[str, ...] = ()
+    image_role = "image"
+
+    def image(self, result: Result) -> Volume:
+        """The image that the other layers lie on."""
+        return result.volumes[self.image_role]
+
+    def inputs(self, result: Result) -> dict[str, Volume]:
+        """All volumes but those of `files` and `made`."""
+        made = {*self.files, *self.made}
+        return {role: volume for role, volume in result.volumes.items() if role not in made}
+
+    def layers(self, result: Result) -> dict[str, Layer]:
+        """Caption to layer, from the bottom up, the first the image: here it alone."""
+        image = self.image(result)
+        return {image.name: Layer(image)}
+
+    def table(self, result: Result) -> Table | None:
+        """A row for each lesion or region; None where there is no such table."""
+        return result.tables.get(self.table_name)
+
+    def further_tables(self, result: Result) -> list[Table]:
+        """All tables but the first one and those that are charts."""
+        apart = (self.table_name, *self.charted_tables)
+        return [table for name, table in result.tables.items() if name not in apart]
+
+    def charts(self, result: Result) -> dict[str, Callable[[], Figure]]:
+        """Title to a function that draws the chart, so that only what is looked at is drawn: here none."""
+        return {}
+
+    def pictures(self, result: Result, radiological: bool = True) -> list[Picture]:
+        """What a report shows: here the layers in three planes. `radiological`: the patient's right is on the left."""
+        shown = list(self.layers(result).values())
+        pixels = planes.draw_three_planes(shown, self.start(result), height=420, radiological=radiological)
+        return [Picture(pixels, f"{' and '.join(self.layers(result))}. {describe_side(radiological)}")]
+
+    def headline(self, result: Result) -> str:
+        """One sentence for the top of the page."""
+        return self.title
+
+    def start(self, result: Result) -> np.ndarray:
+        """Where the crosshair stands first, (3,) RAS+ mm: here in the middle of the image."""
+        image = self.image(result)
+        return image.grid.to_mm((np.array(image.shape) - 1) / 2)
+
+    def locate(self, result: Result, row: Sequence[Any]) -> np.ndarray:
+        """The place of a row of the table, (3,) RAS+ mm."""
+        return self.start(result)
+
+    def recompute(self, result: Result, reference: Volume | None, settings: Settings) -> Result:
+        """The result with other live options or another reference; no network is asked again.
+
+        Here there is neither. Raises InputError for a reference or an option that does not suit the result.
+        """
+        return result
+
+    def check_reference(self, reference: Volume, volumes: Mapping[str, Volume | None]) -> None:
+        """Raises InputError for what the result of these inputs, by name, can never be compared with."""
+
+
+def describe_side(radiological: bool) -> str:
+    """The sentence that says which side of a picture is the patient's right."""
+    return f"The patient's right is on the {'left' if radiological else 'right'} of the picture."
+
+
+def find_centre(volume: Volume, number: int) -> np.ndarray | None:
+    """The voxel with that number nearest to the middle of all of them, (3,) RAS+ mm; None if there is none."""
+    index = np.argwhere(volume.array == number)
+    if not len(index):
+        return None
+    points = volume.grid.to_mm(index)
+    return points[np.argmin(((points - points.mean(axis=0)) ** 2).sum(axis=1))]

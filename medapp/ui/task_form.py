@@ -1,0 +1,70 @@
+"""Task form: the left side of a tab, which asks for the images, the options and the reference."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import gradio as gr
+
+from medapp.card import Card
+from medapp.examples import Example
+from medapp.presenters.task import Task
+from medapp.ui import form as forms
+from medapp.ui import html
+from medapp.ui.example_inputs import ExampleInputs
+
+GALLERY_COLUMNS, THUMBNAIL_HEIGHT = 3, 145
+
+
+@dataclass(frozen=True)
+class TaskForm:
+    """The components: `asked` holds the boxes, lists and options of each card, `groups` what is shown of it alone."""
+
+    method: gr.Radio
+    asked: dict[str, tuple[dict, dict, dict]]
+    groups: dict[str, gr.Column]
+    reference: gr.File
+    by_voxels: gr.Checkbox
+    example_inputs: ExampleInputs
+    buttons: gr.Row
+    run: gr.Button
+    gallery: gr.Gallery
+
+
+def lay_out_form(task: Task, name: str, cards: Sequence[Card], examples: Sequence[Example]) -> TaskForm:
+    """The form inside the current column; `name` begins the components' ids."""
+    titles = [(card.title, card.name) for card in cards]
+    method = gr.Radio(titles, value=titles[0][1], label="Method", visible=len(titles) > 1, elem_id=f"{name}-method")
+    asked: dict[str, tuple[dict, dict, dict]] = {}
+    groups: dict[str, gr.Column] = {}
+    for card in cards:
+        with gr.Column(visible=card is cards[0]) as groups[card.name]:
+            gr.HTML(html.render_method(card))
+            asked[card.name] = forms.layout_inputs(card)
+    with gr.Accordion(task.reference.title, open=False):
+        about = task.reference.help
+        gr.HTML(f'<p class="med-small">{about[0].upper()}{about[1:]}.</p>')
+        reference = forms.create_upload_box("Image or label map", f"{name}-reference")
+        by_voxels = gr.Checkbox(
+            False,
+            label="Take the reference voxel by voxel",
+            info="For a reference without a header: its voxels are laid on the image's, in their order.",
+            visible=False,
+            elem_id=f"{name}-by-voxels",
+        )
+    example_inputs = ExampleInputs(name, cards, task.reference.name)
+    with gr.Row() as buttons:
+        run = gr.Button(task.run, variant="primary", elem_id=f"{name}-run")
+    gr.HTML('<p class="med-small"><b>Examples</b>: click one to see its result</p>', visible=bool(examples))
+    gallery = gr.Gallery(
+        [(forms.render_thumbnail(example), example.title) for example in examples],
+        show_label=False,
+        visible=bool(examples),
+        columns=GALLERY_COLUMNS,
+        height=THUMBNAIL_HEIGHT * -(-len(examples) // GALLERY_COLUMNS) + 10,
+        allow_preview=False,
+        interactive=False,
+        format="png",
+        buttons=[],
+        elem_id=f"{name}-examples",
+    )
+    return TaskForm(method, asked, groups, reference, by_voxels, example_inputs, buttons, run, gallery)
