@@ -33,7 +33,7 @@ def weights(monkeypatch, tmp_path):
         sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
         cards[name] = replace(cards[name], weights=replace(cards[name].weights, sha256=sha256))
     monkeypatch.setattr(runtime, "load_cards", lambda: cards)
-    monkeypatch.setattr(runtime, "_engines", {})
+    monkeypatch.setattr(runtime, "loaded_engines", {})
     monkeypatch.setenv("MEDAPP_WEIGHTS", str(tmp_path / "weights"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 

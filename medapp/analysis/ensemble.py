@@ -27,11 +27,6 @@ def count_agreeing_planes(probabilities: np.ndarray, threshold: float = LESION_T
     return (np.asarray(probabilities) >= threshold).sum(0, dtype=np.uint8)
 
 
-def vote_by_majority(probabilities: np.ndarray, threshold: float = LESION_THRESHOLD) -> np.ndarray:
-    """(I, J, K) bool: more than half of the planes see lesion here, the paper's rule; of two planes, both must."""
-    return 2 * count_agreeing_planes(probabilities, threshold) > len(probabilities)
-
-
 def compute_majority_probability(probabilities: np.ndarray) -> np.ndarray:
     """(I, J, K) what more than half of the planes reach at least: at any threshold, its mask is that of `vote`."""
     return np.sort(probabilities, axis=0)[(len(probabilities) - 1) // 2]

@@ -61,9 +61,3 @@ def build_sam(size: str) -> Any:
     from segment_anything import sam_model_registry
 
     return sam_model_registry[size]().eval()
-
-
-@torch.inference_mode()
-def embed_pictures(net: Any, picture: Tensor) -> Tensor:
-    """Image features (B, 256, 64, 64) of pictures (B, 3, H, W) from 0 to 255, at most 1024 pixels a side."""
-    return net.image_encoder(torch.stack([net.preprocess(each) for each in picture.float()]))

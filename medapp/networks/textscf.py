@@ -6,7 +6,6 @@ three filters, one per component of the displacement, of the region in which the
 each filter from the text's embedding.
 """
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -15,7 +14,6 @@ from torch import Tensor, nn
 
 CLASSES = 36  # background, then the 35 regions of the OASIS protocol
 SQUARING_STEPS = 7  # squarings
-GRID_BUFFERS = ("transformer.grid", "integrate.transformer.grid")  # buffers of the release that only hold voxel indices
 
 
 class Flow(NamedTuple):
@@ -52,24 +50,12 @@ def integrate_velocity(velocity: Tensor, steps: int = SQUARING_STEPS) -> Tensor:
     return flow
 
 
-def convert_state_dict(state: Mapping[str, Tensor], text: Tensor) -> dict[str, Tensor]:
-    """The authors' state dict as ours: without the two grids, with the text features (36, d) that it was trained on.
+def make_background_embedding(text: Tensor) -> Tensor:
+    """Return the unit vector (d,) that stands for the background beside the regions' embeddings (35, d).
 
-    The release keeps the features outside its state dict: embed its prompts, and put `background(..., released=True)`
-    before them. A dict that was wrapped for several GPUs is unwrapped.
+    It is orthogonal to all of them and follows them smoothly when a prompt changes. The authors' release means the same
+    but takes, by mistake, the last column of V transposed.
     """
-    plain = {name.removeprefix("module."): value for name, value in state.items()}
-    return {name: value for name, value in plain.items() if name not in GRID_BUFFERS} | {"text": text.float()}
-
-
-def make_background_embedding(text: Tensor, released: bool = False) -> Tensor:
-    """The unit vector (d,) that stands for the background beside the regions' embeddings (35, d).
-
-    It is at right angles to all of them, and follows them smoothly when a prompt changes. The release means the same
-    and takes, by a slip, the last column of V transposed: `released` repeats that, for the authors' weights.
-    """
-    if released:
-        return torch.linalg.svd(text.float())[2][:, -1]
     frame = torch.linalg.qr(text.double().T)[0]  # (d, 35)
     start = torch.linspace(-1, 1, len(frame), dtype=frame.dtype, device=frame.device).sin()
     return F.normalize(start - frame @ (frame.T @ start), dim=0).float()

@@ -52,7 +52,7 @@ def restore(
         )
         image = image.new_like(low, name=f"{image.name}, {degrade} of the counts")
     scale = find_activity_scale(image.array)
-    level = encode_count_level(COUNT_FRACTIONS[counts]) if counts in COUNT_FRACTIONS else estimated_level(image.array)
+    level = encode_count_level(COUNT_FRACTIONS.get(counts))
     floor = 0.0 if image.array.min() >= 0 else -np.inf
 
     def encode(*stored: np.ndarray) -> np.ndarray:
@@ -91,14 +91,9 @@ def stack_channels(slices: Sequence[np.ndarray], level: float) -> np.ndarray:
     return np.stack([slices[0], np.full_like(slices[0], level), *slices[1:]])
 
 
-def encode_count_level(fraction: float) -> float:
-    """What the network is told of the share of counts: log2(1 / fraction) / 5."""
-    return float(np.log2(1 / fraction) / 5)
-
-
-def estimated_level(array: np.ndarray) -> float:
-    """What the network is told where nobody knows the counts: 0, as in part of its training."""
-    return 0.0
+def encode_count_level(fraction: float | None) -> float:
+    """Encode the share of counts for the network: log2(1 / fraction) / 5, or 0 where it is unknown, as in training."""
+    return 0.0 if fraction is None else float(np.log2(1 / fraction) / 5)
 
 
 def describe_input(image: Volume) -> tuple[str, ...]:

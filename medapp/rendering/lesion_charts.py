@@ -1,7 +1,5 @@
 """Charts: Plotly figures of a mask and its probability, readable on a light and on a dark page."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import plotly.graph_objects as go
 
@@ -100,25 +98,6 @@ def plot_probability_histogram(probability: Volume, threshold: float | None = No
     figure.update_yaxes(type="log", rangemode="normal", dtick=1, range=[-0.3, float(np.log10(counts.max())) + 0.3])
     figure.update_xaxes(range=[0, 1])
     return _set_layout(figure, "Probability", "Voxels (logarithmic)")
-
-
-def plot_lesion_volumes(millilitres: Sequence[float]) -> go.Figure:
-    """Bars: the volume of lesion 1, 2, ..., largest first, at most 30."""
-    if not len(millilitres):
-        return plot_message(NO_LESION)
-    shown = list(millilitres)[:30]
-    hover = "lesion %{x}: %{y:.3f} ml<extra></extra>"
-    figure = go.Figure(
-        go.Bar(
-            x=list(range(1, len(shown) + 1)),
-            y=shown,
-            marker_color=colour.to_css(colour.get_label_colour(1)),
-            hovertemplate=hover,
-        )
-    )
-    figure.update_xaxes(tickformat="d", nticks=min(len(shown), 15) + 1)
-    more = f" (largest 30 of {len(millilitres)})" if len(millilitres) > 30 else ""
-    return _set_layout(figure, f"Lesion{more}", "Volume (ml)")
 
 
 def plot_message(text: str) -> go.Figure:

@@ -142,15 +142,6 @@ def draw_three_planes(
     return out
 
 
-def pixel_to_mm(panels: Sequence[Panel], x: float, y: float) -> np.ndarray | None:
-    """The point in RAS+ millimetres under pixel (x, y) of a picture laid out as `panels`; None between the panels."""
-    for panel in panels:
-        row, column = y - panel.top, x - panel.left
-        if 0 <= row < panel.sheet.shape[0] and 0 <= column < panel.sheet.shape[1]:
-            return panel.sheet.to_mm(np.array([row, column, 0.0]))
-    return None
-
-
 def read_value(volume: Volume, mm: Sequence[float]) -> np.ndarray | None:
     """The value (or colour) of the voxel that holds the point `mm` (RAS+ millimetres); None outside the volume."""
     index = np.rint(volume.grid.to_index(np.asarray(mm, float))).astype(int)

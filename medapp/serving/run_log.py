@@ -1,5 +1,6 @@
-"""Journal: a line of JSON for every run and every fault, to the logger `medapp.serving.run_log`, without images or
-names.
+"""The run log: one line of JSON for every run and every unexpected error, without images or names.
+
+Lines go to the logger `medapp.run_log`.
 """
 
 import io
@@ -17,38 +18,38 @@ from typing import Any, TextIO
 from medapp.errors import CancelledError, UserError
 from medapp.imaging.volume import Volume
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("medapp.run_log")
 
 
 @contextmanager
 def log_run(pipeline: str, volumes: Iterable[Volume | None]) -> Iterator[dict[str, Any]]:
-    """Around a run: what the caller puts into the dictionary is told with how the run ended and how long it took.
+    """Log how the run inside the `with` block ended and how long it took, with what the caller adds to the dictionary.
 
-    `outcome` is done, refused (the user was told why), cancelled, or failed with the kind of `fault`; words of errors
-    and names of files are left out, since they may hold what the user wrote.
+    `outcome` is done, refused (the user was told why), cancelled, or failed with the kind of `fault`. Error messages
+    and file names are left out, since they may hold what the user wrote.
     """
-    began = time.perf_counter()
+    started = time.perf_counter()
     shapes = [None if volume is None else list(volume.shape) for volume in volumes]
-    told: dict[str, Any] = {"pipeline": pipeline, "shapes": shapes, "outcome": "done"}
+    entry: dict[str, Any] = {"pipeline": pipeline, "shapes": shapes, "outcome": "done"}
     try:
-        yield told
+        yield entry
     except CancelledError:
-        told["outcome"] = "cancelled"
+        entry["outcome"] = "cancelled"
         raise
     except UserError as error:
-        told |= {"outcome": "refused", "fault": type(error).__name__}
+        entry |= {"outcome": "refused", "fault": type(error).__name__}
         raise
     except BaseException as error:
-        told |= {"outcome": "failed", "fault": type(error).__name__}
+        entry |= {"outcome": "failed", "fault": type(error).__name__}
         raise
     finally:
-        told["seconds"] = round(time.perf_counter() - began, 3)
-        level = logging.ERROR if told["outcome"] == "failed" else logging.INFO
-        log.log(level, json.dumps({"time": _format_time()} | told))
+        entry["seconds"] = round(time.perf_counter() - started, 3)
+        level = logging.ERROR if entry["outcome"] == "failed" else logging.INFO
+        log.log(level, json.dumps({"time": _format_time()} | entry))
 
 
 def log_fault(error: BaseException) -> None:
-    """A line on an exception that nobody expected: its kind and the places it came through, innermost last."""
+    """Log an unexpected exception by its type and the places it passed through, innermost last."""
     log.error(json.dumps({"time": _format_time(), "outcome": "failed"} | _describe_error(error)))
 
 
@@ -62,38 +63,39 @@ def _format_time() -> str:
 
 
 class JsonFormatter(logging.Formatter):
-    """A line of JSON for whatever is logged; of others' words, which may be a visitor's, only whose and where."""
+    """Format log records as JSON; of other libraries' messages, which may quote a visitor, only the origin is kept."""
 
     def format(self, record: logging.LogRecord) -> str:
-        if record.name == __name__:
+        """Return the line: the run log's own text as it is, anything else by logger, level and place."""
+        if record.name == log.name:
             return record.getMessage()
-        told: dict[str, Any] = {
-            "time": _format_time(),
-            "outcome": "noted",
-            "level": record.levelname,
-            "logger": record.name,
-        }
-        told["where"] = [f"{record.filename}:{record.lineno} {record.funcName}"]
+        entry: dict[str, Any] = {
+            "time": _format_time(), "outcome": "noted", "level": record.levelname, "logger": record.name,
+            "where": [f"{record.filename}:{record.lineno} {record.funcName}"],
+        }  # fmt: skip
         if record.name.startswith("medapp."):
-            told["words"] = record.getMessage()
+            entry["words"] = record.getMessage()
         if record.exc_info and record.exc_info[1]:
-            told |= _describe_error(record.exc_info[1])
-        return json.dumps(told)
+            entry |= _describe_error(record.exc_info[1])
+        return json.dumps(entry)
 
 
 class PrintLogger(io.TextIOBase):
-    """In place of standard output and error: what the main thread prints goes out as it is, and of what any other
-    prints, which may be what a visitor sent, a line of the journal tells from where."""
+    """Stand-in for standard output or error: the main thread's prints pass, those of other threads are only noted.
+
+    Other threads may print what a visitor sent, so the run log gets the place of the call and not the text.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
 
     def write(self, text: str) -> int:
+        """Write `text`, or log where it was printed; return its length."""
         if threading.current_thread() is threading.main_thread():
             return self.stream.write(text)
         error, frame = sys.exc_info()[1], sys._getframe(1)
         file = Path(frame.f_code.co_filename).name
-        if file == "traceback.py":  # which writes a line at a time
+        if file == "traceback.py":  # which writes one line at a time
             if error is not None and text.startswith("Traceback"):
                 log_fault(error)
         elif text.strip():
@@ -102,17 +104,20 @@ class PrintLogger(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
+        """Flush the wrapped stream."""
         self.stream.flush()
 
     def isatty(self) -> bool:
+        """Tell whether the wrapped stream is a terminal."""
         return self.stream.isatty()
 
     def fileno(self) -> int:
+        """Return the file descriptor of the wrapped stream."""
         return self.stream.fileno()
 
 
 def log_to_stderr() -> None:
-    """Write the journal to standard error, a line an entry."""
+    """Write the run log to standard error, one line an entry; calling it again changes nothing."""
     handler = logging.StreamHandler(sys.stderr.stream if isinstance(sys.stderr, PrintLogger) else sys.stderr)
     handler.setFormatter(JsonFormatter())
     log.handlers, log.propagate = [handler], False
@@ -120,7 +125,7 @@ def log_to_stderr() -> None:
 
 
 def capture_output() -> None:
-    """From now on nothing is written but the journal, where all others log to, and what the main thread prints."""
+    """Let all loggers, warnings and prints of other threads go through the run log from now on."""
     log_to_stderr()
     logging.getLogger().handlers = log.handlers
     logging.captureWarnings(True)

@@ -1,7 +1,7 @@
-"""The one door to the device: `run(name, *volumes, **options)`, one run at a time.
+"""Run a pipeline on the device: `run(name, *volumes, **options)`, one run at a time.
 
-Environment: MEDAPP_ENGINE is "auto", "torch" or "openvino"; MEDAPP_CACHE is the folder for converted networks
-(default `medapp` in the user's cache folder). On a ZeroGPU Space the run takes place in the process that holds the GPU.
+Environment: MEDAPP_ENGINE is "auto", "torch" or "openvino"; converted networks are kept in the folder of `cache`. On a
+ZeroGPU Space the run takes place in the process that holds the GPU.
 """
 
 import os
@@ -21,7 +21,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
 from importlib.util import find_spec
-from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
@@ -31,6 +30,7 @@ from safetensors.torch import load_file
 
 import medapp
 from medapp import hardware, pipelines
+from medapp.cache import cache_folder
 from medapp.card import Card
 from medapp.errors import InputError, OptionError, UserError, WeightsError
 from medapp.imaging.volume import Volume
@@ -43,21 +43,21 @@ Progress = Callable[[float, str], None]
 Inputs = tuple[Volume | None, ...]
 ENGINES = ("auto", "torch", "openvino")
 
-_device_lock = threading.Lock()  # held by the run that is at the device, and while a network is made ready
-_engines: dict[tuple[str, str, str], Engine] = {}
-_aids: dict[tuple[str, str], Any] = {}
+_device_lock = threading.Lock()  # held by the run that uses the device
+loaded_engines: dict[tuple[str, str, str], Engine] = {}  # by sha256 of the weights, device and kind of engine
+loaded_networks: dict[tuple[str, str], Any] = {}  # by sha256 of the weights and device
 
 
 @cache
 def load_cards() -> dict[str, Card]:
-    """Every pipeline's card by name, ordered by task, then name. The pipelines are imported on the first call.
+    """Return every pipeline's card by name, ordered by task, then name; the first call imports the pipelines.
 
-    A card whose sha256 is nothing but zeros has no weights yet and is left out.
+    A card whose sha256 is all zeros has no weights yet and is left out.
     """
     names = [m.name for m in pkgutil.iter_modules(pipelines.__path__) if not m.name.startswith("_")]
-    found = [importlib.import_module(f"{pipelines.__name__}.{name}").CARD for name in names]
-    ready = [card for card in found if card.weights.sha256.strip("0")]
-    return {card.name: card for card in sorted(ready, key=lambda card: (card.task, card.name))}
+    all_cards = [importlib.import_module(f"{pipelines.__name__}.{name}").CARD for name in names]
+    with_weights = [card for card in all_cards if card.weights.sha256.strip("0")]
+    return {card.name: card for card in sorted(with_weights, key=lambda card: (card.task, card.name))}
 
 
 def find_card(name: str) -> Card:
@@ -81,62 +81,50 @@ def run(
     device: str | None = None,
     **options: object,
 ) -> Result:
-    """Run a pipeline on its inputs, in the card's order (optional ones None or all left out); the result says how.
+    """Run a pipeline on its inputs, in the card's order (optional ones None or left out), and return its result.
 
-    `progress(fraction, stage)` is called between steps, also while another run is waited for; what it raises ends the
-    run, so raising CancelledError cancels. `device` is "cuda", "mps" or "cpu"; by default the first of these that is
-    there.
-    Raises OptionError, InputError, WeightsError.
+    `progress(fraction, stage)` is called between steps and while waiting for another run; an exception that it raises
+    ends the run, so raising CancelledError cancels. `device` is "cuda", "mps" or "cpu"; by default the first of these
+    that is available. The result's provenance tells how it was made. Raises OptionError, InputError, WeightsError.
     """
-    chosen = find_card(name)
-    settings = chosen.parse_settings(options)
-    given = chosen.arrange_inputs(volumes)
-    for source, volume in zip(chosen.inputs, given, strict=True):
+    card = find_card(name)
+    settings = card.parse_settings(options)
+    inputs = card.arrange_inputs(volumes)
+    for source, volume in zip(card.inputs, inputs, strict=True):
         if volume is None and not source.optional:
-            raise InputError(f"{chosen.title} needs a {source.title} image.")
-    with run_log.log_run(chosen.name, given) as told:
+            raise InputError(f"{card.title} needs an input that is missing: {source.title}.")
+    with run_log.log_run(card.name, inputs) as log_entry:
         if spaces:
-            answer = _run_on_zerogpu(chosen.name, given, settings, device)
+            answer = run_on_zerogpu(card.name, inputs, settings, device)
             if isinstance(answer, UserError):
                 raise answer
         else:
-            answer = _run_locked(chosen, given, settings, device, progress or _ignore_progress)
-        if made := answer.provenance:
-            told |= {"device": made.device, "engine": made.engine, "peak_memory_mb": made.peak_memory_mb}
+            answer = _run_locked(card, inputs, settings, device, progress or _ignore_progress)
+        if origin := answer.provenance:
+            log_entry |= {"device": origin.device, "engine": origin.engine, "peak_memory_mb": origin.peak_memory_mb}
         return answer
 
 
-def load_weights(name: str, device: str | None = None) -> None:
-    """Load a pipeline's weights now rather than at its first run. Raises WeightsError."""
-    with _device_lock:
-        chosen, place = find_card(name), _select_device(device)
-        if chosen.build is None:
-            _load_aid(chosen, place, {}, next(n for n, a in chosen.networks.items() if a.weights == chosen.weights))
-        else:
-            _load_engine(chosen, place)
-
-
-def _run_locked(
-    chosen: Card, given: Inputs, settings: dict[str, Any], device: str | None, progress: Progress
-) -> Result:
-    places = dict.fromkeys((_select_device(device), "cpu"))  # the CPU, should a graphics card's memory not suffice
+def _run_locked(card: Card, inputs: Inputs, settings: dict[str, Any], device: str | None, progress: Progress) -> Result:
+    """Wait for the device, run on it (on the CPU if a GPU's memory is full), and add the provenance."""
+    devices = dict.fromkeys((select_device(device), "cpu"))
     while not _device_lock.acquire(timeout=0.5):
         progress(0.0, "Waiting for another run to end")
     try:
         started = time.perf_counter()
         notes: tuple[str, ...] = ()
-        for place in places:
-            hardware.reset_peak_memory(place)
+        for used_device in devices:
+            hardware.reset_peak_memory(used_device)
             try:
-                used: dict[str, str] = {}
-                result, engine, located = _run_on_device(chosen, given, settings, place, progress, used)
+                further: dict[str, str] = {}
+                result, engine, located = _run_on_device(card, inputs, settings, used_device, progress, further)
                 break
-            except DeviceMemoryFull as full:
-                notes = (str(full),)
+            except DeviceMemoryFull as error:
+                notes = (str(error),)
         origin = Provenance(
-            pipeline=chosen.name,
-            weights={"file": chosen.weights.file, "sha256": located.sha256, "source": located.source, **used},
-            device=hardware.describe_device(place),
+            pipeline=card.name,
+            weights={"file": card.weights.file, "sha256": located.sha256, "source": located.source, **further},
+            device=hardware.describe_device(used_device),
             precision=engine.precision if engine else "fp32",
             engine=engine.name if engine else "torch",
             seconds=round(time.perf_counter() - started, 3),
@@ -150,58 +138,65 @@ def _run_locked(
 
 
 def _run_on_device(
-    chosen: Card, given: Inputs, settings: dict[str, Any], place: str, progress: Progress, used: dict[str, str]
+    card: Card, inputs: Inputs, settings: dict[str, Any], device: str, progress: Progress, further: dict[str, str]
 ) -> tuple[Result, Engine | None, weight_files.LocatedWeights]:
-    """The pipeline's result and what made it; `used` gets a line for every further network that was asked for.
+    """Run the pipeline; `further` gets an entry for every further network that the pipeline asks for.
 
-    Raises GPUFull where a device other than the CPU runs out of memory.
+    Raises DeviceMemoryFull where a device other than the CPU runs out of memory.
     """
     progress(0.0, "Loading weights")
-    more = {"get_network": partial(_load_aid, chosen, place, used)} if chosen.networks else {}
+    more = {"get_network": partial(load_network, card, device, further)} if card.networks else {}
     try:
-        if chosen.build is None:
-            engine, located = None, weight_files.locate_weights(chosen.weights)
+        if card.build is None:
+            engine, located = None, weight_files.locate_weights(card.weights)
         else:
-            engine, located = _load_engine(chosen, place)
+            engine, located = load_engine(card, device)
         with torch.inference_mode():
-            return chosen.run(engine, *given, progress=progress, **more, **settings), engine, located
+            return card.run(engine, *inputs, progress=progress, **more, **settings), engine, located
     except RuntimeError as error:
-        if place == "cpu" or "out of memory" not in str(error).lower():
+        if device == "cpu" or "out of memory" not in str(error).lower():
             raise
     torch.cuda.empty_cache()
-    raise DeviceMemoryFull(f"The memory of the {place} device did not suffice; this was computed on the CPU.")
+    raise DeviceMemoryFull(f"The {device} device ran out of memory; the result was computed on the CPU instead.")
 
 
-def _load_engine(chosen: Card, place: str) -> tuple[Engine, weight_files.LocatedWeights]:
-    """The pipeline's weights and its network, made ready once a process. The caller holds the door."""
-    wanted = os.environ.get("MEDAPP_ENGINE", "auto").lower()
-    if wanted not in ENGINES or (wanted == "openvino" and not find_spec("openvino")):
-        raise OptionError(f"MEDAPP_ENGINE is {wanted!r}, which is not installed or not one of {', '.join(ENGINES)}.")
-    located = weight_files.locate_weights(chosen.weights)
-    key = (located.sha256, place, wanted)
-    if key not in _engines:
-        assert chosen.build is not None
-        net = _load_network(chosen.build, located, chosen.name)
-        shape = zlib.crc32(repr(getattr(chosen.build, "keywords", None)).encode())
+def load_engine(card: Card, device: str) -> tuple[Engine, weight_files.LocatedWeights]:
+    """Return the card's network in an engine, made once a process, and its weights file; for one thread at a time.
+
+    Raises OptionError for an unknown MEDAPP_ENGINE, WeightsError if the weights are missing or do not fit.
+    """
+    kind = os.environ.get("MEDAPP_ENGINE", "auto").lower()
+    if kind not in ENGINES or (kind == "openvino" and not find_spec("openvino")):
+        raise OptionError(f"MEDAPP_ENGINE is {kind!r}, which is not installed or not one of {', '.join(ENGINES)}.")
+    located = weight_files.locate_weights(card.weights)
+    key = (located.sha256, device, kind)
+    if key not in loaded_engines:
+        assert card.build is not None
+        net = build_network(card.build, located, card.name)
+        shape = zlib.crc32(repr(getattr(card.build, "keywords", None)).encode())
         versions = f"{medapp.__version__}-{hardware.find_version('openvino')}"
-        mark = f"{chosen.name}-{located.sha256[:12]}-{shape:08x}-{versions}"
-        _engines[key] = Engine(net, place, wanted, _cache_folder() / mark)
-    return _engines[key], located
+        folder = f"{card.name}-{located.sha256[:12]}-{shape:08x}-{versions}"
+        loaded_engines[key] = Engine(net, device, kind, cache_folder() / folder)
+    return loaded_engines[key], located
 
 
-def _load_aid(chosen: Card, place: str, used: dict[str, str], name: str) -> Any:
-    """A further network of the card in eval mode on the device, made once a process. The caller holds the door."""
-    wanted = chosen.networks[name]
-    located = weight_files.locate_weights(wanted.weights)
-    used[name] = f"{wanted.weights.file}, sha256 {located.sha256}, {located.source}"
-    key = (located.sha256, place)
-    if key not in _aids:
-        _aids[key] = _load_network(wanted.build, located, name).eval().requires_grad_(False).to(place)
-    return _aids[key]
+def load_network(card: Card, device: str, further: dict[str, str], name: str) -> Any:
+    """Return one of the card's further networks in eval mode on the device, made once a process.
+
+    `further` gets an entry on its weights for the provenance. For one thread at a time. Raises WeightsError.
+    """
+    network = card.networks[name]
+    located = weight_files.locate_weights(network.weights)
+    further[name] = f"{network.weights.file}, sha256 {located.sha256}, {located.source}"
+    key = (located.sha256, device)
+    if key not in loaded_networks:
+        net = build_network(network.build, located, name)
+        loaded_networks[key] = net.eval().requires_grad_(False).to(device)
+    return loaded_networks[key]
 
 
-def _load_network(build: Callable[[], Any], located: weight_files.LocatedWeights, name: str) -> Any:
-    """A new network with the weights of the file, as float32. Raises WeightsError if they do not fit."""
+def build_network(build: Callable[[], Any], located: weight_files.LocatedWeights, name: str) -> Any:
+    """Return `build()` with the weights of the file in float32; raises WeightsError if they do not fit."""
     torch.set_num_threads(hardware.count_processors())
     net, file = build(), located.path
     try:
@@ -212,38 +207,34 @@ def _load_network(build: Callable[[], Any], located: weight_files.LocatedWeights
     return net
 
 
-def _select_device(wanted: str | None) -> str:
-    there = hardware.list_devices()
-    if wanted is not None and wanted not in there:
-        raise OptionError(f"There is no device {wanted!r} here; there is {', '.join(there)}.")
-    return wanted or there[0]
-
-
-def _cache_folder() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    return Path(os.environ.get("MEDAPP_CACHE") or Path(home) / "medapp")
+def select_device(device: str | None) -> str:
+    """Return `device`, or the best one available if it is None; raises OptionError if it is not available."""
+    available = hardware.list_devices()
+    if device is not None and device not in available:
+        raise OptionError(f"There is no device {device!r} here; available: {', '.join(available)}.")
+    return device or available[0]
 
 
 class DeviceMemoryFull(Exception):
-    """A device other than the CPU has no memory left."""
+    """A device other than the CPU has run out of memory."""
 
 
 def _ignore_progress(fraction: float, stage: str) -> None:
-    """Progress for nobody."""
+    """Take the progress of a run that nobody watches."""
 
 
-def _estimate_gpu_seconds(name: str, given: Inputs, settings: dict[str, Any], device: str | None) -> int:
-    """Seconds asked of the ZeroGPU quota: to reach the device and load, then by the voxels. Estimated, unmeasured."""
-    return 20 + sum(volume.array.size for volume in given if volume is not None) // 1_000_000
+def estimate_gpu_seconds(name: str, inputs: Inputs, settings: dict[str, Any], device: str | None) -> int:
+    """Estimate the seconds to ask of the ZeroGPU quota: 20 to start and load, and one a million voxels."""
+    return 20 + sum(volume.array.size for volume in inputs if volume is not None) // 1_000_000
 
 
-def _run_on_zerogpu(name: str, given: Inputs, settings: dict[str, Any], device: str | None) -> Result | UserError:
-    """The run inside the ZeroGPU process. All in and out is pickled: no progress, and a user's error is handed back."""
+def run_on_zerogpu(name: str, inputs: Inputs, settings: dict[str, Any], device: str | None) -> Result | UserError:
+    """Run inside the ZeroGPU process; everything is pickled, so there is no progress and a UserError is returned."""
     try:
-        return _run_locked(find_card(name), given, settings, device, _ignore_progress)
+        return _run_locked(find_card(name), inputs, settings, device, _ignore_progress)
     except UserError as error:
         return error
 
 
 if spaces:
-    _run_on_zerogpu = spaces.GPU(duration=_estimate_gpu_seconds)(_run_on_zerogpu)
+    run_on_zerogpu = spaces.GPU(duration=estimate_gpu_seconds)(run_on_zerogpu)

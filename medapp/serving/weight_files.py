@@ -123,11 +123,11 @@ def _explain_failure(error: Exception, file: str, place: str) -> str:
 
 def _compute_sha256(path: Path) -> str:
     status = path.stat()
-    return _hash_file(path, status.st_size, status.st_mtime_ns)
+    return hash_file(path, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=64)
-def _hash_file(path: Path, size: int, changed: int) -> str:
+def hash_file(path: Path, size: int, changed: int) -> str:
     """The file's sha256; size and time of change are there so that a changed file is hashed again."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

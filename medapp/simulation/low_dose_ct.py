@@ -149,12 +149,6 @@ def find_soft_tissue(image: Tensor, pixel_mm: float) -> Tensor:
     return inside & (slope <= slope[inside].median())
 
 
-def measure_noise_level(hu: np.ndarray, pixel_mm: float) -> float:
-    """Robust standard deviation in HU of what is finer than about 2 mm in flat soft tissue, of a slice (H, W)."""
-    image = torch.as_tensor(np.asarray(hu, np.float32))
-    return _compute_robust_std(_extract_detail(image, pixel_mm), find_soft_tissue(image, pixel_mm))
-
-
 def _extract_detail(image: Tensor, pixel_mm: float) -> Tensor:
     return image - _blur(image, 2.0 / pixel_mm)
 

@@ -25,7 +25,7 @@ def quiet(share, stage):
 
 @pytest.fixture(scope="module")
 def net():
-    return runtime._load_aid(find_card("segment_stroke_raxnet"), "cpu", {}, "anatomy")
+    return runtime.load_network(find_card("segment_stroke_raxnet"), "cpu", {}, "anatomy")
 
 
 @pytest.fixture(scope="module")

@@ -226,6 +226,14 @@ def test_pet_has_a_scale_and_a_level_and_stays_positive():
     assert call(restore_pet_rat, Same(), below).volumes["restored"].array.min() < 0
 
 
+def test_pet_of_unknown_counts_has_level_0_and_of_known_counts_more_the_fewer_they_are():
+    levels = [restore_pet_rat.encode_count_level(fraction) for fraction in (None, 1.0, 0.5, 0.1)]
+    assert levels[:2] == [0, 0] and levels == sorted(levels) and levels[3] > levels[2] > 0
+    net = Same()
+    call(restore_pet_rat, net, body(unit="Bq/ml"), counts="auto")
+    assert all((x[:, 1] == 0).all() for x in net.seen)
+
+
 @pytest.mark.parametrize("affine", AFFINES.values(), ids=AFFINES)
 def test_pet_sees_the_slices_around_or_itself_at_an_end(affine):
     net = Same()

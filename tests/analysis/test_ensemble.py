@@ -14,7 +14,7 @@ def flat(array):
 
 def test_the_mean_and_the_vote_differ_where_two_are_lukewarm():
     assert flat(ensemble.average_probabilities(THREE) >= 0.5) == [True, False, False, False]
-    assert flat(ensemble.vote_by_majority(THREE)) == [True, True, False, False]
+    assert flat(ensemble.compute_majority_probability(THREE) >= 0.5) == [True, True, False, False]
     assert flat(ensemble.count_agreeing_planes(THREE)) == [3, 2, 1, 0]
 
 
@@ -29,8 +29,8 @@ def test_weights_are_shares_and_a_plane_that_weighs_nothing_is_not_there():
 
 
 def test_of_two_planes_both_must_vote():
-    assert flat(ensemble.vote_by_majority(THREE[1:])) == [True, False, False, False]
-    assert flat(ensemble.vote_by_majority(THREE[:1])) == [True, True, True, False]
+    assert flat(ensemble.compute_majority_probability(THREE[1:]) >= 0.5) == [True, False, False, False]
+    assert flat(ensemble.compute_majority_probability(THREE[:1]) >= 0.5) == [True, True, True, False]
 
 
 def test_disagreement_and_doubt():

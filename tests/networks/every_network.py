@@ -49,8 +49,8 @@ def asked(net: nn.Module, *given: Tensor) -> None:
         net.train().to(memory_format=layout)(given[0].contiguous(memory_format=layout), *given[1:]).sum().backward()
     ready = Engine(net, "cpu")
     with torch.inference_mode():
-        fastest = [forward for forward, *_ in islice(ready._forms(given[0], many=False), 1)]
-        for forward in (ready._torch(None), ready._torch(choose_half_precision("cpu")), *fastest):
+        fastest = [forward for forward, *_ in islice(ready.list_forms(given[0], is_batch=False), 1)]
+        for forward in (ready.make_torch_form(None), ready.make_torch_form(choose_half_precision("cpu")), *fastest):
             forward(*given)
 
 

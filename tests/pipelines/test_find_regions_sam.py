@@ -134,7 +134,7 @@ def test_unfit_input_is_refused_in_words():
 
 def test_mobilesam_finds_a_disc_and_what_lies_at_a_point():
     """The committed weights, through the door's own loader: about five seconds of one processor."""
-    net = runtime._load_network(
+    net = runtime.build_network(
         segment_anything.SAM_NETWORKS["mobilesam"].build,
         weight_files.locate_weights(segment_anything.SAM_NETWORKS["mobilesam"].weights),
         "mobilesam",

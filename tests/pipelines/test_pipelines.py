@@ -27,7 +27,7 @@ def run(card, *volumes, **options):
     torch.manual_seed(0)
     with torch.inference_mode():
         net = card.build(**SMALL.get(card.name, {})).eval()
-        more = {"get_network": partial(runtime._load_aid, card, "cpu", {})} if card.networks else {}
+        more = {"get_network": partial(runtime.load_network, card, "cpu", {})} if card.networks else {}
         return card.run(net, *card.arrange_inputs(volumes), progress=quiet, **more, **card.parse_settings(options))
 
 

@@ -195,7 +195,7 @@ def test_without_a_brain_the_whole_head_is_seen_and_no_place_told(monkeypatch):
 
 def test_the_real_regions_tell_the_place():
     scan = resample(lit((np.array([20.0, -48.0, 24.0]), 6), (np.array([8.0, -60.0, -36.0]), 4)), GRIDS["LPI"])
-    get_network = partial(runtime._load_aid, CARD, "cpu", {})
+    get_network = partial(runtime.load_network, CARD, "cpu", {})
     result = segment(Bright(), scan, get_network=get_network, progress=quiet, **SETTINGS)
     found = {row[-1] for row in result.tables["lesions"].rows}
     assert found == {"periventricular", "infratentorial"}

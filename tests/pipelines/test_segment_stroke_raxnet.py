@@ -40,7 +40,7 @@ from medapp.serving.inference_engine import Engine
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "segmentation" / "stroke_whole_head"
 SETTINGS = CARD.parse_settings({"min_lesion_ml": 0})
-AID = partial(runtime._load_aid, CARD, "cpu", {})
+AID = partial(runtime.load_network, CARD, "cpu", {})
 
 
 def quiet(fraction: float, stage: str) -> None:

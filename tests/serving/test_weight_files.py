@@ -120,10 +120,10 @@ def test_beside_the_app_no_request_is_made(server, tmp_path):
 
 def test_a_file_is_hashed_again_only_if_it_changed(monkeypatch, tmp_path):
     put(tmp_path / "weights")
-    weight_files._hash_file.cache_clear()
+    weight_files.hash_file.cache_clear()
     for _ in range(3):
         weight_files.locate_weights(WEIGHTS)
-    assert weight_files._hash_file.cache_info().misses == 1
+    assert weight_files.hash_file.cache_info().misses == 1
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     put(tmp_path / "weights", GOOD + b"x")
     with pytest.raises(WeightsError):

@@ -31,7 +31,7 @@ def test_a_fault_is_a_sentence_here_and_a_line_there(caplog, error, words):
     def handler():
         raise error
 
-    with caplog.at_level(logging.INFO, run_log.__name__), pytest.raises(gr.Error) as shown:
+    with caplog.at_level(logging.INFO, run_log.log.name), pytest.raises(gr.Error) as shown:
         handler()
     assert words in shown.value.message and not shown.value.print_exception
     (record,) = caplog.records
@@ -45,7 +45,7 @@ def test_what_the_user_can_mend_is_said_as_it_is(caplog):
     def handler(error):
         raise error
 
-    with caplog.at_level(logging.INFO, run_log.__name__):
+    with caplog.at_level(logging.INFO, run_log.log.name):
         for error in (InputError("The image is empty."), gr.Error("The image is empty.")):
             with pytest.raises(gr.Error) as shown:
                 handler(error)
@@ -56,7 +56,7 @@ def test_what_the_user_can_mend_is_said_as_it_is(caplog):
 def test_a_figure_that_fails_costs_the_files_nothing(caplog, monkeypatch):
     told_of = []
     monkeypatch.setattr(gr, "Warning", lambda text, **more: told_of.append(text))
-    with caplog.at_level(logging.INFO, run_log.__name__):
+    with caplog.at_level(logging.INFO, run_log.log.name):
         assert try_to_draw(lambda: 1 / 0, "nothing") == "nothing" and try_to_draw(lambda: 3, "nothing") == 3
     assert ["files are complete" in text for text in told_of] == [True]
     assert json.loads(caplog.records[0].message)["fault"] == "ZeroDivisionError"

@@ -130,7 +130,7 @@ def test_no_values_are_taken_for_a_fault_of_ours(page, monkeypatch, caplog):
                 if fn.collects_event_data:
                     await ask(fn, usual(fn), wrong)
 
-    with caplog.at_level(logging.INFO, run_log.__name__):
+    with caplog.at_level(logging.INFO, run_log.log.name):
         asyncio.run(everything())
     assert not {what: word for what, word in words.items() if "fault is ours" in word}
     assert not [record for record in caplog.records if "failed" in record.message]

@@ -68,7 +68,7 @@ def prepared(result: Result) -> Pair:
 def parts(pair: Pair, refined: bool) -> Iterator[tuple[str, torch.Tensor, Row]]:
     """Name, displacement (3, D, H, W) in voxels, seconds: "ours" and what is left when a part of it is taken away."""
     card = runtime.find_card("register_brain_textscf")
-    net = runtime._load_aid(card, runtime._select_device(None), {}, "textscf")
+    net = runtime.load_network(card, runtime.select_device(None), {}, "textscf")
     device = next(net.parameters()).device
     moving, fixed, gone, there = (
         torch.tensor(np.array(volume.array), device=device)

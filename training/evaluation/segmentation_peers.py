@@ -51,13 +51,13 @@ def read(folder: Path, method: str) -> Peer:
     if study.pipeline != card.name:
         raise OptionError(f"{folder} holds a network for {study.pipeline}, not for {card.name}.")
     name, rival = next((n, r) for n, r in study.rivals.items() if folder_name(n) == folder.parent.name)
-    net = runtime._load_network(
+    net = runtime.build_network(
         partial(rival.build, told["share"]), weight_files.LocatedWeights(folder / WEIGHTS, "", str(folder)), name
     )
     if study.part and card.build:
-        whole = runtime._load_network(card.build, weight_files.locate_weights(card.weights), card.name)
+        whole = runtime.build_network(card.build, weight_files.locate_weights(card.weights), card.name)
         whole[study.part], net = net, whole
-    return Peer(name, Engine(net, runtime._select_device(None)), study.part)
+    return Peer(name, Engine(net, runtime.select_device(None)), study.part)
 
 
 def answers(method: str, case: Case, settings: Mapping[str, Any], folders: tuple[str, ...]) -> dict[str, Answer]:
@@ -67,7 +67,9 @@ def answers(method: str, case: Case, settings: Mapping[str, Any], folders: tuple
     for folder in folders:
         peer = read(Path(folder), method)
         more = (
-            {"get_network": partial(runtime._load_aid, card, runtime._select_device(None), {})} if card.networks else {}
+            {"get_network": partial(runtime.load_network, card, runtime.select_device(None), {})}
+            if card.networks
+            else {}
         )
         began = time.perf_counter()
         with torch.inference_mode():

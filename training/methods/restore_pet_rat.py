@@ -61,7 +61,7 @@ class Scan:
             others.append(there + linked * (low - full) + (1 - linked**2) ** 0.5 * noise)
         kind = int(random.integers(len(self.maps) + 1)) if random.random() < 0.5 else 0
         labels = self.maps[kind][number][box] if kind < len(self.maps) else np.zeros(low.shape, np.int16)
-        level = encode_count_level(self.fraction[number]) if known else 0.0
+        level = encode_count_level(self.fraction[number] if known else None)
         return Patch(stack_channels([low, *others], level), labels, full[None])
 
 

@@ -15,6 +15,8 @@ import time
 import urllib.request
 from pathlib import Path
 
+from medapp.cache import cache_folder
+
 VERSION = "0.69.0"
 SHA256 = "47b896b77ec4a5be3ef1949c33ad393b6f45629921f326c279000bcf51bdb4af"
 INTEGRITY = "sha384-Oyof6MyzZMH1tvMLLYFRQLWZtk9Y/WbiL3wkdXzwaCS82xRXXy9U+kRrkDDAVq6E"  # the same file, for browsers
@@ -44,17 +46,6 @@ def fetch_script(seconds: float = 2.5) -> Path | None:
     except OSError:  # a folder that cannot be written; the browser fetches the script itself
         return None
     return kept
-
-
-def cache_folder() -> Path:
-    """Where fetched things are kept: $MEDAPP_CACHE, or medapp in the user's cache folder."""
-    if given := os.environ.get("MEDAPP_CACHE"):
-        return Path(given)
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "medapp"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "medapp" / "Cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medapp"
 
 
 def _is_genuine(content: bytes) -> bool:
