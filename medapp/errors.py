@@ -1,21 +1,21 @@
-"""The errors whose words the user reads: one clear sentence each, never a traceback."""
+"""Errors whose text is shown to the user: one clear sentence each, never a traceback."""
 
 
 class UserError(Exception):
-    """Something that the user can understand and mend; the page and the command line show its text and nothing else."""
+    """A problem that the user can understand and fix; the page and the command line show its text and nothing else."""
 
 
 class InputError(UserError):
-    """The upload cannot be taken, and the text says why."""
+    """The upload cannot be used; the text says why and what to do."""
 
 
 class OptionError(UserError):
-    """An option has no such name or no such value."""
+    """No option has this name, or the option does not take this value."""
 
 
 class WeightsError(UserError):
-    """The weights are nowhere to be had, neither here nor from the Hub, or they are not what the card says."""
+    """The weights are neither on this machine nor on the Hub, or they are not those that the card names."""
 
 
 class CancelledError(UserError):
-    """The user pressed Cancel."""
+    """The user cancelled the run."""

@@ -1,15 +1,15 @@
-"""Brain anatomy in 36 classes: their names, and how the numbers of other label maps translate into them.
+"""Brain anatomy in 36 classes: their names, and the translation of other label maps into them.
 
 The classes are those of the OASIS set of Learn2Reg, 0 for background and 1 to 35 for regions. FreeSurfer's aseg (also
 as written by SynthSeg and FastSurfer, with aparc and wmparc on top) and the Neuromorphometrics numbers are translated:
 
 - cortical parcels become cerebral cortex, hypointensities and corpus callosum cerebral white matter, the cerebellar
   vermis cerebellar cortex, basal forebrain cerebral cortex, a cavum septi ("5th ventricle") 3rd ventricle;
-- what has no side in its number is divided along the midplane fitted to what has one;
-- cerebrospinal fluid outside the ventricles, optic chiasm, exteriors and unknowns become background.
+- structures without a side in their number are divided along a midplane fitted to those with one;
+- cerebrospinal fluid outside the ventricles, optic chiasm, exterior and unknown become background.
 
-Neuromorphometrics has no choroid plexus: it lies in the lateral ventricles there. `without_plexus` does the same to any
-map, so that all can be compared. Vessels (a few voxels in the putamen) are kept where a map has them.
+Neuromorphometrics counts the choroid plexus to the lateral ventricles. `merge_plexus` does the same to any map, so that
+all can be compared. Vessels (a few voxels in the putamen) are kept where a map has them.
 """
 
 from collections.abc import Mapping
@@ -50,10 +50,10 @@ MIRROR_CLASSES = tuple(
     CLASS_NAMES.index({"Left": "Right", "Right": "Left"}.get(side, side) + dash + rest)
     for side, dash, rest in (name.partition("-") for name in CLASS_NAMES)
 )
-"""Class -> the class on the other side, itself in the middle."""
+"""Class -> the same structure on the other side; midline structures map to themselves."""
 
 PLEXUS_TO_VENTRICLE = {19: 3, 35: 22}
-"""Choroid plexus -> the lateral ventricle it lies in."""
+"""Class of each choroid plexus -> class of the lateral ventricle that contains it."""
 
 _PAIRED_CLASSES = {
     name: (CLASS_NAMES.index(f"Left-{name}"), CLASS_NAMES.index(f"Right-{name}")) for name in _PAIRED_STRUCTURES
@@ -62,11 +62,11 @@ _MIDLINE_CLASSES = {name: (CLASS_NAMES.index(name),) * 2 for name in _MIDLINE_ST
 _BACKGROUND = (0, 0)
 
 ClassTable = Mapping[int, tuple[int, int]]
-"""Number -> class if it lies on the left, class if it lies on the right."""
+"""Number -> (class if on the left, class if on the right)."""
 
 
 def _paired_table(names: Mapping[str, tuple[int, ...]]) -> dict[int, tuple[int, int]]:
-    """From structure -> (left number, right number) to a table."""
+    """Turn structure -> (left number, right number) into a table."""
     table = {}
     for name, (left, right) in names.items():
         table[left], table[right] = (_PAIRED_CLASSES[name][0],) * 2, (_PAIRED_CLASSES[name][1],) * 2
@@ -140,67 +140,67 @@ NUMBERINGS: Mapping[str, ClassTable] = {
     "Neuromorphometrics": _neuromorphometrics_table(),
 }
 _REQUIRED_NUMBERS = {"OASIS-35": (1, 2, 20, 21), "FreeSurfer aseg": (2, 41), "Neuromorphometrics": (44, 45)}
-MAX_UNKNOWN_FRACTION = 0.005  # of the labelled voxels may carry unknown numbers
+MAX_UNKNOWN_FRACTION = 0.005  # of the labelled voxels
 
 
 def identify_numbering(labels: np.ndarray) -> str:
-    """Which of `NUMBERINGS` a label map of any shape uses, by the numbers in it and how often they occur.
+    """Return which of `NUMBERINGS` a label map of any shape uses, by its numbers and how often they occur.
 
-    Raises ValueError if none fits, or several do.
+    Raises ValueError if none fits or several do.
     """
     values, counts = np.unique(labels, return_counts=True)
     counts = counts[values != 0].astype(float)
     values = values[values != 0]
     if not values.size:
         raise ValueError("The label map is empty.")
-    fitting = []
+    matches = []
     for name, table in NUMBERINGS.items():
         known = np.isin(values, list(table))
         if (
             counts[~known].sum() <= MAX_UNKNOWN_FRACTION * counts.sum()
             and np.isin(_REQUIRED_NUMBERS[name], values).all()
         ):
-            fitting.append(name)
-    if len(fitting) != 1:
-        shown = ", ".join(f"{v:g}" for v in values[:12]) + (", …" if values.size > 12 else "")
-        known = ", ".join(NUMBERINGS)
-        found = f"It fits {' and '.join(fitting)}" if fitting else "Its numbers fit none of them"
-        raise ValueError(f"The label map must be numbered as in {known}. {found}: {shown}.")
-    return fitting[0]
+            matches.append(name)
+    if len(matches) != 1:
+        numbers = ", ".join(f"{v:g}" for v in values[:12]) + (", …" if values.size > 12 else "")
+        finding = f"It fits {' and '.join(matches)}" if matches else "Its numbers fit none of them"
+        raise ValueError(f"The label map must be numbered as in {', '.join(NUMBERINGS)}. {finding}: {numbers}.")
+    return matches[0]
 
 
 def translate_labels(labels: np.ndarray, numbering: str | None = None) -> np.ndarray:
-    """A label map (I, J, K) in any of `NUMBERINGS` -> the 36 classes (I, J, K) uint8; recognised unless said.
+    """Translate a label map (I, J, K) in any of `NUMBERINGS` to the 36 classes, (I, J, K) uint8.
 
-    Any orientation will do: the sides come from the numbers. Unknown numbers become background. Raises ValueError as
-    `recognised` does, and for a name that is not in `NUMBERINGS`.
+    Without a `numbering` it is identified from the numbers. The orientation does not matter, since the numbers tell the
+    sides. Unknown numbers become background. Raises ValueError as `identify_numbering` does, and for a name that is not
+    in `NUMBERINGS`.
     """
     numbering = numbering or identify_numbering(labels)
     if numbering not in NUMBERINGS:
-        raise ValueError(f"There is no numbering {numbering!r}; there are {', '.join(NUMBERINGS)}.")
+        raise ValueError(f"There is no numbering {numbering!r}; choose from {', '.join(NUMBERINGS)}.")
     table = NUMBERINGS[numbering]
     values, index = np.unique(labels, return_inverse=True)
-    both = np.array([table.get(int(v), _BACKGROUND) if v == int(v) else _BACKGROUND for v in values], np.uint8)
+    classes = np.array([table.get(int(v), _BACKGROUND) if v == int(v) else _BACKGROUND for v in values], np.uint8)
     index = index.reshape(labels.shape)
-    left, right = both[:, 0][index], both[:, 1][index]
-    unsided = left != right
-    if unsided.any():
-        left[unsided] = np.where(_is_left(left, unsided), left[unsided], right[unsided])
+    left, right = classes[:, 0][index], classes[:, 1][index]
+    has_no_side = left != right
+    if has_no_side.any():
+        left[has_no_side] = np.where(_is_left(left, has_no_side), left[has_no_side], right[has_no_side])
     return left
 
 
 def _is_left(classes: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """Side of each voxel of `where`, by the plane that best parts the left from the right classes elsewhere."""
+    """Tell for each voxel of the mask `where` whether it is left of the plane that best separates the other classes."""
     side = np.array([name.startswith("Left") - name.startswith("Right") for name in CLASS_NAMES], np.int8)[classes]
     side[where] = 0
     points = np.argwhere(side)
-    few = points[:: max(1, len(points) // 50_000)]
-    plane = np.linalg.lstsq(np.c_[few, np.ones(len(few))], side[tuple(few.T)].astype(float), rcond=None)[0]
+    sample = points[:: max(1, len(points) // 50_000)]
+    plane = np.linalg.lstsq(np.c_[sample, np.ones(len(sample))], side[tuple(sample.T)].astype(float), rcond=None)[0]
     return np.argwhere(where) @ plane[:3] + plane[3] > 0
 
 
 def merge_plexus(classes: np.ndarray) -> np.ndarray:
-    """The same map of classes with choroid plexus counted to the lateral ventricles."""
+    """Count the choroid plexus of a map of classes to the lateral ventricles; same shape, uint8."""
     table = np.arange(len(CLASS_NAMES), dtype=np.uint8)
     for plexus, ventricle in PLEXUS_TO_VENTRICLE.items():
         table[plexus] = ventricle
@@ -231,17 +231,17 @@ _STRUCTURE_COLOURS = {  # neighbours differ in lightness, not in hue alone
 
 
 def split_side(region: str) -> tuple[str, str]:
-    """A region's side, "Left", "Right" or "", and the structure without it."""
+    """Split a region's name into its side, "Left", "Right" or "", and the structure."""
     side, _, structure = region.partition("-")
     return (side, structure) if side in ("Left", "Right") else ("", region)
 
 
 def region_colours(regions: Mapping[int, str]) -> dict[int, tuple[int, int, int]]:
-    """Number to red, green and blue, 0 to 255: one colour for each structure of ours, a little darker on the right."""
-    found = {}
+    """Return red, green and blue, 0 to 255, by number: one colour per known structure, darker on the right."""
+    result = {}
     for number, region in regions.items():
         side, structure = split_side(region)
         if structure in _STRUCTURE_COLOURS:
             red, green, blue = _STRUCTURE_COLOURS[structure]
-            found[number] = (red * 4 // 5, green * 4 // 5, blue * 4 // 5) if side == "Right" else (red, green, blue)
-    return found
+            result[number] = (red * 4 // 5, green * 4 // 5, blue * 4 // 5) if side == "Right" else (red, green, blue)
+    return result

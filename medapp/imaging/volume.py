@@ -1,4 +1,4 @@
-"""Volume and Grid: a picture and where it lies in the patient."""
+"""Volume and Grid: an image and its position in the patient."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -10,31 +10,31 @@ from nibabel.orientations import aff2axcodes
 
 
 class Grid(NamedTuple):
-    """A box of voxels in the patient: how many, and where."""
+    """A box of voxels in the patient: its shape and its affine."""
 
     shape: tuple[int, int, int]
     affine: np.ndarray  # (4, 4) voxel index -> RAS+ millimetres
 
     @property
     def spacing(self) -> np.ndarray:
-        """(3,) size of a voxel along each axis in millimetres."""
+        """Size of a voxel along each axis in millimetres, (3,)."""
         return voxel_sizes(self.affine)
 
     @property
     def voxel_ml(self) -> float:
-        """Volume of one voxel in millilitres, right for sheared and oblique grids too."""
+        """Volume of one voxel in millilitres, also right for sheared and oblique grids."""
         return float(abs(np.linalg.det(self.affine[:3, :3])) / 1000)
 
     def to_mm(self, index: np.ndarray) -> np.ndarray:
-        """Voxel indices (..., 3) to RAS+ millimetres (..., 3)."""
+        """Transform voxel indices (..., 3) to RAS+ millimetres (..., 3)."""
         return apply_affine(self.affine, index)
 
     def to_index(self, mm: np.ndarray) -> np.ndarray:
-        """RAS+ millimetres (..., 3) to voxel indices (..., 3), not rounded."""
+        """Transform RAS+ millimetres (..., 3) to voxel indices (..., 3), not rounded."""
         return apply_affine(np.linalg.inv(self.affine), mm)
 
     def is_same(self, other: "Grid", tolerance_mm: float = 1e-3) -> bool:
-        """Whether both grids have the same shape and their corners lie within `tolerance_mm` of each other."""
+        """Tell whether both grids have the same shape and corners within `tolerance_mm` of each other."""
         if tuple(self.shape) != tuple(other.shape):
             return False
         corners = np.array(np.meshgrid(*((0, n - 1) for n in self.shape))).reshape(3, -1).T
@@ -47,9 +47,10 @@ class Volume:
 
     `array` is (I, J, K), or (I, J, K, 3) for colour, made read-only and contiguous. `affine` is (4, 4), voxel index to
     RAS+ millimetres. `labels` maps value to structure and is empty for an intensity image; it decides how the volume
-    is resampled. `unit` is that of the values: "HU", "Bq/ml" or "" where the scale is arbitrary. `remarks` are what the
-    reader of the file wants the user to know. `headers` are the DICOM headers it was read from, without pixels and
-    without identity, in the order of the slices along axis 2; empty for other formats.
+    is resampled. `unit` is that of the values: "HU", "Bq/ml" or "" where the scale is arbitrary. `remarks` are
+    sentences for the user from the reader of the file. `headers` are the DICOM headers it was read from, without pixels
+    and without identity, in the order of the slices along axis 2; empty for other formats. Raises ValueError for other
+    shapes.
     """
 
     array: np.ndarray
@@ -61,6 +62,7 @@ class Volume:
     headers: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
+        """Check the shapes and make array and affine read-only."""
         array = np.ascontiguousarray(self.array).view()
         affine = np.array(self.affine, np.float64)
         if array.ndim not in (3, 4) or (array.ndim == 4 and array.shape[3] != 3):
@@ -75,26 +77,32 @@ class Volume:
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """Number of voxels along the three axes, without colours."""
         return self.array.shape[:3]
 
     @property
     def grid(self) -> Grid:
+        """Shape and affine."""
         return Grid(self.shape, self.affine)
 
     @property
     def spacing(self) -> np.ndarray:
-        """(3,) size of a voxel along each axis in millimetres."""
+        """Size of a voxel along each axis in millimetres, (3,)."""
         return self.grid.spacing
 
     @property
     def axis_codes(self) -> str:
-        """Where the three axes point, nearest letters first, for example "RAS" or "LPI"."""
+        """Directions of the three axes as nibabel's axis codes, for example "RAS" or "LPI"."""
         return "".join(aff2axcodes(self.affine))
 
     @property
     def is_colour(self) -> bool:
+        """Whether each voxel holds red, green and blue."""
         return self.array.ndim == 4
 
     def new_like(self, array: np.ndarray, **changes: Any) -> "Volume":
-        """A volume on the same grid with other values: `volume.new_like(mask, labels={1: "lesion"}, name="mask")`."""
+        """Return a volume on the same grid with other values.
+
+        For example `volume.new_like(mask, labels={1: "lesion"}, name="mask")`.
+        """
         return replace(self, array=array, **changes)

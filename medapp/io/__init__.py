@@ -1,0 +1,1 @@
+"""Every file format in and out, read in a sandbox and within limits."""

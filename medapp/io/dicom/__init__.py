@@ -1,0 +1,1 @@
+"""DICOM in and out: series, derived series and segmentations."""
