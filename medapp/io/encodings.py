@@ -1,4 +1,4 @@
-"""How voxels are written into a file: raw, packed, as hexadecimal digits or as words; decoded a piece at a time."""
+"""How voxels are encoded in a file, raw, compressed, as hexadecimal digits or as text, and decoding in small pieces."""
 
 import bz2
 import gzip
@@ -11,18 +11,17 @@ from typing import IO, NamedTuple, cast
 import numpy as np
 
 from medapp.errors import InputError
-from medapp.io.archives import is_gzip
-from medapp.io.validation import check_time, safe_text
+from medapp.io.archives import CHUNK_BYTES, is_gzip
+from medapp.io.validation import TRUNCATED_MESSAGE, check_time, safe_text
 from medapp.limits import MAX_TEXT_HEADER_BYTES, MAX_VOXEL_OFFSET
 
-CHUNK_BYTES = 1024**2
-MAX_NUMBER_LENGTH = 64  # characters of a number
+MAX_NUMBER_LENGTH = 64  # characters of a number in text
 
 
 class DataLayout(NamedTuple):
-    """Where in its files the voxels lie. `encoding` is "raw", "gzip" (or zlib), "bzip2", "hex" or "text".
+    """Where the voxels are in their files, and their `encoding`: "raw", "gzip" (or zlib), "bzip2", "hex" or "text".
 
-    First come `start` bytes of a header, then `lines` lines, then, decoded, `skip` bytes; -1: the voxels end the file.
+    They follow `start` bytes of a header, then `lines` lines, then `skip` decoded bytes; -1: they are the end of file.
     """
 
     encoding: str = "raw"
@@ -32,51 +31,52 @@ class DataLayout(NamedTuple):
 
 
 def decode_voxels(
-    layout: DataLayout, sources: Sequence[Path], target: Path, wanted: int, dtype: np.dtype, path: Path
+    layout: DataLayout, sources: Sequence[Path], target: Path, size: int, dtype: np.dtype, path: Path
 ) -> None:
-    """Write the `wanted` bytes of voxels of `dtype` into `target`; each of the `sources` holds an equal part of them.
+    """Write the `size` bytes of voxels of `dtype` into `target`; each of the `sources` holds an equal part of them.
 
-    What was text comes in the byte order of this machine. Raises InputError, about the header `path`, if there are
-    fewer, and for what is damaged.
+    Text is written in the byte order of this machine. Raises InputError, about the header `path`, if there are fewer
+    bytes, and for damaged data.
     """
     if not -1 <= layout.skip <= MAX_VOXEL_OFFSET or (layout.skip < 0 and layout.encoding != "raw"):
-        raise InputError(f"{safe_text(path)} does not say plainly where its voxels begin; save the image as NIfTI.")
-    part, rest = divmod(wanted, len(sources))
-    if rest or part % dtype.itemsize:
-        raise InputError(f"{safe_text(path)} names {len(sources)} files, among which its voxels do not divide evenly.")
+        raise InputError(f"{safe_text(path)} does not clearly say where its voxels begin; save the image as NIfTI.")
+    part, remainder = divmod(size, len(sources))
+    if remainder or part % dtype.itemsize:
+        raise InputError(
+            f"{safe_text(path)} names {len(sources)} files, but its voxels cannot be divided evenly among them; save "
+            "the image as one file."
+        )
     with target.open("wb") as out:
         for source in sources:
-            left = part
+            missing = part
             with source.open("rb") as file:
                 for piece in _iterate_voxels(_adapt_to_file(layout, source, part), file, part, dtype, path):
                     check_time()
-                    out.write(piece[:left])
-                    left -= len(piece)
-                    if left <= 0:
+                    out.write(piece[:missing])
+                    missing -= len(piece)
+                    if missing <= 0:
                         break
-            if left > 0:
-                raise InputError(
-                    f"{safe_text(path)} is truncated: it holds fewer voxels than its header says; upload it again."
-                )
+            if missing > 0:
+                raise InputError(TRUNCATED_MESSAGE.format(safe_text(path)))
 
 
-def _adapt_to_file(layout: DataLayout, source: Path, wanted: int) -> DataLayout:
-    """The layout, if `source` was packed or unpacked on its way, as browsers do, as it is now."""
+def _adapt_to_file(layout: DataLayout, source: Path, size: int) -> DataLayout:
+    """Correct the encoding if `source` was compressed or unpacked on its way, as browsers do."""
     if layout.start == 0 and layout.encoding in ("raw", "gzip"):
-        size = source.stat().st_size
-        if layout.encoding == "raw" and is_gzip(source) and source.suffix.lower() == ".gz":
+        is_packed = is_gzip(source)
+        if layout.encoding == "raw" and is_packed and source.suffix.lower() == ".gz":
             return layout._replace(encoding="gzip")
-        if layout.encoding == "gzip" and not is_gzip(source) and size == wanted + layout.skip:
+        if layout.encoding == "gzip" and not is_packed and source.stat().st_size == size + layout.skip:
             return layout._replace(encoding="raw")
     return layout
 
 
 def _iterate_voxels(
-    layout: DataLayout, file: BufferedReader, wanted: int, dtype: np.dtype, path: Path
+    layout: DataLayout, file: BufferedReader, size: int, dtype: np.dtype, path: Path
 ) -> Iterator[bytes]:
-    """The bytes from the first voxel to the end of the file, decoded."""
+    """Yield the decoded bytes from the first voxel to the end of the file."""
     if layout.skip < 0:
-        file.seek(max(layout.start, file.seek(0, 2) - wanted))
+        file.seek(max(layout.start, file.seek(0, 2) - size))
     else:
         file.seek(layout.start)
     for _ in range(layout.lines):
@@ -90,11 +90,11 @@ def _iterate_voxels(
 def _iterate_decoded(encoding: str, file: BufferedReader, dtype: np.dtype, path: Path) -> Iterator[bytes]:
     if encoding == "gzip" and file.peek(2)[:2] == b"\x1f\x8b":
         yield from _iterate_chunks(cast(IO[bytes], gzip.GzipFile(fileobj=file)))
-    elif encoding == "gzip":  # without gzip's own header, as MetaImage has it
-        packed = zlib.decompressobj()
-        while not packed.eof and (piece := packed.unconsumed_tail or file.read(CHUNK_BYTES)):
-            yield packed.decompress(piece, CHUNK_BYTES)
-        yield packed.flush()
+    elif encoding == "gzip":  # zlib without gzip's header, as MetaImage has it
+        decompressor = zlib.decompressobj()
+        while not decompressor.eof and (chunk := decompressor.unconsumed_tail or file.read(CHUNK_BYTES)):
+            yield decompressor.decompress(chunk, CHUNK_BYTES)
+        yield decompressor.flush()
     elif encoding == "bzip2":
         yield from _iterate_chunks(bz2.BZ2File(file))
     elif encoding == "hex":
@@ -110,23 +110,23 @@ def _iterate_chunks(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _decode_hex(file: IO[bytes]) -> Iterator[bytes]:
-    odd = b""
-    while piece := file.read(CHUNK_BYTES):
-        digits = odd + b"".join(piece.split())
-        odd = digits[len(digits) // 2 * 2 :]
+    remainder = b""
+    while chunk := file.read(CHUNK_BYTES):
+        digits = remainder + b"".join(chunk.split())
+        remainder = digits[len(digits) // 2 * 2 :]
         yield bytes.fromhex(digits[: len(digits) // 2 * 2].decode("ascii"))
 
 
 def _decode_text(file: IO[bytes], dtype: np.dtype, path: Path) -> Iterator[bytes]:
-    """Numbers between white space, as bytes of `dtype`. Raises InputError for one that this cannot hold."""
-    begun = b""
-    while piece := file.read(CHUNK_BYTES):
-        words = (begun + piece).split()
-        begun = b"" if piece[-1:].isspace() else words.pop()
-        if len(begun) > MAX_NUMBER_LENGTH:
+    """Yield whitespace-separated numbers as bytes of `dtype`. Raises InputError for one that does not fit."""
+    unfinished = b""
+    while chunk := file.read(CHUNK_BYTES):
+        words = (unfinished + chunk).split()
+        unfinished = b"" if chunk[-1:].isspace() else words.pop()
+        if len(unfinished) > MAX_NUMBER_LENGTH:
             break
         yield _parse_numbers(words, dtype, path)
-    yield _parse_numbers([begun] if begun else [], dtype, path)
+    yield _parse_numbers([unfinished] if unfinished else [], dtype, path)
 
 
 def _parse_numbers(words: list[bytes], dtype: np.dtype, path: Path) -> bytes:
@@ -136,10 +136,11 @@ def _parse_numbers(words: list[bytes], dtype: np.dtype, path: Path) -> bytes:
         numbers = np.array(words, "S").astype(np.float64)
     except ValueError as error:
         raise InputError(
-            f"{safe_text(path)} could not be read: there is a word among its voxels that is no number."
+            f"{safe_text(path)} could not be read: there is a word among its voxels that is not a number; export it "
+            "again."
         ) from error
     with np.errstate(invalid="ignore", over="ignore"):
-        kept = numbers.astype(dtype)
-    if dtype.kind in "iu" and not np.array_equal(kept, numbers):
+        converted = numbers.astype(dtype)
+    if dtype.kind in "iu" and not np.array_equal(converted, numbers):
         raise InputError(f"{safe_text(path)} holds values that its type ({dtype}) cannot hold; save it as float.")
-    return kept.tobytes()
+    return converted.tobytes()

@@ -1,4 +1,4 @@
-"""The table of a label map's numbers, colours and names, as ITK-SNAP reads it."""
+"""Label descriptions for ITK-SNAP: the numbers, colours and names of a label map."""
 
 from pathlib import Path
 
@@ -10,11 +10,11 @@ FILE_HEADER = "# ITK-SNAP label description: index, red, green, blue, opacity, v
 
 
 def write_label_table(volume: Volume, path: Path) -> Path:
-    """Write the labels of `volume` with the colours of our pictures, and return the path (`.label`)."""
-    tints = region_colours(volume.labels)
+    """Write the labels of `volume` in the colours of the app's pictures and return the path (`.label`)."""
+    colours = region_colours(volume.labels)
     lines = ['0 0 0 0 0 0 0 "Clear Label"']
     for number, name in sorted(volume.labels.items()):
-        red, green, blue = tints.get(number, DEFAULT_COLOUR)
+        red, green, blue = colours.get(number, DEFAULT_COLOUR)
         lines.append(f'{number} {red} {green} {blue} 1 1 1 "{name}"')
     path.write_text(FILE_HEADER + "\n".join(lines) + "\n", encoding="utf-8")
     return path

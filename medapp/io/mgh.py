@@ -1,4 +1,4 @@
-"""FreeSurfer's MGH in."""
+"""Read FreeSurfer's MGH."""
 
 from pathlib import Path
 
@@ -8,18 +8,26 @@ import numpy as np
 from medapp.errors import InputError
 from medapp.imaging.volume import Volume
 from medapp.io.placement import NO_POSITION_REMARK, NO_SPACING_REMARK, check_affine
-from medapp.io.validation import check_shape, safe_text, spatial_shape, to_image_dtype, translate_errors
+from medapp.io.validation import (
+    TRUNCATED_MESSAGE,
+    check_shape,
+    safe_text,
+    spatial_shape,
+    to_image_dtype,
+    translate_errors,
+)
 
-HEADER_BYTES = 284  # bytes
-GEOMETRY_FLAG = slice(28, 30)  # bytes that say whether what follows of sizes and directions is valid
+HEADER_BYTES = 284
+GEOMETRY_FLAG = slice(28, 30)  # bytes that tell whether the sizes and directions behind them are valid
 
 
 def is_mgh(head: bytes) -> bool:
+    """Tell whether a file that begins with `head` is an unpacked MGH file."""
     return head[:4] == b"\0\0\0\1" and len(head) >= HEADER_BYTES
 
 
 def expected_bytes(head: bytes, path: Path) -> int:
-    """How many bytes the file should have that begins with `head`. Raises InputError if too many."""
+    """Return the size of the file that begins with `head`, by its header. Raises InputError if it is too large."""
     with translate_errors(path, "MGH"):
         header = nib.freesurfer.mghformat.MGHHeader(head[:HEADER_BYTES], check=False)
         check_shape(header.get_data_shape(), path)
@@ -27,18 +35,16 @@ def expected_bytes(head: bytes, path: Path) -> int:
 
 
 def read(path: Path, companions: object = ()) -> Volume:
-    """A .mgh file, not packed, as a Volume (I, J, K). What its flag calls unknown is among the remarks.
+    """Read an unpacked .mgh file as a Volume (I, J, K), with remarks about a position that the file calls unknown.
 
-    Raises InputError for what is damaged, too large, has several frames, or lies nowhere.
+    Raises InputError for a damaged or too large file, several frames, and an invalid position.
     """
     with translate_errors(path, "MGH"):
         with path.open("rb") as file:
             head = file.read(HEADER_BYTES)
         if path.stat().st_size < expected_bytes(head, path):
-            raise InputError(
-                f"{safe_text(path)} is truncated: it holds fewer voxels than its header says; upload it again."
-            )
-        with path.open("rb") as file:  # opened here, since nibabel goes by the name
+            raise InputError(TRUNCATED_MESSAGE.format(safe_text(path)))
+        with path.open("rb") as file:  # opened here, since nibabel takes the format from the name
             image = nib.MGHImage.from_file_map(nib.MGHImage.make_file_map({"image": file}), mmap=False)
             shape = spatial_shape(image.shape, path)
             affine = check_affine(image.affine, path)

@@ -1,4 +1,4 @@
-"""NIfTI in and out; pairs (.hdr and .img) and Analyze 7.5 in."""
+"""Read and write NIfTI; also read pairs (.hdr and .img) and Analyze 7.5."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +16,7 @@ from medapp.imaging.volume import Volume
 from medapp.io import archives, detached_headers
 from medapp.io.placement import NO_POSITION_REMARK, check_affine, format_sizes, to_millimetres
 from medapp.io.validation import (
+    TRUNCATED_MESSAGE,
     check_shape,
     is_valid_affine,
     safe_text,
@@ -27,23 +28,24 @@ from medapp.limits import MAX_UPLOAD_BYTES, MAX_VOXEL_OFFSET
 
 UNIT_SYMBOLS = {"meter": "m", "mm": "mm", "micron": "um", "unknown": "mm"}
 UNCERTAIN_SIZE_REMARK = (
-    "The header's voxel size is {} mm, which is not backed by a position; compare it with the original."
+    "The header gives a voxel size of {} mm but no position with it; compare the size with the original."
 )
 ANALYZE_REMARK = (
     "This is an Analyze file, which does not say which side is left: the first voxel was taken as the rightmost."
 )
-OFFSET_REMARK = "The header does not say where the voxels begin; they were taken to follow it at once."
+OFFSET_REMARK = "The header does not say where the voxels begin; they were assumed to follow it directly."
 ANALYZE_TYPES = (2, 4, 8, 16, 32, 64, 128)  # of Analyze
 RGB_DTYPE = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 Header = Any  # Nifti1Header, Nifti2Header or Spm99AnalyzeHeader
 
 
 def is_nifti(head: bytes) -> bool:
+    """Tell whether a file that begins with `head` is NIfTI-1, NIfTI-2 or Analyze, unpacked."""
     return head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0") or is_analyze(head)
 
 
 def is_analyze(head: bytes) -> bool:
-    """Whether `head` is an Analyze 7.5 header, which has no mark but its own length."""
+    """Tell whether `head` is an Analyze 7.5 header, which is known only by its own length and its fields."""
     if len(head) < 348 or head[344:347] in (b"n+1", b"ni1"):
         return False
     for order in ("little", "big"):
@@ -54,14 +56,14 @@ def is_analyze(head: bytes) -> bool:
 
 
 def is_pair(head: bytes) -> bool:
-    """Whether the voxels lie in a file of their own."""
+    """Tell whether the header says that its voxels are in a separate file."""
     return head[344:348] == b"ni1\0" or head[4:8] == b"ni2\0" or is_analyze(head)
 
 
 def expected_bytes(head: bytes, path: Path) -> int:
-    """How many bytes the file should have that begins with `head`: header and voxels.
+    """Return the size of the file that begins with `head`, header and voxels together.
 
-    Raises InputError if that is beyond what is taken, so that nothing large is unpacked in vain.
+    Raises InputError if it is too large, so that nothing large is unpacked in vain.
     """
     with translate_errors(path, "NIfTI"):
         header = _parse_header(head)
@@ -74,11 +76,11 @@ def expected_bytes(head: bytes, path: Path) -> int:
 
 
 def read(path: Path, companions: Sequence[Path] = ()) -> Volume:
-    """A .nii file, not packed, or a .hdr with its .img, as a Volume (I, J, K), or (I, J, K, 3) for the RGB type.
+    """Read an unpacked .nii file, or a .hdr with its .img, as a Volume (I, J, K), or (I, J, K, 3) for the RGB type.
 
-    The .img is looked for among `companions`, packed or not. The sform is taken, or else the qform; scl_slope and
-    scl_inter are applied. What is doubtful is among the remarks. Raises InputError for what is damaged, too large, has
-    real further dimensions, or lies nowhere.
+    The .img is searched for among `companions`, packed or not. The sform is used, otherwise the qform; scl_slope and
+    scl_inter are applied. Doubtful headers are mentioned in the remarks. Raises InputError for a damaged or too large
+    file, further dimensions, and an invalid position.
     """
     with translate_errors(path, "NIfTI"), TemporaryDirectory(prefix="medapp-") as folder:
         with path.open("rb") as file:
@@ -88,29 +90,27 @@ def read(path: Path, companions: Sequence[Path] = ()) -> Volume:
         shape = spatial_shape(header.get_data_shape(), path)
         affine, remarks = _affine(header, path)
         voxels = path
-        unsure: tuple[str, ...] = ()
+        offset_remarks: tuple[str, ...] = ()
         if _has_data_file(path, head, length):
             (voxels,) = detached_headers.find_data_files((f"{path.stem}.img",), path, companions)
             if archives.is_gzip(voxels):
-                enough = MAX_VOXEL_OFFSET + length
-                voxels = archives.gunzip(voxels, Path(folder), lambda *_: enough, enough)
+                room = MAX_VOXEL_OFFSET + length
+                voxels = archives.gunzip(voxels, Path(folder), lambda *_: room, room)
             begin = _checked_offset(header, 0, path) if is_pair(head) else 0
         else:
-            begin, unsure = _find_voxel_offset(header, head, path.stat().st_size, path)
+            begin, offset_remarks = _find_voxel_offset(header, head, path.stat().st_size, path)
         if voxels.stat().st_size < begin + length:
-            raise InputError(
-                f"{safe_text(path)} is truncated: it holds fewer voxels than its header says; upload it again."
-            )
+            raise InputError(TRUNCATED_MESSAGE.format(safe_text(path)))
         with voxels.open("rb") as file:
             proxy = nib.arrayproxy.ArrayProxy(
                 file, (header.get_data_shape(), header.get_data_dtype(), begin, *_scaling(header)), mmap=False
             )
             array = _read_values(proxy, path).reshape((*shape, -1), order="F")
-    return Volume(array if array.shape[3] == 3 else array[..., 0], affine, remarks=(*unsure, *remarks))
+    return Volume(array if array.shape[3] == 3 else array[..., 0], affine, remarks=(*offset_remarks, *remarks))
 
 
 def data_file_names(path: Path) -> tuple[str, ...]:
-    """The name of the file that holds the voxels of a .hdr; none where it holds them itself."""
+    """Return the name of the data file of a .hdr; none where the voxels are in the file itself."""
     with path.open("rb") as file:
         head = file.read(1024)
     with translate_errors(path, "NIfTI"):
@@ -120,8 +120,8 @@ def data_file_names(path: Path) -> tuple[str, ...]:
 def write(volume: Volume, path: Path) -> Path:
     """Write `volume` as .nii or .nii.gz and return the path.
 
-    Labels become the smallest whole numbers that hold them, images float32, colour NIfTI's RGB. Position: sform and
-    qform, both code 1 (scanner); a sheared grid has no qform. The header carries no text.
+    Labels become the smallest integer type that holds them, images float32, colour NIfTI's RGB. The header carries no
+    text. Raises ValueError for another suffix.
     """
     if not path.name.endswith((".nii", ".nii.gz")):
         raise ValueError(f"a NIfTI file ends in .nii or .nii.gz: {path.name}")
@@ -132,18 +132,25 @@ def write(volume: Volume, path: Path) -> Path:
         array = volume.array.astype(next(t for t in (np.uint8, np.int16, np.int32) if _fits(low, high, t)))
     else:
         array = volume.array.astype(np.float32)
-    image = nib.Nifti1Image(array, volume.affine)
+    nib.save(make_image(array, volume.affine, "label" if volume.labels else "none"), path)
+    return path
+
+
+def make_image(array: np.ndarray, affine: np.ndarray, intent: str | int) -> nib.Nifti1Image:
+    """Make nibabel's image of `array` and `affine` (4, 4), voxel index to RAS+ mm, with a NIfTI intent (name or code).
+
+    sform and qform have code 1 (scanner); a sheared grid has no qform.
+    """
+    image = nib.Nifti1Image(array, affine)
+    image.header.set_intent(intent)
     image.header.set_xyzt_units("mm")
     image.header["descrip"] = b""
-    if volume.labels:
-        image.header.set_intent("label")
-    image.set_sform(volume.affine, code=1)
+    image.set_sform(affine, code=1)
     try:
-        image.set_qform(volume.affine, code=1, strip_shears=False)
+        image.set_qform(affine, code=1, strip_shears=False)
     except HeaderDataError:
         image.set_qform(None, code=0)
-    nib.save(image, path)
-    return path
+    return image
 
 
 def _parse_header(head: bytes) -> Header:
@@ -155,13 +162,13 @@ def _parse_header(head: bytes) -> Header:
 
 
 def _voxel_bytes(header: Header, path: Path) -> int:
-    """Bytes of the voxels."""
+    """Return the number of bytes of the voxels. Raises InputError if the image is too large."""
     check_shape(header.get_data_shape(), path)
     return int(np.prod(header.get_data_shape(), dtype=np.int64)) * header.get_data_dtype().itemsize
 
 
 def _has_data_file(path: Path, head: bytes, length: int) -> bool:
-    """Whether the voxels, of `length` bytes, lie in a file of their own; some headers bear the wrong mark."""
+    """Tell whether the voxels, of `length` bytes, are in a separate file; some headers have the wrong magic."""
     size = path.stat().st_size
     if is_pair(head):
         return is_analyze(head) or path.suffix.lower() == ".hdr" or size < _parse_header(head).sizeof_hdr + 4 + length
@@ -169,23 +176,23 @@ def _has_data_file(path: Path, head: bytes, length: int) -> bool:
 
 
 def _find_voxel_offset(header: Header, head: bytes, size: int, path: Path) -> tuple[int, tuple[str, ...]]:
-    """Where the voxels begin in the one file of `size` bytes, and a remark if its header does not say."""
+    """Return where the voxels begin in a single file of `size` bytes, and a remark if its header does not say."""
     first = header.sizeof_hdr
     if float(header["vox_offset"]) != 0:
         return _checked_offset(header, first, path), ()
     if size < first + 4 + _voxel_bytes(header, path):
         return first, (OFFSET_REMARK,)
     if any(head[first : first + 4]):
-        raise InputError(f"{safe_text(path)} has extensions, and does not say where its voxels begin; save it anew.")
+        raise InputError(f"{safe_text(path)} has extensions but does not say where its voxels begin; save it again.")
     return first + 4, (OFFSET_REMARK,)
 
 
 def _checked_offset(header: Header, first: int, path: Path) -> int:
-    """Where the header says that voxels begin. Raises InputError if that is before `first`, or beyond everything."""
+    """Return the offset of the voxels from the header. Raises InputError if it is before `first` or too large."""
     offset = float(header["vox_offset"])
     if not first <= offset <= MAX_VOXEL_OFFSET:
         raise InputError(
-            f"{safe_text(path)} could not be read as NIfTI: its voxels begin where they cannot; save it anew."
+            f"{safe_text(path)} could not be read as NIfTI: the offset of its voxels is invalid; save it again."
         )
     return int(offset)
 
@@ -196,25 +203,25 @@ def _scaling(header: Header) -> tuple[float, float]:
 
 
 def _affine(header: Header, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
-    """(4, 4) voxel index to RAS+ millimetres, and what of it is doubtful."""
+    """Return the affine (4, 4), voxel index to RAS+ millimetres, and remarks about what is doubtful."""
     if not isinstance(header, Nifti1Header):
         affine = check_affine(header.get_origin_affine(), path)
         return affine, (ANALYZE_REMARK, UNCERTAIN_SIZE_REMARK.format(format_sizes(affine)))
     unit = UNIT_SYMBOLS.get(header.get_xyzt_units()[0], "mm")
     forms = [form for form in (header.get_sform(coded=True)[0], _qform(header)) if form is not None]
-    found = [to_millimetres(form, unit, path) for form in forms or [header.get_base_affine()]]
-    usable = [each for each in found if is_valid_affine(each[0])]
-    affine, remarks = usable[0] if usable else (check_affine(found[0][0], path), ())
+    candidates = [to_millimetres(form, unit, path) for form in forms or [header.get_base_affine()]]
+    valid = [candidate for candidate in candidates if is_valid_affine(candidate[0])]
+    affine, remarks = valid[0] if valid else (check_affine(candidates[0][0], path), ())
     if not forms:
         remarks += (NO_POSITION_REMARK, UNCERTAIN_SIZE_REMARK.format(format_sizes(affine)))
-    if len(found) == 2 and not np.allclose(found[0][0], found[1][0], atol=0.1):
-        chosen = "sform" if affine is found[0][0] else "qform"
-        remarks += (f"The file gives two positions that differ, sform and qform; the {chosen} was taken.",)
+    if len(candidates) == 2 and not np.allclose(candidates[0][0], candidates[1][0], atol=0.1):
+        chosen = "sform" if affine is candidates[0][0] else "qform"
+        remarks += (f"The file gives two different positions, sform and qform; the {chosen} was used.",)
     return affine, remarks
 
 
 def _qform(header: Nifti1Header) -> np.ndarray | None:
-    """The affine of the quaternion; None if it is not used, or no quaternion."""
+    """Return the affine of the quaternion; None if it is unused or invalid."""
     try:
         return header.get_qform(coded=True)[0]
     except (ValueError, HeaderDataError):
@@ -225,8 +232,8 @@ def _read_values(proxy: nib.arrayproxy.ArrayProxy, path: Path) -> np.ndarray:
     if proxy.dtype.names:
         names = [n for n in proxy.dtype.names if n.upper() in "RGB"]
         return np.stack([proxy.get_unscaled()[n] for n in names], axis=-1)
-    plain = (proxy.slope, proxy.inter) == (1, 0)
-    if not plain and proxy.dtype.kind != "c":
+    is_unscaled = (proxy.slope, proxy.inter) == (1, 0)
+    if not is_unscaled and proxy.dtype.kind != "c":
         return to_image_dtype(np.asarray(proxy, np.float32), path)
     return to_image_dtype(proxy.get_unscaled(), path)
 

@@ -1,4 +1,4 @@
-"""Where an image lies, as its file says: what is doubtful is remarked, what cannot be meant is refused."""
+"""Check the position of an image as its file gives it: remarks for doubtful values, InputError for impossible ones."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,28 +10,25 @@ from medapp.errors import InputError
 from medapp.io.validation import is_valid_affine, safe_text
 from medapp.limits import MAX_ORIGIN_MM, MAX_VOXEL_MM, MIN_VOXEL_MM
 
-NO_POSITION_REMARK = "The file does not say where the image lies in the patient: left and right cannot be relied upon."
-NO_ORIGIN_REMARK = "The file does not say where the image begins: it may not lie on other images of the same person."
-NO_SPACING_REMARK = (
-    "The file does not give the size of its voxels: 1 mm is assumed, so volumes and distances may be wrong."
-)
+NO_POSITION_REMARK = "The file does not give a position in the patient: left and right are not reliable."
+NO_ORIGIN_REMARK = "The file does not give an origin: the image may not be aligned with others of the same person."
+NO_SPACING_REMARK = "The file does not give a voxel size: 1 mm is assumed, so volumes and distances may be wrong."
 UNIT_MM = {
     "m": 1000.0, "meter": 1000.0, "metre": 1000.0, "cm": 10.0, "centimeter": 10.0, "centimetre": 10.0, "mm": 1.0,
     "millimeter": 1.0, "millimetre": 1.0, "um": 1e-3, "µm": 1e-3, "micron": 1e-3, "micrometer": 1e-3,
     "micrometre": 1e-3, "nm": 1e-6, "inch": 25.4,
 }  # fmt: skip
-PLAUSIBLE_VOXEL_MM = 0.01, 100.0  # mm, the voxels of a scan
+PLAUSIBLE_VOXEL_MM = 0.01, 100.0  # of a scan
 WRONG_UNIT_REMARK = (
     "The header gives its lengths in {}, which would make voxels of {} mm; they were taken as millimetres."
 )
-
-ODD_SIZE_REMARK = "The voxels measure {} mm; if that is not meant, the unit of length in the header is wrong."
+ODD_SIZE_REMARK = "The voxel size is {} mm; if that is not right, the unit of length in the header is wrong."
 
 
 def to_millimetres(affine: np.ndarray, unit: str, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The affine (4, 4) with its lengths turned from `unit` into mm, and a remark if that is odd.
+    """Convert the lengths of an affine (4, 4) from `unit` into mm, and return it with a remark if the size is odd.
 
-    Where only millimetres can be meant they are taken. Raises InputError for a unit that is none of length.
+    Lengths that can only be millimetres stay. Raises InputError for an unknown unit of length.
     """
     word = unit.lower()
     scale = UNIT_MM.get(word) or UNIT_MM.get(word.removesuffix("s"))
@@ -49,32 +46,31 @@ def to_millimetres(affine: np.ndarray, unit: str, path: Path) -> tuple[np.ndarra
 
 
 def check_affine(affine: np.ndarray, path: Path) -> np.ndarray:
-    """The affine (4, 4), in mm, if an image can lie so. Raises InputError with what is wrong of it."""
+    """Return the affine (4, 4), in mm, if it is valid. Raises InputError that says what is wrong with it."""
     if is_valid_affine(affine):
         return affine
     name, size = safe_text(path), voxel_sizes(affine)
     if not np.isfinite(affine).all():
-        raise InputError(
-            f"{name} does not say where its voxels lie: there are values in its matrix that are no numbers."
-        )
+        raise InputError(f"{name} has no valid position: its matrix holds values that are not numbers; save it again.")
     if size.min() == 0:
-        raise InputError(f"{name} does not say where its voxels lie: their size is 0 in its header; save it anew.")
+        raise InputError(f"{name} has no valid position: its voxel size is 0 in the header; save it again.")
     if size.min() < MIN_VOXEL_MM or size.max() > MAX_VOXEL_MM:
         raise InputError(
-            f"{name} has voxels of {format_sizes(affine)} mm, which cannot be meant: is the unit in its header "
-            "right? Save it "
-            "with lengths in millimetres."
+            f"{name} has voxels of {format_sizes(affine)} mm, which is impossible: check the unit in its header and "
+            "save it with lengths in millimetres."
         )
     if np.abs(affine[:3, 3]).max() > MAX_ORIGIN_MM:
-        raise InputError(f"{name} lies more than {MAX_ORIGIN_MM / 1000:.0f} m from the scanner's centre; save it anew.")
+        raise InputError(
+            f"{name} is more than {MAX_ORIGIN_MM / 1000:.0f} m away from the scanner's centre; save it again."
+        )
     raise InputError(
-        f"{name} does not say where its voxels lie: the directions in its header are damaged or flat; save the image "
-        "anew from its source."
+        f"{name} has no valid position: the directions in its header are missing, damaged or not independent; save the "
+        "image again from its source."
     )
 
 
 def format_sizes(affine: np.ndarray) -> str:
-    """The voxel's sizes along the three axes, for a sentence."""
+    """Return the voxel sizes of an affine as text for a message, for example "1 × 1 × 3"."""
     return " × ".join(f"{size:.4g}" for size in voxel_sizes(affine))
 
 

@@ -1,7 +1,8 @@
-"""Apart: uploads are read in a process of its own, so that a file that fells a decoder does not fell the page.
+"""Read uploads in a separate process, so that a decoder that crashes does not take the page with it.
 
-`read` is `files.read` there. A process is started once and asked again and again; one that dies, or does not answer in
-time, is replaced, and its temporary files go with it. It has the rights of the page: this is a fuse, not a jail.
+`read` is `files.read` in that process. A process is started once and serves many reads; one that dies or does not reply
+in time is replaced, and its temporary files are removed. It has the same rights as the page: it contains crashes, not
+attackers.
 """
 
 import atexit
@@ -26,55 +27,57 @@ from medapp.io.validation import READ_TIMEOUT_MESSAGE
 from medapp.limits import MAX_READ_SECONDS
 
 log = logging.getLogger(__name__)
-REPLY_TIMEOUT = MAX_READ_SECONDS + 20  # seconds; the reader gives up itself, unless it hangs within one step
-MEMORY_LIMIT = 12 * 1024**3  # bytes of address space, more than any upload within the limits takes
-MAX_PARALLEL_READS = 2  # uploads that are read side by side
-CRASH_MESSAGE = "The file could not be read safely: it is damaged or malformed; export it anew. Nothing else was lost."
+REPLY_TIMEOUT = MAX_READ_SECONDS + 20  # seconds; the process gives up earlier, unless one step hangs
+MEMORY_LIMIT = 12 * 1024**3  # bytes of address space, more than any upload within the limits needs
+MAX_PARALLEL_READS = 2
+CRASH_MESSAGE = "The file could not be read safely: it is damaged or malformed; export it again."
 
 
 class ReaderProcess:
-    """One process that reads. Its methods are for one thread at a time."""
+    """A process that reads uploads; for one thread at a time."""
 
     def __init__(self) -> None:
+        """Start the process, with a temporary folder of its own."""
         self.folder = Path(tempfile.mkdtemp(prefix="medapp-reader-"))
-        home = str(Path(__file__).parents[2])
-        paths = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
+        root = str(Path(__file__).parents[2])
+        paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", __name__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # what libraries say of a file is in its owner's words
+            stderr=subprocess.DEVNULL,  # libraries quote the content of the file
             env=os.environ | {"PYTHONPATH": paths, "TMPDIR": str(self.folder), "TEMP": str(self.folder)},
         )
 
     @property
     def is_alive(self) -> bool:
+        """Whether the process is running."""
         return self.process.poll() is None
 
-    def read(self, *given: Any, **named: Any) -> Volume:
-        """`files.read` of the same arguments. Raises what it raises, and InputError if the process dies or hangs."""
+    def read(self, *arguments: Any, **options: Any) -> Volume:
+        """Call `files.read`. Raises what it raises, and InputError if the process dies or hangs."""
         assert self.process.stdin and self.process.stdout
-        late = threading.Timer(REPLY_TIMEOUT, self.process.kill)
-        late.start()
-        began = time.monotonic()
+        timer = threading.Timer(REPLY_TIMEOUT, self.process.kill)
+        timer.start()
+        start_time = time.monotonic()
         try:
-            pickle.dump((given, named), self.process.stdin)
+            pickle.dump((arguments, options), self.process.stdin)
             self.process.stdin.flush()
-            answer = pickle.load(self.process.stdout)
+            reply = pickle.load(self.process.stdout)
         except (OSError, EOFError, pickle.UnpicklingError) as error:
             self.close()
             log.warning("the reader of uploads ended with %s", self.process.returncode)
             raise InputError(
-                READ_TIMEOUT_MESSAGE if time.monotonic() - began >= REPLY_TIMEOUT else CRASH_MESSAGE
+                READ_TIMEOUT_MESSAGE if time.monotonic() - start_time >= REPLY_TIMEOUT else CRASH_MESSAGE
             ) from error
         finally:
-            late.cancel()
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+            timer.cancel()
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
 
     def close(self) -> None:
-        """End the process and remove what it has left."""
+        """End the process and remove its temporary files."""
         self.process.kill()
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
@@ -96,7 +99,7 @@ def read(
     colour: bool = False,
     labels: bool = False,
 ) -> Volume:
-    """As `files.read`, in another process. Raises InputError, too, if that process dies."""
+    """Read an image as `files.read` does, in another process. Also raises InputError if that process dies."""
     with _slots:
         reader = _acquire_reader()
         try:
@@ -106,19 +109,19 @@ def read(
 
 
 def start() -> None:
-    """Have a process ready before it is needed."""
+    """Start a process before it is needed."""
     _release_reader(_acquire_reader())
 
 
 @atexit.register
 def stop() -> None:
-    """End the processes that do nothing; the next `read` starts another."""
+    """End the idle processes; the next `read` starts another."""
     while _idle:
         _idle.pop().close()
 
 
 def _acquire_reader() -> ReaderProcess:
-    """A reader for this thread alone."""
+    """Return an idle process, or a new one, for this thread alone."""
     while _idle:
         with suppress(IndexError):  # another thread was faster
             if (reader := _idle.pop()).is_alive:
@@ -133,27 +136,27 @@ def _release_reader(reader: ReaderProcess) -> None:
 
 
 def main() -> None:
-    """Answer until nobody asks any more; what a library prints goes into no answer."""
+    """Serve reads until the page closes the pipe; what a library prints does not get into a reply."""
     with suppress(ImportError):  # no such limits on Windows
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
-    questions, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     while True:
         try:
-            given, named = pickle.load(questions)
+            arguments, options = pickle.load(requests)
         except EOFError:
             break
-        answer: Volume | Exception
+        reply: Volume | Exception
         try:
-            answer = files.read(*given, **named)
+            reply = files.read(*arguments, **options)
         except Exception as error:
-            answer = error.with_traceback(None)
-            answer.__cause__ = answer.__context__ = None
-        pickle.dump(answer, answers, protocol=5)
-        answers.flush()
-        del answer
+            reply = error.with_traceback(None)
+            reply.__cause__ = reply.__context__ = None
+        pickle.dump(reply, replies, protocol=5)
+        replies.flush()
+        del reply
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The text headers of NRRD and MetaImage: the fields that are needed, and the names of the files with the voxels."""
+"""Parse the text headers of NRRD and MetaImage: the necessary fields and the names of the data files."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from medapp.errors import InputError
 from medapp.io import detached_headers
-from medapp.io.validation import safe_text
+from medapp.io.validation import TIME_POINTS_MESSAGE, safe_text
 from medapp.limits import MAX_SLICES, MAX_TEXT_HEADER_BYTES
 
 METAIMAGE_FIELDS = {
@@ -26,41 +26,39 @@ NRRD_FIELDS = {
     **dict.fromkeys(("spacings", "space directions", "space origin"), r"[-+.,()\w ]+"),
 }  # fmt: skip
 NRRD_ALIASES = {"centers": "centerings", "datafile": "data file", "lineskip": "line skip", "byteskip": "byte skip"}
-TIME_POINTS_MESSAGE = (
-    "{} has 4 dimensions: {} time points, directions or contrasts. Save the one volume you want as an image of its own "
-    "and upload that."
-)
-MAX_FIELD_LENGTH = 1000  # characters of a field
+MAX_FIELD_LENGTH = 1000  # characters
 LINE_PATTERN = re.compile(rb"(.*?)\r?(?:\n|\Z)")
 NO_DATA_MESSAGE = (
-    "{} could not be read: its header does not say plainly where the voxels are; save it anew, or as NIfTI."
+    "{} could not be read: its header does not clearly say where the voxels are; save it again, or as NIfTI."
 )
 
 
 class TextHeader(NamedTuple):
-    """The fields that are kept; the files that hold the voxels, if others; where in this file they begin otherwise.
+    """The known `fields` of a header, and its data: separate `files`, or the byte at which it starts in this file.
 
-    `segments` if 3D Slicer wrote it as a segmentation.
+    `is_segmentation` is whether 3D Slicer wrote it as a segmentation.
     """
 
     fields: dict[str, str]
     files: tuple[str, ...]
     start: int
-    segments: bool = False
+    is_segmentation: bool = False
 
 
 def read_header(path: Path) -> TextHeader:
-    """The header of an NRRD or MetaImage file. Raises InputError for what is damaged or points elsewhere."""
+    """Read the header of an NRRD or MetaImage file. Raises InputError if it is damaged or points to other folders."""
     with path.open("rb") as file:
         head = file.read(MAX_TEXT_HEADER_BYTES)
     return _parse_nrrd(head, path) if is_nrrd(head) else _parse_metaimage(head, path)
 
 
 def is_nrrd(head: bytes) -> bool:
+    """Tell whether a file that begins with `head` is NRRD."""
     return head.startswith(b"NRRD")
 
 
 def is_metaimage(head: bytes) -> bool:
+    """Tell whether a file that begins with `head` is MetaImage."""
     return re.match(rb"\s*(ObjectType|NDims|Comment|ObjectSubType)\s*=", head) is not None and b"\0" not in head[:40]
 
 
@@ -100,19 +98,19 @@ def _parse_nrrd(head: bytes, path: Path) -> TextHeader:
 def _parse_nrrd_fields(head: bytes, path: Path) -> TextHeader:
     fields: dict[str, str] = {}
     files: list[str] = []
-    at, first, segments = 0, True, False
+    at, is_first, is_segmentation = 0, True, False
     while at < len(head) and (line := LINE_PATTERN.match(head, at)):
         at, text = line.end(), line[1]
         if not text:
-            return TextHeader(fields, tuple(files), at, segments)
-        if first or text.startswith(b"#"):
-            first = False
+            return TextHeader(fields, tuple(files), at, is_segmentation)
+        if is_first or text.startswith(b"#"):
+            is_first = False
             continue
         name, colon, value = (part.strip() for part in text.partition(b":"))
         if not colon:
             break
         if value.startswith(b"="):
-            segments = segments or re.match(rb"Segment(ation|\d+)_", name) is not None
+            is_segmentation = is_segmentation or re.match(rb"Segment(ation|\d+)_", name) is not None
             continue
         key = name.decode("ascii", "replace").lower()
         key = NRRD_ALIASES.get(key, key)
@@ -121,18 +119,18 @@ def _parse_nrrd_fields(head: bytes, path: Path) -> TextHeader:
         elif files:
             break
         elif re.fullmatch(rb"LIST( \d[Dd]?)?", value):
-            return TextHeader(fields, _parse_file_list(head[at:], path), at, segments)
+            return TextHeader(fields, _parse_file_list(head[at:], path), at, is_segmentation)
         else:
             files = _parse_file_names(value, path)
     if at >= len(head) and files and len(head) < MAX_TEXT_HEADER_BYTES:
-        return TextHeader(fields, tuple(files), at, segments)
+        return TextHeader(fields, tuple(files), at, is_segmentation)
     raise InputError(NO_DATA_MESSAGE.format(safe_text(path)))
 
 
 def _drop_nonspatial_axes(fields: dict[str, str], path: Path) -> dict[str, str]:
-    """The fields without the axes of one voxel that have no direction in space, such as time.
+    """Remove axes of one voxel that have no direction in space, such as time, from the fields.
 
-    Raises InputError for longer ones, but for those of colours, layers and the like.
+    Raises InputError for longer ones, except those of colours, layers and the like.
     """
     directions = re.findall(r"none|\([^)]*\)", fields.get("space directions", ""))
     sizes, kinds = fields.get("sizes", "").split(), fields.get("kinds", "").split()
@@ -155,19 +153,19 @@ def _drop_nonspatial_axes(fields: dict[str, str], path: Path) -> dict[str, str]:
 
 
 def _add_field(fields: dict[str, str], known: dict[str, str], key: str, value: bytes, path: Path) -> None:
-    """Add the field if it is known; InputError if it is there already or has no value of its kind."""
+    """Add the field if it is known. Raises InputError if it occurs twice or its value is invalid."""
     if key not in known or not value:
         return
     text = " ".join(value.decode("utf-8", "replace").split())
     if key in fields or len(text) > MAX_FIELD_LENGTH or not re.fullmatch(known[key], text):
         raise InputError(
-            f"{safe_text(path)} could not be read: its header is damaged or unusual at {safe_text(key)}; save it anew."
+            f"{safe_text(path)} could not be read: its header is damaged or unusual at {safe_text(key)}; save it again."
         )
     fields[key] = text
 
 
 def _parse_file_names(value: bytes, path: Path) -> list[str]:
-    """The name, or those that a pattern with its first, last and step stands for."""
+    """Return the data file's name, or all those of a pattern with first, last and step."""
     text = value[:MAX_FIELD_LENGTH].decode("utf-8", "replace")
     form = re.fullmatch(r"(.*%.*?d\S*) (-?\d{1,9}) (-?\d{1,9}) (-?\d{1,9})( \d)?", text)
     if form:
@@ -176,8 +174,10 @@ def _parse_file_names(value: bytes, path: Path) -> list[str]:
 
 
 def _parse_file_list(rest: bytes, path: Path) -> tuple[str, ...]:
-    """The names that follow the header, one a line."""
+    """Return the data file names that follow the header, one per line."""
     lines = [line.strip() for line in rest.decode("utf-8", "replace").splitlines() if line.strip()]
     if not 0 < len(lines) <= MAX_SLICES:
-        raise InputError(f"{safe_text(path)} lists {len(lines)} files with voxels; from 1 to {MAX_SLICES} are taken.")
+        raise InputError(
+            f"{safe_text(path)} lists {len(lines)} files with voxels, the limit is {MAX_SLICES}; save it as one file."
+        )
     return tuple(detached_headers.check_file_name(line, path) for line in lines)

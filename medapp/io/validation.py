@@ -1,4 +1,4 @@
-"""What every reader asks of a file, and the words when the answer is no."""
+"""Checks that every reader makes, and the messages where they fail."""
 
 import errno
 import io
@@ -27,11 +27,19 @@ from medapp.limits import (
 
 READ_TIMEOUT_MESSAGE = f"This upload takes longer than {MAX_READ_SECONDS} seconds to read; upload less at once."
 DISK_FULL_MESSAGE = "The disk of this machine is full at the moment."
-_deadline: ContextVar[float] = ContextVar("_until", default=math.inf)
+TRUNCATED_MESSAGE = "{} is truncated: it holds fewer voxels than its header says; upload it again."
+TIME_POINTS_MESSAGE = (
+    "{} has 4 dimensions: {} time points, directions or contrasts. Save the one volume you want as a separate image "
+    "and upload that."
+)
+_deadline: ContextVar[float] = ContextVar("_deadline", default=math.inf)
 
 
 def safe_text(text: Path | str, length: int = 60) -> str:
-    """A file's basename, or any text of a stranger, fit for a sentence: no folders, control characters or markup."""
+    """Return the name of a file, or any text from outside, fit for a message.
+
+    Folders, control characters and markup are removed, and at most `length` characters are kept.
+    """
     if isinstance(text, Path):
         text = text.name
     text = re.sub(r"[^\w .,;:()+#=*%&'-]", "_", "".join(c for c in text if c.isprintable())).strip()
@@ -39,13 +47,13 @@ def safe_text(text: Path | str, length: int = 60) -> str:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether there was no room left on the disk, which is not the file's fault."""
+    """Tell whether the error means that the disk is full, which is not the file's fault."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
 def translate_errors(path: Path, kind: str) -> Iterator[None]:
-    """Whatever a library raises inside becomes one sentence; running out of memory or disk stays what it is."""
+    """Turn whatever a library raises inside into an InputError; running out of memory or disk is passed on."""
     try:
         yield
     except (InputError, MemoryError):
@@ -55,66 +63,67 @@ def translate_errors(path: Path, kind: str) -> Iterator[None]:
             raise
         raise InputError(
             f"{safe_text(path)} could not be read as {kind}: it is damaged, truncated or of an unusual kind; export "
-            "it anew, or as NIfTI."
+            "it again, or as NIfTI."
         ) from error
 
 
 @contextmanager
 def time_limit(seconds: float = MAX_READ_SECONDS) -> Iterator[None]:
-    """What is read inside is given up after `seconds`, at the next `in_time`."""
-    mark = _deadline.set(time.monotonic() + seconds)
+    """Make `check_time` raise, in the code inside, once `seconds` have passed."""
+    token = _deadline.set(time.monotonic() + seconds)
     try:
         yield
     finally:
-        _deadline.reset(mark)
+        _deadline.reset(token)
 
 
 def check_time() -> None:
-    """Raise InputError if the reading that is going on takes too long."""
+    """Raise InputError if the deadline of the surrounding `time_limit` has passed."""
     if time.monotonic() > _deadline.get():
         raise InputError(READ_TIMEOUT_MESSAGE)
 
 
 class LimitedReader(io.BufferedReader):
-    """A file that is not given out by the gallon: reading more than `most` bytes at once raises `refusal`.
+    """A file that raises InputError with the text `refusal` when more than `most` bytes are read at once.
 
-    For libraries that would hold in memory, or unpack there, as much as a file tells them to. Reading all the rest
-    without saying how much that is has a limit of its own, `rest`.
+    For libraries that would allocate or unpack as much memory as a file tells them to. Reading all the rest without
+    giving its size has a limit of its own, `rest`.
     """
 
     def __init__(self, path: Path, refusal: str, *, most: float = math.inf, rest: float = 0) -> None:
+        """Open the file at `path`; both limits are in bytes."""
         super().__init__(io.FileIO(path))
         self.refusal, self.most, self.rest = refusal, most, rest
 
     def read(self, size: int | None = -1) -> bytes:
-        left = (
-            self.rest - (os.fstat(self.fileno()).st_size - self.tell())
-            if size is None or size < 0
-            else self.most - size
-        )
-        if left < 0:
+        """Read `size` bytes, or the rest of the file. Raises InputError beyond the limit."""
+        if size is None or size < 0:
+            margin = self.rest - (os.fstat(self.fileno()).st_size - self.tell())
+        else:
+            margin = self.most - size
+        if margin < 0:
             raise InputError(self.refusal)
         return super().read(size)
 
 
 def check_shape(shape: Sequence[int], path: Path) -> None:
-    """Raise InputError if an image of `shape` is empty or beyond MAX_VOXELS; called before its voxels are read."""
+    """Raise InputError if an image of `shape` is empty or too large; called before its voxels are read."""
     sizes = [int(n) for n in shape]
     if not sizes or min(sizes) < 1:
-        raise InputError(f"{safe_text(path)} holds no voxels; export the image anew.")
+        raise InputError(f"{safe_text(path)} holds no voxels; export the image again.")
     count = 1
     for n in sizes:
         count *= n
     if count > MAX_VOXELS or max(sizes) > MAX_AXIS_VOXELS:
         size = " × ".join(map(str, sizes))
         raise InputError(
-            f"{safe_text(path)} is too large: {size} voxels, and at most {MAX_VOXELS // 10**6} million are taken, "
-            f"{MAX_AXIS_VOXELS} along one axis; cut out the part you want, or make its voxels larger."
+            f"{safe_text(path)} is too large: it has {size} voxels, the limit is {MAX_VOXELS // 10**6} million and "
+            f"{MAX_AXIS_VOXELS} along one axis; crop it or resample it to larger voxels."
         )
 
 
 def spatial_shape(shape: Sequence[int], path: Path) -> tuple[int, int, int]:
-    """(I, J, K) of an image whose further dimensions are 1; InputError if it has real ones, or none at all."""
+    """Return (I, J, K) of an image whose further dimensions are 1. Raises InputError if they are larger."""
     check_shape(shape, path)
     sizes = [*map(int, shape), 1, 1]
     if any(n > 1 for n in sizes[4:]):
@@ -122,38 +131,38 @@ def spatial_shape(shape: Sequence[int], path: Path) -> tuple[int, int, int]:
             f"{safe_text(path)} holds a vector or matrix at every voxel, such as a deformation field; upload an image."
         )
     if any(n > 1 for n in sizes[3:]):
-        raise InputError(
-            f"{safe_text(path)} has 4 dimensions: {sizes[3]} time points, directions or contrasts. "
-            "Save the one volume you want as an image of its own and upload that."
-        )
+        raise InputError(TIME_POINTS_MESSAGE.format(safe_text(path), sizes[3]))
     return sizes[0], sizes[1], sizes[2]
 
 
 def to_image_dtype(array: np.ndarray, path: Path) -> np.ndarray:
-    """Integers as they are, truth values as uint8, fractions as float32; all in the machine's byte order.
+    """Return bool as uint8, floats as float32 and integers as they are, all in the machine's byte order.
 
-    Values that are no numbers, or infinite, are left as they are, see `missing_values`. Raises InputError for
-    complex numbers, for other types, and where a value is beyond all sense.
+    NaN and infinite values stay, see `missing_values`. Raises InputError for complex numbers, for other types, and for
+    values too large to be meant.
     """
     if array.dtype.kind == "b":
         return array.astype(np.uint8)
     if array.dtype.kind in "iu":
         return array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype.kind != "f":
-        what = "complex numbers" if array.dtype.kind == "c" else f"values of an unusual type ({array.dtype})"
-        raise InputError(f"{safe_text(path)} holds {what}, not the values of an image; save its magnitude as float32.")
-    there = np.isfinite(array)
-    low, high = (float(f(array, initial=0, where=there)) for f in (np.min, np.max))
-    if max(high, -low) > MAX_VOXEL_VALUE:
+        content = "complex numbers" if array.dtype.kind == "c" else f"values of an unusual type ({array.dtype})"
         raise InputError(
-            f"{safe_text(path)} holds values as large as {max(high, -low):.1g}: it is damaged, or its byte order "
-            "is wrong."
+            f"{safe_text(path)} holds {content}, not the values of an image; save its magnitude as float32."
+        )
+    is_finite = np.isfinite(array)
+    low, high = (float(f(array, initial=0, where=is_finite)) for f in (np.min, np.max))
+    largest = max(high, -low)
+    if largest > MAX_VOXEL_VALUE:
+        raise InputError(
+            f"{safe_text(path)} holds values as large as {largest:.1g}: it is damaged, or its byte order is wrong; "
+            "export it again."
         )
     return array.astype(np.float32, copy=False)
 
 
 def is_valid_affine(affine: np.ndarray) -> bool:
-    """Whether `affine` (4, 4) spans a box that is not flat, of a size and at a place that can be meant."""
+    """Tell whether `affine` (4, 4) is invertible, with voxel sizes and an origin (in mm) that can be meant."""
     if not np.isfinite(affine).all() or np.abs(affine[:3, 3]).max() > MAX_ORIGIN_MM:
         return False
     sizes = voxel_sizes(affine)

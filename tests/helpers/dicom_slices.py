@@ -108,7 +108,7 @@ def multiframe(order: list[int], compress: bool = False) -> Dataset:
     return ds
 
 
-def refused(paths: list[Path], words: str) -> None:
+def assert_refused(paths: list[Path], words: str) -> None:
     with pytest.raises(InputError, match=words) as caught:
         files.read(paths)
     assert "Secret" not in str(caught.value) and str(caught.value).endswith(".")

@@ -53,7 +53,7 @@ def zipped(path: Path, **contents: bytes) -> Path:
     return path
 
 
-def refused(*paths: Path, words: str, **options: object) -> None:
+def assert_refused(*paths: Path, words: str, **options: object) -> None:
     with pytest.raises(InputError, match=words) as caught:
         files.read(paths, **options)
     text = str(caught.value)

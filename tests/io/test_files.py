@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from oblique import AFFINE, BRIGHT, bright_mm, phantom, refused, save_nifti, sitk_image, zipped
+from oblique import AFFINE, BRIGHT, assert_refused, bright_mm, phantom, save_nifti, sitk_image, zipped
 from PIL import Image
 
 from medapp.errors import InputError
@@ -100,7 +100,7 @@ def test_nifti_takes_sform_then_qform_then_says_that_it_lies_nowhere(tmp_path: P
     assert "sform" in both.remarks[0]
     flat = saved(np.diag([1.0, 1, 0, 1]), moved)
     np.testing.assert_allclose(flat.affine, moved, atol=1e-4)
-    assert "qform was taken" in flat.remarks[0]
+    assert "qform was used" in flat.remarks[0]
     nowhere = saved(None, None)
     assert "left and right" in nowhere.remarks[0]
     np.testing.assert_allclose(nowhere.spacing, [0.9, 1.7, 4.0], atol=1e-5)
@@ -115,10 +115,10 @@ def test_nifti_in_metres_becomes_millimetres(tmp_path: Path) -> None:
 
 def test_nifti_refusals(tmp_path: Path) -> None:
     path = tmp_path / "a.nii"
-    refused(save_nifti(path, np.ones((4, 4, 4, 3), np.uint8)), words="4 dimensions: 3 time points")
-    refused(save_nifti(path, np.ones((4, 4, 4, 1, 3), np.float32)), words="vector")
-    refused(save_nifti(path, np.ones((4, 4, 4), np.complex64)), words="complex")
-    refused(save_nifti(path, np.full((2, 2, 2), 1e300)), words="as large as 1e.300")
+    assert_refused(save_nifti(path, np.ones((4, 4, 4, 3), np.uint8)), words="4 dimensions: 3 time points")
+    assert_refused(save_nifti(path, np.ones((4, 4, 4, 1, 3), np.float32)), words="vector")
+    assert_refused(save_nifti(path, np.ones((4, 4, 4), np.complex64)), words="complex")
+    assert_refused(save_nifti(path, np.full((2, 2, 2), 1e300)), words="as large as 1e.300")
     flat = nib.Nifti1Image(phantom(), np.eye(4))
     flat.header["srow_z"] = flat.header["srow_y"]
     flat.header["qform_code"] = 0
@@ -126,13 +126,13 @@ def test_nifti_refusals(tmp_path: Path) -> None:
     raw = bytearray(path.read_bytes())
     raw[312:328] = raw[296:312]  # srow_z becomes srow_y
     path.write_bytes(raw)
-    refused(path, words="where its voxels lie")
+    assert_refused(path, words="no valid position")
     raw[312:328] = struct.pack("<4f", 0, 0, np.nan, 0)
     path.write_bytes(raw)
-    refused(path, words="where its voxels lie")
+    assert_refused(path, words="no valid position")
     raw[42:48] = struct.pack("<3h", 0, 8, 6)
     path.write_bytes(raw)
-    refused(path, words="no voxels|damaged")
+    assert_refused(path, words="no voxels|damaged")
 
 
 def test_truncated_files_are_refused(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_truncated_files_are_refused(tmp_path: Path) -> None:
         "few.nii.gz": gzip.compress(whole[:-100]), "crc.nii.gz": packed[:-8] + b"12345678",
     }.items():  # fmt: skip
         (tmp_path / name).write_bytes(data)
-        refused(tmp_path / name, words="truncated|damaged|no image")
+        assert_refused(tmp_path / name, words="truncated|damaged|not an image")
 
 
 def test_a_header_that_promises_too_much_is_refused_before_anything_is_read(tmp_path: Path) -> None:
@@ -156,20 +156,20 @@ def test_a_header_that_promises_too_much_is_refused_before_anything_is_read(tmp_
         "a.nii.gz": gzip.compress(header.binaryblock + bytes(2000)),
     }.items():
         (tmp_path / name).write_bytes(data)
-        refused(tmp_path / name, words="too large: 30000 × 30000 × 30000")
+        assert_refused(tmp_path / name, words="too large.*30000 × 30000 × 30000")
 
 
 def test_a_gzip_that_holds_more_than_its_header_promises_is_refused(tmp_path: Path) -> None:
     small = save_nifti(tmp_path / "a.nii", phantom()).read_bytes()
     (tmp_path / "bomb.nii.gz").write_bytes(gzip.compress(small + bytes(20_000_000)))
-    refused(tmp_path / "bomb.nii.gz", words="more than its header promises")
+    assert_refused(tmp_path / "bomb.nii.gz", words="more than its header")
 
 
 def test_nifti_colour_only_where_it_is_wanted(tmp_path: Path) -> None:
     rgb = np.random.default_rng(0).integers(0, 255, (5, 4, 3, 3)).astype(np.uint8)
     files.write(Volume(rgb, AFFINE), tmp_path / "a.nii.gz")
     np.testing.assert_array_equal(files.read([tmp_path / "a.nii.gz"], colour=True).array, rgb)
-    refused(tmp_path / "a.nii.gz", words="coloured")
+    assert_refused(tmp_path / "a.nii.gz", words="colours")
 
 
 # NIfTI out
@@ -222,13 +222,13 @@ def test_pages_of_a_tiff_are_slices_and_must_match(tmp_path: Path) -> None:
     pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
     np.testing.assert_array_equal(files.read([tmp_path / "a.tif"]).array[0, 0], [0, 1, 2])
     pages[0].save(tmp_path / "b.tif", save_all=True, append_images=[pages[1].resize((2, 2))])
-    refused(tmp_path / "b.tif", words="different sizes")
+    assert_refused(tmp_path / "b.tif", words="different sizes")
 
 
 def test_colour_pictures(tmp_path: Path) -> None:
     rgb = np.random.default_rng(0).integers(0, 255, (6, 9, 3)).astype(np.uint8)
     Image.fromarray(rgb).save(tmp_path / "a.png")
-    refused(tmp_path / "a.png", words="coloured")
+    assert_refused(tmp_path / "a.png", words="colours")
     volume = files.read([tmp_path / "a.png"], colour=True)
     assert volume.array.dtype == np.uint8
     np.testing.assert_array_equal(volume.array[:, :, 0], rgb.swapaxes(0, 1))
@@ -243,11 +243,11 @@ def test_pictures_beyond_pillows_limit_are_refused(tmp_path: Path, monkeypatch: 
     Image.fromarray(np.zeros((30, 30), np.uint8)).save(tmp_path / "a.png")
     for limit in (800, 100):  # Pillow warns beyond the limit, and raises beyond twice as much
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-        refused(tmp_path / "a.png", words="too large|could not be read")
+        assert_refused(tmp_path / "a.png", words="too large|could not be read")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     Image.fromarray(phantom(np.uint8)[..., 0]).save(tmp_path / "b.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "b.png").read_bytes()[:60])
-    refused(tmp_path / "cut.png", words="damaged")
+    assert_refused(tmp_path / "cut.png", words="damaged")
 
 
 # NRRD and MetaImage
@@ -265,15 +265,15 @@ def test_a_header_may_point_only_to_what_was_uploaded_with_it(tmp_path: Path, he
     path, raw = tmp_path / "up" / header, tmp_path / "up" / "a.raw"
     text = path.read_bytes().replace(b"a.raw", target.encode()).replace(b"encoding: gzip", b"encoding: raw")
     path.write_bytes(text)
-    refused(path, *([raw] if raw.exists() else []), words="another folder")
+    assert_refused(path, *([raw] if raw.exists() else []), words="another folder")
     path.write_bytes(text.replace(target.encode(), b"other.raw"))
-    refused(path, words="together with other.raw")
+    assert_refused(path, words="together with other.raw")
     path.write_bytes(
         text.replace(b"ElementDataFile = ", b"ElementDataFile : ").replace(
             b"data file: ", b"data file: a.raw\ndatafile: "
         )
     )
-    refused(path, words="plainly|another folder|upload it together")
+    assert_refused(path, words="clearly|another folder|upload it together")
 
 
 def test_images_without_a_position_say_so(tmp_path: Path) -> None:
@@ -298,19 +298,19 @@ def test_truncated_itk_files_are_refused(tmp_path: Path, name: str, cut: int) ->
     sitk.WriteImage(sitk_image(phantom()), tmp_path / name, useCompression=name.startswith("z"))
     data = (tmp_path / name).with_suffix(".raw" if name == "a.mhd" else Path(name).suffix)
     data.write_bytes(data.read_bytes()[:-cut])
-    refused(*{tmp_path / name: 0, data: 0}, words="damaged|truncated")
+    assert_refused(*{tmp_path / name: 0, data: 0}, words="damaged|truncated")
 
 
 def test_itk_further_dimensions_and_vectors_are_refused(tmp_path: Path) -> None:
     sitk.WriteImage(sitk.Image([4, 4, 4, 3], sitk.sitkInt16), tmp_path / "a.nrrd")
-    refused(tmp_path / "a.nrrd", words="4 dimensions: 3 time")
+    assert_refused(tmp_path / "a.nrrd", words="4 dimensions: 3 time")
     sitk.WriteImage(sitk.Image([4, 4, 4], sitk.sitkVectorFloat32, 3), tmp_path / "b.mha")
-    refused(tmp_path / "b.mha", words="3 values at every voxel")
+    assert_refused(tmp_path / "b.mha", words="3 values at every voxel")
     sitk.WriteImage(sitk.Image([5, 4], sitk.sitkUInt8), tmp_path / "c.mha")
     assert files.read([tmp_path / "c.mha"]).shape == (5, 4, 1)
     text = (tmp_path / "c.mha").read_bytes()
     (tmp_path / "d.mha").write_bytes(text.replace(b"DimSize = 5 4", b"DimSize = 50000 40000"))
-    refused(tmp_path / "d.mha", words="too large")
+    assert_refused(tmp_path / "d.mha", words="too large")
 
 
 # zips, and what is no image
@@ -320,26 +320,26 @@ def test_zips_that_are_not_safe_are_refused(tmp_path: Path, monkeypatch: pytest.
     image = save_nifti(tmp_path / "in.nii", phantom()).read_bytes()
     path = tmp_path / "a.zip"
     for name in ("../../evil.nii", "/evil.nii", "a\\..\\..\\evil.nii", "C:\\evil.nii"):
-        refused(zipped(path, **{name: image}), words="leads out")
+        assert_refused(zipped(path, **{name: image}), words="leads out")
     assert not list(tmp_path.parent.glob("evil*"))
-    refused(zipped(path, **{"b.zip": zipped(tmp_path / "b.zip", a=b"a").read_bytes()}), words="another zip")
-    refused(zipped(path, **{"b.nii": zipped(tmp_path / "b.zip", a=b"a").read_bytes()}), words="another zip")
+    assert_refused(zipped(path, **{"b.zip": zipped(tmp_path / "b.zip", a=b"a").read_bytes()}), words="another zip")
+    assert_refused(zipped(path, **{"b.nii": zipped(tmp_path / "b.zip", a=b"a").read_bytes()}), words="another zip")
     link = zipfile.ZipInfo("link.nii")
     link.external_attr = 0o120777 << 16
     with zipfile.ZipFile(path, "w") as box:
         box.writestr(link, "/etc/passwd")
-    refused(path, words="holds a link")
-    refused(zipped(path), words="no image")
+    assert_refused(path, words="holds a link")
+    assert_refused(zipped(path), words="not an image")
     path.write_bytes(zipped(path, **{"a.nii": image}).read_bytes()[:-30])
-    refused(path, words="damaged|no image")
+    assert_refused(path, words="damaged|not an image")
     monkeypatch.setattr(archives, "MAX_UPLOAD_FILES", 2)
-    refused(zipped(path, a=b"1", b=b"2", c=b"3"), words="more than 2 files")
+    assert_refused(zipped(path, a=b"1", b=b"2", c=b"3"), words="more than 2 files")
     monkeypatch.setattr(archives, "RATIO_CHECK_BYTES", 1000)
-    refused(zipped(path, **{"a.nii": bytes(1_000_000)}), words="unpacks to")
+    assert_refused(zipped(path, **{"a.nii": bytes(1_000_000)}), words="unpacks to")
 
 
 def test_a_zip_may_not_unpack_beyond_the_room(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="more than is taken"):
+    with pytest.raises(InputError, match="too much"):
         archives.unzip(zipped(tmp_path / "a.zip", a=bytes(5000)), tmp_path / "out", room=4000)
     lying = bytearray((tmp_path / "a.zip").read_bytes())
     at = lying.rfind(b"PK\x01\x02")
@@ -354,13 +354,13 @@ def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.nii").write_bytes(b"")
     (tmp_path / "junk.mha").write_bytes(bytes(range(256)) * 9)
     (tmp_path / "<b>x\x07\u202e.nii").write_bytes(b"not an image" * 100)
-    refused(tmp_path / "a.txt", words="a.txt is no image")
-    refused(tmp_path / "empty.nii", words="no image")
-    refused(tmp_path / "junk.mha", words="damaged|could not be read")
-    refused(tmp_path / "<b>x\x07\u202e.nii", words="^_b_x.nii is no image")
-    refused(tmp_path / "gone.nii", words="not there")
+    assert_refused(tmp_path / "a.txt", words="a.txt is not an image")
+    assert_refused(tmp_path / "empty.nii", words="not an image")
+    assert_refused(tmp_path / "junk.mha", words="damaged|could not be read")
+    assert_refused(tmp_path / "<b>x\x07\u202e.nii", words="^_b_x.nii is not an image")
+    assert_refused(tmp_path / "gone.nii", words="does not exist")
     one, two = save_nifti(tmp_path / "1.nii", phantom()), save_nifti(tmp_path / "2.nii", phantom())
-    refused(one, two, words="2 images .*1.nii, 2.nii.*one of them")
+    assert_refused(one, two, words="2 images .*1.nii, 2.nii.*one of them")
     with pytest.raises(InputError, match="No file"):
         files.read([])
 

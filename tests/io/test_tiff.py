@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from oblique import refused
+from oblique import assert_refused
 from PIL import Image
 
 from medapp.io import files, tiff
@@ -81,7 +81,7 @@ def test_pages_of_colour_planes_are_one_coloured_picture(tmp_path: Path) -> None
         volume = files.read([path], colour=True)
         np.testing.assert_array_equal(volume.array[:, :, 0], RGB.swapaxes(0, 1))
         assert tiff.PAGES_AS_COLOURS_REMARK in volume.remarks
-        refused(path, words="coloured picture")
+        assert_refused(path, words="colours")
 
 
 @pytest.mark.parametrize("axes", ["CZYX", "ZCYX"])
@@ -97,28 +97,30 @@ def test_slices_in_colour_planes_in_either_order(tmp_path: Path, axes: str) -> N
 def test_channels_that_are_no_colours_and_time_points_are_told(tmp_path: Path) -> None:
     stains = {"axes": "CYX", "Channel": {"Name": ["DAPI", "FITC", "Cy5"]}}
     path = saved(tmp_path, np.moveaxis(RGB, -1, 0).copy(), ome=True, photometric="minisblack", metadata=stains)
-    refused(path, words="3 channels .DAPI, FITC, Cy5., which are no colours", colour=True)
+    assert_refused(path, words="3 channels .DAPI, FITC, Cy5.", colour=True)
     two = saved(tmp_path, STACK[:2], ome=True, photometric="minisblack", metadata={"axes": "CYX"})
-    refused(two, words="2 channels", colour=True)
+    assert_refused(two, words="2 channels", colour=True)
     for options in ({"imagej": True}, {"ome": True}):
-        refused(saved(tmp_path, STACK, photometric="minisblack", metadata={"axes": "TYX"}, **options), words="4 time")
+        assert_refused(
+            saved(tmp_path, STACK, photometric="minisblack", metadata={"axes": "TYX"}, **options), words="4 time"
+        )
     for array in (np.zeros((7, 5, 5), np.uint8), np.zeros((7, 5, 2), np.uint8)):
-        refused(saved(tmp_path, array, photometric="minisblack", planarconfig="contig"), words=r"\d channels")
-    refused(saved(tmp_path, (RGB / 255).astype(np.float32), photometric="rgb"), words="8 bits a colour", colour=True)
-    refused(saved(tmp_path, GREY.astype(np.complex64)), words="complex")
+        assert_refused(saved(tmp_path, array, photometric="minisblack", planarconfig="contig"), words=r"\d channels")
+    assert_refused(saved(tmp_path, (RGB / 255).astype(np.float32), photometric="rgb"), words="8 bits", colour=True)
+    assert_refused(saved(tmp_path, GREY.astype(np.complex64)), words="complex")
 
 
 def test_an_ome_tiff_of_several_files_is_not_looked_for(tmp_path: Path) -> None:
     path = saved(tmp_path, STACK, ome=True, photometric="minisblack", metadata={"axes": "ZYX"})
     text = tifffile.TiffFile(path).pages[0].description
     for old, new, words in (
-        ('SizeZ="4"', 'SizeZ="9"', "9 planes, and has 4 pages"),
+        ('SizeZ="4"', 'SizeZ="9"', "9 planes .*4 pages"),
         ("<TiffData", '<TiffData><UUID FileName="/etc/passwd">urn:x</UUID></TiffData><TiffData><UUID FileName="b">y'
          "</UUID></TiffData><TiffData", "one of 2 files"),
     ):  # fmt: skip
         assert old in text
         changed = saved(tmp_path, STACK, photometric="minisblack", description=text.replace(old, new), metadata=None)
-        refused(changed, words=words)
+        assert_refused(changed, words=words)
     bomb = '<!DOCTYPE x [<!ENTITY a "aaaa">]>' + text
     volume = files.read([saved(tmp_path, STACK, photometric="minisblack", description=bomb, metadata=None)])
     np.testing.assert_array_equal(volume.array, STACK.transpose(2, 1, 0))
@@ -166,4 +168,4 @@ def test_damaged_tiffs_are_refused_soon(tmp_path: Path) -> None:
     for data in (whole, plain):
         for end in (-1, -50, -3000, 30, 9):
             (tmp_path / "b.tif").write_bytes(data[:end])
-            refused(tmp_path / "b.tif", words="damaged|truncated")
+            assert_refused(tmp_path / "b.tif", words="damaged|truncated")

@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-from dicom_slices import LPS, RAS, expected_mm, lit_mm, multiframe, phantom, refused, saved, slices
+from dicom_slices import LPS, RAS, assert_refused, expected_mm, lit_mm, multiframe, phantom, saved, slices
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, generate_uid
@@ -95,20 +95,22 @@ def test_series_that_are_no_volume_are_refused(tmp_path: Path) -> None:
     uneven = slices()
     for ds, k in zip(uneven, (0, 1, 1.3, 2, 3.6, 4), strict=True):
         ds.ImagePositionPatient = [float(x) for x in LPS[:3, 3] + k * LPS[:3, 2]]
-    refused(saved(tmp_path / "uneven", uneven), "uneven distances, 1.20 to 6.40 mm")
-    refused(saved(tmp_path / "gap", [ds for k, ds in enumerate(slices()) if k in (0, 1, 2, 5)]), "2 slices are missing")
+    assert_refused(saved(tmp_path / "uneven", uneven), "uneven distances, 1.20 to 6.40 mm")
+    assert_refused(
+        saved(tmp_path / "gap", [ds for k, ds in enumerate(slices()) if k in (0, 1, 2, 5)]), "2 slices are missing"
+    )
     turned = slices()
     turned[3].ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    refused(saved(tmp_path / "turned", turned), "2 series.*5 slices of 9×8, oblique.*1 slice of 9×8, axial")
-    refused(saved(tmp_path / "scout", slices(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])), "localizer")
+    assert_refused(saved(tmp_path / "turned", turned), "2 series.*5 slices of 9×8, oblique.*1 slice of 9×8, axial")
+    assert_refused(saved(tmp_path / "scout", slices(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])), "localizer")
     wide = slices()
     wide[2].PixelSpacing = [1.7, 0.8]
-    refused(saved(tmp_path / "wide", wide), "2 series.*5 slices.*1 slice")
+    assert_refused(saved(tmp_path / "wide", wide), "2 series.*5 slices.*1 slice")
     nowhere = slices()
     del nowhere[1].ImagePositionPatient
-    refused(saved(tmp_path / "nowhere", nowhere), "where it lies")
-    refused(saved(tmp_path / "mosaic", slices(ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"])), "mosaic")
-    refused(saved(tmp_path / "colour", slices(PhotometricInterpretation="PALETTE COLOR")), "coloured")
+    assert_refused(saved(tmp_path / "nowhere", nowhere), "where it lies")
+    assert_refused(saved(tmp_path / "mosaic", slices(ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"])), "mosaic")
+    assert_refused(saved(tmp_path / "colour", slices(PhotometricInterpretation="PALETTE COLOR")), "colour")
 
 
 def test_several_series_in_a_zip_are_listed_and_one_can_be_chosen(tmp_path: Path) -> None:
@@ -165,12 +167,12 @@ def test_compressed_files_hold_what_the_plain_one_holds(name: str) -> None:
         ("test-SR.dcm", "a report"), ("reportsi.dcm", "a report"), ("rtplan.dcm", "radiotherapy plan"),
         ("rtstruct.dcm", "a set of contours"),
         ("rtdose.dcm", "dose map"), ("waveform_ecg.dcm", "recording"), ("liver_1frame.dcm", "a segmentation"),
-        ("image_dfl.dcm", "deflate"), ("MR_truncated.dcm", "damaged, truncated"), ("SC_rgb_rle.dcm", "coloured"),
-        ("examples_palette.dcm", "coloured"), ("rtplan_truncated.dcm", "radiotherapy plan|damaged"),
+        ("image_dfl.dcm", "deflate"), ("MR_truncated.dcm", "damaged, truncated"), ("SC_rgb_rle.dcm", "colours"),
+        ("examples_palette.dcm", "colour"), ("rtplan_truncated.dcm", "radiotherapy plan|damaged"),
     ],
 )  # fmt: skip
 def test_other_objects_are_refused_by_name(name: str, words: str) -> None:
-    refused([get_testdata_file(name)], words)
+    assert_refused([get_testdata_file(name)], words)
 
 
 def test_pydicoms_own_files_are_read_or_refused_in_words() -> None:
@@ -221,7 +223,7 @@ def test_a_segmentation_lies_over_the_images(tmp_path: Path, sources: dict[str, 
     known = {pydicom.dcmread(p).SOPInstanceUID for p in sources[kind]}
     named = {r.ReferencedSOPInstanceUID for r in seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence}
     assert named <= known and named
-    refused([path], "a segmentation")
+    assert_refused([path], "a segmentation")
 
 
 def turned_a_little(series: list[Dataset]) -> None:

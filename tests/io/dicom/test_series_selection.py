@@ -6,7 +6,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from dicom_slices import LPS, RAS, multiframe, phantom, refused, saved, slices
+from dicom_slices import LPS, RAS, assert_refused, multiframe, phantom, saved, slices
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
@@ -56,7 +56,7 @@ def test_another_image_at_the_same_place_is_not_a_copy(tmp_path: Path) -> None:
     series = slices()
     other = slices(phantom() + 1)[2]
     other.SeriesInstanceUID = series[0].SeriesInstanceUID
-    refused(saved(tmp_path / "s", [*series, other]), "several images at one place")
+    assert_refused(saved(tmp_path / "s", [*series, other]), "several images at one place")
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_spacing_that_changes_along_the_scan_is_drawn_evenly_by_true_positions(
 
 
 def test_two_stretches_with_nothing_between_them_are_refused(tmp_path: Path) -> None:
-    refused(saved(tmp_path / "s", at([0, 1, 2, 9, 10, 11])), "6 slices are missing")
+    assert_refused(saved(tmp_path / "s", at([0, 1, 2, 9, 10, 11])), "6 slices are missing")
 
 
 def test_numbers_and_uids_hold_however_the_files_come(tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_slices_that_all_claim_one_place_are_no_choice_of_single_slices(tmp_path
         for k, ds in enumerate(series):
             if changes:
                 ds.AcquisitionTime = f"10101{k}"
-        refused(saved(tmp_path / name, series), "several images at one place")
+        assert_refused(saved(tmp_path / name, series), "several images at one place")
 
 
 def test_time_points_of_one_slice_are_a_choice(tmp_path: Path) -> None:
