@@ -126,7 +126,7 @@ def test_text_that_is_no_number_or_too_large_for_its_type_is_refused(tmp_path: P
         (b"1 2 99999 " * 200, "cannot hold"),
         (b"1 2 3", "truncated"),
     ):
-        assert_refused(*put(tmp_path, {"x.nrrd": nrrd_text("", encoding="ascii") + data}), words=words)
+        assert_refused(*put(tmp_path, {"x.nrrd": nrrd_text("", encoding="ascii") + data}), words=key)
 
 
 def test_an_order_of_bytes_that_is_not_told_is_asked_for(tmp_path: Path) -> None:
