@@ -1,4 +1,4 @@
-"""The page: a tab for every task that has a method, and how it is launched."""
+"""Page: a tab for every task that has a method, the API and the MCP tools, and how they are served."""
 
 import atexit
 import os
@@ -12,10 +12,9 @@ from typing import Any, NoReturn
 from medapp.ui import workspace
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-os.environ.setdefault("GRADIO_TEMP_DIR", str(workspace.uploads_folder()))  # Gradio looks at both while it is imported
+os.environ.setdefault("GRADIO_TEMP_DIR", str(workspace.uploads_folder()))  # Gradio reads both while it is imported
 
 import gradio as gr
-from gradio.exceptions import InvalidPathError
 from uvicorn.config import LOGGING_CONFIG
 
 from medapp.errors import InputError, UserError
@@ -23,21 +22,25 @@ from medapp.examples import FOLDER, of_task, paths
 from medapp.io import sandbox
 from medapp.presenters.task import TASKS
 from medapp.serving import run_log, runtime
-from medapp.ui import api, caller, gradio_compat, html, mcp_tools, payload, queue, theme
+from medapp.ui import api, gradio_compat, html, mcp_tools, payload, queue, theme
+from medapp.ui.caller import caller_of_request
 from medapp.ui.cleanup import CLEANUP_INTERVAL, CleanupThread
 from medapp.ui.connections import connections
 from medapp.ui.error_messages import to_gradio_error
 from medapp.ui.example_results import compute_example
+from medapp.ui.exchange import OUTCOME_KEY
+from medapp.ui.gradio_compat import InvalidPathError
 from medapp.ui.ownership import NOT_YOURS_MESSAGE, find_values, ownership
 from medapp.ui.panels.base import Frame, Panel
 from medapp.ui.panels.registration import lay_out_registration
 from medapp.ui.panels.restoration import lay_out_restoration
 from medapp.ui.panels.segmentation import lay_out_segmentation
 from medapp.ui.request_checks import ANOTHERS_SESSION_MESSAGE, RequestChecker
-from medapp.ui.security import OUTCOME_KEY, SecurityMiddleware
+from medapp.ui.security import SecurityMiddleware
 from medapp.ui.session import visitors
 from medapp.ui.session_state import MAX_SESSIONS, BoundedStateHolder
 from medapp.ui.task_tab import TaskTab
+from medapp.ui.uploads import resolve_upload
 from medapp.ui.viewer import component
 from medapp.ui.workspace import LIFETIME, results_folder, uploads_folder
 
@@ -50,27 +53,27 @@ MAX_UPLOAD = "600mb"
 
 
 class Page(gr.Blocks):
-    """Gradio's with our queue; forgets who has left, and tells in our way of requests that are none of its page's."""
+    """Gradio's page with a fair queue; checks every request, and forgets visitors who have left."""
 
     _queue: queue.FairQueue
 
     def queue(self, *args: Any, **more: Any) -> "Page":
-        """See `gr.Blocks`; only the queue computes, and it is ours."""
+        """Set up the queue, see `gr.Blocks.queue`; nothing is computed outside of it."""
         super().queue(*args, api_open=False, **more)
         self._queue = queue.FairQueue(self)
         return self
 
     def has_live_session(self, session: str) -> bool:
-        """Whether the session's page is open, something is kept for it, or it waits for something."""
+        """Whether the session's page is open, has a result, or has an event in the queue."""
         return connections.is_open(session) or visitors.has_session(session) or self._queue.is_busy(session)
 
     def leave(self, request: gr.Request) -> None:
-        """Stop what the visitor has running, and forget them unless they come back at once."""
+        """Cancel the visitor's run, and forget them unless they come back within seconds."""
         visitors.cancel(request.session_hash)
         connections.call_after_grace(request.session_hash, self.forget)
 
     def forget(self, session: str) -> None:
-        """Remove what was uploaded or made in a session, and what Gradio keeps of it: a megabyte or more."""
+        """Remove the session's uploads and results, and Gradio's state of it, which takes a megabyte or more."""
         visitors.leave(session)
         ownership.leave(session)
         self.state_holder.session_data.pop(session, None)
@@ -87,20 +90,21 @@ class Page(gr.Blocks):
         event_data: Any = None,
         **more: Any,
     ) -> Any:
-        """All events, endpoints and tools come through here: nobody has a file read that is not theirs.
+        """Run an event, endpoint or tool, see `gr.Blocks.process_api`; its files must belong to the caller.
 
-        Raises gr.Error whatever happens: Gradio would print all others with what was sent, names of files too.
+        Raises nothing but gr.Error: Gradio would log any other exception with what was sent, names of files included.
         """
-        asked = request[0] if isinstance(request, list) else request
-        who, session = caller.caller_of_request(asked), None if session_hash == event_id else session_hash
+        first_request = request[0] if isinstance(request, list) else request
+        caller = caller_of_request(first_request)
+        session = None if session_hash == event_id else session_hash
         fn = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
-        said = getattr(event_data, "_data", None)
+        selection = getattr(event_data, "_data", None)
         try:
-            if session and not ownership.enter(session, who):
+            if session and not ownership.enter(session, caller):
                 raise InputError(ANOTHERS_SESSION_MESSAGE)
             if more.get("iterator") is None:
-                payload.check_values(fn, self.blocks, inputs, said)
-                payload.check_files((inputs, said), who, session)
+                payload.check_values(fn, self.blocks, inputs, selection)
+                payload.check_files((inputs, selection), caller, session)
             answer = await super().process_api(
                 fn,
                 inputs,
@@ -114,55 +118,52 @@ class Page(gr.Blocks):
         except gr.Error as error:
             error.print_exception = False
             if not getattr(error, "ours", False):
-                _mark_refused(asked)
+                _mark_refused(first_request)
             raise
         except InvalidPathError as error:
-            _mark_refused(asked)
+            _mark_refused(first_request)
             raise gr.Error(NOT_YOURS_MESSAGE, print_exception=False) from error
         except Exception as error:
             if isinstance(error, UserError):
-                _mark_refused(asked)
+                _mark_refused(first_request)
             raise to_gradio_error(error) from error
         for path in find_values(answer["data"]):
             if isinstance(path, str):
-                ownership.give(path, who, session)
+                ownership.give(path, caller, session)
         return answer
 
     async def preprocess_data(self, block_fn: Any, inputs: Any, *args: Any, **more: Any) -> Any:
-        """Raises Malformed for values of which Gradio's components can make nothing."""
+        """Convert the values, see `gr.Blocks`. Raises MalformedRequestError if Gradio's components cannot."""
         try:
             return await super().preprocess_data(block_fn, inputs, *args, **more)
         except (gr.Error, InvalidPathError):
             raise
         except Exception as error:
-            raise payload.MalformedRequest("a value is not of the kind that belongs there") from error
+            raise payload.MalformedRequestError("a value is not of the kind that belongs there") from error
 
 
 def _mark_refused(request: Any) -> None:
-    """Make known to the guard that it was the caller's fault."""
+    """Note for the answer's status that the error was the caller's."""
     scope = getattr(getattr(request, "request", None) or request, "scope", {})
     scope.get(OUTCOME_KEY, {})["refused"] = True
 
 
 @asynccontextmanager
 async def install_middleware(app: Any) -> AsyncIterator[None]:
-    """For `launch(app_kwargs={"lifespan": guarded})`: the guard outside all of Gradio's own middleware.
-
-    One that is handed to FastAPI would stand inside Gradio's, which lets pages of any site read answers.
-    """
+    """Install the state holder and the security middleware; for `launch(app_kwargs={"lifespan": ...})`."""
     page = app.get_blocks()
-    app.state_holder = BoundedStateHolder(page, page.has_live_session)
     ownership.publish(path for path in find_values(page.config) if isinstance(path, str))
-    app.middleware_stack = SecurityMiddleware(app.middleware_stack, RequestChecker(page))
+    holder = BoundedStateHolder(page, page.has_live_session)
+    gradio_compat.install_in_app(app, holder, lambda inner: SecurityMiddleware(inner, RequestChecker(page)))
     yield
 
 
 def build_page() -> Page:
-    """Lay out and wire the whole page; loads no weights."""
+    """Lay out and wire the whole page; weights are loaded at the first run."""
     cards = list(runtime.load_cards().values())
-    gradio_compat.disable_downloads()
+    gradio_compat.replace_downloads(resolve_upload)
     mcp_tools.replace_mcp_server()
-    gr.set_static_paths([FOLDER])  # handed out where they lie, see `example_inputs`
+    gr.set_static_paths([FOLDER])  # served from where they are, see `example_inputs`
     ownership.publish(paths())
     with Page(
         title="medapp", delete_cache=(CLEANUP_INTERVAL, LIFETIME), analytics_enabled=False, fill_width=True
@@ -182,7 +183,7 @@ def build_page() -> Page:
 
 
 def compute_examples() -> None:
-    """Compute the examples' results, so that the first visitor's click does not wait; a failure shows at the click."""
+    """Compute the examples' results ahead of the first click; an error is displayed at the click."""
     for name in TASKS:
         for example in of_task(name):
             with suppress(UserError):
@@ -190,33 +191,32 @@ def compute_examples() -> None:
 
 
 def exit_process() -> NoReturn:
-    """End this process, tidied up, whatever networks still compute in other threads: these abort an ordinary exit.
+    """Clean up and end this process, although networks may compute in other threads, which would abort `sys.exit`.
 
-    Who tells it twice does not break off the tidying up.
+    Further signals do not interrupt the cleaning up.
     """
-    for told in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(told, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
     atexit._run_exitfuncs()
     sys.stdout.flush()
     os._exit(0)
 
 
 def launch_page(demo: Page, **options: object) -> NoReturn:
-    """Serve the page, its API and its MCP tools; keeps no history and sends nothing anywhere.
+    """Serve the page, its API and its MCP tools until the process is terminated or interrupted, then exit.
 
-    Ends the process, as tidily when it is told to terminate, as containers are, as when it is interrupted from the
-    keyboard.
+    Keeps no history and sends nothing anywhere.
     """
     run_log.capture_output()
-    LOGGING_CONFIG["loggers"] = {}  # uvicorn's, which would write in its own way
-    os.environ["FORWARDED_ALLOW_IPS"] = ""  # which proxies are trusted is the guard's to know
+    LOGGING_CONFIG["loggers"] = {}  # uvicorn's, which have a format of their own
+    os.environ["FORWARDED_ALLOW_IPS"] = ""  # `hosts.TrustedProxies` decides
     if name := options.get("server_name"):
         os.environ["GRADIO_SERVER_NAME"] = str(name)
     with suppress(KeyboardInterrupt):  # while Gradio starts, too
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGINT itself is ignored in a script's background
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a background script ignores SIGINT itself
         threading.Thread(target=sandbox.start, daemon=True).start()
         CleanupThread(results_folder(), uploads_folder()).start()  # Gradio does not remove unfinished uploads
-        if not runtime.spaces:  # on ZeroGPU nothing computes unasked
+        if not runtime.spaces:  # ZeroGPU computes on request only
             threading.Thread(target=compute_examples, daemon=True).start()
         demo.launch(
             **{
@@ -230,9 +230,9 @@ def launch_page(demo: Page, **options: object) -> NoReturn:
                 "enable_monitoring": False,
                 "footer_links": ["api"],
                 "strict_cors": True,
-                "ssr_mode": False,  # the guard stands before everything, and Node's server would stand before the guard
+                "ssr_mode": False,  # Node's server would stand outside the security middleware
                 "app_kwargs": {"lifespan": install_middleware},
-                "_frontend": False,  # or a machine that takes three seconds for its first page would not start
+                "_frontend": False,  # Gradio would give up if the first page took over three seconds
                 **options,
             }
         )

@@ -1,6 +1,6 @@
-"""Payload: what a request to an event, an endpoint or a tool may hold, by the components that it is for.
+"""Payload: the values that a request to an event, an endpoint or a tool may hold, by their components.
 
-Whatever is of another kind is the caller's fault, and is told so before anything is made of it.
+Values of another kind are refused before anything is computed from them.
 """
 
 import math
@@ -11,56 +11,60 @@ from urllib.parse import unquote
 
 import gradio as gr
 import numpy as np
-from gradio.data_classes import FileData
 from pydantic import ValidationError
 
 from medapp.errors import InputError
 from medapp.result import Result
-from medapp.ui import gradio_compat, workspace
+from medapp.ui import workspace
 from medapp.ui.caller import Caller
+from medapp.ui.gradio_compat import FILE_PATH, FileData
 from medapp.ui.ownership import find_values, ownership
-from medapp.ui.security import FILE_PATH
 from medapp.ui.session import parse_position
+from medapp.ui.uploads import local_path
 
-MAX_DEPTH = 16  # lists and dictionaries within one another
+MAX_DEPTH = 16  # of nested lists and dictionaries
 MAX_TEXT_LENGTH = 100_000  # characters of a text box
-MAX_NUMBER = 1e9  # no number on the page is larger
+MAX_NUMBER = 1e9  # larger than any number on the page
 
 
-class MalformedRequest(InputError):
-    """The request is none that the page, its API or its tools are made for."""
+class MalformedRequestError(InputError):
+    """The request is not one that the page, its API or its tools send."""
 
     def __init__(self, what: str) -> None:
         super().__init__(f"The request is malformed: {what}.")
 
 
 def check_values(fn: Any, blocks: Mapping[int, Any], data: Sequence[Any], event_data: Any = None) -> None:
-    """Raises Malformed unless the values are of the kinds that `fn` takes, a function of the page of these `blocks`."""
+    """Raise MalformedRequestError unless the values fit the inputs of a function of the page with these `blocks`."""
     check_nesting((data, event_data))
     if fn.fn is None:
-        raise MalformedRequest("this event has nothing to compute")
+        raise MalformedRequestError("this event has nothing to compute")
     if len(data) != len(fn.inputs):
-        raise MalformedRequest(f"{len(fn.inputs)} values are needed, and {len(data)} were sent")
+        raise MalformedRequestError(f"{len(fn.inputs)} values are needed, and {len(data)} were sent")
     for number, (block, value) in enumerate(zip(fn.inputs, data, strict=True), 1):
         if not block.stateful and not _is_valid_value(block, value):
-            label = getattr(block, "label", None) or type(block).__name__
-            raise MalformedRequest(f"value {number}, “{label}”, is not what a {type(block).__name__} holds")
+            kind = type(block).__name__
+            label = getattr(block, "label", None) or kind
+            raise MalformedRequestError(f"value {number}, “{label}”, is not what a {kind} holds")
     if fn.collects_event_data:
         selected = [blocks[number] for number, event in fn.targets if event == "select" and number in blocks]
         if not (isinstance(event_data, dict) and all(_is_valid_selection(block, event_data) for block in selected)):
-            raise MalformedRequest("it does not say what was selected")
+            raise MalformedRequestError("it does not say what was selected")
 
 
 def row_position(find: Callable[[Result, list], np.ndarray], result: Result, row: list) -> np.ndarray:
-    """(3,) RAS+ millimetres that `find` makes of a row of the table. Raises Malformed if there is none such."""
+    """Return the (3,) RAS+ mm that `find` gives for a row of a table.
+
+    Raises MalformedRequestError if the table has no such row.
+    """
     try:
         return parse_position(find(result, row))
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-        raise MalformedRequest("there is no such row in the table") from error
+        raise MalformedRequestError("there is no such row in the table") from error
 
 
 def check_nesting(data: Any) -> None:
-    """Raises Malformed if lists lie too deep within one another, or a number is none that JSON knows."""
+    """Raise MalformedRequestError if data are nested too deep, or hold numbers that JSON does not know."""
     level, depth = [data], 0
     while level := [
         inner
@@ -70,25 +74,25 @@ def check_nesting(data: Any) -> None:
     ]:
         depth += 1
         if depth > MAX_DEPTH:
-            raise MalformedRequest("it is nested too deep")
+            raise MalformedRequestError("it is nested too deep")
         if not all(math.isfinite(each) for each in level if isinstance(each, float)):
-            raise MalformedRequest("it holds a number without an end")
+            raise MalformedRequestError("it holds a number that is not finite")
 
 
 def check_files(data: Any, caller: Caller, session_hash: str | None = None) -> None:
-    """Raises InputError unless every file that is named in the data is the caller's own.
+    """Raise InputError unless every file that is named in the data belongs to the caller.
 
-    A file is named by `path`; and no other text may point into the app's folders either.
+    Files are the values of `path`; other text may not point into the app's folders either.
     """
     files = list(find_values(data))
     for path in files:
         if not isinstance(path, str):
-            raise MalformedRequest("a file's path is no text")
-        ownership.check(gradio_compat.local_path(path), caller, session_hash)
+            raise MalformedRequestError("a file's path is no text")
+        ownership.check(local_path(path), caller, session_hash)
     for text in _find_texts(data):
-        place = unquote(text.partition(FILE_PATH)[2]) or text  # of an address here
-        if text not in files and _is_in_home_folder(place):
-            ownership.check(place, caller, session_hash)
+        path = unquote(text.partition(FILE_PATH)[2]) or text  # of an address here
+        if text not in files and _is_in_home_folder(path):
+            ownership.check(path, caller, session_hash)
 
 
 def _is_valid_value(block: Any, value: Any) -> bool:
@@ -109,13 +113,13 @@ def _is_valid_value(block: Any, value: Any) -> bool:
 
 
 def _is_valid_selection(block: Any, data: dict) -> bool:
-    """Whether the data say where in a component something was selected."""
-    index, known = data.get("index"), "value" in data
+    """Whether the data tell where in a component something was selected."""
+    index, has_value = data.get("index"), "value" in data
     if isinstance(block, gr.Gallery):
-        return known and type(index) is int and 0 <= index < len(block.value or ())
+        return has_value and type(index) is int and 0 <= index < len(block.value or ())
     if isinstance(block, gr.Image | gr.Dataframe):
-        place = known and isinstance(index, list) and len(index) == 2 and all(map(_is_number, index))
-        return place and (isinstance(block, gr.Image) or isinstance(data.get("row_value"), list))
+        is_pair = isinstance(index, list) and len(index) == 2 and all(map(_is_number, index))
+        return has_value and is_pair and (isinstance(block, gr.Image) or isinstance(data.get("row_value"), list))
     return True
 
 
@@ -141,7 +145,7 @@ def _find_texts(data: Any) -> list[str]:
 
 
 def _is_in_home_folder(text: str) -> bool:
-    """Whether a text is, or holds, a path into the folders of visitors."""
+    """Whether a text is or contains a path into the app's folders."""
     home = str(workspace.home_folder())
     if home in text:
         return True

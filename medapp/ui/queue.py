@@ -1,7 +1,7 @@
-"""Queue: who waits for what, whose turn it is, and how many places one visitor may take.
+"""Queue: the order in which events are computed, and how many one visitor may have in it.
 
-Environment: MEDAPP_PLACES is how many computations may wait or run for one address at a time, 0 for any number, as on a
-Space, where all visitors come from one address.
+Environment: MEDAPP_PLACES is how many computations of one address may wait or run at a time; 0 means any number, as on
+a Space, where all visitors come from one address.
 """
 
 import asyncio
@@ -13,38 +13,34 @@ from typing import Any
 
 import gradio as gr
 from fastapi import HTTPException, Request
-from gradio import queueing, route_utils, utils
-from gradio.context import LocalContext
-from gradio.data_classes import PredictBodyInternal
 
 from medapp.errors import CancelledError
-from medapp.ui import hosts
+from medapp.ui import gradio_compat, hosts
 from medapp.ui.caller import caller_of_request
+from medapp.ui.gradio_compat import PredictBodyInternal
 from medapp.ui.session_state import BoundedStateHolder
 
 COMPUTE_LINE = "gpu"  # computations, one at a time
 DISPLAY_LINE = "page"  # drawing, looking up, writing files
 MAX_RUNNING = {COMPUTE_LINE: 1, DISPLAY_LINE: 8}
-MAX_PENDING = {COMPUTE_LINE: 60, DISPLAY_LINE: 1000}  # places in all
+MAX_PENDING = {COMPUTE_LINE: 60, DISPLAY_LINE: 1000}  # waiting or running, of all visitors
 MAX_PER_ADDRESS = {COMPUTE_LINE: 20, DISPLAY_LINE: 200}
-MAX_PER_VISITOR = {
-    COMPUTE_LINE: 8,
-    DISPLAY_LINE: 40,
-}  # who keeps no cookie and names no session is one at their address
-LISTENER_TIMEOUT = 60.0  # seconds for which somebody may not listen before what they wait for is dropped
-MAX_CALLERS = 1000  # callers of whom is remembered when it was their turn
+MAX_PER_VISITOR = {COMPUTE_LINE: 8, DISPLAY_LINE: 40}  # callers without cookie and session are one visitor per address
+LISTENER_TIMEOUT = 60.0  # seconds without a listener after which an event is dropped
+MAX_CALLERS = 1000  # whose last turn is remembered
 
 CallerKey = tuple[str, ...]
 
 
 class MessageQueue(asyncio.Queue):
-    """What one session is to be told; knows whether anybody listens."""
+    """The messages for one session, and whether somebody listens to them."""
 
     def __init__(self) -> None:
         super().__init__()
         self.listeners, self.last_heard = 0, time.monotonic()
 
     async def get(self) -> Any:
+        """Return the next message and count its reader as a listener meanwhile."""
         self.listeners += 1
         try:
             return await super().get()
@@ -53,32 +49,31 @@ class MessageQueue(asyncio.Queue):
             self.last_heard = time.monotonic()
 
 
-class QueuedEvent(queueing.Event):
-    """Gradio's, with where it comes from and when, in turns of its line."""
+class QueuedEvent(gradio_compat.Event):
+    """Gradio's event with its caller, and `arrival`: how many turns had been taken when it came."""
 
-    address: str
-    visitor: str  # a cookie, or a session; empty for who keeps and names none
+    address: str  # empty if addresses are not told apart
+    visitor: str  # a cookie or a session; empty for callers without either
     arrival: int
 
     @property
     def callers(self) -> tuple[CallerKey, CallerKey]:
-        """Line, address and visitor; and line and address."""
+        """The visitor as (line, address, visitor), and the address as (line, address)."""
         line = self.concurrency_id, self.address
         return (*line, self.visitor), line
 
 
 def use_display_line(handler: Callable, when: Callable[[PredictBodyInternal], bool]) -> Callable:
-    """The handler of something that computes, which is done among what does not where `when` says so."""
+    """Mark the handler of a computation: where `when(body)` holds, its event waits in the display line instead."""
     handler.uses_display_line = when  # type: ignore[attr-defined]
     return handler
 
 
 def check_abandoned() -> None:
-    """Raises CancelledError once nobody waits any more for what this thread computes."""
-    blocks, number = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
-    queue = getattr(blocks, "_queue", None)
-    if isinstance(queue, FairQueue) and number is not None:
-        event = queue.event_ids_to_events.get(number)
+    """Raise CancelledError if nobody waits any more for what this thread computes."""
+    queue, event_id = gradio_compat.current_event()
+    if isinstance(queue, FairQueue) and event_id is not None:
+        event = queue.event_ids_to_events.get(event_id)
         if event is None or not event.alive:
             raise CancelledError("Cancelled: nobody waited for it any more.")
 
@@ -100,34 +95,36 @@ def order_fairly(events: Iterable[QueuedEvent], last_turns: Mapping[CallerKey, i
     return ordered
 
 
-class FairQueue(queueing.Queue):
-    """Gradio's, fair: who is let in, in which order they are served, and who is dropped.
+class FairQueue(gradio_compat.Queue):
+    """Gradio's queue with two lines, in each of which addresses take turns, and an address's visitors among themselves.
 
-    Two lines, what computes and what the page draws, do not wait for each other. In each, addresses take turns, and the
-    visitors of one address among themselves. Nothing starts before its caller listens for the answer, and what nobody
-    listens for during PATIENCE seconds is dropped, or stopped at its next step.
+    Computations and what the page displays do not wait for each other. No event starts before its caller listens for
+    the answer. An event without a listener for LISTENER_TIMEOUT seconds is dropped, or stopped at its next step.
     """
 
     def __init__(self, blocks: gr.Blocks) -> None:
         super().__init__(True, blocks.max_threads, 1, None, blocks, MAX_RUNNING[DISPLAY_LINE])
-        self.event_queue_per_concurrency_id = {line: queueing.EventQueue(line, n) for line, n in MAX_RUNNING.items()}
+        self.event_queue_per_concurrency_id = {
+            line: gradio_compat.EventQueue(line, limit) for line, limit in MAX_RUNNING.items()
+        }
         self.pending_messages_per_session: dict[str, MessageQueue] = {}
-        self.per_address = int(
-            os.environ.get("MEDAPP_PLACES", 0 if hosts.is_space() else MAX_PER_ADDRESS[COMPUTE_LINE])
-        )
+        default = 0 if hosts.is_space() else MAX_PER_ADDRESS[COMPUTE_LINE]
+        self.max_per_address = {**MAX_PER_ADDRESS, COMPUTE_LINE: int(os.environ.get("MEDAPP_PLACES", default))}
+        self.tells_addresses_apart = self.max_per_address[COMPUTE_LINE] > 0
         self.turn = 0
         self.last_turns: dict[CallerKey, int] = {}
 
-    # ---- coming in
+    # ---- arriving
     async def push(self, body: PredictBodyInternal, request: Request, username: str | None) -> tuple[bool, Any, Any]:
-        """See `queueing.Queue`. Raises HTTPException with a sentence for who is not let in."""
-        function = route_utils.get_fn(self.blocks, None, body)
+        """Add an event, as Gradio's `Queue.push` does. Raises HTTPException if the caller has too many already."""
+        function = gradio_compat.find_function(self.blocks, body)
         event = QueuedEvent(body.session_hash, function, request, username)
-        when = getattr(function.fn, "uses_display_line", None)
-        computes = function.concurrency_id == COMPUTE_LINE and not (when and when(body))
+        is_display = getattr(function.fn, "uses_display_line", lambda body: False)
+        computes = function.concurrency_id == COMPUTE_LINE and not is_display(body)
         event.concurrency_id = COMPUTE_LINE if computes else DISPLAY_LINE
-        who = caller_of_request(request)
-        event.address, event.visitor = who.address if self.per_address else "", who.cookie or body.session_hash or ""
+        caller = caller_of_request(request)
+        event.address = caller.address if self.tells_addresses_apart else ""
+        event.visitor = caller.cookie or body.session_hash or ""
         event.arrival = self.turn
         self._check_limits(event)
         body.session_hash, body.event_id, body.batched = event.session_hash, event._id, False
@@ -142,21 +139,23 @@ class FairQueue(queueing.Queue):
 
     def _check_limits(self, event: QueuedEvent) -> None:
         line = event.concurrency_id
-        there = [e for e in self.event_ids_to_events.values() if e.concurrency_id == line]
-        mine, ours = (sum(e.callers[n] == event.callers[n] for e in there) for n in (0, 1))
-        words = "computations" if line == COMPUTE_LINE else "requests"
-        if mine >= MAX_PER_VISITOR[line]:
-            raise HTTPException(429, f"{mine} {words} of yours are waiting already: wait until one is done.")
-        if self.per_address and ours >= (self.per_address if line == COMPUTE_LINE else MAX_PER_ADDRESS[DISPLAY_LINE]):
-            raise HTTPException(429, f"{ours} {words} from your address are waiting already: wait until one is done.")
-        if len(there) >= MAX_PENDING[line]:
-            raise HTTPException(503, f"{len(there)} {words} are waiting already: try again in a few minutes.")
+        pending = [other for other in self.event_ids_to_events.values() if other.concurrency_id == line]
+        of_visitor, of_address = (sum(other.callers[n] == event.callers[n] for other in pending) for n in (0, 1))
+        noun = "computations" if line == COMPUTE_LINE else "requests"
+        if of_visitor >= MAX_PER_VISITOR[line]:
+            raise HTTPException(429, f"{of_visitor} {noun} of yours are waiting already: wait until one is done.")
+        if self.tells_addresses_apart and of_address >= self.max_per_address[line]:
+            message = f"{of_address} {noun} from your address are waiting already: wait until one is done."
+            raise HTTPException(429, message)
+        if len(pending) >= MAX_PENDING[line]:
+            raise HTTPException(503, f"{len(pending)} {noun} are waiting already: try again in a few minutes.")
 
-    # ---- whose turn it is
-    def get_events(self) -> tuple[list[queueing.Event], bool, str] | None:
+    # ---- starting
+    def get_events(self) -> tuple[list[gradio_compat.Event], bool, str] | None:
+        """Take the next event that may start out of its line, as Gradio's `Queue.get_events` does."""
         for line, waiting in self.event_queue_per_concurrency_id.items():
             if waiting.current_concurrency < MAX_RUNNING[line]:
-                event = next((e for e in waiting.queue if self._is_heard(e)), None)
+                event = next((event for event in waiting.queue if self._has_listener(event.session_hash)), None)
                 if event is not None:
                     waiting.queue.remove(event)
                     self._count_turn(event)
@@ -164,7 +163,7 @@ class FairQueue(queueing.Queue):
         return None
 
     def broadcast_estimations(self, concurrency_id: str, after: int | None = None) -> None:
-        """Put the line into its order, and tell those who wait for a computation where they stand."""
+        """Order a line, and tell visitors who wait for a computation their position in it."""
         line = self.event_queue_per_concurrency_id[concurrency_id]
         line.queue[:] = order_fairly(line.queue, self.last_turns)
         if concurrency_id == COMPUTE_LINE:
@@ -178,14 +177,11 @@ class FairQueue(queueing.Queue):
         while len(self.last_turns) > MAX_CALLERS:
             del self.last_turns[next(iter(self.last_turns))]
 
-    # ---- going
-    def _is_heard(self, event: queueing.Event) -> bool:
-        answers = self.pending_messages_per_session.get(event.session_hash)
-        return answers is not None and answers.listeners > 0
-
+    # ---- leaving
     def start(self) -> None:
+        """Start the queue, and a task that drops abandoned events."""
         super().start()
-        utils.run_coro_in_background(self._run_housekeeping)
+        gradio_compat.run_coro_in_background(self._run_housekeeping)
 
     async def _run_housekeeping(self) -> None:
         while not self.stopped:
@@ -195,28 +191,41 @@ class FairQueue(queueing.Queue):
                 holder.forget_idle(LISTENER_TIMEOUT)
 
     async def drop_abandoned(self) -> None:
-        """Drop what nobody listens for, and answers that nobody fetched."""
+        """Drop events without a listener for LISTENER_TIMEOUT seconds, and messages that nobody has fetched."""
         now = time.monotonic()
-        busy = {event.session_hash: event.enqueue_time for event in list(self.event_ids_to_events.values())}  # the last
-        for name in {*self.pending_messages_per_session, *self.pending_event_ids_session}:
-            answers = self.pending_messages_per_session.get(name)
-            if answers and (
-                answers.listeners or now - max(answers.last_heard, busy.get(name, 0.0)) <= LISTENER_TIMEOUT
-            ):
-                continue
-            await self.clean_events(session_hash=name)
-            if not any(event.session_hash == name for event in self.event_ids_to_events.values()):
-                self.pending_messages_per_session.pop(name, None)
-                self.pending_event_ids_session.pop(name, None)
+        last_events = {event.session_hash: event.enqueue_time for event in list(self.event_ids_to_events.values())}
+        for session in {*self.pending_messages_per_session, *self.pending_event_ids_session}:
+            messages = self.pending_messages_per_session.get(session)
+            if messages:
+                last_active = max(messages.last_heard, last_events.get(session, 0.0))
+                if messages.listeners or now - last_active <= LISTENER_TIMEOUT:
+                    continue
+            await self.clean_events(session_hash=session)
+            if not self._has_event(session):
+                self.pending_messages_per_session.pop(session, None)
+                self.pending_event_ids_session.pop(session, None)
 
     async def remove_from_queue(self, event_id: str) -> None:
-        """Of what runs already: stop it at its next step."""
+        """Remove a waiting event; stop a running one at its next step."""
         await super().remove_from_queue(event_id)
         if (event := self.event_ids_to_events.get(event_id)) is not None:
             event.alive = False
 
-    def is_busy(self, name: str) -> bool:
-        """Whether the session waits for something, or listens."""
-        answers = self.pending_messages_per_session.get(name)
-        listens = answers is not None and answers.listeners > 0
-        return listens or any(event.session_hash == name for event in self.event_ids_to_events.values())
+    # ---- asking
+    def is_busy(self, session: str) -> bool:
+        """Whether the session has an event in the queue, or listens for messages."""
+        return self._has_listener(session) or self._has_event(session)
+
+    def find_session(self, event_id: str) -> str | None:
+        """Return the session of an event that waits, runs, or whose messages have not been fetched; None otherwise."""
+        if event_id in self.event_ids_to_events:
+            return self.event_ids_to_events[event_id].session_hash
+        pending = list(self.pending_event_ids_session.items())
+        return next((session for session, events in pending if event_id in events), None)
+
+    def _has_listener(self, session: str) -> bool:
+        messages = self.pending_messages_per_session.get(session)
+        return messages is not None and messages.listeners > 0
+
+    def _has_event(self, session: str) -> bool:
+        return any(event.session_hash == session for event in self.event_ids_to_events.values())

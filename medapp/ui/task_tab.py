@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.data_classes import PredictBodyInternal
 
 from medapp.card import Card
 from medapp.errors import CancelledError, InputError
@@ -29,6 +28,7 @@ from medapp.ui.error_messages import report_errors
 from medapp.ui.events import AT_ONCE, GPU, LIVE, PRIVATE
 from medapp.ui.example_inputs import ExampleInputs, RunInputs
 from medapp.ui.example_results import compute_example, is_computed
+from medapp.ui.gradio_compat import PredictBodyInternal
 from medapp.ui.panels.base import Frame, Panel, Volumes, presenter_of
 from medapp.ui.session import Session, check_cancelled, close_session, visitors
 from medapp.ui.task_form import lay_out_form

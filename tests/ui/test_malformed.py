@@ -16,7 +16,7 @@ from medapp.serving import run_log
 from medapp.ui import caller
 from medapp.ui.caller import Caller
 from medapp.ui.page import build_page
-from medapp.ui.payload import MalformedRequest, check_nesting, check_values
+from medapp.ui.payload import MalformedRequestError, check_nesting, check_values
 from medapp.ui.request_checks import RequestChecker
 from medapp.ui.security import SecurityMiddleware
 
@@ -87,7 +87,7 @@ def test_an_event_that_does_not_exist_is_not_looked_for(client, number):
 
 def test_values_of_other_kinds_are_named(page):
     def word(fn, data, said=None):
-        with pytest.raises(MalformedRequest) as refused:
+        with pytest.raises(MalformedRequestError) as refused:
             check_values(fn, page.blocks, data, said)
         return str(refused.value)
 
@@ -100,7 +100,7 @@ def test_values_of_other_kinds_are_named(page):
     for wrong in ("x", 3, True, [], {"path": "x"}, {"path": 3, "meta": {"_type": "gradio.FileData"}}, [None]):
         assert "File" in word(fn, [wrong, *data[1:]])
     assert "were sent" in word(fn, data[1:]) and "were sent" in word(fn, [*data, None])
-    with pytest.raises(MalformedRequest, match="deep"):
+    with pytest.raises(MalformedRequestError, match="deep"):
         check_nesting([[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]])
 
 

@@ -151,7 +151,7 @@ def test_one_client_cannot_take_all_places_and_is_told_so(house, monkeypatch):
 
 
 def test_an_address_has_places_whatever_names_its_sessions_take(house, monkeypatch):
-    house.demo._queue.per_address = 4
+    house.demo._queue.max_per_address[queue.COMPUTE_LINE] = 4
     answers = [called(house, "a", session_hash=f"s{n}") for n in range(6)]
     assert [answer.status_code for answer in answers] == [200] * 4 + [429] * 2
     assert "your address" in answers[-1].json()["detail"]

@@ -14,10 +14,11 @@ from starlette.formparsers import MultiPartException
 from starlette.testclient import TestClient
 
 from medapp import __version__
-from medapp.ui import security
+from medapp.ui import rate_limit, request_body, security
 from medapp.ui.caller import Caller
 from medapp.ui.ownership import ownership
-from medapp.ui.security import RateLimiter, SecurityMiddleware
+from medapp.ui.rate_limit import RateLimiter
+from medapp.ui.security import SecurityMiddleware
 
 HOST = "http://testserver"
 
@@ -146,7 +147,7 @@ def test_what_costs_is_counted_and_what_does_not_is_not(guarded):
 
 def test_a_bucket_fills_again(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(security.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(rate_limit.time, "monotonic", lambda: now[0])
     rate = RateLimiter(60)
     assert all(rate.allows("a") for _ in range(60)) and not rate.allows("a") and rate.allows("b")
     now[0] = 2.0
@@ -195,8 +196,8 @@ def poured(path: str, pieces: list[bytes]) -> int:
 
 
 def test_what_is_sent_has_an_end(guarded, monkeypatch):
-    client, much = guarded(), bytes(security.MAX_BODY_BYTES + 1)
-    monkeypatch.setitem(security.MAX_BODY_BYTES_BY_PATH, security.UPLOAD_PATH, 2 * security.DISK_CHECK_BYTES)
+    client, much = guarded(), bytes(request_body.MAX_BODY_BYTES + 1)
+    monkeypatch.setitem(request_body.MAX_BODY_BYTES_BY_PATH, security.UPLOAD_PATH, 2 * request_body.DISK_CHECK_BYTES)
     for path in ("/gradio_api/queue/join", "/gradio_api/run/predict", "/gradio_api/cancel"):
         assert client.post(path, content=much).status_code == 413
         assert poured(path, [much[:9], much]) == 413
@@ -209,9 +210,9 @@ def test_what_is_sent_has_an_end(guarded, monkeypatch):
 
 def test_a_disk_that_fills_while_an_upload_comes_in_stops_it(guarded, monkeypatch):
     free = iter([10**12, 10**12, 0])
-    monkeypatch.setattr(security.workspace, "has_free_space", lambda: next(free) > 0)
+    monkeypatch.setattr(request_body.workspace, "has_free_space", lambda: next(free) > 0)
     guarded()
-    assert poured(security.UPLOAD_PATH, [bytes(security.DISK_CHECK_BYTES)] * 9) == 507
+    assert poured(security.UPLOAD_PATH, [bytes(request_body.DISK_CHECK_BYTES)] * 9) == 507
 
 
 def test_gradio_learns_of_half_an_upload_in_the_way_in_which_it_tidies_up(guarded):

@@ -12,8 +12,8 @@ from typing import Any
 from urllib.parse import quote
 
 import gradio as gr
-from gradio.components.base import Component
 
+from medapp.ui.gradio_compat import Component
 from medapp.ui.viewer import niivue_asset
 from medapp.ui.viewer.scene import Scene, script_file
 

@@ -16,12 +16,12 @@ import gradio as gr
 import matplotlib
 import nibabel as nib
 import numpy as np
-from gradio.data_classes import FileData, GradioModel
 
 from medapp.imaging.geometry import resample, with_spacing
 from medapp.imaging.volume import Grid, Volume
 from medapp.rendering import colour
 from medapp.rendering.layers import Layer
+from medapp.ui.gradio_compat import FileData, GradioModel
 from medapp.ui.ownership import ownership
 from medapp.ui.viewer import niivue_asset
 
