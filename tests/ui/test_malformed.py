@@ -94,7 +94,7 @@ def test_values_of_other_kinds_are_named(page):
     fn = next(fn for fn in page.fns.values() if fn.api_name == "segment_glioma_ar2unet")
     data = usual(fn)
     at = next(n for n, block in enumerate(fn.inputs) if isinstance(block, gr.Slider))
-    assert "without an end" in word(fn, [float("nan") if n == at else v for n, v in enumerate(data)])
+    assert "not finite" in word(fn, [float("nan") if n == at else v for n, v in enumerate(data)])
     for wrong in ("x", None, True, 10**400, [], {}):
         assert fn.inputs[at].label in word(fn, [wrong if n == at else v for n, v in enumerate(data)])
     for wrong in ("x", 3, True, [], {"path": "x"}, {"path": 3, "meta": {"_type": "gradio.FileData"}}, [None]):

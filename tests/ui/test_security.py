@@ -254,7 +254,7 @@ def test_one_address_cannot_keep_everything_open(guarded, monkeypatch):
 
         outer = SecurityMiddleware(stays)
         await outer(posted("/") | {"method": "GET", "client": (who, 1)}, None, hear)
-        assert not outer.open
+        assert not outer.open_requests
         return told[2]
 
     assert asyncio.run(held("a")) == 429
