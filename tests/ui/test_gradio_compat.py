@@ -25,8 +25,6 @@ USED = [  # a class of Gradio's, the module that subclasses or calls it, and wha
 LAUNCH_OPTIONS = (
     "theme css head max_file_size state_session_capacity mcp_server strict_cors ssr_mode app_kwargs _frontend"
 )
-    "theme css head max_file_size state_session_capacity mcp_server strict_cors ssr_mode app_kwargs _frontend"
-)
 PARAMETERS = [  # a function, who overrides or calls it, and the parameters that it has, in their order
     (gr.Blocks.process_api, "page", "block_fn inputs state request iterator session_hash event_id event_data"),
     (gr.Blocks.preprocess_data, "page", "block_fn inputs"),
