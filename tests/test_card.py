@@ -12,6 +12,7 @@ def card(**more) -> Card:
     fields = {
         "name": "segment_toy",
         "task": "segmentation",
+        "presenter": "lesions",
         "title": "Toy",
         "about": "A toy.",
         "inputs": (Input("flair", "FLAIR"), Input("t1", "T1", optional=True, former=("pre",))),

@@ -78,7 +78,7 @@ def add_endpoint(card: Card) -> None:
         series_box = gr.Textbox(label="Series")
         by_voxels = gr.Checkbox(False)
         old_boxes = [gr.File(label=old) for s in sources for old in s.former]
-        old_knobs = [gr.Textbox(None, label=old) for o in card.options for old in o.former]
+        old_knobs = [gr.JSON(None, label=old) for o in card.options for old in o.former]
         facts, made = gr.JSON(), gr.File(file_count="multiple")
         button = gr.Button()
     for name in (card.name, *card.former):
