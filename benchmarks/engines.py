@@ -22,7 +22,7 @@ from medapp.serving.inference_engine import Engine, make_probe_image
 Forward = Callable[[torch.Tensor], torch.Tensor]
 
 
-def network(card: Card, weights: Path | None) -> torch.nn.Module:
+def build_network(card: Card, weights: Path | None) -> torch.nn.Module:
     """The card's network, always with the same weights: those of the file, or random ones."""
     torch.manual_seed(0)
     net = card.build()
@@ -31,22 +31,22 @@ def network(card: Card, weights: Path | None) -> torch.nn.Module:
     return net.eval()
 
 
-def contenders(card: Card, weights: Path | None, folder: Path) -> dict[str, Forward]:
+def build_engines(card: Card, weights: Path | None, folder: Path) -> dict[str, Forward]:
     """Every way there is here to answer, the plain one first."""
-    plain = network(card, weights)
-    engine = Engine(network(card, weights), "cpu", "torch")
+    plain = build_network(card, weights)
+    engine = Engine(build_network(card, weights), "cpu", "torch")
     found: dict[str, Forward] = {"torch fp32, as trained": plain, "torch fp32, folded": engine._torch(None)}
     found["torch bf16, folded, channels last"] = engine._torch(torch.bfloat16)
     if hardware.find_version("openvino") != "none":
-        found["openvino"] = Engine(network(card, weights), "cpu", "openvino", folder)
+        found["openvino"] = Engine(build_network(card, weights), "cpu", "openvino", folder)
     return found
 
 
-def starts(card: Card, weights: Path | None, folder: Path, x: torch.Tensor) -> list[float]:
+def measure_starts(card: Card, weights: Path | None, folder: Path, x: torch.Tensor) -> list[float]:
     """Seconds to the first answer of an engine that finds nothing in the cache, and of one that finds the network."""
     seconds = []
     for _ in range(2):
-        engine = Engine(network(card, weights), "cpu", "auto", folder)
+        engine = Engine(build_network(card, weights), "cpu", "auto", folder)
         started = time.perf_counter()
         engine(x)
         seconds.append(time.perf_counter() - started)
@@ -66,8 +66,8 @@ def main() -> None:
     torch.set_num_threads(hardware.count_processors())
     x = make_probe_image((args.slices, args.channels, *args.size))
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
-        cold, warm = starts(card, args.weights, Path(folder) / "net", x[:2])
-        found = contenders(card, args.weights, Path(folder) / "net")
+        cold, warm = measure_starts(card, args.weights, Path(folder) / "net", x[:2])
+        found = build_engines(card, args.weights, Path(folder) / "net")
         answers = {name: forward(x) for name, forward in found.items()}
         wall: dict[str, list[float]] = {name: [] for name in found}
         busy: dict[str, list[float]] = {name: [] for name in found}

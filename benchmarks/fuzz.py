@@ -35,11 +35,11 @@ def main() -> None:
             (corpus / f"seed_{name}").write_bytes(bytes([NAMES.index(name)]) + data)
     flags = [f"-runs={given.runs}", f"-seed={given.seed}", f"-artifact_prefix={found}/"]
     flags += ["-timeout=10", "-rss_limit_mb=2048", "-max_len=20000", "-len_control=0"]
-    atheris.Setup([sys.argv[0], *flags, str(corpus)], one)
+    atheris.Setup([sys.argv[0], *flags, str(corpus)], read_fuzzed)
     atheris.Fuzz()
 
 
-def one(data: bytes) -> None:
+def read_fuzzed(data: bytes) -> None:
     """Read one input: its first byte chooses the file's name, the rest is the file."""
     if not data:
         return

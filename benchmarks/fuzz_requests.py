@@ -21,13 +21,13 @@ import httpx
 
 from benchmarks import serving
 
-OURS = "fault is ours"
+FAULT_WORDS = "fault is ours"
 FILE = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
-DEEP: Any = "x"
+NESTED_LIST: Any = "x"
 for _ in range(400):
-    DEEP = [DEEP]
-WRONG: list[Any] = [
-    *(None, True, -1, 0, 3, 2.5, 10**400, float("nan"), float("inf"), "", "x", "\0", "1", "x" * 200_000, DEEP),
+    NESTED_LIST = [NESTED_LIST]
+WRONG_VALUES: list[Any] = [
+    *(None, True, -1, 0, 3, 2.5, 10**400, float("nan"), float("inf"), "", "x", "\0", "1", "x" * 200_000, NESTED_LIST),
     *([], [None], ["x"], [[1, 2]], {}, {"a": 1}, FILE, [FILE], {"__type__": "update", "value": 1}),
     *({"path": None}, {"path": "x", "meta": "x"}, {"path": ["x"], "meta": {}}, {"mm": "x"}, {"mm": [1, 2, 3]}),
     *({"index": index, "value": None, "row_value": row} for index in (0, -1, 10**9, "x") for row in (None, [])),
@@ -70,7 +70,7 @@ class Visitor:
     def hear(self, way: str, **asked: str) -> None:
         with self.line.stream("GET", f"gradio_api/{way}", params=asked) as stream:
             for line in stream.iter_lines():
-                if OURS in line:
+                if FAULT_WORDS in line:
                     self.said[line[:200]] += 1
                 if "process_completed" in line or line.startswith(("event: complete", "event: error")):
                     break
@@ -84,9 +84,9 @@ class Visitor:
                 )
 
 
-def bodies(visitor: Visitor, event: dict, chance: random.Random) -> Iterator[dict]:
+def malformed_bodies(visitor: Visitor, event: dict, chance: random.Random) -> Iterator[dict]:
     """Requests that are wrong in one place."""
-    usual, wrong = visitor.usual(event), chance.choice(WRONG)
+    usual, wrong = visitor.usual(event), chance.choice(WRONG_VALUES)
     base = {"data": usual, "fn_index": event["id"], "session_hash": visitor.session}
     if usual:
         place = chance.randrange(len(usual))
@@ -100,12 +100,12 @@ def bodies(visitor: Visitor, event: dict, chance: random.Random) -> Iterator[dic
     yield base | {field: wrong}
 
 
-def attack(visitor: Visitor, rounds: int, chance: random.Random) -> Counter[tuple[str, int]]:
+def attack_endpoints(visitor: Visitor, rounds: int, chance: random.Random) -> Counter[tuple[str, int]]:
     """The answers by door and status."""
     found: Counter[tuple[str, int]] = Counter()
     for _ in range(rounds):
         for event in visitor.events:
-            for body in bodies(visitor, event, chance):
+            for body in malformed_bodies(visitor, event, chance):
                 door = chance.choice(["queue/join", "queue/join", "run/predict", f"run/{event['api_name']}", "api/x"])
                 if door == "queue/join" and body["fn_index"] == event["id"] and body["session_hash"] == visitor.session:
                     status = visitor.join(
@@ -118,12 +118,12 @@ def attack(visitor: Visitor, rounds: int, chance: random.Random) -> Counter[tupl
             for door, sent in ((f"call/{name}", {"data": visitor.usual(event)[1:]}), (f"call/v2/{name}", {"x": 1})):
                 found[
                     door.rsplit("/", 1)[0],
-                    visitor.post(door, sent | {"session_hash": chance.choice(WRONG)}).status_code,
+                    visitor.post(door, sent | {"session_hash": chance.choice(WRONG_VALUES)}).status_code,
                 ] += 1
         for door in ("queue/join", "run/predict", "call/x", "call/v2/x", "cancel", "reset", "upload", "mcp/"):
             for raw in (b"", b"{", b"[" * 9000, b"null", b"[]", b'"x"', b"\xff\xfe", b'{"data": 1e999}', b"x" * 10**7):
                 found[door, visitor.post(door, raw).status_code] += 1
-            for wrong in WRONG:
+            for wrong in WRONG_VALUES:
                 body = {"session_hash": wrong, "fn_index": wrong, "event_id": wrong, "data": wrong}
                 found[door, visitor.post(door, body).status_code] += 1
         for way in (
@@ -138,19 +138,21 @@ def attack(visitor: Visitor, rounds: int, chance: random.Random) -> Counter[tupl
     return found
 
 
-def tools(visitor: Visitor) -> Counter[tuple[str, int]]:
+def attack_tools(visitor: Visitor) -> Counter[tuple[str, int]]:
     """The same through MCP."""
     found: Counter[tuple[str, int]] = Counter()
     headers = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
     names = [event["api_name"] for event in visitor.events if event["api_visibility"] == "public"]
-    for number, wrong in enumerate([*WRONG, "data:;base64,%%%", "data:text/plain;base64,eA==", "http://127.0.0.1:1/a"]):
+    for number, wrong in enumerate(
+        [*WRONG_VALUES, "data:;base64,%%%", "data:text/plain;base64,eA==", "http://127.0.0.1:1/a"]
+    ):
         for given in ({"flair": wrong, "threshold": wrong}, {"image": wrong}, wrong):
             call = {"name": names[number % len(names)], "arguments": given}
             body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
             raw = json.dumps(body).encode()
             answer = visitor.line.post("gradio_api/mcp/", content=raw, headers=headers)
             found["tools", answer.status_code] += 1
-            visitor.said["tools"] += OURS in answer.text
+            visitor.said["tools"] += FAULT_WORDS in answer.text
     return found
 
 
@@ -161,18 +163,20 @@ def main() -> None:
     parser.add_argument("--fresh", action="store_true", help="without results in the tabs, which take a minute")
     asked = parser.parse_args()
     with tempfile.TemporaryFile("w+") as log:
-        with serving.app(log, MEDAPP_RATE="0", MEDAPP_PLACES="0") as (address, _):
+        with serving.run_app(log, MEDAPP_RATE="0", MEDAPP_PLACES="0") as (address, _):
             visitor = Visitor(address)
             if not asked.fresh:
                 visitor.settle()
-            found = attack(visitor, asked.rounds, random.Random(asked.seed)) + tools(visitor)
+            found = attack_endpoints(visitor, asked.rounds, random.Random(asked.seed)) + attack_tools(visitor)
         log.seek(0)
         faults = [line for line in log if '"failed"' in line]
     for (door, status), count in sorted(found.items()):
         print(f"{door:16} {status} {count:6}")
     bad = sum(count for (_, status), count in found.items() if status >= 500)
     said, total = sum(visitor.said.values()), sum(found.values())
-    print(f"{total} requests: {bad} answered 500 or more, {said} times “{OURS}”, {len(faults)} faults in the log")
+    print(
+        f"{total} requests: {bad} answered 500 or more, {said} times “{FAULT_WORDS}”, {len(faults)} faults in the log"
+    )
     for line in [*visitor.said, *faults[:20]]:
         print(line.rstrip())
     sys.exit(bool(bad or said or faults))

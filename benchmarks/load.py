@@ -25,8 +25,8 @@ from gradio_client import Client, handle_file
 from benchmarks import serving
 from medapp import examples
 
-WATCH = 0.5  # seconds between looks at the memory
-QUIET = 10.0  # seconds in which the app does next to nothing once it has set itself up
+MEMORY_INTERVAL = 0.5  # seconds between looks at the memory
+IDLE_INTERVAL = 10.0  # seconds in which the app does next to nothing once it has set itself up
 
 
 class Memory(threading.Thread):
@@ -37,15 +37,15 @@ class Memory(threading.Thread):
         self.pid, self.most = pid, 0.0
 
     def now(self) -> float:
-        return sum(map(resident, family(self.pid)))
+        return sum(map(resident_mb, process_tree(self.pid)))
 
     def run(self) -> None:
         while Path(f"/proc/{self.pid}").exists():
             self.most = max(self.most, self.now())
-            time.sleep(WATCH)
+            time.sleep(MEMORY_INTERVAL)
 
 
-def family(pid: int) -> Iterator[int]:
+def process_tree(pid: int) -> Iterator[int]:
     """A process and those that descend from it."""
     yield pid
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
@@ -54,13 +54,13 @@ def family(pid: int) -> Iterator[int]:
         except OSError:  # it has ended
             continue
         for child in below:
-            yield from family(int(child))
+            yield from process_tree(int(child))
 
 
-def worked(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     """Seconds of processor time that a process and those it has started have taken; 0 for what has ended."""
     total = 0
-    for each in family(pid):
+    for each in process_tree(pid):
         try:
             facts = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
         except OSError:
@@ -69,15 +69,15 @@ def worked(pid: int) -> float:
     return total / os.sysconf("SC_CLK_TCK")
 
 
-def settled(pid: int) -> None:
+def wait_until_idle(pid: int) -> None:
     """Wait until the app has nothing to do."""
-    before = -QUIET
-    while (now := worked(pid)) - before > 0.05 * QUIET:
+    before = -IDLE_INTERVAL
+    while (now := cpu_seconds(pid)) - before > 0.05 * IDLE_INTERVAL:
         before = now
-        time.sleep(QUIET)
+        time.sleep(IDLE_INTERVAL)
 
 
-def resident(pid: int) -> float:
+def resident_mb(pid: int) -> float:
     """MB; 0 for a process that has ended."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
@@ -86,7 +86,7 @@ def resident(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def asked(client: Client, example: examples.Example) -> tuple[str, float]:
+def request_run(client: Client, example: examples.Example) -> tuple[str, float]:
     """What came of one run, "answer" or the words of a refusal, and after how many seconds."""
     began = time.monotonic()
     try:
@@ -99,11 +99,11 @@ def asked(client: Client, example: examples.Example) -> tuple[str, float]:
     return what, time.monotonic() - began
 
 
-def crowd(address: str, example: examples.Example, visitors: int) -> list[tuple[str, float]]:
+def run_at_once(address: str, example: examples.Example, visitors: int) -> list[tuple[str, float]]:
     """All at once; in the order in which they are done."""
     clients = [Client(address, verbose=False) for _ in range(visitors)]
     found: list[tuple[str, float]] = []
-    threads = [threading.Thread(target=lambda c=c: found.append(asked(c, example))) for c in clients]  # type: ignore[misc]
+    threads = [threading.Thread(target=lambda c=c: found.append(request_run(c, example))) for c in clients]  # type: ignore[misc]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -113,19 +113,19 @@ def crowd(address: str, example: examples.Example, visitors: int) -> list[tuple[
     return found
 
 
-def row(address: str, example: examples.Example, runs: int, *, new: bool) -> list[tuple[str, float]]:
+def run_in_turn(address: str, example: examples.Example, runs: int, *, new: bool) -> list[tuple[str, float]]:
     """One after the other, in one session, or each by a client and in a session of its own."""
     found, client = [], Client(address, verbose=False)
     for n in range(runs):
         if new and n:
             client.close()
             client = Client(address, verbose=False)
-        found.append(asked(client, example))
+        found.append(request_run(client, example))
     client.close()
     return found
 
 
-def kept(place: Path) -> tuple[int, float]:
+def count_files(place: Path) -> tuple[int, float]:
     """How many files there are in a folder, and their MB."""
     sizes = []
     for folder, _, names in os.walk(place):
@@ -135,23 +135,23 @@ def kept(place: Path) -> tuple[int, float]:
     return len(sizes), sum(sizes) / 1e6
 
 
-def hour(
+def run_for_lifetime(
     address: str, example: examples.Example, place: Path, memory: Memory, lifetime: int, every: float
 ) -> list[tuple[str, float]]:
     """Visits until what the first ones left is gone, then none until all is."""
     found, began, told = [], time.monotonic(), 0.0
     end = lifetime * 7 / 6
-    print(f"before: {kept(place)[0]} files of {kept(place)[1]:.0f} MB", flush=True)
+    print(f"before: {count_files(place)[0]} files of {count_files(place)[1]:.0f} MB", flush=True)
     while (now := time.monotonic() - began) < 2 * end:
         if now >= told:
-            count, size = kept(place)
+            count, size = count_files(place)
             print(
                 f"{now:6.0f} s, {len(found)} visits: {count} files of {size:.0f} MB, memory {memory.now():.0f} MB",
                 flush=True,
             )
             told += end / 6
         if now < end:
-            found += row(address, example, 1, new=True)
+            found += run_in_turn(address, example, 1, new=True)
         time.sleep(max(0.0, every - (time.monotonic() - began - now)))
     return found
 
@@ -172,19 +172,19 @@ def main() -> None:
     free = {"MEDAPP_RATE": "0", "MEDAPP_PLACES": "0", "MEDAPP_LIFETIME": str(args.lifetime)}
     with (
         tempfile.TemporaryDirectory() as folder,
-        serving.app(TMPDIR=folder, **free) as (address, pid),
+        serving.run_app(TMPDIR=folder, **free) as (address, pid),
     ):
         memory = Memory(pid)
         first = Client(address, verbose=False)
-        asked(first, example)  # networks are loaded
-        settled(pid)
+        request_run(first, example)  # networks are loaded
+        wait_until_idle(pid)
         memory.start()
         parts = {
-            "crowd": lambda: crowd(address, example, args.visitors),
-            "warm": lambda: row(address, example, args.warm, new=True),
-            "row": lambda: row(address, example, args.runs, new=False),
-            "strangers": lambda: row(address, example, args.runs, new=True),
-            "hour": lambda: hour(address, example, Path(folder), memory, args.lifetime, args.every),
+            "crowd": lambda: run_at_once(address, example, args.visitors),
+            "warm": lambda: run_in_turn(address, example, args.warm, new=True),
+            "row": lambda: run_in_turn(address, example, args.runs, new=False),
+            "strangers": lambda: run_in_turn(address, example, args.runs, new=True),
+            "hour": lambda: run_for_lifetime(address, example, Path(folder), memory, args.lifetime, args.every),
         }
         wanted = {
             "crowd": args.visitors,
@@ -206,7 +206,7 @@ def main() -> None:
                     "part": name, "asked": len(found), "answered": sum(what == "answer" for what, _ in found),
                     "seconds": round(took, 1), "median_wait": round(statistics.median(seconds), 1),
                     "longest_wait": round(max(seconds), 1), "mb_before": round(before), "mb_most": round(memory.most),
-                    "mb_after": round(memory.now()), "files": kept(Path(folder))[0],
+                    "mb_after": round(memory.now()), "files": count_files(Path(folder))[0],
                 }
             )  # fmt: skip
             print(lines[-1], flush=True)

@@ -18,14 +18,14 @@ from medapp.imaging.index_maps import superpixels
 from medapp.imaging.volume import Volume
 from medapp.networks.rat import RAT
 from medapp.serving import runtime
-from training.evaluation.peers import DENOISERS
+from training.evaluation.restoration_peers import DENOISERS
 
 OURS = {"ours, one region": "one", "ours, superpixels": "superpixels", "ours, MobileSAM": "mobilesam"}
 PAPER = {"RAT of the paper's size, superpixels": "superpixels", "RAT of the paper's size, one region": "one"}
-FIRST = "non-local means"
+REFERENCE = "non-local means"
 
 
-def phantom(side: int, seed: int) -> np.ndarray:
+def draw_phantom(side: int, seed: int) -> np.ndarray:
     """Discs in a body, with noise, HU (side, side) float32; every seed another picture, so that nothing is cached."""
     random = np.random.default_rng(seed)
     rows, columns = np.mgrid[:side, :side] / side - 0.5
@@ -36,12 +36,12 @@ def phantom(side: int, seed: int) -> np.ndarray:
     return (image + random.normal(0, 25, image.shape)).astype(np.float32)
 
 
-def work(name: str, side: int) -> Callable[[int], object]:
+def make_job(name: str, side: int) -> Callable[[int], object]:
     """What is timed; its argument is the seed of the picture."""
     if name in OURS:
 
         def served(seed: int) -> object:
-            image = Volume(phantom(side, seed)[..., None], np.diag([0.7, 0.7, 1, 1]), name="CT", unit="HU")
+            image = Volume(draw_phantom(side, seed)[..., None], np.diag([0.7, 0.7, 1, 1]), name="CT", unit="HU")
             return runtime.run("restore_ct_rat", image, regions=OURS[name])
 
         return served
@@ -50,20 +50,20 @@ def work(name: str, side: int) -> Callable[[int], object]:
 
         @torch.inference_mode()
         def paper(seed: int) -> object:
-            image = phantom(side, seed)
+            image = draw_phantom(side, seed)
             labels = superpixels(image) if PAPER[name] == "superpixels" else np.zeros(image.shape)
             with torch.autocast("cpu", hardware.choose_half_precision("cpu") or torch.bfloat16):
                 return net(torch.from_numpy(image)[None, None], torch.from_numpy(labels.astype(np.int64))[None])
 
         return paper
     denoise = DENOISERS[name][0]
-    return lambda seed: denoise(phantom(side, seed), 25.0)
+    return lambda seed: denoise(draw_phantom(side, seed), 25.0)
 
 
-def measure(name: str, side: int, rounds: int, queue: "multiprocessing.Queue[tuple[float, float]]") -> None:
+def measure_job(name: str, side: int, rounds: int, queue: "multiprocessing.Queue[tuple[float, float]]") -> None:
     """Put the least seconds of the rounds and the peak memory in MB."""
     torch.set_num_threads(hardware.count_processors())
-    job, seconds = work(name, side), []
+    job, seconds = make_job(name, side), []
     for seed in range(rounds + 1):
         started = time.perf_counter()
         job(seed)
@@ -78,17 +78,17 @@ def main() -> None:
     parser.add_argument("--paper", action="store_true", help="RAT of the paper's size too; takes minutes")
     args = parser.parse_args()
     spawn, found = multiprocessing.get_context("spawn"), {}
-    for name in (FIRST, *(n for n in DENOISERS if n != FIRST), *OURS, *(PAPER if args.paper else ())):
+    for name in (REFERENCE, *(n for n in DENOISERS if n != REFERENCE), *OURS, *(PAPER if args.paper else ())):
         queue = spawn.Queue()
-        process = spawn.Process(target=measure, args=(name, args.size, 0 if name in PAPER else args.rounds, queue))
+        process = spawn.Process(target=measure_job, args=(name, args.size, 0 if name in PAPER else args.rounds, queue))
         process.start()
         process.join()
         if process.exitcode == 0:
             found[name] = queue.get()
     print(f"{args.size} × {args.size}, {hardware.describe_device('cpu')}\n")
-    print(f"| way | seconds | times the time of {FIRST} | peak memory, MB |\n|---|---|---|---|")
+    print(f"| way | seconds | times the time of {REFERENCE} | peak memory, MB |\n|---|---|---|---|")
     for name, (seconds, memory) in found.items():
-        print(f"| {name} | {seconds:.2f} | {seconds / found[FIRST][0]:.1f} | {memory:.0f} |")
+        print(f"| {name} | {seconds:.2f} | {seconds / found[REFERENCE][0]:.1f} | {memory:.0f} |")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from benchmarks.rivals import named, rival
+from benchmarks.baselines import baseline_name, make_baseline
 from medapp import examples, hardware
 from medapp.card import Card
 from medapp.imaging.geometry import resample, with_spacing
@@ -47,7 +47,7 @@ class Way(NamedTuple):
     size: float
 
 
-def example(card: Card, size: float) -> tuple[tuple[Volume | None, ...], dict]:
+def scaled_example(card: Card, size: float) -> tuple[tuple[Volume | None, ...], dict]:
     """The required images of an example with `size` times its voxels, and the example's settings.
 
     It is one of the method's own, or the first that has its images. Raises LookupError if there is none.
@@ -59,12 +59,12 @@ def example(card: Card, size: float) -> tuple[tuple[Volume | None, ...], dict]:
     if not fitting:
         raise LookupError(f"there is no example with {', '.join(needed)}")
     wanted = [i for i in card.inputs if i.name in needed]
-    drawn = {i.name: scaled(v, size) for i, v in zip(wanted, fitting[0].volumes(wanted), strict=True) if v}
+    drawn = {i.name: resize_volume(v, size) for i, v in zip(wanted, fitting[0].volumes(wanted), strict=True) if v}
     settings = fitting[0].settings if fitting[0].pipeline == card.name else {}
     return tuple(drawn.get(i.name) for i in card.inputs), settings
 
 
-def scaled(volume: Volume, size: float) -> Volume:
+def resize_volume(volume: Volume, size: float) -> Volume:
     """The same field of view with `size` times the voxels, along every axis that has more than one."""
     axes = np.array(volume.shape) > 1
     grid = with_spacing(volume.grid, np.where(axes, volume.spacing * size ** (-1 / axes.sum()), volume.spacing))
@@ -72,13 +72,13 @@ def scaled(volume: Volume, size: float) -> Volume:
     return drawn.new_like(np.asarray(drawn.array).round().astype(np.uint8)) if volume.is_colour else drawn
 
 
-def measured(way: Way) -> dict:
+def measure_way(way: Way) -> dict:
     """Do the job twice in this process; seconds, processor seconds and peak memory in MB of the second time."""
     torch.set_num_threads(way.threads)
     card = runtime.find_card(way.method)
-    volumes, settings = example(card, way.size)
+    volumes, settings = scaled_example(card, way.size)
     if way.peer:
-        job = rival(card, way.device, settings)
+        job = make_baseline(card, way.device, settings)
     else:
         job = lambda given: runtime.run(card.name, *given, device=way.device, **settings)  # noqa: E731
     job(tuple(v and v.new_like(np.roll(v.array, 1, 0)) for v in volumes))  # another image, so that no answer is kept
@@ -92,12 +92,12 @@ def measured(way: Way) -> dict:
     return found | {"memory_mb": round(hardware.read_peak_memory(), 1), "gpu_mb": round(gpu, 1)}
 
 
-def apart(way: Way) -> dict | None:
+def measure_in_process(way: Way) -> dict | None:
     """What `measured` finds in a process of its own, confined to the threads; None, and why on stderr, if it fails."""
     limits = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
     more = dict.fromkeys(limits, str(way.threads))
     command = [sys.executable, "-m", "benchmarks.scaling", "--one", json.dumps(way)]
-    with confined(way.threads):
+    with limit_processors(way.threads):
         done = subprocess.run(command, env=os.environ | more, capture_output=True, text=True)
     if done.returncode:
         print(f"{way}: {(done.stderr.strip().splitlines() or ['failed'])[-1]}", file=sys.stderr, flush=True)
@@ -106,7 +106,7 @@ def apart(way: Way) -> dict | None:
 
 
 @contextmanager
-def confined(threads: int) -> Iterator[None]:
+def limit_processors(threads: int) -> Iterator[None]:
     """So many processors for this process and those that it starts (Linux; elsewhere nothing is done)."""
     if not hasattr(os, "sched_setaffinity"):
         yield
@@ -119,16 +119,16 @@ def confined(threads: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def places(threads: Sequence[int]) -> list[tuple[str, int]]:
+def list_devices(threads: Sequence[int]) -> list[tuple[str, int]]:
     """Devices with threads: the CPU with each number that there is, a graphics card with all of them."""
     most = hardware.count_processors()
     found = [("cpu", n) for n in threads if n <= most] or [("cpu", most)]
     return found + [(device, most) for device in hardware.list_devices() if device == "cuda"]
 
 
-def lines(found: dict[Way, list[dict]]) -> list[dict]:
+def result_rows(found: dict[Way, list[dict]]) -> list[dict]:
     """A row of COLUMNS for every method, device, number of threads and size, from the repeats of each way."""
-    whole = {way: joined(repeats) for way, repeats in found.items() if repeats}
+    whole = {way: merge_repeats(repeats) for way, repeats in found.items() if repeats}
     rows = []
     for way, own in whole.items():
         if not way.peer:
@@ -137,7 +137,7 @@ def lines(found: dict[Way, list[dict]]) -> list[dict]:
             row |= {k: own[k] for k in ("voxels", "seconds", "cpu_seconds", "memory_mb", "gpu_mb")}
             row["times_size_1"] = round(own["seconds"] / unit["seconds"], 2) if unit else None
             if other:
-                row["peer"] = named(runtime.find_card(way.method), way.device)
+                row["peer"] = baseline_name(runtime.find_card(way.method), way.device)
                 row |= {"peer_seconds": other["seconds"], "peer_memory_mb": other["memory_mb"]}
                 row["times_peer_seconds"] = round(own["seconds"] / max(other["seconds"], 1e-3), 2)
                 row["times_peer_memory"] = round(own["memory_mb"] / max(other["memory_mb"], 1e-3), 2)
@@ -145,13 +145,13 @@ def lines(found: dict[Way, list[dict]]) -> list[dict]:
     return rows
 
 
-def joined(repeats: list[dict]) -> dict:
+def merge_repeats(repeats: list[dict]) -> dict:
     """The least seconds and the median memory of the repeats."""
     least = {k: min(r[k] for r in repeats) for k in ("seconds", "cpu_seconds")}
     return repeats[0] | least | {k: statistics.median(r[k] for r in repeats) for k in ("memory_mb", "gpu_mb")}
 
 
-SHOWN = {  # title: of which column, times what, with how many digits
+TABLE_COLUMNS = {  # title: of which column, times what, with how many digits
     "M voxels": ("voxels", 1e-6, 2),
     "seconds": ("seconds", 1, 2),
     "processor seconds": ("cpu_seconds", 1, 2),
@@ -162,9 +162,9 @@ SHOWN = {  # title: of which column, times what, with how many digits
 }
 
 
-def table(rows: list[dict]) -> str:
+def render_table(rows: list[dict]) -> str:
     """Markdown: a row for each method and what it ran on, figures from the smallest size to the largest."""
-    shown = {title: form for title, form in SHOWN.items() if any(row[form[0]] for row in rows)}
+    shown = {title: form for title, form in TABLE_COLUMNS.items() if any(row[form[0]] for row in rows)}
     out = [f"| method | peer | on | {' | '.join(shown)} |", "|---" * (len(shown) + 3) + "|"]
     same: dict[tuple, list[dict]] = {}
     for row in rows:
@@ -189,29 +189,29 @@ def main() -> None:
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
-        print(json.dumps(measured(Way(*json.loads(args.one)))))
+        print(json.dumps(measure_way(Way(*json.loads(args.one)))))
         return
     ways = [
         Way(method, peer, device, threads, size)
         for method in args.methods or runtime.load_cards()
-        for device, threads in places(args.threads)
+        for device, threads in list_devices(args.threads)
         for size in args.sizes
         for peer in (False, True)
-        if not peer or named(runtime.find_card(method), device)
+        if not peer or baseline_name(runtime.find_card(method), device)
     ]
     found: dict[Way, list[dict]] = {way: [] for way in ways}
     for number in range(args.repeats):
         for way in ways:
-            if len(found[way]) == number and (one := apart(way)):  # what failed once is left
+            if len(found[way]) == number and (one := measure_in_process(way)):  # what failed once is left
                 found[way].append(one)
-    rows = lines(found)
+    rows = result_rows(found)
     with args.out.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
     versions = ", ".join(f"{package} {version}" for package, version in hardware.list_versions("openvino").items())
     print(f"{hardware.describe_device('cpu')}; {versions}\n")
-    print(table(rows))
+    print(render_table(rows))
 
 
 if __name__ == "__main__":

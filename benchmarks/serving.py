@@ -17,7 +17,7 @@ START, END = 120, 20  # seconds till the page must be there, and till the proces
 
 
 @contextmanager
-def app(log: IO | int = subprocess.DEVNULL, port: int = 0, **environment: str) -> Iterator[tuple[str, int]]:
+def run_app(log: IO | int = subprocess.DEVNULL, port: int = 0, **environment: str) -> Iterator[tuple[str, int]]:
     """The address of an app, once it answers, and its process; what it prints goes to `log`.
 
     `port` is a free one by default. `environment` is added to this process's. Raises OSError if there is no answer, and

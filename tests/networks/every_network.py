@@ -22,14 +22,14 @@ from medapp.pipelines import segment_ms_rsanet, segment_stroke_raxnet
 from medapp.serving import runtime
 from medapp.serving.inference_engine import Engine, make_probe_image
 from training.core.precision import autocast
-from training.core.random_source import Luck
+from training.core.random_source import RandomSource
 from training.studies.catalogue import STUDIES
 
 SLICE = (144, 160)  # pixels, as a training's: the smaller an image, the fewer kernels there are to choose from
 PATCH = (64, 80)
 CUBE = (32, 32, 32)  # voxels, of which two are left along each axis at the deepest level
 REGIONS = torch.randint(0, 4, (1, *PATCH), generator=torch.Generator().manual_seed(0))
-SHARE = 1 / 8  # of their full widths, for rivals in a study
+SHARE = 1 / 8  # of their full widths, for candidates in a study
 
 GIVEN: dict[str, tuple[Tensor, ...]] = {  # to the network of each card that builds one
     "segment_stroke_raxnet": (make_probe_image((2, segment_stroke_raxnet.INPUT_CHANNELS, *SLICE)),),
@@ -94,13 +94,13 @@ def found() -> None:
 def compared() -> Iterator[tuple[str, Callable[[], object]]]:
     """Rivals of every study, a step of each as in a comparison."""
     for study in STUDIES.values():
-        batch = study.phantom().draw(Luck(0))
-        for name, rival in study.rivals.items():
+        batch = study.make_phantom().draw(RandomSource(0))
+        for name, candidate in study.candidates.items():
 
-            def step(rival=rival, batch=batch) -> None:
-                net = rival.build(SHARE)
+            def step(candidate=candidate, batch=batch) -> None:
+                net = candidate.build(SHARE)
                 with autocast("cpu"):
-                    rival.loss(net, batch).backward()
+                    candidate.loss(net, batch).backward()
 
             yield f"{study.title}: {name}", step
 

@@ -9,8 +9,8 @@ import torch
 
 from medapp.networks.blocks import fuse_batchnorm
 from medapp.networks.raxnet import RAXNet
-from training.methods.segment_stroke_raxnet import widened
-from training.release.convert_raxnet_keras import convert, read
+from training.methods.segment_stroke_raxnet import add_input_channels
+from training.release.convert_raxnet_keras import convert_layers, read_layers
 
 FIXTURE = Path(__file__).parent.parent / "parity" / "rax_small.npz"
 WIDTHS = (4, 8, 16, 32)
@@ -40,7 +40,7 @@ def nchw(array: np.ndarray) -> torch.Tensor:
 @pytest.mark.parametrize(("whole", "first"), [(True, 0), (False, 22)])
 def test_reproduces_the_authors_output_from_their_file(tmp_path, whole, first):
     fixture = np.load(FIXTURE)
-    state = convert(read(keras_file(tmp_path / "axial.h5", fixture, whole=whole, first=first)))
+    state = convert_layers(read_layers(keras_file(tmp_path / "axial.h5", fixture, whole=whole, first=first)))
     net = RAXNet(1, WIDTHS).eval()
     net.load_state_dict(state, strict=True)
     adds = []
@@ -57,9 +57,9 @@ def test_reproduces_the_authors_output_from_their_file(tmp_path, whole, first):
 @torch.no_grad()
 def test_the_authors_weights_serve_a_network_that_sees_more(tmp_path):
     fixture = np.load(FIXTURE)
-    state = convert(read(keras_file(tmp_path / "axial.h5", fixture)))
+    state = convert_layers(read_layers(keras_file(tmp_path / "axial.h5", fixture)))
     net = RAXNet(1, WIDTHS, 5).eval()
-    net.load_state_dict(widened(state, 5), strict=True)
+    net.load_state_dict(add_input_channels(state, 5), strict=True)
     x = nchw(fixture["x"])
     x = torch.cat([x, torch.randn(len(x), 4, *x.shape[2:])], 1)
     np.testing.assert_allclose(net(x).sigmoid(), nchw(fixture["y"]), rtol=0, atol=1e-5)
@@ -70,7 +70,7 @@ def test_another_network_is_refused(tmp_path):
     del arrays["W:separable_conv2d_4/depthwise_kernel"], arrays["W:separable_conv2d_4/pointwise_kernel"]
     del arrays["W:separable_conv2d_4/bias"]
     with pytest.raises(ValueError, match="separable_conv2d"):
-        convert(read(keras_file(tmp_path / "other.h5", arrays)))
+        convert_layers(read_layers(keras_file(tmp_path / "other.h5", arrays)))
 
 
 def test_the_papers_size_builds():

@@ -35,7 +35,7 @@ from medapp.pipelines.segment_ms_rsanet import (
 )
 from medapp.serving import runtime
 from medapp.serving.inference_engine import Engine
-from training.core.random_source import Luck
+from training.core.random_source import RandomSource
 from training.data import ms_heads
 
 SETTINGS = CARD.parse_settings({"min_lesion_ml": 0})
@@ -285,7 +285,7 @@ def test_sequences_come_in_order_and_an_earlier_scan_by_name(tmp_path):
 
 
 def test_what_is_served_is_what_was_trained(monkeypatch):
-    monkeypatch.setattr(ms_heads, "acquired", lambda images, *_: (images, False))  # no scanner spoils it
+    monkeypatch.setattr(ms_heads, "simulate_sequences", lambda images, *_: (images, False))  # no scanner spoils it
     chance, shape = np.random.default_rng(0), (32, 48, 32)
     flair, t1 = (chance.integers(40, 250, shape).astype(np.float32) for _ in "ab")
     flair[0, 0, 0] = t1[0, 0, 0] = 0
@@ -302,7 +302,7 @@ def test_what_is_served_is_what_was_trained(monkeypatch):
         role: torch.from_numpy(correct_bias_field(array, white)) for role, array in (("flair", flair), ("t1", t1))
     }
     none = torch.zeros(shape)
-    sight = ms_heads.Sight(images, none, none == 0, dict.fromkeys(images, torch.from_numpy(regions)), places)
-    trained = ms_heads.patch(sight, Luck(1)).x.numpy()
+    sight = ms_heads.PatientView(images, none, none == 0, dict.fromkeys(images, torch.from_numpy(regions)), places)
+    trained = ms_heads.make_patch(sight, RandomSource(1)).x.numpy()
     assert trained[:3].any((1, 2, 3)).tolist() == [True, True, False] and trained[3:].any((1, 2, 3)).all()
     np.testing.assert_allclose(stack_channels(view.images, view.maps), trained, atol=1e-4)

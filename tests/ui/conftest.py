@@ -56,7 +56,7 @@ def served(tmp_path_factory):
         "MEDAPP_TEST_WATCH": str(away),
         "TMPDIR": str(temporary),
     }
-    with serving.app(log, **environment) as (address, _):
+    with serving.run_app(log, **environment) as (address, _):
         yield address
     assert not list(temporary.iterdir()), "who is told to terminate tidies up"
     asked = away.read_text().splitlines() if away.exists() else []

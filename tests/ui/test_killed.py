@@ -17,7 +17,7 @@ SLOW, FAST = EXAMPLE.format(4), EXAMPLE.format(0)
 
 
 def test_a_killed_app_is_missed_and_its_successor_found(tmp_path):
-    with serving.app(TMPDIR=str(tmp_path)) as (address, pid):
+    with serving.run_app(TMPDIR=str(tmp_path)) as (address, pid):
         port = int(address.rstrip("/").rpartition(":")[2])
         with browsed(address) as page:
             page.click(SLOW)
@@ -28,7 +28,7 @@ def test_a_killed_app_is_missed_and_its_successor_found(tmp_path):
             assert any(left.iterdir()), "nothing to be tidied up: the test proves nothing"
             os.utime(left, (0, time.time() - 3600))
 
-            with serving.app(port=port, TMPDIR=str(tmp_path)):
+            with serving.run_app(port=port, TMPDIR=str(tmp_path)):
                 page.get_by_text("Connection to the server was lost").wait_for(state="detached")
                 page.click(FAST)
                 page.locator("#segmentation-status h2", has_text="Dice").wait_for()
@@ -38,7 +38,7 @@ def test_a_killed_app_is_missed_and_its_successor_found(tmp_path):
 def test_an_app_in_the_background_of_a_script_ends_when_it_is_told_to():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as shells hand it on to what ends in &
     try:
-        with serving.app() as (_, pid):
+        with serving.run_app() as (_, pid):
             pass
     finally:
         signal.signal(signal.SIGINT, before)
@@ -48,14 +48,14 @@ def test_an_app_in_the_background_of_a_script_ends_when_it_is_told_to():
 
 def test_an_app_that_is_told_to_end_while_a_network_computes_ends_well_and_leaves_nothing(tmp_path):
     said = tmp_path / "log.txt"
-    with said.open("w") as log, serving.app(log, TMPDIR=str(tmp_path)):
+    with said.open("w") as log, serving.run_app(log, TMPDIR=str(tmp_path)):
         while '"outcome": "done"' not in said.read_text():  # the next example has begun
             time.sleep(0.2)
     assert not list(tmp_path.glob("medapp-app-*"))
 
 
 def test_an_app_that_is_told_to_end_again_and_again_ends_well_and_leaves_nothing(tmp_path):
-    with serving.app(TMPDIR=str(tmp_path)) as (_, pid):
+    with serving.run_app(TMPDIR=str(tmp_path)) as (_, pid):
         for _ in range(100):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)

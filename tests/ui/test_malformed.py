@@ -9,7 +9,7 @@ import gradio as gr
 import pytest
 from starlette.testclient import TestClient
 
-from benchmarks.fuzz_requests import WRONG
+from benchmarks.fuzz_requests import WRONG_VALUES
 from medapp.errors import InputError
 from medapp.io import sandbox
 from medapp.serving import run_log
@@ -74,7 +74,7 @@ def test_what_is_no_request_goes_no_further(client, door):
     deep = b"[" * 5000 + b"]" * 5000
     for raw in (b"", b"{", b"null", b"[]", b'"x"', b"3", b"\xff\xfe", b"[" * 100_000, deep, b'{"data": ' + deep + b"}"):
         assert posted(client, door, raw) in (404, 422), raw[:9]
-    for wrong in (each for each in WRONG if not isinstance(each, str | None) or each == ""):
+    for wrong in (each for each in WRONG_VALUES if not isinstance(each, str | None) or each == ""):
         assert posted(client, door, {"session_hash": wrong, "data": []}) in (404, 422), wrong
 
 
@@ -123,7 +123,7 @@ def test_no_values_are_taken_for_a_fault_of_ours(page, monkeypatch, caplog):
     async def everything():
         kinds = {(fn.name, len(fn.inputs)): fn for fn in page.fns.values() if fn.inputs and fn.name != "pick"}
         for number, fn in enumerate(kinds.values()):  # but for examples, which compute
-            for turn, wrong in enumerate(WRONG[number % 4 :: 4]):
+            for turn, wrong in enumerate(WRONG_VALUES[number % 4 :: 4]):
                 data = usual(fn)
                 data[turn * 7 % len(data)] = wrong
                 await ask(fn, data, {"index": 0, "value": None})

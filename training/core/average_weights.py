@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 
-def mean(states: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+def average_states(states: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Of the tensors of each name, in float32, as the dtype of the first. Raises ValueError where names differ."""
     if any(state.keys() != states[0].keys() for state in states):
         raise ValueError("these are weights of different networks")
@@ -30,7 +30,7 @@ def main(given: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(given)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    save_file(mean([load_file(file) for file in args.files]), args.out)
+    save_file(average_states([load_file(file) for file in args.files]), args.out)
 
 
 if __name__ == "__main__":

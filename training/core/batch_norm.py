@@ -4,10 +4,10 @@ from torch import nn
 
 from medapp.networks.unet3d import UNet3D
 
-SETTLED = 0.3  # share of the steps after which the norms no longer follow each patch
+FREEZE_NORMS_AFTER = 0.3  # share of the steps after which the norms no longer follow each patch
 
 
-def settle(net: UNet3D, settled: bool) -> None:
+def freeze_batch_norms(net: UNet3D, settled: bool) -> None:
     """Norms that follow each patch learn fast; fixed ones, at last, see a whole head as they saw its parts."""
     for part in net.modules():
         if isinstance(part, nn.BatchNorm3d):

@@ -6,7 +6,10 @@ from typing import NamedTuple
 
 from medapp.imaging.volume import Volume
 
-PREDICTED, TRUE = "predicted", "true-labels"  # conditions of a registration: where the fixed image's regions come from
+PREDICTED_REGIONS, TRUE_REGIONS = (
+    "predicted",
+    "true-labels",
+)  # conditions of a registration: where the fixed image's regions come from
 
 
 class Case(NamedTuple):

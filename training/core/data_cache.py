@@ -3,12 +3,12 @@
 import zlib
 from pathlib import Path
 
-ROOT = Path("runs/data")
+CACHE_ROOT = Path("runs/data")
 
 
-def folder(kind: str, data: Path, *makers: str) -> Path:
+def cache_folder(kind: str, data: Path, *makers: str) -> Path:
     """One for each DATA, since two may give their files the same names, and for its `makers`, such as weights."""
     mark = zlib.crc32("\n".join((str(data.resolve()), *makers)).encode())
-    path = ROOT / f"{kind}-{mark:08x}"
+    path = CACHE_ROOT / f"{kind}-{mark:08x}"
     path.mkdir(parents=True, exist_ok=True)
     return path

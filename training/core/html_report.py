@@ -8,8 +8,8 @@ from plotly.offline import get_plotlyjs
 
 from medapp.rendering import html_page
 
-STYLE = "body { max-width: 80rem } .wide { overflow-x: auto } .wide th, .wide td { overflow-wrap: normal }"
-SORT = """
+PAGE_STYLE = "body { max-width: 80rem } .wide { overflow-x: auto } .wide th, .wide td { overflow-wrap: normal }"
+SORT_SCRIPT = """
 document.querySelectorAll(".sortable").forEach((table) => {
   const body = table.tBodies[0];
   [...table.tHead.rows[0].cells].forEach((head, column) => {
@@ -29,20 +29,20 @@ document.querySelectorAll(".sortable").forEach((table) => {
 """
 
 
-def page(title: str, body: Iterable[str]) -> str:
+def render_page(title: str, body: Iterable[str]) -> str:
     """A whole page that holds plotly's library, and whose tables are sorted by a click."""
-    head = f"<style>{STYLE}</style><script>{get_plotlyjs()}</script><h1>{escape(title)}</h1>"
-    return html_page.render_page(title, [head, *body, f"<script>{SORT}</script>"])
+    head = f"<style>{PAGE_STYLE}</style><script>{get_plotlyjs()}</script><h1>{escape(title)}</h1>"
+    return html_page.render_page(title, [head, *body, f"<script>{SORT_SCRIPT}</script>"])
 
 
-def drawn(named: tuple[str, go.Figure]) -> str:
+def render_figure(named: tuple[str, go.Figure]) -> str:
     """A picture under its name; plotly's library is on the page already."""
     name, picture = named
     config = {"displaylogo": False, "responsive": True}
     return f"<h3>{escape(name)}</h3>" + picture.to_html(full_html=False, include_plotlyjs=False, config=config)
 
 
-def wide(columns: Sequence[str], rows: Iterable[Iterable[object]], said: str) -> str:
+def render_table(columns: Sequence[str], rows: Iterable[Iterable[object]], said: str) -> str:
     """A table that may be wider than the page and is sorted by a click."""
     cells = [list(row) for row in rows]
     return (

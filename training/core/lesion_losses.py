@@ -5,54 +5,56 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor
 
-ALPHA, GAMMA = 0.8, 2.0  # of the focal loss: weight of lesion, power of the error
-SOFT = 20.0  # pixels that keep the Dice of a slice from jumping
-FALSE_POSITIVE, FALSE_NEGATIVE = 0.3, 0.7  # of Tversky
+FOCAL_ALPHA, FOCAL_GAMMA = 0.8, 2.0  # of the focal loss: weight of lesion, power of the error
+DICE_SMOOTHING = 20.0  # pixels that keep the Dice of a slice from jumping
+FALSE_POSITIVE_WEIGHT, FALSE_NEGATIVE_WEIGHT = 0.3, 0.7  # of Tversky
 
 
-def dice(logits: Tensor, target: Tensor) -> Tensor:
+def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
     p = logits.sigmoid()
     return 1 - (2 * (p * target).sum() + 1) / (p.sum() + target.sum() + 1)
 
 
-def tversky(logits: Tensor, target: Tensor) -> Tensor:
+def tversky_loss(logits: Tensor, target: Tensor) -> Tensor:
     p = logits.sigmoid()
     hit = (p * target).sum()
-    wrong = FALSE_POSITIVE * (p * (1 - target)).sum() + FALSE_NEGATIVE * ((1 - p) * target).sum()
+    wrong = FALSE_POSITIVE_WEIGHT * (p * (1 - target)).sum() + FALSE_NEGATIVE_WEIGHT * ((1 - p) * target).sum()
     return 1 - (hit + 1) / (hit + wrong + 1)
 
 
-def focal(logits: Tensor, target: Tensor) -> Tensor:
+def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
     p = logits.sigmoid()
-    error = (p - target).abs() ** GAMMA * (target * ALPHA + (1 - target) * (1 - ALPHA))
+    error = (p - target).abs() ** FOCAL_GAMMA * (target * FOCAL_ALPHA + (1 - target) * (1 - FOCAL_ALPHA))
     return (error * F.binary_cross_entropy_with_logits(logits, target, reduction="none")).mean()
 
 
-def focal_tversky(logits: Tensor, target: Tensor) -> Tensor:
+def focal_tversky_loss(logits: Tensor, target: Tensor) -> Tensor:
     """The authors' own: not the power of Tversky that goes by this name elsewhere."""
-    return tversky(logits, target) + focal(logits, target)
+    return tversky_loss(logits, target) + focal_loss(logits, target)
 
 
-def dice_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    return dice(logits, target) + F.binary_cross_entropy_with_logits(logits, target)
+def dice_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    return dice_loss(logits, target) + F.binary_cross_entropy_with_logits(logits, target)
 
 
-def each_dice(logits: Tensor, target: Tensor) -> Tensor:
+def slicewise_dice_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Dice slice by slice, so that small lesions and false ones in empty slices count as much as large lesions."""
     p, target = logits.sigmoid().flatten(1), target.flatten(1)
-    shared = 2 * (p * target).sum(1) + SOFT
-    return 1 - (shared / (p.sum(1) + target.sum(1) + SOFT)).mean()
+    shared = 2 * (p * target).sum(1) + DICE_SMOOTHING
+    return 1 - (shared / (p.sum(1) + target.sum(1) + DICE_SMOOTHING)).mean()
 
 
-def balanced(logits: Tensor, target: Tensor) -> Tensor:
-    return (each_dice(logits, target) + dice(logits, target)) / 2 + F.binary_cross_entropy_with_logits(logits, target)
+def balanced_loss(logits: Tensor, target: Tensor) -> Tensor:
+    return (slicewise_dice_loss(logits, target) + dice_loss(logits, target)) / 2 + F.binary_cross_entropy_with_logits(
+        logits, target
+    )
 
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "balanced": balanced,
-    "dice_entropy": dice_entropy,
-    "dice": dice,
-    "focal": focal,
-    "tversky": tversky,
-    "focal_tversky": focal_tversky,
+    "balanced": balanced_loss,
+    "dice_entropy": dice_cross_entropy,
+    "dice": dice_loss,
+    "focal": focal_loss,
+    "tversky": tversky_loss,
+    "focal_tversky": focal_tversky_loss,
 }

@@ -9,10 +9,10 @@ import torch
 from medapp.errors import UserError
 from training.core.run import CHECKPOINT
 
-EPOCH = 250  # steps of a training that draws its patches by chance, as nnU-Net counts
+STEPS_PER_EPOCH = 250  # steps of a training that draws its patches by chance, as nnU-Net counts
 
 
-class Options(argparse.ArgumentParser):
+class TrainingParser(argparse.ArgumentParser):
     """Of a training of so many `steps`, or `epochs` where these are passes over the data, with a validation `every` so
     many of them; a training may add its own."""
 
@@ -23,7 +23,7 @@ class Options(argparse.ArgumentParser):
         self.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
         if steps:
             self.add_argument("--steps", type=int, default=steps)
-            self.add_argument("--epochs", type=int, help=f"in place of --steps, {EPOCH} of them each")
+            self.add_argument("--epochs", type=int, help=f"in place of --steps, {STEPS_PER_EPOCH} of them each")
         else:
             self.add_argument("--epochs", type=int, default=epochs)
         self.add_argument("--rate", type=float, default=rate, help="of learning, at its highest")
@@ -33,18 +33,18 @@ class Options(argparse.ArgumentParser):
         self.add_argument("--minutes", type=float, default=0, help="stop after this time; run again to go on")
         self.add_argument("--resume", action="store_true", help="never begin anew: OUT must hold what goes on")
 
-    def asked(self, given: Sequence[str] | None = None) -> argparse.Namespace:
+    def parse_arguments(self, given: Sequence[str] | None = None) -> argparse.Namespace:
         """What the command line asks for; ends the process where that cannot be."""
         args = self.parse_args(given)
         if "steps" in args and args.epochs:
-            args.steps = EPOCH * args.epochs
+            args.steps = STEPS_PER_EPOCH * args.epochs
         if args.resume and not (Path(args.out) / CHECKPOINT).exists():
             self.error(f"{args.out} holds no {CHECKPOINT} to go on from")
         return args
 
-    def carry_out(self, train: Callable[[argparse.Namespace], None], given: Sequence[str] | None = None) -> None:
+    def run_training(self, train: Callable[[argparse.Namespace], None], given: Sequence[str] | None = None) -> None:
         """Train as asked for; what is wrong with DATA ends the process with a sentence."""
-        args = self.asked(given)
+        args = self.parse_arguments(given)
         try:
             train(args)
         except UserError as error:

@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from training.core.options import Options
+from training.core.options import TrainingParser
 from training.core.precision import autocast
-from training.core.run import Run, halves
+from training.core.run import Run, half_precision_state
 
 SEED = 20261121
 
@@ -30,7 +30,7 @@ class Patch(NamedTuple):
     y: np.ndarray
 
 
-Draw = Callable[[np.random.Generator], Patch]
+PatchSampler = Callable[[np.random.Generator], Patch]
 
 
 def focal_region_loss(output: Tensor, target: Tensor, labels: Tensor, beta: float = 1e-3) -> Tensor:
@@ -50,13 +50,13 @@ def focal_region_loss(output: Tensor, target: Tensor, labels: Tensor, beta: floa
     return (error * (1 + beta * weight)).mean()
 
 
-def evening(x: Tensor, y: Tensor) -> Tensor:
+def equalize_errors(x: Tensor, y: Tensor) -> Tensor:
     """(B, 1, 1, 1): weights of mean 1 with which every patch of the batch starts from the same error."""
     weight = 1 / (x[:, : y.shape[1]] - y).abs().mean((1, 2, 3), keepdim=True).clamp(min=1e-3)
     return weight / weight.mean()
 
 
-def widened(weights: dict[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
+def expand_weights(weights: dict[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
     """Weights in float32; those of a network with fewer channels in and out are filled up with zeros."""
     full = {name: torch.zeros_like(tensor) for name, tensor in net.state_dict().items()}
     for name, tensor in weights.items():
@@ -64,12 +64,12 @@ def widened(weights: dict[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
     return full
 
 
-def batch(draw: Draw, size: int, random: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+def draw_batch(draw: PatchSampler, size: int, random: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
     patches = [draw(random) for _ in range(size)]
     return tuple(torch.from_numpy(np.stack(part)) for part in zip(*patches, strict=True))
 
 
-def turned(patch: Patch, random: np.random.Generator) -> Patch:
+def orient_randomly(patch: Patch, random: np.random.Generator) -> Patch:
     """The patch in one of the eight orientations of a square."""
     quarter, mirror = int(random.integers(4)), bool(random.integers(2))
 
@@ -81,7 +81,7 @@ def turned(patch: Patch, random: np.random.Generator) -> Patch:
 
 
 @torch.inference_mode()
-def gain(net: nn.Module, held: Sequence[Patch], device: torch.device) -> float:
+def psnr_gain(net: nn.Module, held: Sequence[Patch], device: torch.device) -> float:
     """Mean PSNR in decibels that the network adds to held-out patches; only the target's channels count."""
     gains = []
     for patch in held:
@@ -93,7 +93,9 @@ def gain(net: nn.Module, held: Sequence[Patch], device: torch.device) -> float:
     return float(np.mean(gains))
 
 
-def fit(build: Callable[[], nn.Module], draw: Draw, held: Sequence[Patch], args: argparse.Namespace) -> None:
+def train_restoration(
+    build: Callable[[], nn.Module], draw: PatchSampler, held: Sequence[Patch], args: argparse.Namespace
+) -> None:
     """Train what `build` makes on patches drawn anew at every step; what scores best on `held` is kept."""
     device, out = torch.device(args.device), Path(args.out)
     torch.manual_seed(SEED)
@@ -101,36 +103,36 @@ def fit(build: Callable[[], nn.Module], draw: Draw, held: Sequence[Patch], args:
     nn.init.zeros_(net.ending.weight)  # at first what goes in comes out
     nn.init.zeros_(net.ending.bias)
     if args.like:
-        net.load_state_dict(widened(load_file(args.like), net))
+        net.load_state_dict(expand_weights(load_file(args.like), net))
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, betas=(0.9, 0.99), weight_decay=1e-4)
     run = Run(out, net, optimizer, torch.Generator(), args.steps, best=-math.inf)
-    while not run.ended:
+    while not run.is_finished:
         net.train()
-        x, labels, y = batch(draw, args.batch, np.random.default_rng((SEED, run.step)))
+        x, labels, y = draw_batch(draw, args.batch, np.random.default_rng((SEED, run.step)))
         with autocast(device):
             output = net(x.to(device, memory_format=torch.channels_last), labels.to(device))
         y = y.to(device)
-        weight = evening(x.to(device), y) if args.even else 1
+        weight = equalize_errors(x.to(device), y) if args.even else 1
         target = y * weight
-        run.descend(focal_region_loss(output.float()[:, : y.shape[1]] * weight, target, labels.to(device), args.beta))
-        late = run.late(args.minutes)
-        if run.step % args.every == 0 or run.ended or late:
+        run.optimize(focal_region_loss(output.float()[:, : y.shape[1]] * weight, target, labels.to(device), args.beta))
+        late = run.is_over_time(args.minutes)
+        if run.step % args.every == 0 or run.is_finished or late:
             served = run.average.module.eval()
-            score = gain(served, held, device)
-            run.note({"gain_db": score})
-            if run.better(score):
-                save_file(halves(served.state_dict()), out / "best.safetensors")
+            score = psnr_gain(served, held, device)
+            run.log_scores({"gain_db": score})
+            if run.update_best(score):
+                save_file(half_precision_state(served.state_dict()), out / "best.safetensors")
         else:
-            run.tell()
-        if run.due(args.keep) or run.ended or late:
-            run.keep()
+            run.print_progress()
+        if run.is_checkpoint_due(args.keep) or run.is_finished or late:
+            run.save_checkpoint()
         if late:
             break
 
 
-def options(about: str, steps: int) -> Options:
+def restoration_parser(about: str, steps: int) -> TrainingParser:
     """Those that all three trainings have."""
-    made = Options(about, steps=steps, rate=1e-3, every=250)
+    made = TrainingParser(about, steps=steps, rate=1e-3, every=250)
     made.add_argument("--batch", type=int, default=8)
     made.add_argument("--beta", type=float, default=0.1, help="of the focal region loss")
     made.add_argument("--even", action="store_true", help="low noise weighs as much as high noise")

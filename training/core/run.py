@@ -20,10 +20,10 @@ CHECKPOINT = "checkpoint.pt"  # in the folder of a run
 class Run:
     """One training of `net` for so many `steps`, kept in the folder `out`, where it goes on if it was there before.
 
-    `average` is the network with the moving average of the weights, which is validated and served; with `buffers` those
-    are averaged too. `random` is the generator, on the CPU, from which the training draws. The rate rises in `warm`
-    steps, then falls along a cosine. `best` is the score that is to be beaten, `losses` what came since the last line
-    of the log.
+    `average` is the network with the exponential moving average of the weights, which is validated and served;
+    `use_buffers` averages the buffers too. `generator`, on the CPU, is what the training draws from. The learning rate
+    rises in `warmup` steps, then falls along a cosine. `best` is the score to beat, `losses` are those since the last
+    line of the log.
     """
 
     def __init__(
@@ -31,30 +31,34 @@ class Run:
         out: Path,
         net: nn.Module,
         optimizer: torch.optim.Optimizer,
-        random: torch.Generator,
+        generator: torch.Generator,
         steps: int,
         *,
-        warm: int = 100,
-        forget: float = 0.998,
-        buffers: bool = False,
+        warmup: int = 100,
+        decay: float = 0.998,
+        use_buffers: bool = False,
         best: float = 0.0,
     ) -> None:
         out.mkdir(parents=True, exist_ok=True)
-        self.out, self.random, self.steps = out, random, steps
+        self.out, self.generator, self.steps = out, generator, steps
         self.net, self.optimizer = net, optimizer
-        self.average = AveragedModel(net, avg_fn=partial(ema, forget=forget), use_buffers=buffers)
-        self.scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(rate, steps=steps, warm=warm))
-        self.step, self.best, self.spent, self.losses = 0, best, 0.0, list[Any]()
+        self.average = AveragedModel(net, avg_fn=partial(update_average, decay=decay), use_buffers=use_buffers)
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, partial(learning_rate_factor, steps=steps, warmup=warmup)
+        )
+        self.step, self.best, self.minutes_before, self.losses = 0, best, 0.0, list[Any]()
         self._parts = {"net": net, "average": self.average, "optimizer": optimizer, "scheduler": self.scheduler}
         if self._checkpoint.exists():
             kept = torch.load(self._checkpoint, next(net.parameters()).device, weights_only=True)
             for name, part in self._parts.items():
                 part.load_state_dict(kept[name])
-            random.set_state(kept["random"].cpu())
+            generator.set_state(kept["random"].cpu())
             if "dropout" in kept:
                 torch.set_rng_state(kept["dropout"].cpu())
-            self.step, self.best, self.spent, self.losses = (kept[n] for n in ("step", "best", "minutes", "losses"))
-        self.began = self.saved = time.time()
+            self.step, self.best, self.minutes_before, self.losses = (
+                kept[n] for n in ("step", "best", "minutes", "losses")
+            )
+        self.started = self.saved = time.time()
 
     @property
     def _checkpoint(self) -> Path:
@@ -63,47 +67,47 @@ class Run:
     @property
     def minutes(self) -> float:
         """Of all the processes together."""
-        return self.spent + (time.time() - self.began) / 60
+        return self.minutes_before + (time.time() - self.started) / 60
 
     @property
-    def ended(self) -> bool:
+    def is_finished(self) -> bool:
         return self.step >= self.steps
 
-    def late(self, minutes: float) -> bool:
+    def is_over_time(self, minutes: float) -> bool:
         """Whether this process has worked for so long; 0 is never."""
-        return bool(minutes) and time.time() - self.began > 60 * minutes
+        return bool(minutes) and time.time() - self.started > 60 * minutes
 
-    def due(self, minutes: float) -> bool:
+    def is_checkpoint_due(self, minutes: float) -> bool:
         """Whether the last checkpoint is so old."""
         return time.time() - self.saved > 60 * minutes
 
-    def descend(self, loss: Tensor, *told: float) -> None:
-        """One step down the gradient of the loss; `told` are further numbers for the log."""
+    def optimize(self, loss: Tensor, *extra: float) -> None:
+        """One step down the gradient of the loss; `extra` are further numbers for the log."""
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
         self.optimizer.step()
-        self.advance([loss.item(), *told] if told else loss.item())
+        self.count_step([loss.item(), *extra] if extra else loss.item())
 
-    def advance(self, loss: Any) -> None:
+    def count_step(self, loss: Any) -> None:
         """Count a step whose gradient has been followed."""
         self.scheduler.step()
         self.average.update_parameters(self.net)
         self.losses.append(loss)
         self.step += 1
 
-    def note(self, scores: dict[str, float]) -> None:
+    def log_scores(self, scores: dict[str, float]) -> None:
         """Log the scores of a validation beside the mean loss since the one before."""
         loss = round(float(np.mean(self.losses)), 4)
         row = {"step": self.step, "loss": loss, "minutes": round(self.minutes, 1)}
-        self.log(row | {name: round(value, 4) for name, value in scores.items()})
+        self.log_row(row | {name: round(value, 4) for name, value in scores.items()})
 
-    def tell(self, every: int = 50) -> None:
+    def print_progress(self, every: int = 50) -> None:
         """Say now and then how the loss goes."""
         if self.step % every == 0:
             print(self.step, np.mean(self.losses[-every:], 0).round(4), f"{self.minutes:.1f} min", flush=True)
 
-    def log(self, row: dict[str, Any]) -> None:
+    def log_row(self, row: dict[str, Any]) -> None:
         """A line for the screen, `log.csv`, and TensorBoard where that is installed: `tensorboard --logdir OUT`."""
         self.losses.clear()
         print(row, flush=True)
@@ -113,13 +117,13 @@ class Run:
             if fresh:
                 writer.writeheader()
             writer.writerow(row)
-        if self.board:
+        if self.tensorboard:
             for name, value in row.items():
-                self.board.add_scalar(name, value, self.step)
-            self.board.flush()
+                self.tensorboard.add_scalar(name, value, self.step)
+            self.tensorboard.flush()
 
     @cached_property
-    def board(self) -> Any:
+    def tensorboard(self) -> Any:
         """What writes for TensorBoard, None without it."""
         if not find_spec("tensorboard"):
             return None
@@ -127,35 +131,35 @@ class Run:
 
         return SummaryWriter(str(self.out), purge_step=self.step)
 
-    def better(self, score: float) -> bool:
+    def update_best(self, score: float) -> bool:
         """Whether this is the best score so far; it is from now on."""
         found = score > self.best
         self.best = max(score, self.best)
         return found
 
-    def keep(self) -> None:
+    def save_checkpoint(self) -> None:
         """Write the checkpoint; a kill in the middle leaves the one before."""
         kept: dict[str, Any] = {name: part.state_dict() for name, part in self._parts.items()}
-        kept |= {"random": self.random.get_state(), "dropout": torch.get_rng_state()}
+        kept |= {"random": self.generator.get_state(), "dropout": torch.get_rng_state()}
         kept |= {"step": self.step, "best": self.best, "minutes": self.minutes, "losses": self.losses}
         torch.save(kept, self._checkpoint.with_suffix(".tmp"))
         self._checkpoint.with_suffix(".tmp").replace(self._checkpoint)
         self.saved = time.time()
 
 
-def ema(average: Tensor, current: Tensor, count: Tensor | int, forget: float = 0.998) -> Tensor:
+def update_average(average: Tensor, current: Tensor, count: Tensor | int, decay: float = 0.998) -> Tensor:
     """Exponential moving average that forgets the first steps fast; of counters, the last."""
     if not current.is_floating_point():
         return current
-    return torch.lerp(average, current, 1 - min(forget, (1 + int(count)) / (10 + int(count))))
+    return torch.lerp(average, current, 1 - min(decay, (1 + int(count)) / (10 + int(count))))
 
 
-def rate(step: int, steps: int, warm: int) -> float:
-    """The learning rate's share: up in `warm` steps, then down along a cosine."""
-    return min(1, (step + 1) / warm) * (0.5 + 0.5 * math.cos(math.pi * min(step / steps, 1))) + 1e-3
+def learning_rate_factor(step: int, steps: int, warmup: int) -> float:
+    """The learning rate's share: up in `warmup` steps, then down along a cosine."""
+    return min(1, (step + 1) / warmup) * (0.5 + 0.5 * math.cos(math.pi * min(step / steps, 1))) + 1e-3
 
 
-def halved(net: nn.Module) -> dict[str, Tensor]:
+def half_precision_weights(net: nn.Module) -> dict[str, Tensor]:
     """The weights in 16 bits; variances beyond their range go into the convolutions before them.
 
     For networks whose layers call them `conv` and `norm`.
@@ -167,10 +171,10 @@ def halved(net: nn.Module) -> dict[str, Tensor]:
             part.conv.weight.data *= scale.view(-1, 1, 1, 1, 1)
             norm.running_mean *= scale
             norm.running_var.fill_(1 - norm.eps)
-    return halves(net.state_dict())
+    return half_precision_state(net.state_dict())
 
 
-def halves(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def half_precision_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights as they are served: in 16 bits, counters as they are. Raises ValueError for what 16 bits cannot hold."""
     served = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in state.items()}
     if beyond := [k for k, v in served.items() if not v.isfinite().all()]:

@@ -3,18 +3,20 @@
 import csv
 from pathlib import Path
 
-from training.core.statistics import by_group, differences, p_value, per_patient, summary
+from training.core.statistics import mean_per_patient, paired_differences, summarize, summarize_by_group, wilcoxon_p
 
-AGAINST = "Difference from ours (p of Wilcoxon's signed-rank test, as if pairs that share a person were independent):"
-NAMES = ("patient", "image", "group", "condition")
+DIFFERENCE_NOTE = (
+    "Difference from ours (p of Wilcoxon's signed-rank test, as if pairs that share a person were independent):"
+)
+ROW_KEYS = ("patient", "image", "group", "condition")
 
 
-def table(rows: list[dict], figure: str) -> str:
+def group_table(rows: list[dict], figure: str) -> str:
     """Markdown: a row per condition and, within it, per group."""
     lines = ["| condition | group | n | mean ± sd | median (quartiles) | 95 % of mean |", "|---|---|---|---|---|---|"]
     for condition in dict.fromkeys(r["condition"] for r in rows):
         here = [r for r in rows if r["condition"] == condition]
-        for group, s in ((group, s[figure]) for group, s in by_group(here, (figure,)).items()):
+        for group, s in ((group, s[figure]) for group, s in summarize_by_group(here, (figure,)).items()):
             if s["n"]:
                 lines.append(
                     f"| {condition} | {group} | {s['n']} | {s['mean']:.3f} ± {s['sd']:.3f} | "
@@ -23,19 +25,21 @@ def table(rows: list[dict], figure: str) -> str:
     return "\n".join(lines)
 
 
-def means(rows: list[dict], figures: tuple[str, ...]) -> str:
+def condition_table(rows: list[dict], figures: tuple[str, ...]) -> str:
     """Markdown: a row per figure, its mean ± standard deviation over patients in every condition."""
     conditions = list(dict.fromkeys(r["condition"] for r in rows))
     lines = [f"| | {' | '.join(conditions)} |", "|---" * (len(conditions) + 1) + "|"]
     for figure in figures:
-        found = [summary(per_patient([r for r in rows if r["condition"] == c], figure).values()) for c in conditions]
+        found = [
+            summarize(mean_per_patient([r for r in rows if r["condition"] == c], figure).values()) for c in conditions
+        ]
         if any(s["n"] for s in found):
             cells = [f"{s['mean']:.3f} ± {s['sd']:.3f}" if s["n"] else "" for s in found]
             lines.append(f"| {figure} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def by_method(rows: list[dict], figures: tuple[str, ...]) -> str:
+def method_table(rows: list[dict], figures: tuple[str, ...]) -> str:
     """Markdown: a row per method, mean ± standard deviation of each figure over patients, then what tells it from ours.
 
     The second table holds the mean difference from ours, patient by patient, and the p of Wilcoxon's signed-rank test.
@@ -49,34 +53,34 @@ def by_method(rows: list[dict], figures: tuple[str, ...]) -> str:
     head = f"| {' | '.join(figures)} |\n" + "|---" * (len(figures) + 2) + "|"
     means, tests = [f"| method | n {head}"], [f"| method | n {head}"]
     for name, mine in methods.items():
-        found = [summary(per_patient(mine, figure).values()) for figure in figures]
-        cells = [f"{digits(s['mean'])} ± {digits(s['sd'])}" if s["n"] else "" for s in found]
+        found = [summarize(mean_per_patient(mine, figure).values()) for figure in figures]
+        cells = [f"{format_number(s['mean'])} ± {format_number(s['sd'])}" if s["n"] else "" for s in found]
         means.append(f"| {name} | {max(s['n'] for s in found)} | {' | '.join(cells)} |")
         if name != "ours":
-            pairs = [differences(mine, methods["ours"], figure) for figure in figures]
-            cells = [f"{digits(d.mean(), '+')} ({p_value(d):.2g})" if len(d) else "" for d in pairs]
+            pairs = [paired_differences(mine, methods["ours"], figure) for figure in figures]
+            cells = [f"{format_number(d.mean(), '+')} ({wilcoxon_p(d):.2g})" if len(d) else "" for d in pairs]
             tests.append(f"| {name} | {max(map(len, pairs))} | {' | '.join(cells)} |")
-    return "\n".join([*means, "", AGAINST, "", *tests])
+    return "\n".join([*means, "", DIFFERENCE_NOTE, "", *tests])
 
 
-def digits(value: float, sign: str = "") -> str:
+def format_number(value: float, sign: str = "") -> str:
     return f"{value:{sign}.{3 if abs(value) < 10 else 1 if abs(value) < 100 else 0}f}"
 
 
-def which(row: dict) -> tuple:
-    return tuple(row.get(name, "") for name in NAMES)
+def row_key(row: dict) -> tuple:
+    return tuple(row.get(name, "") for name in ROW_KEYS)
 
 
-def earlier(path: Path) -> list[dict]:
+def read_rows(path: Path) -> list[dict]:
     """The rows that an earlier run wrote, none if it wrote none."""
     if not path.exists():
         return []
     with path.open(newline="") as file:
         kept = list(csv.DictReader(file))
-    return [{k: v if k in NAMES else float(v) if v else None for k, v in row.items()} for row in kept]
+    return [{k: v if k in ROW_KEYS else float(v) if v else None for k, v in row.items()} for row in kept]
 
 
-def keep(path: Path, rows: list[dict]) -> None:
+def write_rows(path: Path, rows: list[dict]) -> None:
     """Write the rows as `earlier` reads them."""
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))

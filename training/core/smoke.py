@@ -23,7 +23,7 @@ BRAIN_MM, SPACING_MM = (62, 80, 60), 2  # half axes, and the voxels that they ar
 NESTED = ((1.0, 203, 204, 110), (0.85, 44, 45, 170), (0.35, 51, 52, 30))  # share, Neuromorphometrics right, left, T1
 
 
-class Differs(UserError):
+class ResumeError(UserError):
     """A killed training did not go on as if nothing had happened."""
 
 
@@ -34,7 +34,7 @@ class Trial(NamedTuple):
     arguments: tuple[str, ...]
 
 
-def blob(shape: tuple[int, ...], seed: int) -> tuple[np.ndarray, np.ndarray]:
+def noisy_box(shape: tuple[int, ...], seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Noise about 60 of 255 with a brighter box, and the box, bool."""
     random = np.random.default_rng(seed)
     box = np.zeros(shape, bool)
@@ -42,38 +42,38 @@ def blob(shape: tuple[int, ...], seed: int) -> tuple[np.ndarray, np.ndarray]:
     return np.clip(random.normal(60, 8, shape) + 90 * box, 0, 255).astype(np.uint8), box
 
 
-def gliomas(folder: Path) -> None:
+def make_gliomas(folder: Path) -> None:
     for number in range(18):
         study = folder / f"TCGA_{SITES[number % 3]}_{number:04d}_19990101"
         study.mkdir()
         for index in range(1, 4):
-            image, mask = blob((96, 96), 10 * number + index)
+            image, mask = noisy_box((96, 96), 10 * number + index)
             Image.fromarray(np.repeat(image[..., None], 3, -1)).save(study / f"{index:03d}.jpg")
             Image.fromarray(mask.astype(np.uint8) * 255).save(study / f"{index:03d}_mask.png")
 
 
-def doses(folder: Path) -> None:
+def make_ct_doses(folder: Path) -> None:
     for number, part in enumerate(("train", "train", "validation")):
-        image = blob((256, 256), number)[0].astype(np.float32)
+        image = noisy_box((256, 256), number)[0].astype(np.float32)
         low = np.stack([image + np.random.default_rng(n).normal(0, 20, image.shape) for n in range(4)])
         np.savez(folder / f"slice{number}.npz", part=part, full=image, low=low)
 
 
-def counts(folder: Path) -> None:
+def make_pet_counts(folder: Path) -> None:
     for number, part in enumerate(("train", "train", "validation")):
-        full = np.stack([blob((96, 96), 10 * number + n)[0] for n in range(4)]).astype(np.float32)
+        full = np.stack([noisy_box((96, 96), 10 * number + n)[0] for n in range(4)]).astype(np.float32)
         low = np.random.default_rng(number).poisson(full).astype(np.float32)
         facts = {"kind": "real" if number else "phantom", "stack": np.zeros(4, int), "fraction": np.full(4, 0.25)}
         np.savez(folder / f"scan{number}.npz", part=part, low=low, full=full, pixel_mm=2.0, patient=number, **facts)
 
 
-def fields(folder: Path) -> None:
+def make_pathology_fields(folder: Path) -> None:
     for number in range(12):
-        image = np.stack([blob((576, 576), 3 * number + c)[0] for c in range(3)], -1)
+        image = np.stack([noisy_box((576, 576), 3 * number + c)[0] for c in range(3)], -1)
         Image.fromarray(image).save(folder / f"TCGA-{number:02d}.png")
 
 
-def brains(folder: Path, count: int = 8, size: float = 1.0) -> None:
+def make_brains(folder: Path, count: int = 8, size: float = 1.0) -> None:
     """Ellipsoids of cortex, white matter and ventricle, each in two halves; none like another."""
     half = np.array(BRAIN_MM) * size
     reach = half.astype(int) // SPACING_MM * SPACING_MM + 10
@@ -91,11 +91,11 @@ def brains(folder: Path, count: int = 8, size: float = 1.0) -> None:
             nib.save(nib.Nifti1Image(image, affine), folder / f"{number:04d}_{kind}.nii.gz")
 
 
-def strokes(folder: Path) -> None:
+def make_strokes(folder: Path) -> None:
     """Brains, and masks packed as `training.data.stroke_lesions` unpacks them: boxes of 2 to 10 ml in MNI space."""
     for kind in ("brain_t1", "stroke_masks"):
         (folder / kind).mkdir()
-    brains(folder / "brain_t1", 5)
+    make_brains(folder / "brain_t1", 5)
     random, boxes, bits = np.random.default_rng(0), [], []
     for side in range(13, 21):
         corner = random.integers((50, 80, 60), (90, 110, 90))
@@ -113,30 +113,30 @@ def strokes(folder: Path) -> None:
     )
 
 
-def whole_brains(folder: Path) -> None:
+def make_small_brains(folder: Path) -> None:
     (folder / "brain_t1").mkdir()
-    brains(folder / "brain_t1", 3, 0.5)
+    make_brains(folder / "brain_t1", 3, 0.5)
 
 
 TRIALS = {
     "segment_brain_unet": Trial(
-        whole_brains, ("--part", "coarse", "--real", "--steps", "2", "--width", "4", "--every", "2")
+        make_small_brains, ("--part", "coarse", "--real", "--steps", "2", "--width", "4", "--every", "2")
     ),
-    "segment_anatomy_unet": Trial(partial(brains, count=5), ("--steps", "2", "--width", "4", "--every", "2")),
+    "segment_anatomy_unet": Trial(partial(make_brains, count=5), ("--steps", "2", "--width", "4", "--every", "2")),
     "segment_stroke_raxnet": Trial(
-        strokes,
+        make_strokes,
         ("--plane", "axial", "--steps", "2", "--batch", "2", "--width", "4", "--every", "2")
         + ("--heads", "2", "--before", "2", "--held", "1"),
     ),
-    "register_brain_textscf": Trial(brains, ("--steps", "2", "--width", "2", "--every", "2")),
-    "segment_glioma_ar2unet": Trial(gliomas, ("--epochs", "2", "--batch", "24", "--width", "4", "--every", "1")),
-    "restore_ct_rat": Trial(doses, ("--steps", "2", "--batch", "1", "--every", "2")),
-    "restore_pet_rat": Trial(counts, ("--steps", "2", "--batch", "1", "--every", "2")),
-    "restore_pathology_rat": Trial(fields, ("--steps", "2", "--batch", "1", "--every", "2")),
+    "register_brain_textscf": Trial(make_brains, ("--steps", "2", "--width", "2", "--every", "2")),
+    "segment_glioma_ar2unet": Trial(make_gliomas, ("--epochs", "2", "--batch", "24", "--width", "4", "--every", "1")),
+    "restore_ct_rat": Trial(make_ct_doses, ("--steps", "2", "--batch", "1", "--every", "2")),
+    "restore_pet_rat": Trial(make_pet_counts, ("--steps", "2", "--batch", "1", "--every", "2")),
+    "restore_pathology_rat": Trial(make_pathology_fields, ("--steps", "2", "--batch", "1", "--every", "2")),
 }
 
 
-def tried(name: str, out: Path) -> None:
+def check_resume(name: str, out: Path) -> None:
     """Run one training at one go and killed in between. Raises Differs."""
     trial, data = TRIALS[name], out / name / "data"
     if not data.exists():
@@ -150,7 +150,7 @@ def tried(name: str, out: Path) -> None:
         main([*asked, "--out", str(killed), "--minutes", "1e-9", *again])
     first, second = (torch.load(folder / "checkpoint.pt", weights_only=True)["average"] for folder in (whole, killed))
     if first.keys() != second.keys() or not all(torch.allclose(first[key], second[key]) for key in first):
-        raise Differs(f"{name}: a killed run ended with other weights than one that was not.")
+        raise ResumeError(f"{name}: a killed run ended with other weights than one that was not.")
 
 
 def main(given: list[str] | None = None) -> None:
@@ -159,7 +159,7 @@ def main(given: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(given)
     for name in args.training or TRIALS:
-        tried(name, args.out)
+        check_resume(name, args.out)
         print(f"{name}: well", flush=True)
 
 

@@ -8,7 +8,7 @@ from scipy.stats import wilcoxon
 Summary = dict[str, float]
 
 
-def summary(values: Iterable[float | None]) -> Summary:
+def summarize(values: Iterable[float | None]) -> Summary:
     """Mean, spread and a 95 % bootstrap interval of the mean."""
     v = np.array([x for x in values if x is not None], float)
     if not len(v):
@@ -21,22 +21,22 @@ def summary(values: Iterable[float | None]) -> Summary:
     return {"n": len(v)} | {k: round(float(x), 4) for k, x in figures.items()}
 
 
-def by_group(rows: list[dict], figures: tuple[str, ...]) -> dict[str, dict[str, Summary]]:
+def summarize_by_group(rows: list[dict], figures: tuple[str, ...]) -> dict[str, dict[str, Summary]]:
     """Group to figure to summary; first over all patients, unless the groups are methods on the same patients."""
     groups = list(dict.fromkeys(sorted(r["group"] for r in rows)))
     methods = "ours" in groups
     parts = {g: [r for r in rows if r["group"] == g] for g in groups}
     parts = parts if methods else {"all": rows} | parts
-    return {g: {f: summary(per_patient(part, f).values()) for f in figures} for g, part in parts.items()}
+    return {g: {f: summarize(mean_per_patient(part, f).values()) for f in figures} for g, part in parts.items()}
 
 
-def by_condition(rows: list[dict], figures: tuple[str, ...]) -> dict[str, dict[str, dict[str, Summary]]]:
+def summarize_by_condition(rows: list[dict], figures: tuple[str, ...]) -> dict[str, dict[str, dict[str, Summary]]]:
     """Condition to group to figure to summary."""
     conditions = dict.fromkeys(r["condition"] for r in rows)
-    return {c: by_group([r for r in rows if r["condition"] == c], figures) for c in conditions}
+    return {c: summarize_by_group([r for r in rows if r["condition"] == c], figures) for c in conditions}
 
 
-def per_patient(rows: list[dict], figure: str) -> dict[str, float]:
+def mean_per_patient(rows: list[dict], figure: str) -> dict[str, float]:
     """One value a patient, the mean over their images."""
     kept: dict[str, list[float]] = {}
     for row in rows:
@@ -45,18 +45,18 @@ def per_patient(rows: list[dict], figure: str) -> dict[str, float]:
     return {patient: float(np.mean(values)) for patient, values in kept.items()}
 
 
-def differences(rows: list[dict], ours: list[dict], figure: str) -> np.ndarray:
+def paired_differences(rows: list[dict], ours: list[dict], figure: str) -> np.ndarray:
     """(N,) a figure in `rows` less that in `ours`, for every patient who has it in both."""
-    mine, theirs = (per_patient(part, figure) for part in (rows, ours))
+    mine, theirs = (mean_per_patient(part, figure) for part in (rows, ours))
     return np.array([value - theirs[patient] for patient, value in mine.items() if patient in theirs])
 
 
-def p_value(difference: np.ndarray) -> float:
+def wilcoxon_p(difference: np.ndarray) -> float:
     """p of Wilcoxon's signed-rank test of (N,) against nothing."""
     return float(wilcoxon(difference).pvalue) if difference.any() else 1.0
 
 
-def tests(rows: list[dict], figures: tuple[str, ...]) -> list[dict]:
+def compare_methods(rows: list[dict], figures: tuple[str, ...]) -> list[dict]:
     """Every method against ours in the same condition, patient by patient: a line a figure that both have.
 
     Holds the mean difference (method less ours), its 95 % bootstrap interval, and the p of Wilcoxon's signed-rank
@@ -68,10 +68,10 @@ def tests(rows: list[dict], figures: tuple[str, ...]) -> list[dict]:
         ours = [r for r in here if r["group"] == "ours"]
         for method in dict.fromkeys(r["group"] for r in here if ours and r["group"] != "ours"):
             for figure in figures:
-                d = differences([r for r in here if r["group"] == method], ours, figure)
+                d = paired_differences([r for r in here if r["group"] == method], ours, figure)
                 if len(d):
-                    s = summary(d.tolist())
+                    s = summarize(d.tolist())
                     line = {"condition": condition, "method": method, "figure": figure, "n": len(d)}
                     line |= {"difference": s["mean"], "low95": s["low95"], "high95": s["high95"]}
-                    found.append(line | {"p": float(f"{p_value(d):.3g}")})
+                    found.append(line | {"p": float(f"{wilcoxon_p(d):.3g}")})
     return found

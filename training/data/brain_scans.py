@@ -15,18 +15,26 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from training.core.random_source import Luck
-from training.data.brain_contrasts import chosen, dressed, hurt, outer, signal
-from training.data.brain_heads import FAR, SOFT, STEP_MM, Head, prepare
-from training.data.brain_tissues import SWAP
-from training.data.labelled_brains import names_in, split
-from training.data.random_pose import Pose, linear, nearest
-from training.data.scanner import acquired
+from training.core.random_source import RandomSource
+from training.data.brain_contrasts import (
+    add_pathology,
+    add_surroundings,
+    choose_surroundings,
+    draw_contrast,
+    randomize_surroundings,
+)
+from training.data.brain_heads import FAR_MM, FIRST_OUTSIDE_CODE, STEP_MM, Head, load_head
+from training.data.brain_tissues import MIRRORED_TISSUE
+from training.data.labelled_brains import list_scans, split_scans
+from training.data.random_pose import Pose, sample_linear, sample_nearest
+from training.data.scanner import simulate_acquisition
 
-EXCHANGED = torch.cat([SWAP, torch.arange(len(SWAP), 256, dtype=torch.uint8)])  # codes outside the brain have no side
+MIRRORED_CODE = torch.cat(
+    [MIRRORED_TISSUE, torch.arange(len(MIRRORED_TISSUE), 256, dtype=torch.uint8)]
+)  # codes outside the brain have no side
 
 
-class View(NamedTuple):
+class FieldOfView(NamedTuple):
     """What is looked at: (X, Y, Z) voxels of `spacing` mm about a place `centre` (3,), RAS mm of a head's own box."""
 
     size: tuple[int, int, int]
@@ -34,36 +42,38 @@ class View(NamedTuple):
     centre: Tensor
 
 
-class Scan(NamedTuple):
+class SimulatedScan(NamedTuple):
     """`image` as acquired, any scale; `far` the distance in mm from the brain, negative within; (X, Y, Z) each."""
 
     image: Tensor
     far: Tensor
 
 
-def whole(head: Head, spacing: float, luck: Luck, cut: float = 0.3, neck: float = 0.6) -> View:
+def draw_field_of_view(
+    head: Head, spacing: float, rng: RandomSource, cut: float = 0.3, neck: float = 0.6
+) -> FieldOfView:
     """A field of view with the brain in it, or, in a share `cut`, most of it; a share `neck` with the neck."""
-    one = luck.uniform
+    one = rng.uniform
     extent = 2 * head.half
     low = head.middle - head.half - torch.tensor([one(2, 50), one(5, 45), one(0, 40)])
     high = head.middle + head.half + torch.tensor([one(2, 50), one(5, 60), one(2, 40)])
-    if luck.chance(neck):
+    if rng.bernoulli(neck):
         low[2] -= one(0, 130)
-    if luck.chance(cut):
-        axis = luck.below(3)
+    if rng.bernoulli(cut):
+        axis = rng.randint(3)
         low[axis] = low[axis].clamp(min=float((head.middle - head.half + extent * one(-0.1, 0.35))[axis]))
-        if luck.chance(0.5):
+        if rng.bernoulli(0.5):
             high[axis] = high[axis].clamp(max=float((head.middle + head.half - extent * one(-0.1, 0.35))[axis]))
     size = [max(16, round(float(n) / spacing)) for n in high - low]
-    return View((size[0], size[1], size[2]), spacing, (low + high) / 2)
+    return FieldOfView((size[0], size[1], size[2]), spacing, (low + high) / 2)
 
 
-def posed(view: View, luck: Luck) -> tuple[list[Tensor], bool]:
+def draw_points(view: FieldOfView, rng: RandomSource) -> tuple[list[Tensor], bool]:
     """The millimetres of the head's box at every voxel seen, (X, Y, Z) three times, and whether it is mirrored.
 
     The head is turned, stretched and bent.
     """
-    angles = luck.normal(3, scale=math.radians(20 if luck.chance(0.15) else 7)).tolist()
+    angles = rng.normal(3, scale=math.radians(20 if rng.bernoulli(0.15) else 7)).tolist()
     matrix = torch.eye(3)
     for axis, angle in enumerate(angles):
         i, j = [a for a in range(3) if a != axis]
@@ -75,16 +85,16 @@ def posed(view: View, luck: Luck) -> tuple[list[Tensor], bool]:
             math.sin(angle),
         )
         matrix = matrix @ turn
-    scale = luck.uniform(1.05, 1.4) if luck.chance(0.15) else math.exp(luck.one(0.06))  # a child's head, or any
-    matrix = matrix * (scale * torch.exp(luck.normal(3, scale=0.05))) + luck.normal(3, 3, scale=0.02)
-    mirrored = luck.chance(0.5)
+    scale = rng.uniform(1.05, 1.4) if rng.bernoulli(0.15) else math.exp(rng.gauss(0.06))  # a child's head, or any
+    matrix = matrix * (scale * torch.exp(rng.normal(3, scale=0.05))) + rng.normal(3, 3, scale=0.02)
+    mirrored = rng.bernoulli(0.5)
     if mirrored:
         matrix[:, 0] *= -1
     along = [(torch.arange(n) - (n - 1) / 2) * view.spacing for n in view.size]
     long, short = 40 / view.spacing, 16 / view.spacing
-    bend = luck.field(view.size, long, 3) * luck.uniform(0, 3.5) + luck.field(view.size, short, 3) * luck.uniform(
-        0, 0.8
-    )
+    bend = rng.smooth_field(view.size, long, 3) * rng.uniform(0, 3.5) + rng.smooth_field(
+        view.size, short, 3
+    ) * rng.uniform(0, 0.8)
     out = []
     for axis in range(3):
         a, b, c = (matrix[axis, k] * along[k] for k in range(3))
@@ -92,7 +102,7 @@ def posed(view: View, luck: Luck) -> tuple[list[Tensor], bool]:
     return out, mirrored
 
 
-def pushed(head: Head, places: list[Tensor], mm: float) -> list[Tensor]:
+def widen_ventricles(head: Head, places: list[Tensor], mm: float) -> list[Tensor]:
     """The places that are seen where the ventricles are wider by `mm`."""
     at = torch.stack(
         [2 * (p - 1.5) / (4 * (n - 1)) - 1 for p, n in zip(places, head.push.shape[1:], strict=True)][::-1], -1
@@ -101,42 +111,46 @@ def pushed(head: Head, places: list[Tensor], mm: float) -> list[Tensor]:
     return [p - mm * d for p, d in zip(places, push, strict=True)]
 
 
-def scan(head: Head, view: View, luck: Luck, way: str = "", coarse: float = 0.5) -> Scan:
+def simulate_head(
+    head: Head, view: FieldOfView, rng: RandomSource, way: str = "", coarse: float = 0.5
+) -> SimulatedScan:
     """One made-up scan of a head, a share `coarse` of them in thick slices.
 
     `way` is what surrounds a brain, by chance unless said: one of those `around` it, "made up", or "none".
     """
-    places, mirrored = posed(view, luck)
-    if luck.chance(0.35) and not head.whole:
-        places = pushed(head, places, luck.uniform(0, 7))
+    places, mirrored = draw_points(view, rng)
+    if rng.bernoulli(0.35) and not head.whole:
+        places = widen_ventricles(head, places, rng.uniform(0, 7))
     shift = (head.step - 1) / 2
     seen = Pose([(p - shift) / head.step for p in places], mirrored)
-    t1, near, inner = linear([head.image, head.near, head.inner], seen)
-    tissue = nearest(head.tissue, seen, EXCHANGED)
-    t1, far = t1 / 255, FAR - near * STEP_MM
+    t1, near, inner = sample_linear([head.image, head.near, head.inner], seen)
+    tissue = sample_nearest(head.tissue, seen, MIRRORED_CODE)
+    t1, far = t1 / 255, FAR_MM - near * STEP_MM
     brain = far < 0
-    flesh = torch.where(brain & (tissue < SOFT), tissue, torch.zeros((), dtype=torch.uint8))
-    if luck.chance(0.4):  # wider sulci
+    flesh = torch.where(brain & (tissue < FIRST_OUTSIDE_CODE), tissue, torch.zeros((), dtype=torch.uint8))
+    if rng.bernoulli(0.4):  # wider sulci
         size = tuple(t1.shape)
-        rim = (inner * STEP_MM < luck.uniform(0, 1.8) + 0.6 * luck.field(size, 30 / view.spacing)[0]) & brain
+        rim = (inner * STEP_MM < rng.uniform(0, 1.8) + 0.6 * rng.smooth_field(size, 30 / view.spacing)[0]) & brain
         flesh = torch.where(rim & (flesh > 0), torch.tensor(40, dtype=torch.uint8), flesh)
-        t1 = torch.where(rim, t1 * luck.uniform(0.2, 0.5), t1)
-    picture, like = signal(t1 * (flesh > 0), flesh, luck)
-    picture = hurt(picture, far, view.spacing, luck)
+        t1 = torch.where(rim, t1 * rng.uniform(0.2, 0.5), t1)
+    picture, like = draw_contrast(t1 * (flesh > 0), flesh, rng)
+    picture = add_pathology(picture, far, view.spacing, rng)
     if head.whole:
-        image = outer(picture, t1, tissue, far, luck, like)
+        image = randomize_surroundings(picture, t1, tissue, far, rng, like)
     else:
-        image = dressed(head, places, mirrored, picture, flesh, far, luck, like, way or chosen(head, luck))
-    return Scan(acquired(image, far, view.spacing, luck, coarse), far)
+        image = add_surroundings(
+            head, places, mirrored, picture, flesh, far, rng, like, way or choose_surroundings(head, rng)
+        )
+    return SimulatedScan(simulate_acquisition(image, far, view.spacing, rng, coarse), far)
 
 
-def heads(data: Path, names: Sequence[str], step: int, real: Sequence[str] = ("colin",)) -> list[Head]:
+def load_heads(data: Path, names: Sequence[str], step: int, real: Sequence[str] = ("colin",)) -> list[Head]:
     """Brains, with the average head and the `real` ones to be fitted round them, and after them the real ones whole."""
-    made = [prepare(data, name, step, ("average", *real)) for name in names]
-    return made + [prepare(data, name, step, whole=True) for name in real]
+    made = [load_head(data, name, step, ("average", *real)) for name in names]
+    return made + [load_head(data, name, step, whole=True) for name in real]
 
 
-def sheet(scans: list[Scan]) -> Image.Image:
+def contact_sheet(scans: list[SimulatedScan]) -> Image.Image:
     """Three planes of each, the brain outlined: a row a scan."""
     rows = []
     for image, far in scans:
@@ -163,13 +177,13 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    there = heads(args.data, split(names_in(args.data / "brain_t1"))["train"][:3], 2)
+    there = load_heads(args.data, split_scans(list_scans(args.data / "brain_t1"))["train"][:3], 2)
     scans = []
     for row in range(args.rows):
-        luck = Luck(args.seed + row)
-        head = there[luck.below(len(there))]
-        scans.append(scan(head, whole(head, 2.0, luck), luck))
-    sheet(scans).save(args.out)
+        rng = RandomSource(args.seed + row)
+        head = there[rng.randint(len(there))]
+        scans.append(simulate_head(head, draw_field_of_view(head, 2.0, rng), rng))
+    contact_sheet(scans).save(args.out)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 
 from medapp.simulation import low_dose_ct as ct_physics
-from training.data.restoration_sets import ct_slice, entries, generator_of, split, written
+from training.data.restoration_sets import named_generator, part_of, read_ct_slice, read_index, write_npz
 
 REALISATIONS = 4  # of each CT slice
 
 
-def ct_pairs(data: Path, out: Path) -> None:
+def make_ct_pairs(data: Path, out: Path) -> None:
     """Write `<slice>.npz` for each full-dose slice, with REALISATIONS noisier versions; what is there already stays.
 
     Keys: `full` (H, W) and `low` (N, H, W) int16 HU, `dose` (N,), `cutoff` (N,) of the kernel in cycles per mm,
@@ -19,13 +19,13 @@ def ct_pairs(data: Path, out: Path) -> None:
     image, the others a softer or sharper one of the same strength.
     """
     out.mkdir(parents=True, exist_ok=True)
-    for entry in entries(data, "ct"):
+    for entry in read_index(data, "ct"):
         name = Path(entry["file"]).stem
         target = out / f"{name}.npz"
         if target.exists():
             continue
-        rng = generator_of(name)
-        hu = ct_slice(data / entry["file"])
+        rng = named_generator(name)
+        hu = read_ct_slice(data / entry["file"])
         doses = np.where(rng.random(REALISATIONS) < 0.7, rng.normal(0.25, 0.03, REALISATIONS), 0.0)
         doses = np.where(doses > 0, doses, np.exp(rng.uniform(np.log(0.1), np.log(0.6), REALISATIONS))).clip(0.1, 0.6)
         scan = ct_physics.analyse_slice(hu, entry["pixel_mm"])
@@ -37,7 +37,7 @@ def ct_pairs(data: Path, out: Path) -> None:
             for s, d in ((scan, doses[:half]), (other, doses[half:]))
         ]
         low = (hu + np.concatenate(noise)).round().clip(ct_physics.MIN_HU, 32767).astype(np.int16)
-        written(
+        write_npz(
             target,
             full=hu.astype(np.int16),
             low=low,
@@ -46,5 +46,5 @@ def ct_pairs(data: Path, out: Path) -> None:
             noise=np.float32(scan.noise),
             pixel_mm=np.float32(entry["pixel_mm"]),
             patient=entry["patient"],
-            part=split("ct", entry["patient"]),
+            part=part_of("ct", entry["patient"]),
         )

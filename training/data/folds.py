@@ -24,29 +24,29 @@ from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Volume
 from medapp.io import files
 from medapp.rendering import colour, html_page, lesion_charts
-from training.core.html_report import drawn, page, wide
+from training.core.html_report import render_figure, render_page, render_table
 from training.data import patient_folder
-from training.data.stroke_folds import BORDERS, FOLDS, SEED, Fold, Slices, alike, divided
-from training.data.stroke_slices import FAINT, PLANES
+from training.data.stroke_folds import BIN_BORDERS, FOLDS, SEED, Fold, PlaneSlices, lesion_size_p, split_folds
+from training.data.stroke_slices import FAINT_CONTRAST, PLANES
 
-IMAGES = ("image", "flair", "t1", "t1w", "t1n", "t2", "t2w", "t2f", "dwi", "ct", "")
-CELLS = 64  # a side of the maps
-ENDS = {"axial": ("left to right", "back to front"), "coronal": ("left to right", "foot to head"),
+IMAGE_WORDS = ("image", "flair", "t1", "t1w", "t1n", "t2", "t2w", "t2f", "dwi", "ct", "")
+MAP_SIDE = 64  # a side of the maps
+AXIS_TITLES = {"axial": ("left to right", "back to front"), "coronal": ("left to right", "foot to head"),
         "sagittal": ("back to front", "foot to head")}  # fmt: skip
-MAPPED = (
+MAP_NOTE = (
     "Share of the exams with lesion somewhere along the line of sight, over the place in the box around the head. "
     "Heads are stretched to one box, not registered."
 )
 
 
-class Listing(NamedTuple):
+class SliceListing(NamedTuple):
     """The slices of one plane of all exams, and of which exam each is, (N,)."""
 
-    slices: Slices
+    slices: PlaneSlices
     exam: np.ndarray
 
 
-class Lesions(NamedTuple):
+class ExamLesions(NamedTuple):
     """What is kept of an exam: its row of statistics, slices by plane as (at, mm² of lesion), and maps by plane."""
 
     subject: str
@@ -56,7 +56,7 @@ class Lesions(NamedTuple):
     maps: dict[str, np.ndarray]
 
 
-def lesions(exam: patient_folder.Exam) -> Lesions:
+def read_exam(exam: patient_folder.Exam) -> ExamLesions:
     """Look at an exam. Raises InputError for what cannot be read."""
     truth = files.read([exam.files["truth"]], name="truth", colour=True, labels=True)
     image = files.read([exam.files["image"]], name="image", colour=True)
@@ -64,10 +64,10 @@ def lesions(exam: patient_folder.Exam) -> Lesions:
     mask = truth.new_like((truth.array if not truth.is_colour else truth.array.max(3)) > 0)
     if not grey.grid.is_same(mask.grid):
         grey = resample(grey, mask.grid)
-    return looked(exam.subject, exam.name, grey, mask)
+    return measure_exam(exam.subject, exam.name, grey, mask)
 
 
-def looked(subject: str, name: str, image: Volume, mask: Volume) -> Lesions:
+def measure_exam(subject: str, name: str, image: Volume, mask: Volume) -> ExamLesions:
     """The statistics of a grey image and a mask, bool, on one grid."""
     along = io_orientation(mask.affine)
     inside = apply_orientation(np.asarray(mask.array), along) > 0
@@ -85,28 +85,30 @@ def looked(subject: str, name: str, image: Volume, mask: Volume) -> Lesions:
         rest = tuple(axis for axis in range(3) if axis != across)
         if min(inside.shape[axis] for axis in rest) > 1:
             area = inside.sum(rest) * float(np.prod(spacing[list(rest)]))
-            shown = (area > 0) | (255 * np.ptp(bright, rest) > FAINT)
+            shown = (area > 0) | (255 * np.ptp(bright, rest) > FAINT_CONTRAST)
             slices[plane] = [(int(at), max(1, round(area[at])) if area[at] else 0) for at in np.flatnonzero(shown)]
-            maps[plane] = spread(inside[box].any(across))
+            maps[plane] = resize_map(inside[box].any(across))
         row[f"{plane}_slices"] = len(slices.get(plane, ()))
         row[f"{plane}_with_lesion"] = sum(size > 0 for _, size in slices.get(plane, ()))
-    return Lesions(subject, name, row, slices, maps)
+    return ExamLesions(subject, name, row, slices, maps)
 
 
-def spread(flat: np.ndarray) -> np.ndarray:
+def resize_map(flat: np.ndarray) -> np.ndarray:
     """(H, W) stretched to (CELLS, CELLS), by the nearest."""
-    rows, columns = ((np.arange(CELLS) + 0.5) * n // CELLS for n in flat.shape)
+    rows, columns = ((np.arange(MAP_SIDE) + 0.5) * n // MAP_SIDE for n in flat.shape)
     return flat[np.ix_(rows.astype(int), columns.astype(int))].astype(np.float32)
 
 
-def listed(found: Iterable[Lesions], plane: str) -> Listing:
+def list_slices(found: Iterable[ExamLesions], plane: str) -> SliceListing:
     """The slices of a plane in which there is more than noise."""
     rows = [(each.subject, at, size, each.name) for each in found for at, size in each.slices.get(plane, ())]
     subject, at, size, exam = zip(*rows, strict=True) if rows else ((),) * 4
-    return Listing(Slices(np.array(subject, str), np.array(at, int), np.array(size, int)), np.array(exam, str))
+    return SliceListing(
+        PlaneSlices(np.array(subject, str), np.array(at, int), np.array(size, int)), np.array(exam, str)
+    )
 
 
-def described(listing: Listing, plane: str, fold: Fold) -> dict:
+def describe_fold(listing: SliceListing, plane: str, fold: Fold) -> dict:
     """A fold for `folds.json`: the people held out, their slices by exam, how many by size of lesion, and the test."""
     slices, held = listing.slices, np.sort(fold.held)
     bins = slices.bins(plane)[held]
@@ -117,18 +119,18 @@ def described(listing: Listing, plane: str, fold: Fold) -> dict:
         "people": np.unique(slices.subject[held]).tolist(),
         "slices": exams,
         "without_lesion": int((bins < 0).sum()),
-        "by_size": np.bincount(bins[bins >= 0], minlength=len(BORDERS[plane]) + 1).tolist(),
-        "mann_whitney_p": float(f"{alike(slices, fold):.3g}"),
+        "by_size": np.bincount(bins[bins >= 0], minlength=len(BIN_BORDERS[plane]) + 1).tolist(),
+        "mann_whitney_p": float(f"{lesion_size_p(slices, fold):.3g}"),
     }
 
 
-def sizes(plane: str) -> list[str]:
+def bin_names(plane: str) -> list[str]:
     """The names of a plane's bins."""
-    borders = BORDERS[plane]
+    borders = BIN_BORDERS[plane]
     return [f"to {border}" for border in borders] + [f"above {borders[-1]}"]
 
 
-def html(found: Sequence[Lesions], folds: dict[str, list[dict]], title: str) -> str:
+def render_html(found: Sequence[ExamLesions], folds: dict[str, list[dict]], title: str) -> str:
     """The page: volumes, sizes by plane and fold, maps, and every exam."""
     volumes = np.array([each.row["volume_ml"] for each in found])
     positive = np.log10(volumes[volumes > 0])
@@ -138,12 +140,12 @@ def html(found: Sequence[Lesions], folds: dict[str, list[dict]], title: str) -> 
     histogram.update_layout(template=lesion_charts.CHART_TEMPLATE, height=300, yaxis_title="Exams")
     people, clean = len({each.subject for each in found}), int((volumes == 0).sum())
     about = f"{len(found)} exams of {people} people, {clean} without lesion."
-    pieces = [html_page.render_section("Volumes", f"<p>{about}</p>" + drawn(("", histogram)))]
+    pieces = [html_page.render_section("Volumes", f"<p>{about}</p>" + render_figure(("", histogram)))]
     for plane, parts in folds.items():
         bars = go.Figure(layout={"template": lesion_charts.CHART_TEMPLATE, "height": 320, "barmode": "stack"})
         for number, part in enumerate(parts, 1):
             bars.add_bar(
-                x=sizes(plane),
+                x=bin_names(plane),
                 y=part["by_size"],
                 name=f"fold {number}",
                 marker_color=colour.to_css(colour.get_label_colour(number)),
@@ -152,20 +154,24 @@ def html(found: Sequence[Lesions], folds: dict[str, list[dict]], title: str) -> 
         maps = [each.maps[plane] for each in found if plane in each.maps]
         heat = go.Figure(go.Heatmap(z=np.mean(maps, 0).T, colorscale="Viridis", zmin=0))
         heat.update_layout(template=lesion_charts.CHART_TEMPLATE, height=420, width=480)
-        heat.update_xaxes(title=ENDS[plane][0], showticklabels=False)
-        heat.update_yaxes(title=ENDS[plane][1], showticklabels=False)
+        heat.update_xaxes(title=AXIS_TITLES[plane][0], showticklabels=False)
+        heat.update_yaxes(title=AXIS_TITLES[plane][1], showticklabels=False)
         lines = [
             (n, ", ".join(p["people"]), sum(p["by_size"]), p["without_lesion"], p["mann_whitney_p"])
             for n, p in enumerate(parts, 1)
         ]
         columns = ("fold", "people held out", "slices with lesion", "without", "p (Mann–Whitney)")
-        body = drawn(("Slices by size of lesion", bars)) + drawn(("Where lesions lie", heat))
+        body = render_figure(("Slices by size of lesion", bars)) + render_figure(("Where lesions lie", heat))
         said = "p: whether lesions held out are of another size than those that train."
         pieces.append(
-            html_page.render_section(plane.capitalize(), body + f"<p>{MAPPED}</p>" + wide(columns, lines, said))
+            html_page.render_section(
+                plane.capitalize(), body + f"<p>{MAP_NOTE}</p>" + render_table(columns, lines, said)
+            )
         )
     rows = [list(each.row.values()) for each in found]
-    return page(title, [*pieces, html_page.render_section("Every exam", wide(list(found[0].row), rows, ""))])
+    return render_page(
+        title, [*pieces, html_page.render_section("Every exam", render_table(list(found[0].row), rows, ""))]
+    )
 
 
 def main() -> None:
@@ -179,21 +185,23 @@ def main() -> None:
     )
     args = parser.parse_args()
     try:
-        print(write(args.folder, args.out, args.folds, args.seed, args.subject))
+        print(write_folds(args.folder, args.out, args.folds, args.seed, args.subject))
     except (UserError, ValueError) as error:
         parser.exit(1, f"{error}\n")
 
 
-def write(data: Path, out: Path, count: int = FOLDS, seed: int = SEED, subject: str = patient_folder.SUBJECT) -> str:
+def write_folds(
+    data: Path, out: Path, count: int = FOLDS, seed: int = SEED, subject: str = patient_folder.SUBJECT
+) -> str:
     """Write the three files; a line a fold is returned. Raises InputError without images, ValueError for few people."""
-    roles = {"image": IMAGES, "truth": patient_folder.MASKS}
-    found = [lesions(exam) for exam in patient_folder.complete(data, roles, list(roles), subject)]
-    listings = {plane: listed(found, plane) for plane in PLANES}
+    roles = {"image": IMAGE_WORDS, "truth": patient_folder.MASK_WORDS}
+    found = [read_exam(exam) for exam in patient_folder.find_complete_exams(data, roles, list(roles), subject)]
+    listings = {plane: list_slices(found, plane) for plane in PLANES}
     listings = {plane: listing for plane, listing in listings.items() if listing.slices.pixels.any()}
     if not listings:
         raise InputError(f"No mask in {data} has a lesion in it.")
     folds = {
-        plane: [described(listing, plane, fold) for fold in divided(listing.slices, plane, count, seed)]
+        plane: [describe_fold(listing, plane, fold) for fold in split_folds(listing.slices, plane, count, seed)]
         for plane, listing in listings.items()
     }
     out.mkdir(parents=True, exist_ok=True)
@@ -202,7 +210,7 @@ def write(data: Path, out: Path, count: int = FOLDS, seed: int = SEED, subject: 
         writer.writeheader()
         writer.writerows(each.row for each in found)
     (out / "folds.json").write_text(json.dumps({"folds": count, "seed": seed, "planes": folds}, indent=1))
-    (out / "lesions.html").write_text(html(found, folds, f"Lesions in {data.name}"), encoding="utf-8")
+    (out / "lesions.html").write_text(render_html(found, folds, f"Lesions in {data.name}"), encoding="utf-8")
     return "\n".join(
         f"{plane} fold {number}: {len(part['people'])} people; lesion slices by size {part['by_size']}; "
         f"{part['without_lesion']} without; Mann–Whitney p = {part['mann_whitney_p']}"

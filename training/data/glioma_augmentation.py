@@ -11,7 +11,7 @@ from medapp.imaging.intensity import STANDARD_RANGE
 CROP = 144  # pixels a side of a training patch
 
 
-def augment(image: Tensor, target: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+def augment_slices(image: Tensor, target: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
     """Random view of a batch: (B, 3, SIDE, SIDE) and (B, 1, SIDE, SIDE) -> the same, CROP pixels a side.
 
     Turned by any quarter and mirrored (uploads come in every orientation), rotated, scaled, bent; then contrast, coil

@@ -26,16 +26,16 @@ class Patient:
     mask: np.ndarray
 
 
-def load(folder: Path) -> Patient:
+def load_patient(folder: Path) -> Patient:
     """Read one patient, standardise each sequence over the whole study, with the skull and without it."""
     files = sorted(folder.glob("[0-9][0-9][0-9].jpg"))
-    image = np.stack([picture(f, "RGB") for f in files]).transpose(0, 3, 1, 2)  # (N, 3, SIDE, SIDE)
+    image = np.stack([read_picture(f, "RGB") for f in files]).transpose(0, 3, 1, 2)  # (N, 3, SIDE, SIDE)
     masks = [f.with_name(f.stem + "_mask.png") for f in files]
-    mask = np.stack([picture(m, "L") > 127 if m.exists() else np.zeros((SIDE, SIDE), bool) for m in masks])
-    return both_ways(folder.name, image, mask)
+    mask = np.stack([read_picture(m, "L") > 127 if m.exists() else np.zeros((SIDE, SIDE), bool) for m in masks])
+    return standardize_patient(folder.name, image, mask)
 
 
-def exam(case: Case) -> Patient:
+def patient_from_case(case: Case) -> Patient:
     """Anyone's: the slices that the pipeline would look at, in the middle of SIDE × SIDE pixels."""
     pre, flair, post = case.volumes
     grid, depth = make_working_grid(flair)
@@ -49,22 +49,22 @@ def exam(case: Case) -> Patient:
         return array[:, top : top + SIDE, left : left + SIDE]
 
     image = np.stack([placed(volume or flair) for volume in (pre, flair, post)], 1)
-    return both_ways(case.patient, image, placed(case.truth) > 0)
+    return standardize_patient(case.patient, image, placed(case.truth) > 0)
 
 
-def both_ways(name: str, image: np.ndarray, mask: np.ndarray) -> Patient:
+def standardize_patient(name: str, image: np.ndarray, mask: np.ndarray) -> Patient:
     """With the skull and without it: (N, 3, SIDE, SIDE) from 0 on, and (N, SIDE, SIDE) bool."""
-    brain = rough_brain(image[:, 1]) | mask
+    brain = estimate_brain(image[:, 1]) | mask
     whole = np.stack([standardize(image[:, c]) for c in range(3)], 1)
     stripped = np.stack([standardize(image[:, c] * brain) for c in range(3)], 1)
     return Patient(name, whole.astype(np.float16), stripped.astype(np.float16), mask)
 
 
-def picture(file: Path, mode: str) -> np.ndarray:
+def read_picture(file: Path, mode: str) -> np.ndarray:
     return np.asarray(Image.open(file).convert(mode).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
 
-def rough_brain(flair: np.ndarray) -> np.ndarray:
+def estimate_brain(flair: np.ndarray) -> np.ndarray:
     """A slice-wise guess at the brain in (N, H, W), good enough to show a network what a stripped head looks like."""
     threshold = 0.55 * np.median(flair[flair > flair.mean()])
     brain = np.zeros(flair.shape, bool)
@@ -78,20 +78,20 @@ def rough_brain(flair: np.ndarray) -> np.ndarray:
     return brain
 
 
-def site_of(name: str) -> str:
+def study_site(name: str) -> str:
     """TCGA_DU_1234 is of DU; of others nothing is known."""
     return name.split("_")[1] if name.startswith("TCGA_") else ""
 
 
-def split(names: list[str], validation: float = 0.12, test: float = 0.14) -> dict[str, list[str]]:
+def split_patients(names: list[str], validation: float = 0.12, test: float = 0.14) -> dict[str, list[str]]:
     """Divide patients into train, validation and test with every site in the same proportion; always the same way.
 
     Patients of no known site are all of one, and one of them at least is in each part, if there are three.
     """
     random = np.random.default_rng(SEED)
     parts: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
-    for site in sorted({site_of(n) for n in names}):
-        members = random.permutation(sorted(n for n in names if site_of(n) == site)).tolist()
+    for site in sorted({study_site(n) for n in names}):
+        members = random.permutation(sorted(n for n in names if study_site(n) == site)).tolist()
         least = int(not site and len(members) > 2)
         v, t = (max(least, round(len(members) * share)) for share in (validation, test))
         parts["validation"] += members[:v]
@@ -100,7 +100,7 @@ def split(names: list[str], validation: float = 0.12, test: float = 0.14) -> dic
     return parts
 
 
-def pictures(files: list[Path]) -> tuple[np.ndarray, np.ndarray]:
+def read_slices(files: list[Path]) -> tuple[np.ndarray, np.ndarray]:
     """The slices (row, column, slice, channel) uint8, and what is outlined in them (row, column, slice) bool."""
     image = np.stack([np.asarray(Image.open(f).convert("RGB")) for f in files], 2)
     mask = np.zeros(image.shape[:3], bool)

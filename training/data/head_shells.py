@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from training.core.random_source import Luck
+from training.core.random_source import RandomSource
 
 TISSUES = ("air", "fluid", "dura", "bone", "marrow", "muscle", "fat", "skin", "gland", "vitreous", "cord", "vessel")
 AIR, FLUID, DURA, BONE, MARROW, MUSCLE, FAT, SKIN, GLAND, VITREOUS, CORD, VESSEL = range(len(TISSUES))
-HALF = torch.tensor([68.0, 86.0, 66.0])  # mm, half the box round an adult's brain, in which shapes are given
+HALF_BOX = torch.tensor([68.0, 86.0, 66.0])  # mm, half the box round an adult's brain, in which shapes are given
 
 LIKE_T1 = ((0, 0.03), (0.05, 0.35), (0.2, 1.3), (0, 0.15), (0.4, 1.8), (0.4, 0.8), (1.1, 2.6), (0.5, 1.5), (0.4, 1.0),
            (0.05, 0.4), (0.8, 1.1), (0, 1.6))  # fmt: skip
@@ -20,21 +20,21 @@ LIKE_FLAIR = ((0, 0.03), (0.03, 0.4), (0.2, 1.5), (0, 0.2), (0.3, 1.6), (0.3, 0.
               (0.05, 0.5), (0.8, 1.3), (0, 1.2))  # fmt: skip
 
 
-def levels(kind: str, luck: Luck) -> Tensor:
+def draw_brightness(kind: str, rng: RandomSource) -> Tensor:
     """How bright each of TISSUES is, in units of white matter, in an image like "t1", "t2", "flair", or "any"."""
     if kind == "any":
-        out = torch.rand(len(TISSUES), generator=luck.generator) * luck.uniform(0.8, 2)
-        if luck.chance(0.7):
-            out[AIR], out[BONE] = luck.uniform(0, 0.05), luck.uniform(0, 0.25)
+        out = torch.rand(len(TISSUES), generator=rng.generator) * rng.uniform(0.8, 2)
+        if rng.bernoulli(0.7):
+            out[AIR], out[BONE] = rng.uniform(0, 0.05), rng.uniform(0, 0.25)
         return out
     ranges = {"t1": LIKE_T1, "t2": LIKE_T2, "flair": LIKE_FLAIR}[kind]
-    out = torch.tensor([luck.uniform(*between) for between in ranges])
-    if luck.chance(0.2):  # fat suppressed
-        out[FAT], out[MARROW] = luck.uniform(0.05, 0.5), luck.uniform(0.05, 0.4)
+    out = torch.tensor([rng.uniform(*between) for between in ranges])
+    if rng.bernoulli(0.2):  # fat suppressed
+        out[FAT], out[MARROW] = rng.uniform(0.05, 0.5), rng.uniform(0.05, 0.4)
     return out
 
 
-class Shapes:
+class BrainShapes:
     """Ellipsoids and tubes in the box of the brain: `places` (X, Y, Z) three times, mm as in HALF from its middle."""
 
     def __init__(self, places: Sequence[Tensor]) -> None:
@@ -52,23 +52,25 @@ class Shapes:
         return torch.maximum(out, self.z - top)
 
 
-def covered(places: Sequence[Tensor], far: Tensor, tail: Sequence[float], luck: Luck) -> tuple[Tensor, Tensor]:
+def draw_tissues(
+    places: Sequence[Tensor], far: Tensor, tail: Sequence[float], rng: RandomSource
+) -> tuple[Tensor, Tensor]:
     """The tissue (X, Y, Z) uint8 of a made-up head, and about how far each voxel is from its skin, in mm.
 
     `far` is the distance from the brain in millimetres, right up to 30 of them; `tail` where the brain ends downwards,
     in the millimetres of `places`.
     """
     size = tuple(far.shape)
-    wide, coarse, fine = (luck.field(size, n)[0] for n in (40, 18, 7))
-    wobble = luck.uniform(1, 5)
-    shapes = Shapes([p + wobble * w for p, w in zip(places, (wide, coarse, wide.flip(0)), strict=True)])
+    wide, coarse, fine = (rng.smooth_field(size, n)[0] for n in (40, 18, 7))
+    wobble = rng.uniform(1, 5)
+    shapes = BrainShapes([p + wobble * w for p, w in zip(places, (wide, coarse, wide.flip(0)), strict=True)])
     x, y, z = shapes.x, shapes.y, shapes.z
-    child = luck.uniform(0.75, 1) if luck.chance(0.25) else 1.0
-    one = luck.uniform
+    child = rng.uniform(0.75, 1) if rng.bernoulli(0.25) else 1.0
+    one = rng.uniform
 
     # the outside
     gap = (one(0.5, 3.5) + one(0, 1.5) * coarse).clamp(min=0.3)  # of fluid
-    if luck.chance(0.3):  # atrophy: more of it in front and on top
+    if rng.bernoulli(0.3):  # atrophy: more of it in front and on top
         gap = gap + one(0, 9) * ((z + 0.6 * y) / 80).clamp(0, 1)
     bone = gap + child * (one(3, 9) + one(0, 2) * wide).clamp(min=1.5)
     bone = bone + one(0, 12) * ((-z - 15) / 40).clamp(0, 1)  # the base
@@ -76,7 +78,7 @@ def covered(places: Sequence[Tensor], far: Tensor, tail: Sequence[float], luck: 
     outside = torch.maximum(far - skin, -z - one(50, 75))  # rounded off below the brain
     lean = one(-0.25, 0.35)
     face = one(0.8, 1.1) * child
-    if luck.chance(0.9):
+    if rng.bernoulli(0.9):
         outside = torch.minimum(outside, shapes.ball((0, 42, -58 * face), (60 * face, 58, 62 * face)))
         outside = torch.minimum(outside, shapes.ball((0, 45, -100 * face), (48 * face, 50 * face, 38)))
         outside = torch.minimum(outside, shapes.ball((0, 100 * face, -62 * face), (14, one(12, 24), 20)))
@@ -84,7 +86,7 @@ def covered(places: Sequence[Tensor], far: Tensor, tail: Sequence[float], luck: 
     neck = shapes.tube(neck_x, neck_y, one(50, 75) * child, one(52, 75) * child, -20)
     neck = neck - one(0, 0.5) * (-z - one(120, 170)).clamp(min=0)  # shoulders
     outside = torch.minimum(outside, neck)
-    if luck.chance(0.7):
+    if rng.bernoulli(0.7):
         for side in (-1, 1):
             outside = torch.minimum(outside, shapes.ball((side * (80 + one(0, 8)), -12, -42), (one(3, 9), 16, 26)))
 
@@ -105,14 +107,14 @@ def covered(places: Sequence[Tensor], far: Tensor, tail: Sequence[float], luck: 
     paint(outside > -layer - 2, FAT)
     paint(outside > -one(0.8, 3), SKIN)
     # hollows and what fills them
-    paint(shapes.ball((0, 60, -72 * face), (one(6, 14), 34, 22)) < 2 * fine, AIR if luck.chance(0.6) else GLAND)
+    paint(shapes.ball((0, 60, -72 * face), (one(6, 14), 34, 22)) < 2 * fine, AIR if rng.bernoulli(0.6) else GLAND)
     for side in (-1, 1):
-        paint(shapes.ball((side * 27, 62, -72 * face), (14, 18, 18)) < 0, AIR if luck.chance(0.8) else GLAND)
-        paint(shapes.ball((side * 52, -18, -52), (9, 14, 14)) < 3 * fine, AIR if luck.chance(0.6) else BONE)
+        paint(shapes.ball((side * 27, 62, -72 * face), (14, 18, 18)) < 0, AIR if rng.bernoulli(0.8) else GLAND)
+        paint(shapes.ball((side * 52, -18, -52), (9, 14, 14)) < 3 * fine, AIR if rng.bernoulli(0.6) else BONE)
         paint(shapes.ball((side * 45, 25, -80 * face), (12, 14, 24)) < 2 * coarse, MUSCLE)  # chews
     paint(shapes.ball((0, 52, -98 * face), (24, 30, 18)) < 0, MUSCLE)  # tongue
     jaw = shapes.ball((0, 40, -104 * face), (44 * face, 52 * face, 12))
-    paint((jaw.abs() < 4) & (y > 5), BONE if luck.chance(0.5) else MARROW)
+    paint((jaw.abs() < 4) & (y > 5), BONE if rng.bernoulli(0.5) else MARROW)
     paint(shapes.ball((0, 66, -92 * face), (24, 26, 5)).abs() < 2.5, BONE)  # teeth
     airway = 14 - 0.6 * lean * (z + 80)
     paint(shapes.tube(0, airway, one(5, 12), one(5, 10), -62) < fine, AIR)
@@ -121,18 +123,18 @@ def covered(places: Sequence[Tensor], far: Tensor, tail: Sequence[float], luck: 
     bones = shapes.tube(tail[0], back, 24, 26, tail[2] - 8)
     discs = torch.sin(z / one(2.4, 3.2)) > 0.7
     paint((bones < 2 * coarse) & (y > back - 6), MARROW)
-    paint((bones < 2 * coarse) & (discs | (bones > -3)) & (y > back - 8), BONE if luck.chance(0.5) else GLAND)
-    paint((bones < -6 + 3 * fine) & (y < back - 8) & ~discs, BONE if luck.chance(0.5) else MARROW)
+    paint((bones < 2 * coarse) & (discs | (bones > -3)) & (y > back - 8), BONE if rng.bernoulli(0.5) else GLAND)
+    paint((bones < -6 + 3 * fine) & (y < back - 8) & ~discs, BONE if rng.bernoulli(0.5) else MARROW)
     for side in (-1, 1):
         paint(shapes.tube(side * one(20, 34), airway - 8, one(2, 4), one(2, 4), -45) < 0, VESSEL)
         paint(shapes.tube(side * one(26, 40), airway - 14, one(3, 6), one(3, 6), -55) < 0, VESSEL)
     # the skull
     paint(far < bone, BONE)
     middle = (far - gap) / (bone - gap)
-    if luck.chance(0.85):
+    if rng.bernoulli(0.85):
         thick = one(0.1, 0.35)
         paint((far < bone) & ((middle - 0.5).abs() < thick + 0.15 * fine), MARROW)
-    if luck.chance(0.6):
+    if rng.bernoulli(0.6):
         paint((far < bone) & (far > gap) & (shapes.ball((0, 85, -12), (22, 10, 14)) < 2 * fine), AIR)  # frontal sinus
         paint((far > gap) & (shapes.ball((0, 38, -45), (12, 14, 10)) < 0), AIR)  # sphenoid sinus
     # the eyes
@@ -147,9 +149,9 @@ def covered(places: Sequence[Tensor], far: Tensor, tail: Sequence[float], luck: 
     del open_
     # what lies within the skull, and what leaves it
     paint(far < gap, FLUID)
-    if luck.chance(0.7):
+    if rng.bernoulli(0.7):
         paint((far < gap) & (far > gap - one(0.5, 2)) & (coarse > one(-1.5, 1)), DURA)
-    if luck.chance(0.6):
+    if rng.bernoulli(0.6):
         paint((x.abs() < one(2, 6)) & (far > 0.3) & (far < one(2, 7)) & (z + 0.5 * y < 60) & (y < 40), VESSEL)
         for side in (-1, 1):
             paint((shapes.ball((side * 38, -62, -38), (26, 16, 5)) < 0) & (far > 0.3) & (far < 7), VESSEL)
@@ -161,10 +163,10 @@ def covered(places: Sequence[Tensor], far: Tensor, tail: Sequence[float], luck: 
     return out, outside
 
 
-def coloured(tissue: Tensor, bright: Tensor, luck: Luck) -> Tensor:
+def render_tissues(tissue: Tensor, bright: Tensor, rng: RandomSource) -> Tensor:
     """The signal (X, Y, Z) of a map of TISSUES, in units of white matter, each uneven in its own way."""
     size = tuple(tissue.shape)
-    uneven = torch.tensor([0, 0.1, 0.2, 0.1, 0.3, 0.12, 0.15, 0.2, 0.3, 0.05, 0.06, 0.2]) * luck.uniform(0.3, 1.5)
-    grain = luck.field(size, 5)[0] * 0.6 + luck.normal(*size, scale=0.5)
+    uneven = torch.tensor([0, 0.1, 0.2, 0.1, 0.3, 0.12, 0.15, 0.2, 0.3, 0.05, 0.06, 0.2]) * rng.uniform(0.3, 1.5)
+    grain = rng.smooth_field(size, 5)[0] * 0.6 + rng.normal(*size, scale=0.5)
     index = tissue.long()
-    return (bright[index] * (1 + uneven[index] * grain)).clamp(min=0) * math.exp(luck.one(0.05))
+    return (bright[index] * (1 + uneven[index] * grain)).clamp(min=0) * math.exp(rng.gauss(0.05))

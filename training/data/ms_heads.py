@@ -25,51 +25,51 @@ from medapp.imaging.volume import Volume
 from medapp.io import files
 from medapp.pipelines.segment_ms_rsanet import SEQUENCES, stack_channels
 from medapp.serving import runtime
-from training.core.data_cache import folder
-from training.core.random_source import Luck
+from training.core.data_cache import cache_folder
+from training.core.random_source import RandomSource
 from training.data import glioma_flair, labelled_brains
-from training.data.brain_tissues import CLASS, RIM
+from training.data.brain_tissues import RIM, TISSUE_CLASS
 from training.data.labelled_brains import MARGIN, STEP_MM
 from training.data.ms_lesions import (  # fmt: skip
     CORNER,
-    PACKED,
+    MASK_BANK,
     VENTRICLE,
     WHITE,
-    flair,
-    masks,
-    painted,
-    plots,
-    specks,
-    thinned,
+    draw_specks,
+    paint_lesions,
+    read_mask_bank,
+    synthesize_ms_flair,
+    thin_lesions,
+    transplant_lesions,
 )
-from training.data.random_contrast import blurred, contrast
-from training.data.random_pose import Pose, below, linear, nearest, pose
-from training.data.random_skull import dressed
-from training.data.scanner import scanned, sliced, thick
+from training.data.random_contrast import box_blur, map_contrast
+from training.data.random_pose import Pose, depth_below_centre, draw_pose, sample_linear, sample_nearest
+from training.data.random_skull import add_skull
+from training.data.scanner import resample_thick, simulate_scan, simulate_thick_slices
 
 LEAST_WHITE = 500  # voxels of white matter, else a patch is measured by all that it shows
-PLOTS = 10  # patients whose lesions each brain is given in turn
-PATCH, WHOLE = (64, 64, 64), (144, 176, 144)  # voxels
-SINGLE = 0.5  # share of those about its own, where large and small ones are as likely
-NEAR = 0.66  # share of the patches that lie about a lesion, if there is one
-TILES = ((2, 0, False), (2, 0, True), (1, 0, False), (0, 0, False), (2, 1, False), (2, 4, False), (2, 3, False))
+TRANSPLANTS = 10  # patients whose lesions each brain is given in turn
+PATCH, WHOLE_BRAIN = (64, 64, 64), (144, 176, 144)  # voxels
+SINGLE_LESION_SHARE = 0.5  # share of those about its own, where large and small ones are as likely
+NEAR_LESION_SHARE = 0.66  # share of the patches that lie about a lesion, if there is one
+SHEET_TILES = ((2, 0, False), (2, 0, True), (1, 0, False), (0, 0, False), (2, 1, False), (2, 4, False), (2, 3, False))
 """Of a row of the sheet: axis, channel, outlined."""
-LOUD = {"flair": 2.2, "t1": 1.3, "t2": 1.8}  # brightness beside the noise that scanners add
-SLICED, COARSE = (0.3, 6.0), 3.5  # as in `acquired`; voxels of a slice from which it is thick
+SIGNAL_LEVEL = {"flair": 2.2, "t1": 1.3, "t2": 1.8}  # brightness beside the noise that scanners add
+THICK_SLICES, THICK_FROM = (0.3, 6.0), 3.5  # as in `acquired`; voxels of a slice from which it is thick
 NOISE, SHADE = 0.05, 0.12  # at most, as in `scanned`: what is shared by researchers has been corrected
-REAL, GLIOMA = 0.45, 0.2  # shares of the patches; the rest is made up
+REAL_SHARE, GLIOMA_SHARE = 0.45, 0.2  # shares of the patches; the rest is made up
 
 
-class Head(NamedTuple):
+class TransplantBrain(NamedTuple):
     """A brain without lesions, and where other people's would lie in it; all (X, Y, Z) as in `Scan`."""
 
-    scan: labelled_brains.Scan
+    scan: labelled_brains.LabelledScan
     depth: Tensor  # from the ventricles, in steps of STEP_MM
     plots: dict[str, Tensor]  # patient -> indices (N, 3) of lesion voxels
     home: Tensor | None  # (4, 4) from voxels to RAS+ mm of the template
 
 
-class Real(NamedTuple):
+class RealPatient(NamedTuple):
     """A real head without its skull: (X, Y, Z) uint8 each, 1 mm, axes along RAS, MARGIN voxels around the brain.
 
     `t1` is zeros where there is none.
@@ -87,7 +87,7 @@ class Real(NamedTuple):
     home: Tensor | None
 
 
-class Sight(NamedTuple):
+class PatientView(NamedTuple):
     """What there is to be seen, before a scanner spoils it, (X, Y, Z) each: `images` by sequence; `target`, the share
     of lesion; `known` bool, where that is so; `regions` by the sequence they are found in; RAS+ mm of the template."""
 
@@ -106,55 +106,55 @@ class Patch(NamedTuple):
     known: Tensor
 
 
-def reals(data: Path) -> list[str]:
+def list_patients(data: Path) -> list[str]:
     """The scans of real patients, SET_PATIENT or SET_PATIENT_TIME each: FLAIR, T1 and mask, in MNI space."""
     return sorted(file.name.removesuffix("_flair.nii.gz") for file in (data / "ms").glob("*_flair.nii.gz"))
 
 
-def patient(name: str) -> str:
+def person_of(name: str) -> str:
     """The person of a scan: `mslesseg_P14_T2` -> `P14`."""
     return name.split("_")[1]
 
 
-def prepare(data: Path, name: str) -> Head:
+def load_brain(data: Path, name: str) -> TransplantBrain:
     """Read one brain and plant lesions in it, or read what was kept of that."""
-    scan = labelled_brains.prepare(data / "brain_t1", name)
-    kept = folder("ms", data) / f"{name}.npz"
+    scan = labelled_brains.load_scan(data / "brain_t1", name)
+    kept = cache_folder("ms", data) / f"{name}.npz"
     if not kept.exists():
-        luck = Luck(int(name))
+        rng = RandomSource(int(name))
         tissue = scan.tissue.numpy()
         ventricle = VENTRICLE.numpy()[tissue]
         box, depth = find_bounding_box(tissue > 0), np.full(tissue.shape, np.inf)
         depth[box] = ndimage.distance_transform_edt(~ventricle[box])
         arrays = {"depth": (depth / STEP_MM).clip(0, 255).astype(np.uint8)}
-        arrays |= plots(data, tissue, depth, PLOTS, luck)
+        arrays |= transplant_lesions(data, tissue, depth, TRANSPLANTS, rng)
         np.savez_compressed(kept, **arrays)
     arrays = {k: torch.from_numpy(v) for k, v in np.load(kept).items()}
-    return Head(scan, arrays.pop("depth"), arrays, _home(CLASS[scan.tissue.long()]))
+    return TransplantBrain(scan, arrays.pop("depth"), arrays, _template_affine(TISSUE_CLASS[scan.tissue.long()]))
 
 
-def parcelled(data: Path) -> Path:
+def parcellation_cache(data: Path) -> Path:
     """Where real heads are kept with the regions that the weights of today find in them."""
-    return folder("ms", data, runtime.find_card("segment_anatomy_unet").weights.sha256)
+    return cache_folder("ms", data, runtime.find_card("segment_anatomy_unet").weights.sha256)
 
 
-def given(data: Path, name: str) -> tuple[Volume, Volume, Volume]:
+def read_patient(data: Path, name: str) -> tuple[Volume, Volume, Volume]:
     """FLAIR, T1 and mask of a real patient."""
     flair, t1, mask = (files.read([data / "ms" / f"{name}_{role}.nii.gz"]) for role in ("flair", "t1", "mask"))
     return flair, t1, mask.new_like((mask.array > 0).astype(np.uint8), labels={1: "lesion"})
 
 
-def read(data: Path, name: str, bank: Mapping[str, np.ndarray] | None = None) -> Real:
+def load_patient(data: Path, name: str, bank: Mapping[str, np.ndarray] | None = None) -> RealPatient:
     """Read one patient, or what was kept of one; `bank` has the lesions of others in MNI space, see `masks`."""
-    kept = parcelled(data) / f"{name}.npz"
+    kept = parcellation_cache(data) / f"{name}.npz"
     if not kept.exists():
-        scans = dict(zip(("flair", "t1", "mask"), given(data, name), strict=True))
+        scans = dict(zip(("flair", "t1", "mask"), read_patient(data, name), strict=True))
         grid = with_isotropic_spacing(reorient(scans["flair"].grid), 1.0)
         image = load_mni152_wm_template(resolution=1)
         scans["white"] = Volume(np.asarray(image.dataobj, np.float32) * 255, image.affine)
         for role in ("flair", "t1"):
             scans[f"regions_{role}"] = runtime.run("segment_anatomy_unet", scans[role]).volumes["labels"]
-        scans["regions_thick"] = runtime.run("segment_anatomy_unet", thick(scans["flair"])).volumes["labels"]
+        scans["regions_thick"] = runtime.run("segment_anatomy_unet", resample_thick(scans["flair"])).volumes["labels"]
         drawn = {role: resample(volume, grid).array for role, volume in scans.items()}
         drawn["mask"] = drawn["mask"] * 255
         box = find_bounding_box(drawn["flair"] > 0)
@@ -164,44 +164,46 @@ def read(data: Path, name: str, bank: Mapping[str, np.ndarray] | None = None) ->
     arrays = np.load(kept)
     others = {who: torch.from_numpy(index - arrays["low"]) for who, index in (bank or {}).items()}
     regions = {role: torch.from_numpy(arrays[f"regions_{role}"]) for role in ("flair", "t1", "thick")}
-    flair, t1 = (even(arrays[role], regions[role].numpy()) for role in ("flair", "t1"))
+    flair, t1 = (correct_shading(arrays[role], regions[role].numpy()) for role in ("flair", "t1"))
     mask, white = (torch.from_numpy(arrays[role]) for role in ("mask", "white"))
-    unknown, home = torch.zeros_like(mask), _home(regions["flair"])
-    return Real(patient(name), flair, t1, mask, white, unknown, spots(mask), regions, others, home)
+    unknown, home = torch.zeros_like(mask), _template_affine(regions["flair"])
+    return RealPatient(person_of(name), flair, t1, mask, white, unknown, lesion_points(mask), regions, others, home)
 
 
-def glioma(data: Path, name: str) -> Real | None:
+def load_glioma(data: Path, name: str) -> RealPatient | None:
     """A head with a glioma, which is not known to be MS or not; None where the set has too few slices of it."""
-    arrays = glioma_flair.prepare(data, name, parcelled(data) / f"{name}.npz")
+    arrays = glioma_flair.load_head(data, name, parcellation_cache(data) / f"{name}.npz")
     if arrays is None:
         return None
-    flair, t1 = (even(arrays.pop(role), arrays["regions"]) for role in ("flair", "t1"))
+    flair, t1 = (correct_shading(arrays.pop(role), arrays["regions"]) for role in ("flair", "t1"))
     white, unknown, regions = (torch.from_numpy(arrays.pop(role)) for role in ("white", "unknown", "regions"))
     others = {role.split()[1]: torch.from_numpy(index) for role, index in arrays.items()}
     found = {"flair": regions, "t1": regions}
     none = torch.zeros_like(flair)
-    return Real(name, flair, t1, none, white, unknown, spots(none), found, others, _home(regions))
+    return RealPatient(
+        name, flair, t1, none, white, unknown, lesion_points(none), found, others, _template_affine(regions)
+    )
 
 
-def even(image: np.ndarray, regions: np.ndarray) -> Tensor:
+def correct_shading(image: np.ndarray, regions: np.ndarray) -> Tensor:
     """(X, Y, Z) uint8 without shading, as the pipeline looks at it."""
     return torch.from_numpy(np.rint(correct_bias_field(image, TISSUE_TABLE[0][regions])).clip(0, 255).astype(np.uint8))
 
 
-def spots(lesions: Tensor) -> Tensor:
+def lesion_points(lesions: Tensor) -> Tensor:
     """(M, 3): a voxel of each lesion of (X, Y, Z) 0 or 255."""
     labels, count = ndimage.label(lesions.numpy())
     places = ndimage.maximum_position(labels, labels, np.arange(1, count + 1)) if count else []
     return torch.tensor(places, dtype=torch.long).reshape(-1, 3)
 
 
-def _home(regions: Tensor) -> Tensor | None:
+def _template_affine(regions: Tensor) -> Tensor | None:
     """(4, 4) from voxels to RAS+ mm of the template; classes (X, Y, Z)."""
     found = template_transform(Volume(regions.numpy(), np.eye(4)))
     return None if found is None else torch.from_numpy(found).float()
 
 
-def filled(index: Tensor, shape: tuple[int, ...]) -> Tensor:
+def points_to_mask(index: Tensor, shape: tuple[int, ...]) -> Tensor:
     """(X, Y, Z) uint8, 255 at every index (N, 3) that lies within."""
     out = torch.zeros(shape, dtype=torch.uint8)
     index = index.long()
@@ -210,77 +212,87 @@ def filled(index: Tensor, shape: tuple[int, ...]) -> Tensor:
     return out
 
 
-def mistaken(regions: Tensor, seen: Pose, lesion: Tensor, luck: Luck) -> Tensor:
+def perturb_regions(regions: Tensor, seen: Pose, lesion: Tensor, rng: RandomSource) -> Tensor:
     """Classes of a brain as a network may find them: borders a little off, some lesions taken for cortex or fluid."""
-    off = luck.field(tuple(lesion.shape), 12, 3) * luck.uniform(0, 1.2)
-    found = nearest(regions, Pose([p + o for p, o in zip(seen.points, off, strict=True)], seen.mirrored))
-    wrong = (lesion > 0.3) & (luck.field(tuple(lesion.shape), 9)[0] > luck.uniform(-1, 3))
-    return torch.where(wrong, torch.tensor(3 if luck.chance(0.3) else 2, dtype=torch.uint8), found)
+    off = rng.smooth_field(tuple(lesion.shape), 12, 3) * rng.uniform(0, 1.2)
+    found = sample_nearest(regions, Pose([p + o for p, o in zip(seen.points, off, strict=True)], seen.mirrored))
+    wrong = (lesion > 0.3) & (rng.smooth_field(tuple(lesion.shape), 9)[0] > rng.uniform(-1, 3))
+    return torch.where(wrong, torch.tensor(3 if rng.bernoulli(0.3) else 2, dtype=torch.uint8), found)
 
 
-def homes(home: Tensor | None, seen: Pose, luck: Luck) -> list[Tensor] | None:
+def template_coordinates(home: Tensor | None, seen: Pose, rng: RandomSource) -> list[Tensor] | None:
     """RAS+ mm of the template at every voxel seen, (X, Y, Z) each, a little off."""
-    if home is None or luck.chance(0.04):
+    if home is None or rng.bernoulli(0.04):
         return None
-    home = home[:3] + luck.normal(3, 4, scale=1.0) * torch.tensor([0.015, 0.015, 0.015, 2])
+    home = home[:3] + rng.normal(3, 4, scale=1.0) * torch.tensor([0.015, 0.015, 0.015, 2])
     return [row[0] * seen.points[0] + row[1] * seen.points[1] + row[2] * seen.points[2] + row[3] for row in home]
 
 
-def made(head: Head, size: tuple[int, int, int], luck: Luck, without: Collection[str] = ()) -> Sight:
+def draw_made_up(
+    head: TransplantBrain, size: tuple[int, int, int], rng: RandomSource, without: Collection[str] = ()
+) -> PatientView:
     """A made-up patient, none with the lesions of those in `without`."""
     scan, who = head.scan, [name for name in head.plots if name not in without]
-    index = head.plots[who[luck.below(len(who))]]
-    about = index[luck.below(len(index))] if len(index) and luck.chance(NEAR) and size != WHOLE else None
-    seen = pose(scan.image.shape, size, luck, about)
-    image, near, shallow, soft = linear(
-        [scan.image, 255 - scan.distance, 255 - head.depth, filled(index, scan.image.shape)], seen
+    index = head.plots[who[rng.randint(len(who))]]
+    about = (
+        index[rng.randint(len(index))]
+        if len(index) and rng.bernoulli(NEAR_LESION_SHARE) and size != WHOLE_BRAIN
+        else None
     )
-    tissue, distance, depth = nearest(scan.tissue, seen), (255 - near) * STEP_MM, (255 - shallow) * STEP_MM
+    seen = draw_pose(scan.image.shape, size, rng, about)
+    image, near, shallow, soft = sample_linear(
+        [scan.image, 255 - scan.distance, 255 - head.depth, points_to_mask(index, scan.image.shape)], seen
+    )
+    tissue, distance, depth = sample_nearest(scan.tissue, seen), (255 - near) * STEP_MM, (255 - shallow) * STEP_MM
     brain = WHITE[tissue.long()]
     t1 = image / image[brain].median() if brain.any() else image / 255
-    soft = thinned(soft / 255, luck) if luck.chance(0.88) else torch.zeros(size)
-    if soft.any() and luck.chance(0.4):
-        soft = torch.maximum(soft, specks(brain & (depth > 2), luck))
-    t2 = contrast(t1, tissue, (luck.uniform(0.9, 1.4), luck.uniform(0.6, 0.8), 0.5, 0.45), luck)
-    images = painted({"flair": flair(t1, tissue, depth, luck), "t1": t1, "t2": t2}, soft, luck)
-    images = worn(images, t1, tissue, distance, below(scan, seen), luck)
-    regions = dict.fromkeys(SEQUENCES, mistaken(CLASS[scan.tissue.long()], seen, soft, luck))
-    return Sight(images, soft, torch.ones(size, dtype=torch.bool), regions, homes(head.home, seen, luck))
+    soft = thin_lesions(soft / 255, rng) if rng.bernoulli(0.88) else torch.zeros(size)
+    if soft.any() and rng.bernoulli(0.4):
+        soft = torch.maximum(soft, draw_specks(brain & (depth > 2), rng))
+    t2 = map_contrast(t1, tissue, (rng.uniform(0.9, 1.4), rng.uniform(0.6, 0.8), 0.5, 0.45), rng)
+    images = paint_lesions({"flair": synthesize_ms_flair(t1, tissue, depth, rng), "t1": t1, "t2": t2}, soft, rng)
+    images = simulate_extraction(images, t1, tissue, distance, depth_below_centre(scan, seen), rng)
+    regions = dict.fromkeys(SEQUENCES, perturb_regions(TISSUE_CLASS[scan.tissue.long()], seen, soft, rng))
+    return PatientView(
+        images, soft, torch.ones(size, dtype=torch.bool), regions, template_coordinates(head.home, seen, rng)
+    )
 
 
-def worn(
-    images: dict[str, Tensor], t1: Tensor, tissue: Tensor, distance: Tensor, below: Tensor, luck: Luck
+def simulate_extraction(
+    images: dict[str, Tensor], t1: Tensor, tissue: Tensor, distance: Tensor, below: Tensor, rng: RandomSource
 ) -> dict[str, Tensor]:
     """What surrounds the brain: mostly nothing, as extraction leaves it, tight or wide; sometimes a whole head."""
-    way = luck.uniform(0, 1)
+    way = rng.uniform(0, 1)
     if way < 0.08:
-        return {k: dressed(image, distance, below, Luck(luck.below(2**31))) for k, image in images.items()}
+        return {k: add_skull(image, distance, below, RandomSource(rng.randint(2**31))) for k, image in images.items()}
     if way < 0.4:
         return {k: image * (tissue != RIM) for k, image in images.items()}
     if way < 0.6:
-        tight = blurred((t1 > luck.uniform(0.4, 0.6)).float(), 2) > 0.5
+        tight = box_blur((t1 > rng.uniform(0.4, 0.6)).float(), 2) > 0.5
         return {k: image * tight for k, image in images.items()}
     if way < 0.8:
-        reach = luck.uniform(0.5, 3) + luck.field(tuple(t1.shape), 25)[0]
+        reach = rng.uniform(0.5, 3) + rng.smooth_field(tuple(t1.shape), 25)[0]
         band = (distance < reach) & (t1 < 0.1)
-        fluid = {"flair": luck.uniform(0.02, 0.25), "t1": luck.uniform(0.1, 0.35), "t2": luck.uniform(0.7, 1.3)}
+        fluid = {"flair": rng.uniform(0.02, 0.25), "t1": rng.uniform(0.1, 0.35), "t2": rng.uniform(0.7, 1.3)}
         return {k: torch.where(band, fluid[k], image) for k, image in images.items()}
     return images
 
 
-def found(real: Real, size: tuple[int, int, int], luck: Luck, without: Collection[str] = ()) -> Sight:
+def draw_real(
+    real: RealPatient, size: tuple[int, int, int], rng: RandomSource, without: Collection[str] = ()
+) -> PatientView:
     """A real head, most often with lesions of others painted between its own."""
     who = [name for name in real.plots if name not in without]
-    more = real.plots[who[luck.below(len(who))]] if who else torch.zeros(0, 3)
+    more = real.plots[who[rng.randint(len(who))]] if who else torch.zeros(0, 3)
     about, own = None, real.lesions.nonzero()
-    if size != WHOLE and luck.chance(NEAR):
-        where = own if len(own) and (luck.chance(0.5) or not len(more)) else more
-        if where is own and luck.chance(SINGLE):
+    if size != WHOLE_BRAIN and rng.bernoulli(NEAR_LESION_SHARE):
+        where = own if len(own) and (rng.bernoulli(0.5) or not len(more)) else more
+        if where is own and rng.bernoulli(SINGLE_LESION_SHARE):
             where = real.spots
-        about = where[luck.below(len(where))] if len(where) else None
-    seen = pose(real.flair.shape, size, luck, about)
-    parts = [real.flair, real.t1, real.lesions, real.white, real.unknown, filled(more, real.flair.shape)]
-    image, t1, own, white, unknown, others = linear(parts, seen)
+        about = where[rng.randint(len(where))] if len(where) else None
+    seen = draw_pose(real.flair.shape, size, rng, about)
+    parts = [real.flair, real.t1, real.lesions, real.white, real.unknown, points_to_mask(more, real.flair.shape)]
+    image, t1, own, white, unknown, others = sample_linear(parts, seen)
     own, others, white, known = own / 255, others / 255, white / 255, unknown < 1
     sound = (white > 0.6) & (own < 0.01) & known
     little = sound.sum() < 500
@@ -288,45 +300,45 @@ def found(real: Real, size: tuple[int, int, int], luck: Luck, without: Collectio
     images, painting = {"flair": image / level * 0.5}, torch.zeros_like(own)
     if level_t1 > 0:
         images["t1"] = t1 / level_t1
-    if luck.chance(0.6) and not little:
+    if rng.bernoulli(0.6) and not little:
         room = (white > 0.35) & (images["flair"] > 0.38) & known
-        others = thinned(others * room, luck)
-        if luck.chance(0.3):
-            others = torch.maximum(others, specks(room & (white > 0.6), luck))
+        others = thin_lesions(others * room, rng)
+        if rng.bernoulli(0.3):
+            others = torch.maximum(others, draw_specks(room & (white > 0.6), rng))
         painting = others * (1 - own)
-        images = painted(images, painting, luck)
+        images = paint_lesions(images, painting, rng)
         own = torch.maximum(own, others)
-    regions = {role: mistaken(classes, seen, painting, luck) for role, classes in real.regions.items()}
-    return Sight(images, own, known, regions, homes(real.home, seen, luck))
+    regions = {role: perturb_regions(classes, seen, painting, rng) for role, classes in real.regions.items()}
+    return PatientView(images, own, known, regions, template_coordinates(real.home, seen, rng))
 
 
-def acquired(
-    images: Mapping[str, Tensor], luck: Luck, share: float = 0.2, most: float = 5.0
+def simulate_sequences(
+    images: Mapping[str, Tensor], rng: RandomSource, share: float = 0.2, most: float = 5.0
 ) -> tuple[dict[str, Tensor], bool]:
     """What scanners make of it, sequence by sequence, and which sequences there are: FLAIR always; a `share` in slices
     of up to so many voxels. Whether those of FLAIR are thick."""
-    way = luck.uniform(0, 1)
+    way = rng.uniform(0, 1)
     there = {"flair": True, "t1": way > 0.45, "t2": way < 0.04 or way > 0.88}
     out, coarse = {}, False
     for name in SEQUENCES:
         if name not in images or not there[name]:
             continue
-        image = (images[name] * LOUD[name]).clamp(min=0) ** math.exp(luck.one(0.08))
-        if luck.chance(share):
-            across = luck.uniform(2, most)
-            image = sliced(image, across, 2 if luck.chance(0.75) else luck.below(2))
-            coarse |= name == "flair" and across > COARSE
-        out[name] = scanned(image, luck, noise=NOISE, shade=SHADE)
+        image = (images[name] * SIGNAL_LEVEL[name]).clamp(min=0) ** math.exp(rng.gauss(0.08))
+        if rng.bernoulli(share):
+            across = rng.uniform(2, most)
+            image = simulate_thick_slices(image, across, 2 if rng.bernoulli(0.75) else rng.randint(2))
+            coarse |= name == "flair" and across > THICK_FROM
+        out[name] = simulate_scan(image, rng, noise=NOISE, shade=SHADE)
     return out, coarse
 
 
-def patch(sight: Sight, luck: Luck) -> Patch:
+def make_patch(sight: PatientView, rng: RandomSource) -> Patch:
     """What the network is shown of it, now and then without any regions, as where no brain is found."""
-    images, coarse = acquired(sight.images, luck, *SLICED)
+    images, coarse = simulate_sequences(sight.images, rng, *THICK_SLICES)
     seen = "t1" if "t1" in images else "thick" if coarse and "thick" in sight.regions else "flair"
     regions = sight.regions[seen].numpy()
     home = sight.home
-    if luck.chance(0.03):
+    if rng.bernoulli(0.03):
         regions, home = np.zeros_like(regions), None
     known = make_prior_maps(regions, None if home is None else [mm.numpy() for mm in home])
     white = known[0] > 0
@@ -336,40 +348,40 @@ def patch(sight: Sight, luck: Luck) -> Patch:
     return Patch(torch.from_numpy(stack_channels(shown, known)), sight.target, sight.known)
 
 
-class Clinic:
+class PatchSource:
     """The brains named, all patients but those left out (`P14`, `p07`, ...), and heads with a glioma."""
 
     def __init__(self, data: Path, brains: list[str], leave: Collection[str] = (), gliomas: bool = True) -> None:
-        self.heads = [prepare(data, name) for name in brains]
+        self.heads = [load_brain(data, name) for name in brains]
         self.without = {name.replace("p", "patient") for name in leave}  # in the words of the masks
-        bank, self.patients = masks(data / "ms" / PACKED), dict[str, list[Real]]()
-        for name in reals(data):
-            if patient(name) not in leave:
-                self.patients.setdefault(patient(name), []).append(read(data, name, bank))
-        rest = (glioma(data, name) for name in (glioma_flair.names_in(data) if gliomas else ()))
+        bank, self.patients = read_mask_bank(data / "ms" / MASK_BANK), dict[str, list[RealPatient]]()
+        for name in list_patients(data):
+            if person_of(name) not in leave:
+                self.patients.setdefault(person_of(name), []).append(load_patient(data, name, bank))
+        rest = (load_glioma(data, name) for name in (glioma_flair.list_heads(data) if gliomas else ()))
         self.gliomas = [real for real in rest if real is not None]
 
-    def sample(self, luck: Luck, size: tuple[int, int, int] = PATCH) -> Patch:
-        """One patch, always the same for the same luck."""
-        way = luck.uniform(0, 1)
-        if way < REAL:
-            scans = list(self.patients.values())[luck.below(len(self.patients))]
-            sight = found(scans[luck.below(len(scans))], size, luck, self.without)
-        elif way < REAL + GLIOMA and self.gliomas:
-            sight = found(self.gliomas[luck.below(len(self.gliomas))], size, luck, self.without)
+    def sample(self, rng: RandomSource, size: tuple[int, int, int] = PATCH) -> Patch:
+        """One patch, always the same for the same seed."""
+        way = rng.uniform(0, 1)
+        if way < REAL_SHARE:
+            scans = list(self.patients.values())[rng.randint(len(self.patients))]
+            sight = draw_real(scans[rng.randint(len(scans))], size, rng, self.without)
+        elif way < REAL_SHARE + GLIOMA_SHARE and self.gliomas:
+            sight = draw_real(self.gliomas[rng.randint(len(self.gliomas))], size, rng, self.without)
         else:
-            sight = made(self.heads[luck.below(len(self.heads))], size, luck, self.without)
-        return patch(sight, luck)
+            sight = draw_made_up(self.heads[rng.randint(len(self.heads))], size, rng, self.without)
+        return make_patch(sight, rng)
 
 
-def sheet(patches: list[Patch]) -> Image.Image:
+def contact_sheet(patches: list[Patch]) -> Image.Image:
     """FLAIR in three planes through the most lesion, T1 beside it, lesions outlined once: a row a patch."""
     rows = []
     for x, target, _ in patches:
         volume, mask = x.numpy(), target.numpy() > 0.5
         at = [int(mask.sum(tuple(b for b in range(3) if b != a)).argmax()) or mask.shape[a] // 2 for a in range(3)]
         tiles = []
-        for axis, channel, outlined in TILES:
+        for axis, channel, outlined in SHEET_TILES:
             piece = np.take(volume[channel], at[axis], axis).T[::-1]
             grey = np.repeat(
                 ((piece / BLACK_TO_TISSUE + 1) / 2.5 * 255).clip(0, 255).astype(np.uint8)[..., None], 3, -1
@@ -389,18 +401,18 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    brains = labelled_brains.split(labelled_brains.names_in(args.data / "brain_t1"))["train"]
-    clinic = Clinic(args.data, brains[:3])
+    brains = labelled_brains.split_scans(labelled_brains.list_scans(args.data / "brain_t1"))["train"]
+    clinic = PatchSource(args.data, brains[:3])
     reals = [scans[0] for scans in clinic.patients.values()]
     patches = []
     for row in range(args.rows):
-        luck = Luck(args.seed + row)
+        rng = RandomSource(args.seed + row)
         if row % 3 == 0:
-            sight = made(clinic.heads[luck.below(3)], WHOLE, luck)
+            sight = draw_made_up(clinic.heads[rng.randint(3)], WHOLE_BRAIN, rng)
         else:
-            sight = found((reals, clinic.gliomas)[row % 3 - 1][luck.below(len(reals))], WHOLE, luck)
-        patches.append(patch(sight, luck))
-    sheet(patches).save(args.out)
+            sight = draw_real((reals, clinic.gliomas)[row % 3 - 1][rng.randint(len(reals))], WHOLE_BRAIN, rng)
+        patches.append(make_patch(sight, rng))
+    contact_sheet(patches).save(args.out)
 
 
 if __name__ == "__main__":

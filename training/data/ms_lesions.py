@@ -14,11 +14,11 @@ from torch import Tensor
 
 from medapp.analysis.mask_metrics import find_bounding_box, label_components
 from medapp.imaging.brain_labels import MIRROR_CLASSES
-from training.core.random_source import Luck
-from training.data.brain_tissues import BASAL, CHIASM, CLASS, FLUID, GROUP, RIM, VERMIS
-from training.data.random_contrast import blurred, contrast
+from training.core.random_source import RandomSource
+from training.data.brain_tissues import BASAL, CHIASM, FLUID, RIM, TISSUE_CLASS, TISSUE_GROUP, VERMIS
+from training.data.random_contrast import box_blur, map_contrast
 
-PACKED = "openms_masks_mni_train.npz"
+MASK_BANK = "openms_masks_mni_train.npz"
 CORNER = (-91.0, -126.0, -72.0)  # RAS+ mm of the first voxel of an MNI mask once its axes run along RAS, 1 mm apart
 NUCLEI = {7: (12, -18, 8), 8: (13, 11, 9), 9: (26, 4, 2), 10: (20, 0, 0), 14: (27, -21, -10), 15: (25, 0, -17)}
 """Class on the left -> where its centre lies in MNI space, RAS+ mm, on the right."""
@@ -26,24 +26,24 @@ EXTENT = ((-68, 68), (-103, 70), (None, 77))  # of the cerebrum along x, y, z: R
 SHIFTS, SHIFT_MM = 48, 4.0  # tried for every lesion, and how far they go
 
 
-def _table(values: dict[int, float], rest: float) -> Tensor:
+def _per_tissue(values: dict[int, float], rest: float) -> Tensor:
     """A value for every tissue, given for the left and the middle; `rest` for the others."""
-    return torch.tensor([values.get(int(g), rest) for g in GROUP])
+    return torch.tensor([values.get(int(g), rest) for g in TISSUE_GROUP])
 
 
-WHITE = _table({1: 1, 5: 1}, 0) > 0
-CORTEX = _table({2: 1, 6: 1, VERMIS: 1, BASAL: 1}, 0) > 0
-SIDES = (CLASS == 3, CLASS == 22)  # lateral ventricles, left and right
-WATER = _table({n: 1 for n in (3, 4, 11, 12, FLUID)}, 0) > 0
-WORTH = _table(
+WHITE = _per_tissue({1: 1, 5: 1}, 0) > 0
+CORTEX = _per_tissue({2: 1, 6: 1, VERMIS: 1, BASAL: 1}, 0) > 0
+SIDES = (TISSUE_CLASS == 3, TISSUE_CLASS == 22)  # lateral ventricles, left and right
+WATER = _per_tissue({n: 1 for n in (3, 4, 11, 12, FLUID)}, 0) > 0
+LESION_AFFINITY = _per_tissue(
     {1: 1, 5: 0.7, 13: 0.7, 17: 0.3, 7: 0.4, 8: 0.3, 9: 0.3, 10: 0.3, 14: 0.2, 2: 0.2, 6: 0.1, CHIASM: -1, RIM: -1}
     | dict.fromkeys((3, 4, 11, 12, FLUID), -1),
     -1,
 )
-VENTRICLE = _table({3: 1, 4: 1, 11: 1, 12: 1}, 0) > 0
+VENTRICLE = _per_tissue({3: 1, 4: 1, 11: 1, 12: 1}, 0) > 0
 
 
-def masks(file: Path) -> dict[str, np.ndarray]:
+def read_mask_bank(file: Path) -> dict[str, np.ndarray]:
     """Patient -> indices (N, 3) of the lesion voxels in MNI space at 1 mm, axes along RAS, the first at CORNER."""
     packed, found = np.load(file), {}
     width = int(packed["shape"][0])
@@ -57,10 +57,10 @@ def masks(file: Path) -> dict[str, np.ndarray]:
     return found
 
 
-def placed(tissue: np.ndarray) -> np.ndarray:
+def fit_to_mni(tissue: np.ndarray) -> np.ndarray:
     """(4, 4) from voxels of a brain (X, Y, Z) at 1 mm along RAS to RAS+ mm of MNI, by its nuclei and its extent."""
     white, cortex = WHITE.numpy(), CORTEX.numpy()
-    cerebrum = np.argwhere((white | cortex)[tissue] & ~np.isin(CLASS.numpy()[tissue], (5, 6, 24, 25)))
+    cerebrum = np.argwhere((white | cortex)[tissue] & ~np.isin(TISSUE_CLASS.numpy()[tissue], (5, 6, 24, 25)))
     rows: list[list[np.ndarray]] = [[], [], []]
     goals: list[list[float]] = [[], [], []]
     for number, (x, y, z) in NUCLEI.items():
@@ -82,17 +82,17 @@ def placed(tissue: np.ndarray) -> np.ndarray:
     return np.vstack([*solved, (0, 0, 0, 1)])
 
 
-def moved(index: np.ndarray, affine: np.ndarray, shape: tuple[int, ...], luck: Luck) -> np.ndarray:
+def move_lesions(index: np.ndarray, affine: np.ndarray, shape: tuple[int, ...], rng: RandomSource) -> np.ndarray:
     """Lesions of one brain roughly in another's place: (X, Y, Z) bool, perhaps mirrored, scaled, bent.
 
     `affine` (4, 4) sends voxels of the new brain to RAS+ millimetres of MNI.
     """
     parts = np.stack(np.meshgrid(*[(-0.35, 0, 0.35)] * 3), -1).reshape(-1, 3)  # so that no hole is left
     mm = (index[:, None] + parts + CORNER).reshape(-1, 3)
-    mm = mm * np.exp(luck.normal(3, scale=0.04).numpy()) + luck.normal(3, scale=1.5).numpy()
-    waves, phases = luck.normal(3, 3, scale=1 / 12).numpy(), luck.normal(3, 3, scale=3).numpy()
+    mm = mm * np.exp(rng.normal(3, scale=0.04).numpy()) + rng.normal(3, scale=1.5).numpy()
+    waves, phases = rng.normal(3, 3, scale=1 / 12).numpy(), rng.normal(3, 3, scale=3).numpy()
     mm = mm + sum(2 * np.sin(mm @ wave + 1)[:, None] * np.sin(phase) for wave, phase in zip(waves, phases, strict=True))
-    if luck.chance(0.5):
+    if rng.bernoulli(0.5):
         mm[:, 0] *= -1
     at = np.rint(np.c_[mm, np.ones(len(mm))] @ np.linalg.inv(affine).T)[:, :3].astype(int)
     out = np.zeros(shape, bool)
@@ -100,18 +100,18 @@ def moved(index: np.ndarray, affine: np.ndarray, shape: tuple[int, ...], luck: L
     return out
 
 
-def planted(rough: np.ndarray, tissue: np.ndarray, depth: np.ndarray, luck: Luck) -> np.ndarray:
+def plant_lesions(rough: np.ndarray, tissue: np.ndarray, depth: np.ndarray, rng: RandomSource) -> np.ndarray:
     """Lesions (X, Y, Z) bool pushed, each on its own, to where most of it lies in white matter, and cut to the brain.
 
     `depth` is the distance from the ventricles in millimetres: what was beside them stays beside them.
     """
-    worth, out = WORTH.numpy()[tissue], np.zeros(rough.shape, bool)
+    worth, out = LESION_AFFINITY.numpy()[tissue], np.zeros(rough.shape, bool)
     labels, count = label_components(rough)
     edge = np.array(rough.shape) - 1
     for number, box in enumerate(ndimage.find_objects(labels, count), 1):
         index = np.argwhere(labels[box] == number) + [s.start for s in box]
         few = index[:: max(1, len(index) // 200)]
-        shifts = np.r_[np.zeros((1, 3)), luck.normal(SHIFTS, 3, scale=SHIFT_MM).numpy()].round().astype(int)
+        shifts = np.r_[np.zeros((1, 3)), rng.normal(SHIFTS, 3, scale=SHIFT_MM).numpy()].round().astype(int)
         places = tuple((few[None] + shifts[:, None]).clip(0, edge).transpose(2, 0, 1))
         score = worth[places].mean(1) - 0.02 * np.linalg.norm(shifts, axis=1)
         if depth[tuple(few.T)].min() < 4:
@@ -119,7 +119,7 @@ def planted(rough: np.ndarray, tissue: np.ndarray, depth: np.ndarray, luck: Luck
         if score.max() < 0.3:
             continue
         index = (index + shifts[score.argmax()]).clip(0, edge)
-        least = 0.15 if luck.chance(0.4) else 0.25  # some reach into the cortex
+        least = 0.15 if rng.bernoulli(0.4) else 0.25  # some reach into the cortex
         out[tuple(index[worth[tuple(index.T)] > least].T)] = True
     if not out.any():
         return out
@@ -129,93 +129,99 @@ def planted(rough: np.ndarray, tissue: np.ndarray, depth: np.ndarray, luck: Luck
     return out
 
 
-def plots(data: Path, tissue: np.ndarray, depth: np.ndarray, count: int, luck: Luck) -> dict[str, np.ndarray]:
+def transplant_lesions(
+    data: Path, tissue: np.ndarray, depth: np.ndarray, count: int, rng: RandomSource
+) -> dict[str, np.ndarray]:
     """Lesions of `count` people with MS, each of whom might have this brain: patient -> indices (N, 3) int16."""
-    affine, bank, out = placed(tissue), masks(data / "ms" / PACKED), {}
-    for number in torch.randperm(len(bank), generator=luck.generator)[:count].tolist():
+    affine, bank, out = fit_to_mni(tissue), read_mask_bank(data / "ms" / MASK_BANK), {}
+    for number in torch.randperm(len(bank), generator=rng.generator)[:count].tolist():
         who = list(bank)[number]
-        rough = moved(bank[who], affine, tissue.shape, luck)
-        out[who] = np.argwhere(planted(rough, tissue, depth, luck)).astype(np.int16)
+        rough = move_lesions(bank[who], affine, tissue.shape, rng)
+        out[who] = np.argwhere(plant_lesions(rough, tissue, depth, rng)).astype(np.int16)
     return out
 
 
-def thinned(soft: Tensor, luck: Luck) -> Tensor:
+def thin_lesions(soft: Tensor, rng: RandomSource) -> Tensor:
     """Some of the lesions (X, Y, Z), from all to a few: the load of a patient varies a hundredfold."""
     labels, count = ndimage.label((soft > 0.2).numpy())
     if not count:
         return soft
-    keep = torch.rand(count + 1, generator=luck.generator) < luck.uniform(0.1, 1.2)
+    keep = torch.rand(count + 1, generator=rng.generator) < rng.uniform(0.1, 1.2)
     return soft * keep[torch.from_numpy(labels).long()]
 
 
-def specks(room: Tensor, luck: Luck) -> Tensor:
+def draw_specks(room: Tensor, rng: RandomSource) -> Tensor:
     """A few small round lesions within `room` (X, Y, Z) bool: (X, Y, Z) 0 to 1."""
     spots = torch.zeros(room.shape)
     places = room.flatten().nonzero()[:, 0]
-    for _ in range(luck.below(8) if len(places) else 0):
-        centre = np.unravel_index(int(places[luck.below(len(places))]), tuple(room.shape))
-        radius = luck.uniform(1.2, 3.5)
+    for _ in range(rng.randint(8) if len(places) else 0):
+        centre = np.unravel_index(int(places[rng.randint(len(places))]), tuple(room.shape))
+        radius = rng.uniform(1.2, 3.5)
         box = tuple(slice(max(c - 6, 0), c + 7) for c in centre)
         away = torch.meshgrid(
             *(torch.arange(s.start, min(s.stop, n)) - c for s, c, n in zip(box, centre, room.shape, strict=True)),
             indexing="ij",
         )
-        stretch = [math.exp(luck.one(0.25)) for _ in range(3)]
+        stretch = [math.exp(rng.gauss(0.25)) for _ in range(3)]
         far = sum((a * k) ** 2 for a, k in zip(away, stretch, strict=True)) ** 0.5
         spots[box] = torch.maximum(spots[box], (radius + 0.5 - far).clamp(0, 1))
     return spots * room
 
 
-def flair(t1: Tensor, tissue: Tensor, depth: Tensor, luck: Luck) -> Tensor:
+def synthesize_ms_flair(t1: Tensor, tissue: Tensor, depth: Tensor, rng: RandomSource) -> Tensor:
     """FLAIR of a brain without lesions, white matter near 0.5, with what in it is bright by nature; (X, Y, Z)."""
     size = tuple(t1.shape)
-    white, fluid = 0.5, luck.uniform(0.0, 0.2)
-    grey = white * luck.uniform(0.95, 1.2)
-    image = contrast(t1, tissue, (fluid, grey, white, white * luck.uniform(0.85, 1)), luck, luck.uniform(0.01, 0.04))
+    white, fluid = 0.5, rng.uniform(0.0, 0.2)
+    grey = white * rng.uniform(0.95, 1.2)
+    image = map_contrast(t1, tissue, (fluid, grey, white, white * rng.uniform(0.85, 1)), rng, rng.uniform(0.01, 0.04))
     image = torch.where(CORTEX[tissue.long()] & (t1 > 0.4), image.clamp(max=grey * 1.1), image)
     brain, water = WHITE[tissue.long()], WATER[tissue.long()]
-    image = torch.where(water, torch.minimum(image, torch.tensor(white)) * luck.uniform(0.3, 1) + 0.3 * fluid, image)
-    image = image * (1 - luck.uniform(0, 0.3) * (GROUP[tissue.long()] == 10))  # iron in the pallidum
-    coarse, fine = luck.field(size, 34)[0], luck.field(size, 11)[0]
-    if luck.chance(0.8):  # rims and caps of the ventricles
-        rim = luck.uniform(0, 0.25) * torch.exp(-depth / luck.uniform(0.7, 2)) * (0.7 + 0.3 * fine)
-        caps = luck.uniform(0, 0.2) * torch.exp(-depth / luck.uniform(2, 5)) * coarse.clamp(0, 2)
+    image = torch.where(water, torch.minimum(image, torch.tensor(white)) * rng.uniform(0.3, 1) + 0.3 * fluid, image)
+    image = image * (1 - rng.uniform(0, 0.3) * (TISSUE_GROUP[tissue.long()] == 10))  # iron in the pallidum
+    coarse, fine = rng.smooth_field(size, 34)[0], rng.smooth_field(size, 11)[0]
+    if rng.bernoulli(0.8):  # rims and caps of the ventricles
+        rim = rng.uniform(0, 0.25) * torch.exp(-depth / rng.uniform(0.7, 2)) * (0.7 + 0.3 * fine)
+        caps = rng.uniform(0, 0.2) * torch.exp(-depth / rng.uniform(2, 5)) * coarse.clamp(0, 2)
         image = image + (rim + caps).clamp(min=0) * brain
-    if luck.chance(0.5):  # white matter a little brighter far and wide
-        image = image + luck.uniform(0, 0.08) * (coarse + 0.5).clamp(0, 1.5) * torch.exp(-depth / 12) * brain
-    if luck.chance(0.8):  # grey matter: insula, cingulum, temporal pole, hippocampus; brain stem
-        patches = luck.uniform(0, 0.15) * coarse.flip(0).clamp(0, 1.5) + luck.uniform(0, 0.1) * fine.flip(2).clamp(0, 2)
+    if rng.bernoulli(0.5):  # white matter a little brighter far and wide
+        image = image + rng.uniform(0, 0.08) * (coarse + 0.5).clamp(0, 1.5) * torch.exp(-depth / 12) * brain
+    if rng.bernoulli(0.8):  # grey matter: insula, cingulum, temporal pole, hippocampus; brain stem
+        patches = rng.uniform(0, 0.15) * coarse.flip(0).clamp(0, 1.5) + rng.uniform(0, 0.1) * fine.flip(2).clamp(0, 2)
         image = image + patches * (brain.logical_not() & (t1 > 0.5) & ~water)
-    if luck.chance(0.6):  # choroid plexus
-        plexus = (SIDES[0] | SIDES[1])[tissue.long()] * ((fine - luck.uniform(0.6, 1.6)) * 3).clamp(0, 1)
-        image = torch.lerp(image, torch.tensor(luck.uniform(0.3, 0.8)), plexus)
-    if luck.chance(0.4):  # flow in the third and fourth ventricle and the cisterns
+    if rng.bernoulli(0.6):  # choroid plexus
+        plexus = (SIDES[0] | SIDES[1])[tissue.long()] * ((fine - rng.uniform(0.6, 1.6)) * 3).clamp(0, 1)
+        image = torch.lerp(image, torch.tensor(rng.uniform(0.3, 0.8)), plexus)
+    if rng.bernoulli(0.4):  # flow in the third and fourth ventricle and the cisterns
         place = water & ~(SIDES[0] | SIDES[1])[tissue.long()]
-        image = image + luck.uniform(0, 0.6) * ((fine.flip(1) - 1) * 2).clamp(0, 1) * place
-    if luck.chance(0.6):  # septum
-        left, right = (blurred(side[tissue.long()].float()) for side in SIDES)
-        image = image + luck.uniform(0, 0.6) * (4 * left * right * water).clamp(0, 1)
+        image = image + rng.uniform(0, 0.6) * ((fine.flip(1) - 1) * 2).clamp(0, 1) * place
+    if rng.bernoulli(0.6):  # septum
+        left, right = (box_blur(side[tissue.long()].float()) for side in SIDES)
+        image = image + rng.uniform(0, 0.6) * (4 * left * right * water).clamp(0, 1)
     return image.clamp(min=0)
 
 
-def painted(images: dict[str, Tensor], soft: Tensor, luck: Luck) -> dict[str, Tensor]:
+def paint_lesions(images: dict[str, Tensor], soft: Tensor, rng: RandomSource) -> dict[str, Tensor]:
     """The same brain with lesions: images by sequence with white matter near 0.5 (T1: 1), `soft` the lesions' share."""
     if not soft.any():
         return images
     size = tuple(soft.shape)
-    share = blurred(soft, 1 + luck.below(2)) if luck.chance(0.7) else soft
-    halo = blurred(soft, 6) * luck.uniform(0, 0.15)
-    uneven = 1 + luck.uniform(0.05, 0.25) * luck.field(size, 12)[0] + luck.uniform(0, 0.12) * luck.field(size, 4)[0]
-    hole = ((luck.field(size, 10)[0] - 0.7) * 2).clamp(0, 1) * luck.uniform(0, 1) * share**3 * luck.chance(0.35)
+    share = box_blur(soft, 1 + rng.randint(2)) if rng.bernoulli(0.7) else soft
+    halo = box_blur(soft, 6) * rng.uniform(0, 0.15)
+    uneven = (
+        1
+        + rng.uniform(0.05, 0.25) * rng.smooth_field(size, 12)[0]
+        + rng.uniform(0, 0.12) * rng.smooth_field(size, 4)[0]
+    )
+    hole = ((rng.smooth_field(size, 10)[0] - 0.7) * 2).clamp(0, 1) * rng.uniform(0, 1) * share**3 * rng.bernoulli(0.35)
     out = dict(images)
-    bright = 0.5 * (1 + luck.uniform(0.3, 0.8) * uneven.clamp(0.5, 1.6))
+    bright = 0.5 * (1 + rng.uniform(0.3, 0.8) * uneven.clamp(0.5, 1.6))
     base = images["flair"]
     level = torch.maximum(bright * (1 - 0.8 * hole), base * (1 - hole))
     out["flair"] = torch.lerp(base, level, share) + halo * 0.5 * (base > 0.25)
-    dark = (1 - luck.uniform(-0.05, 0.5) * uneven.clamp(0, 2) - 0.4 * hole).clamp(0.25, 1.05)
+    dark = (1 - rng.uniform(-0.05, 0.5) * uneven.clamp(0, 2) - 0.4 * hole).clamp(0.25, 1.05)
     if "t1" in images:
         out["t1"] = torch.lerp(images["t1"], torch.minimum(images["t1"], dark), share)
-    wet = (0.5 * (1 + luck.uniform(0.3, 1.2) * uneven) + 0.4 * hole).clamp(0.4, 1.6)
+    wet = (0.5 * (1 + rng.uniform(0.3, 1.2) * uneven) + 0.4 * hole).clamp(0.4, 1.6)
     if "t2" in images:
         out["t2"] = torch.lerp(images["t2"], torch.maximum(images["t2"], wet), share) + halo * 0.3
     return out

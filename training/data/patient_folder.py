@@ -25,23 +25,23 @@ from medapp.io import files
 from training.core.case import Case
 
 SUBJECT = "[^_]+"  # by default the person is the name up to the first _
-MASKS = ("mask", "lesion", "lesions", "seg", "dseg", "roi", "truth", "labels", "label")
-LABELS = ("labels", "label", "dseg", "seg", "aseg", "truth")
-CLEAN = ("reference", "clean", "full", "sharp", "truth")
-TRUTHS: Mapping[str, Sequence[str]] = {
-    "lesions": MASKS,
-    "regions": LABELS,
-    "restoration": CLEAN,
-    "registration": ("fixed_labels", *LABELS),
+MASK_WORDS = ("mask", "lesion", "lesions", "seg", "dseg", "roi", "truth", "labels", "label")
+LABEL_WORDS = ("labels", "label", "dseg", "seg", "aseg", "truth")
+CLEAN_WORDS = ("reference", "clean", "full", "sharp", "truth")
+TRUTH_WORDS: Mapping[str, Sequence[str]] = {
+    "lesions": MASK_WORDS,
+    "regions": LABEL_WORDS,
+    "restoration": CLEAN_WORDS,
+    "registration": ("fixed_labels", *LABEL_WORDS),
 }
-ALSO = {  # further words for an image
+MODALITY_WORDS = {  # further words for an image
     "flair": ("t2f",),
     "t1": ("t1w", "t1n", "mprage", "pre"),
     "t2": ("t2w",),
     "t1ce": ("t1gd", "t1c", "post"),
     "mri": ("t1", "t1w", "t1n", "mprage"),
 }
-OWN = ("orig", "individual", "t1w", "t2w", "flair")  # BIDS: spaces that are the scan's own
+NATIVE_SPACES = ("orig", "individual", "t1w", "t2w", "flair")  # BIDS: spaces that are the scan's own
 
 
 class Exam(NamedTuple):
@@ -52,7 +52,7 @@ class Exam(NamedTuple):
     files: Mapping[str, Path]
 
 
-class Found(NamedTuple):
+class FolderFile(NamedTuple):
     """A file, what it is, and how good a choice among its like: less is better."""
 
     subject: str
@@ -62,7 +62,7 @@ class Found(NamedTuple):
     rank: tuple
 
 
-def exams(folder: Path, roles: Mapping[str, Sequence[str]], subject: str = SUBJECT) -> list[Exam]:
+def find_exams(folder: Path, roles: Mapping[str, Sequence[str]], subject: str = SUBJECT) -> list[Exam]:
     """The exams of a folder by name; `roles` names the words by which each role is known, best first, "" for no word.
 
     `subject` is a regular expression that finds the person at the beginning of a plain name; BIDS says it itself.
@@ -78,7 +78,7 @@ def exams(folder: Path, roles: Mapping[str, Sequence[str]], subject: str = SUBJE
     else:
         shallow = dict.fromkeys(folder.joinpath(*path.relative_to(folder).parts[:2]) for path in paths)
         found = [_plain(path, folder, known, subject) for path in shallow]
-    kept: dict[tuple[str, str], dict[str, Found]] = {}
+    kept: dict[tuple[str, str], dict[str, FolderFile]] = {}
     for each in sorted(filter(None, found), key=lambda each: each.rank):
         kept.setdefault((each.subject, each.name), {}).setdefault(each.word, each)
     made = []
@@ -88,13 +88,15 @@ def exams(folder: Path, roles: Mapping[str, Sequence[str]], subject: str = SUBJE
     return made
 
 
-def complete(folder: Path, roles: Mapping[str, Sequence[str]], needed: Sequence[str], subject: str) -> list[Exam]:
+def find_complete_exams(
+    folder: Path, roles: Mapping[str, Sequence[str]], needed: Sequence[str], subject: str
+) -> list[Exam]:
     """The exams that have all roles `needed`; the others are named on the standard error stream.
 
     Raises InputError, which says what was looked for, if there is none.
     """
     whole = []
-    for exam in exams(folder, roles, subject):
+    for exam in find_exams(folder, roles, subject):
         lack = [role for role in needed if role not in exam.files]
         if not lack:
             whole.append(exam)
@@ -114,15 +116,15 @@ def complete(folder: Path, roles: Mapping[str, Sequence[str]], needed: Sequence[
     return whole
 
 
-def words(source: Input, alone: bool) -> tuple[str, ...]:
+def input_words(source: Input, alone: bool) -> tuple[str, ...]:
     """The words by which the files of an input are known, best first; if it is `alone`, a file without word will do."""
     said = re.findall(r"\b[A-Z][A-Z0-9]+\b", source.title) if source.name == "image" else []
     known = [source.name, *(word.lower() for word in said)]
-    more = [other for word in known for other in ALSO.get(word, ())]
+    more = [other for word in known for other in MODALITY_WORDS.get(word, ())]
     return tuple(dict.fromkeys([*known, *more, *([""] if alone else [])]))
 
 
-def kind(card: Card) -> str:
+def truth_kind(card: Card) -> str:
     """Which of TRUTHS a method is compared with. Raises InputError for one that is not scored."""
     if card.task == "segmentation":
         return "lesions" if any(option.name == "threshold" for option in card.options) else "regions"
@@ -131,19 +133,19 @@ def kind(card: Card) -> str:
     return card.task
 
 
-def cases(card: Card, folder: Path, subject: str = SUBJECT) -> Iterator[Case]:
+def read_cases(card: Card, folder: Path, subject: str = SUBJECT) -> Iterator[Case]:
     """Every exam of a folder in one condition, which tells the images that there are.
 
     Raises InputError if there is none, or if a file cannot be read.
     """
-    truth = kind(card)
+    truth = truth_kind(card)
     inputs = [i for i in card.inputs if not (truth == "registration" and i.optional) and i.name != "region_map"]
     needed = [i.name for i in inputs if not i.optional]
-    roles = {i.name: words(i, needed == [i.name]) for i in inputs} | {"truth": TRUTHS[truth]}
+    roles = {i.name: input_words(i, needed == [i.name]) for i in inputs} | {"truth": TRUTH_WORDS[truth]}
     if truth == "registration":
         roles["moving truth"] = ("moving_labels",)
     needed += [role for role in roles if "truth" in role]
-    for exam in complete(folder, roles, needed, subject):
+    for exam in find_complete_exams(folder, roles, needed, subject):
         there = [i for i in inputs if i.name in exam.files]
         images = {i.name: files.read([exam.files[i.name]], name=i.title, colour=i.colour) for i in there}
         given = tuple(images.get(i.name) for i in card.inputs)
@@ -153,25 +155,25 @@ def cases(card: Card, folder: Path, subject: str = SUBJECT) -> Iterator[Case]:
         if truth == "lesions":
             answer = answer.new_like((answer.array > 0).astype(np.uint8), labels={1: "lesion"})
         elif truth == "restoration":
-            answer, options = answer.new_like(answer.array, unit=first.unit), scale(card, first, answer)
+            answer, options = answer.new_like(answer.array, unit=first.unit), scale_option(card, first, answer)
         else:
-            answer = numbered(answer)
+            answer = number_labels(answer)
         if truth == "registration":
             condition, moving = (
                 "predicted",
-                numbered(files.read([exam.files["moving truth"]], name="moving truth", labels=True)),
+                number_labels(files.read([exam.files["moving truth"]], name="moving truth", labels=True)),
             )
             answer = resample(answer, first.grid)
         yield Case(exam.subject, "ours", condition, given, answer, options, moving, exam.name)
 
 
-def numbered(volume: Volume) -> Volume:
+def number_labels(volume: Volume) -> Volume:
     """A label map of whole numbers, named by themselves."""
     array = np.asarray(volume.array).round().astype(np.int32)
     return volume.new_like(array, labels={n: str(n) for n in np.unique(array).tolist() if n})
 
 
-def scale(card: Card, image: Volume, clean: Volume) -> dict[str, str]:
+def scale_option(card: Card, image: Volume, clean: Volume) -> dict[str, str]:
     """The options that tell how much finer the clean image is. Raises InputError if it does not fit the image."""
     times = clean.shape[0] // image.shape[0]
     if clean.shape != (image.shape[0] * times, image.shape[1] * times, image.shape[2]):
@@ -190,7 +192,7 @@ def _plainness(path: Path) -> tuple:
     return len(_stem(path)), ".nii" not in path.name, path.as_posix()
 
 
-def _bids(path: Path, folder: Path, known: Sequence[str]) -> Found | None:
+def _bids(path: Path, folder: Path, known: Sequence[str]) -> FolderFile | None:
     *pieces, last = _stem(path).split("_")
     entities = dict(piece.split("-", 1) for piece in pieces if "-" in piece)
     word = "t1ce" if last.lower() == "t1w" and "ce" in entities else last.lower()
@@ -201,13 +203,13 @@ def _bids(path: Path, folder: Path, known: Sequence[str]) -> Found | None:
     name = "_".join(
         f"{key}-{entities[key]}"
         for key in ("sub", "ses", "space")
-        if key in entities and (key != "space" or space.lower() not in OWN)
+        if key in entities and (key != "space" or space.lower() not in NATIVE_SPACES)
     )
     derived = "derivatives" in path.relative_to(folder).parts
-    return Found(f"sub-{entities['sub']}", name, word, path, ("lesion" not in about, derived, *_plainness(path)))
+    return FolderFile(f"sub-{entities['sub']}", name, word, path, ("lesion" not in about, derived, *_plainness(path)))
 
 
-def _plain(path: Path, folder: Path, known: Sequence[str], subject: str) -> Found | None:
+def _plain(path: Path, folder: Path, known: Sequence[str], subject: str) -> FolderFile | None:
     above = path.relative_to(folder).parts[:-1]
     stem = path.name if path.is_dir() else _stem(path)
     match = re.fullmatch(rf"(?:(.+?)[_-])?({'|'.join(map(re.escape, known))})", stem, re.IGNORECASE)
@@ -221,4 +223,4 @@ def _plain(path: Path, folder: Path, known: Sequence[str], subject: str) -> Foun
         name = above[0] if name in ("", above[0]) else f"{above[0]}/{name}"
     name = name or folder.name
     person = re.match(".*" if above and not shared and subject == SUBJECT else subject, name.split("/")[0])
-    return Found(person[0] if person else name, name, word, path, _plainness(path))
+    return FolderFile(person[0] if person else name, name, word, path, _plainness(path))

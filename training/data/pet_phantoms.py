@@ -9,7 +9,7 @@ FLUID = (4, 11, 15, 46, 49, 50, 51, 52, 63, 64)
 STRIATUM = (23, 30, 36, 37, 57, 58)
 
 
-def field(shape: tuple[int, ...], scale: float, rng: np.random.Generator) -> np.ndarray:
+def smooth_field(shape: tuple[int, ...], scale: float, rng: np.random.Generator) -> np.ndarray:
     """A smooth random field of mean 0 and standard deviation 1; `scale` in pixels."""
     noise = rng.standard_normal([int(np.ceil(n / scale)) + 3 for n in shape]).astype(np.float32)
     for n in shape:  # the first axis is refined and becomes the last
@@ -19,13 +19,13 @@ def field(shape: tuple[int, ...], scale: float, rng: np.random.Generator) -> np.
     return ((noise - noise.mean()) / (noise.std() + 1e-6)).astype(np.float32)
 
 
-def ball(shape: tuple[int, ...], centre: np.ndarray, radii: np.ndarray) -> np.ndarray:
+def ellipsoid(shape: tuple[int, ...], centre: np.ndarray, radii: np.ndarray) -> np.ndarray:
     """Where an ellipsoid is, bool of `shape`; centre and radii in pixels."""
     axes = [((np.arange(n) - c) / r) ** 2 for n, c, r in zip(shape, centre, radii, strict=True)]
     return sum(np.ix_(*axes)) < 1
 
 
-def brain(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def brain_uptake(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Uptake of a brain (I, J, K) float32 from its labels at 1 mm, with scalp around it and hot and cold lesions."""
     amyloid = rng.random() < 0.2  # white matter above grey
     grey, white = (rng.uniform(2, 4), 4.0) if amyloid else (4.0, rng.uniform(0.7, 1.6))
@@ -46,16 +46,16 @@ def brain(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     distance = np.pad(distance, [(0, n - d) for n, d in zip(labels.shape, distance.shape, strict=True)], mode="edge")
     activity = np.where(inside, activity, np.where(distance < 2, 0.1, 0.0))  # fluid, skull, scalp
     activity[(distance > 8) & (distance < 13)] = rng.uniform(0.3, 0.9)
-    activity *= 1 + 0.06 * field(labels.shape, 25, rng)
+    activity *= 1 + 0.06 * smooth_field(labels.shape, 25, rng)
     where = np.argwhere(inside[::3, ::3, ::3]) * 3
     for _ in range(rng.integers(0, 9)):
         centre = where[rng.integers(len(where))]
-        lesion = ball(labels.shape, centre, rng.uniform(2.5, 12, 3)) & inside
+        lesion = ellipsoid(labels.shape, centre, rng.uniform(2.5, 12, 3)) & inside
         activity[lesion] *= rng.uniform(1.3, 3) if rng.random() < 0.6 else rng.uniform(0.2, 0.8)
     return activity.astype(np.float32).clip(0)
 
 
-def torso(hu: np.ndarray, pixel_mm: float, rng: np.random.Generator) -> np.ndarray:
+def torso_uptake(hu: np.ndarray, pixel_mm: float, rng: np.random.Generator) -> np.ndarray:
     """Uptake (H, W) float32 of a CT slice (H, W): tissue classes, organ-like patches, small hot spots."""
     smooth = ndimage.gaussian_filter(hu, 1.5 / pixel_mm)
     body = ndimage.binary_fill_holes(ndimage.binary_opening(smooth > -300, iterations=3))
@@ -65,25 +65,25 @@ def torso(hu: np.ndarray, pixel_mm: float, rng: np.random.Generator) -> np.ndarr
     for tissue, low, high in ((lung, 0.2, 0.6), (fat, 0.15, 0.5), (soft, 0.6, 1.4), (bone, 0.7, 2.2)):
         activity[tissue & body] = rng.uniform(low, high)
     patch = np.digitize(
-        field(hu.shape, rng.uniform(25, 70) / pixel_mm, rng), np.sort(rng.normal(0, 1, rng.integers(1, 6)))
+        smooth_field(hu.shape, rng.uniform(25, 70) / pixel_mm, rng), np.sort(rng.normal(0, 1, rng.integers(1, 6)))
     )
     uptake = np.where(
         rng.random(patch.max() + 1) < 0.6, 1.0, np.exp(rng.uniform(np.log(0.8), np.log(5), patch.max() + 1))
     )
     activity[soft] *= uptake[patch[soft]]
-    activity *= 1 + 0.1 * field(hu.shape, 20 / pixel_mm, rng)
+    activity *= 1 + 0.1 * smooth_field(hu.shape, 20 / pixel_mm, rng)
     where = np.argwhere((soft | lung)[::3, ::3]) * 3
     for _ in range(rng.integers(1, 10) if len(where) else 0):
         radii = np.exp(rng.uniform(np.log(3), np.log(18))) * rng.uniform(0.7, 1.4, 2) / pixel_mm
-        spot = ball(hu.shape, where[rng.integers(len(where))], radii) & body
+        spot = ellipsoid(hu.shape, where[rng.integers(len(where))], radii) & body
         peak = rng.uniform(2, 15) if rng.random() < 0.8 else rng.uniform(0.1, 0.5)
         activity[spot] = peak
         if rng.random() < 0.2:
-            activity[ball(hu.shape, where[rng.integers(len(where))], radii * 0.6) & spot] *= 0.3  # necrotic core
+            activity[ellipsoid(hu.shape, where[rng.integers(len(where))], radii * 0.6) & spot] *= 0.3  # necrotic core
     return activity.clip(0)
 
 
-def sampled(
+def resample_uptake(
     image: np.ndarray, pixel_mm: float, fwhm_mm: float, side: int, new_mm: float, turn: float = 0.0
 ) -> np.ndarray:
     """An activity image (H, W) blurred by the scanner's resolution, on a grid of side × side pixels about its centre.
@@ -98,11 +98,13 @@ def sampled(
     return ndimage.affine_transform(blurred, matrix, offset, (side, side), order=1).astype(np.float32)
 
 
-def drifting(image: np.ndarray, count: int, size: float, scale: float, rng: np.random.Generator) -> list[np.ndarray]:
+def drift_slices(
+    image: np.ndarray, count: int, size: float, scale: float, rng: np.random.Generator
+) -> list[np.ndarray]:
     """`count` images (H, W) that follow each other as slices do: `image`, bent by `size` pixels more each time."""
     place = np.stack(np.meshgrid(*(np.arange(n, dtype=np.float32) for n in image.shape), indexing="ij"))
     out = [image]
     for _ in range(count - 1):
-        place += size * np.stack([field(image.shape, scale, rng) for _ in range(2)])
+        place += size * np.stack([smooth_field(image.shape, scale, rng) for _ in range(2)])
         out.append(ndimage.map_coordinates(image, place, order=1, mode="nearest").astype(np.float32))
     return out

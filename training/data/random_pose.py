@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.core.random_source import Luck
-from training.data.brain_tissues import SWAP
-from training.data.labelled_brains import MARGIN, STEP_MM, Scan
+from training.core.random_source import RandomSource
+from training.data.brain_tissues import MIRRORED_TISSUE
+from training.data.labelled_brains import MARGIN, STEP_MM, LabelledScan
 
 
 class Pose(NamedTuple):
@@ -20,26 +20,28 @@ class Pose(NamedTuple):
     mirrored: bool
 
 
-def pose(shape: tuple[int, ...], size: tuple[int, int, int], luck: Luck, about: Tensor | None = None) -> Pose:
+def draw_pose(
+    shape: tuple[int, ...], size: tuple[int, int, int], rng: RandomSource, about: Tensor | None = None
+) -> Pose:
     """A moved, turned, stretched, bent and perhaps mirrored patch of `size`, about an index (3,) if one is given."""
     extent = torch.tensor(shape)
     room = (extent - 2 * MARGIN - torch.tensor(size)).clamp(min=0) / 2 + 10
-    away = torch.rand(3, generator=luck.generator) * 2 - 1
+    away = torch.rand(3, generator=rng.generator) * 2 - 1
     centre = (extent - 1) / 2 + room * away if about is None else about + torch.tensor(size) / 4 * away
-    angles = luck.normal(3, scale=math.radians(11))
+    angles = rng.normal(3, scale=math.radians(11))
     matrix = torch.eye(3)
     for axis, angle in enumerate(angles):
         i, j = [a for a in range(3) if a != axis]
         turn = torch.eye(3)
         turn[i, i], turn[j, j], turn[i, j], turn[j, i] = angle.cos(), angle.cos(), -angle.sin(), angle.sin()
         matrix = matrix @ turn
-    matrix = matrix * torch.exp(luck.one(0.07) + luck.normal(3, scale=0.05)) + luck.normal(3, 3, scale=0.02)
-    mirrored = luck.chance(0.5)
+    matrix = matrix * torch.exp(rng.gauss(0.07) + rng.normal(3, scale=0.05)) + rng.normal(3, 3, scale=0.02)
+    mirrored = rng.bernoulli(0.5)
     if mirrored:
         matrix[:, 0] *= -1
 
     along = [torch.arange(n) - (n - 1) / 2 for n in size]
-    bend = luck.field(size, 40, 3) * luck.uniform(0, 3) + luck.field(size, 16, 3) * luck.uniform(0, 1)
+    bend = rng.smooth_field(size, 40, 3) * rng.uniform(0, 3) + rng.smooth_field(size, 16, 3) * rng.uniform(0, 1)
     points = []
     for axis in range(3):
         a, b, c = (matrix[axis, k] * along[k] for k in range(3))
@@ -47,7 +49,7 @@ def pose(shape: tuple[int, ...], size: tuple[int, int, int], luck: Luck, about: 
     return Pose(points, mirrored)
 
 
-def linear(images: Sequence[Tensor], seen: Pose) -> Tensor:
+def sample_linear(images: Sequence[Tensor], seen: Pose) -> Tensor:
     """Images of one scan, each (X, Y, Z) uint8, as they are seen: (C, *size) float32, 0 outside."""
     shape = images[0].shape
     low = [max(int(p.min().floor()) - 1, 0) for p in seen.points]
@@ -60,7 +62,7 @@ def linear(images: Sequence[Tensor], seen: Pose) -> Tensor:
     return F.grid_sample(within, grid[None], mode="bilinear", padding_mode="zeros", align_corners=True)[0]
 
 
-def nearest(tissue: Tensor, seen: Pose, swap: Tensor = SWAP) -> Tensor:
+def sample_nearest(tissue: Tensor, seen: Pose, swap: Tensor = MIRRORED_TISSUE) -> Tensor:
     """Tissue (X, Y, Z) uint8 as it is seen; where that is mirrored, `swap` has the other side of each number."""
     size = seen.points[0].shape
     index, inside = torch.zeros(size, dtype=torch.int64), torch.ones(size, dtype=torch.bool)
@@ -72,13 +74,13 @@ def nearest(tissue: Tensor, seen: Pose, swap: Tensor = SWAP) -> Tensor:
     return swap[found.long()] if seen.mirrored else found
 
 
-def below(scan: Scan, seen: Pose) -> Tensor:
+def depth_below_centre(scan: LabelledScan, seen: Pose) -> Tensor:
     """How far below the middle of the brain each voxel lies, in millimetres, for the neck."""
     return (scan.image.shape[2] - 1) / 2 - seen.points[2]
 
 
-def view(
-    scan: Scan, size: tuple[int, int, int], luck: Luck, face: bool = False
+def draw_view(
+    scan: LabelledScan, size: tuple[int, int, int], rng: RandomSource, face: bool = False
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Pose]:
     """A patch of a scan in a random pose, which looks at the face and neck if asked to.
 
@@ -86,6 +88,6 @@ def view(
     """
     extent = torch.tensor(scan.image.shape)
     low = extent * torch.tensor([0.5, 0.65, 0]) + torch.tensor([0, 0, MARGIN - 10])
-    seen = pose(scan.image.shape, size, luck, low if face else None)
-    image, near = linear([scan.image, 255 - scan.distance], seen)  # zero outside: black, and far away
-    return image / 255, nearest(scan.tissue, seen), (255 - near) * STEP_MM, below(scan, seen), seen
+    seen = draw_pose(scan.image.shape, size, rng, low if face else None)
+    image, near = sample_linear([scan.image, 255 - scan.distance], seen)  # zero outside: black, and far away
+    return image / 255, sample_nearest(scan.tissue, seen), (255 - near) * STEP_MM, depth_below_centre(scan, seen), seen

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from training.data.ct_pairs import ct_pairs
-from training.data.pet_pairs import pet_pairs
+from training.data.ct_pairs import make_ct_pairs
+from training.data.pet_pairs import make_pet_pairs
 
 
 def main() -> None:
@@ -24,9 +24,9 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.set == "ct":
-        ct_pairs(arguments.data, arguments.out)
+        make_ct_pairs(arguments.data, arguments.out)
     else:
-        pet_pairs(arguments.data, arguments.brains or arguments.data.parent / "brain_t1", arguments.out)
+        make_pet_pairs(arguments.data, arguments.brains or arguments.data.parent / "brain_t1", arguments.out)
 
 
 if __name__ == "__main__":

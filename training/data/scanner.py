@@ -10,45 +10,45 @@ from torch import Tensor
 from medapp.imaging.geometry import resample, slice_axis, with_spacing
 from medapp.imaging.intensity import STANDARD_RANGE
 from medapp.imaging.volume import Volume
-from training.core.random_source import Luck
-from training.data.random_contrast import blurred
+from training.core.random_source import RandomSource
+from training.data.random_contrast import box_blur
 
 
-def acquired(image: Tensor, far: Tensor, spacing: float, luck: Luck, coarse: float) -> Tensor:
+def simulate_acquisition(image: Tensor, far: Tensor, spacing: float, rng: RandomSource, coarse: float) -> Tensor:
     """What scanners and those who share scans do: shading, thick slices, blur, noise, black background, no face."""
     size = tuple(image.shape)
-    one = luck.uniform
-    if luck.chance(0.7):
-        image = image * torch.exp(luck.field(size, one(60, 150) / spacing)[0] * one(0, 0.35))
-    if luck.chance(0.3):  # far from the coil
-        axis = 2 if luck.chance(0.7) else luck.below(3)
+    one = rng.uniform
+    if rng.bernoulli(0.7):
+        image = image * torch.exp(rng.smooth_field(size, one(60, 150) / spacing)[0] * one(0, 0.35))
+    if rng.bernoulli(0.3):  # far from the coil
+        axis = 2 if rng.bernoulli(0.7) else rng.randint(3)
         ramp = (torch.arange(size[axis]) - size[axis] / 2) * spacing / 100 * one(-0.9, 0.9)
         image = image * torch.exp(ramp).view([-1 if a == axis else 1 for a in range(3)])
-    if luck.chance(0.08):  # the face taken off
+    if rng.bernoulli(0.08):  # the face taken off
         slope, at = one(0.3, 1.2), one(0.55, 0.8)
         y, z = torch.arange(size[1]) / size[1], torch.arange(size[2]) / size[2]
         image = image.masked_fill((y[:, None] - slope * z > at - 0.2)[None] & (far > 4), 0)
-    if luck.chance(0.3):
-        image = blurred(image)
-    if luck.chance(coarse):
-        axis, mm = (2 if luck.chance(0.55) else luck.below(3)), one(1.5, 8)
+    if rng.bernoulli(0.3):
+        image = box_blur(image)
+    if rng.bernoulli(coarse):
+        axis, mm = (2 if rng.bernoulli(0.55) else rng.randint(3)), one(1.5, 8)
         sizes = [n if a != axis else max(2, round(n * spacing / mm)) for a, n in enumerate(size)]
         flat = [
-            max(2, round(n / one(1, 1.6 if luck.chance(0.5) else 1.01))) if a != axis else n
+            max(2, round(n / one(1, 1.6 if rng.bernoulli(0.5) else 1.01))) if a != axis else n
             for a, n in enumerate(sizes)
         ]
         small = F.interpolate(image[None, None], flat, mode="area")
-        if luck.chance(0.8):
-            small = noisy(small, luck)
+        if rng.bernoulli(0.8):
+            small = add_magnitude_noise(small, rng)
         image = F.interpolate(small, size, mode="trilinear", align_corners=False)[0, 0]
-    elif luck.chance(0.85):
-        image = noisy(image, luck)
-    if luck.chance(0.35):  # black around the head
-        image = image * grown((blurred(image) > one(0.1, 0.3)).float(), 2 + 2 * luck.below(5))
+    elif rng.bernoulli(0.85):
+        image = add_magnitude_noise(image, rng)
+    if rng.bernoulli(0.35):  # black around the head
+        image = image * dilate((box_blur(image) > one(0.1, 0.3)).float(), 2 + 2 * rng.randint(5))
     return image
 
 
-def grown(mask: Tensor, voxels: int) -> Tensor:
+def dilate(mask: Tensor, voxels: int) -> Tensor:
     """(X, Y, Z) of 0 and 1 with all that lies in boxes of so many voxels either way."""
     x = mask[None, None]
     for axis in range(3):
@@ -57,14 +57,14 @@ def grown(mask: Tensor, voxels: int) -> Tensor:
     return x[0, 0]
 
 
-def noisy(image: Tensor, luck: Luck) -> Tensor:
+def add_magnitude_noise(image: Tensor, rng: RandomSource) -> Tensor:
     """With the noise of a magnitude image, white matter 1."""
-    level = luck.uniform(0, 0.12)
-    real = image + luck.normal(*image.shape, scale=level)
-    return real.abs() if luck.chance(0.5) else (real.square() + luck.normal(*image.shape, scale=level).square()).sqrt()
+    level = rng.uniform(0, 0.12)
+    real = image + rng.normal(*image.shape, scale=level)
+    return real.abs() if rng.bernoulli(0.5) else (real.square() + rng.normal(*image.shape, scale=level).square()).sqrt()
 
 
-def sliced(image: Tensor, thickness: float, axis: int) -> Tensor:
+def simulate_thick_slices(image: Tensor, thickness: float, axis: int) -> Tensor:
     """(X, Y, Z) as it comes back from slices of `thickness` voxels along `axis`."""
     sizes = list(image.shape)
     sizes[axis] = max(2, round(sizes[axis] / thickness))
@@ -72,28 +72,30 @@ def sliced(image: Tensor, thickness: float, axis: int) -> Tensor:
     return F.interpolate(small, tuple(image.shape), mode="trilinear", align_corners=False)[0, 0]
 
 
-def scanned(image: Tensor, luck: Luck, glare: float = math.inf, noise: float = 0.08, shade: float = 0.25) -> Tensor:
+def simulate_scan(
+    image: Tensor, rng: RandomSource, glare: float = math.inf, noise: float = 0.08, shade: float = 0.25
+) -> Tensor:
     """What scanners do: coil shading, thick slices or blur, noise, and an unknown scale; standardised.
 
     What is brighter than `glare` times the median of the head is cut to that first.
     """
     size = tuple(image.shape)
-    if luck.chance(0.8):
-        image = image * torch.exp(luck.field(size, 64)[0] * luck.uniform(0, shade))
-    if luck.chance(0.35):
+    if rng.bernoulli(0.8):
+        image = image * torch.exp(rng.smooth_field(size, 64)[0] * rng.uniform(0, shade))
+    if rng.bernoulli(0.35):
         coarse = [float(n) for n in size]
-        if luck.chance(0.6):
-            axis = luck.below(3)
-            coarse[axis] /= luck.uniform(1.2, 4)
+        if rng.bernoulli(0.6):
+            axis = rng.randint(3)
+            coarse[axis] /= rng.uniform(1.2, 4)
         else:
-            factor = luck.uniform(1.1, 2)
+            factor = rng.uniform(1.1, 2)
             coarse = [n / factor for n in coarse]
         small = F.interpolate(image[None, None], [round(n) for n in coarse], mode="area")
         image = F.interpolate(small, size, mode="trilinear", align_corners=False)[0, 0]
-    if luck.chance(0.7):
-        level = luck.uniform(0, noise)
-        image = image + luck.normal(*size, scale=level)
-        if luck.chance(0.5):
+    if rng.bernoulli(0.7):
+        level = rng.uniform(0, noise)
+        image = image + rng.normal(*size, scale=level)
+        if rng.bernoulli(0.5):
             image = image.abs()
     few = image.flatten()[::37]
     head = few[few > torch.minimum(few, few.quantile(0.999)).mean()]
@@ -103,10 +105,10 @@ def scanned(image: Tensor, luck: Luck, glare: float = math.inf, noise: float = 0
     image, head = image.clamp(max=most), head.clamp(max=most)
     low, middle, high = head.quantile(torch.tensor([0.1, 0.5, 0.9])).tolist()
     image = (image - middle) / max(high - low, 0.02)
-    return (image * math.exp(luck.one(0.12)) + luck.one(0.15)).clamp(*STANDARD_RANGE)
+    return (image * math.exp(rng.gauss(0.12)) + rng.gauss(0.15)).clamp(*STANDARD_RANGE)
 
 
-def thick(volume: Volume, mm: float = 5.0) -> Volume:
+def resample_thick(volume: Volume, mm: float = 5.0) -> Volume:
     """Redrawn with slices of so many millimetres, along the axis in which they are thickest already."""
     across = np.arange(3) == slice_axis(volume.grid)
     return resample(volume, with_spacing(volume.grid, np.where(across, mm, volume.spacing)))

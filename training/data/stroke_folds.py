@@ -16,11 +16,11 @@ from scipy.stats import mannwhitneyu
 from sklearn.model_selection import StratifiedGroupKFold
 
 from training.data.labelled_brains import RESCANS, SEED
-from training.data.stroke_heads import Head, head
-from training.data.stroke_lesions import Shapes
-from training.data.stroke_slices import FAINT, PLANES
+from training.data.stroke_heads import StrokeHead, load_head
+from training.data.stroke_lesions import LesionShapes
+from training.data.stroke_slices import FAINT_CONTRAST, PLANES
 
-BORDERS = {  # pixels of lesion in a slice up to which a bin goes; the last has no end
+BIN_BORDERS = {  # pixels of lesion in a slice up to which a bin goes; the last has no end
     "axial": (200, 500, 1000, 2000, 3000),
     "coronal": (200, 500, 1000, 2000, 3000),
     "sagittal": (500, 1000, 2000, 3000, 5000),
@@ -28,7 +28,7 @@ BORDERS = {  # pixels of lesion in a slice up to which a bin goes; the last has 
 FOLDS, BATCH = 5, 32  # half of a batch has lesion
 
 
-class Slices(NamedTuple):
+class PlaneSlices(NamedTuple):
     """Slices of one plane, all (N,): whose, which, and how many pixels of lesion are in it."""
 
     subject: np.ndarray
@@ -37,7 +37,7 @@ class Slices(NamedTuple):
 
     def bins(self, plane: str) -> np.ndarray:
         """(N,) the bin of each by the size of its lesion, from 0; -1 without."""
-        return np.where(self.pixels > 0, np.digitize(self.pixels, BORDERS[plane], right=True), -1)
+        return np.where(self.pixels > 0, np.digitize(self.pixels, BIN_BORDERS[plane], right=True), -1)
 
 
 class Fold(NamedTuple):
@@ -47,7 +47,7 @@ class Fold(NamedTuple):
     held: np.ndarray
 
 
-def listed(heads: Iterable[Head], plane: str) -> Slices:
+def list_slices(heads: Iterable[StrokeHead], plane: str) -> PlaneSlices:
     """The slices of a plane in which there is more than noise."""
     rows = []
     across = PLANES[plane]
@@ -55,12 +55,12 @@ def listed(heads: Iterable[Head], plane: str) -> Slices:
     for each in heads:
         pixels, contrast = each.mask.sum(rest), np.ptp(each.image, rest)
         person = RESCANS.get(each.brain, each.brain)
-        rows += [(person, at, n) for at, n in enumerate(pixels.tolist()) if n or contrast[at] > FAINT]
+        rows += [(person, at, n) for at, n in enumerate(pixels.tolist()) if n or contrast[at] > FAINT_CONTRAST]
     subject, at, count = zip(*rows, strict=True)
-    return Slices(np.array(subject), np.array(at), np.array(count))
+    return PlaneSlices(np.array(subject), np.array(at), np.array(count))
 
 
-def divided(slices: Slices, plane: str, count: int = FOLDS, seed: int = SEED) -> list[Fold]:
+def split_folds(slices: PlaneSlices, plane: str, count: int = FOLDS, seed: int = SEED) -> list[Fold]:
     """Folds of whole people, alike in the sizes of lesion; each gets as many slices without as with, if it has them.
 
     Raises ValueError for fewer people with lesions than folds.
@@ -82,7 +82,9 @@ def divided(slices: Slices, plane: str, count: int = FOLDS, seed: int = SEED) ->
     return [Fold(np.concatenate(parts[:k] + parts[k + 1 :]), parts[k]) for k in range(count)]
 
 
-def batches(slices: Slices, chosen: np.ndarray, plane: str, random: np.random.Generator, size: int = BATCH) -> list:
+def deal_batches(
+    slices: PlaneSlices, chosen: np.ndarray, plane: str, random: np.random.Generator, size: int = BATCH
+) -> list:
     """The slices `chosen` (M,) dealt out for one epoch: of every bin each batch gets its share, to one slice.
 
     Each slice comes once. Slices with lesion come `size` / 2 a batch at most, those without are spread alike.
@@ -98,22 +100,22 @@ def batches(slices: Slices, chosen: np.ndarray, plane: str, random: np.random.Ge
     return [random.permutation(batch) for batch in dealt]
 
 
-def alike(slices: Slices, fold: Fold) -> float:
+def lesion_size_p(slices: PlaneSlices, fold: Fold) -> float:
     """p of the Mann–Whitney test that lesions are as large in the slices held out as in those that train."""
     train, held = (slices.pixels[part][slices.pixels[part] > 0] for part in fold)
     return float(mannwhitneyu(train, held).pvalue)
 
 
-def told(slices: Slices, folds: list[Fold], plane: str) -> str:
+def describe_folds(slices: PlaneSlices, folds: list[Fold], plane: str) -> str:
     """A line a fold: people, slices held out in every bin and without lesion, and the test."""
     lines = []
     for number, fold in enumerate(folds, 1):
         bins = slices.bins(plane)[fold.held]
-        sizes = np.bincount(bins[bins >= 0], minlength=len(BORDERS[plane]) + 1)
+        sizes = np.bincount(bins[bins >= 0], minlength=len(BIN_BORDERS[plane]) + 1)
         who = len(np.unique(slices.subject[fold.held]))
         lines.append(
             f"{plane} fold {number}: {who} people; lesion slices by bin {' '.join(map(str, sizes))}; "
-            f"{int((bins < 0).sum())} without; Mann–Whitney p = {alike(slices, fold):.3f}"
+            f"{int((bins < 0).sum())} without; Mann–Whitney p = {lesion_size_p(slices, fold):.3f}"
         )
     return "\n".join(lines)
 
@@ -124,11 +126,11 @@ def main() -> None:
     parser.add_argument("--heads", type=int, default=60)
     parser.add_argument("--folds", type=int, default=FOLDS)
     args = parser.parse_args()
-    shapes = Shapes(args.data / "stroke_masks", "train")
-    heads = [head(args.data, "train", number, shapes) for number in range(args.heads)]
+    shapes = LesionShapes(args.data / "stroke_masks", "train")
+    heads = [load_head(args.data, "train", number, shapes) for number in range(args.heads)]
     for plane in PLANES:
-        slices = listed(heads, plane)
-        print(told(slices, divided(slices, plane, args.folds), plane))
+        slices = list_slices(heads, plane)
+        print(describe_folds(slices, split_folds(slices, plane, args.folds), plane))
 
 
 if __name__ == "__main__":

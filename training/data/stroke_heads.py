@@ -24,21 +24,28 @@ from medapp.algorithms.affine_registration import register_affine
 from medapp.algorithms.mni_template import load_template
 from medapp.imaging.intensity import STANDARD_RANGE
 from medapp.imaging.volume import Grid, Volume
-from training.core.data_cache import folder
-from training.core.random_source import Luck
+from training.core.data_cache import cache_folder
+from training.core.random_source import RandomSource
 from training.data import labelled_brains
-from training.data.brain_tissues import GROUP, RIM
-from training.data.labelled_brains import STEP_MM, Scan
-from training.data.random_skull import dressed
-from training.data.scanner import scanned
-from training.data.stroke_lesions import VENTRICLE, Shapes, ageing, fluid_and_white, paint, place
+from training.data.brain_tissues import RIM, TISSUE_GROUP
+from training.data.labelled_brains import STEP_MM, LabelledScan
+from training.data.random_skull import add_skull
+from training.data.scanner import simulate_scan
+from training.data.stroke_lesions import (
+    VENTRICLE,
+    LesionShapes,
+    paint_ageing,
+    paint_infarct,
+    place_lesion,
+    reference_levels,
+)
 
 SEEDS = {"train": 50_000, "validation": 60_000, "test": 70_000}
 NOISE = 0.05  # of the range of the scan, at most
 STEP = 4  # voxels between the points at which the ventricles are looked for
 
 
-class Head(NamedTuple):
+class StrokeHead(NamedTuple):
     """A scan in template space: `image` standardised, (X, Y, Z) uint8 over CLIP; `mask` (X, Y, Z) bool; who it is."""
 
     image: np.ndarray
@@ -47,23 +54,25 @@ class Head(NamedTuple):
     shapes: tuple[str, ...]
 
 
-def brains(data: Path, part: str) -> list[str]:
+def list_brains(data: Path, part: str) -> list[str]:
     """The scans of one part of the split."""
-    return labelled_brains.split(labelled_brains.names_in(data / "brain_t1"))[part]
+    return labelled_brains.split_scans(labelled_brains.list_scans(data / "brain_t1"))[part]
 
 
 @cache
-def laid(data: Path, name: str) -> tuple[Scan, np.ndarray]:
+def align_to_template(data: Path, name: str) -> tuple[LabelledScan, np.ndarray]:
     """A scan, and (4, 4) voxel index in the template -> voxel index in the scan."""
-    scan = labelled_brains.prepare(data / "brain_t1", name)
-    kept = folder("stroke", data) / f"{name}_affine.npy"
+    scan = labelled_brains.load_scan(data / "brain_t1", name)
+    kept = cache_folder("stroke", data) / f"{name}_affine.npy"
     if not kept.exists():
         moving = Volume(scan.image.numpy().astype(np.float32), np.eye(4))
-        written(kept, lambda file: np.save(file, register_affine(moving, load_template()) @ load_template().affine))
+        write_atomically(
+            kept, lambda file: np.save(file, register_affine(moving, load_template()) @ load_template().affine)
+        )
     return scan, np.load(kept)
 
 
-def written(path: Path, write) -> None:
+def write_atomically(path: Path, write) -> None:
     """Let `write` fill a file that appears whole or not at all, also when several write it at once."""
     fresh = path.with_name(f"{os.getpid()}_{path.name}")
     with fresh.open("wb") as file:
@@ -71,20 +80,20 @@ def written(path: Path, write) -> None:
     fresh.replace(path)
 
 
-def askew(luck: Luck, shape: tuple[int, ...]) -> np.ndarray:
+def draw_misalignment(rng: RandomSource, shape: tuple[int, ...]) -> np.ndarray:
     """(4, 4) how the alignment of the pipeline may be off, and how heads differ: about the middle of the box."""
-    turn = Rotation.from_euler("xyz", luck.normal(3, scale=3.5).numpy(), degrees=True).as_matrix()
-    turn = turn * np.exp(luck.one(0.03) + luck.normal(3, scale=0.025).numpy()) + luck.normal(3, 3, scale=0.01).numpy()
-    if luck.chance(0.5):
+    turn = Rotation.from_euler("xyz", rng.normal(3, scale=3.5).numpy(), degrees=True).as_matrix()
+    turn = turn * np.exp(rng.gauss(0.03) + rng.normal(3, scale=0.025).numpy()) + rng.normal(3, 3, scale=0.01).numpy()
+    if rng.bernoulli(0.5):
         turn = turn @ np.diag([-1.0, 1, 1])
     matrix = np.eye(4)
     middle = (np.array(shape) - 1) / 2
     matrix[:3, :3] = turn
-    matrix[:3, 3] = middle + luck.normal(3, scale=2.5).numpy() - turn @ middle
+    matrix[:3, 3] = middle + rng.normal(3, scale=2.5).numpy() - turn @ middle
     return matrix
 
 
-def points(matrix: np.ndarray, shape: tuple[int, ...], swellings: list[tuple[np.ndarray, float, float]]) -> Tensor:
+def scan_points(matrix: np.ndarray, shape: tuple[int, ...], swellings: list[tuple[np.ndarray, float, float]]) -> Tensor:
     """(3, X, Y, Z) voxel index in the scan of every voxel; around each swelling's centre everything grows.
 
     A swelling is a centre (voxel index), a reach in voxels and a share from 0 to 1 by which distances shrink.
@@ -101,16 +110,16 @@ def points(matrix: np.ndarray, shape: tuple[int, ...], swellings: list[tuple[np.
     return torch.einsum("ij,jxyz->ixyz", turn, moved) + torch.from_numpy(matrix[:3, 3]).float()[:, None, None, None]
 
 
-def sampled(scan: Scan, where: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def sample_scan(scan: LabelledScan, where: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Image (0 to 1), tissue and distance from the brain (mm) at points (3, X, Y, Z)."""
     shape = torch.tensor(scan.image.shape)
     both = torch.stack([scan.image, 255 - scan.distance]).float()[None]
     grid = (where * (2 / (shape - 1))[:, None, None, None] - 1).flip(0).movedim(0, -1)
     image, near = F.grid_sample(both, grid[None], padding_mode="zeros", align_corners=True)[0]
-    return image / 255, tissue_at(scan, where), (255 - near) * STEP_MM
+    return image / 255, sample_tissue(scan, where), (255 - near) * STEP_MM
 
 
-def tissue_at(scan: Scan, where: Tensor) -> Tensor:
+def sample_tissue(scan: LabelledScan, where: Tensor) -> Tensor:
     index = torch.zeros(where.shape[1:], dtype=torch.int64)
     inside = torch.ones(where.shape[1:], dtype=torch.bool)
     for at, n in zip(where.round().long(), scan.image.shape, strict=True):
@@ -119,81 +128,83 @@ def tissue_at(scan: Scan, where: Tensor) -> Tensor:
     return torch.take(scan.tissue, index) * inside
 
 
-def swellings(scan: Scan, matrix: np.ndarray, lesions: list, grid: Grid, luck: Luck) -> list:
+def draw_swellings(scan: LabelledScan, matrix: np.ndarray, lesions: list, grid: Grid, rng: RandomSource) -> list:
     """Where ventricles widen: by age, on both sides, and beside large lesions."""
     shape = tuple(-(-n // STEP) for n in grid.shape)
-    coarse = tissue_at(scan, points(matrix @ np.diag([STEP, STEP, STEP, 1.0]), shape, []))
-    ventricle = (GROUP[coarse.long()] == VENTRICLE).nonzero().numpy() * STEP
+    coarse = sample_tissue(scan, scan_points(matrix @ np.diag([STEP, STEP, STEP, 1.0]), shape, []))
+    ventricle = (TISSUE_GROUP[coarse.long()] == VENTRICLE).nonzero().numpy() * STEP
     found = []
     middle = ventricle[:, 0].mean()
-    if luck.chance(0.5):
-        share = luck.uniform(0.05, 0.35)
+    if rng.bernoulli(0.5):
+        share = rng.uniform(0.05, 0.35)
         for side in (ventricle[ventricle[:, 0] < middle], ventricle[ventricle[:, 0] >= middle]):
             for part in np.quantile(side[:, 1], (0.2, 0.5, 0.8)):
                 near = side[np.abs(side[:, 1] - part) <= 2 * STEP]
-                found.append((near.mean(0), luck.uniform(8, 13), share * luck.uniform(0.6, 1)))
+                found.append((near.mean(0), rng.uniform(8, 13), share * rng.uniform(0.6, 1)))
     for box, mask in lesions:
-        if mask.sum() > 3000 and luck.chance(0.7):
+        if mask.sum() > 3000 and rng.bernoulli(0.7):
             centre = np.argwhere(mask).mean(0) + [b.start for b in box]
             nearest = ventricle[np.linalg.norm(ventricle - centre, axis=1).argmin()]
             if np.linalg.norm(nearest - centre) < 55:
                 most = min(0.45, 0.1 + 0.1 * math.log10(mask.sum() / 1000 + 1) * 2)
-                found.append((nearest.astype(float), luck.uniform(9, 18), luck.uniform(0.05, most)))
+                found.append((nearest.astype(float), rng.uniform(9, 18), rng.uniform(0.05, most)))
     return found
 
 
-def made(data: Path, part: str, number: int, shapes: Shapes) -> Head:
+def make_head(data: Path, part: str, number: int, shapes: LesionShapes) -> StrokeHead:
     """Head `number` of a part of the split."""
-    luck, grid = Luck(SEEDS[part] + number), load_template().grid
-    names = brains(data, part)
+    rng, grid = RandomSource(SEEDS[part] + number), load_template().grid
+    names = list_brains(data, part)
     name = names[number % len(names)]
-    scan, matrix = laid(data, name)
-    matrix = matrix @ askew(luck, grid.shape)
-    strokes = 0 if number % 6 == 5 else 1 + luck.chance(0.3) + luck.chance(0.15)
-    drawn = [shapes.draw(luck) for _ in range(strokes)]
-    placed = [(shape.name, *spot) for shape in drawn if (spot := place(shape, grid, luck))]
-    where = points(matrix, grid.shape, swellings(scan, matrix, [p[1:] for p in placed], grid, luck))
-    where += luck.field(grid.shape, 40, 3) * luck.uniform(0, 2.2) + luck.field(grid.shape, 16, 3) * luck.uniform(0, 0.7)
-    image, tissue, distance = sampled(scan, where)
+    scan, matrix = align_to_template(data, name)
+    matrix = matrix @ draw_misalignment(rng, grid.shape)
+    strokes = 0 if number % 6 == 5 else 1 + rng.bernoulli(0.3) + rng.bernoulli(0.15)
+    drawn = [shapes.draw(rng) for _ in range(strokes)]
+    placed = [(shape.name, *spot) for shape in drawn if (spot := place_lesion(shape, grid, rng))]
+    where = scan_points(matrix, grid.shape, draw_swellings(scan, matrix, [p[1:] for p in placed], grid, rng))
+    where += rng.smooth_field(grid.shape, 40, 3) * rng.uniform(0, 2.2) + rng.smooth_field(
+        grid.shape, 16, 3
+    ) * rng.uniform(0, 0.7)
+    image, tissue, distance = sample_scan(scan, where)
 
-    levels = fluid_and_white(image, tissue)
-    image = image ** math.exp(luck.one(0.15))
-    levels = fluid_and_white(image, tissue)
-    if luck.chance(0.8):
-        ageing(image, tissue, luck, levels)
-    if luck.chance(0.25):
+    levels = reference_levels(image, tissue)
+    image = image ** math.exp(rng.gauss(0.15))
+    levels = reference_levels(image, tissue)
+    if rng.bernoulli(0.8):
+        paint_ageing(image, tissue, rng, levels)
+    if rng.bernoulli(0.25):
         image *= tissue != RIM
     mask = np.zeros(grid.shape, bool)
     used = []
     for shape, box, wanted in placed:
-        painted = paint(image[box], tissue[box], wanted & ~mask[box], luck, levels)
+        painted = paint_infarct(image[box], tissue[box], wanted & ~mask[box], rng, levels)
         mask[box] |= painted
         used += [shape] * bool(painted.any())
-    if luck.chance(0.6):
+    if rng.bernoulli(0.6):
         below = ((grid.shape[2] - 1) / 2 - torch.arange(grid.shape[2])).expand(grid.shape)
-        image = dressed(image, distance, below, luck)
-    image = scanned(image, luck, noise=NOISE).clamp(*STANDARD_RANGE)
+        image = add_skull(image, distance, below, rng)
+    image = simulate_scan(image, rng, noise=NOISE).clamp(*STANDARD_RANGE)
     levels8 = (
         ((image - STANDARD_RANGE[0]) * (255 / (STANDARD_RANGE[1] - STANDARD_RANGE[0]))).round().to(torch.uint8).numpy()
     )
-    return Head(levels8, mask, name, tuple(used))
+    return StrokeHead(levels8, mask, name, tuple(used))
 
 
-def head(data: Path, part: str, number: int, shapes: Shapes) -> Head:
+def load_head(data: Path, part: str, number: int, shapes: LesionShapes) -> StrokeHead:
     """The same, kept on disk once it is made."""
-    kept = folder("stroke", data) / part / f"{number:04d}.npz"
+    kept = cache_folder("stroke", data) / part / f"{number:04d}.npz"
     if not kept.exists():
-        new = made(data, part, number, shapes)
+        new = make_head(data, part, number, shapes)
         kept.parent.mkdir(parents=True, exist_ok=True)
         content = {"image": new.image, "mask": np.packbits(new.mask), "brain": new.brain, "shapes": list(new.shapes)}
-        written(kept, lambda file: np.savez(file, **content))
+        write_atomically(kept, lambda file: np.savez(file, **content))
     with np.load(kept) as content:
         image = content["image"]
         mask = np.unpackbits(content["mask"], count=image.size).reshape(image.shape).astype(bool)
-        return Head(image, mask, str(content["brain"]), tuple(map(str, content["shapes"])))
+        return StrokeHead(image, mask, str(content["brain"]), tuple(map(str, content["shapes"])))
 
 
-def sheet(heads: list[Head]) -> np.ndarray:
+def contact_sheet(heads: list[StrokeHead]) -> np.ndarray:
     """A picture (rows, columns, 3) uint8: of every head the slices through its lesion, bare, and with its outline."""
     rows = []
     for each in heads:
@@ -225,9 +236,9 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--count", type=int, default=6)
     args = parser.parse_args()
-    shapes = Shapes(args.data / "stroke_masks", args.part)
-    heads = [made(args.data, args.part, n, shapes) for n in range(args.first, args.first + args.count)]
-    Image.fromarray(sheet(heads)).save(args.sheet)
+    shapes = LesionShapes(args.data / "stroke_masks", args.part)
+    heads = [make_head(args.data, args.part, n, shapes) for n in range(args.first, args.first + args.count)]
+    Image.fromarray(contact_sheet(heads)).save(args.sheet)
 
 
 if __name__ == "__main__":

@@ -31,14 +31,14 @@ class Lesion:
 
 
 @dataclass(frozen=True, eq=False)
-class Head:
+class SyntheticHead:
     """The share that each tissue has of every voxel, (I, J, K) float32 each, on 1 mm voxels placed by `affine`."""
 
     tissue: dict[str, np.ndarray]
     affine: np.ndarray
 
 
-def head(random: np.random.Generator, lesion: Lesion | None = None) -> Head:
+def make_head(random: np.random.Generator, lesion: Lesion | None = None) -> SyntheticHead:
     """A head like no other; the lesion, if there is one, keeps to one hemisphere and mostly out of the fluid."""
     template = load_mni152_template(resolution=1)
     images = (template, load_mni152_gm_template(resolution=1), load_mni152_wm_template(resolution=1))
@@ -61,7 +61,7 @@ def head(random: np.random.Generator, lesion: Lesion | None = None) -> Head:
     solid = brain * _step(crisp, 0.38, 0.60)
     white = _step(white + 0.5 * (white - ndimage.gaussian_filter(white, 2)), 0.25, 0.75)
     tissue = {"white": solid * white, "grey": solid * (1 - white), "fluid": brain - solid}
-    _cover(tissue, brain, mm, random)
+    _add_surroundings(tissue, brain, mm, random)
 
     vessel = tissue["fluid"] * 0.8 * _step(-np.abs(_waves(random, shape, 5)), -0.12, -0.02)
     tissue |= {"vessel": vessel, "fluid": tissue["fluid"] - vessel, "lesion": np.zeros(shape, np.float32)}
@@ -73,10 +73,10 @@ def head(random: np.random.Generator, lesion: Lesion | None = None) -> Head:
         for name, share in (("white", 1.0), ("grey", 0.9), ("fluid", 0.12), ("vessel", 0.12)):
             taken = tissue[name] * inside * share
             tissue[name], tissue["lesion"] = tissue[name] - taken, tissue["lesion"] + taken
-    return Head(tissue, affine)
+    return SyntheticHead(tissue, affine)
 
 
-def covered(
+def surround_brain(
     image: np.ndarray, brain: np.ndarray, affine: np.ndarray, bright: dict[str, float], random: np.random.Generator
 ) -> np.ndarray:
     """The signal of a brain near the template's place within all that `head` has around it, (X, Y, Z).
@@ -87,11 +87,13 @@ def covered(
     soft = np.clip(ndimage.gaussian_filter(brain.astype(np.float32), 0.8), 0, 1)
     mm = np.indices(brain.shape, dtype=np.float32) * _field(np.diag(affine)[:3]) + _field(affine[:3, 3])
     tissue = {"fluid": np.zeros(brain.shape, np.float32)}
-    _cover(tissue, soft, mm, random)
+    _add_surroundings(tissue, soft, mm, random)
     return image * soft * bright["white"] + sum(share * bright[name] for name, share in tissue.items())
 
 
-def _cover(tissue: dict[str, np.ndarray], brain: np.ndarray, mm: np.ndarray, random: np.random.Generator) -> None:
+def _add_surroundings(
+    tissue: dict[str, np.ndarray], brain: np.ndarray, mm: np.ndarray, random: np.random.Generator
+) -> None:
     """Add fluid around the brain, bone, scalp, and something of a face and a neck: eyes, muscle, fat, airways."""
     shape, outside = brain.shape, 1 - brain
     grown = ndimage.distance_transform_edt(brain < 0.5) < 22
@@ -130,7 +132,9 @@ def _cover(tissue: dict[str, np.ndarray], brain: np.ndarray, mm: np.ndarray, ran
     tissue["bone"] = outside * vault * within - soft * (fat + muscle * (1 - fat))
 
 
-def scan(random: np.random.Generator, head: Head, bright: dict[str, float], grid: Grid, rim: float = 0.0) -> Volume:
+def simulate_sequence(
+    random: np.random.Generator, head: SyntheticHead, bright: dict[str, float], grid: Grid, rim: float = 0.0
+) -> Volume:
     """One sequence on `grid`: the tissues as bright as `bright` says, a little uneven, `acquired`.
 
     `rim` is what contrast agent adds, in patches, where the lesion borders on the brain.
@@ -147,10 +151,10 @@ def scan(random: np.random.Generator, head: Head, bright: dict[str, float], grid
         patches = _step(_waves(random, shape, 14), 0.3, 1.3)
         signal = signal + rim * patches * 4 * edge * (1 - edge) * head.tissue["lesion"]
     signal = signal * (1 + 0.03 * _waves(random, shape, 7))
-    return acquired(random, signal, head.affine, grid)
+    return simulate_scanner(random, signal, head.affine, grid)
 
 
-def acquired(random: np.random.Generator, signal: np.ndarray, affine: np.ndarray, grid: Grid) -> Volume:
+def simulate_scanner(random: np.random.Generator, signal: np.ndarray, affine: np.ndarray, grid: Grid) -> Volume:
     """What a scanner makes of a signal (X, Y, Z) placed by `affine`: slices of `grid`, coil shading, noise; int16."""
     clean = resample(Volume(signal.astype(np.float32), affine), grid).array
     clean = clean * np.exp(0.07 * _waves(random, (*grid.shape[:2], 1), max(grid.shape) / 2.5))

@@ -13,14 +13,21 @@ from medapp.algorithms.mni_template import TEMPLATE_MARGIN, load_template
 from medapp.imaging.geometry import reorient, resample, with_isotropic_spacing
 from medapp.io import files
 
-ROOM = ((24, 24), (24, 40), (72, 24))  # voxels of 1 mm added round a scan: left and right, back and front, below, above
-MIDDLE, STRETCH = np.array([-5.7, 0.6, -2.8]), np.array([0.9, 0.9, 0.85])  # the average head's brain: RAS mm, size
-STEP = 2  # voxels: the average is too smooth for less
-WHITE = 100  # of 255: where the average white matter lies in a fitted head
+HEAD_MARGIN = (
+    (24, 24),
+    (24, 40),
+    (72, 24),
+)  # voxels of 1 mm added round a scan: left and right, back and front, below, above
+BRAIN_CENTRE, BRAIN_STRETCH = (
+    np.array([-5.7, 0.6, -2.8]),
+    np.array([0.9, 0.9, 0.85]),
+)  # the average head's brain: RAS mm, size
+HEAD_STEP = 2  # voxels: the average is too smooth for less
+WHITE_LEVEL = 100  # of 255: where the average white matter lies in a fitted head
 
 
 @cache
-def average() -> tuple[np.ndarray, np.ndarray]:
+def average_head() -> tuple[np.ndarray, np.ndarray]:
     """The average head and the signed distance from its brain in millimetres, both (X, Y, Z) float32, RAS, 1 mm.
 
     The brain is that of the MNI template, laid onto the head by an affine.
@@ -29,16 +36,16 @@ def average() -> tuple[np.ndarray, np.ndarray]:
     head = resample(head, with_isotropic_spacing(reorient(head.grid), 1.0))
     mask = load_template().new_like((load_template().array > 0).astype(np.uint8), labels={1: "brain"})
     middle = load_template().grid.to_mm(np.argwhere(mask.array).mean(0))
-    start = from_matvec(np.diag(STRETCH), MIDDLE - STRETCH * middle)
+    start = from_matvec(np.diag(BRAIN_STRETCH), BRAIN_CENTRE - BRAIN_STRETCH * middle)
     affine = register_affine(head, load_template(), start=start, reach=TEMPLATE_MARGIN)
     brain = resample(mask.new_like(mask.array, affine=affine @ mask.affine), head.grid).array > 0
     signed = ndimage.distance_transform_edt(~brain) - ndimage.distance_transform_edt(brain)
     core = ndimage.binary_erosion(brain, iterations=5)
     white = np.percentile(head.array[core], 75)
-    return np.asarray(head.array * (WHITE / white), np.float32), signed.astype(np.float32)
+    return np.asarray(head.array * (WHITE_LEVEL / white), np.float32), signed.astype(np.float32)
 
 
-def fitted(brain: np.ndarray, around: tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray:
+def fit_head(brain: np.ndarray, around: tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray:
     """A head round a brain (X, Y, Z) bool, RAS, 1 mm: uint8 on every STEP-th voxel of its grid grown by ROOM.
 
     `around` is the head and the signed distance from its brain, by default the `average`.
@@ -46,9 +53,9 @@ def fitted(brain: np.ndarray, around: tuple[np.ndarray, np.ndarray] | None = Non
     A voxel so far from the brain gets what lies as far from that head's brain, in the direction to which the boxes
     round both brains point.
     """
-    head, signed = around or average()
-    grown = np.pad(brain, ROOM)[::STEP, ::STEP, ::STEP]
-    far = STEP * (ndimage.distance_transform_edt(~grown) - ndimage.distance_transform_edt(grown))
+    head, signed = around or average_head()
+    grown = np.pad(brain, HEAD_MARGIN)[::HEAD_STEP, ::HEAD_STEP, ::HEAD_STEP]
+    far = HEAD_STEP * (ndimage.distance_transform_edt(~grown) - ndimage.distance_transform_edt(grown))
     (low, high), (own_low, own_high) = (np.array(_ends(mask), float).T for mask in (signed < 0, grown))
     places = np.indices(grown.shape, np.float32)
     for axis, scale in enumerate((high - low) / (own_high - own_low)):

@@ -4,7 +4,7 @@ import numpy as np
 from scipy import ndimage
 
 
-def abdomen(side: int, pixel: float, seed: int) -> np.ndarray:
+def draw_abdomen(side: int, pixel: float, seed: int) -> np.ndarray:
     """(side, side) float32 HU without noise, rows to the back and columns to the patient's left, after contrast.
 
     The borders are as sharp as half a pixel; `seed` moves organs, vessels and lesions a little.

@@ -23,40 +23,43 @@ from medapp.errors import InputError, UserError
 from medapp.result import Provenance
 from medapp.serving import runtime
 from training.core.case import Case
-from training.core.score_tables import by_method, earlier, keep, means, table, which
-from training.core.statistics import by_condition, tests
+from training.core.score_tables import condition_table, group_table, method_table, read_rows, row_key, write_rows
+from training.core.statistics import compare_methods, summarize_by_condition
 from training.data import patient_folder
 from training.evaluation import report_page, scores
 
 
-def cases(card: Card, data: Path, part: str, subject: str) -> tuple[str, Iterator[Case]]:
+def select_cases(card: Card, data: Path, part: str, subject: str) -> tuple[str, Iterator[Case]]:
     """The training's cases of a part where DATA is laid out as for it, else all of anyone's folder."""
     if find_spec(f"training.methods.{card.name}"):
         training = importlib.import_module(f"training.methods.{card.name}")
         if any(data.glob(training.LAYOUT)):
-            return part, training.cases(data, part)
-    return "all", patient_folder.cases(card, data, subject)
+            return part, training.read_cases(data, part)
+    return "all", patient_folder.read_cases(card, data, subject)
 
 
-def origin(provenance: Provenance) -> dict:
+def describe_origin(provenance: Provenance) -> dict:
     """Where figures come from: weights with their sha256, machine, versions, and the command."""
     machine = {"device": provenance.device, "engine": provenance.engine, "precision": provenance.precision}
     command = shlex.join(["python", "-m", "training.evaluation.evaluate", *sys.argv[1:]])
     return {"weights": dict(provenance.weights), **machine, "versions": dict(provenance.versions), "command": command}
 
 
-def write(out: Path, rows: list[dict], scorer: scores.Scorer, about: dict) -> str:
+def write_summaries(out: Path, rows: list[dict], scorer: scores.Scorer, about: dict) -> str:
     """Write the summaries and the page of all rows; the markdown is returned too."""
-    numbers, compared = by_condition(rows, scorer.figures), tests(rows, scorer.methods or scorer.shown)
-    text = "\n\n".join(f"### {figure}\n\n{table(rows, figure)}" for figure in scorer.shown)
+    numbers, compared = (
+        summarize_by_condition(rows, scorer.figures),
+        compare_methods(rows, scorer.methods or scorer.shown),
+    )
+    text = "\n\n".join(f"### {figure}\n\n{group_table(rows, figure)}" for figure in scorer.shown)
     if scorer.methods:
-        text = f"### methods\n\n{by_method(rows, scorer.methods)}\n\n{text}"
+        text = f"### methods\n\n{method_table(rows, scorer.methods)}\n\n{text}"
     if scorer.parts:
-        text += "\n\n### parts\n\n" + means(rows, scorer.parts)
+        text += "\n\n### parts\n\n" + condition_table(rows, scorer.parts)
     (out / "summary.json").write_text(json.dumps({**about, "summary": numbers, "tests": compared}, indent=1))
     (out / "summary.md").write_text(text + "\n")
     shown = tuple(dict.fromkeys((*scorer.shown, *scorer.methods)))
-    (out / "report.html").write_text(report_page.html(rows, shown, numbers, compared, about), encoding="utf-8")
+    (out / "report.html").write_text(report_page.render_html(rows, shown, numbers, compared, about), encoding="utf-8")
     return text
 
 
@@ -94,9 +97,9 @@ def evaluate(args: argparse.Namespace) -> str:
     settings, patients, left = card.parse_settings(given), set(), {}
     peers = tuple(filter(None, args.peers.split(",")))
     args.out.mkdir(parents=True, exist_ok=True)
-    found = {which(row): row for row in earlier(args.out / "cases.csv")} if args.more else {}
+    found = {row_key(row): row for row in read_rows(args.out / "cases.csv")} if args.more else {}
     result = None
-    part, chosen = cases(card, args.data, args.part, args.subject)
+    part, chosen = select_cases(card, args.data, args.part, args.subject)
     for case in chosen:
         patients.add(case.patient)
         if args.pairs and len(patients) > args.pairs:
@@ -105,20 +108,26 @@ def evaluate(args: argparse.Namespace) -> str:
             continue
         try:
             result = runtime.run(args.pipeline, *case.volumes, **(dict(case.options) | given))
-            scorer = scores.of(result, peers)
+            scorer = scores.scorer_for(result, peers)
             more = [{"image": case.image} | row for row in scorer.rows(case, result, settings, peers)]
         except InputError as error:
             left[f"{case.image or case.patient}, {case.condition}"] = str(error)
             print(f"left out: {case.image or case.patient}: {error}", file=sys.stderr, flush=True)
             continue
-        found |= {which(row): row for row in more}
+        found |= {row_key(row): row for row in more}
         for row in more:
             print(row["patient"], row["condition"], row["group"], row[scorer.shown[0]], flush=True)
-        keep(args.out / "cases.csv", list(found.values()))
+        write_rows(args.out / "cases.csv", list(found.values()))
     if result is None or not found:
         raise InputError(f"Nothing in {args.data} could be scored. {next(iter(left.values()), '')}".rstrip())
-    about = {"pipeline": card.name, "part": part, **origin(result.provenance), "settings": settings, "left": left}
-    return write(args.out, list(found.values()), scorer, about)
+    about = {
+        "pipeline": card.name,
+        "part": part,
+        **describe_origin(result.provenance),
+        "settings": settings,
+        "left": left,
+    }
+    return write_summaries(args.out, list(found.values()), scorer, about)
 
 
 if __name__ == "__main__":

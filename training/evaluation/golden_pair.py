@@ -21,7 +21,7 @@ from medapp.card import Card
 from medapp.errors import UserError
 
 ROOT = Path(examples.FOLDER).parent
-INDEX = "golden.json"
+INDEX_FILE = "golden.json"
 TOLERANCES = {
     "image": (5e-3, "largest difference, as a share of the golden image's range; a level of 255 is 0.0039"),
     "labels": (1e-2, "share of the labelled voxels that differ"),
@@ -29,7 +29,7 @@ TOLERANCES = {
 }
 
 
-class Refused(UserError):
+class RefusedError(UserError):
     """What was asked for is not done, and the text says why."""
 
 
@@ -46,16 +46,16 @@ class Difference(NamedTuple):
         return f"{self.file}: {found} (allowed {self.allowed:g})"
 
 
-def make(card: Card, folder: Path) -> dict[str, Any]:
+def make_golden_pair(card: Card, folder: Path) -> dict[str, Any]:
     """Copy the pipeline's smallest example to `folder`/input, run it, keep what the command line writes in
     `folder`/output, and write golden.json beside them; returns its content. Raises Refused."""
-    example = smallest(card)
+    example = smallest_example(card)
     (folder / "input").mkdir(parents=True)
     inputs = {name: f"input/{path.name}" for name, path in example.images.items()}
     for name, path in example.images.items():
         shutil.copyfile(path, folder / inputs[name])
     output = folder / "output"
-    served(card, {name: folder / path for name, path in inputs.items()}, example.settings, output)
+    run_app(card, {name: folder / path for name, path in inputs.items()}, example.settings, output)
     facts = json.loads((output / "result.json").read_text(encoding="utf-8"))
     index = {
         "pipeline": card.name,
@@ -69,11 +69,11 @@ def make(card: Card, folder: Path) -> dict[str, Any]:
         "tolerances": {kind: {"allowed": allowed, "of": of} for kind, (allowed, of) in TOLERANCES.items()},
         "sha256": {p.relative_to(folder).as_posix(): sha256(p) for p in sorted(folder.rglob("*")) if p.is_file()},
     }
-    (folder / INDEX).write_text(json.dumps(index, indent=2, ensure_ascii=False), encoding="utf-8")
+    (folder / INDEX_FILE).write_text(json.dumps(index, indent=2, ensure_ascii=False), encoding="utf-8")
     return index
 
 
-def smallest(card: Card) -> examples.Example:
+def smallest_example(card: Card) -> examples.Example:
     """The synthetic example with the fewest bytes whose settings fit on a command line: one of the pipeline's own, or
     else of another whose images have the names of its inputs, without settings. Raises Refused if there is none."""
     every = [e for e in examples.every() if e.synthetic]
@@ -81,11 +81,13 @@ def smallest(card: Card) -> examples.Example:
     needed, taken = {i.name for i in card.inputs if not i.optional}, {i.name for i in card.inputs}
     found = own or [replace(e, settings={}) for e in every if needed <= e.images.keys() <= taken]
     if not found:
-        raise Refused(f"There is no synthetic example in examples/ for {card.name}, so no golden pair can be made.")
+        raise RefusedError(
+            f"There is no synthetic example in examples/ for {card.name}, so no golden pair can be made."
+        )
     return min(found, key=lambda e: sum(path.stat().st_size for path in e.images.values()))
 
 
-def served(card: Card, images: Mapping[str, Path], settings: Mapping[str, Any], out: Path, **environment: str) -> None:
+def run_app(card: Card, images: Mapping[str, Path], settings: Mapping[str, Any], out: Path, **environment: str) -> None:
     """Run the app's command line on the images, by torch on the CPU, in a process of its own; files go to `out`.
 
     `environment` is added to this process's. Raises Refused with what the app said.
@@ -101,17 +103,17 @@ def served(card: Card, images: Mapping[str, Path], settings: Mapping[str, Any], 
     done = subprocess.run(command, cwd=ROOT, env=around, capture_output=True, text=True, check=False)
     if done.returncode:
         said = done.stderr.strip().splitlines() or ["it ended without a word."]
-        raise Refused(f"The app did not make the golden output: {said[-1]}")
+        raise RefusedError(f"The app did not make the golden output: {said[-1]}")
 
 
-def differences(folder: Path, out: Path) -> list[Difference]:
+def compare_outputs(folder: Path, out: Path) -> list[Difference]:
     """Every golden file of `folder` beside that of the same name in `out`. Raises Refused for one that is not there."""
-    index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    index = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))
     found = []
     for path in (folder / name for name in index["sha256"] if name.startswith("output/")):
         again = out / path.relative_to(folder / "output")
         if not again.is_file():
-            raise Refused(f"The app wrote no {again.name}, which the golden output has.")
+            raise RefusedError(f"The app wrote no {again.name}, which the golden output has.")
         kind, far = _difference(path, again)
         found.append(Difference(path.name, kind, far, index["tolerances"][kind]["allowed"]))
     return found

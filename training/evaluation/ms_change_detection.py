@@ -17,53 +17,55 @@ import numpy as np
 from medapp.analysis.mask_metrics import label_components
 from medapp.analysis.ms_lesions import CHANGE_CLASSES, compare_time_points
 from medapp.serving import runtime
-from training.core.score_tables import keep
-from training.data.ms_heads import given, patient, reals
-from training.methods.segment_ms_rsanet import LEFT
+from training.core.score_tables import write_rows
+from training.data.ms_heads import list_patients, person_of, read_patient
+from training.methods.segment_ms_rsanet import HELD_OUT
 
 METHOD = "segment_ms_rsanet"
 NEW = 1
 
 
-def hit(lesions: np.ndarray, by: np.ndarray) -> int:
+def count_touched(lesions: np.ndarray, by: np.ndarray) -> int:
     """How many lesions (X, Y, Z) bool are touched by another mask."""
     return len(np.unique(label_components(lesions)[0][by & lesions]))
 
 
-def scored(data: Path, before: str, after: str) -> dict[str, str | float]:
+def score_interval(data: Path, before: str, after: str) -> dict[str, str | float]:
     """Lesions of each fate, found and true; how many of the new ones are found, and how many found ones are new."""
-    (flair, _, mask), (earlier, _, mask_before) = given(data, after), given(data, before)
-    min_lesion_ml = runtime.find_card(METHOD).settings({})["min_lesion_ml"]
+    (flair, _, mask), (earlier, _, mask_before) = read_patient(data, after), read_patient(data, before)
+    min_lesion_ml = runtime.find_card(METHOD).parse_settings({})["min_lesion_ml"]
     found = runtime.run(METHOD, flair, None, None, earlier)
     now, then = mask.array > 0, mask_before.array > 0
     truth, fates = compare_time_points(now, then, min_lesion_ml, np.zeros(now.shape, np.uint8), mask.grid)
     said, true = ([row[1] for row in table] for table in (found.tables["change"].rows, fates))
-    row: dict[str, str | float] = {"patient": patient(after), "image": f"{before} to {after}"}
+    row: dict[str, str | float] = {"patient": person_of(after), "image": f"{before} to {after}"}
     for fate in CHANGE_CLASSES.values():
         row |= {f"{fate}": said.count(fate), f"{fate}_true": true.count(fate)}
     ours = found.volumes["change"].array == NEW
-    row["new_hit"], row["found_hit"] = hit(truth == NEW, ours), hit(ours, truth == NEW)
+    row["new_hit"], row["found_hit"] = count_touched(truth == NEW, ours), count_touched(ours, truth == NEW)
     row["ml_before"], row["ml_before_true"] = found.metrics["volume_before"].value, then.sum() * mask.grid.voxel_ml
     row["ml"], row["ml_true"] = found.metrics["volume"].value, now.sum() * mask.grid.voxel_ml
     return {key: value if isinstance(value, (str, int)) else round(float(value), 3) for key, value in row.items()}
 
 
-def rows(data: Path, people: list[str]) -> Iterator[dict[str, str | float]]:
+def score_people(data: Path, people: list[str]) -> Iterator[dict[str, str | float]]:
     for who in people:
-        for before, after in pairwise(name for name in reals(data) if patient(name) == who):  # in the order of time
-            yield scored(data, before, after)
+        for before, after in pairwise(
+            name for name in list_patients(data) if person_of(name) == who
+        ):  # in the order of time
+            yield score_interval(data, before, after)
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--patient", nargs="+", default=list(LEFT))
+    parser.add_argument("--patient", nargs="+", default=list(HELD_OUT))
     args = parser.parse_args(arguments)
-    found = list(rows(args.data, args.patient))
+    found = list(score_people(args.data, args.patient))
     for row in found:
         print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
-    keep(args.out, found)
+    write_rows(args.out, found)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ MARK = re.compile(
 )
 
 
-def rewritten(text: str, summaries: Mapping[str, dict]) -> str:
+def fill_marks(text: str, summaries: Mapping[str, dict]) -> str:
     """The text with the figures of `summaries`, pipeline to what `summary.json` holds, between its marks.
 
     Raises ValueError for a mark that asks for what the evaluation does not tell.
@@ -44,7 +44,7 @@ def rewritten(text: str, summaries: Mapping[str, dict]) -> str:
             return mark[0]
         try:
             groups = summaries[pipeline]["summary"][condition]
-            new = score(groups, *rest) if mark["kind"] == "score" else table(groups, *rest)
+            new = format_score(groups, *rest) if mark["kind"] == "score" else format_table(groups, *rest)
         except (KeyError, TypeError) as error:
             raise ValueError(f"the evaluation of {pipeline} does not tell {error}, for: {mark['open']}") from error
         return mark["open"] + new + mark["close"]
@@ -52,39 +52,39 @@ def rewritten(text: str, summaries: Mapping[str, dict]) -> str:
     return MARK.sub(one, text)
 
 
-def score(groups: Mapping[str, dict], group: str, form: str) -> str:
+def format_score(groups: Mapping[str, dict], group: str, form: str) -> str:
     """The figures of a group in the form that is asked for."""
     return form.format_map(groups[group])
 
 
-def table(groups: Mapping[str, dict], rows: str, *columns: str) -> str:
+def format_table(groups: Mapping[str, dict], rows: str, *columns: str) -> str:
     """Markdown: a row for each group, a column for each form; a cell is empty where the group has no such figure."""
-    titles, forms = zip(*(titled(column) for column in columns), strict=True)
+    titles, forms = zip(*(parse_column(column) for column in columns), strict=True)
     lines = [f"| | {' | '.join(titles)} |", "|---" * (len(titles) + 1) + "|"]
-    for group, title in ((group, title) for title, group in map(named, rows.split(","))):
-        cells = [form.format_map(groups[group]) if whole(form, groups[group]) else "" for form in forms]
+    for group, title in ((group, title) for title, group in map(parse_row, rows.split(","))):
+        cells = [form.format_map(groups[group]) if has_values(form, groups[group]) else "" for form in forms]
         lines.append(f"| {title} | {' | '.join(cells)} |")
     return "\n" + "\n".join(lines) + "\n"
 
 
-def whole(form: str, figures: Mapping[str, dict]) -> bool:
+def has_values(form: str, figures: Mapping[str, dict]) -> bool:
     """Whether there are values of all the figures in a form; KeyError for one of which the evaluation knows nothing."""
     return all(figures[name]["n"] for name in re.findall(r"\{([^\[{}]+)\[", form))
 
 
-def titled(column: str) -> tuple[str, str]:
+def parse_column(column: str) -> tuple[str, str]:
     """Title and form of a column."""
     title, _, form = column.partition("=")
     return title.strip(), form.strip()
 
 
-def named(row: str) -> tuple[str, str]:
+def parse_row(row: str) -> tuple[str, str]:
     """Title and group of a row: "network = TextSCF alone", or the group alone."""
     group, _, title = row.partition("=")
     return (title or group).strip(), group.strip()
 
 
-def read(told: str) -> tuple[str, dict]:
+def read_summary(told: str) -> tuple[str, dict]:
     """Pipeline and contents of "PIPELINE=FILE". Raises ValueError if the file tells scores of other weights."""
     pipeline, _, file = told.partition("=")
     summary = json.loads(Path(file).read_text())
@@ -102,7 +102,7 @@ def main() -> None:
     args = parser.parse_args()
     text = args.readme.read_text(encoding="utf-8")
     try:
-        new = rewritten(text, dict(map(read, args.summaries)))
+        new = fill_marks(text, dict(map(read_summary, args.summaries)))
     except ValueError as error:
         parser.exit(2, f"{error}\n")
     if not args.check:

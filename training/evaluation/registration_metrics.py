@@ -22,16 +22,16 @@ from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Volume
 from medapp.result import Result
 from medapp.serving import runtime
-from training.core.case import PREDICTED, Case
+from training.core.case import PREDICTED_REGIONS, Case
 from training.evaluation import registration_peers
 
 Row = dict[str, Any]
 
-FIGURES = ("dice", "dice_regions", "hd95", "folding", "sdlogj", "sdlogj_learn2reg")
-COSTS = ("job_seconds", "seconds", "cpu_seconds", "memory_mb")
+FIELD_METRICS = ("dice", "dice_regions", "hd95", "folding", "sdlogj", "sdlogj_learn2reg")
+COST_METRICS = ("job_seconds", "seconds", "cpu_seconds", "memory_mb")
 
 
-def rows(case: Case, result: Result, settings: Mapping[str, Any], peers: tuple[str, ...]) -> list[Row]:
+def score_case(case: Case, result: Result, settings: Mapping[str, Any], peers: tuple[str, ...]) -> list[Row]:
     """A row a method: ours, and where no labels were uploaded its parts, the affine alone, and the `peers`.
 
     `job_seconds` is the whole job from the raw images, `seconds` and `cpu_seconds` are the deformable part alone;
@@ -41,31 +41,31 @@ def rows(case: Case, result: Result, settings: Mapping[str, Any], peers: tuple[s
         raise ValueError("not a registration that was run")
     origin, grid = result.provenance, result.deformation.grid
     found: dict[str, tuple[Deformation, Row]] = {"ours": (result.deformation, {})}
-    if case.condition == PREDICTED:
-        pair = prepared(result)
-        for name, flow, cost in parts(pair, settings["refine"]):
+    if case.condition == PREDICTED_REGIONS:
+        pair = prepared_pair(result)
+        for name, flow, cost in run_ablations(pair, settings["refine"]):
             field = to_deformation(flow, pair.grid).resample(grid)
             found[name] = result.deformation if name == "ours" else field, cost
-        for name in registration_peers.chosen(peers):
-            flow, cost = registration_peers.run(name, np.asarray(pair.fixed.array), np.asarray(pair.moving.array))
+        for name in registration_peers.choose_peers(peers):
+            flow, cost = registration_peers.run_peer(name, np.asarray(pair.fixed.array), np.asarray(pair.moving.array))
             found[name] = to_deformation(torch.from_numpy(flow), pair.grid).resample(grid), cost._asdict()
     found["ours"][1].update(job_seconds=round(origin.seconds, 2), memory_mb=origin.peak_memory_mb)
     return [
         {"patient": case.patient, "group": name, "condition": case.condition}
-        | scored(field, result.affine, case.volumes[0], case.truth, case.moving_truth)
-        | {figure: cost.get(figure) for figure in COSTS}
+        | score_field(field, result.affine, case.volumes[0], case.truth, case.moving_truth)
+        | {figure: cost.get(figure) for figure in COST_METRICS}
         for name, (field, cost) in found.items()
     ]
 
 
-def prepared(result: Result) -> Pair:
+def prepared_pair(result: Result) -> Pair:
     """The pair as the served pipeline prepared it, from its result; its regions must be in the 36 classes."""
     fixed, moving = (result.volumes[f"{role}_prepared"] for role in ("fixed", "moving"))
     here, there = result.volumes["labels"], transform_header(result.volumes["moving_labels"], result.affine)
     return Pair(fixed, moving, resample(here, fixed.grid), resample(there, fixed.grid), result.affine)
 
 
-def parts(pair: Pair, refined: bool) -> Iterator[tuple[str, torch.Tensor, Row]]:
+def run_ablations(pair: Pair, refined: bool) -> Iterator[tuple[str, torch.Tensor, Row]]:
     """Name, displacement (3, D, H, W) in voxels, seconds: "ours" and what is left when a part of it is taken away."""
     card = runtime.find_card("register_brain_textscf")
     net = runtime.load_network(card, runtime.select_device(None), {}, "textscf")
@@ -90,7 +90,7 @@ def parts(pair: Pair, refined: bool) -> Iterator[tuple[str, torch.Tensor, Row]]:
         yield name, flow, {"seconds": round(seconds, 2), "cpu_seconds": round(spent, 2)}
 
 
-def scored(field: Deformation, affine: np.ndarray, fixed: Volume, truth: Volume, moving_truth: Volume) -> Row:
+def score_field(field: Deformation, affine: np.ndarray, fixed: Volume, truth: Volume, moving_truth: Volume) -> Row:
     """Dice of all labels of the fixed map and of the 36 classes, HD95 in mm, folding in % and SDlogJ in the brain.
 
     `field` lies on the grid of `fixed`, whose brain is where it is not black; the maps keep the numbers of the set.
@@ -101,8 +101,8 @@ def scored(field: Deformation, affine: np.ndarray, fixed: Volume, truth: Volume,
     far = [mask_metrics.compute_hd95(moved == n, regions == n, truth.grid) for n in np.unique(regions[regions > 0])]
     determinant, inside = field.jacobian_determinant(), np.asarray(fixed.array) > 0
     return {
-        "dice": round(float(np.mean(overlaps(warped, truth.array))), 4),
-        "dice_regions": round(float(np.mean(overlaps(moved, regions))), 4),
+        "dice": round(float(np.mean(label_dice(warped, truth.array))), 4),
+        "dice_regions": round(float(np.mean(label_dice(moved, regions))), 4),
         "hd95": round(float(np.mean([value for value in far if value is not None])), 3),
         "folding": round(folding_percent(determinant, inside), 5),
         "sdlogj": round(sdlogj(determinant, inside), 4),
@@ -110,7 +110,7 @@ def scored(field: Deformation, affine: np.ndarray, fixed: Volume, truth: Volume,
     }
 
 
-def overlaps(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def label_dice(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Dice (L,) of every label above 0 of the truth; both (I, J, K) of whole numbers."""
     found, truth = (np.asarray(labels).astype(np.int64).ravel() for labels in (found, truth))
     size = 1 + max(int(found.max()), int(truth.max()))

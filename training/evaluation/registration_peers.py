@@ -20,14 +20,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-Displaced = Callable[[np.ndarray, np.ndarray], np.ndarray]
+RegisterPair = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class Peer(NamedTuple):
     """The module that must be installed, and what gives the displacement (3, I, J, K) of a fixed and a moving image."""
 
     module: str
-    displaced: Displaced
+    register: RegisterPair
 
 
 class Cost(NamedTuple):
@@ -114,7 +114,7 @@ PEERS: Mapping[str, Peer] = {
 }
 
 
-def chosen(names: tuple[str, ...]) -> tuple[str, ...]:
+def choose_peers(names: tuple[str, ...]) -> tuple[str, ...]:
     """The peers of these names, "all" for those that are installed. Raises ValueError for what is not there."""
     there = tuple(name for name, peer in PEERS.items() if find_spec(peer.module))
     if "all" in names:
@@ -124,7 +124,7 @@ def chosen(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-def run(name: str, fixed: np.ndarray, moving: np.ndarray) -> tuple[np.ndarray, Cost]:
+def run_peer(name: str, fixed: np.ndarray, moving: np.ndarray) -> tuple[np.ndarray, Cost]:
     """The displacement (3, I, J, K) in voxels, fixed to moving, by a peer in its own process, and what it cost.
 
     Images (I, J, K) from 0 to 1, voxels of 1 mm. Raises CalledProcessError, with what the peer said, if it fails.
@@ -184,7 +184,7 @@ def main() -> None:
     images = [np.load(args.folder / f"{role}.npy") for role in ("fixed", "moving")]
     import_module(PEERS[args.peer].module)
     wall, cpu = time.perf_counter(), time.process_time()
-    flow = PEERS[args.peer].displaced(*images)
+    flow = PEERS[args.peer].register(*images)
     cost = Cost(round(time.perf_counter() - wall, 2), round(time.process_time() - cpu, 2), _peak_mb())
     np.save(args.folder / "flow.npy", np.asarray(flow, np.float32))
     (args.folder / "cost.json").write_text(json.dumps(cost._asdict()))

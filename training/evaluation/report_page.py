@@ -6,23 +6,23 @@ import numpy as np
 import plotly.graph_objects as go
 
 from medapp.rendering import colour, html_page, lesion_charts
-from training.core.html_report import drawn, page, wide
-from training.core.statistics import Summary, per_patient
+from training.core.html_report import render_figure, render_page, render_table
+from training.core.statistics import Summary, mean_per_patient
 
 Row = dict
-TESTS = ("condition", "method", "figure", "n", "difference", "low95", "high95", "p")
-SUMMARY = ("n", "mean", "sd", "median", "q1", "q3", "low95", "high95")
-SUMMED = "Over patients, each the mean over their images. low95 to high95: bootstrap interval of the mean."
-TESTED = (
+TEST_COLUMNS = ("condition", "method", "figure", "n", "difference", "low95", "high95", "p")
+SUMMARY_COLUMNS = ("n", "mean", "sd", "median", "q1", "q3", "low95", "high95")
+SUMMARY_NOTE = "Over patients, each the mean over their images. low95 to high95: bootstrap interval of the mean."
+TEST_NOTE = (
     "Method less ours, patient by patient, with the bootstrap interval of the mean; p of Wilcoxon's signed-rank test, "
     "not corrected for the number of tests, as if pairs that share a person were independent."
 )
-CASES = "A row an image, condition and method. A click on a title sorts."
+CASES_NOTE = "A row an image, condition and method. A click on a title sorts."
 
-FEW = 5  # patients
+FEW_PATIENTS = 5  # patients
 
 
-def html(
+def render_html(
     rows: list[Row],
     figures: Sequence[str],
     numbers: Mapping[str, Mapping[str, Mapping[str, Summary]]],
@@ -37,30 +37,34 @@ def html(
     title = f"Evaluation of {about['pipeline']}"
     columns = list(dict.fromkeys(key for row in rows for key in row))
     lines = [
-        (condition, group, figure, *(s[key] for key in SUMMARY))
+        (condition, group, figure, *(s[key] for key in SUMMARY_COLUMNS))
         for condition, groups in numbers.items()
         for group, summaries in groups.items()
         for figure, s in summaries.items()
         if s["n"]
     ]
-    clouds = [(figure, raincloud(rows, figure)) for figure in figures if per_patient(rows, figure)]
-    plots = [(c, picture) for c in numbers if (picture := bland_altman(rows, c))]
-    return page(
+    clouds = [(figure, draw_raincloud(rows, figure)) for figure in figures if mean_per_patient(rows, figure)]
+    plots = [(c, picture) for c in numbers if (picture := draw_bland_altman(rows, c))]
+    return render_page(
         title,
         [
-            html_page.render_section("Where this comes from", html_page.render_pairs(told(about))),
-            html_page.render_section("Figures", "".join(map(drawn, clouds))),
-            html_page.render_section("Volume against the reference (Bland–Altman)", "".join(map(drawn, plots))),
-            html_page.render_section("Methods against ours", wide(TESTS, (line.values() for line in tests), TESTED)),
-            html_page.render_section("Summary", wide(("condition", "group", "figure", *SUMMARY), lines, SUMMED)),
+            html_page.render_section("Where this comes from", html_page.render_pairs(origin_lines(about))),
+            html_page.render_section("Figures", "".join(map(render_figure, clouds))),
+            html_page.render_section("Volume against the reference (Bland–Altman)", "".join(map(render_figure, plots))),
             html_page.render_section(
-                "Every case", wide(columns, ([row.get(key) for key in columns] for row in rows), CASES)
+                "Methods against ours", render_table(TEST_COLUMNS, (line.values() for line in tests), TEST_NOTE)
+            ),
+            html_page.render_section(
+                "Summary", render_table(("condition", "group", "figure", *SUMMARY_COLUMNS), lines, SUMMARY_NOTE)
+            ),
+            html_page.render_section(
+                "Every case", render_table(columns, ([row.get(key) for key in columns] for row in rows), CASES_NOTE)
             ),
         ],
     )
 
 
-def raincloud(rows: list[Row], figure: str) -> go.Figure:
+def draw_raincloud(rows: list[Row], figure: str) -> go.Figure:
     """Half a violin, a box and the points of every condition and group, a point a patient; of FEW the points alone."""
     picture = go.Figure()
     groups = list(dict.fromkeys(row["group"] for row in rows))
@@ -69,10 +73,10 @@ def raincloud(rows: list[Row], figure: str) -> go.Figure:
         for number, group in enumerate(groups):
             mine = [row for row in rows if row["condition"] == condition and row["group"] == group]
             name = f"{condition}, {group}" if len(groups) > 1 else condition
-            if values := per_patient(mine, figure):
+            if values := mean_per_patient(mine, figure):
                 shade = colour.to_css(colour.get_label_colour(number + 1))
                 look = {"line_color": shade, "box_visible": True}
-                if len(values) <= FEW:  # a density of so few would be made up
+                if len(values) <= FEW_PATIENTS:  # a density of so few would be made up
                     look = {"line_width": 0, "fillcolor": "rgba(0,0,0,0)", "marker_color": shade}
                 picture.add_violin(
                     x=list(values.values()), y=[name] * len(values), text=list(values),
@@ -84,7 +88,7 @@ def raincloud(rows: list[Row], figure: str) -> go.Figure:
     return picture.update_xaxes(title=figure, showgrid=True, gridcolor=lesion_charts.GRID_LINE_COLOUR)
 
 
-def bland_altman(rows: list[Row], condition: str) -> go.Figure | None:
+def draw_bland_altman(rows: list[Row], condition: str) -> go.Figure | None:
     """Difference of the volume from the reference's over the mean of both, an image a point; None without volumes.
 
     Of methods, ours. Lines: the mean difference, and 1.96 standard deviations to either side. After Bland and Altman
@@ -113,7 +117,7 @@ def bland_altman(rows: list[Row], condition: str) -> go.Figure | None:
     return picture.update_yaxes(title="Volume less reference (ml)", rangemode="normal")
 
 
-def told(about: Mapping[str, object]) -> list[tuple[str, object]]:
+def origin_lines(about: Mapping[str, object]) -> list[tuple[str, object]]:
     """What `summary.json` tells beside the figures, a line each; what is empty is passed over."""
     lines: list[tuple[str, object]] = []
     for name, value in about.items():

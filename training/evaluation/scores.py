@@ -12,8 +12,8 @@ from medapp.imaging.brain_labels import CLASS_NAMES
 from medapp.imaging.index_maps import superpixels
 from medapp.result import Result
 from training.core.case import Case
-from training.evaluation import peers, registration_metrics
-from training.evaluation.segmentation_peers import answers
+from training.evaluation import registration_metrics, restoration_peers
+from training.evaluation.segmentation_peers import run_peers
 
 Row = dict[str, Any]
 
@@ -33,7 +33,7 @@ class Scorer(NamedTuple):
     methods: tuple[str, ...] = ()
 
 
-def of(result: Result, with_peers: tuple[str, ...] = ()) -> Scorer:
+def scorer_for(result: Result, with_peers: tuple[str, ...] = ()) -> Scorer:
     """The scorer that suits what the method made."""
     if "restored" in result.volumes:
         return RESTORER
@@ -46,7 +46,7 @@ def of(result: Result, with_peers: tuple[str, ...] = ()) -> Scorer:
     return RIVALS if with_peers else SEGMENTER
 
 
-def parcellation(case: Case, result: Result, settings: Mapping[str, Any], with_peers: tuple[str, ...]) -> list[Row]:
+def score_regions(case: Case, result: Result, settings: Mapping[str, Any], with_peers: tuple[str, ...]) -> list[Row]:
     """Figures over the regions of the truth, choroid plexus counted to the lateral ventricles, and Dice of each."""
     compared = regional_volumes.measure_regions(result, case.truth)
     table = compared.tables["regions"]
@@ -64,18 +64,20 @@ def parcellation(case: Case, result: Result, settings: Mapping[str, Any], with_p
     return [{"patient": case.patient, "group": case.group, "condition": case.condition, **row}]
 
 
-def segmentation(case: Case, result: Result, settings: Mapping[str, Any], with_peers: tuple[str, ...]) -> list[Row]:
+def score_segmentation(
+    case: Case, result: Result, settings: Mapping[str, Any], with_peers: tuple[str, ...]
+) -> list[Row]:
     """A row, or one for ours and each peer."""
     seconds = result.provenance.seconds
     if not with_peers:
-        return [outlined(case, result, settings, case.group, seconds)]
-    rows = [outlined(case, result, settings, "ours", seconds)]
-    for name, answer in answers(result.provenance.pipeline, case, settings, with_peers).items():
-        rows.append(outlined(case, answer.result, settings, name, answer.seconds))
+        return [score_mask(case, result, settings, case.group, seconds)]
+    rows = [score_mask(case, result, settings, "ours", seconds)]
+    for name, answer in run_peers(result.provenance.pipeline, case, settings, with_peers).items():
+        rows.append(score_mask(case, answer.result, settings, name, answer.seconds))
     return rows
 
 
-def outlined(case: Case, result: Result, settings: Mapping[str, Any], group: str, seconds: float) -> Row:
+def score_mask(case: Case, result: Result, settings: Mapping[str, Any], group: str, seconds: float) -> Row:
     """False positives are counted in ml on the slices (third axis) that hold no truth."""
     compared = measure_lesions(result, settings["threshold"], settings["min_lesion_ml"], case.truth)
     truth, mask = compared.volumes["reference"].array > 0, compared.volumes["mask"].array > 0
@@ -85,7 +87,7 @@ def outlined(case: Case, result: Result, settings: Mapping[str, Any], group: str
     return {"patient": case.patient, "group": group, "condition": case.condition, **row, "seconds": round(seconds, 2)}
 
 
-def planes(case: Case, result: Result, settings: Mapping[str, Any], with_peers: tuple[str, ...]) -> list[Row]:
+def score_planes(case: Case, result: Result, settings: Mapping[str, Any], with_peers: tuple[str, ...]) -> list[Row]:
     """A row a mask: fused by the mean (ours), by the vote, and each plane alone; overlap where there is a lesion."""
     found = {}
     for rule in ("vote", "mean"):
@@ -94,7 +96,7 @@ def planes(case: Case, result: Result, settings: Mapping[str, Any], with_peers: 
         against = {row[0]: row for row in table.rows if row[1] == "reference"}
         found["ours" if rule == "mean" else rule] = against["fusion"]
     found |= {plane: against[plane] for plane in stroke_ensemble.PLANE_LETTERS}
-    for name, answer in answers(result.provenance.pipeline, case, settings, with_peers).items():
+    for name, answer in run_peers(result.provenance.pipeline, case, settings, with_peers).items():
         table = stroke_ensemble.measure_ensemble(answer.result, {**settings, "fusion": "mean"}, case.truth).tables[
             "planes"
         ]
@@ -104,7 +106,7 @@ def planes(case: Case, result: Result, settings: Mapping[str, Any], with_peers: 
     for name, line in found.items():
         row: Row = {"patient": case.patient, "group": name, "condition": case.condition, "reference_volume": truth}
         row["volume"] = line[at["volume (ml)"]]
-        row |= {figure: line[at[column]] if truth else None for figure, column in OF_PLANES.items()}
+        row |= {figure: line[at[column]] if truth else None for figure, column in PLANE_COLUMNS.items()}
         row["dice_small"] = row["dice"] if truth < SMALL_ML else None
         row["false_ml"] = None if truth else line[at["volume (ml)"]]
         row |= {
@@ -115,7 +117,9 @@ def planes(case: Case, result: Result, settings: Mapping[str, Any], with_peers: 
     return rows
 
 
-def restoration(case: Case, result: Result, settings: Mapping[str, Any], with_peers: tuple[str, ...]) -> list[Row]:
+def score_restoration(
+    case: Case, result: Result, settings: Mapping[str, Any], with_peers: tuple[str, ...]
+) -> list[Row]:
     """A row a method: the input (enlarged, if it is smaller), ours, and the peers on request; slice by slice."""
     given, restored = result.volumes["image"], result.volumes["restored"]
     truth = np.asarray(case.truth.array)
@@ -123,20 +127,22 @@ def restoration(case: Case, result: Result, settings: Mapping[str, Any], with_pe
     for k in range(truth.shape[2]):
         image, reference = given.array[:, :, k], truth[:, :, k]
         if given.is_colour:
-            other = peers.enlarged(np.asarray(image), len(reference) // len(image))
+            other = restoration_peers.enlarge_by_filters(np.asarray(image), len(reference) // len(image))
             found = {"input": other["bilinear"], "ours": restored.array[:, :, k]} | (other if with_peers else {})
         else:
             image, reference = image.astype(np.float32), reference.astype(np.float32)
             found = {"input": image, "ours": restored.array[:, :, k]}
             if with_peers:
                 span = float(reference.max() - reference.min())
-                found |= peers.denoised(image, reference, span, slow=given.unit == "HU")
+                found |= restoration_peers.best_denoised(image, reference, span, slow=given.unit == "HU")
         for name, answer in found.items():
             answers.setdefault(name, []).append(answer)
     stacks = {name: np.stack(slices, 2) for name, slices in answers.items()}
     if with_peers and truth.shape[2] > 2 and given.unit != "HU" and not given.is_colour:
         span = float(truth.max() - truth.min())
-        for name, answer in peers.denoised(given.array.astype(np.float32), truth, span, slow=False).items():
+        for name, answer in restoration_peers.best_denoised(
+            given.array.astype(np.float32), truth, span, slow=False
+        ).items():
             stacks[name] = min(stacks[name], answer, key=lambda a: float(((a - truth) ** 2).mean()))
     rows = []
     for name, answer in stacks.items():
@@ -164,7 +170,7 @@ def regional_error(answer: np.ndarray, truth: np.ndarray) -> float:
 
 SEGMENTATION = ("dice", "hd95", "volume_difference", "lesion_f1", "false_positive_ml", "volume", "reference_volume")
 SMALL_ML = 5.0
-OF_PLANES = {
+PLANE_COLUMNS = {
     "dice": "Dice",
     "precision": "precision",
     "recall": "recall",
@@ -178,24 +184,24 @@ PARCELLATION = ("dice", "dice_no_vessel", "hd95", "volume_error", "dice_brain", 
 REGIONS = tuple(f"dice {name}" for name in CLASS_NAMES[1:])
 DISTANCES = tuple(f"hd95 {name}" for name in CLASS_NAMES[1:])
 SEGMENTER = Scorer(
-    segmentation,
+    score_segmentation,
     (*SEGMENTATION, "seconds"),
     ("dice", "hd95", "false_positive_ml", "lesion_f1", "volume_difference"),
 )
 RIVALS = SEGMENTER._replace(methods=SEGMENTER.figures)
 PLANES = Scorer(
-    planes,
-    ("dice", "dice_small", "false_ml", *list(OF_PLANES)[1:], *SLICES, "seconds"),
+    score_planes,
+    ("dice", "dice_small", "false_ml", *list(PLANE_COLUMNS)[1:], *SLICES, "seconds"),
     ("dice", "dice_small", "false_ml"),
-    methods=("dice", "dice_small", "false_ml", *list(OF_PLANES)[1:], *SLICES),
+    methods=("dice", "dice_small", "false_ml", *list(PLANE_COLUMNS)[1:], *SLICES),
 )
 PARCELLATOR = Scorer(
-    parcellation, (*PARCELLATION, *REGIONS, *DISTANCES), PARCELLATION[:5] + ("seconds",), (*REGIONS, *DISTANCES)
+    score_regions, (*PARCELLATION, *REGIONS, *DISTANCES), PARCELLATION[:5] + ("seconds",), (*REGIONS, *DISTANCES)
 )
-RESTORER = Scorer(restoration, (*RESTORATION, "regional_error", "seconds"), (*RESTORATION, "regional_error"))
+RESTORER = Scorer(score_restoration, (*RESTORATION, "regional_error", "seconds"), (*RESTORATION, "regional_error"))
 REGISTRAR = Scorer(
-    registration_metrics.rows,
-    registration_metrics.FIGURES + registration_metrics.COSTS,
-    registration_metrics.FIGURES[:3],
-    methods=registration_metrics.FIGURES + registration_metrics.COSTS,
+    registration_metrics.score_case,
+    registration_metrics.FIELD_METRICS + registration_metrics.COST_METRICS,
+    registration_metrics.FIELD_METRICS[:3],
+    methods=registration_metrics.FIELD_METRICS + registration_metrics.COST_METRICS,
 )

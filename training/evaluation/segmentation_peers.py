@@ -39,7 +39,7 @@ class Answer(NamedTuple):
 
 
 @cache
-def read(folder: Path, method: str) -> Peer:
+def load_peer(folder: Path, method: str) -> Peer:
     """The peer in a folder. Raises OptionError where there is none, or one of another method."""
     card, kept = runtime.find_card(method), folder.parent.parent / "settings.json"
     if not kept.exists() or not (folder / WEIGHTS).exists():
@@ -50,9 +50,9 @@ def read(folder: Path, method: str) -> Peer:
     study = STUDIES[told["study"]]
     if study.pipeline != card.name:
         raise OptionError(f"{folder} holds a network for {study.pipeline}, not for {card.name}.")
-    name, rival = next((n, r) for n, r in study.rivals.items() if folder_name(n) == folder.parent.name)
+    name, candidate = next((n, r) for n, r in study.candidates.items() if folder_name(n) == folder.parent.name)
     net = runtime.build_network(
-        partial(rival.build, told["share"]), weight_files.LocatedWeights(folder / WEIGHTS, "", str(folder)), name
+        partial(candidate.build, told["share"]), weight_files.LocatedWeights(folder / WEIGHTS, "", str(folder)), name
     )
     if study.part and card.build:
         whole = runtime.build_network(card.build, weight_files.locate_weights(card.weights), card.name)
@@ -60,12 +60,12 @@ def read(folder: Path, method: str) -> Peer:
     return Peer(name, Engine(net, runtime.select_device(None)), study.part)
 
 
-def answers(method: str, case: Case, settings: Mapping[str, Any], folders: tuple[str, ...]) -> dict[str, Answer]:
+def run_peers(method: str, case: Case, settings: Mapping[str, Any], folders: tuple[str, ...]) -> dict[str, Answer]:
     """By the name of each peer, what the method makes of a case with it. Raises OptionError as `read` does."""
     card, found = runtime.find_card(method), {}
     asked = dict(settings) | dict(case.options)
     for folder in folders:
-        peer = read(Path(folder), method)
+        peer = load_peer(Path(folder), method)
         more = (
             {"get_network": partial(runtime.load_network, card, runtime.select_device(None), {})}
             if card.networks

@@ -10,13 +10,13 @@ from nilearn.datasets import load_mni152_template
 
 from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Grid, Volume
-from training.data.synthetic_head import PRE, head, scan
-from training.examples.make_synthetic_heads import OUT, axial, keep
+from training.data.synthetic_head import PRE, make_head, simulate_sequence
+from training.examples.make_synthetic_heads import OUT, axial_grid, write_case
 
 SOURCE = "training/examples/make_anatomy.py, from the ICBM 152 nonlinear symmetric 2009a template that nilearn ships"
 
 
-def template() -> Volume:
+def draw_template() -> Volume:
     """The template, without its skull, on sagittal slices of 1.2 mm in a turned position, int16."""
     image = load_mni152_template(resolution=1)
     volume = Volume(np.asarray(image.dataobj, np.float32), image.affine)
@@ -28,22 +28,22 @@ def template() -> Volume:
     return Volume(np.rint(drawn / drawn.max() * 200).astype(np.int16), grid.affine)
 
 
-def whole() -> Volume:
+def draw_whole_head() -> Volume:
     """A made-up head around the template, bent at random, on axial slices of 1.1 × 1.1 × 3 mm, int16."""
     random = np.random.default_rng(51)
-    return scan(random, head(random), PRE, axial(208, 1.1, 58, 3.0, (-8, 3, -4), (0, -16, 0)))
+    return simulate_sequence(random, make_head(random), PRE, axial_grid(208, 1.1, 58, 3.0, (-8, 3, -4), (0, -16, 0)))
 
 
 CASES = (
     (
         "regions_template",
-        template,
+        draw_template,
         "Regions: an average brain, no skull",
         "The average of 152 brains on sagittal slices of 1.2 mm, turned: what is found should be even on both sides.",
     ),
     (
         "regions_thick_slices",
-        whole,
+        draw_whole_head,
         "Regions: whole head, 3 mm slices",
         "Axial slices of 1.1 × 1.1 × 3 mm of a brain bent at random, in a made-up head.",
     ),
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
     for name, make, title, about in CASES:
-        keep(args.out / name, "segment_anatomy_unet", (title, about, SOURCE), {"image": make()})
+        write_case(args.out / name, "segment_anatomy_unet", (title, about, SOURCE), {"image": make()})
 
 
 if __name__ == "__main__":

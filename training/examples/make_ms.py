@@ -14,17 +14,17 @@ from scipy.spatial.transform import Rotation
 from medapp.imaging.geometry import reorient, resample
 from medapp.imaging.intensity import STANDARD_RANGE
 from medapp.imaging.volume import Grid, Volume
-from training.core.random_source import Luck
-from training.data.random_contrast import blurred, contrast
-from training.data.scanner import scanned
-from training.data.stroke_heads import points, sampled
-from training.data.synthetic_head import FLAIR, PRE, acquired, covered
-from training.examples.make_stroke import average, blob
-from training.examples.make_synthetic_heads import asked, axial, keep
+from training.core.random_source import RandomSource
+from training.data.random_contrast import box_blur, map_contrast
+from training.data.scanner import simulate_scan
+from training.data.stroke_heads import sample_scan, scan_points
+from training.data.synthetic_head import FLAIR, PRE, simulate_scanner, surround_brain
+from training.examples.make_stroke import ragged_ellipsoid, template_scan
+from training.examples.make_synthetic_heads import axial_grid, requested_recipes, write_case
 
 SOURCE = "training/examples/make_ms.py, from the ICBM 152 nonlinear symmetric 2009a template that nilearn ships"
 BRIGHTEST = 600  # of what is written
-LOUD = 2.5  # the signal beside the noise of the other examples
+SIGNAL_LEVEL = 2.5  # the signal beside the noise of the other examples
 LESION = {"flair": 0.98, "t1": 0.7}  # where white matter is 0.5 and 1
 Spot = tuple[tuple[float, float, float], tuple[float, float, float]]
 """Where a lesion lies, RAS+ millimetres of the template, and its half axes in mm."""
@@ -40,7 +40,7 @@ LASTING: tuple[Spot, ...] = (
 NEW: tuple[Spot, ...] = (((-28, -4, 31), (4, 5, 4)), ((-34, -34, 30), (3, 4, 3)))
 GROWN: tuple[Spot, ...] = (((26, -48, 24), (8, 12, 8)),)
 GONE: tuple[Spot, ...] = (((27, 8, 28), (4, 5, 4)),)
-MOVED = from_matvec(Rotation.from_euler("xyz", (5, -4, 7), degrees=True).as_matrix(), (6, -5, 4))
+BASELINE_POSE = from_matvec(Rotation.from_euler("xyz", (5, -4, 7), degrees=True).as_matrix(), (6, -5, 4))
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ RECIPES = (
         LASTING,
         (),
         False,
-        {"flair": axial(170, 1.2, 54, 3.0, (8, -3, 5), (0, -18, 8))},
+        {"flair": axial_grid(170, 1.2, 54, 3.0, (8, -3, 5), (0, -18, 8))},
         "Multiple sclerosis: FLAIR alone",
         "Seven lesions are painted beside the ventricles, in deep white matter and in the cerebellum of an average "
         "brain, on oblique slices of 1.2 × 1.2 × 3 mm.",
@@ -76,9 +76,9 @@ RECIPES = (
         (*LASTING, *GONE),
         True,
         {
-            "flair": axial(200, 1.2, 66, 2.5, (-6, 3, 4), (0, -18, 6)),
-            "t1": reorient(axial(150, 1.5, 130, 1.6, (0, 0, 0), (0, -18, 0)), "PSR"),
-            "baseline": axial(200, 1.2, 54, 3.0, (4, -5, 2), (6, -22, 10)),
+            "flair": axial_grid(200, 1.2, 66, 2.5, (-6, 3, 4), (0, -18, 6)),
+            "t1": reorient(axial_grid(150, 1.5, 130, 1.6, (0, 0, 0), (0, -18, 0)), "PSR"),
+            "baseline": axial_grid(200, 1.2, 54, 3.0, (4, -5, 2), (6, -22, 10)),
         },
         "Multiple sclerosis: what changed",
         "A made-up head twice, the second time with two lesions more, one that has grown and one less; the earlier "
@@ -87,45 +87,47 @@ RECIPES = (
 )
 
 
-def shares(spots: tuple[Spot, ...], grid: Grid, bend: torch.Tensor, room: torch.Tensor, seed: int) -> torch.Tensor:
+def lesion_shares(
+    spots: tuple[Spot, ...], grid: Grid, bend: torch.Tensor, room: torch.Tensor, seed: int
+) -> torch.Tensor:
     """(X, Y, Z) share of lesion: ragged ellipsoids, each always the same, that keep to `room`."""
     mask = np.zeros(grid.shape, bool)
     for centre, axes in spots:
-        luck = Luck(seed + sum(abs(int(c)) for c in centre))
+        rng = RandomSource(seed + sum(abs(int(c)) for c in centre))
         reach = np.ceil(np.multiply(axes, 1.8)).astype(int)
         middle = np.rint(grid.to_index(np.array(centre))).astype(int)
         middle -= np.rint(bend[(slice(None), *middle)].numpy()).astype(int)
         box = tuple(slice(a, b) for a, b in zip((middle - reach).tolist(), (middle + reach + 1).tolist(), strict=True))
-        mask[box] |= blob(tuple(2 * reach + 1), axes, luck)
+        mask[box] |= ragged_ellipsoid(tuple(2 * reach + 1), axes, rng)
     return torch.from_numpy(mask).float() * room
 
 
-def make(recipe: Recipe) -> tuple[dict[str, Volume], Volume, Volume | None]:
+def make_case(recipe: Recipe) -> tuple[dict[str, Volume], Volume, Volume | None]:
     """The images by input, the mask of what was painted now, and that of then; each on its own grid."""
-    luck = Luck(recipe.seed)
-    scan, grid = average()
-    bend = luck.field(grid.shape, 45, 3) * 2.2 + luck.field(grid.shape, 18, 3) * 0.6
-    image, tissue, distance = sampled(scan, points(np.eye(4), grid.shape, []) + bend)
+    rng = RandomSource(recipe.seed)
+    scan, grid = template_scan()
+    bend = rng.smooth_field(grid.shape, 45, 3) * 2.2 + rng.smooth_field(grid.shape, 18, 3) * 0.6
+    image, tissue, distance = sample_scan(scan, scan_points(np.eye(4), grid.shape, []) + bend)
     t1 = image / image[tissue == 1].median()
-    bare = {"flair": contrast(t1, tissue, (0.08, 0.58, 0.5, 0.47), luck, 0.01) * (tissue > 0), "t1": t1}
-    room = blurred((tissue == 1).float()) > 0.4
+    bare = {"flair": map_contrast(t1, tissue, (0.08, 0.58, 0.5, 0.47), rng, 0.01) * (tissue > 0), "t1": t1}
+    room = box_blur((tissue == 1).float()) > 0.4
     images, masks = {}, {}
     for time, spots, roles in (("now", recipe.now, ("flair", "t1")), ("then", recipe.then, ("baseline",))):
-        soft = shares(spots, grid, bend, room, recipe.seed)
-        seen = {role: torch.lerp(bare[role], torch.tensor(level), blurred(soft)) for role, level in LESION.items()}
+        soft = lesion_shares(spots, grid, bend, room, recipe.seed)
+        seen = {role: torch.lerp(bare[role], torch.tensor(level), box_blur(soft)) for role, level in LESION.items()}
         masks[time] = Volume(soft.numpy().astype(np.uint8), grid.affine, labels={1: "painted lesion"})
         for role in roles:
             if role not in recipe.grids:
                 continue
             whole = seen["flair" if role == "baseline" else role]
-            place = MOVED @ grid.affine if role == "baseline" else grid.affine
+            place = BASELINE_POSE @ grid.affine if role == "baseline" else grid.affine
             if recipe.skull:
                 white, around = (1.0, PRE) if role == "t1" else (0.5, FLAIR)
                 random = np.random.default_rng(recipe.seed)
-                signal = covered((whole / white).numpy(), distance.numpy() == 0, grid.affine, around, random)
-                images[role] = acquired(random, LOUD * signal, place, recipe.grids[role])
+                signal = surround_brain((whole / white).numpy(), distance.numpy() == 0, grid.affine, around, random)
+                images[role] = simulate_scanner(random, SIGNAL_LEVEL * signal, place, recipe.grids[role])
                 continue
-            array = (scanned(whole, luck, noise=0.03, shade=0.08).numpy() - STANDARD_RANGE[0]) * (
+            array = (simulate_scan(whole, rng, noise=0.03, shade=0.08).numpy() - STANDARD_RANGE[0]) * (
                 BRIGHTEST / (STANDARD_RANGE[1] - STANDARD_RANGE[0])
             )
             array = np.clip(array - np.median(array[:4]), 0, BRIGHTEST)
@@ -135,10 +137,10 @@ def make(recipe: Recipe) -> tuple[dict[str, Volume], Volume, Volume | None]:
 
 
 def main() -> None:
-    for folder, recipe in asked(__doc__, RECIPES):
-        images, reference, _ = make(recipe)
+    for folder, recipe in requested_recipes(__doc__, RECIPES):
+        images, reference, _ = make_case(recipe)
         told = recipe.title, recipe.about, SOURCE
-        keep(folder, "segment_ms_rsanet", told, images, reference)
+        write_case(folder, "segment_ms_rsanet", told, images, reference)
         print(f"{recipe.name}: {float(reference.array.sum()) * reference.grid.voxel_ml:.1f} ml painted")
 
 

@@ -18,8 +18,8 @@ from scipy import ndimage
 from medapp.imaging.geometry import resample, to_display_slices
 from medapp.imaging.volume import Grid, Volume
 from medapp.simulation import low_count_pet, low_dose_ct, microscopy
-from training.data.torso import abdomen
-from training.examples.make_synthetic_heads import asked
+from training.data.torso import draw_abdomen
+from training.examples.make_synthetic_heads import requested_recipes
 
 OUT = Path(__file__).resolve().parents[2] / "examples" / "restoration"
 OURS = "Apache-2.0"
@@ -46,33 +46,33 @@ class Recipe:
     settings: dict[str, str] = field(default_factory=dict)
 
 
-def phantom_ct(sharp: bool) -> Files:
+def make_phantom_ct(sharp: bool) -> Files:
     """A slice of the abdomen at a quarter of the dose, and the same slice without noise."""
     pixel = 0.72
-    clean = abdomen(512, pixel, seed=3 if sharp else 1)
+    clean = draw_abdomen(512, pixel, seed=3 if sharp else 1)
     kernel, photons = ("sharp", 2e6) if sharp else ("soft", 1.2e6)
     noisy = low_dose_ct.lower_dose(clean, pixel, 0.25, kernel, seed=5, photons=photons)
-    return {"image": slab(noisy, pixel, 3.0, "HU"), "reference": slab(clean, pixel, 3.0, "HU")}
+    return {"image": to_slab(noisy, pixel, 3.0, "HU"), "reference": to_slab(clean, pixel, 3.0, "HU")}
 
 
-def small_ct() -> Files:
+def make_small_ct() -> Files:
     """The DICOM slice that pydicom ships."""
     from pydicom.data import get_testdata_file
 
     return {"image": Path(str(get_testdata_file("CT_small.dcm", download=False)))}
 
 
-def brain_pet(fraction: float, slices: tuple[int, ...]) -> Files:
+def make_brain_pet(fraction: float, slices: tuple[int, ...]) -> Files:
     """Slices of a brain's uptake at a share of the counts, and at all of them."""
-    activity = uptake()
+    activity = draw_uptake()
     stack = np.moveaxis(to_display_slices(activity.array, activity.grid), 0, 0)[list(slices)]
     full = low_count_pet.lower_counts(stack, 2.0, 0.999, counts=2e6, seed=7)
     few = low_count_pet.lower_counts(full, 2.0, fraction, counts=2e6, seed=9)
     step = float(slices[1] - slices[0]) * 2.0 if len(slices) > 1 else 4.0
-    return {n: slab(a, 2.0, step, "Bq/ml") for n, a in (("image", few), ("reference", full))}
+    return {n: to_slab(a, 2.0, step, "Bq/ml") for n, a in (("image", few), ("reference", full))}
 
 
-def uptake() -> Volume:
+def draw_uptake() -> Volume:
     """Glucose uptake (Bq/ml) on voxels of 2 mm from the tissue maps that nilearn ships, smoothed as a scanner would."""
     from nilearn.datasets import load_mni152_gm_template, load_mni152_template, load_mni152_wm_template
 
@@ -90,7 +90,7 @@ def uptake() -> Volume:
     )
 
 
-def restained(corner: tuple[int, int], side: int) -> np.ndarray:
+def restain(corner: tuple[int, int], side: int) -> np.ndarray:
     """(side, side, 3) float32, 0 to 1: a part of the IHC picture, its brown stain drawn as the pink of eosin."""
     from skimage import color, data
 
@@ -102,16 +102,16 @@ def restained(corner: tuple[int, int], side: int) -> np.ndarray:
     return np.clip(np.exp(-density * 7.5), 0, 1).astype(np.float32)
 
 
-def pathology(corner: tuple[int, int], side: int, scale: int, stain: bool = True) -> Files:
+def make_pathology(corner: tuple[int, int], side: int, scale: int, stain: bool = True) -> Files:
     """A picture with pixels `scale` times larger, and the sharp one."""
     from skimage import data
 
     whole = data.immunohistochemistry()[corner[0] : corner[0] + side, corner[1] : corner[1] + side]
-    sharp = restained(corner, side) if stain else whole.astype(np.float32) / 255
-    return {"image": picture(microscopy.degrade_picture(sharp, scale)), "reference": picture(sharp)}
+    sharp = restain(corner, side) if stain else whole.astype(np.float32) / 255
+    return {"image": to_picture(microscopy.degrade_picture(sharp, scale)), "reference": to_picture(sharp)}
 
 
-def slab(array: np.ndarray, pixel: float, thick: float, unit: str) -> Volume:
+def to_slab(array: np.ndarray, pixel: float, thick: float, unit: str) -> Volume:
     """(H, W) or (N, H, W) upright slices as a volume with columns to the left and rows to the back, in the middle."""
     stack = np.moveaxis(array.reshape(-1, *array.shape[-2:]), 0, 2).swapaxes(0, 1)
     spacing = np.array([-pixel, -pixel, thick])
@@ -120,7 +120,7 @@ def slab(array: np.ndarray, pixel: float, thick: float, unit: str) -> Volume:
     return Volume(stack, affine, unit=unit)
 
 
-def picture(rgb: np.ndarray) -> Volume:
+def to_picture(rgb: np.ndarray) -> Volume:
     """(H, W, 3) from 0 to 1 as a picture's volume."""
     return Volume(np.rint(rgb * 255).astype(np.uint8).swapaxes(0, 1)[:, :, None], np.diag([-1.0, -1, 1, 1]))
 
@@ -130,51 +130,51 @@ RECIPES = (
         "ct_abdomen_quarter_dose", "restore_ct_rat", "Abdomen at a quarter of the dose, soft kernel",
         "A drawn abdomen, 512 × 512 pixels of 0.72 mm, with faint lesions in the liver; noise of a quarter of the "
         "dose, and the same slice without noise to compare with.",
-        "training/examples/make_restoration.py, drawn from nothing", OURS, lambda: phantom_ct(False),
+        "training/examples/make_restoration.py, drawn from nothing", OURS, lambda: make_phantom_ct(False),
     ),
     Recipe(
         "ct_abdomen_sharp_kernel", "restore_ct_rat", "Abdomen at a quarter of the dose, sharp kernel",
         "Another drawn abdomen, reconstructed with a sharp kernel, so that the noise is finer and stronger.",
-        "training/examples/make_restoration.py, drawn from nothing", OURS, lambda: phantom_ct(True),
+        "training/examples/make_restoration.py, drawn from nothing", OURS, lambda: make_phantom_ct(True),
     ),
     Recipe(
         "ct_small_dicom", "restore_ct_rat", "A real DICOM slice, 128 × 128",
         "A slice of a real CT as DICOM; there is no clean image to compare with.",
-        "CT_small.dcm of pydicom's test files", "MIT, as pydicom", small_ct, synthetic=False,
+        "CT_small.dcm of pydicom's test files", "MIT, as pydicom", make_small_ct, synthetic=False,
     ),
     Recipe(
         "pet_brain_tenth", "restore_pet_rat", "Brain PET, 12 slices, a tenth of the counts",
         "Uptake drawn on the tissue maps of a template brain, with one hot spot; a tenth of the counts, and all of "
         "them to compare with. Superpixels, so that the slices take seconds.",
         "training/examples/make_restoration.py, from the ICBM 152 tissue maps that nilearn ships", MNI,
-        lambda: brain_pet(0.1, tuple(range(30, 66, 3))), settings={"regions": "superpixels", "counts": "1/10"},
+        lambda: make_brain_pet(0.1, tuple(range(30, 66, 3))), settings={"regions": "superpixels", "counts": "1/10"},
     ),
     Recipe(
         "pet_brain_slice_twentieth", "restore_pet_rat", "Brain PET, one slice, a twentieth of the counts",
         "One slice of the same drawn brain, through the hot spot, with a twentieth of the counts.",
         "training/examples/make_restoration.py, from the ICBM 152 tissue maps that nilearn ships", MNI,
-        lambda: brain_pet(0.05, (50,)), settings={"counts": "1/20"},
+        lambda: make_brain_pet(0.05, (50,)), settings={"counts": "1/20"},
     ),
     Recipe(
         "pathology_twice", "restore_pathology_rat", "H&E-like glands, twice finer",
         "A real section of colon, its brown stain redrawn as eosin; pixels twice as large as the sharp picture's, "
         "which is there to compare with.",
-        SKIMAGE, FREE, lambda: pathology((0, 150), 360, 2),
+        SKIMAGE, FREE, lambda: make_pathology((0, 150), 360, 2),
     ),
     Recipe(
         "pathology_four_times", "restore_pathology_rat", "H&E-like glands, four times finer",
         "Another part of the same section; pixels four times as large as the sharp picture's.",
-        SKIMAGE, FREE, lambda: pathology((152, 0), 360, 4), settings={"scale": "4"},
+        SKIMAGE, FREE, lambda: make_pathology((152, 0), 360, 4), settings={"scale": "4"},
     ),
     Recipe(
         "pathology_other_stain", "restore_pathology_rat", "Not H&E: what the warning looks like",
         "The section in its own stains, haematoxylin and DAB, which the method was not trained on.",
-        SKIMAGE, FREE, lambda: pathology((0, 150), 360, 2, stain=False), synthetic=False,
+        SKIMAGE, FREE, lambda: make_pathology((0, 150), 360, 2, stain=False), synthetic=False,
     ),
 )  # fmt: skip
 
 
-def save(folder: Path, recipe: Recipe) -> None:
+def write_case(folder: Path, recipe: Recipe) -> None:
     """Make the case and write it: int16 NIfTI without a time stamp, PNG, or a copy; and `case.json`."""
     folder.mkdir(parents=True, exist_ok=True)
     names = {}
@@ -203,8 +203,8 @@ def save(folder: Path, recipe: Recipe) -> None:
 
 
 def main() -> None:
-    for folder, recipe in asked(__doc__, RECIPES, OUT):
-        save(folder, recipe)
+    for folder, recipe in requested_recipes(__doc__, RECIPES, OUT):
+        write_case(folder, recipe)
         print(recipe.name)
 
 

@@ -22,7 +22,7 @@ from scipy import ndimage
 
 from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Grid, Volume
-from training.data.synthetic_head import FLAIR, POST, PRE, Lesion, head, scan
+from training.data.synthetic_head import FLAIR, POST, PRE, Lesion, make_head, simulate_sequence
 
 OUT = Path(__file__).resolve().parents[2] / "examples" / "segmentation"
 SOURCE = (
@@ -31,7 +31,9 @@ SOURCE = (
 LICENCE = "Apache-2.0; the template is copyright 1993-2009 Louis Collins, McConnell Brain Imaging Centre (see NOTICE)"
 
 
-def axial(side: int, pixel: float, slices: int, thick: float, turn: Sequence[float], centre: Sequence[float]) -> Grid:
+def axial_grid(
+    side: int, pixel: float, slices: int, thick: float, turn: Sequence[float], centre: Sequence[float]
+) -> Grid:
     """A stack as a scanner stores it: columns to the left, rows to the back; `turn` is degrees about x, y and z."""
     x, y, z = np.deg2rad(turn)
     matrix = euler2mat(z, y, x) @ np.diag([-pixel, -pixel, thick])
@@ -51,9 +53,9 @@ class Recipe:
     about: str
 
 
-STRAIGHT = axial(240, 1.0, 26, 5.0, (6, 1, -2), (1, -17, 14))
-OBLIQUE = axial(192, 1.2, 21, 6.0, (-14, 4, 6), (0, -14, 12))
-OBLIQUE_FINER = axial(208, 1.08, 25, 5.0, (-14, 4, 6), (1, -15, 13))
+STRAIGHT = axial_grid(240, 1.0, 26, 5.0, (6, 1, -2), (1, -17, 14))
+OBLIQUE = axial_grid(192, 1.2, 21, 6.0, (-14, 4, 6), (0, -14, 12))
+OBLIQUE_FINER = axial_grid(208, 1.08, 25, 5.0, (-14, 4, 6), (1, -15, 13))
 RECIPES = (
     Recipe(
         "flair_frontal",
@@ -83,16 +85,16 @@ RECIPES = (
 )
 
 
-def make(recipe: Recipe) -> tuple[dict[str, Volume], Volume]:
+def make_case(recipe: Recipe) -> tuple[dict[str, Volume], Volume]:
     """The sequences of a case, and the reference on the grid of its FLAIR."""
     random = np.random.default_rng(recipe.seed)
-    anatomy = head(random, recipe.lesion)
-    images = {name: scan(random, anatomy, *sequence) for name, sequence in recipe.sequences.items()}
-    painted = resample(Volume(outlined(anatomy.tissue["lesion"]), anatomy.affine), images["flair"].grid)
+    anatomy = make_head(random, recipe.lesion)
+    images = {name: simulate_sequence(random, anatomy, *sequence) for name, sequence in recipe.sequences.items()}
+    painted = resample(Volume(outline_lesion(anatomy.tissue["lesion"]), anatomy.affine), images["flair"].grid)
     return images, painted.new_like((painted.array >= 0.5).astype(np.uint8), labels={1: "painted abnormality"})
 
 
-def outlined(lesion: np.ndarray) -> np.ndarray:
+def outline_lesion(lesion: np.ndarray) -> np.ndarray:
     """The largest piece of the painted lesion as a person would outline it: with the folds and vessels inside it."""
     closed = ndimage.binary_fill_holes(ndimage.binary_closing(lesion >= 0.5, iterations=3))
     pieces, count = ndimage.label(closed)
@@ -101,12 +103,12 @@ def outlined(lesion: np.ndarray) -> np.ndarray:
     )
 
 
-def save(folder: Path, recipe: Recipe, images: dict[str, Volume], reference: Volume) -> None:
+def write_glioma_case(folder: Path, recipe: Recipe, images: dict[str, Volume], reference: Volume) -> None:
     """Write the images, the reference and `case.json` of a case of glioma."""
-    keep(folder, "segment_glioma_ar2unet", (recipe.title, recipe.about, SOURCE), images, reference)
+    write_case(folder, "segment_glioma_ar2unet", (recipe.title, recipe.about, SOURCE), images, reference)
 
 
-def keep(
+def write_case(
     folder: Path,
     pipeline: str,
     told: tuple[str, str, str],
@@ -134,11 +136,11 @@ def keep(
         }
     case |= {**more, "synthetic": True, "source": source, "licence": LICENCE}
     for name, volume in images.items():
-        written(volume, folder / f"{name}.nii.gz")
+        write_nifti(volume, folder / f"{name}.nii.gz")
     (folder / "case.json").write_text(json.dumps(case, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def written(volume: Volume, path: Path) -> None:
+def write_nifti(volume: Volume, path: Path) -> None:
     """Write a volume as int16, gzip without a time stamp, so that the bytes repeat."""
     image = nib.Nifti1Image(np.asarray(volume.array, np.int16), volume.affine)
     image.header.set_xyzt_units("mm")
@@ -147,7 +149,7 @@ def written(volume: Volume, path: Path) -> None:
     path.write_bytes(gzip.compress(image.to_bytes(), 9, mtime=0))
 
 
-def picture(path: Path, images: dict[str, Volume], reference: Volume) -> None:
+def write_sheet(path: Path, images: dict[str, Volume], reference: Volume) -> None:
     """A sheet of slices to look at: a row per sequence, and one of FLAIR with the outline of what is painted."""
     columns = np.linspace(1, reference.shape[2] - 2, 8).round().astype(int)
     rows = []
@@ -161,7 +163,7 @@ def picture(path: Path, images: dict[str, Volume], reference: Volume) -> None:
     Image.fromarray((np.vstack(rows) * 255).astype(np.uint8)).save(path)
 
 
-def asked(about: str, recipes: Sequence[Any], out: Path = OUT) -> Iterator[tuple[Path, Any]]:
+def requested_recipes(about: str, recipes: Sequence[Any], out: Path = OUT) -> Iterator[tuple[Path, Any]]:
     """The folder of each case and its recipe, which has a `name`: all, or the one that the command line names."""
     parser = argparse.ArgumentParser(description=about.splitlines()[0])
     parser.add_argument("--out", type=Path, default=out)
@@ -180,11 +182,11 @@ def main() -> None:
     args = parser.parse_args()
     for recipe in RECIPES:
         if args.only in (None, recipe.name):
-            images, reference = make(recipe)
-            save(args.out / recipe.name, recipe, images, reference)
+            images, reference = make_case(recipe)
+            write_glioma_case(args.out / recipe.name, recipe, images, reference)
             print(f"{recipe.name}: {reference.array.sum() * reference.grid.voxel_ml:.1f} ml painted")
             if args.pictures:
-                picture(args.pictures / f"{recipe.name}.png", images, reference)
+                write_sheet(args.pictures / f"{recipe.name}.png", images, reference)
 
 
 if __name__ == "__main__":

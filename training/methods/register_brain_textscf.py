@@ -31,23 +31,23 @@ from medapp.imaging.deformation import Deformation, folding_percent, sdlogj
 from medapp.imaging.volume import Volume
 from medapp.io import files
 from medapp.networks.textscf import Flow, LargeKernel, TextSCF, integrate_velocity, make_background_embedding, warp
-from training.core.case import PREDICTED, TRUE, Case
-from training.core.data_cache import folder
-from training.core.options import Options
+from training.core.case import PREDICTED_REGIONS, TRUE_REGIONS, Case
+from training.core.data_cache import cache_folder
+from training.core.options import TrainingParser
 from training.core.precision import autocast
-from training.core.random_source import Luck
-from training.core.run import Run, halves
-from training.data.labelled_brains import RESCANS, TEST, learned, names_in, split
+from training.core.random_source import RandomSource
+from training.core.run import Run, half_precision_state
+from training.data.labelled_brains import RESCANS, TEST_SCANS, list_scans, split_scans, training_scans
 
 SEED = 20261123
-TOWER = Path("weights/text_tower.safetensors")
+TEXT_TOWER = Path("weights/text_tower.safetensors")
 SIZE = (80, 80, 96)  # voxels of 2 mm: what of SHAPE brains fill
 WORDINGS = 120  # of every prompt
 RADIUS = 2  # voxels of 2 mm: half the window of the correlation
 HIDDEN = 256
 
 
-class Scan(NamedTuple):
+class AlignedScan(NamedTuple):
     """A scan on a grid of SHAPE, uint8: `image` (0 to 255), `regions` (36 classes), `parcels` (all labels).
 
     `smooth` is the image averaged over two voxels along each axis, half a voxel further on.
@@ -59,7 +59,7 @@ class Scan(NamedTuple):
     smooth: Tensor
 
 
-class Sample(NamedTuple):
+class TrainingPair(NamedTuple):
     """A pair at 2 mm, all (D, H, W): images from 0 to 1, the fixed image's regions, and all labels of both."""
 
     moving: Tensor
@@ -69,17 +69,17 @@ class Sample(NamedTuple):
     fixed_parcels: Tensor
 
 
-def read(data: Path, name: str) -> tuple[Volume, Volume]:
+def read_scan(data: Path, name: str) -> tuple[Volume, Volume]:
     t1, labels = (files.read([data / f"{name}_{kind}.nii.gz"]) for kind in ("t1", "labels"))
     return t1, labels.new_like(labels.array, labels={1: "any"})
 
 
-def prepare(data: Path, name: str, onto: str) -> Scan:
+def load_aligned_scan(data: Path, name: str, onto: str) -> AlignedScan:
     """One scan aligned to another on the latter's grid, or what was kept of it."""
-    kept = folder("registration", data) / f"{name}_{onto}.npz"
+    kept = cache_folder("registration", data) / f"{name}_{onto}.npz"
     if not kept.exists():
-        t1, labels = read(data, name)
-        target = t1 if name == onto else read(data, onto)[0]
+        t1, labels = read_scan(data, name)
+        target = t1 if name == onto else read_scan(data, onto)[0]
         matrix = np.eye(4) if name == onto else register_affine(t1, target)
         still = Deformation.from_affine(np.eye(4), make_conformed_grid(target))
         image = 255 * scale_intensity(still.warp(t1, matrix).array)
@@ -89,19 +89,19 @@ def prepare(data: Path, name: str, onto: str) -> Scan:
     arrays = np.load(kept)
     image, regions, parcels = (torch.from_numpy(arrays[field]) for field in ("image", "regions", "parcels"))
     smooth = F.avg_pool3d(F.pad(image[None].float(), [0, 1] * 3), 2, 1)[0]
-    return Scan(image, regions, parcels, smooth.round().to(torch.uint8))
+    return AlignedScan(image, regions, parcels, smooth.round().to(torch.uint8))
 
 
-def turned(luck: Luck, degrees: float, shift: float, stretch: float) -> Tensor:
+def draw_affine(rng: RandomSource, degrees: float, shift: float, stretch: float) -> Tensor:
     """A small affine (3, 4), millimetres about the middle."""
     matrix = torch.linalg.matrix_exp(
-        luck.normal(3, 3, scale=stretch / 2)
-        + (lambda a: a - a.T)(luck.normal(3, 3, scale=math.radians(degrees) / math.sqrt(2)))
+        rng.normal(3, 3, scale=stretch / 2)
+        + (lambda a: a - a.T)(rng.normal(3, 3, scale=math.radians(degrees) / math.sqrt(2)))
     )
-    return torch.cat([matrix, luck.normal(3, 1, scale=shift)], 1)
+    return torch.cat([matrix, rng.normal(3, 1, scale=shift)], 1)
 
 
-def drawn(scan: Scan, affine: Tensor, bend: Tensor | None = None, mirrored: bool = False) -> list[Tensor]:
+def sample_scan(scan: AlignedScan, affine: Tensor, bend: Tensor | None = None, mirrored: bool = False) -> list[Tensor]:
     """Image from 0 to 1, regions and parcels at 2 mm (SIZE), the scan seen through an affine (3, 4) and mirrored.
 
     `bend` (3, SIZE), millimetres, is added where the regions are taken.
@@ -123,21 +123,21 @@ def drawn(scan: Scan, affine: Tensor, bend: Tensor | None = None, mirrored: bool
     return [image / 255, regions, taken[1]]
 
 
-def sample(fixed: Scan, moving: Scan, luck: Luck) -> Sample:
+def draw_pair(fixed: AlignedScan, moving: AlignedScan, rng: RandomSource) -> TrainingPair:
     """A pair moved, mirrored and recoloured by chance; the fixed image's regions bent, as a predicted map is wrong."""
-    mirrored = luck.chance(0.5)
-    both, own = turned(luck, 4, 3, 0.04), turned(luck, 1.5, 1.5, 0.015)
+    mirrored = rng.bernoulli(0.5)
+    both, own = draw_affine(rng, 4, 3, 0.04), draw_affine(rng, 1.5, 1.5, 0.015)
     other = both.clone()
     other[:, :3] = other[:, :3] @ own[:, :3]
     other[:, 3] += own[:, 3]
-    bend = luck.field(SIZE, 5, 3) * luck.uniform(0, 1.2)
-    target, regions, fixed_parcels = drawn(fixed, both, bend, mirrored)
-    source, _, moving_parcels = drawn(moving, other, None, mirrored)
-    source, target = (image ** math.exp(luck.one(0.15)) for image in (source, target))
-    return Sample(source, target, regions, moving_parcels, fixed_parcels)
+    bend = rng.smooth_field(SIZE, 5, 3) * rng.uniform(0, 1.2)
+    target, regions, fixed_parcels = sample_scan(fixed, both, bend, mirrored)
+    source, _, moving_parcels = sample_scan(moving, other, None, mirrored)
+    source, target = (image ** math.exp(rng.gauss(0.15)) for image in (source, target))
+    return TrainingPair(source, target, regions, moving_parcels, fixed_parcels)
 
 
-def correlated(moved: Tensor, fixed: Tensor, inside: Tensor) -> Tensor:
+def local_correlation(moved: Tensor, fixed: Tensor, inside: Tensor) -> Tensor:
     """Mean squared local cross-correlation of two images (1, 1, D, H, W) where `inside` (D, H, W)."""
 
     def mean(x: Tensor) -> Tensor:
@@ -151,7 +151,7 @@ def correlated(moved: Tensor, fixed: Tensor, inside: Tensor) -> Tensor:
     return (cross * cross / (first * second + 1e-5))[inside].mean()
 
 
-def overlap(flow: Tensor, moving: Tensor, fixed: Tensor) -> Tensor:
+def soft_label_dice(flow: Tensor, moving: Tensor, fixed: Tensor) -> Tensor:
     """Mean Dice of all labels of the fixed map; (3, D, H, W) in voxels, labels (D, H, W).
 
     The moving labels are taken linearly, as weights of the eight voxels around each point, without a map for each.
@@ -175,39 +175,39 @@ def overlap(flow: Tensor, moving: Tensor, fixed: Tensor) -> Tensor:
     return (2 * shared[there] / (total + count)[there]).mean()
 
 
-def rough(velocity: Tensor) -> Tensor:
+def gradient_energy(velocity: Tensor) -> Tensor:
     """Mean squared gradient of (1, 3, D, H, W)."""
     return sum(velocity.diff(dim=axis).square().mean() for axis in (2, 3, 4)) / 3
 
 
-class Words:
+class PromptEmbeddings:
     """Embeddings of many wordings of every prompt."""
 
-    def __init__(self, luck: Luck) -> None:
+    def __init__(self, rng: RandomSource) -> None:
         net = build_text_encoder()
-        net.load_state_dict(load_file(TOWER), strict=False)
+        net.load_state_dict(load_file(TEXT_TOWER), strict=False)
         by = make_encoder(net.float())
         self.text = encode_prompts(by)  # (36, d)
         said = []
         for label in REGION_NUMBERS:
             ways = list_phrases(label)
             said += [
-                fill_template(ways[luck.below(len(ways))], PROMPT_TEMPLATES[luck.below(len(PROMPT_TEMPLATES))])
+                fill_template(ways[rng.randint(len(ways))], PROMPT_TEMPLATES[rng.randint(len(PROMPT_TEMPLATES))])
                 for _ in range(WORDINGS)
             ]
         self.ways = by.encode(said).view(len(REGION_NUMBERS), WORDINGS, -1)
 
-    def drawn(self, luck: Luck) -> Tensor:
+    def drawn(self, rng: RandomSource) -> Tensor:
         """(36, d): the paper's prompts, or others by chance."""
-        if luck.chance(0.3):
+        if rng.bernoulli(0.3):
             return self.text
-        pick = torch.randint(WORDINGS, (len(REGION_NUMBERS),), generator=luck.generator)
+        pick = torch.randint(WORDINGS, (len(REGION_NUMBERS),), generator=rng.generator)
         text = self.ways[torch.arange(len(REGION_NUMBERS)), pick]
         return torch.cat([make_background_embedding(text)[None], text])
 
 
 @torch.no_grad()
-def begin(net: TextSCF) -> None:
+def initialize_weights(net: TextSCF) -> None:
     """Weights from which features keep their size through the layers, large kernels are near the identity, and there
     is hardly any displacement."""
     head = (net.flow.generate_flow_x, net.flow.generate_flow_y, net.flow.generate_flow_z)
@@ -225,7 +225,7 @@ def begin(net: TextSCF) -> None:
         nn.init.zeros_(part.mlp[-1].bias)
 
 
-def displaced(net: TextSCF, moving: Tensor, fixed: Tensor, regions: Tensor, filters: Tensor) -> Flow:
+def predict_flow(net: TextSCF, moving: Tensor, fixed: Tensor, regions: Tensor, filters: Tensor) -> Flow:
     """What `net.forward` does, the backbone alone in 16 bits: squaring needs more."""
     with autocast(moving.device):
         feature = net.backbone(moving, fixed)
@@ -235,15 +235,15 @@ def displaced(net: TextSCF, moving: Tensor, fixed: Tensor, regions: Tensor, filt
 
 
 @torch.inference_mode()
-def start(net: TextSCF, moving: Tensor, fixed: Tensor, regions: Tensor) -> Tensor:
+def predict_field(net: TextSCF, moving: Tensor, fixed: Tensor, regions: Tensor) -> Tensor:
     """The field (3, D, H, W) of a pair at 1 mm, (D, H, W), in voxels, on the CPU; the network sees it at 2 mm."""
     device = net.text.device
     source, target = (F.avg_pool3d(image[None, None], 2).to(device) for image in (moving, fixed))
-    flow = displaced(net, source, target, regions[None, ::2, ::2, ::2].to(device), net.filters()).flow.cpu()
+    flow = predict_flow(net, source, target, regions[None, ::2, ::2, ::2].to(device), net.filters()).flow.cpu()
     return 2 * F.interpolate(flow, fixed.shape, mode="trilinear", align_corners=False)[0]
 
 
-def dice(moving: Tensor, fixed: Tensor, flow: Tensor) -> float:
+def label_dice(moving: Tensor, fixed: Tensor, flow: Tensor) -> float:
     """Mean Dice of the fixed map's labels, the moving ones taken at the nearest voxel."""
     moved = warp(moving[None, None].float(), flow[None], "nearest")[0, 0].long().flatten()
     own = fixed.long().flatten()
@@ -253,21 +253,21 @@ def dice(moving: Tensor, fixed: Tensor, flow: Tensor) -> float:
     return float((2 * both / (a + b).clamp(min=1))[there].mean())
 
 
-def validate(net: TextSCF, pairs: Sequence[tuple[Scan, Scan]], refined: bool) -> dict[str, float]:
+def validate(net: TextSCF, pairs: Sequence[tuple[AlignedScan, AlignedScan]], refined: bool) -> dict[str, float]:
     """Means over pairs at 1 mm: Dice of all labels and of the regions, folding in %; `refined`, also afterwards."""
     rows = []
     for fixed, moving in pairs:
         images = moving.image.float() / 255, fixed.image.float() / 255
-        luck = Luck(SEED)
-        bend = luck.field(CONFORMED_SHAPE, 10, 3) * 0.4
+        rng = RandomSource(SEED)
+        bend = rng.smooth_field(CONFORMED_SHAPE, 10, 3) * 0.4
         wrong = warp(fixed.regions[None, None].float(), bend[None], "nearest")[0, 0]
-        flows = {"net": start(net, *images, wrong)}
+        flows = {"net": predict_field(net, *images, wrong)}
         if refined:
             flows |= {"refined": refine_field(*images, flows["net"])}
         row = {}
         for kind, flow in flows.items():
-            row[kind] = dice(moving.parcels, fixed.parcels, flow)
-            row[f"{kind}_regions"] = dice(moving.regions, fixed.regions, flow)
+            row[kind] = label_dice(moving.parcels, fixed.parcels, flow)
+            row[f"{kind}_regions"] = label_dice(moving.regions, fixed.regions, flow)
             determinant = Deformation(flow.numpy(), np.eye(4)).jacobian_determinant()
             inside = fixed.image.numpy() > 0
             row[f"{kind}_folding"] = folding_percent(determinant, inside)
@@ -276,96 +276,98 @@ def validate(net: TextSCF, pairs: Sequence[tuple[Scan, Scan]], refined: bool) ->
     return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
 
 
-def baseline(pairs: Sequence[tuple[Scan, Scan]]) -> dict[str, float]:
+def score_baselines(pairs: Sequence[tuple[AlignedScan, AlignedScan]]) -> dict[str, float]:
     """Dice of all labels after the affine alone, and after refinement from nothing."""
     rows = []
     for fixed, moving in pairs:
         images = moving.image.float() / 255, fixed.image.float() / 255
         flows = torch.zeros(3, *CONFORMED_SHAPE), refine_field(*images)
-        rows.append([dice(moving.parcels, fixed.parcels, flow) for flow in flows])
+        rows.append([label_dice(moving.parcels, fixed.parcels, flow) for flow in flows])
     return dict(zip(("affine", "refined_from_nothing"), np.mean(rows, 0).round(4).tolist(), strict=True))
 
 
 def train(args: argparse.Namespace) -> None:
     torch.manual_seed(SEED)
     data, out = Path(args.data), Path(args.out)
-    names, held = learned(data, 2)
-    scans = {name: prepare(data, name, names[0]) for name in names}
+    names, held = training_scans(data, 2)
+    scans = {name: load_aligned_scan(data, name, names[0]) for name in names}
     circle = zip(held, held[1:] + held[:1], strict=True)
-    pairs = [(prepare(data, fixed, fixed), prepare(data, moving, fixed)) for fixed, moving in circle]
-    luck = Luck(SEED)
-    words = Words(luck)
+    pairs = [
+        (load_aligned_scan(data, fixed, fixed), load_aligned_scan(data, moving, fixed)) for fixed, moving in circle
+    ]
+    rng = RandomSource(SEED)
+    words = PromptEmbeddings(rng)
     if args.refined and not (out / "log.csv").exists():
-        print(baseline(pairs), flush=True)
+        print(score_baselines(pairs), flush=True)
 
     net = TextSCF(args.width, EMBEDDING_DIM, HIDDEN, diffeomorphic=True)
     net.text.copy_(words.text)
-    begin(net)
+    initialize_weights(net)
     if args.like:
         net.load_state_dict(load_file(args.like))
     net.to(args.device, memory_format=torch.channels_last_3d)
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, betas=(0.9, 0.99), weight_decay=1e-4)
-    run = Run(out, net, optimizer, luck.generator, args.steps, warm=50)
+    run = Run(out, net, optimizer, rng.generator, args.steps, warmup=50)
 
-    while not run.ended:
-        fixed, moving = (names[luck.below(len(names))] for _ in range(2))
+    while not run.is_finished:
+        fixed, moving = (names[rng.randint(len(names))] for _ in range(2))
         if RESCANS.get(fixed, fixed) == RESCANS.get(moving, moving):
             continue
-        pair = sample(scans[fixed], scans[moving], luck)
+        pair = draw_pair(scans[fixed], scans[moving], rng)
         source, target = (image[None, None].to(args.device) for image in (pair.moving, pair.fixed))
-        filters = net.filters(words.drawn(luck).to(args.device))
-        found = displaced(net, source, target, pair.regions[None].to(args.device), filters)
-        similar = correlated(warp(source, found.flow), target, target[0, 0] > 0.02)
-        shared = overlap(found.flow[0].cpu(), pair.moving_parcels, pair.fixed_parcels)
-        bent = rough(found.raw)
+        filters = net.filters(words.drawn(rng).to(args.device))
+        found = predict_flow(net, source, target, pair.regions[None].to(args.device), filters)
+        similar = local_correlation(warp(source, found.flow), target, target[0, 0] > 0.02)
+        shared = soft_label_dice(found.flow[0].cpu(), pair.moving_parcels, pair.fixed_parcels)
+        bent = gradient_energy(found.raw)
         loss = 1 - similar + args.dice * (1 - shared.to(args.device)) + args.smooth * bent
-        run.descend(loss, similar.item(), shared.item(), bent.item())
+        run.optimize(loss, similar.item(), shared.item(), bent.item())
 
-        late = run.late(args.minutes)
-        if run.step % args.every == 0 or run.ended:
+        late = run.is_over_time(args.minutes)
+        if run.step % args.every == 0 or run.is_finished:
             means = dict(zip(("loss", "correlation", "dice", "rough"), np.mean(run.losses, 0), strict=True))
             row = {"step": run.step, "minutes": run.minutes} | means
             row |= validate(run.average.module, pairs, args.refined)
-            run.log(row := {key: round(float(value), 5) for key, value in row.items()})
-            if run.better(row["refined" if args.refined else "net"]):
-                save_file(halves(run.average.module.state_dict()), out / "best.safetensors")
+            run.log_row(row := {key: round(float(value), 5) for key, value in row.items()})
+            if run.update_best(row["refined" if args.refined else "net"]):
+                save_file(half_precision_state(run.average.module.state_dict()), out / "best.safetensors")
         else:
-            run.tell(10)
-        if run.due(args.keep) or run.ended or late:
-            run.keep()
+            run.print_progress(10)
+        if run.is_checkpoint_due(args.keep) or run.is_finished or late:
+            run.save_checkpoint()
         if late:
             break
 
 
-LAYOUT = f"{TEST[0]}_labels.nii.gz"  # by which DATA of `cases` is known
+LAYOUT = f"{TEST_SCANS[0]}_labels.nii.gz"  # by which DATA of `cases` is known
 
 
-def cases(data: Path, part: str) -> Iterator[Case]:
+def read_cases(data: Path, part: str) -> Iterator[Case]:
     """Pairs of different people of one part of the split, fixed and moving, with predicted and with true regions.
 
     Everyone is fixed once, then everyone a second time with another moving image, and so on: the first pairs of a
     part are as varied as can be.
     """
-    known = names_in(data)
-    names = known if part == "all" else split(known)[part]
+    known = list_scans(data)
+    names = known if part == "all" else split_scans(known)[part]
     for step in range(1, len(names)):
         for number, fixed in enumerate(names):
             moving = names[(number + step) % len(names)]
             if RESCANS.get(fixed, fixed) == RESCANS.get(moving, moving):
                 continue
-            (t1, truth), (other, moving_truth) = (read(data, name) for name in (fixed, moving))
-            for condition, labels in ((PREDICTED, None), (TRUE, truth)):
+            (t1, truth), (other, moving_truth) = (read_scan(data, name) for name in (fixed, moving))
+            for condition, labels in ((PREDICTED_REGIONS, None), (TRUE_REGIONS, truth)):
                 volumes = (t1, other, labels, None)
                 yield Case(f"{fixed}-{moving}", "OASIS-1", condition, volumes, truth, moving_truth=moving_truth)
 
 
 def main(given: list[str] | None = None) -> None:
-    options = Options(__doc__.splitlines()[0], steps=2000, rate=1e-3, every=200)
+    options = TrainingParser(__doc__.splitlines()[0], steps=2000, rate=1e-3, every=200)
     options.add_argument("--width", type=int, default=8)
     options.add_argument("--dice", type=float, default=1.0, help="weight of the labels' overlap")
     options.add_argument("--smooth", type=float, default=0.5, help="weight of the velocity's squared gradient")
     options.add_argument("--refined", action="store_true", help="validate, and choose the best, after refinement")
-    options.carry_out(train, given)
+    options.run_training(train, given)
 
 
 if __name__ == "__main__":

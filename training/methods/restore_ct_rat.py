@@ -17,13 +17,13 @@ from medapp.imaging.volume import Volume
 from medapp.pipelines.restore_ct_rat import CARD, scale_hu
 from medapp.simulation.low_dose_ct import lower_dose
 from training.core.case import Case
-from training.core.restoration_training import SEED, Patch, fit, options, turned
-from training.data.restoration_sets import ct_slice, entries, split
+from training.core.restoration_training import SEED, Patch, orient_randomly, restoration_parser, train_restoration
+from training.data.restoration_sets import part_of, read_ct_slice, read_index
 
 SIDE = 128  # pixels a side of a training patch
 
 
-class Slice:
+class CtSlice:
     """One full-dose slice (H, W) in HU, lower doses (R, H, W), and region maps of those."""
 
     def __init__(self, file: Path, maps: Path) -> None:
@@ -47,15 +47,15 @@ class Slice:
 LAYOUT = "ct_fulldose/*.jp2"  # by which DATA of `cases` is known
 
 
-def cases(data: Path, part: str) -> Iterator[Case]:
+def read_cases(data: Path, part: str) -> Iterator[Case]:
     """Full-dose slices of one part, four a patient at most, brought to a quarter of the dose; DATA as released."""
     chosen: dict[str, list[dict]] = {}
-    for entry in entries(data, "ct"):
-        if part in ("all", split("ct", entry["patient"])):
+    for entry in read_index(data, "ct"):
+        if part in ("all", part_of("ct", entry["patient"])):
             chosen.setdefault(entry["patient"], []).append(entry)
     for patient, slices in chosen.items():
         for entry in slices[len(slices) // 8 :: max(len(slices) // 4, 1)][:4]:
-            full = ct_slice(data / entry["file"])
+            full = read_ct_slice(data / entry["file"])
             low = lower_dose(full, entry["pixel_mm"], 0.25, seed=zlib.crc32(entry["file"].encode()))
             affine = np.diag([-entry["pixel_mm"], -entry["pixel_mm"], entry["thickness_mm"] or 1.0, 1.0])
             image, truth = (Volume(hu.T[..., None], affine, name="CT", unit="HU") for hu in (low, full))
@@ -65,20 +65,20 @@ def cases(data: Path, part: str) -> Iterator[Case]:
 
 
 def main(given: list[str] | None = None) -> None:
-    own = options(__doc__.splitlines()[0], 3000)
+    own = restoration_parser(__doc__.splitlines()[0], 3000)
     own.add_argument("--regions", default="runs/regions/ct", help="folder of region maps by Segment Anything")
-    args = own.asked(given)
-    slices = [Slice(file, Path(args.regions)) for file in sorted(Path(args.data).glob("*.npz"))]
+    args = own.parse_arguments(given)
+    slices = [CtSlice(file, Path(args.regions)) for file in sorted(Path(args.data).glob("*.npz"))]
     fitted, held = ([s for s in slices if s.part == part] for part in ("train", "validation"))
 
     def draw(random: np.random.Generator) -> Patch:
         while True:  # mostly inside the body
             patch = fitted[int(random.integers(len(fitted)))].patch(random, SIDE)
             if patch.y.shape[1:] == (SIDE, SIDE) and (patch.y > -0.5).mean() > 0.2:
-                return turned(patch, random)
+                return orient_randomly(patch, random)
 
     random = np.random.default_rng(SEED)
-    fit(CARD.build, draw, [each.patch(random, 224) for each in held], args)
+    train_restoration(CARD.build, draw, [each.patch(random, 224) for each in held], args)
 
 
 if __name__ == "__main__":

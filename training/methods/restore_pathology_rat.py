@@ -16,19 +16,19 @@ from medapp.imaging.volume import Volume
 from medapp.pipelines.restore_pathology_rat import CARD
 from medapp.simulation.microscopy import degrade_picture
 from training.core.case import Case
-from training.core.restoration_training import SEED, Patch, fit, options, turned
+from training.core.restoration_training import SEED, Patch, orient_randomly, restoration_parser, train_restoration
 
 SIDE = 128  # pixels a side of a training patch, at full resolution
 
 
-def split(data: Path) -> dict[str, list[Path]]:
+def split_pictures(data: Path) -> dict[str, list[Path]]:
     """Two thirds to train on, 4 to choose by, 6 for the test; always the same."""
     files = sorted(p for p in data.iterdir() if p.suffix in (".jpg", ".png", ".tif"))
     files = [files[i] for i in np.random.default_rng(SEED).permutation(len(files))]
     return {"test": files[:6], "validation": files[6:10], "train": files[10:]}
 
 
-def enlarged(small: np.ndarray, scale: int) -> np.ndarray:
+def enlarge(small: np.ndarray, scale: int) -> np.ndarray:
     """(h, w, 3) -> (3, scale·h, scale·w), as the pipeline hands it to the network."""
     x = torch.from_numpy(small).permute(2, 0, 1)[None]
     return F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=False)[0].numpy()
@@ -37,29 +37,29 @@ def enlarged(small: np.ndarray, scale: int) -> np.ndarray:
 REDUCTIONS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
 
 
-def reduced(rgb: np.ndarray, scale: int, kind: str) -> np.ndarray:
+def reduce_by_filter(rgb: np.ndarray, scale: int, kind: str) -> np.ndarray:
     """As picture software makes it smaller: (H, W, 3) float32 in 0..1 -> (H // scale, W // scale, 3), 8 bit deep."""
     picture = Image.fromarray(np.round(rgb * 255).astype(np.uint8))
     small = picture.resize((rgb.shape[1] // scale, rgb.shape[0] // scale), REDUCTIONS[kind])
     return np.asarray(small, np.float32) / 255
 
 
-def worse(rgb: np.ndarray, scale: int, random: np.random.Generator) -> np.ndarray:
+def degrade_randomly(rgb: np.ndarray, scale: int, random: np.random.Generator) -> np.ndarray:
     """A degradation drawn at random: mostly none beyond the reduction itself."""
     if random.random() < 0.7:
-        return sampled(rgb, scale, str(random.choice(("area", "bicubic", "lanczos"), p=(0.4, 0.4, 0.2))))
+        return reduce_picture(rgb, scale, str(random.choice(("area", "bicubic", "lanczos"), p=(0.4, 0.4, 0.2))))
     blur = 0.0 if random.random() < 0.4 else random.uniform(0.1, 0.5)
     noise = random.uniform(0, 0.012) if random.random() < 0.4 else 0.0
     jpeg = int(random.integers(85, 98)) if random.random() < 0.1 else None
     return degrade_picture(rgb, scale, blur=blur, noise=noise, jpeg=jpeg, seed=int(random.integers(2**31)))
 
 
-def sampled(rgb: np.ndarray, scale: int, kind: str) -> np.ndarray:
+def reduce_picture(rgb: np.ndarray, scale: int, kind: str) -> np.ndarray:
     """Smaller without other harm: "area" or a filter of picture software."""
-    return degrade_picture(rgb, scale, blur=0.0, noise=0.0) if kind == "area" else reduced(rgb, scale, kind)
+    return degrade_picture(rgb, scale, blur=0.0, noise=0.0) if kind == "area" else reduce_by_filter(rgb, scale, kind)
 
 
-def regions(rgb: np.ndarray, folder: Path, name: str) -> list[np.ndarray]:
+def region_maps(rgb: np.ndarray, folder: Path, name: str) -> list[np.ndarray]:
     """Region maps (H, W) of one picture: superpixels, one for all, and those of `folder` (made by Segment Anything)."""
     maps = [superpixels(rgb, 400).astype(np.int16), np.zeros(rgb.shape[:2], np.int16)]
     return maps + [np.load(file)["labels"].astype(np.int16) for file in sorted(folder.glob(f"{name}*.npz"))]
@@ -68,15 +68,15 @@ def regions(rgb: np.ndarray, folder: Path, name: str) -> list[np.ndarray]:
 LAYOUT = "TCGA-*.jpg"  # by which DATA of `cases` is known
 
 
-def cases(data: Path, part: str) -> Iterator[Case]:
+def read_cases(data: Path, part: str) -> Iterator[Case]:
     """Fields of one part, made smaller in the two ways that picture software knows."""
-    parts = split(data)
+    parts = split_pictures(data)
     for file in [f for name, files in parts.items() if part in (name, "all") for f in files]:
         sharp = np.asarray(Image.open(file).convert("RGB"))
         truth = Volume(sharp.swapaxes(0, 1)[:, :, None], np.diag([-0.00025, -0.00025, 1, 1]), name="H&E")
         for scale in (2, 4):
             for reduction in ("area", "bicubic"):
-                small = sampled(sharp.astype(np.float32) / 255, scale, reduction)
+                small = reduce_picture(sharp.astype(np.float32) / 255, scale, reduction)
                 small = np.round(small * 255).astype(np.uint8).swapaxes(0, 1)[:, :, None]
                 image = Volume(small, np.diag([-0.00025 * scale, -0.00025 * scale, 1, 1]), name="H&E")
                 condition = f"{scale} times, {reduction}"
@@ -86,12 +86,12 @@ def cases(data: Path, part: str) -> Iterator[Case]:
 
 
 def main(given: list[str] | None = None) -> None:
-    own = options(__doc__.splitlines()[0], 6000)
+    own = restoration_parser(__doc__.splitlines()[0], 6000)
     own.add_argument("--regions", default="runs/regions/pathology", help="folder of region maps of the pictures")
-    args = own.asked(given)
-    parts = split(Path(args.data))
+    args = own.parse_arguments(given)
+    parts = split_pictures(Path(args.data))
     fields = [np.asarray(Image.open(f).convert("RGB"), np.float32) / 255 for f in parts["train"]]
-    maps = [regions(rgb, Path(args.regions), f.stem) for f, rgb in zip(parts["train"], fields, strict=True)]
+    maps = [region_maps(rgb, Path(args.regions), f.stem) for f, rgb in zip(parts["train"], fields, strict=True)]
 
     def draw(random: np.random.Generator) -> Patch:
         number, scale = int(random.integers(len(fields))), int(random.choice((2, 4)))
@@ -101,20 +101,20 @@ def main(given: list[str] | None = None) -> None:
         y = fields[number][box]
         shade = np.float32(random.uniform(0.85, 1.1, 3) if random.random() < 0.5 else np.ones(3))
         y = (y * shade).clip(0, 1)
-        x = enlarged(worse(y, scale, random), scale)
+        x = enlarge(degrade_randomly(y, scale, random), scale)
         labels = maps[number][int(random.integers(len(maps[number])))][box]
         inner = (..., slice(8, -8), slice(8, -8))
-        return turned(Patch(x[inner], labels[inner], y.transpose(2, 0, 1)[inner]), random)
+        return orient_randomly(Patch(x[inner], labels[inner], y.transpose(2, 0, 1)[inner]), random)
 
     held = []
     for file in parts["validation"]:
         rgb = np.asarray(Image.open(file).convert("RGB"), np.float32)[300:556, 300:556] / 255
         for scale in (2, 4):
             for reduction in ("area", "bicubic"):
-                x = enlarged(sampled(rgb, scale, reduction), scale)
+                x = enlarge(reduce_picture(rgb, scale, reduction), scale)
                 labels = superpixels(x.transpose(1, 2, 0), 400).astype(np.int16)
                 held.append(Patch(x, labels, np.ascontiguousarray(rgb.transpose(2, 0, 1))))
-    fit(CARD.build, draw, held, args)
+    train_restoration(CARD.build, draw, held, args)
 
 
 if __name__ == "__main__":

@@ -19,18 +19,18 @@ from medapp.pipelines.restore_pet_rat import (
     stack_channels,
 )
 from training.core.case import Case
-from training.core.restoration_training import SEED, Patch, fit, options, turned
+from training.core.restoration_training import SEED, Patch, orient_randomly, restoration_parser, train_restoration
 from training.data.pet_pairs import FRACTIONS
 
-PLAIN = {"regions": "superpixels"}
-ALONE = 0.3  # share of the patches in which the slice has no neighbours
+CASE_OPTIONS = {"regions": "superpixels"}
+ALONE_SHARE = 0.3  # share of the patches in which the slice has no neighbours
 SIDE = 80  # pixels a side of a training patch; the real slices are no higher
-REAL = 0.4  # share of the patches that come from the real scan
-HOT = 0.5  # share of the patches that must hold a hot spot
-KNOWN = 0.4  # share of the patches in which the network is told the count level
+REAL_SHARE = 0.4  # share of the patches that come from the real scan
+HOT_SPOT_SHARE = 0.5  # share of the patches that must hold a hot spot
+KNOWN_LEVEL_SHARE = 0.4  # share of the patches in which the network is told the count level
 
 
-class Scan:
+class PetScan:
     """Slices of one scan, low and full counts (N, H, W) over the 99.5th percentile of the low ones, and region maps."""
 
     def __init__(self, file: Path, maps: Path) -> None:
@@ -68,7 +68,7 @@ class Scan:
 LAYOUT = "*.npz"  # by which DATA of `cases` is known
 
 
-def cases(data: Path, part: str) -> Iterator[Case]:
+def read_cases(data: Path, part: str) -> Iterator[Case]:
     """Real slices and phantoms of one part at each count level, of DATA as for the training; no count level is told."""
     for file in sorted(data.glob("*.npz")):
         kept = np.load(file)
@@ -83,29 +83,33 @@ def cases(data: Path, part: str) -> Iterator[Case]:
                 low, full = (
                     Volume(kept[name][there].astype(np.float32).T, affine, name="PET") for name in ("low", "full")
                 )
-                yield Case(f"{kind} {kept['patient']}", kind, f"1/{round(1 / fraction)}, {kind}", (low,), full, PLAIN)
+                yield Case(
+                    f"{kind} {kept['patient']}", kind, f"1/{round(1 / fraction)}, {kind}", (low,), full, CASE_OPTIONS
+                )
 
 
 def main(given: list[str] | None = None) -> None:
-    own = options(__doc__.splitlines()[0], 3000)
+    own = restoration_parser(__doc__.splitlines()[0], 3000)
     own.add_argument("--regions", default="runs/regions/pet", help="folder of region maps by Segment Anything")
-    args = own.asked(given)
-    scans = [Scan(file, Path(args.regions)) for file in sorted(Path(args.data).glob("*.npz"))]
+    args = own.parse_arguments(given)
+    scans = [PetScan(file, Path(args.regions)) for file in sorted(Path(args.data).glob("*.npz"))]
     fitted, held = ([s for s in scans if s.part == part] for part in ("train", "validation"))
 
     real = [scan for scan in fitted if scan.real]
 
     def draw(random: np.random.Generator) -> Patch:
-        among = real if real and random.random() < REAL else fitted
-        least = 1.2 if random.random() < HOT else 0.2
+        among = real if real and random.random() < REAL_SHARE else fitted
+        least = 1.2 if random.random() < HOT_SPOT_SHARE else 0.2
         while True:
-            patch = among[int(random.integers(len(among)))].patch(random, SIDE, random.random() < KNOWN, ALONE)
+            patch = among[int(random.integers(len(among)))].patch(
+                random, SIDE, random.random() < KNOWN_LEVEL_SHARE, ALONE_SHARE
+            )
             if patch.y.shape[1:] == (SIDE, SIDE) and patch.y.max() > least:
-                return turned(patch, random)
+                return orient_randomly(patch, random)
 
     random = np.random.default_rng(SEED)
     patches = [scan.patch(random, 10_000, known) for scan in held for known in (True, False, False)]
-    fit(CARD.build, draw, patches, args)
+    train_restoration(CARD.build, draw, patches, args)
 
 
 if __name__ == "__main__":

@@ -26,45 +26,56 @@ from medapp.imaging.intensity import MAX_MEDIAN_RATIO, clip_bright, standardize
 from medapp.imaging.volume import Grid, Volume
 from medapp.io import files
 from medapp.networks.unet3d import UNet3D, split_blocks
-from training.core.batch_norm import SETTLED, settle
+from training.core.batch_norm import FREEZE_NORMS_AFTER, freeze_batch_norms
 from training.core.case import Case
-from training.core.options import Options
+from training.core.options import TrainingParser
 from training.core.precision import autocast
-from training.core.random_source import Luck
-from training.core.run import Run, halved
-from training.data.brain_tissues import CLASS
-from training.data.labelled_brains import SEED, TEST, Scan, learned, names_in, prepare, split, with_head
-from training.data.random_contrast import flaired, recoloured, varied
-from training.data.random_pose import view
-from training.data.random_skull import beheld, clothed, dressed
-from training.data.scanner import scanned, sliced, thick
+from training.core.random_source import RandomSource
+from training.core.run import Run, half_precision_weights
+from training.data.brain_tissues import TISSUE_CLASS
+from training.data.labelled_brains import (
+    SEED,
+    TEST_SCANS,
+    LabelledScan,
+    list_scans,
+    load_average_head,
+    load_scan,
+    split_scans,
+    training_scans,
+)
+from training.data.random_contrast import randomize_contrast, synthesize_flair, vary_contrast
+from training.data.random_pose import draw_view
+from training.data.random_skull import add_average_head, add_fixed_skull, add_skull
+from training.data.scanner import resample_thick, simulate_scan, simulate_thick_slices
 
 PATCH, WHOLE = (112, 128, 112), (144, 176, 160)  # voxels
-MADE_UP, EASY = 0.3, 0.07  # share of the patches in a made-up contrast, and of the steps before the first
+MADE_UP_SHARE, EASY_SHARE = 0.3, 0.07  # share of the patches in a made-up contrast, and of the steps before the first
 
 
-def sample(scans: list[Scan], luck: Luck, made_up: float = MADE_UP, flair: float = 0) -> tuple[Tensor, Tensor]:
+def draw_patch(
+    scans: list[LabelledScan], rng: RandomSource, made_up: float = MADE_UP_SHARE, flair: float = 0
+) -> tuple[Tensor, Tensor]:
     """One patch: image (X, Y, Z) standardised, classes (X, Y, Z) uint8.
 
     `flair` is the share of those like FLAIR, half of them in thick slices; of the rest `made_up` have other contrasts.
     """
-    size = WHOLE if luck.chance(0.08) else PATCH
-    scan, around = scans[luck.below(len(scans))], luck.uniform(0, 1)
-    image, tissue, distance, below, seen = view(scan, size, luck, around < 0.15)
-    like_flair = luck.chance(flair)
-    change = flaired if like_flair else recoloured if luck.chance(made_up) else varied
-    image = change(image, tissue, luck)
+    size = WHOLE if rng.bernoulli(0.08) else PATCH
+    scan, around = scans[rng.randint(len(scans))], rng.uniform(0, 1)
+    image, tissue, distance, below, seen = draw_view(scan, size, rng, around < 0.15)
+    like_flair = rng.bernoulli(flair)
+    change = synthesize_flair if like_flair else randomize_contrast if rng.bernoulli(made_up) else vary_contrast
+    image = change(image, tissue, rng)
     if around < 0.45:
-        image = beheld(image, scan, distance, seen, luck)
+        image = add_average_head(image, scan, distance, seen, rng)
     elif around < 0.78:
-        image = dressed(image, distance, below, luck)
-    if like_flair and luck.chance(0.5):
-        axis = 2 if luck.chance(0.7) else luck.below(3)
-        image = sliced(image, luck.uniform(2, 7), axis)
-    return scanned(image, luck, MAX_MEDIAN_RATIO), CLASS[tissue.long()]
+        image = add_skull(image, distance, below, rng)
+    if like_flair and rng.bernoulli(0.5):
+        axis = 2 if rng.bernoulli(0.7) else rng.randint(3)
+        image = simulate_thick_slices(image, rng.uniform(2, 7), axis)
+    return simulate_scan(image, rng, MAX_MEDIAN_RATIO), TISSUE_CLASS[tissue.long()]
 
 
-def chosen(target: Tensor, luck: Luck, near: int = 40_000, far: int = 8_000) -> tuple[Tensor, Tensor]:
+def choose_blocks(target: Tensor, rng: RandomSource, near: int = 40_000, far: int = 8_000) -> tuple[Tensor, Tensor]:
     """Blocks to learn from: those by a border between classes, and a few others.
 
     Classes (X, Y, Z) -> index (N,) of blocks of 2×2×2 voxels in C order, their classes (N, 8).
@@ -76,12 +87,12 @@ def chosen(target: Tensor, luck: Luck, near: int = 40_000, far: int = 8_000) -> 
     pieces = []
     for mask, most in ((border, near), (~border, far)):
         index = mask.nonzero()[:, 0]
-        pieces.append(index[torch.randperm(len(index), generator=luck.generator)[:most]])
+        pieces.append(index[torch.randperm(len(index), generator=rng.generator)[:most]])
     index = torch.cat(pieces)
     return index, parts[0].flatten(1).T[index].long()
 
 
-def objective(logits: Tensor, target: Tensor) -> Tensor:
+def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Cross entropy plus one minus the mean Dice of the classes that are there: (N, C) and (N,)."""
     log = logits.float().log_softmax(-1)
     own = log.gather(1, target[:, None])[:, 0]
@@ -93,7 +104,7 @@ def objective(logits: Tensor, target: Tensor) -> Tensor:
     return 1 - share[there].mean() - own.mean()
 
 
-def overlaps(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def class_dice(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Dice (36,) of every class; NaN where the truth has none."""
     both = np.bincount(truth.ravel().astype(np.int64) * 36 + found.ravel(), minlength=36 * 36).reshape(36, 36)
     count = both.sum(1)
@@ -105,7 +116,7 @@ def validate(net: UNet3D, pictures: dict[str, list[tuple[np.ndarray, np.ndarray]
     scores = {}
     vessel = [n for n, name in enumerate(CLASS_NAMES) if "Vessel" in name]
     for kind, cases in pictures.items():
-        each = np.array([overlaps(classify_voxels(net, image), truth) for image, truth in cases])[:, 1:]
+        each = np.array([class_dice(classify_voxels(net, image), truth) for image, truth in cases])[:, 1:]
         scores[kind] = float(np.nanmean(each))
         scores[f"{kind}_no_vessel"] = float(np.nanmean(np.delete(each, [n - 1 for n in vessel], 1)))
     return scores
@@ -114,70 +125,72 @@ def validate(net: UNet3D, pictures: dict[str, list[tuple[np.ndarray, np.ndarray]
 def train(args: argparse.Namespace) -> None:
     torch.manual_seed(SEED)
     data, out = Path(args.data), Path(args.out)
-    names, held = learned(data)
-    scans = [with_head(prepare(data, name), data, name) for name in names]
+    names, held = training_scans(data)
+    scans = [load_average_head(load_scan(data, name), data, name) for name in names]
     pictures: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {"bare": [], "head": [], "flair": [], "thick": []}
-    for number, scan in enumerate(prepare(data, name) for name in held):
-        truth = CLASS[scan.tissue.long()].numpy()
+    for number, scan in enumerate(load_scan(data, name) for name in held):
+        truth = TISSUE_CLASS[scan.tissue.long()].numpy()
         pictures["bare"].append((standardize(clip_bright(scan.image.numpy())), truth))
-        pictures["head"].append((standardize(clip_bright(clothed(scan, number))), truth))
-        flair = flaired(scan.image.float() / 255, scan.tissue, Luck(number))
+        pictures["head"].append((standardize(clip_bright(add_fixed_skull(scan, number))), truth))
+        flair = synthesize_flair(scan.image.float() / 255, scan.tissue, RandomSource(number))
         pictures["flair"].append((standardize(clip_bright(flair.numpy())), truth))
-        pictures["thick"].append((standardize(clip_bright(sliced(flair, 5, 2).numpy())), truth))
+        pictures["thick"].append((standardize(clip_bright(simulate_thick_slices(flair, 5, 2).numpy())), truth))
 
     net = UNet3D(len(CLASS_NAMES), args.width)
     if args.like:
         net.load_state_dict(load_file(args.like))
     net = net.to(args.device, memory_format=torch.channels_last_3d)
-    luck = Luck(SEED)
+    rng = RandomSource(SEED)
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=1e-2)
-    run = Run(out, net, optimizer, luck.generator, args.steps)
-    while not run.ended:
-        settle(net, bool(args.like) or run.step > SETTLED * args.steps)
-        made_up = MADE_UP if args.like or run.step > EASY * args.steps else 0
-        image, target = sample(scans, luck, made_up, args.flair)
-        index, classes = chosen(target, luck)
+    run = Run(out, net, optimizer, rng.generator, args.steps)
+    while not run.is_finished:
+        freeze_batch_norms(net, bool(args.like) or run.step > FREEZE_NORMS_AFTER * args.steps)
+        made_up = MADE_UP_SHARE if args.like or run.step > EASY_SHARE * args.steps else 0
+        image, target = draw_patch(scans, rng, made_up, args.flair)
+        index, classes = choose_blocks(target, rng)
         image, index, classes = (part.to(args.device) for part in (image, index, classes))
         with autocast(args.device):
             features = net.features(image[None, None])
             logits = net.logits(features.flatten(0, 3)[index])
-        run.descend(objective(logits.flatten(0, 1), classes.flatten()))
+        run.optimize(segmentation_loss(logits.flatten(0, 1), classes.flatten()))
 
-        late = run.late(args.minutes)
-        if run.step % args.every == 0 or run.ended:
+        late = run.is_over_time(args.minutes)
+        if run.step % args.every == 0 or run.is_finished:
             served = run.average.module
             served.load_state_dict(dict(net.named_buffers()), strict=False)
-            run.note(scores := validate(served.eval(), pictures))
-            if run.better(sum(scores[kind] for kind in pictures)):
-                save_file(halved(served), out / "best.safetensors")
+            run.log_scores(scores := validate(served.eval(), pictures))
+            if run.update_best(sum(scores[kind] for kind in pictures)):
+                save_file(half_precision_weights(served), out / "best.safetensors")
         else:
-            run.tell()
-        if run.due(args.keep) or run.ended or late:
-            run.keep()
+            run.print_progress()
+        if run.is_checkpoint_due(args.keep) or run.is_finished or late:
+            run.save_checkpoint()
         if late:
             break
 
 
-LAYOUT = f"{TEST[0]}_labels.nii.gz"  # by which DATA of `cases` is known
+LAYOUT = f"{TEST_SCANS[0]}_labels.nii.gz"  # by which DATA of `cases` is known
 
 
-def cases(data: Path, part: str) -> Iterator[Case]:
+def read_cases(data: Path, part: str) -> Iterator[Case]:
     """The scans of one part of the split in several conditions; the truth is numbered in our classes."""
     known = {n: name for n, name in enumerate(CLASS_NAMES) if n}
-    names = names_in(data)
-    for name in names if part == "all" else split(names)[part]:
+    names = list_scans(data)
+    for name in names if part == "all" else split_scans(names)[part]:
         t1 = files.read([data / f"{name}_t1.nii.gz"])
         labels = files.read([data / f"{name}_labels.nii.gz"])
         truth = labels.new_like(translate_labels(labels.array), labels=known)
         yield Case(name, "OASIS-1", "no skull", (t1,), truth)
-        scan = prepare(data, name)
-        image = Volume(clothed(scan, int(name)), np.eye(4))
-        classes = Volume(CLASS[scan.tissue.long()].numpy(), np.eye(4), labels=known)
+        scan = load_scan(data, name)
+        image = Volume(add_fixed_skull(scan, int(name)), np.eye(4))
+        classes = Volume(TISSUE_CLASS[scan.tissue.long()].numpy(), np.eye(4), labels=known)
         yield Case(name, "OASIS-1", "made-up head", (image,), classes)
-        yield Case(name, "OASIS-1", "made-up head, 4 mm slices", (thick(image, 4),), thick(classes, 4))
+        yield Case(
+            name, "OASIS-1", "made-up head, 4 mm slices", (resample_thick(image, 4),), resample_thick(classes, 4)
+        )
         turn = np.eye(4)
         turn[:3, :3] = Rotation.from_euler("xyz", (15, -10, 20), degrees=True).as_matrix()
-        oblique = Grid(image.shape, image.affine @ around(turn, image.shape))
+        oblique = Grid(image.shape, image.affine @ rotate_about_centre(turn, image.shape))
         yield Case(
             name,
             "OASIS-1",
@@ -185,11 +198,13 @@ def cases(data: Path, part: str) -> Iterator[Case]:
             (Volume(resample(image, oblique).array, np.eye(4)),),
             Volume(resample(classes, oblique).array, np.eye(4), labels=known),
         )
-        flair = Volume(flaired(scan.image.float() / 255, scan.tissue, Luck(int(name))).numpy(), np.eye(4))
-        yield Case(name, "OASIS-1", "made-up FLAIR, 5 mm slices", (thick(flair),), thick(classes))
+        flair = Volume(
+            synthesize_flair(scan.image.float() / 255, scan.tissue, RandomSource(int(name))).numpy(), np.eye(4)
+        )
+        yield Case(name, "OASIS-1", "made-up FLAIR, 5 mm slices", (resample_thick(flair),), resample_thick(classes))
 
 
-def around(turn: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+def rotate_about_centre(turn: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     """The turn (4, 4) about the middle of a box of voxels."""
     middle = np.eye(4)
     middle[:3, 3] = (np.array(shape) - 1) / 2
@@ -197,10 +212,10 @@ def around(turn: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def main(given: list[str] | None = None) -> None:
-    options = Options(__doc__.splitlines()[0], steps=7000, rate=4e-3, every=400)
+    options = TrainingParser(__doc__.splitlines()[0], steps=7000, rate=4e-3, every=400)
     options.add_argument("--width", type=int, default=32)
     options.add_argument("--flair", type=float, default=0.0, help="share of the patches that look like FLAIR")
-    options.carry_out(train, given)
+    options.run_training(train, given)
 
 
 if __name__ == "__main__":

@@ -28,18 +28,18 @@ from medapp.imaging.volume import Volume
 from medapp.io import files
 from medapp.networks.coarse_to_fine import COARSE_MM, FINE_MM, CoarseToFine
 from medapp.networks.unet3d import UNet3D
-from training.core.batch_norm import settle
+from training.core.batch_norm import freeze_batch_norms
 from training.core.case import Case
-from training.core.options import Options
-from training.core.random_source import Luck
-from training.core.run import Run, halved
-from training.data.brain_heads import closed, prepare
-from training.data.brain_patches import Lesson, coarse, fine
-from training.data.brain_scans import heads, scan, whole
-from training.data.labelled_brains import learned, names_in, split
+from training.core.options import TrainingParser
+from training.core.random_source import RandomSource
+from training.core.run import Run, half_precision_weights
+from training.data.brain_heads import close_mask, load_head
+from training.data.brain_patches import TrainingPatch, draw_coarse_patch, draw_fine_patch
+from training.data.brain_scans import draw_field_of_view, load_heads, simulate_head
+from training.data.labelled_brains import list_scans, split_scans, training_scans
 
 SEED = 20261129
-REAL = 0.06  # share of the scans that are of whole real heads, and for each of these as much again
+REAL_SHARE = 0.06  # share of the scans that are of whole real heads, and for each of these as much again
 SETTLED = 0.3  # share of the steps after which the norms no longer follow each scan
 CONDITIONS = {
     "head": {"way": "made up"},
@@ -52,7 +52,7 @@ CONDITIONS = {
 """How the scans are made that are validated on."""
 
 
-def objective(logits: Tensor, lesson: Lesson, mm: float) -> Tensor:
+def extraction_loss(logits: Tensor, lesson: TrainingPatch, mm: float) -> Tensor:
     """Cross entropy against what the distance says, plus one minus a Dice of shares; logits (X, Y, Z)."""
     logits, far = logits[lesson.known].float(), lesson.far[lesson.known]
     target = torch.sigmoid(-far / mm)
@@ -62,7 +62,7 @@ def objective(logits: Tensor, lesson: Lesson, mm: float) -> Tensor:
     return 2 * entropy + 1 - share
 
 
-class Truth(NamedTuple):
+class WholeHead(NamedTuple):
     """A whole real head, and its brain as it is meant here, on its grid."""
 
     name: str
@@ -70,16 +70,16 @@ class Truth(NamedTuple):
     brain: Volume
 
 
-def truths(data: Path) -> Iterator[Truth]:
+def read_whole_heads(data: Path) -> Iterator[WholeHead]:
     """The heads of `heads`, if there are any; sulci are filled as in `brain_heads.closed`, in voxels of about 1 mm."""
     for file in sorted((data / "heads").glob("*_t1.nii.gz")):
         name = file.name.removesuffix("_t1.nii.gz")
         image = files.read([file])
         given = files.read([file.with_name(f"{name}_brain.nii.gz")])
-        yield Truth(name, image, given.new_like(closed(given.array > 0).astype(np.uint8), labels={1: "brain"}))
+        yield WholeHead(name, image, given.new_like(close_mask(given.array > 0).astype(np.uint8), labels={1: "brain"}))
 
 
-def validate(part: str, net: UNet3D, lessons: dict[str, list[Lesson]]) -> dict[str, float]:
+def validate(part: str, net: UNet3D, lessons: dict[str, list[TrainingPatch]]) -> dict[str, float]:
     """Mean Dice of the made-up scans, and the most ml too much, in each condition."""
     scores, place = {}, next(net.parameters()).device
     ml = ({"coarse": COARSE_SPACING, "fine": FINE_SPACING}[part] ** 3) / 1000
@@ -95,13 +95,13 @@ def validate(part: str, net: UNet3D, lessons: dict[str, list[Lesson]]) -> dict[s
     return scores
 
 
-def compared(found: np.ndarray, truth: Truth) -> tuple[float, float]:
+def score_mask(found: np.ndarray, truth: WholeHead) -> tuple[float, float]:
     """Dice and ml too much of a mask on the truth's grid."""
     brain = truth.brain.array > 0
     return mask_metrics.compute_dice(found, brain), float((found & ~brain).sum()) * truth.brain.grid.voxel_ml
 
 
-def tested(part: str, net: CoarseToFine, real: list[Truth], refine: bool) -> dict[str, float]:
+def score_whole_heads(part: str, net: CoarseToFine, real: list[WholeHead], refine: bool) -> dict[str, float]:
     """Dice and ml too much of each whole real head, from the coarse network alone or from both."""
     scores = {}
     for truth in real:
@@ -109,24 +109,24 @@ def tested(part: str, net: CoarseToFine, real: list[Truth], refine: bool) -> dic
             found = extract_brain(net, truth.image).array > 0
         else:
             found = resample(predict_coarse_distance(net, truth.image), truth.image.grid, outside=-10).array > 0
-        scores[truth.name], scores[f"{truth.name}_over"] = compared(found, truth)
+        scores[truth.name], scores[f"{truth.name}_over"] = score_mask(found, truth)
     return scores
 
 
 def train(args: argparse.Namespace) -> None:
     torch.manual_seed(SEED)
     data, out, part = Path(args.data), Path(args.out), args.part
-    names, held = learned(data / "brain_t1")
+    names, held = training_scans(data / "brain_t1")
     step = 2 if part == "coarse" else 1
-    lesson = {"coarse": coarse, "fine": fine}[part]
-    there = heads(data, names, step, args.real)
+    lesson = {"coarse": draw_coarse_patch, "fine": draw_fine_patch}[part]
+    there = load_heads(data, names, step, args.real)
     brains, real = there[: len(names)], there[len(names) :]
-    others = heads(data, held, step, ())
+    others = load_heads(data, held, step, ())
     lessons = {
-        condition: [lesson(head, Luck(100 * k + n), **how) for n, head in enumerate(2 * others)]
+        condition: [lesson(head, RandomSource(100 * k + n), **how) for n, head in enumerate(2 * others)]
         for k, (condition, how) in enumerate(CONDITIONS.items())
     }
-    tests = list(truths(data))
+    tests = list(read_whole_heads(data))
 
     both = CoarseToFine(args.width or 20, args.width or 16)
     net = both.get_submodule(part)
@@ -135,34 +135,34 @@ def train(args: argparse.Namespace) -> None:
     if args.coarse and Path(args.coarse).exists():
         both.coarse.load_state_dict(load_file(args.coarse))
     net = net.to(args.device, memory_format=torch.channels_last_3d)
-    luck = Luck(SEED)
+    rng = RandomSource(SEED)
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=1e-2)
-    run = Run(out, net, optimizer, luck.generator, args.steps)
+    run = Run(out, net, optimizer, rng.generator, args.steps)
     mm = {"coarse": COARSE_MM, "fine": FINE_MM}[part]
-    while not run.ended:
-        settle(net, bool(args.like) or run.step > SETTLED * args.steps)
-        pool = real if real and luck.chance(REAL + REAL * len(real)) else brains
-        head = pool[luck.below(len(pool))]
-        shown = Lesson(*(x.to(args.device) for x in lesson(head, luck)))
-        run.descend(objective(net(shown.x[None])[0, 0], shown, mm))
+    while not run.is_finished:
+        freeze_batch_norms(net, bool(args.like) or run.step > SETTLED * args.steps)
+        pool = real if real and rng.bernoulli(REAL_SHARE + REAL_SHARE * len(real)) else brains
+        head = pool[rng.randint(len(pool))]
+        shown = TrainingPatch(*(x.to(args.device) for x in lesson(head, rng)))
+        run.optimize(extraction_loss(net(shown.x[None])[0, 0], shown, mm))
 
-        late = run.late(args.minutes)
-        if run.step % args.every == 0 or run.ended:
+        late = run.is_over_time(args.minutes)
+        if run.step % args.every == 0 or run.is_finished:
             served = run.average.module
             served.load_state_dict(dict(net.named_buffers()), strict=False)
             served.eval()
             scores = validate(part, served, lessons)
-            better = run.better(sum(scores[condition] for condition in CONDITIONS))
+            better = run.update_best(sum(scores[condition] for condition in CONDITIONS))
             setattr(both, part, served)
-            scores |= tested(part, both.eval(), tests, part == "fine" and bool(args.coarse))
-            run.note(scores)
-            save_file(halved(served), out / "last.safetensors")
+            scores |= score_whole_heads(part, both.eval(), tests, part == "fine" and bool(args.coarse))
+            run.log_scores(scores)
+            save_file(half_precision_weights(served), out / "last.safetensors")
             if better:
-                save_file(halved(served), out / "best.safetensors")
+                save_file(half_precision_weights(served), out / "best.safetensors")
         else:
-            run.tell()
-        if run.due(args.keep) or run.ended or late:
-            run.keep()
+            run.print_progress()
+        if run.is_checkpoint_due(args.keep) or run.is_finished or late:
+            run.save_checkpoint()
         if late:
             break
 
@@ -170,27 +170,27 @@ def train(args: argparse.Namespace) -> None:
 LAYOUT = "heads/*_brain.nii.gz"  # by which DATA of `cases` is known
 
 
-def cases(data: Path, part: str) -> Iterator[Case]:
+def read_cases(data: Path, part: str) -> Iterator[Case]:
     """Whole real heads, and made-up ones of the people of a part of the split in CONDITIONS; truth: the brain, 1."""
-    for truth in truths(data):
+    for truth in read_whole_heads(data):
         yield Case(truth.name, "real", "whole head", (truth.image,), truth.brain)
-    for name in split(names_in(data / "brain_t1"))[part]:
-        head = prepare(data, name, 1, ("average",))
+    for name in split_scans(list_scans(data / "brain_t1"))[part]:
+        head = load_head(data, name, 1, ("average",))
         for condition, how in CONDITIONS.items():
-            luck = Luck(int(name))
-            view = whole(head, FINE_SPACING, luck, how.get("cut", 0.0), how.get("neck", 0.6))
-            image, far = scan(head, view, luck, how.get("way", "made up"), how.get("coarse", 0.0))
+            rng = RandomSource(int(name))
+            view = draw_field_of_view(head, FINE_SPACING, rng, how.get("cut", 0.0), how.get("neck", 0.6))
+            image, far = simulate_head(head, view, rng, how.get("way", "made up"), how.get("coarse", 0.0))
             brain = Volume((far < 0).numpy().astype(np.uint8), np.eye(4), labels={1: "brain"})
             yield Case(name, "made up", condition, (Volume(image.numpy(), np.eye(4)),), brain)
 
 
 def main(given: list[str] | None = None) -> None:
-    options = Options(__doc__.splitlines()[0], steps=24000, rate=2e-3, every=500)
+    options = TrainingParser(__doc__.splitlines()[0], steps=24000, rate=2e-3, every=500)
     options.add_argument("--part", choices=("coarse", "fine"), required=True)
     options.add_argument("--width", type=int, default=0, help="channels, for trials")
     options.add_argument("--real", nargs="*", default=["colin"], help="whole heads to learn from, such as mass_T3")
     options.add_argument("--coarse", help="weights of the coarse part, for the validation of the fine one")
-    options.carry_out(train, given)
+    options.run_training(train, given)
 
 
 if __name__ == "__main__":

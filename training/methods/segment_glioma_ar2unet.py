@@ -24,34 +24,43 @@ from medapp.imaging.volume import Volume
 from medapp.networks.ar2unet import AR2UNet
 from medapp.pipelines.segment_glioma_ar2unet import CARD
 from training.core.case import Case
-from training.core.options import Options
+from training.core.options import TrainingParser
 from training.core.precision import autocast
-from training.core.run import Run, halves
-from training.data.glioma_augmentation import augment
-from training.data.glioma_patients import SEED, Patient, exam, load, pictures, rough_brain, site_of, split
-from training.data.patient_folder import cases as others
+from training.core.run import Run, half_precision_state
+from training.data.glioma_augmentation import augment_slices
+from training.data.glioma_patients import (
+    SEED,
+    Patient,
+    estimate_brain,
+    load_patient,
+    patient_from_case,
+    read_slices,
+    split_patients,
+    study_site,
+)
+from training.data.patient_folder import read_cases as others
 
 
-def learned(data: Path) -> tuple[dict[str, list[str]], list[Patient], list[Patient]]:
+def load_parts(data: Path) -> tuple[dict[str, list[str]], list[Patient], list[Patient]]:
     """Who is in which part, whom to learn from, and whom to choose by.
 
     Raises InputError for a folder without images and masks, UserError where these are of fewer than three people.
     """
     exams: dict[str, list[Patient]] = {}
     if any(data.glob(LAYOUT)):
-        parts = split(sorted(folder.name for folder in data.iterdir() if folder.is_dir()))
-        exams = {name: [load(data / name)] for name in parts["train"] + parts["validation"]}
+        parts = split_patients(sorted(folder.name for folder in data.iterdir() if folder.is_dir()))
+        exams = {name: [load_patient(data / name)] for name in parts["train"] + parts["validation"]}
     else:
         for case in others(CARD, data):
-            exams.setdefault(case.patient, []).append(exam(case))
-        parts = split(sorted(exams))
+            exams.setdefault(case.patient, []).append(patient_from_case(case))
+        parts = split_patients(sorted(exams))
     if not all(parts.values()):
         raise UserError(f"{data} holds {len(exams)} people: three are needed to learn from, to choose and to test by.")
     fit, held = ([each for name in parts[part] for each in exams[name]] for part in ("train", "validation"))
     return parts, fit, held
 
 
-def objective(logits: Tensor, target: Tensor) -> Tensor:
+def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Cross entropy plus soft Dice over the whole batch, so that an empty slice counts as what it adds wrongly."""
     probability = logits.sigmoid()
     overlap = (probability * target).sum()
@@ -60,7 +69,7 @@ def objective(logits: Tensor, target: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def settle(net: nn.Module, norms: list[nn.BatchNorm2d], batches: Iterable[Tensor]) -> None:
+def recalibrate_batch_norms(net: nn.Module, norms: list[nn.BatchNorm2d], batches: Iterable[Tensor]) -> None:
     """Give the batch norms the mean statistics over many batches instead of those of the last ten."""
     for layer in norms:
         layer.reset_running_stats()
@@ -73,7 +82,7 @@ def settle(net: nn.Module, norms: list[nn.BatchNorm2d], batches: Iterable[Tensor
 
 
 @torch.inference_mode()
-def predict(net: nn.Module, image: np.ndarray, device: torch.device) -> np.ndarray:
+def predict_probability(net: nn.Module, image: np.ndarray, device: torch.device) -> np.ndarray:
     """Probability (N, H, W) of standardised slices (N, 3, H, W)."""
     out = []
     for piece in torch.from_numpy(image).split(8):
@@ -90,8 +99,8 @@ def dice(prediction: np.ndarray, reference: np.ndarray) -> float:
 def validate(net: nn.Module, patients: list[Patient], device: torch.device) -> dict[str, float]:
     """Mean volumetric Dice with three sequences and with FLAIR alone."""
     net.eval()
-    three = [dice(predict(net, p.whole, device) > 0.5, p.mask) for p in patients]
-    flair = [dice(predict(net, p.whole[:, [1, 1, 1]], device) > 0.5, p.mask) for p in patients]
+    three = [dice(predict_probability(net, p.whole, device) > 0.5, p.mask) for p in patients]
+    flair = [dice(predict_probability(net, p.whole[:, [1, 1, 1]], device) > 0.5, p.mask) for p in patients]
     return {"three": float(np.mean(three)), "flair": float(np.mean(flair))}
 
 
@@ -100,7 +109,7 @@ def train(args: argparse.Namespace) -> None:
     device = torch.device(args.device)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
-    parts, fit, held = learned(Path(args.data))
+    parts, fit, held = load_parts(Path(args.data))
     (out / "split.json").write_text(json.dumps(parts, indent=1))
 
     whole = torch.from_numpy(np.concatenate([p.whole for p in fit])).to(device)
@@ -114,16 +123,16 @@ def train(args: argparse.Namespace) -> None:
         net.load_state_dict(load_file(args.like))
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=1e-3)
     steps = math.ceil(len(masks) / args.batch)
-    run = Run(out, net, optimizer, torch.Generator().manual_seed(SEED), steps * args.epochs, warm=args.warmup)
+    run = Run(out, net, optimizer, torch.Generator().manual_seed(SEED), steps * args.epochs, warmup=args.warmup)
 
     def drawn(batches: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of slices, each now and then without its skull, turned and spoilt."""
-        order = torch.multinomial(weight, batches * args.batch, replacement=True, generator=run.random)
-        luck = torch.Generator(device).manual_seed(SEED + run.step)
+        order = torch.multinomial(weight, batches * args.batch, replacement=True, generator=run.generator)
+        rng = torch.Generator(device).manual_seed(SEED + run.step)
         for index in order.to(device).split(args.batch):
-            bare = (torch.rand(len(index), generator=luck, device=device) < 0.22)[:, None, None, None]
+            bare = (torch.rand(len(index), generator=rng, device=device) < 0.22)[:, None, None, None]
             x = torch.where(bare, stripped[index], whole[index]).float()
-            x, y = augment(x, masks[index][:, None].float(), luck)
+            x, y = augment_slices(x, masks[index][:, None].float(), rng)
             yield x.contiguous(memory_format=torch.channels_last), y
 
     frozen = math.ceil(args.freeze * args.epochs)  # a norm shared by three applications must be trained as it is served
@@ -131,22 +140,22 @@ def train(args: argparse.Namespace) -> None:
     for epoch in range(run.step // steps, args.epochs):
         net.train()
         if epoch == frozen:
-            settle(net, norms, (x for x, _ in drawn(80)))
+            recalibrate_batch_norms(net, norms, (x for x, _ in drawn(80)))
         if epoch >= frozen:
             for layer in norms:
                 layer.eval()
         for x, y in drawn(steps):
             with autocast(device):
                 logits = net(x)
-            run.descend(objective(logits.float(), y))
-            run.tell()
-        if (epoch + 1) % args.every == 0 or run.ended:
+            run.optimize(segmentation_loss(logits.float(), y))
+            run.print_progress()
+        if (epoch + 1) % args.every == 0 or run.is_finished:
             scores = validate(run.average.module, held, device)
-            run.note(scores)
-            if run.better(sum(scores.values())):
-                save_file(halves(run.average.module.state_dict()), out / "best.safetensors")
-        if (late := run.late(args.minutes)) or run.due(args.keep) or run.ended:
-            run.keep()
+            run.log_scores(scores)
+            if run.update_best(sum(scores.values())):
+                save_file(half_precision_state(run.average.module.state_dict()), out / "best.safetensors")
+        if (late := run.is_over_time(args.minutes)) or run.is_checkpoint_due(args.keep) or run.is_finished:
+            run.save_checkpoint()
         if late:
             break
 
@@ -154,7 +163,7 @@ def train(args: argparse.Namespace) -> None:
 LAYOUT = "TCGA_*/[0-9][0-9][0-9].jpg"  # by which DATA of `cases` is known
 
 
-def cases(data: Path, part: str) -> Iterator[Case]:
+def read_cases(data: Path, part: str) -> Iterator[Case]:
     """The patients of one part of the split, as a user would upload them, in several conditions.
 
     The set gives neither voxel size nor position: 240 mm fields of view and 5 mm between slices are assumed, which
@@ -163,10 +172,10 @@ def cases(data: Path, part: str) -> Iterator[Case]:
     folders = sorted(p for p in data.iterdir() if p.is_dir())
     names = [f.name for f in folders]
     for folder in folders:
-        if part != "all" and folder.name not in split(names)[part]:
+        if part != "all" and folder.name not in split_patients(names)[part]:
             continue
-        image, mask = pictures(sorted(folder.glob("[0-9][0-9][0-9].jpg")))
-        brain = rough_brain(image[..., 1].transpose(2, 0, 1)).transpose(1, 2, 0) | mask
+        image, mask = read_slices(sorted(folder.glob("[0-9][0-9][0-9].jpg")))
+        brain = estimate_brain(image[..., 1].transpose(2, 0, 1)).transpose(1, 2, 0) | mask
         affine = np.diag([-240 / image.shape[1], -240 / image.shape[0], 5.0, 1.0])
 
         def volume(array: np.ndarray, affine: np.ndarray = affine, **more: object) -> Volume:
@@ -174,7 +183,7 @@ def cases(data: Path, part: str) -> Iterator[Case]:
 
         pre, flair, post = (volume(image[..., c]) for c in range(3))
         truth = volume(mask.astype(np.uint8), labels={1: "abnormality"})
-        site = site_of(folder.name)
+        site = study_site(folder.name)
         yield Case(folder.name, site, "three sequences", (pre, flair, post), truth)
         yield Case(folder.name, site, "FLAIR alone", (None, flair, None), truth)
         bare = tuple(volume(image[..., c] * brain) for c in range(3))
@@ -198,7 +207,7 @@ def cases(data: Path, part: str) -> Iterator[Case]:
 
 
 def main(given: list[str] | None = None) -> None:
-    options = Options(__doc__.splitlines()[0], epochs=40, rate=2e-3, every=2)
+    options = TrainingParser(__doc__.splitlines()[0], epochs=40, rate=2e-3, every=2)
     options.add_argument("--batch", type=int, default=8)
     options.add_argument("--width", type=int, default=16)
     options.add_argument("--gate", choices=["decoder", "encoder"], default="encoder")
@@ -209,7 +218,7 @@ def main(given: list[str] | None = None) -> None:
     options.add_argument(
         "--empty", type=float, default=1.2, help="how often a lesion-free slice is drawn, to 1 for others"
     )
-    options.carry_out(train, given)
+    options.run_training(train, given)
 
 
 if __name__ == "__main__":

@@ -39,24 +39,40 @@ from medapp.pipelines.segment_ms_rsanet import (
 )
 from medapp.serving import weight_files
 from medapp.serving.inference_engine import Engine
-from training.core.batch_norm import SETTLED, settle
+from training.core.batch_norm import FREEZE_NORMS_AFTER, freeze_batch_norms
 from training.core.case import Case
-from training.core.options import Options
+from training.core.options import TrainingParser
 from training.core.precision import autocast
-from training.core.random_source import Luck
-from training.core.run import Run, halved
+from training.core.random_source import RandomSource
+from training.core.run import Run, half_precision_weights
 from training.data import ms_heads
-from training.data.labelled_brains import names_in, split
-from training.data.ms_heads import WHOLE, Clinic, Head, Patch, acquired, made, patient, prepare
-from training.data.scanner import thick
+from training.data.labelled_brains import list_scans, split_scans
+from training.data.ms_heads import (
+    WHOLE_BRAIN,
+    Patch,
+    PatchSource,
+    TransplantBrain,
+    draw_made_up,
+    load_brain,
+    person_of,
+    simulate_sequences,
+)
+from training.data.scanner import resample_thick
 
 SEED = 20261123
-SMOOTH = 30.0  # voxels of lesion below which overlap counts less and less
-DICE, BOTH, WEIGHT = 600, 2400, 0.5  # steps up to which overlap alone counts, and from which wrong voxels count so much
-HARD = (0.1, 0.01)  # share of the voxels that count as most wrong, at first and at last
-LATE, WHOLES = 0.93, 0.3  # share of the steps after which so many are whole brains, one at a time
-QUIET = 0.5  # ml taken for lesion where there is none that are put up with
-LEFT = ("p07", "P14")  # patients that the served weights have not seen
+DICE_SMOOTHING = 30.0  # voxels of lesion below which overlap counts less and less
+DICE_ALONE_UNTIL, FULL_WEIGHT_FROM, ENTROPY_WEIGHT = (
+    600,
+    2400,
+    0.5,
+)  # steps up to which overlap alone counts, and from which wrong voxels count so much
+HARD_SHARE = (0.1, 0.01)  # share of the voxels that count as most wrong, at first and at last
+WHOLE_BRAINS_AFTER, WHOLE_BRAIN_SHARE = (
+    0.93,
+    0.3,
+)  # share of the steps after which so many are whole brains, one at a time
+FALSE_ML = 0.5  # ml taken for lesion where there is none that are put up with
+HELD_OUT = ("p07", "P14")  # patients that the served weights have not seen
 
 
 class Exam(NamedTuple):
@@ -67,47 +83,47 @@ class Exam(NamedTuple):
     truth: np.ndarray
 
 
-def exam(kind: str, scans: dict[str, Volume], truth: Volume) -> Exam:
+def make_exam(kind: str, scans: dict[str, Volume], truth: Volume) -> Exam:
     """Images of one patient by role, on one grid, cut out and stacked by the pipeline's own ways."""
     grid = make_working_grid(scans["flair"])
-    view = prepare_scans(scans, find_anatomy(parcellator(), scans, grid, lambda share, stage: None), grid)
+    view = prepare_scans(scans, find_anatomy(load_parcellation_network(), scans, grid, lambda share, stage: None), grid)
     x = stack_channels(view.images, view.maps)
     there = resample(truth, Grid(x.shape[1:], view.grid.affine))
     return Exam(kind, x.astype(np.float16), there.array > 0)
 
 
 @cache
-def parcellator() -> nn.Module:
+def load_parcellation_network() -> nn.Module:
     """As the app serves it to this method."""
     net = ANATOMY.build()
     net.load_state_dict(load_file(weight_files.locate_weights(ANATOMY.weights).path))
     return net.eval().requires_grad_(False)
 
 
-def exams_of(data: Path, name: str) -> list[Exam]:
+def patient_exams(data: Path, name: str) -> list[Exam]:
     """A real patient: FLAIR alone, in thick slices, and with T1."""
-    flair, t1, mask = ms_heads.given(data, name)
-    given = {"flair": {"flair": flair}, "thick": {"flair": thick(flair)}, "t1": {"flair": flair, "t1": t1}}
-    return [exam(f"{patient(name)}_{kind}", scans, mask) for kind, scans in given.items()]
+    flair, t1, mask = ms_heads.read_patient(data, name)
+    given = {"flair": {"flair": flair}, "thick": {"flair": resample_thick(flair)}, "t1": {"flair": flair, "t1": t1}}
+    return [make_exam(f"{person_of(name)}_{kind}", scans, mask) for kind, scans in given.items()]
 
 
-def made_up(head: Head, seed: int) -> dict[str, tuple[Volume, Volume]]:
+def make_up_patient(head: TransplantBrain, seed: int) -> dict[str, tuple[Volume, Volume]]:
     """FLAIR and mask of a made-up patient, and of the same brain without lesions."""
     free = head._replace(plots={"none": torch.zeros(0, 3, dtype=torch.int16)})
     both = {}
     for kind, source in (("made", head), ("free", free)):
-        luck = Luck(seed)
-        sight = made(source, WHOLE, luck)
-        flair = Volume(acquired(sight.images, luck)[0]["flair"].numpy(), np.eye(4), name="FLAIR")
+        rng = RandomSource(seed)
+        sight = draw_made_up(source, WHOLE_BRAIN, rng)
+        flair = Volume(simulate_sequences(sight.images, rng)[0]["flair"].numpy(), np.eye(4), name="FLAIR")
         both[kind] = flair, flair.new_like((sight.target > 0.5).numpy().astype(np.uint8), labels={1: "lesion"})
     return both
 
 
-def exams_on(head: Head, seed: int) -> list[Exam]:
-    return [exam(kind, {"flair": flair}, truth) for kind, (flair, truth) in made_up(head, seed).items()]
+def made_up_exams(head: TransplantBrain, seed: int) -> list[Exam]:
+    return [make_exam(kind, {"flair": flair}, truth) for kind, (flair, truth) in make_up_patient(head, seed).items()]
 
 
-def served(net: RSANet) -> Callable[[np.ndarray], np.ndarray]:
+def as_served(net: RSANet) -> Callable[[np.ndarray], np.ndarray]:
     """The network as it is now, served as in the app: maps (CHANNELS, X, Y, Z) to the probability (X, Y, Z)."""
     engine = Engine(copy.deepcopy(net), next(net.parameters()).device.type)
     return lambda x: predict_lesions(engine, x.astype(np.float32))[0]
@@ -116,7 +132,7 @@ def served(net: RSANet) -> Callable[[np.ndarray], np.ndarray]:
 def validate(net: RSANet, exams: list[Exam], threshold: float = 0.5) -> dict[str, float]:
     """Mean Dice and lesion-wise F1 of every kind of exam; millilitres found where there is nothing."""
     scores: dict[str, list[float]] = {}
-    probability = served(net)
+    probability = as_served(net)
     for kind, x, truth in exams:
         mask = probability(x) >= threshold
         if kind == "free":
@@ -127,15 +143,17 @@ def validate(net: RSANet, exams: list[Exam], threshold: float = 0.5) -> dict[str
     return {name: float(np.mean(values)) for name, values in scores.items()}
 
 
-def quiet(net: RSANet, exams: list[Exam]) -> float:
+def choose_threshold(net: RSANet, exams: list[Exam]) -> float:
     """The lowest threshold, in steps of 0.05, at which brains without lesion hold no more than QUIET ml on average."""
-    probability = served(net)
+    probability = as_served(net)
     free = [probability(exam.x) for exam in exams if exam.kind == "free"]
     levels = (n / 20 for n in range(6, 19))
-    return next((t for t in levels if np.mean([(p >= t).sum() / 1000 for p in free]) <= QUIET), 0.95)
+    return next((t for t in levels if np.mean([(p >= t).sum() / 1000 for p in free]) <= FALSE_ML), 0.95)
 
 
-def objective(logits: Tensor, target: Tensor, known: Tensor, hard: float = HARD[1], weight: float = 1.0) -> Tensor:
+def segmentation_loss(
+    logits: Tensor, target: Tensor, known: Tensor, hard: float = HARD_SHARE[1], weight: float = 1.0
+) -> Tensor:
     """`weight` times the mean cross entropy of the share `hard` of the voxels, the most wrong ones, plus one minus the
     mean soft Dice of the patches, (B, X, Y, Z) each; where not `known`, nothing counts.
 
@@ -146,7 +164,7 @@ def objective(logits: Tensor, target: Tensor, known: Tensor, hard: float = HARD[
     """
     each = (1, 2, 3)
     p, truth = logits.sigmoid() * known, target * known
-    overlap = (2 * (p * truth).sum(each) + SMOOTH) / (p.sum(each) + truth.sum(each) + SMOOTH)
+    overlap = (2 * (p * truth).sum(each) + DICE_SMOOTHING) / (p.sum(each) + truth.sum(each) + DICE_SMOOTHING)
     wrong = F.binary_cross_entropy_with_logits(logits[known], target[known], reduction="none")
     return weight * wrong.topk(max(1, int(hard * wrong.numel()))).values.mean() + 1 - overlap.mean()
 
@@ -154,23 +172,23 @@ def objective(logits: Tensor, target: Tensor, known: Tensor, hard: float = HARD[
 LAYOUT = "ms/*_flair.nii.gz"  # by which DATA of `cases` is known
 
 
-def cases(data: Path, part: str) -> Iterator[Case]:
+def read_cases(data: Path, part: str) -> Iterator[Case]:
     """Real patients, with T1 and without and in thick slices; then brains with made-up lesions, and without any.
 
     The part "test" is LEFT and brains that are not trained on, "train" the other patients, "validation" brains alone.
     """
-    for name in ms_heads.reals(data):
-        if part == "validation" or (part != "all" and (patient(name) in LEFT) != (part == "test")):
+    for name in ms_heads.list_patients(data):
+        if part == "validation" or (part != "all" and (person_of(name) in HELD_OUT) != (part == "test")):
             continue
         source = name.split("_")[0]
-        flair, t1, truth = ms_heads.given(data, name)
+        flair, t1, truth = ms_heads.read_patient(data, name)
         yield Case(name, source, "FLAIR alone", (flair,), truth)
         yield Case(name, source, "FLAIR and T1", (flair, t1), truth)
-        yield Case(name, source, "FLAIR alone, 5 mm slices", (thick(flair),), thick(truth))
-    parts = split(names_in(data / "brain_t1"))
+        yield Case(name, source, "FLAIR alone, 5 mm slices", (resample_thick(flair),), resample_thick(truth))
+    parts = split_scans(list_scans(data / "brain_t1"))
     brains = {**parts, "all": parts["validation"] + parts["test"], "train": []}[part]
     for seed, name in enumerate(brains, 100):
-        for kind, (image, truth) in made_up(prepare(data, name), seed).items():
+        for kind, (image, truth) in make_up_patient(load_brain(data, name), seed).items():
             condition = "lesions made up" if truth.array.any() else "no lesions"  # some are made up without any
             yield Case(name, "OASIS-1", condition, (image,), truth, image=kind)
 
@@ -178,60 +196,64 @@ def cases(data: Path, part: str) -> Iterator[Case]:
 def train(args: argparse.Namespace) -> None:
     torch.manual_seed(SEED)
     data, out = Path(args.data), Path(args.out)
-    brains = split(names_in(data / "brain_t1"))
-    clinic = Clinic(data, brains["train"][: args.brains], args.leave)
-    held = [name for name in ms_heads.reals(data) if patient(name) in args.leave]
-    exams = [exam for name in held for exam in exams_of(data, name)]
+    brains = split_scans(list_scans(data / "brain_t1"))
+    clinic = PatchSource(data, brains["train"][: args.brains], args.leave)
+    held = [name for name in ms_heads.list_patients(data) if person_of(name) in args.leave]
+    exams = [exam for name in held for exam in patient_exams(data, name)]
     for seed, name in enumerate(brains["validation"]):
-        exams += exams_on(prepare(data, name), seed)
+        exams += made_up_exams(load_brain(data, name), seed)
 
     net = build_network()
     if args.like:
         net.load_state_dict(load_file(args.like))
     net = net.to(args.device, memory_format=torch.channels_last_3d)
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=1e-2)
-    run = Run(out, net, optimizer, Luck(SEED).generator, args.steps)
+    run = Run(out, net, optimizer, RandomSource(SEED).generator, args.steps)
 
     def batch(step: int) -> list[Patch]:
-        lucks = [Luck(SEED + step * args.batch + number) for number in range(args.batch)]
-        if step > LATE * args.steps and lucks[0].chance(WHOLES):
-            return [clinic.sample(lucks[0], WHOLE)]
-        return [clinic.sample(luck) for luck in lucks]
+        rngs = [RandomSource(SEED + step * args.batch + number) for number in range(args.batch)]
+        if step > WHOLE_BRAINS_AFTER * args.steps and rngs[0].bernoulli(WHOLE_BRAIN_SHARE):
+            return [clinic.sample(rngs[0], WHOLE_BRAIN)]
+        return [clinic.sample(rng) for rng in rngs]
 
     ahead = ThreadPoolExecutor(1)  # draws the next patches while the network learns from these
     coming = ahead.submit(batch, run.step)
-    while not run.ended:
-        settle(net.train(), bool(args.like) or run.step > SETTLED * args.steps)
-        hard = HARD[0] * (HARD[1] / HARD[0]) ** (run.step / args.steps)
-        weight = WEIGHT * (1 if args.like else min(max((run.step - DICE) / (BOTH - DICE), 0.0), 1.0))
+    while not run.is_finished:
+        freeze_batch_norms(net.train(), bool(args.like) or run.step > FREEZE_NORMS_AFTER * args.steps)
+        hard = HARD_SHARE[0] * (HARD_SHARE[1] / HARD_SHARE[0]) ** (run.step / args.steps)
+        weight = ENTROPY_WEIGHT * (
+            1
+            if args.like
+            else min(max((run.step - DICE_ALONE_UNTIL) / (FULL_WEIGHT_FROM - DICE_ALONE_UNTIL), 0.0), 1.0)
+        )
         patches, coming = coming.result(), ahead.submit(batch, run.step + 1)
         x, target, known = (torch.stack(parts).to(args.device) for parts in zip(*patches, strict=True))
         with autocast(args.device):
             logits = net(x.contiguous(memory_format=torch.channels_last_3d))[:, 0]
-        run.descend(objective(logits.float(), target, known, hard, weight))
+        run.optimize(segmentation_loss(logits.float(), target, known, hard, weight))
 
-        late = run.late(args.minutes)
-        if run.step % args.every == 0 or run.ended:
+        late = run.is_over_time(args.minutes)
+        if run.step % args.every == 0 or run.is_finished:
             average = run.average.module
             average.load_state_dict(dict(net.named_buffers()), strict=False)
-            run.note(validate(average.eval(), exams))
-            save_file(halved(average), out / "last.safetensors")
+            run.log_scores(validate(average.eval(), exams))
+            save_file(half_precision_weights(average), out / "last.safetensors")
         else:
-            run.tell()
-        if run.due(args.keep) or run.ended or late:
-            run.keep()
+            run.print_progress()
+        if run.is_checkpoint_due(args.keep) or run.is_finished or late:
+            run.save_checkpoint()
         if late:
             break
-    if run.ended:
-        print("threshold to be served at:", quiet(run.average.module.eval(), exams))
+    if run.is_finished:
+        print("threshold to be served at:", choose_threshold(run.average.module.eval(), exams))
 
 
 def main(given: list[str] | None = None) -> None:
-    options = Options(__doc__.splitlines()[0], steps=3500, rate=2e-3, every=250)
+    options = TrainingParser(__doc__.splitlines()[0], steps=3500, rate=2e-3, every=250)
     options.add_argument("--leave", nargs="*", default=[], help="patients left out of training, to validate on")
     options.add_argument("--batch", type=int, default=4, help="patches a step")
     options.add_argument("--brains", type=int, help="how many brains, for a quick look; all unless said")
-    options.carry_out(train, given)
+    options.run_training(train, given)
 
 
 if __name__ == "__main__":

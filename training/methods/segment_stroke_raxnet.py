@@ -27,36 +27,39 @@ from medapp.networks.raxnet import RAXNet
 from medapp.pipelines.segment_stroke_raxnet import INPUT_CHANNELS, PLANE_VIEWS, WIDTHS, predict_plane
 from training.core.case import Case
 from training.core.lesion_losses import LOSSES
-from training.core.options import Options
+from training.core.options import TrainingParser
 from training.core.precision import autocast
-from training.core.random_source import Luck
-from training.core.run import Run, halves
+from training.core.random_source import RandomSource
+from training.core.run import Run, half_precision_state
 from training.data.labelled_brains import SEED
-from training.data.stroke_heads import SEEDS, Head, head
-from training.data.stroke_lesions import Shapes
-from training.data.stroke_slices import CROP, PLANES, Slices, augment, standard
+from training.data.stroke_heads import SEEDS, StrokeHead, load_head
+from training.data.stroke_lesions import LesionShapes
+from training.data.stroke_slices import CROP, PLANES, SliceSampler, augment_slices, to_standardized
 
-HELD = (0, 1, 2, 3, 4, 6, 7, 5, 11)  # the heads that validate; the last two have no lesion
-SCORED = 60  # heads of a part, by `cases`
-TURN = Rotation.from_euler("xyz", (15, -8, 10), degrees=True).as_matrix() @ np.diag([-1.0, -1, 3])
-OBLIQUE = Grid((220, 250, 70), from_matvec(TURN, np.array([0.0, -18, 8]) - TURN @ (np.array((220, 250, 70)) - 1) / 2))
-PRIOR = -4.0  # logit of lesion, as rare as it is, from which the training sets out
-BEFORE, EVERY = 36, 10  # heads painted before the first step; then another after so many steps
+VALIDATION_HEADS = (0, 1, 2, 3, 4, 6, 7, 5, 11)  # the heads that validate; the last two have no lesion
+SCORED_HEADS = 60  # heads of a part, by `cases`
+OBLIQUE_AXES = Rotation.from_euler("xyz", (15, -8, 10), degrees=True).as_matrix() @ np.diag([-1.0, -1, 3])
+OBLIQUE = Grid(
+    (220, 250, 70),
+    from_matvec(OBLIQUE_AXES, np.array([0.0, -18, 8]) - OBLIQUE_AXES @ (np.array((220, 250, 70)) - 1) / 2),
+)
+LESION_PRIOR = -4.0  # logit of lesion, as rare as it is, from which the training sets out
+HEADS_BEFORE, STEPS_PER_HEAD = 36, 10  # heads painted before the first step; then another after so many steps
 
 
-def widened(state: Mapping[str, Tensor], channels: int) -> dict[str, Tensor]:
+def add_input_channels(state: Mapping[str, Tensor], channels: int) -> dict[str, Tensor]:
     """The state dict of a RAXNet that sees so many channels, and makes nothing of those that the given one did not."""
     first = [name for name in state if name in ("stem.1.weight", "ups.3.skip.weight")]
     more = {name: F.pad(state[name], (0, 0, 0, 0, 0, channels - state[name].shape[1])) for name in first}
     return {**state, **more}
 
 
-def validate(net: nn.Module, held: list[Head], plane: str) -> dict[str, float]:
+def validate(net: nn.Module, held: list[StrokeHead], plane: str) -> dict[str, float]:
     """Mean 3-D Dice over lesions of any size and those under 20 ml, and false millilitres in heads without."""
     net = fuse_batchnorm(copy.deepcopy(net).eval())
     scores, small, false = [], [], []
     for each in held:
-        found = predict_plane(net, standard(torch.from_numpy(each.image)).numpy(), PLANE_VIEWS[plane]) > 0.5
+        found = predict_plane(net, to_standardized(torch.from_numpy(each.image)).numpy(), PLANE_VIEWS[plane]) > 0.5
         size = int(each.mask.sum())
         if not size:
             false.append(found.sum() / 1000)
@@ -72,12 +75,12 @@ def validate(net: nn.Module, held: list[Head], plane: str) -> dict[str, float]:
 LAYOUT = "stroke_masks/*.npz"  # by which DATA of `cases` is known
 
 
-def cases(data: Path, part: str) -> Iterator[Case]:
+def read_cases(data: Path, part: str) -> Iterator[Case]:
     """Heads of brains and with masks of that part alone, each as it is and as a scanner might store it."""
     for each in SEEDS if part == "all" else (part,):
-        shapes = Shapes(data / "stroke_masks", each)
-        for number in range(SCORED):
-            painted = head(data, each, number, shapes)
+        shapes = LesionShapes(data / "stroke_masks", each)
+        for number in range(SCORED_HEADS):
+            painted = load_head(data, each, number, shapes)
             image = Volume(painted.image.astype(np.int16), load_template().affine, name="T1")
             truth = image.new_like(painted.mask.astype(np.uint8), labels={1: "painted"})
             patient, group = f"{each} {number:03d}", f"{painted.mask.sum() / 1000:.1f} ml"
@@ -89,58 +92,61 @@ def cases(data: Path, part: str) -> Iterator[Case]:
 def train(args: argparse.Namespace) -> None:
     torch.manual_seed(SEED)
     data, out = Path(args.data), Path(args.out)
-    shapes = {part: Shapes(data / "stroke_masks", part) for part in ("train", "validation")}
-    held = [head(data, "validation", n, shapes["validation"]) for n in HELD[: args.held] + HELD[-1:]]
+    shapes = {part: LesionShapes(data / "stroke_masks", part) for part in ("train", "validation")}
+    held = [
+        load_head(data, "validation", n, shapes["validation"])
+        for n in VALIDATION_HEADS[: args.held] + VALIDATION_HEADS[-1:]
+    ]
 
     widths = tuple(args.width * n for n in (1, 2, 4, 8))
     net = RAXNet(1, widths, INPUT_CHANNELS).to(args.device, memory_format=torch.channels_last)
-    nn.init.constant_(net.head.bias, PRIOR)
+    nn.init.constant_(net.head.bias, LESION_PRIOR)
     if args.like:
-        net.load_state_dict(widened(load_file(args.like), INPUT_CHANNELS))
-    luck = Luck(SEED + PLANES.get(args.plane, len(PLANES)))
+        net.load_state_dict(add_input_channels(load_file(args.like), INPUT_CHANNELS))
+    rng = RandomSource(SEED + PLANES.get(args.plane, len(PLANES)))
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=4e-3)
-    run = Run(out, net, optimizer, luck.generator, args.steps, forget=0.997, buffers=True, best=-math.inf)
+    run = Run(out, net, optimizer, rng.generator, args.steps, decay=0.997, use_buffers=True, best=-math.inf)
 
-    sources = [Slices(plane) for plane in (PLANES if args.plane == "every" else (args.plane,))]
-    while not run.ended:
-        for number in range(len(sources[0].heads), min(args.heads, args.before + run.step // EVERY)):
-            new = head(data, "train", number, shapes["train"])
+    sources = [SliceSampler(plane) for plane in (PLANES if args.plane == "every" else (args.plane,))]
+    while not run.is_finished:
+        for number in range(len(sources[0].heads), min(args.heads, args.before + run.step // STEPS_PER_HEAD)):
+            new = load_head(data, "train", number, shapes["train"])
             for source in sources:
                 source.add(new)
-        source = sources[luck.below(len(sources))]
-        x, y = augment(*source.draw(args.batch, luck), CROP[source.plane], source.plane != "sagittal", luck)
+        source = sources[rng.randint(len(sources))]
+        x, y = augment_slices(*source.draw(args.batch, rng), CROP[source.plane], source.plane != "sagittal", rng)
         net.train()
         with autocast(args.device):
             logits = net(x.to(args.device, memory_format=torch.channels_last))
-        run.descend(LOSSES[args.loss](logits.float(), y.to(args.device)))
+        run.optimize(LOSSES[args.loss](logits.float(), y.to(args.device)))
 
-        late = run.late(args.minutes)
-        if run.step % args.every == 0 or run.ended:
-            run.note(scores := validate(run.average.module, held, sources[0].plane))
-            state = halves(run.average.module.state_dict())
+        late = run.is_over_time(args.minutes)
+        if run.step % args.every == 0 or run.is_finished:
+            run.log_scores(scores := validate(run.average.module, held, sources[0].plane))
+            state = half_precision_state(run.average.module.state_dict())
             save_file(state, out / "last.safetensors")
-            if run.better(scores["dice"] + 0.5 * scores["small"] - 0.02 * min(scores["false_ml"], 10)):
+            if run.update_best(scores["dice"] + 0.5 * scores["small"] - 0.02 * min(scores["false_ml"], 10)):
                 save_file(state, out / "best.safetensors")
         else:
-            run.tell()
-        if run.step % args.every == 0 or run.ended or late or run.due(args.keep):
-            run.keep()
+            run.print_progress()
+        if run.step % args.every == 0 or run.is_finished or late or run.is_checkpoint_due(args.keep):
+            run.save_checkpoint()
         if late:
             break
 
 
 def main(given: list[str] | None = None) -> None:
-    options = Options(__doc__.splitlines()[0], steps=4000, rate=2e-3, every=400)
+    options = TrainingParser(__doc__.splitlines()[0], steps=4000, rate=2e-3, every=400)
     options.add_argument("--plane", choices=(*PLANES, "every"), required=True, help="every: what all set out from")
     options.add_argument("--batch", type=int, default=16)
     options.add_argument("--width", type=int, default=WIDTHS[0])
     options.add_argument("--loss", choices=LOSSES, default="balanced")
     options.add_argument("--heads", type=int, default=300, help="how many are painted in the end")
-    options.add_argument("--before", type=int, default=BEFORE, help="how many before the first step")
+    options.add_argument("--before", type=int, default=HEADS_BEFORE, help="how many before the first step")
     options.add_argument(
-        "--held", type=int, default=len(HELD) - 1, help="heads that validate, beside one without lesion"
+        "--held", type=int, default=len(VALIDATION_HEADS) - 1, help="heads that validate, beside one without lesion"
     )
-    options.carry_out(train, given)
+    options.run_training(train, given)
 
 
 if __name__ == "__main__":

@@ -30,11 +30,11 @@ from medapp.algorithms.region_prompts import (
 from medapp.algorithms.text_encoder import EMBEDDING_DIM, TEXT_ENCODER_CONFIG, build_text_encoder, make_encoder
 
 PREPROCESS = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
-LENGTH = 10.0  # of an embedding; CLIP's own are of that order
-SCALE = 20.0  # of the cosines in the softmax over regions
-UNSIDED, UNRELATED = 0.1, 0.12  # shares of the sentences
+EMBEDDING_LENGTH = 10.0  # of an embedding; CLIP's own are of that order
+COSINE_SCALE = 20.0  # of the cosines in the softmax over regions
+UNSIDED_SHARE, UNRELATED_SHARE = 0.1, 0.12  # shares of the sentences
 
-ASIDE = {
+HELD_OUT_SYNONYMS = {
     "Cerebral-White-Matter": ("white substance of the cerebrum", "cerebrum white matter"),
     "Cerebral-Cortex": ("grey matter of the cerebrum", "cerebrum cortex"),
     "Lateral-Ventricle": ("lateral cerebral ventricle", "anterior horn and body of the lateral ventricle"),
@@ -55,25 +55,25 @@ ASIDE = {
     "Vessel": ("small blood vessel", "vessel space"),
     "Choroid-Plexus": ("choroid plexus tissue", "choroideus"),
 }
-ASIDE_TEMPLATES = (
+HELD_OUT_TEMPLATES = (
     "a picture of the {} of an adult", "where does the {} lie?", "mr image, {} outlined",
     "volume of the {} in this person",
 )  # fmt: skip
-OTHER = (
+UNRELATED_WORDS = (
     "dog", "kidney", "car", "a cup of coffee", "liver", "a house by the sea", "lung", "tree", "white cat",
     "stem of a flower", "the heart", "ventricle of the heart", "hand", "road", "music", "the weather", "femur",
     "knee", "a computer", "",
 )  # fmt: skip
-OTHER_ASIDE = ("spleen", "bicycle", "chest x-ray", "lemon tree", "shoulder", "an old ship", "foot", "pancreas")
+HELD_OUT_UNRELATED = ("spleen", "bicycle", "chest x-ray", "lemon tree", "shoulder", "an old ship", "foot", "pancreas")
 
 
-def twin(label: int) -> int:
+def mirrored_region(label: int) -> int:
     """The same structure's region on the other side, itself in the middle."""
     own = split_side(label)[1]
     return next((n for n in REGION_NUMBERS if n != label and split_side(n)[1] == own), label)
 
 
-def phrase(label: int, dice: random.Random, synonyms: Mapping[str, tuple[str, ...]], sided: bool = True) -> str:
+def draw_phrase(label: int, dice: random.Random, synonyms: Mapping[str, tuple[str, ...]], sided: bool = True) -> str:
     """One way to name a region."""
     side, rest = split_side(label)
     name = dice.choice(synonyms[rest])
@@ -82,29 +82,29 @@ def phrase(label: int, dice: random.Random, synonyms: Mapping[str, tuple[str, ..
     return dice.choice(SIDE_FORMS).format(side=side, any=dice.choice(SIDE_WORDS[side]), name=name)
 
 
-def unrelated(dice: random.Random, words: tuple[str, ...] = OTHER) -> str:
+def draw_unrelated(dice: random.Random, words: tuple[str, ...] = UNRELATED_WORDS) -> str:
     side = dice.choice(("", "", "left ", "right ", "l ", "r "))
     return side + dice.choice(words)
 
 
-def draw(size: int, dice: random.Random) -> tuple[list[str], Tensor]:
+def draw_sentences(size: int, dice: random.Random) -> tuple[list[str], Tensor]:
     """Sentences, and which of nothing and the 35 regions they mean (B, 36), rows that add up to 1."""
     said, means = [], torch.zeros(size, len(REGION_NUMBERS) + 1)
     for row in means:
         label = dice.choice(REGION_NUMBERS)
         kind = dice.random()
-        if kind < UNRELATED:
-            row[0], name = 1, unrelated(dice)
-        elif kind < UNRELATED + UNSIDED:
-            row[[label, twin(label)]], name = 1, phrase(label, dice, REGION_SYNONYMS, sided=False)
+        if kind < UNRELATED_SHARE:
+            row[0], name = 1, draw_unrelated(dice)
+        elif kind < UNRELATED_SHARE + UNSIDED_SHARE:
+            row[[label, mirrored_region(label)]], name = 1, draw_phrase(label, dice, REGION_SYNONYMS, sided=False)
         else:
-            row[label], name = 1, phrase(label, dice, REGION_SYNONYMS)
+            row[label], name = 1, draw_phrase(label, dice, REGION_SYNONYMS)
         row /= row.sum()
         said.append(dice.choice(PROMPT_TEMPLATES).format(name))
     return said, means
 
 
-def vocabulary(tokenizer) -> Tensor:
+def shared_vocabulary(tokenizer) -> Tensor:
     """(49408,) every token -> itself if the bank has it, else the first that it has not."""
     words = [
         *PROMPT_TEMPLATES,
@@ -120,7 +120,7 @@ def vocabulary(tokenizer) -> Tensor:
     return table
 
 
-def strewn(tokens: Tensor, other: int, dice: random.Random) -> Tensor:
+def add_unknown_words(tokens: Tensor, other: int, dice: random.Random) -> Tensor:
     """A sentence (77,) with a few unknown words before and after, seldom many."""
     most = dice.choice((0, 0, 1, 2, 3)) if dice.random() < 0.97 else 24
     start, *words, end = tokens[: int(tokens.argmax()) + 1].tolist()
@@ -129,7 +129,7 @@ def strewn(tokens: Tensor, other: int, dice: random.Random) -> Tensor:
     return torch.tensor(row + [0] * (len(tokens) - len(row)))
 
 
-def encode(model, tokens: Tensor) -> Tensor:
+def encode_tokens(model, tokens: Tensor) -> Tensor:
     """What `open_clip.CLIP.encode_text` does, no further than the longest sentence."""
     last = tokens.argmax(1)
     n = int(last.max()) + 1
@@ -142,20 +142,20 @@ def train(model, tokenizer, steps: int, size: int, seed: int = 0) -> None:
     """Softmax over the directions, which are learned too, and a pull towards them at LENGTH."""
     dice = random.Random(seed)
     torch.manual_seed(seed)
-    table = vocabulary(tokenizer)
+    table = shared_vocabulary(tokenizer)
     other = int(table.mode().values)
     axes = nn.Parameter(torch.randn(len(REGION_NUMBERS) + 1, EMBEDDING_DIM))
     weights = [p for name, p in model.named_parameters() if not name.startswith("visual") and name != "logit_scale"]
     adam = torch.optim.AdamW([*weights, axes], 2e-3, weight_decay=0.01)
     fall = torch.optim.lr_scheduler.OneCycleLR(adam, 2e-3, steps, pct_start=0.1)
     for step in range(steps):
-        said, means = draw(size, dice)
-        tokens = torch.stack([strewn(row, other, dice) for row in table[tokenizer(said)]])
-        text, towards = encode(model, tokens), F.normalize(axes, dim=1)
+        said, means = draw_sentences(size, dice)
+        tokens = torch.stack([add_unknown_words(row, other, dice) for row in table[tokenizer(said)]])
+        text, towards = encode_tokens(model, tokens), F.normalize(axes, dim=1)
         near = 1 - F.cosine_similarity(text, means @ towards).mean()
         apart = (towards @ towards.T - torch.eye(len(towards))).clamp(min=0).square().sum(1).mean()
-        length = (text.norm(dim=1) / LENGTH - 1).square().mean()
-        loss = F.cross_entropy(SCALE * F.normalize(text, dim=1) @ towards.T, means) + 2 * near + apart + length
+        length = (text.norm(dim=1) / EMBEDDING_LENGTH - 1).square().mean()
+        loss = F.cross_entropy(COSINE_SCALE * F.normalize(text, dim=1) @ towards.T, means) + 2 * near + apart + length
         adam.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(weights, 1.0)
@@ -167,20 +167,20 @@ def train(model, tokenizer, steps: int, size: int, seed: int = 0) -> None:
         model.token_embedding.weight.copy_(model.token_embedding.weight[table])
 
 
-def judged(model, seed: int = 1) -> dict[str, float]:
+def score_tower(model, seed: int = 1) -> dict[str, float]:
     """How wordings and sentences kept aside lie to the paper's prompts: cosines, and shares that are nearest."""
     dice = random.Random(seed)
     encoding = make_encoder(model).encode
     exact = F.normalize(encoding(make_prompts()), dim=1)
     scores = {"prompts_nearest": float((exact @ exact.T - 2 * torch.eye(len(exact))).max())}
     labels = [label for label in REGION_NUMBERS for _ in range(20)]
-    own, other = torch.tensor(labels) - 1, torch.tensor([twin(label) for label in labels]) - 1
+    own, other = torch.tensor(labels) - 1, torch.tensor([mirrored_region(label) for label in labels]) - 1
     for kind, templates, synonyms in (
-        ("templates", ASIDE_TEMPLATES, REGION_SYNONYMS),
-        ("synonyms", PROMPT_TEMPLATES, ASIDE),
-        ("both", ASIDE_TEMPLATES, ASIDE),
+        ("templates", HELD_OUT_TEMPLATES, REGION_SYNONYMS),
+        ("synonyms", PROMPT_TEMPLATES, HELD_OUT_SYNONYMS),
+        ("both", HELD_OUT_TEMPLATES, HELD_OUT_SYNONYMS),
     ):
-        said = [dice.choice(templates).format(phrase(label, dice, synonyms)) for label in labels]
+        said = [dice.choice(templates).format(draw_phrase(label, dice, synonyms)) for label in labels]
         cosines = F.normalize(encoding(said), dim=1) @ exact.T
         mine = cosines.gather(1, own[:, None])[:, 0]
         wrong = (cosines.argmax(1) != own).nonzero()[:, 0].tolist()
@@ -192,7 +192,7 @@ def judged(model, seed: int = 1) -> dict[str, float]:
         scores[f"{kind}_own_worst_2_percent"] = float(mine.quantile(0.02))
         scores[f"{kind}_other_side"] = float(cosines.gather(1, other[:, None])[:, 0][other != own].mean())
         scores[f"{kind}_nearest_other"] = float(cosines.scatter(1, own[:, None], -1).amax(1).mean())
-    said = [dice.choice(ASIDE_TEMPLATES).format(unrelated(dice, OTHER_ASIDE)) for _ in range(200)]
+    said = [dice.choice(HELD_OUT_TEMPLATES).format(draw_unrelated(dice, HELD_OUT_UNRELATED)) for _ in range(200)]
     far = (F.normalize(encoding(said), dim=1) @ exact.T).amax(1)
     return scores | {
         "unrelated_nearest": float(far.mean()),
@@ -213,7 +213,7 @@ def main() -> None:
 
     train(model.train(), SimpleTokenizer(context_length=77), given.steps, given.batch)
     model.half().float()
-    scores = judged(model)
+    scores = score_tower(model)
     print(json.dumps(scores, indent=1))
     config = {"model_cfg": TEXT_ENCODER_CONFIG, "preprocess_cfg": PREPROCESS}
     (given.out / "text_tower.json").write_text(json.dumps(config, indent=1) + "\n")

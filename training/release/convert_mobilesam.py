@@ -24,11 +24,11 @@ from medapp.serving.inference_engine import import_openvino
 
 SHA256 = "3d0d4217f5af08cf1d2c72a0ade218deb8ddacefe666ab89e2f71f8e4c494849"
 TARGET = Path(__file__).resolve().parents[2] / "weights" / "mobilesam.safetensors"
-TINY = {"patch_embed.seq.seq.0.c": "patch_embed.conv1.conv", "patch_embed.seq.seq.2.c": "patch_embed.conv2.conv"}
+TIMM_NAMES = {"patch_embed.seq.seq.0.c": "patch_embed.conv1.conv", "patch_embed.seq.seq.2.c": "patch_embed.conv2.conv"}
 TOLERANCE = 1e-4
 
 
-def unpacked(tarball: Path) -> dict[str, bytes]:
+def read_onnx_files(tarball: Path) -> dict[str, bytes]:
     """The two ONNX files. Raises ValueError if the tarball is another than that this script was written for."""
     found = hashlib.sha256(tarball.read_bytes()).hexdigest()
     if found != SHA256:
@@ -37,7 +37,7 @@ def unpacked(tarball: Path) -> dict[str, bytes]:
         return {name: packed.extractfile(f"package/dist/{name}.onnx").read() for name in ("encoder", "sam")}
 
 
-def constants(graph: onnx.GraphProto) -> dict[tuple[str, int], np.ndarray]:
+def node_constants(graph: onnx.GraphProto) -> dict[tuple[str, int], np.ndarray]:
     """Every constant that a node takes, by the node's name and the input's number."""
     values = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
     values |= {
@@ -48,7 +48,7 @@ def constants(graph: onnx.GraphProto) -> dict[tuple[str, int], np.ndarray]:
     return {(n.name, at): values[x] for n in graph.node for at, x in enumerate(n.input) if x in values}
 
 
-def state(encoder: onnx.GraphProto, decoder: onnx.GraphProto, net: Any) -> dict[str, Tensor]:
+def convert_state(encoder: onnx.GraphProto, decoder: onnx.GraphProto, net: Any) -> dict[str, Tensor]:
     """The network's state dict, from names where the export kept them and from the nodes that use them where not."""
     found: dict[str, np.ndarray] = {}
     for initializer in (*encoder.initializer, *decoder.initializer):
@@ -56,7 +56,7 @@ def state(encoder: onnx.GraphProto, decoder: onnx.GraphProto, net: Any) -> dict[
             name = initializer.name.removeprefix("model.")
             part = "" if name.startswith(("mask_decoder.", "prompt_encoder.")) else "image_encoder."
             found[part + timm_name(name) if part else name] = numpy_helper.to_array(initializer)
-    for (node, at), value in constants(encoder).items():
+    for (node, at), value in node_constants(encoder).items():
         path = timm_name(node.strip("/").rsplit("/", 1)[0].replace("/", "."))
         kind = node.rsplit("/", 1)[1]
         if kind == "MatMul" and at == 1 and value.ndim == 2:
@@ -70,7 +70,7 @@ def state(encoder: onnx.GraphProto, decoder: onnx.GraphProto, net: Any) -> dict[
             biases = np.empty(tuple(owner.attention_biases.shape), np.float32)
             biases[:, owner.attention_bias_idxs.numpy().ravel()] = value.reshape(len(value), -1)
             found[f"image_encoder.{path}.attention_biases"] = biases
-    for (node, at), value in constants(decoder).items():
+    for (node, at), value in node_constants(decoder).items():
         pieces = node.strip("/").split("/")
         path, kind = ".".join(pieces[:-1]), pieces[-1]
         if node == "/Mul_9" and at == 1:
@@ -93,7 +93,7 @@ def state(encoder: onnx.GraphProto, decoder: onnx.GraphProto, net: Any) -> dict[
 
 def timm_name(name: str) -> str:
     """MobileSAM's name of a part of the encoder in timm's words."""
-    for theirs, ours in TINY.items():
+    for theirs, ours in TIMM_NAMES.items():
         name = name.replace(theirs, ours)
     name = name.replace("neck.neck.", "neck.")
     name = re.sub(r"layers\.(\d)\.downsample", lambda m: f"stages.{int(m[1]) + 1}.downsample", name)
@@ -101,7 +101,7 @@ def timm_name(name: str) -> str:
 
 
 @torch.no_grad()
-def difference(net: Any, files: dict[str, bytes]) -> dict[str, float]:
+def compare_with_onnx(net: Any, files: dict[str, bytes]) -> dict[str, float]:
     """The largest difference to the ONNX outputs, relative to their largest value: features, masks, predicted IoU.
 
     With a point alone, and with a point and a mask. The export hands out one mask of four; it is compared with the
@@ -113,7 +113,7 @@ def difference(net: Any, files: dict[str, bytes]) -> dict[str, float]:
     chance = torch.Generator().manual_seed(0)
     x, before = torch.randn(1, 3, 1024, 1024, generator=chance), torch.randn(1, 1, 256, 256, generator=chance)
     theirs = encoder(x.numpy())[0]
-    worst = {"features": relative(net.image_encoder(x).numpy(), theirs)}
+    worst = {"features": relative_difference(net.image_encoder(x).numpy(), theirs)}
     points, kinds = (
         np.float32([[[300, 420], [0, 0]]]),
         np.float32([[1, -1]]),
@@ -130,12 +130,12 @@ def difference(net: Any, files: dict[str, bytes]) -> dict[str, float]:
         )
         low = out["low_res_masks"]
         same = int(np.abs(masks - low).max(axis=(0, 2, 3)).argmin())
-        worst["masks" + name] = relative(masks[:, same], low[:, 0])
-        worst["IoU" + name] = relative(scores[:, same], out["iou_predictions"][:, 0])
+        worst["masks" + name] = relative_difference(masks[:, same], low[:, 0])
+        worst["IoU" + name] = relative_difference(scores[:, same], out["iou_predictions"][:, 0])
     return worst
 
 
-def relative(ours: np.ndarray, theirs: np.ndarray) -> float:
+def relative_difference(ours: np.ndarray, theirs: np.ndarray) -> float:
     """The largest difference over the largest value."""
     return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
 
@@ -145,16 +145,16 @@ def main() -> None:
     parser.add_argument("tarball", type=Path)
     parser.add_argument("--out", type=Path, default=TARGET)
     args = parser.parse_args()
-    files = unpacked(args.tarball)
+    files = read_onnx_files(args.tarball)
     net = build_mobilesam()
-    weights = state(*(onnx.load_from_string(files[name]).graph for name in ("encoder", "sam")), net)
+    weights = convert_state(*(onnx.load_from_string(files[name]).graph for name in ("encoder", "sam")), net)
     net.load_state_dict(weights, strict=True)
-    print("fp32:", worst := difference(net, files))
+    print("fp32:", worst := compare_with_onnx(net, files))
     if max(worst.values()) > TOLERANCE:
         raise ValueError(f"differs by more than {TOLERANCE}")
     save_file({name: tensor.half().contiguous() for name, tensor in weights.items()}, args.out)
     net.load_state_dict({name: tensor.half().float() for name, tensor in weights.items()})
-    print("fp16:", difference(net, files))
+    print("fp16:", compare_with_onnx(net, files))
     print(args.out, args.out.stat().st_size, hashlib.sha256(args.out.read_bytes()).hexdigest())
 
 

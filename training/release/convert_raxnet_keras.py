@@ -18,13 +18,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from medapp.networks.raxnet import RAXNet, Up
-from training.methods.segment_stroke_raxnet import widened
+from training.methods.segment_stroke_raxnet import add_input_channels
 
 NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
 Layers = Mapping[str, Mapping[str, np.ndarray]]  # layer -> variable -> values
 
 
-def read(file: Path) -> dict[str, dict[str, np.ndarray]]:
+def read_layers(file: Path) -> dict[str, dict[str, np.ndarray]]:
     """The variables of every layer in a Keras file."""
     layers: dict[str, dict[str, np.ndarray]] = {}
 
@@ -38,7 +38,7 @@ def read(file: Path) -> dict[str, dict[str, np.ndarray]]:
     return layers
 
 
-def convert(layers: Layers) -> dict[str, Tensor]:
+def convert_layers(layers: Layers) -> dict[str, Tensor]:
     """The state dict of a RAXNet of the widths found. Raises ValueError if the layers are not those of RAX-Net."""
     kinds: dict[str, list[str]] = {}
     for name in sorted(layers, key=lambda name: int((re.search(r"_(\d+)$", name) or [0, 0])[1])):
@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--channels", type=int, default=1, help="5 for the app, whose networks see more than a slice")
     args = parser.parse_args()
-    save_file(widened(convert(read(args.file)), args.channels), args.out)
+    save_file(add_input_channels(convert_layers(read_layers(args.file)), args.channels), args.out)
     print(args.out, args.out.stat().st_size)
 
 

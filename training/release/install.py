@@ -29,19 +29,19 @@ def install(pipeline: str, content: bytes) -> str:
     return digest
 
 
-def packed(parts: Mapping[str, Path]) -> bytes:
+def pack_parts(parts: Mapping[str, Path]) -> bytes:
     """One safetensors file of several: every tensor's name begins with that of its part."""
     states = {part: load_file(file) for part, file in parts.items()}
     return save({f"{part}.{name}": tensor for part, state in states.items() for name, tensor in state.items()})
 
 
-def read(files: list[str]) -> bytes:
+def read_weights(files: list[str]) -> bytes:
     """The content of the one file, or of the files given as PART=FILE packed."""
     if len(files) == 1 and "=" not in files[0]:
         return Path(files[0]).read_bytes()
     if not all("=" in file for file in files):
         raise ValueError(f"one FILE, or PART=FILE for every part, not {' '.join(files)}")
-    return packed({part: Path(file) for part, _, file in (each.partition("=") for each in files)})
+    return pack_parts({part: Path(file) for part, _, file in (each.partition("=") for each in files)})
 
 
 if __name__ == "__main__":
@@ -49,4 +49,4 @@ if __name__ == "__main__":
     parser.add_argument("pipeline")
     parser.add_argument("file", nargs="+", help="a weights file, or PART=FILE for every part of a network of several")
     args = parser.parse_args()
-    print(install(args.pipeline, read(args.file)))
+    print(install(args.pipeline, read_weights(args.file)))

@@ -9,7 +9,7 @@ from huggingface_hub import EvalResult, ModelCard
 
 from medapp.card import Card
 from medapp.serving import weight_files
-from training.evaluation.golden_pair import Refused
+from training.evaluation.golden_pair import RefusedError
 
 LICENCES = (
     "apache-2.0", "mit", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0",
@@ -45,15 +45,15 @@ def model_card(card: Card, text: str, repo: str, revision: str, scores: Path | N
     try:
         ours = ModelCard(text)
     except (ValueError, yaml.YAMLError) as error:
-        raise Refused(f"The front matter of the card of {card.name} is no YAML that the Hub can read.") from error
+        raise RefusedError(f"The front matter of the card of {card.name} is no YAML that the Hub can read.") from error
     data, licence = ours.data, re.sub(r"\s+", "-", card.licence.partition("(")[0].strip()).lower()
     if data.license != licence or licence not in LICENCES:
-        raise Refused(
+        raise RefusedError(
             f"The licences of {card.name} must be one, of {', '.join(LICENCES)}: the pipeline's card says {licence}, "
             f"the text in weights/ {data.license}."
         )
     if not card.scores or "to be measured" in f"{card.scores} {text}".lower():
-        raise Refused(
+        raise RefusedError(
             f"{card.name} has no scores on its card yet: run training.evaluation.evaluate and write them there first."
         )
     data.datasets = data.datasets or _named(DATASETS, f"{card.trained_on} {_data(ours.text)}")
@@ -87,9 +87,9 @@ def _results(card: Card, task: str | None, datasets: list[str], folder: Path) ->
     try:
         found = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise Refused(f"{folder} holds no summary.json of training.evaluation.evaluate.") from error
+        raise RefusedError(f"{folder} holds no summary.json of training.evaluation.evaluate.") from error
     if found["weights"]["sha256"] != card.weights.sha256:
-        raise Refused(f"The scores in {folder} are those of other weights than the card of {card.name} names.")
+        raise RefusedError(f"The scores in {folder} are those of other weights than the card of {card.name} names.")
     named = ", ".join(datasets) or "own data"
     results = []
     for condition, groups in found["summary"].items():

@@ -22,36 +22,36 @@ from medapp.card import Card
 from medapp.errors import UserError
 from medapp.serving import runtime, weight_files
 from training.evaluation import golden_pair
-from training.evaluation.golden_pair import Refused
+from training.evaluation.golden_pair import RefusedError
 from training.release import space
 from training.release.model_card import model_card
-from training.release.repository import asking, there
+from training.release.repository import check_repository, hub_errors_in_words
 
 
-def prepare(card: Card, repo: str, revision: str, folder: Path, scores: Path | None = None) -> None:
+def prepare_folder(card: Card, repo: str, revision: str, folder: Path, scores: Path | None = None) -> None:
     """Write the model card, NOTICE, the weights and the golden pair to `folder`. Raises Refused.
 
     The weights are those beside the app; their sha256 is to be that of the pipeline's card.
     """
     file = weight_files.find_weights_folder() / card.weights.file
     if card.weights.third_party:
-        raise Refused(f"{card.weights.file} is the work of others, who publish it themselves.")
+        raise RefusedError(f"{card.weights.file} is the work of others, who publish it themselves.")
     if not file.is_file():
-        raise Refused(f"There is no {file.name} beside the app: train it, then run training.release.install.")
+        raise RefusedError(f"There is no {file.name} beside the app: train it, then run training.release.install.")
     if (digest := golden_pair.sha256(file)) != card.weights.sha256:
-        raise Refused(
+        raise RefusedError(
             f"{file.name} has the sha256 {digest[:12]}…, the card of {card.name} names {card.weights.sha256[:12]}…: "
             "run training.release.install with the right file."
         )
     text = file.with_suffix(".md")
     if not text.is_file():
-        raise Refused(f"There is no {text.name} beside {file.name}, from which the model card is made.")
+        raise RefusedError(f"There is no {text.name} beside {file.name}, from which the model card is made.")
     page = model_card(card, text.read_text(encoding="utf-8"), repo, revision, scores)
     folder.mkdir(parents=True, exist_ok=True)
     page.save(folder / "README.md")
     shutil.copyfile(golden_pair.ROOT / "NOTICE", folder / "NOTICE")
     shutil.copyfile(file, folder / file.name)
-    golden_pair.make(card, folder / "golden")
+    golden_pair.make_golden_pair(card, folder / "golden")
 
 
 def publish(
@@ -61,17 +61,17 @@ def publish(
 
     Returns what is to be told. Raises Refused, before anything is written if it can be known before.
     """
-    card = chosen(name)
+    card = find_card(name)
     tag = revision or card.weights.revision
-    with asking(repo), tempfile.TemporaryDirectory() as place:
+    with hub_errors_in_words(repo), tempfile.TemporaryDirectory() as place:
         api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
-        known = there(api, repo, "model", private, card.weights.file)
+        known = check_repository(api, repo, "model", private, card.weights.file)
         if known and tag in (ref.name for ref in api.list_repo_refs(repo).tags):
-            raise Refused(
+            raise RefusedError(
                 f"{repo} has the tag {tag} already, and what is published does not change: check it with --verify, or "
                 "name another with --revision."
             )
-        prepare(card, repo, tag, Path(place), scores)
+        prepare_folder(card, repo, tag, Path(place), scores)
         api.create_repo(repo, private=private or None, exist_ok=True)
         done = api.upload_folder(
             repo_id=repo,
@@ -91,10 +91,10 @@ def publish(
 
 def publish_space(repo: str, private: bool = False) -> list[str]:
     """Upload the app as a Space; what it holds besides is removed. Raises Refused."""
-    with asking(repo), tempfile.TemporaryDirectory() as place:
+    with hub_errors_in_words(repo), tempfile.TemporaryDirectory() as place:
         api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
-        there(api, repo, "space", private, "medapp/serving/runtime.py")
-        space.gather(Path(place))
+        check_repository(api, repo, "space", private, "medapp/serving/runtime.py")
+        space.gather_files(Path(place))
         api.create_repo(repo, repo_type="space", space_sdk="gradio", private=private or None, exist_ok=True)
         done = api.upload_folder(
             repo_id=repo, repo_type="space", folder_path=place, delete_patterns="*", commit_message="The app"
@@ -108,18 +108,18 @@ def verify(name: str, repo: str, revision: str | None = None) -> list[golden_pai
     The app runs in a process of its own, with an empty Hub cache and without the weights that lie beside it. Raises
     Refused where a file is not what golden.json says, or a difference is not allowed.
     """
-    card = chosen(name)
+    card = find_card(name)
     if revision not in (None, card.weights.revision):
-        raise Refused(
+        raise RefusedError(
             f"The app pulls {card.weights.revision}, as its card says, not {revision}: change the card first."
         )
-    with tempfile.TemporaryDirectory() as temporary, asking(repo):
+    with tempfile.TemporaryDirectory() as temporary, hub_errors_in_words(repo):
         place = Path(temporary)
-        index = _pulled(card, repo, place)
+        index = _pull_golden_pair(card, repo, place)
         others = shutil.ignore_patterns(card.weights.file, "*.md")
         if weight_files.find_weights_folder().is_dir():
             shutil.copytree(weight_files.find_weights_folder(), place / "weights", ignore=others)
-        golden_pair.served(
+        golden_pair.run_app(
             card,
             {source: place / "golden" / path for source, path in index["inputs"].items()},
             index["settings"],
@@ -128,22 +128,22 @@ def verify(name: str, repo: str, revision: str | None = None) -> list[golden_pai
             HF_HUB_CACHE=str(place / "cache"),
             **{weight_files.name_repo_variable(card.weights): repo},
         )
-        found = golden_pair.differences(place / "golden", place / "output")
+        found = golden_pair.compare_outputs(place / "golden", place / "output")
     wrong = [each for each in found if not each.found <= each.allowed]
     if wrong:
-        raise Refused(f"The golden output was not reproduced: {'; '.join(map(str, wrong))}.")
+        raise RefusedError(f"The golden output was not reproduced: {'; '.join(map(str, wrong))}.")
     return found
 
 
-def chosen(name: str) -> Card:
+def find_card(name: str) -> Card:
     """The pipeline's card. Raises Refused for one that has no weights yet, OptionError for an unknown one."""
     module = golden_pair.ROOT / "medapp" / "pipelines" / f"{name}.py"
     if name not in runtime.load_cards() and module.is_file() and not name.startswith("_"):
-        raise Refused(f"{name} has no weights yet: its card holds no sha256.")
+        raise RefusedError(f"{name} has no weights yet: its card holds no sha256.")
     return runtime.find_card(name)
 
 
-def _pulled(card: Card, repo: str, place: Path) -> dict[str, Any]:
+def _pull_golden_pair(card: Card, repo: str, place: Path) -> dict[str, Any]:
     """The golden pair of the card's revision, in `place`/golden, every file with the sha256 that golden.json names.
 
     Returns the content of golden.json.
@@ -157,17 +157,17 @@ def _pulled(card: Card, repo: str, place: Path) -> dict[str, Any]:
             )
         )  # fmt: skip
 
-    file = fetched(golden_pair.INDEX)
+    file = fetched(golden_pair.INDEX_FILE)
     try:
         index = json.loads(file.read_text(encoding="utf-8"))
         digests, inputs, made_with = index["sha256"], index["inputs"], index["weights"]["sha256"]
     except (ValueError, KeyError, TypeError) as error:
-        raise Refused(f"golden/{golden_pair.INDEX} in {repo} is not one that publish wrote.") from error
+        raise RefusedError(f"golden/{golden_pair.INDEX_FILE} in {repo} is not one that publish wrote.") from error
     if made_with != card.weights.sha256:
-        raise Refused(f"The golden pair in {repo} was made with other weights than the card of {card.name} names.")
+        raise RefusedError(f"The golden pair in {repo} was made with other weights than the card of {card.name} names.")
     for path in dict.fromkeys((*digests, *inputs.values())):
         if ".." in Path(path).parts or golden_pair.sha256(fetched(path)) != digests.get(path):
-            raise Refused(f"golden/{path} in {repo} does not have the sha256 that {golden_pair.INDEX} names.")
+            raise RefusedError(f"golden/{path} in {repo} does not have the sha256 that {golden_pair.INDEX_FILE} names.")
     return index
 
 
@@ -196,26 +196,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _command(args: argparse.Namespace) -> Callable[[], Sequence[object]]:
     whole = args.pipeline == "space"
     if whole and (args.verify or args.revision or args.scores):
-        raise Refused("A Space has no --verify, --revision or --scores.")
+        raise RefusedError("A Space has no --verify, --revision or --scores.")
     if args.verify:
         return lambda: verify(args.pipeline, args.repo, args.revision)
     if args.dry_run:
-        return lambda: _rehearsed(args)
+        return lambda: _dry_run(args)
     if whole:
         return lambda: publish_space(args.repo, args.private)
     return lambda: publish(args.pipeline, args.repo, args.revision, args.private, args.scores)
 
 
-def _rehearsed(args: argparse.Namespace) -> list[str]:
+def _dry_run(args: argparse.Namespace) -> list[str]:
     """Write what would be uploaded; a line for every file. Raises Refused if the folder holds something."""
     folder: Path = args.dry_run.resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise Refused(f"{folder} is not an empty folder.")
+        raise RefusedError(f"{folder} is not an empty folder.")
     if args.pipeline == "space":
-        space.gather(folder)
+        space.gather_files(folder)
     else:
-        card = chosen(args.pipeline)
-        prepare(card, args.repo, args.revision or card.weights.revision, folder, args.scores)
+        card = find_card(args.pipeline)
+        prepare_folder(card, args.repo, args.revision or card.weights.revision, folder, args.scores)
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     return [f"{path.stat().st_size:>10} {path.relative_to(folder).as_posix()}" for path in files]
 

@@ -7,48 +7,50 @@ from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
 from medapp.errors import UserError
-from training.evaluation.golden_pair import Refused
+from training.evaluation.golden_pair import RefusedError
 
-PLAIN = {".gitattributes", "README.md"}  # what a repository may hold that was just made on the web page
+INITIAL_FILES = {".gitattributes", "README.md"}  # what a repository may hold that was just made on the web page
 
 
-def there(api: HfApi, repo: str, kind: str, private: bool, mark: str) -> bool:
+def check_repository(api: HfApi, repo: str, kind: str, private: bool, mark: str) -> bool:
     """Whether the repository is there. Raises Refused if the token may not write it, or it holds something else.
 
     `mark` is a file by which one of ours is known.
     """
     if not get_token():
-        raise Refused("There is no token: log in with `hf auth login`, or set HF_TOKEN to one that may write.")
+        raise RefusedError("There is no token: log in with `hf auth login`, or set HF_TOKEN to one that may write.")
     who, owner = api.whoami(), repo.partition("/")[0]
     names = [who["name"], *(each["name"] for each in who.get("orgs", []))]
     if "/" not in repo or owner not in names:
-        raise Refused(f"{repo} is not yours: this token writes for {', '.join(names)}, as NAME/REPOSITORY.")
+        raise RefusedError(f"{repo} is not yours: this token writes for {', '.join(names)}, as NAME/REPOSITORY.")
     if who.get("auth", {}).get("accessToken", {}).get("role") == "read":
-        raise Refused("This token may only read: make one that may write, and set HF_TOKEN to it.")
+        raise RefusedError("This token may only read: make one that may write, and set HF_TOKEN to it.")
     try:
         info = api.repo_info(repo, repo_type=kind)
     except RepositoryNotFoundError:
         return False
     files = {each.rfilename for each in info.siblings or []}
-    if files - PLAIN and mark not in files:
-        raise Refused(f"{repo} exists and holds something else ({min(files - PLAIN)}, no {mark}): choose another name.")
+    if files - INITIAL_FILES and mark not in files:
+        raise RefusedError(
+            f"{repo} exists and holds something else ({min(files - INITIAL_FILES)}, no {mark}): choose another name."
+        )
     if private and not info.private:
-        raise Refused(f"{repo} exists and is public: make it private in its settings, or leave --private away.")
+        raise RefusedError(f"{repo} exists and is public: make it private in its settings, or leave --private away.")
     return True
 
 
 @contextmanager
-def asking(repo: str) -> Iterator[None]:
+def hub_errors_in_words(repo: str) -> Iterator[None]:
     """Turns what the Hub's client raises into one sentence, without addresses or tokens."""
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        raise Refused(_words(error, repo)) from error
+        raise RefusedError(_describe_error(error, repo)) from error
 
 
-def _words(error: BaseException, repo: str) -> str:
+def _describe_error(error: BaseException, repo: str) -> str:
     kinds = {kind.__name__ for kind in type(error).__mro__}
     status = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(error, HFValidationError):
@@ -74,5 +76,9 @@ def _words(error: BaseException, repo: str) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"A file could not be read or written: {error.strerror}."
     if isinstance(error, RuntimeError):  # an upload of several files, or the client's part in Rust
-        return _words(error.__cause__, repo) if error.__cause__ else "The upload broke off: run the same command again."
+        return (
+            _describe_error(error.__cause__, repo)
+            if error.__cause__
+            else "The upload broke off: run the same command again."
+        )
     raise error

@@ -1,4 +1,4 @@
-"""Study: rivals that are trained alike, what they learn from and how they are scored; one file for each subject."""
+"""Study: candidates that are trained alike, what they learn from and how they are scored; one file for each subject."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -7,26 +7,26 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-from training.core.random_source import Luck
+from training.core.random_source import RandomSource
 
 Batch = tuple[Tensor, ...]
-WEIGHTS = "weights.safetensors"  # of a trained rival, fp16, in its folder
+WEIGHTS = "weights.safetensors"  # of a trained candidate, fp16, in its folder
 
 
-class Rival(NamedTuple):
+class Candidate(NamedTuple):
     """`build` makes the network at a share of its full widths; `loss` is what it learns by, of a batch."""
 
     build: Callable[[float], nn.Module]
     loss: Callable[[nn.Module, Batch], Tensor]
 
 
-class Bench(Protocol):
-    """What the rivals of a study learn from and are scored on; `about` says it in words."""
+class StudyData(Protocol):
+    """What the candidates of a study learn from and are scored on; `about` says it in words."""
 
     about: str
 
-    def draw(self, luck: Luck) -> Batch:
-        """A batch on the CPU, always the same for the same luck."""
+    def draw(self, rng: RandomSource) -> Batch:
+        """A batch on the CPU, always the same for the same seed."""
         ...
 
     def score(self, net: nn.Module) -> Iterator[dict[str, Any]]:
@@ -35,7 +35,7 @@ class Bench(Protocol):
 
 
 class Size(NamedTuple):
-    """How much a bench holds: images to learn from, images to be scored on, and images in a batch."""
+    """How much data a study has: images to learn from, images to be scored on, and images in a batch."""
 
     cases: int
     held: int
@@ -44,7 +44,7 @@ class Size(NamedTuple):
 
 @dataclass(frozen=True)
 class Study:
-    """`rivals` by name, ours first; `bench` reads DATA, `phantom` makes up something tiny without any.
+    """`candidates` by name, ours first; `load_data` reads DATA, `make_phantom` makes up something tiny without any.
 
     They take the place of the network of `pipeline`, or of a `part` of it. After the share `freeze` of the steps batch
     norms stand still. `rate` is the optimiser's.
@@ -52,9 +52,9 @@ class Study:
 
     title: str
     pipeline: str
-    rivals: Mapping[str, Rival]
-    bench: Callable[[Path, Size], Bench]
-    phantom: Callable[[], Bench]
+    candidates: Mapping[str, Candidate]
+    load_data: Callable[[Path, Size], StudyData]
+    make_phantom: Callable[[], StudyData]
     figures: tuple[str, ...]
     size: Size
     rate: float = 2e-3
@@ -62,10 +62,10 @@ class Study:
     part: str = ""
 
 
-def scaled(width: int, share: float) -> int:
+def scale_width(width: int, share: float) -> int:
     """A share of so many channels, one at least."""
     return max(1, round(width * share))
 
 
-def folder_name(rival: str) -> str:
-    return rival.lower().replace(" ", "-").replace(",", "")
+def folder_name(candidate: str) -> str:
+    return candidate.lower().replace(" ", "-").replace(",", "")

@@ -19,75 +19,81 @@ from safetensors.torch import save_file
 from torch import nn
 
 from training.core.precision import autocast
-from training.core.random_source import Luck
-from training.core.run import Run, halved
-from training.core.score_tables import by_method, earlier, keep
-from training.methods.segment_glioma_ar2unet import settle
-from training.studies import WEIGHTS, Bench, Rival, Size, Study, folder_name
+from training.core.random_source import RandomSource
+from training.core.run import Run, half_precision_weights
+from training.core.score_tables import method_table, read_rows, write_rows
+from training.methods.segment_glioma_ar2unet import recalibrate_batch_norms
+from training.studies import WEIGHTS, Candidate, Size, Study, StudyData, folder_name
 from training.studies.catalogue import STUDIES
 
-SETTLE = 80  # batches over which batch norms that are about to stand still take their statistics
-KEEP = 5  # minutes between checkpoints
+RECALIBRATION_BATCHES = 80  # batches over which batch norms that are about to stand still take their statistics
+CHECKPOINT_MINUTES = 5  # minutes between checkpoints
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 Row = dict[str, Any]
 
 
-def trained(study: Study, rival: Rival, bench: Bench, out: Path, seed: int, args: argparse.Namespace) -> Run:
+def train_candidate(
+    study: Study, candidate: Candidate, study_data: StudyData, out: Path, seed: int, args: argparse.Namespace
+) -> Run:
     """The whole training of one network; goes on from the checkpoint in `out`."""
     torch.manual_seed(seed)
-    net, luck = rival.build(args.share).to(args.device), Luck(seed)
+    net, rng = candidate.build(args.share).to(args.device), RandomSource(seed)
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=1e-3)
     freezes = study.freeze < 1  # then the average takes the statistics as they are
-    run = Run(out, net, optimizer, luck.generator, args.steps, forget=0.997, buffers=not freezes)
+    run = Run(out, net, optimizer, rng.generator, args.steps, decay=0.997, use_buffers=not freezes)
     norms = [layer for layer in net.modules() if isinstance(layer, NORMS)]
     frozen = int(study.freeze * args.steps)
 
     def batch() -> tuple[torch.Tensor, ...]:
-        return tuple(part.to(args.device) for part in bench.draw(luck))
+        return tuple(part.to(args.device) for part in study_data.draw(rng))
 
-    while not run.ended:
+    while not run.is_finished:
         net.train()
         if run.step == frozen:
-            settle(net, norms, (batch()[0] for _ in range(min(SETTLE, args.steps))))
+            recalibrate_batch_norms(net, norms, (batch()[0] for _ in range(min(RECALIBRATION_BATCHES, args.steps))))
         if run.step >= frozen:
             for layer in norms:
                 layer.eval()
         with autocast(args.device):
-            loss = rival.loss(net, batch())
-        run.descend(loss)
-        run.tell()
-        if run.ended or run.due(KEEP):
-            run.keep()
+            loss = candidate.loss(net, batch())
+        run.optimize(loss)
+        run.print_progress()
+        if run.is_finished or run.is_checkpoint_due(CHECKPOINT_MINUTES):
+            run.save_checkpoint()
     return run
 
 
-def compared(study: Study, bench: Bench, args: argparse.Namespace) -> tuple[list[Row], dict[str, dict[str, float]]]:
+def compare_candidates(
+    study: Study, study_data: StudyData, args: argparse.Namespace
+) -> tuple[list[Row], dict[str, dict[str, float]]]:
     """A row for each network, seed and image, and for each network what it cost, the mean over seeds."""
     rows: list[Row] = []
     costs: dict[str, dict[str, float]] = {}
-    for name, rival in study.rivals.items():
+    for name, candidate in study.candidates.items():
         spent = []
         for seed in args.seeds:
             out = args.out / folder_name(name) / f"seed{seed}"
             told, scored = out / "cost.json", out / "cases.csv"
             if not told.exists():
                 print(f"{name}, seed {seed}", flush=True)
-                run = trained(study, rival, bench, out, seed, args)
+                run = train_candidate(study, candidate, study_data, out, seed, args)
                 began = time.perf_counter()
-                mine = [{"group": name, "condition": f"seed {seed}"} | row for row in bench.score(run.average.module)]
+                mine = [
+                    {"group": name, "condition": f"seed {seed}"} | row for row in study_data.score(run.average.module)
+                ]
                 seconds = (time.perf_counter() - began) / len(mine)
-                keep(scored, mine)
-                save_file(halved(run.average.module), out / WEIGHTS)
+                write_rows(scored, mine)
+                save_file(half_precision_weights(run.average.module), out / WEIGHTS)
                 size = sum(p.numel() for p in run.net.parameters())
                 told.write_text(json.dumps({"parameters": size, "minutes": run.minutes, "seconds": seconds}))
             spent.append(json.loads(told.read_text()))
-            rows += earlier(scored)
+            rows += read_rows(scored)
         costs[name] = {key: float(np.mean([each[key] for each in spent])) for key in spent[0]}
     return rows, costs
 
 
-def averaged(rows: list[Row], figures: tuple[str, ...], ours: str) -> list[Row]:
+def average_seeds(rows: list[Row], figures: tuple[str, ...], ours: str) -> list[Row]:
     """A row for each network and patient, the mean over seeds and images, as `by_method` takes them."""
     kept: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
@@ -100,7 +106,7 @@ def averaged(rows: list[Row], figures: tuple[str, ...], ours: str) -> list[Row]:
     return out
 
 
-def command(args: argparse.Namespace) -> str:
+def command_line(args: argparse.Namespace) -> str:
     """What was asked for, folders by what they are."""
     asked = {name: getattr(args, name) for name in ("steps", "seeds", "share", "batch", "cases", "held", "rate")}
     words = [f"--{name} {' '.join(map(str, v)) if isinstance(v, list) else f'{v:g}'}" for name, v in asked.items() if v]
@@ -109,21 +115,23 @@ def command(args: argparse.Namespace) -> str:
     )
 
 
-def report(study: Study, bench: Bench, rows: list[Row], costs: dict, args: argparse.Namespace) -> str:
+def render_report(study: Study, study_data: StudyData, rows: list[Row], costs: dict, args: argparse.Namespace) -> str:
     """The comparison in Markdown: how it was made, what each costs, how each does, and what tells them apart."""
-    ours = next(iter(study.rivals))
+    ours = next(iter(study.candidates))
     seeds = ", ".join(map(str, args.seeds))
     lines = [
         f"## {study.title}\n",
-        f"All alike: {args.steps} steps of {bench.about}. AdamW at {args.rate:g} along a cosine, {args.share:g} of the "
-        f"full widths, seed {seeds}, {args.device} with {torch.get_num_threads()} thread(s). Ours is {ours}.\n",
-        f"By `{command(args)}`.\n",
+        f"All alike: {args.steps} steps of {study_data.about}. AdamW at {args.rate:g} along a cosine, {args.share:g} "
+        f"of the full widths, seed {seeds}, {args.device} with {torch.get_num_threads()} thread(s). Ours is {ours}.\n",
+        f"By `{command_line(args)}`.\n",
         "| method | parameters | steps | minutes of training | seconds an image |\n|---|---|---|---|---|",
     ]
     for name, cost in costs.items():
         figures = f"{cost['parameters']:,.0f} | {args.steps} | {cost['minutes']:.1f} | {cost['seconds']:.2f}"
         lines.append(f"| {name} | {figures} |")
-    table = by_method(averaged(rows, study.figures, ours), study.figures).replace("| ours |", f"| {ours} (ours) |")
+    table = method_table(average_seeds(rows, study.figures, ours), study.figures).replace(
+        "| ours |", f"| {ours} (ours) |"
+    )
     return "\n".join([*lines, "", table, ""])
 
 
@@ -145,23 +153,23 @@ def main(given: list[str] | None = None) -> None:
     study = STUDIES[args.study]
     args.rate = args.rate or study.rate
     if args.smoke:
-        args.steps, args.share, bench = 2, 1 / 16, study.phantom()
+        args.steps, args.share, study_data = 2, 1 / 16, study.make_phantom()
     elif args.data is None:
         parser.error("--data is needed, or --smoke")
     else:
         size = Size(*(getattr(args, name) or own for name, own in study.size._asdict().items()))
-        bench = study.bench(args.data, size)
+        study_data = study.load_data(args.data, size)
 
     args.out.mkdir(parents=True, exist_ok=True)
-    settings = {k: getattr(args, k) for k in ("study", "steps", "share", "rate", "smoke")} | {"bench": bench.about}
+    settings = {k: getattr(args, k) for k in ("study", "steps", "share", "rate", "smoke")} | {"bench": study_data.about}
     kept = args.out / "settings.json"
     if kept.exists() and json.loads(kept.read_text()) != settings:
         parser.error(f"{args.out} holds another comparison, see {kept.name}: take another folder")
     kept.write_text(json.dumps(settings, indent=1))
 
-    rows, costs = compared(study, bench, args)
-    keep(args.out / "cases.csv", rows)
-    (args.out / "comparison.md").write_text(text := report(study, bench, rows, costs, args))
+    rows, costs = compare_candidates(study, study_data, args)
+    write_rows(args.out / "cases.csv", rows)
+    (args.out / "comparison.md").write_text(text := render_report(study, study_data, rows, costs, args))
     print(text)
 
 

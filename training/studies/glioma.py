@@ -10,79 +10,82 @@ from torch import Tensor, nn
 
 from medapp.analysis.mask_metrics import compute_dice
 from medapp.networks.ar2unet import AR2UNet, RecurrentResidual
-from training.core.random_source import Luck
-from training.data.glioma_augmentation import augment
-from training.data.glioma_patients import SIDE, Patient, load, split
-from training.methods.segment_glioma_ar2unet import objective, predict
-from training.studies import Batch, Rival, Size, Study, scaled
+from training.core.random_source import RandomSource
+from training.data.glioma_augmentation import augment_slices
+from training.data.glioma_patients import SIDE, Patient, load_patient, split_patients
+from training.methods.segment_glioma_ar2unet import predict_probability, segmentation_loss
+from training.studies import Batch, Candidate, Size, Study, scale_width
 from training.studies.networks.unet import UNet
 
-BARE, EMPTY = 0.22, 1.2  # share of slices without skull; how often one without lesion is drawn, to 1 for others
+STRIPPED_SHARE, EMPTY_WEIGHT = (
+    0.22,
+    1.2,
+)  # share of slices without skull; how often one without lesion is drawn, to 1 for others
 
 
-class Patients:
+class PatientData:
     """Slices of patients to learn from, and whole patients to be scored on."""
 
     def __init__(self, fitted: Sequence[Patient], held: Sequence[Patient], batch: int) -> None:
         self.fitted, self.held, self.batch = fitted, held, batch
         self.slices = [(each, at) for each in fitted for at in range(len(each.mask))]
-        often = [(1.0 if each.mask[at].any() else EMPTY) / len(each.mask) ** 0.5 for each, at in self.slices]
+        often = [(1.0 if each.mask[at].any() else EMPTY_WEIGHT) / len(each.mask) ** 0.5 for each, at in self.slices]
         self.weight = torch.tensor(often)
         self.about = f"{batch} slices of {len(fitted)} patients; scored on {len(held)} others"
 
-    def draw(self, luck: Luck) -> Batch:
-        drawn = torch.multinomial(self.weight, self.batch, replacement=True, generator=luck.generator).tolist()
+    def draw(self, rng: RandomSource) -> Batch:
+        drawn = torch.multinomial(self.weight, self.batch, replacement=True, generator=rng.generator).tolist()
         images, masks = [], []
         for patient, at in (self.slices[number] for number in drawn):
-            images.append((patient.stripped if luck.chance(BARE) else patient.whole)[at])
+            images.append((patient.stripped if rng.bernoulli(STRIPPED_SHARE) else patient.whole)[at])
             masks.append(patient.mask[at])
         x, y = (torch.from_numpy(np.stack(part)).float() for part in (images, masks))
-        return augment(x, y[:, None], luck.generator)
+        return augment_slices(x, y[:, None], rng.generator)
 
     def score(self, net: nn.Module) -> Iterator[dict[str, Any]]:
         net = net.eval()
         place = next(net.parameters()).device
         for each in self.held:
             given = {"dice": each.whole, "dice_flair": each.whole[:, [1, 1, 1]]}
-            found = {figure: predict(net, image, place) > 0.5 for figure, image in given.items()}
+            found = {figure: predict_probability(net, image, place) > 0.5 for figure, image in given.items()}
             yield {"patient": each.name} | {figure: compute_dice(mask, each.mask) for figure, mask in found.items()}
 
 
-def bench(data: Path, size: Size) -> Patients:
+def load_data(data: Path, size: Size) -> PatientData:
     """Patients as in the training: those of its training part, and of its test part."""
-    parts = split(sorted(p.name for p in (data / "lgg").iterdir() if p.is_dir()))
+    parts = split_patients(sorted(p.name for p in (data / "lgg").iterdir() if p.is_dir()))
     chosen = parts["train"][: size.cases], parts["test"][: size.held]
-    fitted, held = ([load(data / "lgg" / name) for name in names] for names in chosen)
-    return Patients(fitted, held, size.batch)
+    fitted, held = ([load_patient(data / "lgg" / name) for name in names] for names in chosen)
+    return PatientData(fitted, held, size.batch)
 
 
-def phantom() -> Patients:
+def make_phantom() -> PatientData:
     """Patients of two slices, a box in one."""
     mask = np.zeros((2, SIDE, SIDE), bool)
     mask[0, 60:110, 70:120] = True
     noise = np.random.default_rng(0).standard_normal((2, 3, SIDE, SIDE))
     image = (noise * 0.3 + 2 * mask[:, None]).astype(np.float16)
     fitted, *held = (Patient(f"TCGA_{name}_0", image, image, mask) for name in ("fitted", "held", "other"))
-    return Patients([fitted], held, 2)
+    return PatientData([fitted], held, 2)
 
 
 def loss(net: nn.Module, batch: Batch) -> Tensor:
     x, y = batch
-    return objective(net(x.contiguous(memory_format=torch.channels_last)).float(), y)
+    return segmentation_loss(net(x.contiguous(memory_format=torch.channels_last)).float(), y)
 
 
 GATES = Study(
     "AR2-UNet for gliomas against the U-Nets that it is made of",
     "segment_glioma_ar2unet",
     {
-        "AR2-UNet": Rival(lambda share: AR2UNet(3, 1, scaled(16, share), "decoder"), loss),
-        "AR2-UNet, gate on the skips": Rival(lambda share: AR2UNet(3, 1, scaled(16, share), "encoder"), loss),
-        "R2 U-Net": Rival(lambda share: UNet(3, scaled(16, share), RecurrentResidual), loss),
-        "attention U-Net": Rival(lambda share: UNet(3, scaled(16, share), gated=True), loss),
-        "U-Net": Rival(lambda share: UNet(3, scaled(16, share)), loss),
+        "AR2-UNet": Candidate(lambda share: AR2UNet(3, 1, scale_width(16, share), "decoder"), loss),
+        "AR2-UNet, gate on the skips": Candidate(lambda share: AR2UNet(3, 1, scale_width(16, share), "encoder"), loss),
+        "R2 U-Net": Candidate(lambda share: UNet(3, scale_width(16, share), RecurrentResidual), loss),
+        "attention U-Net": Candidate(lambda share: UNet(3, scale_width(16, share), gated=True), loss),
+        "U-Net": Candidate(lambda share: UNet(3, scale_width(16, share)), loss),
     },
-    bench,
-    phantom,
+    load_data,
+    make_phantom,
     ("dice", "dice_flair"),
     Size(cases=100, held=100, batch=8),
     freeze=0.7,

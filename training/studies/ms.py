@@ -10,34 +10,41 @@ from torch import Tensor, nn
 from medapp.analysis.mask_metrics import compute_dice, compute_lesion_f1
 from medapp.networks.rsanet import RSANet
 from medapp.pipelines.segment_ms_rsanet import INPUT_CHANNELS, build_network
-from training.core.random_source import Luck
-from training.data.labelled_brains import names_in, split
-from training.data.ms_heads import Clinic, Patch, patient, prepare, reals
-from training.methods.segment_ms_rsanet import LEFT, Exam, exams_of, exams_on, objective, served
-from training.studies import Batch, Rival, Size, Study, scaled
+from training.core.random_source import RandomSource
+from training.data.labelled_brains import list_scans, split_scans
+from training.data.ms_heads import Patch, PatchSource, list_patients, load_brain, person_of
+from training.methods.segment_ms_rsanet import (
+    HELD_OUT,
+    Exam,
+    as_served,
+    made_up_exams,
+    patient_exams,
+    segmentation_loss,
+)
+from training.studies import Batch, Candidate, Size, Study, scale_width
 from training.studies.networks.nonlocal_attention import NonLocalAttention
 
 FIGURES = ("dice", "lesion_f1", "false_ml")
-BASE = 8  # channels of which every width is a multiple
+WIDTH_UNIT = 8  # channels of which every width is a multiple
 
 
 class Source(Protocol):
-    def sample(self, luck: Luck) -> Patch: ...
+    def sample(self, rng: RandomSource) -> Patch: ...
 
 
-class Exams:
+class ExamData:
     """Patches to learn from, `batch` at a time, and whole brains to be scored on."""
 
     def __init__(self, source: Source, batch: int, held: Sequence[tuple[str, Exam]], about: str) -> None:
         self.source, self.batch, self.held, self.about = source, batch, held, about
 
-    def draw(self, luck: Luck) -> Batch:
-        patches = [self.source.sample(luck) for _ in range(self.batch)]
+    def draw(self, rng: RandomSource) -> Batch:
+        patches = [self.source.sample(rng) for _ in range(self.batch)]
         x, target, known = (torch.stack(parts) for parts in zip(*patches, strict=True))
         return x, target, known
 
     def score(self, net: nn.Module) -> Iterator[dict[str, Any]]:
-        probability = served(net.cpu().eval())
+        probability = as_served(net.cpu().eval())
         for name, exam in self.held:
             found = probability(exam.x) >= 0.5
             row: dict[str, Any] = {"patient": name} | dict.fromkeys(FIGURES)
@@ -48,49 +55,54 @@ class Exams:
             yield row
 
 
-def bench(data: Path, size: Size) -> Exams:
+def load_data(data: Path, size: Size) -> ExamData:
     """Patients and brains as in the training; held out are LEFT and brains with made-up lesions, and without any.
 
     A patient who was scanned several times counts once, with the mean.
     """
-    parts = split(names_in(data / "brain_t1"))
+    parts = split_scans(list_scans(data / "brain_t1"))
     brains, others = parts["train"][: size.cases], parts["test"] + parts["validation"]
-    held = [(patient(name), exam) for name in reals(data) if patient(name) in LEFT for exam in exams_of(data, name)]
+    held = [
+        (person_of(name), exam)
+        for name in list_patients(data)
+        if person_of(name) in HELD_OUT
+        for exam in patient_exams(data, name)
+    ]
     for number in range(size.held):
         name = others[number % len(others)]
-        held += [(f"{name} {number:03d}", exam) for exam in exams_on(prepare(data, name), 100 + number)]
+        held += [(f"{name} {number:03d}", exam) for exam in made_up_exams(load_brain(data, name), 100 + number)]
     sources = f"real patients, heads with a glioma and {len(brains)} brains with made-up lesions"
     fitted = f"{size.batch} patches a step, of {sources}"
-    scored = f"{len(LEFT)} other patients and {size.held} times another brain, with made-up lesions and without any"
-    return Exams(Clinic(data, brains, LEFT), size.batch, held, f"{fitted}; scored on {scored}")
+    scored = f"{len(HELD_OUT)} other patients and {size.held} times another brain, with made-up lesions and without any"
+    return ExamData(PatchSource(data, brains, HELD_OUT), size.batch, held, f"{fitted}; scored on {scored}")
 
 
-class Box:
+class BoxSource:
     """A brighter box in noise, in place of a clinic."""
 
-    def sample(self, luck: Luck) -> Patch:
+    def sample(self, rng: RandomSource) -> Patch:
         target = torch.zeros(48, 48, 48)
         target[8:20, 8:20, 8:20] = 1
-        return Patch(luck.normal(INPUT_CHANNELS, *target.shape) + 3 * target, target, target >= 0)
+        return Patch(rng.normal(INPUT_CHANNELS, *target.shape) + 3 * target, target, target >= 0)
 
 
-def phantom() -> Exams:
-    x, target, _ = Box().sample(Luck(0))
+def make_phantom() -> ExamData:
+    x, target, _ = BoxSource().sample(RandomSource(0))
     held = [(f"held {n}", Exam("made", x.numpy(), target.numpy() > 0.5)) for n in range(2)]
-    return Exams(Box(), 1, held, "a box in noise; scored on two")
+    return ExamData(BoxSource(), 1, held, "a box in noise; scored on two")
 
 
 def loss(net: nn.Module, batch: Batch) -> Tensor:
     """Overlap alone, with which the training begins; a comparison is too short for what it goes on with."""
     x, y, known = batch
-    return objective(net(x)[:, 0].float(), y, known, weight=0.0)
+    return segmentation_loss(net(x)[:, 0].float(), y, known, weight=0.0)
 
 
-def formed(form: str) -> Callable[[float], RSANet]:
+def build_with_attention(form: str) -> Callable[[float], RSANet]:
     """RSANet as served, with its attention ("010"), without ("000"), or with non-local attention in its place."""
 
     def made(share: float) -> RSANet:
-        widths = [BASE * scaled(4, share) * n for n in (1, 2, 4, 8)]
+        widths = [WIDTH_UNIT * scale_width(4, share) * n for n in (1, 2, 4, 8)]
         net = build_network(widths=widths, form="000" if form == "non-local" else form)
         if form == "non-local":
             net.form, net.rsa_block = "010", NonLocalAttention(widths[-1])
@@ -103,12 +115,12 @@ ATTENTION = Study(
     "Attention at the bottleneck for MS lesions",
     "segment_ms_rsanet",
     {
-        "RSANet": Rival(formed("010"), loss),
-        "no attention": Rival(formed("000"), loss),
-        "non-local": Rival(formed("non-local"), loss),
+        "RSANet": Candidate(build_with_attention("010"), loss),
+        "no attention": Candidate(build_with_attention("000"), loss),
+        "non-local": Candidate(build_with_attention("non-local"), loss),
     },
-    bench,
-    phantom,
+    load_data,
+    make_phantom,
     FIGURES,
     Size(cases=20, held=14, batch=4),
     rate=2e-3,

@@ -12,13 +12,13 @@ from medapp.analysis.image_quality import compute_quality
 from medapp.networks.rat import RAT
 from medapp.pipelines.restore_ct_rat import HU_SCALE
 from training.core.precision import autocast
-from training.core.random_source import Luck
-from training.core.restoration_training import Patch, batch, focal_region_loss, turned
-from training.methods.restore_ct_rat import SIDE, Slice
-from training.studies import Batch, Rival, Size, Study, scaled
+from training.core.random_source import RandomSource
+from training.core.restoration_training import Patch, draw_batch, focal_region_loss, orient_randomly
+from training.methods.restore_ct_rat import SIDE, CtSlice
+from training.studies import Batch, Candidate, Size, Study, scale_width
 
 FIGURES = ("psnr", "ssim")
-WHOLE = 224  # pixels a side of what is scored
+SCORED_SIDE = 224  # pixels a side of what is scored
 BETA = 0.1  # of the focal region loss
 
 
@@ -26,7 +26,7 @@ class Source(Protocol):
     def patch(self, random: np.random.Generator, side: int) -> Patch: ...
 
 
-class Slices:
+class SliceData:
     """Patches of slices to learn from, and one large patch of each of other slices, by patient, to be scored on."""
 
     def __init__(
@@ -36,14 +36,14 @@ class Slices:
         people = len({name for name, _ in held})
         self.about = f"{batch} patches of {len(fitted)} slices; scored on {len(held)} slices of {people} other patients"
 
-    def draw(self, luck: Luck) -> Batch:
-        return batch(self.patch, self.batch, np.random.default_rng(luck.below(2**31)))
+    def draw(self, rng: RandomSource) -> Batch:
+        return draw_batch(self.patch, self.batch, np.random.default_rng(rng.randint(2**31)))
 
     def patch(self, random: np.random.Generator) -> Patch:
         while True:  # mostly inside the body
             patch = self.fitted[int(random.integers(len(self.fitted)))].patch(random, self.side)
             if patch.y.shape[1:] == (self.side, self.side) and (patch.y > -0.5).mean() > 0.2:
-                return turned(patch, random)
+                return orient_randomly(patch, random)
 
     @torch.inference_mode()
     def score(self, net: nn.Module) -> Iterator[dict[str, Any]]:
@@ -58,24 +58,26 @@ class Slices:
             yield {"patient": name} | {figure: scored[figure] for figure in FIGURES}
 
 
-def bench(data: Path, size: Size) -> Slices:
+def load_data(data: Path, size: Size) -> SliceData:
     """DATA as `training.data.restoration_data ct` makes it: slices of its training part, and of all other patients."""
     files: dict[bool, list[tuple[str, Path]]] = {True: [], False: []}
     for file in sorted(data.glob("*.npz")):
         with np.load(file) as kept:
             files[str(kept["part"]) == "train"].append((str(kept["patient"]), file))
     none, random = Path("none"), np.random.default_rng(0)
-    fitted = [Slice(file, none) for _, file in thinned(files[True], size.cases)]
-    held = [(name, Slice(file, none).patch(random, WHOLE)) for name, file in thinned(files[False], size.held)]
-    return Slices(fitted, held, size.batch)
+    fitted = [CtSlice(file, none) for _, file in thin_evenly(files[True], size.cases)]
+    held = [
+        (name, CtSlice(file, none).patch(random, SCORED_SIDE)) for name, file in thin_evenly(files[False], size.held)
+    ]
+    return SliceData(fitted, held, size.batch)
 
 
-def thinned(files: list, most: int) -> list:
+def thin_evenly(files: list, most: int) -> list:
     """So many of them, evenly."""
     return files[:: -(-len(files) // most)] if files else []
 
 
-class Disc:
+class DiscSource:
     """A bright disc in noise, in place of a slice."""
 
     def patch(self, random: np.random.Generator, side: int) -> Patch:
@@ -85,9 +87,9 @@ class Disc:
         return Patch(clean + random.normal(0, 0.3, clean.shape).astype(np.float32), labels, clean)
 
 
-def phantom() -> Slices:
+def make_phantom() -> SliceData:
     random = np.random.default_rng(0)
-    return Slices([Disc()], [(f"held {n}", Disc().patch(random, 32)) for n in range(2)], 2, 32)
+    return SliceData([DiscSource()], [(f"held {n}", DiscSource().patch(random, 32)) for n in range(2)], 2, 32)
 
 
 class OneRegion(nn.Module):
@@ -101,9 +103,9 @@ class OneRegion(nn.Module):
         return self.net(x, torch.zeros_like(labels))
 
 
-def rat(share: float) -> RAT:
+def build_rat(share: float) -> RAT:
     """As served; at first what goes in comes out."""
-    net = RAT(width=2 * scaled(12, share), middle_blk_num=3, limit=4096)
+    net = RAT(width=2 * scale_width(12, share), middle_blk_num=3, limit=4096)
     nn.init.zeros_(net.ending.weight)
     nn.init.zeros_(net.ending.bias)
     return net.to(memory_format=torch.channels_last)
@@ -117,9 +119,9 @@ def loss(net: nn.Module, batch: Batch) -> Tensor:
 REGIONS = Study(
     "Regions for low-dose CT",
     "restore_ct_rat",
-    {"RAT": Rival(rat, loss), "one region": Rival(lambda share: OneRegion(rat(share)), loss)},
-    bench,
-    phantom,
+    {"RAT": Candidate(build_rat, loss), "one region": Candidate(lambda share: OneRegion(build_rat(share)), loss)},
+    load_data,
+    make_phantom,
     FIGURES,
     Size(cases=40, held=40, batch=8),
     rate=1e-3,

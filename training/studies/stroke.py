@@ -15,20 +15,20 @@ from medapp.networks.blocks import fuse_batchnorm
 from medapp.networks.raxnet import RAXNet
 from medapp.pipelines.segment_stroke_raxnet import INPUT_CHANNELS, PLANE_VIEWS, predict_plane
 from training.core.lesion_losses import LOSSES
-from training.data.stroke_heads import Head, head
-from training.data.stroke_lesions import Shapes
-from training.data.stroke_slices import CROP, Slices, augment, standard
-from training.methods.segment_stroke_raxnet import PRIOR
-from training.studies import Batch, Rival, Size, Study, scaled
+from training.data.stroke_heads import StrokeHead, load_head
+from training.data.stroke_lesions import LesionShapes
+from training.data.stroke_slices import CROP, SliceSampler, augment_slices, to_standardized
+from training.methods.segment_stroke_raxnet import LESION_PRIOR
+from training.studies import Batch, Candidate, Size, Study, scale_width
 from training.studies.networks.clcinet import CLCINet
 from training.studies.networks.dunet import DUNet
 from training.studies.networks.unet import UNet
 from training.studies.networks.xnet import XNet
 
 PLANE = "axial"
-ALONG = (1, 0, 2, 3, 4)  # of what is seen: the slice before, itself, the one behind, the other half, the template
+SLICE_ORDER = (1, 0, 2, 3, 4)  # of what is seen: the slice before, itself, the one behind, the other half, the template
 FIGURES = ("dice", "precision", "recall", "lesion_f1", "false_ml")
-SHOWN = {
+LOSS_TITLES = {
     "balanced": "balanced",
     "dice": "Dice",
     "focal": "focal",
@@ -37,13 +37,13 @@ SHOWN = {
 }
 
 
-class Heads:
+class HeadData:
     """Slices of heads to learn from, and whole heads to be scored on, through the axial network alone."""
 
     def __init__(
-        self, fitted: Iterable[Head], held: Sequence[Head], batch: int, crop: tuple[int, int] = CROP[PLANE]
+        self, fitted: Iterable[StrokeHead], held: Sequence[StrokeHead], batch: int, crop: tuple[int, int] = CROP[PLANE]
     ) -> None:
-        self.slices, self.held, self.batch, self.crop = Slices(PLANE), held, batch, crop
+        self.slices, self.held, self.batch, self.crop = SliceSampler(PLANE), held, batch, crop
         for each in fitted:
             self.slices.add(each)
         brains = len({each.brain for each in held})
@@ -53,13 +53,13 @@ class Heads:
         )
         self.about = f"{fitted}; scored on {others}"
 
-    def draw(self, luck) -> Batch:
-        return augment(*self.slices.draw(self.batch, luck), self.crop, True, luck)
+    def draw(self, rng) -> Batch:
+        return augment_slices(*self.slices.draw(self.batch, rng), self.crop, True, rng)
 
     def score(self, net: nn.Module) -> Iterator[dict[str, Any]]:
         net = fuse_batchnorm(copy.deepcopy(net).eval())
         for number, each in enumerate(self.held):
-            image = standard(torch.from_numpy(each.image)).numpy()
+            image = to_standardized(torch.from_numpy(each.image)).numpy()
             found, truth = predict_plane(net, image, PLANE_VIEWS[PLANE]) > 0.5, each.mask
             row: dict[str, Any] = {"patient": f"{each.brain} {number:03d}"} | dict.fromkeys(FIGURES)
             if truth.any():
@@ -71,23 +71,30 @@ class Heads:
             yield {k: v if v is None or k == "patient" else float(v) for k, v in row.items()}
 
 
-def bench(data: Path, size: Size) -> Heads:
+def load_data(data: Path, size: Size) -> HeadData:
     """Heads of the training part, and of the test part; what is not yet painted is, and kept."""
-    shapes = {part: Shapes(data / "stroke_masks", part) for part in ("train", "test")}
-    fitted = (head(data, "train", number, shapes["train"]) for number in range(size.cases))
-    return Heads(fitted, [head(data, "test", number, shapes["test"]) for number in range(size.held)], size.batch)
+    shapes = {part: LesionShapes(data / "stroke_masks", part) for part in ("train", "test")}
+    fitted = (load_head(data, "train", number, shapes["train"]) for number in range(size.cases))
+    return HeadData(
+        fitted, [load_head(data, "test", number, shapes["test"]) for number in range(size.held)], size.batch
+    )
 
 
-def phantom() -> Heads:
+def make_phantom() -> HeadData:
     """Four slices with a box in two of them."""
     image, mask = np.zeros(load_template().shape, np.uint8), np.zeros(load_template().shape, bool)
     image[60:140, 60:170, 88:92] = 120
     mask[80:100, 90:120, 88:90] = True
     image[mask] = 60
-    return Heads([Head(image, mask, "fitted", ())], [Head(image, mask, f"held {n}", ()) for n in range(2)], 4, (32, 32))
+    return HeadData(
+        [StrokeHead(image, mask, "fitted", ())],
+        [StrokeHead(image, mask, f"held {n}", ()) for n in range(2)],
+        4,
+        (32, 32),
+    )
 
 
-def by(criterion: Callable[[Tensor, Tensor], Tensor]) -> Callable[[nn.Module, Batch], Tensor]:
+def loss_by(criterion: Callable[[Tensor, Tensor], Tensor]) -> Callable[[nn.Module, Batch], Tensor]:
     def loss(net: nn.Module, batch: Batch) -> Tensor:
         x, y = batch
         return criterion(net(x.contiguous(memory_format=torch.channels_last)).float(), y)
@@ -95,12 +102,12 @@ def by(criterion: Callable[[Tensor, Tensor], Tensor]) -> Callable[[nn.Module, Ba
     return loss
 
 
-def rare(build: Callable[[float], nn.Module]) -> Callable[[float], nn.Module]:
+def start_rare(build: Callable[[float], nn.Module]) -> Callable[[float], nn.Module]:
     """The same networks, which set out from lesion being as rare as it is."""
 
     def made(share: float) -> nn.Module:
         net = build(share)
-        nn.init.constant_(net.head.bias, PRIOR)
+        nn.init.constant_(net.head.bias, LESION_PRIOR)
         for layer in net.modules():
             if isinstance(layer, nn.Conv2d):
                 layer.to(memory_format=torch.channels_last)
@@ -109,35 +116,35 @@ def rare(build: Callable[[float], nn.Module]) -> Callable[[float], nn.Module]:
     return made
 
 
-def raxnet(share: float) -> RAXNet:
-    return RAXNet(1, [scaled(32 * n, share) for n in (1, 2, 4, 8)], INPUT_CHANNELS)
+def build_raxnet(share: float) -> RAXNet:
+    return RAXNet(1, [scale_width(32 * n, share) for n in (1, 2, 4, 8)], INPUT_CHANNELS)
 
 
 NETWORKS = Study(
     "Networks for stroke lesions, one plane",
     "segment_stroke_raxnet",
     {
-        name: Rival(rare(build), by(LOSSES["balanced"]))
+        name: Candidate(start_rare(build), loss_by(LOSSES["balanced"]))
         for name, build in {
-            "RAX-Net": raxnet,
-            "X-Net": lambda share: XNet(INPUT_CHANNELS, scaled(64, share)),
-            "CLCI-Net": lambda share: CLCINet(INPUT_CHANNELS, scaled(32, share)),
-            "D-UNet": lambda share: DUNet(INPUT_CHANNELS, scaled(32, share), ALONG),
-            "U-Net": lambda share: UNet(INPUT_CHANNELS, scaled(32, share)),
+            "RAX-Net": build_raxnet,
+            "X-Net": lambda share: XNet(INPUT_CHANNELS, scale_width(64, share)),
+            "CLCI-Net": lambda share: CLCINet(INPUT_CHANNELS, scale_width(32, share)),
+            "D-UNet": lambda share: DUNet(INPUT_CHANNELS, scale_width(32, share), SLICE_ORDER),
+            "U-Net": lambda share: UNet(INPUT_CHANNELS, scale_width(32, share)),
         }.items()
     },
-    bench,
-    phantom,
+    load_data,
+    make_phantom,
     FIGURES,
     Size(cases=80, held=24, batch=16),
     part=PLANE,
 )
-LOSSES_ALONE = Study(
+LOSS_FUNCTIONS = Study(
     "Losses for stroke lesions, RAX-Net in one plane",
     "segment_stroke_raxnet",
-    {shown: Rival(rare(raxnet), by(LOSSES[name])) for name, shown in SHOWN.items()},
-    bench,
-    phantom,
+    {shown: Candidate(start_rare(build_raxnet), loss_by(LOSSES[name])) for name, shown in LOSS_TITLES.items()},
+    load_data,
+    make_phantom,
     FIGURES,
     NETWORKS.size,
     part=PLANE,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from training.core.average_weights import main, mean
+from training.core.average_weights import average_states, main
 
 
 def test_each_tensor_is_the_mean_of_its_namesakes(tmp_path):
@@ -18,4 +18,4 @@ def test_each_tensor_is_the_mean_of_its_namesakes(tmp_path):
 
 def test_other_networks_are_refused():
     with pytest.raises(ValueError, match="different networks"):
-        mean([{"a": torch.ones(1)}, {"b": torch.ones(1)}])
+        average_states([{"a": torch.ones(1)}, {"b": torch.ones(1)}])

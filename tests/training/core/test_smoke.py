@@ -8,7 +8,7 @@ import torch
 from scipy import ndimage
 
 from training.core import data_cache, smoke
-from training.core.smoke import TRIALS, Differs, main, tried
+from training.core.smoke import TRIALS, ResumeError, check_resume, main
 from training.data import template_head
 from training.methods import register_brain_textscf
 
@@ -16,7 +16,7 @@ from training.methods import register_brain_textscf
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch):
     """What trainings keep is kept apart; the average head, which pydeface ships, is a ball; few words are embedded."""
-    monkeypatch.setattr(data_cache, "ROOT", tmp_path / "kept")
+    monkeypatch.setattr(data_cache, "CACHE_ROOT", tmp_path / "kept")
     monkeypatch.setattr(register_brain_textscf, "WORDINGS", 2)
     ball = np.linalg.norm(np.indices((100, 100, 100)) - 49.5, axis=0) < 35
     signed = ndimage.distance_transform_edt(~ball) - ndimage.distance_transform_edt(ball)
@@ -41,5 +41,5 @@ def test_a_training_that_does_not_go_on_as_it_was_is_told(tmp_path, monkeypatch)
     monkeypatch.setattr(
         smoke.importlib, "import_module", lambda name: type("Nothing", (), {"main": lambda given: None})
     )
-    with pytest.raises(Differs, match="restore_pet_rat"):
-        tried("restore_pet_rat", tmp_path)
+    with pytest.raises(ResumeError, match="restore_pet_rat"):
+        check_resume("restore_pet_rat", tmp_path)

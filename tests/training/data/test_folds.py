@@ -24,7 +24,7 @@ NAMES = {
 MANY = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=20, unique=True)
 
 
-def exam(person: str, name: str, seed: int, shape=(24, 20, 6)) -> folds.Lesions:
+def exam(person: str, name: str, seed: int, shape=(24, 20, 6)) -> folds.ExamLesions:
     """A head with a box of lesion, on an oblique grid."""
     random = np.random.default_rng(seed)
     mask = np.zeros(shape, bool)
@@ -33,15 +33,15 @@ def exam(person: str, name: str, seed: int, shape=(24, 20, 6)) -> folds.Lesions:
     mask[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = True
     image = np.zeros(shape, np.float32)
     image[1:-1, 1:-1] = random.uniform(50, 100, (shape[0] - 2, shape[1] - 2, shape[2]))
-    return folds.looked(person, name, Volume(image, OBLIQUE), Volume(mask, OBLIQUE))
+    return folds.measure_exam(person, name, Volume(image, OBLIQUE), Volume(mask, OBLIQUE))
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(3, 7), st.integers(1, 3), st.integers(2, 3), st.sampled_from(sorted(PLANES)), st.integers(0, 10**6))
 def test_nobody_crosses_folds(people, visits, count, plane, seed):
     found = [exam(f"p{p}", f"p{p}_{v}", seed + 10 * p + v) for p in range(people) for v in range(visits)]
-    listing = folds.listed(found, plane)
-    parts = [folds.described(listing, plane, f) for f in folds.divided(listing.slices, plane, count, seed)]
+    listing = folds.list_slices(found, plane)
+    parts = [folds.describe_fold(listing, plane, f) for f in folds.divided(listing.slices, plane, count, seed)]
     held = [person for part in parts for person in part["people"]]
     assert sorted(held) == sorted({each.subject for each in found}), "everyone is held out once"
     exams = [name for part in parts for name in part["slices"]]
@@ -61,8 +61,11 @@ def test_visits_stay_with_their_person_whatever_the_files_are_called(layout, vis
                 path = root / NAMES[layout].format(*([person, visit] * 2)[: count - 1], word)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.touch()
-        found = patient_folder.complete(
-            root, {"image": folds.IMAGES, "truth": patient_folder.MASKS}, ["image", "truth"], patient_folder.SUBJECT
+        found = patient_folder.find_complete_exams(
+            root,
+            {"image": folds.IMAGE_WORDS, "truth": patient_folder.MASK_WORDS},
+            ["image", "truth"],
+            patient_folder.SUBJECT,
         )
     assert len(found) == len(visits)
     assert {e.subject.removeprefix("sub-") for e in found} == {f"p{person}" for person, _ in visits}
@@ -71,7 +74,7 @@ def test_visits_stay_with_their_person_whatever_the_files_are_called(layout, vis
 def test_slices_are_measured_in_the_patient():
     mask = np.zeros((24, 20, 6), bool)
     mask[3:9, 5:9, 2:4] = True  # P, S, R: 6 × 1.204, 4 × 1.204, 2 × 4 mm
-    found = folds.looked("p", "p_1", Volume(mask * np.float32(9), OBLIQUE), Volume(mask, OBLIQUE))
+    found = folds.measure_exam("p", "p_1", Volume(mask * np.float32(9), OBLIQUE), Volume(mask, OBLIQUE))
     mm = np.hypot(1.2, 0.1)
     with_lesion = {plane: [(at, size) for at, size in found.slices[plane] if size] for plane in PLANES}
     assert with_lesion["sagittal"] == [(2, round(24 * mm**2)), (3, round(24 * mm**2))]
@@ -107,5 +110,5 @@ def test_a_folder_becomes_files_and_a_page(tmp_path, monkeypatch, capsys):
     page = (out / "lesions.html").read_text()
     assert "Where lesions lie" in page and "4 exams of 4 people, 0 without lesion" in page
     assert run() == 1 and "5 folds need" in capsys.readouterr().err
-    monkeypatch.setattr(patient_folder, "MASKS", ("nothing",))
+    monkeypatch.setattr(patient_folder, "MASK_WORDS", ("nothing",))
     assert run() == 1 and "No images" in capsys.readouterr().err

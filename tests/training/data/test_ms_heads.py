@@ -1,4 +1,4 @@
-"""Made-up MS: lesions in white matter, none in brains without, the same from the same luck; training that resumes."""
+"""Made-up MS: lesions in white matter, none in brains without, the same from the same seed; training that resumes."""
 
 import csv
 from functools import partial
@@ -13,10 +13,19 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from medapp.imaging.brain_labels import MIRROR_CLASSES
 from medapp.networks.rsanet import RSANet
 from medapp.pipelines.segment_ms_rsanet import CARD, INPUT_CHANNELS
-from training.core.random_source import Luck
+from training.core.random_source import RandomSource
 from training.data import glioma_flair, ms_heads
-from training.data.labelled_brains import STEP_MM, Scan
-from training.data.ms_lesions import NUCLEI, WHITE, flair, painted, placed, planted, specks, thinned
+from training.data.labelled_brains import STEP_MM, LabelledScan
+from training.data.ms_lesions import (
+    NUCLEI,
+    WHITE,
+    draw_specks,
+    fit_to_mni,
+    paint_lesions,
+    plant_lesions,
+    synthesize_ms_flair,
+    thin_lesions,
+)
 from training.data.random_pose import Pose
 from training.evaluation import evaluate
 from training.methods import segment_ms_rsanet
@@ -39,15 +48,17 @@ def phantom() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def head() -> ms_heads.Head:
+def head() -> ms_heads.TransplantBrain:
     tissue, t1, depth = phantom()
     radius = np.sqrt(((np.indices(tissue.shape) - (tissue.shape[0] - 1) / 2) ** 2).sum(0))
     distance = (np.maximum(radius - 22, 0) / STEP_MM).clip(0, 255)
     lesions = np.argwhere((np.indices(tissue.shape) % 12 < 5).all(0) & WHITE.numpy()[tissue])
     arrays = ((t1 * 200).astype(np.uint8), tissue, distance.astype(np.uint8))
-    scan = Scan(*(torch.from_numpy(a) for a in arrays))
+    scan = LabelledScan(*(torch.from_numpy(a) for a in arrays))
     shallow = torch.from_numpy((depth / STEP_MM).clip(0, 255).astype(np.uint8))
-    return ms_heads.Head(scan, shallow, {"patient01": torch.from_numpy(lesions.astype(np.int16))}, torch.eye(4))
+    return ms_heads.TransplantBrain(
+        scan, shallow, {"patient01": torch.from_numpy(lesions.astype(np.int16))}, torch.eye(4)
+    )
 
 
 def test_lesions_are_pushed_into_white_matter_and_cut_to_the_brain():
@@ -55,12 +66,12 @@ def test_lesions_are_pushed_into_white_matter_and_cut_to_the_brain():
     rough = np.zeros(tissue.shape, bool)
     middle = tissue.shape[0] // 2
     rough[middle + 19 : middle + 24, middle - 3 : middle + 3, middle - 3 : middle + 3] = True  # cortex and beyond
-    lesions = planted(rough, tissue, depth, Luck(0))
+    lesions = plant_lesions(rough, tissue, depth, RandomSource(0))
     white = WHITE.numpy()[tissue]
     assert lesions.any()
     assert (lesions & white).sum() > 0.7 * lesions.sum()
     assert not (lesions & (np.isin(tissue, (0, 3, 22)))).any()
-    assert not planted(np.zeros_like(rough), tissue, depth, Luck(0)).any()
+    assert not plant_lesions(np.zeros_like(rough), tissue, depth, RandomSource(0)).any()
 
 
 def test_a_brain_is_found_in_its_place():
@@ -72,7 +83,7 @@ def test_a_brain_is_found_in_its_place():
             tissue[x - 1 : x + 2, y - 1 : y + 2, z - 1 : z + 2] = side
     expected = np.eye(4)
     expected[:3, 3] = (-80, -109, -75)
-    np.testing.assert_allclose(placed(tissue) @ (50, 60, 90, 1), expected @ (50, 60, 90, 1), atol=4)
+    np.testing.assert_allclose(fit_to_mni(tissue) @ (50, 60, 90, 1), expected @ (50, 60, 90, 1), atol=4)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -81,43 +92,43 @@ def test_lesions_are_brighter_than_white_matter_in_flair_and_not_in_t1(seed):
     soft = torch.zeros(t1.shape)
     soft[58:66, 44:52, 44:52] = 1
     soft *= WHITE[tissue.long()]
-    luck = Luck(seed)
-    bare = {"flair": flair(t1, tissue, depth.float(), luck), "t1": t1, "t2": t1}
-    images = painted(bare, soft, luck)
+    rng = RandomSource(seed)
+    bare = {"flair": synthesize_ms_flair(t1, tissue, depth.float(), rng), "t1": t1, "t2": t1}
+    images = paint_lesions(bare, soft, rng)
     white = WHITE[tissue.long()] & (soft == 0)
     assert images["flair"][soft > 0.5].median() > 1.1 * images["flair"][white].median()
     assert images["t1"][soft > 0.5].median() <= 1.05 * images["t1"][white].median()
-    assert painted(bare, torch.zeros_like(soft), luck) is bare
+    assert paint_lesions(bare, torch.zeros_like(soft), rng) is bare
 
 
 def test_loads_vary_and_specks_keep_to_their_room():
     soft = torch.zeros(40, 40, 40)
     soft[::8, ::8, ::8] = 1
-    counts = {int(thinned(soft, Luck(seed)).sum()) for seed in range(8)}
+    counts = {int(thin_lesions(soft, RandomSource(seed)).sum()) for seed in range(8)}
     assert len(counts) > 4 and max(counts) <= int(soft.sum())
     room = torch.zeros(40, 40, 40, dtype=torch.bool)
     room[:20] = True
-    found = torch.stack([specks(room, Luck(seed)) for seed in range(5)])
+    found = torch.stack([draw_specks(room, RandomSource(seed)) for seed in range(5)])
     assert found.any() and not found[:, 20:].any()
 
 
-def test_the_same_luck_gives_the_same_patch(head):
-    first, second = (ms_heads.made(head, SIZE, Luck(7)) for _ in range(2))
+def test_the_same_seed_gives_the_same_patch(head):
+    first, second = (ms_heads.draw_made_up(head, SIZE, RandomSource(7)) for _ in range(2))
     torch.testing.assert_close(first, second)
-    shown = ms_heads.patch(first, Luck(1))
+    shown = ms_heads.make_patch(first, RandomSource(1))
     assert shown.x.shape == (INPUT_CHANNELS, *SIZE) and shown.x.isfinite().all()
-    torch.testing.assert_close(shown, ms_heads.patch(second, Luck(1)))
+    torch.testing.assert_close(shown, ms_heads.make_patch(second, RandomSource(1)))
 
 
 def test_a_brain_without_lesions_stays_without(head):
     free = head._replace(plots={"none": torch.zeros(0, 3, dtype=torch.int16)})
-    assert not any(ms_heads.made(free, SIZE, Luck(seed)).target.any() for seed in range(6))
+    assert not any(ms_heads.draw_made_up(free, SIZE, RandomSource(seed)).target.any() for seed in range(6))
 
 
 def test_sequences_are_missing_as_when_served(head):
     given = set()
     for seed in range(20):
-        x = ms_heads.patch(ms_heads.made(head, SIZE, Luck(seed)), Luck(seed)).x
+        x = ms_heads.make_patch(ms_heads.draw_made_up(head, SIZE, RandomSource(seed)), RandomSource(seed)).x
         given.add(tuple(bool(image.any()) for image in x[:3]))
     assert all(flair for flair, _, _ in given) and {(True, False, False), (True, True, False)} <= given
 
@@ -127,7 +138,7 @@ def test_regions_are_as_a_network_finds_them(head):
     seen = Pose([torch.from_numpy(a).float() for a in np.indices(tissue.shape)], False)
     lesion = torch.zeros(tissue.shape)
     lesion[40:60, 40:60, 40:60] = 1
-    found = [ms_heads.mistaken(tissue, seen, lesion, Luck(seed)) for seed in range(8)]
+    found = [ms_heads.perturb_regions(tissue, seen, lesion, RandomSource(seed)) for seed in range(8)]
     wrong = torch.stack([f != tissue for f in found])
     assert 0.001 < wrong[:, lesion == 0].float().mean() < 0.05, "borders are a little off"
     shares = sorted(float(w[lesion > 0].float().mean()) for w in wrong)
@@ -140,38 +151,38 @@ def small(monkeypatch, head):
         def __init__(self, *_):
             pass
 
-        def sample(self, luck, size=SIZE):
-            return ms_heads.patch(ms_heads.made(head, SIZE, luck), luck)
+        def sample(self, rng, size=SIZE):
+            return ms_heads.make_patch(ms_heads.draw_made_up(head, SIZE, rng), rng)
 
     monkeypatch.setattr(segment_ms_rsanet, "Clinic", Clinic)
     monkeypatch.setattr(segment_ms_rsanet, "WHOLE", SIZE)
     monkeypatch.setattr(segment_ms_rsanet, "split", lambda names: {"train": [], "validation": ["1007"], "test": []})
     monkeypatch.setattr(segment_ms_rsanet, "prepare", lambda *_: head)
     monkeypatch.setattr(segment_ms_rsanet, "build", partial(RSANet, 1, INPUT_CHANNELS, None, (8, 16, 32), block=2))
-    monkeypatch.setattr(segment_ms_rsanet, "exams_on", lambda head, seed: exams(head))
+    monkeypatch.setattr(segment_ms_rsanet, "made_up_exams", lambda head, seed: exams(head))
 
 
-def exams(head: ms_heads.Head) -> list[segment_ms_rsanet.Exam]:
+def exams(head: ms_heads.TransplantBrain) -> list[segment_ms_rsanet.Exam]:
     """Seen as when served, but for the regions, which no network has to find."""
-    sight = ms_heads.made(head, SIZE, Luck(0))
-    x, truth = ms_heads.patch(sight, Luck(0)).x.numpy().astype(np.float16), sight.target.numpy() > 0.5
+    sight = ms_heads.draw_made_up(head, SIZE, RandomSource(0))
+    x, truth = ms_heads.make_patch(sight, RandomSource(0)).x.numpy().astype(np.float16), sight.target.numpy() > 0.5
     return [segment_ms_rsanet.Exam("made", x, truth), segment_ms_rsanet.Exam("free", x, truth & False)]
 
 
 def test_a_few_voxels_taken_for_lesion_count_where_there_is_none():
     logits, none = torch.full((1, 40, 40, 40), -6.0), torch.zeros(1, 40, 40, 40)
     known = none < 1
-    before = segment_ms_rsanet.objective(logits, none, known)
+    before = segment_ms_rsanet.segmentation_loss(logits, none, known)
     logits[:, :4, :4, :4] = 3.0  # a thousandth of the patch
     logits.requires_grad_()
-    after = segment_ms_rsanet.objective(logits, none, known)
+    after = segment_ms_rsanet.segmentation_loss(logits, none, known)
     after.backward()
     assert after > before + 0.25
     wrong, rest = logits.grad[:, :4, :4, :4], logits.grad[:, 4:]
     assert wrong.min() > 100 * rest.abs().mean(), "and are pushed down before all others"
     there = torch.zeros(1, 40, 40, 40)
     there[:, 10:20, 10:20, 10:20] = 1
-    assert segment_ms_rsanet.objective(40 * there - 20, there, known) < 1e-3
+    assert segment_ms_rsanet.segmentation_loss(40 * there - 20, there, known) < 1e-3
 
 
 def test_one_small_lesion_counts_as_much_as_a_large_one():
@@ -183,7 +194,7 @@ def test_one_small_lesion_counts_as_much_as_a_large_one():
     def lost(missed: int) -> float:
         logits = 40 * target - 20
         logits[missed] = -20.0
-        return float(segment_ms_rsanet.objective(logits, target, known, weight=0.0))
+        return float(segment_ms_rsanet.segmentation_loss(logits, target, known, weight=0.0))
 
     assert 0.3 < lost(0) <= lost(1) < 0.51
     known[0, :5, :5, :5] = False
@@ -217,8 +228,8 @@ def test_who_is_left_out_is_seen_in_no_way(tmp_path, monkeypatch):
         (tmp_path / "ms" / f"{name}_flair.nii.gz").touch()
     bank = {f"patient{n:02}": np.zeros((1, 3), np.int16) for n in (7, 8)}
     monkeypatch.setattr(ms_heads, "masks", lambda _: bank)
-    monkeypatch.setattr(ms_heads, "read", lambda _, name, bank: name)
-    clinic = ms_heads.Clinic(tmp_path, [], ["p07", "P14"], gliomas=False)
+    monkeypatch.setattr(ms_heads, "load_patient", lambda _, name, bank: name)
+    clinic = ms_heads.PatchSource(tmp_path, [], ["p07", "P14"], gliomas=False)
     assert set(clinic.patients) == {"p19", "P18"} and clinic.without & set(bank) == {"patient07"}
 
 
@@ -231,10 +242,10 @@ def test_lesions_are_painted_into_real_white_matter_and_gliomas_are_not_known():
     plot = torch.tensor(np.argwhere(np.ones((14, 14, 14))) + 25, dtype=torch.int16)
     none = torch.zeros(shape, dtype=torch.uint8)
     flair = white // 2 + 20
-    real = ms_heads.Real(
-        "x", flair, none, none, white, unknown, ms_heads.spots(none), {"flair": white // 255}, {"a": plot}, None
+    real = ms_heads.RealPatient(
+        "x", flair, none, none, white, unknown, ms_heads.lesion_points(none), {"flair": white // 255}, {"a": plot}, None
     )
-    seen = [ms_heads.found(real, (48, 48, 48), Luck(seed)) for seed in range(6)]
+    seen = [ms_heads.draw_real(real, (48, 48, 48), RandomSource(seed)) for seed in range(6)]
     with_lesions = [sight[:3] for sight in seen if sight.target.any()]
     assert 0 < len(with_lesions) < 6, "some are left without"
     for images, target, known in with_lesions:
@@ -247,7 +258,7 @@ def test_large_and_small_lesions_have_one_spot_each():
     lesions = torch.zeros(20, 20, 20, dtype=torch.uint8)
     lesions[2:12, 2:12, 2:12] = 255
     lesions[15, 15, 15] = 255
-    spots = ms_heads.spots(lesions)
+    spots = ms_heads.lesion_points(lesions)
     assert (
         spots.shape == (2, 3) and (lesions[tuple(spots.T)] == 255).all() and spots.max() == 15 and spots[0].max() < 12
     )
@@ -262,11 +273,11 @@ def test_a_stack_of_pictures_is_a_volume_that_lies_as_patients_do(tmp_path, monk
     drawn = np.zeros((64, 64), np.uint8)
     drawn[4:30, 4:30] = 255
     Image.fromarray(drawn).save(tmp_path / "025_mask.png")
-    files, step = glioma_flair.slab(tmp_path)
-    assert step == pytest.approx(glioma_flair.TALL / 50) and [int(f.stem) for f in files][-1] == 32
-    assert glioma_flair.volumes(tmp_path) is None, "too low a slab for regions to be found in it"
-    monkeypatch.setattr(glioma_flair, "LEAST", 60)
-    found = glioma_flair.volumes(tmp_path)
+    files, step = glioma_flair.longest_slab(tmp_path)
+    assert step == pytest.approx(glioma_flair.HEAD_HEIGHT / 50) and [int(f.stem) for f in files][-1] == 32
+    assert glioma_flair.interpolate_volumes(tmp_path) is None, "too low a slab for regions to be found in it"
+    monkeypatch.setattr(glioma_flair, "LEAST_HEIGHT", 60)
+    found = glioma_flair.interpolate_volumes(tmp_path)
     assert found["flair"].shape == found["glioma"].shape == (240, 240, 90)
     index = np.argwhere(found["flair"].array > 120)
     where = found["flair"].grid.to_mm(index)
@@ -277,9 +288,9 @@ def test_a_stack_of_pictures_is_a_volume_that_lies_as_patients_do(tmp_path, monk
 
 
 def test_the_evaluation_knows_the_trainings_folder_and_takes_its_cases(tmp_path, monkeypatch):
-    monkeypatch.setattr(segment_ms_rsanet, "cases", lambda data, part: iter([part]))
+    monkeypatch.setattr(segment_ms_rsanet, "read_cases", lambda data, part: iter([part]))
     monkeypatch.setattr(evaluate.patient_folder, "cases", lambda card, data, subject: iter(["anyone's"]))
-    assert [*evaluate.cases(CARD, tmp_path, "test", "")[1]] == ["anyone's"]
+    assert [*evaluate.select_cases(CARD, tmp_path, "test", "")[1]] == ["anyone's"]
     (tmp_path / "ms").mkdir()
     (tmp_path / "ms" / "openms_p07_flair.nii.gz").touch()
-    assert [*evaluate.cases(CARD, tmp_path, "test", "")[1]] == ["test"]
+    assert [*evaluate.select_cases(CARD, tmp_path, "test", "")[1]] == ["test"]

@@ -18,7 +18,7 @@ from medapp.serving import runtime
 from training.data import patient_folder
 from training.evaluation import evaluate
 
-ROLES = {"flair": ("flair",), "t1": ("t1", "t1w"), "truth": patient_folder.MASKS}
+ROLES = {"flair": ("flair",), "t1": ("t1", "t1w"), "truth": patient_folder.MASK_WORDS}
 AFFINE = np.array([[0, 0, 3, -10], [-1.2, 0.1, 0, 5], [0.1, 1.2, 0, 8], [0, 0, 0, 1.0]])
 LAYOUTS = {
     "plain": ("7_flair.nii.gz", "7_t1.nii.gz", "7_mask.nii.gz"),
@@ -67,7 +67,7 @@ def test_every_layout_is_read(layout, tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "README.txt").touch()
-    (exam,) = patient_folder.exams(tmp_path, ROLES)
+    (exam,) = patient_folder.find_exams(tmp_path, ROLES)
     assert exam.subject in ("7", "sub-7")
     assert exam.files == {"flair": tmp_path / flair, "t1": tmp_path / t1, "truth": tmp_path / mask}
 
@@ -81,7 +81,7 @@ def test_sessions_of_a_person_are_told_apart_and_masks_of_the_brain_passed_over(
     ):  # fmt: skip
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    first, second = patient_folder.complete(tmp_path, ROLES, ["flair", "truth"], patient_folder.SUBJECT)
+    first, second = patient_folder.find_complete_exams(tmp_path, ROLES, ["flair", "truth"], patient_folder.SUBJECT)
     assert first.subject == second.subject == "sub-1" and first.name != second.name
     assert first.files["truth"].name == "sub-1_ses-a_label-lesion_mask.nii.gz"
     assert second.files["flair"].name == "sub-1_ses-b_FLAIR.nii.gz"
@@ -94,45 +94,45 @@ def test_words_follow_from_the_cards():
         ("segment_glioma_ar2unet", "flair"),
     ):  # fmt: skip
         sources = [i for i in runtime.find_card(name).inputs if not i.optional]
-        assert image in patient_folder.words(sources[0], True)
-        assert patient_folder.kind(runtime.find_card(name)) in patient_folder.TRUTHS
+        assert image in patient_folder.input_words(sources[0], True)
+        assert patient_folder.truth_kind(runtime.find_card(name)) in patient_folder.TRUTH_WORDS
     with pytest.raises(InputError, match="scored"):
-        patient_folder.kind(runtime.find_card("find_regions_sam"))
+        patient_folder.truth_kind(runtime.find_card("find_regions_sam"))
 
 
 def test_visits_share_the_person_and_a_pattern_finds_another(tmp_path, capsys):
     for name in ("a_1_flair.nii", "a_2_flair.nii", "b_1_flair.nii"):
         (tmp_path / name).touch()
-    assert [e.subject for e in patient_folder.exams(tmp_path, ROLES)] == ["a", "a", "b"]
-    assert [e.subject for e in patient_folder.exams(tmp_path, ROLES, "._.")] == ["a_1", "a_2", "b_1"]
+    assert [e.subject for e in patient_folder.find_exams(tmp_path, ROLES)] == ["a", "a", "b"]
+    assert [e.subject for e in patient_folder.find_exams(tmp_path, ROLES, "._.")] == ["a_1", "a_2", "b_1"]
     (tmp_path / "c_1").mkdir()
     (tmp_path / "c_1" / "flair.nii").touch()
-    assert [e.subject for e in patient_folder.exams(tmp_path, ROLES)][-1] == "c_1", "a folder is a person"
-    assert [e.subject for e in patient_folder.exams(tmp_path, ROLES, "[a-z]")] == ["a", "a", "b", "c"]
+    assert [e.subject for e in patient_folder.find_exams(tmp_path, ROLES)][-1] == "c_1", "a folder is a person"
+    assert [e.subject for e in patient_folder.find_exams(tmp_path, ROLES, "[a-z]")] == ["a", "a", "b", "c"]
     (tmp_path / "c_1" / "flair.nii").unlink()
-    patient_folder.complete(tmp_path, ROLES, ["flair"], ".")
+    patient_folder.find_complete_exams(tmp_path, ROLES, ["flair"], ".")
     assert not capsys.readouterr().err
     (tmp_path / "b_1_flair.nii").unlink()
-    patient_folder.complete(tmp_path, ROLES, ["flair"], patient_folder.SUBJECT)
+    patient_folder.find_complete_exams(tmp_path, ROLES, ["flair"], patient_folder.SUBJECT)
     assert "all 2 are taken for a;" in capsys.readouterr().err
 
 
 def test_what_was_looked_for_is_said(tmp_path, capsys):
     (tmp_path / "7_flair.nii.gz").touch()
     with pytest.raises(InputError, match=r"ID_flair\.nii\.gz.*ID_mask\.nii\.gz.*BIDS"):
-        next(patient_folder.cases(card(), tmp_path))
+        next(patient_folder.read_cases(card(), tmp_path))
     assert "7: no truth" in capsys.readouterr().err
     with pytest.raises(InputError, match="no folder"):
-        next(patient_folder.cases(card(), tmp_path / "nowhere"))
+        next(patient_folder.read_cases(card(), tmp_path / "nowhere"))
 
 
 def test_the_clean_image_tells_the_scale():
     image = Volume(np.zeros((4, 6, 1), np.float32), np.eye(4))
     option = replace(card(), options=(Slider("scale", "Scale", 1, 4, 1, 2),))
-    assert patient_folder.scale(option, image, Volume(np.zeros((8, 12, 1)), np.eye(4))) == {"scale": "2"}
-    assert patient_folder.scale(card(), image, image) == {}
+    assert patient_folder.scale_option(option, image, Volume(np.zeros((8, 12, 1)), np.eye(4))) == {"scale": "2"}
+    assert patient_folder.scale_option(card(), image, image) == {}
     with pytest.raises(InputError, match="fit"):
-        patient_folder.scale(card(), image, Volume(np.zeros((8, 6, 1)), np.eye(4)))
+        patient_folder.scale_option(card(), image, Volume(np.zeros((8, 6, 1)), np.eye(4)))
 
 
 def test_a_folder_is_scored_from_end_to_end(tmp_path, monkeypatch, capsys):

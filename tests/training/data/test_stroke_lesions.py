@@ -7,9 +7,17 @@ import pytest
 import torch
 
 from medapp.imaging.volume import Grid
-from training.core.random_source import Luck
+from training.core.random_source import RandomSource
 from training.data.brain_tissues import RIM
-from training.data.stroke_lesions import Shape, Shapes, ageing, fluid_and_white, paint, parts, place
+from training.data.stroke_lesions import (
+    LesionShape,
+    LesionShapes,
+    paint_ageing,
+    paint_infarct,
+    place_lesion,
+    reference_levels,
+    split_masks,
+)
 
 SIDE = 56
 
@@ -32,7 +40,7 @@ def ball(centre, radius):
 def test_a_lesion_is_dark_and_lies_in_tissue(brain, seed):
     image, tissue = brain
     before, wanted = image.clone(), ball((28, 28, 46), 9)
-    mask = paint(image, tissue, wanted, Luck(seed), fluid_and_white(image, tissue))
+    mask = paint_infarct(image, tissue, wanted, RandomSource(seed), reference_levels(image, tissue))
     assert mask.sum() > 500 and not (mask & ~wanted).any()
     assert not mask[np.isin(tissue, (0, 3))].any()
     was, now = before[mask].mean(), image[mask].mean()
@@ -45,7 +53,7 @@ def test_a_lesion_is_dark_and_lies_in_tissue(brain, seed):
 def test_nothing_is_painted_where_there_is_no_tissue(brain):
     image, tissue = brain
     before = image.clone()
-    mask = paint(image, tissue, ball((28, 28, 28), 4), Luck(0), fluid_and_white(image, tissue))
+    mask = paint_infarct(image, tissue, ball((28, 28, 28), 4), RandomSource(0), reference_levels(image, tissue))
     assert not mask.any() and torch.equal(image, before)
 
 
@@ -53,7 +61,7 @@ def test_ageing_changes_tissue_only_and_follows_from_the_seed(brain):
     pictures = []
     for seed in (1, 1, 2):
         image, tissue = brain[0].clone(), brain[1]
-        ageing(image, tissue, Luck(seed), fluid_and_white(*brain))
+        paint_ageing(image, tissue, RandomSource(seed), reference_levels(*brain))
         assert torch.equal(image[tissue == 0], brain[0][tissue == 0])
         pictures.append(image)
     assert torch.equal(pictures[0], pictures[1]) and not torch.equal(pictures[1], pictures[2])
@@ -62,19 +70,19 @@ def test_ageing_changes_tissue_only_and_follows_from_the_seed(brain):
 def test_a_shape_keeps_its_place_and_size():
     grid = Grid((80, 80, 80), np.diag([1.0, 1, 1, 1]))
     grid.affine[:3, 3] = -40
-    shape = Shape(
+    shape = LesionShape(
         "one", np.ones((16, 12, 10), bool), np.array([[-1.0, 0, 0, -10], [0, 1, 0, 0], [0, 0, 1, 0], [0] * 3 + [1]])
     )
     for seed in range(6):
-        box, mask = place(shape, grid, Luck(seed))
+        box, mask = place_lesion(shape, grid, RandomSource(seed))
         assert 0.25 * 1920 < mask.sum() < 3 * 1920
         middle = np.argwhere(mask).mean(0) + [b.start for b in box] - 40
         np.testing.assert_allclose(np.abs(middle), (17.5, 5.5, 4.5), atol=14)
-    assert place(shape._replace(affine=np.eye(4) + np.eye(4, k=3) * 500), grid, Luck(0)) is None
+    assert place_lesion(shape._replace(affine=np.eye(4) + np.eye(4, k=3) * 500), grid, RandomSource(0)) is None
 
 
 def test_the_parts_share_no_mask(tmp_path):
-    parted = parts(1149)
+    parted = split_masks(1149)
     assert sorted(np.concatenate(list(parted.values()))) == list(range(1149))
     assert all(not set(a) & set(b) for a, b in combinations(parted.values(), 2))
     masks = [np.ones((n, 10, 10), bool) for n in range(2, 42)]
@@ -88,7 +96,7 @@ def test_the_parts_share_no_mask(tmp_path):
         "volume_vox": np.array([m.sum() for m in masks]),
     }
     np.savez(tmp_path / "pack.npz", **content)
-    drawn = {part: {Shapes(tmp_path, part).draw(Luck(n)).name for n in range(60)} for part in parted}
+    drawn = {part: {LesionShapes(tmp_path, part).draw(RandomSource(n)).name for n in range(60)} for part in parted}
     assert all(drawn.values()) and all(not a & b for a, b in combinations(drawn.values(), 2))
-    shape = Shapes(tmp_path, "train").draw(Luck(0))
+    shape = LesionShapes(tmp_path, "train").draw(RandomSource(0))
     assert shape.mask.all() and shape.affine[:3, 3].tolist() == [1, 2, 3]

@@ -5,12 +5,12 @@ import pytest
 import torch
 from scipy import ndimage
 
-from training.core.random_source import Luck
+from training.core.random_source import RandomSource
 from training.data import template_head
-from training.data.labelled_brains import STEP_MM, Scan
-from training.data.random_pose import Pose, linear, view
-from training.data.random_skull import beheld
-from training.data.template_head import ROOM, STEP, fitted
+from training.data.labelled_brains import STEP_MM, LabelledScan
+from training.data.random_pose import Pose, draw_view, sample_linear
+from training.data.random_skull import add_average_head
+from training.data.template_head import HEAD_MARGIN, HEAD_STEP, fit_head
 
 
 def ball(shape, middle, radii) -> np.ndarray:
@@ -31,8 +31,8 @@ def rings(monkeypatch):
 
 def test_a_ring_keeps_its_distance_from_a_brain_of_another_shape(rings):
     brain = ball((110, 120, 100), (55, 60, 50), (28, 33, 24))
-    out = fitted(brain)
-    far = ndimage.distance_transform_edt(~np.pad(brain, ROOM))[::STEP, ::STEP, ::STEP]
+    out = fit_head(brain)
+    far = ndimage.distance_transform_edt(~np.pad(brain, HEAD_MARGIN))[::HEAD_STEP, ::HEAD_STEP, ::HEAD_STEP]
     assert out.shape == far.shape
     assert (out[(far > 5.5) & (far < 8.5)] > 60).mean() > 0.97
     assert (out[(far > 0) & (far < 2.5)] < 40).mean() > 0.97
@@ -43,19 +43,19 @@ def test_the_head_is_seen_where_the_scan_is_seen(rings):
     brain = ball((110, 120, 100), (55, 60, 50), (28, 33, 24))
     image = torch.from_numpy(brain.astype(np.uint8) * 200)
     distance = ndimage.distance_transform_edt(~brain) / STEP_MM
-    scan = Scan(
+    scan = LabelledScan(
         image,
         torch.from_numpy(brain.astype(np.uint8)),
         torch.from_numpy(distance.clip(0, 255).astype(np.uint8)),
-        torch.from_numpy(fitted(brain)),
+        torch.from_numpy(fit_head(brain)),
     )
-    luck = Luck(3)
-    _, _, far, _, seen = view(scan, (64, 64, 64), luck)
-    points = [(p + room[0]) / STEP for p, room in zip(seen.points, ROOM, strict=True)]
-    value = linear([scan.head], Pose(points, seen.mirrored))[0]
+    rng = RandomSource(3)
+    _, _, far, _, seen = draw_view(scan, (64, 64, 64), rng)
+    points = [(p + room[0]) / HEAD_STEP for p, room in zip(seen.points, HEAD_MARGIN, strict=True)]
+    value = sample_linear([scan.head], Pose(points, seen.mirrored))[0]
     ring = (far > 6) & (far < 8)
     assert ring.sum() > 100
     assert (value[ring] > 50).float().mean() > 0.9
     assert value[far < 1.5].float().mean() < 20
-    out = beheld(torch.zeros(64, 64, 64), scan, far, seen, luck)
+    out = add_average_head(torch.zeros(64, 64, 64), scan, far, seen, rng)
     assert out[ring].mean() > 4 * out[far < 1.5].mean()

@@ -29,12 +29,12 @@ def summary(dice: float = 0.8649) -> dict:
 
 
 def test_figures_are_rewritten_between_their_marks_alone():
-    new = readme_tables.rewritten(TEXT, {NAME: summary()})
+    new = readme_tables.fill_marks(TEXT, {NAME: summary()})
     assert "-->0.86 ± 0.07<!-- /score -->, 13 |" in new and "-->0.5<!-- /score -->" in new
     assert "\n| | Dice | s |\n|---|---|---|\n| all | 0.865 | 2.0 |\n| one site | 0.865 |  |\n<!-- /table -->" in new
-    assert readme_tables.rewritten(new, {NAME: summary()}) == new
+    assert readme_tables.fill_marks(new, {NAME: summary()}) == new
     bare = readme_tables.MARK.sub("", TEXT)
-    assert readme_tables.MARK.sub("", new) == bare and readme_tables.rewritten(bare, {NAME: summary()}) == bare
+    assert readme_tables.MARK.sub("", new) == bare and readme_tables.fill_marks(bare, {NAME: summary()}) == bare
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_figures_are_rewritten_between_their_marks_alone():
 )
 def test_what_was_not_evaluated_is_refused(wrong):
     with pytest.raises(ValueError, match="does not tell"):
-        readme_tables.rewritten(f"<!-- score {NAME}; {wrong} -->1<!-- /score -->", {NAME: summary()})
+        readme_tables.fill_marks(f"<!-- score {NAME}; {wrong} -->1<!-- /score -->", {NAME: summary()})
 
 
 def test_the_command_writes_and_checks(tmp_path, monkeypatch, capsys):

@@ -13,8 +13,8 @@ from medapp.imaging.volume import Volume
 from medapp.result import Provenance, Result
 from medapp.serving import runtime
 from training.core import score_tables
-from training.core.case import TRUE, Case
-from training.data.labelled_brains import VALIDATION
+from training.core.case import TRUE_REGIONS, Case
+from training.data.labelled_brains import VALIDATION_SCANS
 from training.evaluation import evaluate, registration_metrics, registration_peers, scores
 from training.methods import register_brain_textscf
 
@@ -49,11 +49,11 @@ def blobs() -> np.ndarray:
 
 def test_the_right_field_scores_full_marks():
     fixed, truth, other = (parcelled(s) for s in (0, 0, SHIFT))
-    right = registration_metrics.scored(moved(SHIFT), np.eye(4), fixed, truth, other)
+    right = registration_metrics.score_field(moved(SHIFT), np.eye(4), fixed, truth, other)
     assert right["dice"] == right["dice_regions"] == 1 and right["hd95"] == right["folding"] == right["sdlogj"] == 0
-    none = registration_metrics.scored(moved(0), np.eye(4), fixed, truth, other)
+    none = registration_metrics.score_field(moved(0), np.eye(4), fixed, truth, other)
     assert none["dice"] == pytest.approx(0.4, abs=1e-3) and none["hd95"] == pytest.approx(SHIFT)
-    back = registration_metrics.scored(moved(-SHIFT), np.eye(4), fixed, truth, other)
+    back = registration_metrics.score_field(moved(-SHIFT), np.eye(4), fixed, truth, other)
     assert back["dice"] == 0
 
 
@@ -61,19 +61,23 @@ def test_the_affine_comes_after_the_field():
     fixed, truth, other = (parcelled(s) for s in (0, 0, SHIFT))
     affine = np.eye(4)
     affine[:3, 3] = SHIFT * OBLIQUE[:3, 0]
-    assert registration_metrics.scored(moved(0), affine, fixed, truth, other)["dice"] == 1
+    assert registration_metrics.score_field(moved(0), affine, fixed, truth, other)["dice"] == 1
 
 
 def test_a_label_that_is_nowhere_else_counts_as_missed():
     truth = np.repeat(np.arange(4), 5)
-    assert registration_metrics.overlaps(np.where(truth == 3, 2, truth), truth).tolist() == pytest.approx([1, 2 / 3, 0])
+    assert registration_metrics.label_dice(np.where(truth == 3, 2, truth), truth).tolist() == pytest.approx(
+        [1, 2 / 3, 0]
+    )
 
 
 def test_folds_are_found_where_the_brain_is():
     field = moved(0)
     vectors = field.vectors.copy()
     vectors[:, 10] = -3 * OBLIQUE[:3, 0][:, None, None]
-    row = registration_metrics.scored(Deformation(vectors, OBLIQUE), np.eye(4), parcelled(), parcelled(), parcelled())
+    row = registration_metrics.score_field(
+        Deformation(vectors, OBLIQUE), np.eye(4), parcelled(), parcelled(), parcelled()
+    )
     assert 0 < row["folding"] < 20 and row["sdlogj"] > 1
 
 
@@ -83,7 +87,7 @@ def test_peers_go_from_fixed_to_moving_points(name):
         pytest.skip(f"{registration_peers.PEERS[name].module} is not installed")
     fixed = blobs()
     moving = np.roll(fixed, (2, -1), (0, 2))
-    flow, cost = registration_peers.run(name, fixed, moving)
+    flow, cost = registration_peers.run_peer(name, fixed, moving)
     assert flow.shape == (3, *fixed.shape) and flow.dtype == np.float32
     inside = (slice(None), *(slice(14, n - 14) for n in fixed.shape))
     middle = np.median(flow[inside].reshape(3, -1), 1)
@@ -92,11 +96,11 @@ def test_peers_go_from_fixed_to_moving_points(name):
 
 
 def test_peers_are_chosen_by_name():
-    everything = registration_peers.chosen(("all",))
+    everything = registration_peers.choose_peers(("all",))
     assert "demons" in everything, "SimpleITK is the app's own"
-    assert registration_peers.chosen(("demons",)) == ("demons",) and registration_peers.chosen(()) == ()
+    assert registration_peers.choose_peers(("demons",)) == ("demons",) and registration_peers.choose_peers(()) == ()
     with pytest.raises(ValueError, match="elastix"):
-        registration_peers.chosen(("demons", "elastix"))
+        registration_peers.choose_peers(("demons", "elastix"))
 
 
 def test_the_pair_is_found_again_in_the_result():
@@ -105,7 +109,7 @@ def test_the_pair_is_found_again_in_the_result():
     affine[:3, 3] = SHIFT * OBLIQUE[:3, 0]
     gone = classes.new_like(np.roll(classes.array, SHIFT, 0))
     volumes = {"fixed_prepared": classes, "moving_prepared": classes, "labels": classes, "moving_labels": gone}
-    pair = registration_metrics.prepared(Result(volumes, affine=affine))
+    pair = registration_metrics.prepared_pair(Result(volumes, affine=affine))
     assert np.array_equal(pair.moving_regions.array, pair.fixed_regions.array) and pair.fixed_regions.array.any()
 
 
@@ -113,8 +117,8 @@ def test_with_true_labels_there_is_ours_alone():
     truth = parcelled()
     origin = Provenance("register_brain_textscf", seconds=9.0, peak_memory_mb=900.0)
     result = Result({"warped": truth}, moved(SHIFT), affine=np.eye(4), provenance=origin)
-    case = Case("a-b", "phantom", TRUE, (truth, truth, truth, None), truth, {}, parcelled(SHIFT))
-    scorer = scores.of(result)
+    case = Case("a-b", "phantom", TRUE_REGIONS, (truth, truth, truth, None), truth, {}, parcelled(SHIFT))
+    scorer = scores.scorer_for(result)
     (row,) = scorer.rows(case, result, {"refine": True}, ("greedy",))
     assert scorer is scores.REGISTRAR and set(scorer.figures) <= set(row)
     assert row["group"] == "ours" and row["dice"] == 1 and row["job_seconds"] == 9 and row["seconds"] is None
@@ -127,7 +131,7 @@ def test_methods_are_compared_pair_by_pair():
         for group, condition, more in (("ours", "predicted", 0.0), ("greedy", "predicted", -0.05 - 0.001 * n))
     ]
     rows.append({"patient": "0", "group": "ours", "condition": "true-labels", "dice": 0.6})
-    text = score_tables.by_method(rows, ("dice",))
+    text = score_tables.method_table(rows, ("dice",))
     assert "| ours | 8 | 0.535 ± 0.025 |" in text and "| greedy | 8 | -0.054 (0.0078) |" in text
     assert "| ours, true-labels | 1 | +0.100 (1) |" in text
 
@@ -138,7 +142,9 @@ def test_rows_are_read_as_they_were_written(tmp_path):
         writer = csv.DictWriter(file, row.keys())
         writer.writeheader()
         writer.writerow(row)
-    assert score_tables.earlier(tmp_path / "cases.csv") == [row] and score_tables.earlier(tmp_path / "none.csv") == []
+    assert (
+        score_tables.read_rows(tmp_path / "cases.csv") == [row] and score_tables.read_rows(tmp_path / "none.csv") == []
+    )
 
 
 @pytest.mark.skipif("register_brain_textscf" not in runtime.load_cards(), reason="no weights yet")
@@ -149,7 +155,7 @@ def test_the_command_writes_its_tables_and_adds_to_them(tmp_path, monkeypatch):
 
     def called(*more: str) -> str:
         command = ["evaluate", "register_brain_textscf", str(tmp_path), "--out", str(tmp_path), *more]
-        monkeypatch.setattr("sys.argv", [*command, "--condition", TRUE])
+        monkeypatch.setattr("sys.argv", [*command, "--condition", TRUE_REGIONS])
         evaluate.main()
         return (tmp_path / "summary.md").read_text()
 
@@ -157,7 +163,7 @@ def test_the_command_writes_its_tables_and_adds_to_them(tmp_path, monkeypatch):
     (tmp_path / register_brain_textscf.LAYOUT).touch()
     monkeypatch.setattr(evaluate.runtime, "run", served)
     monkeypatch.setattr(register_brain_textscf, "names_in", lambda data: sorted(phantoms))
-    monkeypatch.setattr(register_brain_textscf, "read", lambda data, name: (phantoms[name], phantoms[name]))
+    monkeypatch.setattr(register_brain_textscf, "read_scan", lambda data, name: (phantoms[name], phantoms[name]))
     assert "| ours | 1 | 1.000 ± 0.000 |" in called("--pairs", "1")
     kept = (tmp_path / "cases.csv").read_text()
     (tmp_path / "cases.csv").write_text(kept + kept.splitlines()[1].replace("ours", "greedy").replace("1.0", "0.5"))
@@ -166,8 +172,8 @@ def test_the_command_writes_its_tables_and_adds_to_them(tmp_path, monkeypatch):
 
 
 def test_every_pair_is_of_two_people_and_the_first_hold_everyone(monkeypatch):
-    names = [*register_brain_textscf.TEST, *VALIDATION]
+    names = [*register_brain_textscf.TEST, *VALIDATION_SCANS]
     monkeypatch.setattr(register_brain_textscf, "names_in", lambda data: sorted(names))
-    monkeypatch.setattr(register_brain_textscf, "read", lambda data, name: (parcelled(), parcelled()))
-    pairs = list(dict.fromkeys(case.patient for case in register_brain_textscf.cases(None, "test")))
+    monkeypatch.setattr(register_brain_textscf, "read_scan", lambda data, name: (parcelled(), parcelled()))
+    pairs = list(dict.fromkeys(case.patient for case in register_brain_textscf.read_cases(None, "test")))
     assert len(pairs) == 12 and pairs[:4] == ["1001-1009", "1009-1014", "1014-1017", "1017-1001"]

@@ -8,7 +8,7 @@ from medapp.imaging.volume import Volume
 from medapp.serving import runtime
 from training.core.case import Case
 from training.evaluation import scores
-from training.evaluation.segmentation_peers import answers, read
+from training.evaluation.segmentation_peers import load_peer, run_peers
 from training.studies.compare import main
 
 GLIOMA, STROKE = "segment_glioma_ar2unet", "segment_stroke_raxnet"
@@ -35,14 +35,14 @@ def case():
 def test_a_peer_answers_in_the_place_of_the_methods_network(comparison, case):
     card = runtime.find_card(GLIOMA)
     folder = comparison / "u-net" / "seed0"
-    found = answers(GLIOMA, case, card.parse_settings({}), (str(folder),))
+    found = run_peers(GLIOMA, case, card.parse_settings({}), (str(folder),))
     assert list(found) == ["U-Net"]
     result = found["U-Net"].result
     ours = runtime.run(GLIOMA, *case.volumes)
     assert result.volumes["probability"].shape == case.truth.shape
     assert not np.allclose(result.volumes["probability"].array, ours.volumes["probability"].array)
 
-    scorer = scores.of(ours, (str(folder),))
+    scorer = scores.scorer_for(ours, (str(folder),))
     rows = scorer.rows(case, ours, card.parse_settings({}), (str(folder),))
     assert [row["group"] for row in rows] == ["ours", "U-Net"]
     assert set(scorer.methods) <= set(rows[0]) | set(rows[1])
@@ -50,7 +50,7 @@ def test_a_peer_answers_in_the_place_of_the_methods_network(comparison, case):
 
 def test_in_one_plane_of_the_strokes_the_others_stay(tmp_path):
     main(["stroke-networks", "--smoke", "--out", str(tmp_path)])
-    peer = read(tmp_path / "u-net" / "seed0", STROKE)
+    peer = load_peer(tmp_path / "u-net" / "seed0", STROKE)
     assert peer.part == "axial"
     kinds = {plane: type(peer.engine.net[plane]).__name__ for plane in ("axial", "coronal", "sagittal")}
     assert kinds == {"axial": "UNet", "coronal": "RAXNet", "sagittal": "RAXNet"}
@@ -58,6 +58,6 @@ def test_in_one_plane_of_the_strokes_the_others_stay(tmp_path):
 
 def test_what_is_no_peer_is_refused(comparison, tmp_path):
     with pytest.raises(OptionError, match="such as OUT/u-net/seed0"):
-        read(tmp_path, GLIOMA)
+        load_peer(tmp_path, GLIOMA)
     with pytest.raises(OptionError, match="not for segment_stroke_raxnet"):
-        read(comparison / "u-net" / "seed0", STROKE)
+        load_peer(comparison / "u-net" / "seed0", STROKE)

@@ -9,7 +9,7 @@ from medapp.algorithms.brain_pair import transform_header
 from medapp.imaging.geometry import resample
 from medapp.io import files
 from medapp.pipelines.segment_ms_rsanet import CARD
-from training.examples.make_ms import GONE, MOVED, NEW, RECIPES, Recipe
+from training.examples.make_ms import BASELINE_POSE, GONE, NEW, RECIPES, Recipe
 from training.examples.make_synthetic_heads import OUT
 
 
@@ -35,7 +35,7 @@ def test_lesions_are_bright_and_lie_where_they_are_said_to(recipe):
 def test_the_earlier_scan_lies_elsewhere_and_shows_what_was_there_then():
     recipe = RECIPES[1]
     now = read(recipe, "flair")
-    then = resample(transform_header(read(recipe, "baseline"), MOVED), now.grid).array
+    then = resample(transform_header(read(recipe, "baseline"), BASELINE_POSE), now.grid).array
     for spots, (shown, hidden) in ((NEW, (now.array, then)), (GONE, (then, now.array))):
         for centre, axes in spots:
             away = now.grid.to_mm(np.moveaxis(np.indices(now.shape), 0, -1)) - centre

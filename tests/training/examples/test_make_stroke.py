@@ -16,12 +16,12 @@ from medapp.pipelines.segment_stroke_raxnet import CARD, build_networks
 from medapp.result import Provenance, Result
 from training.core import score_tables
 from training.core.case import Case
-from training.core.random_source import Luck
-from training.core.run import halves
+from training.core.random_source import RandomSource
+from training.core.run import half_precision_state
 from training.evaluation import scores
-from training.examples.make_stroke import RECIPES, blob
+from training.examples.make_stroke import RECIPES, ragged_ellipsoid
 from training.examples.make_synthetic_heads import OUT
-from training.release.install import packed, read
+from training.release.install import pack_parts, read_weights
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: r.name)
@@ -36,7 +36,7 @@ def test_lesions_are_dark_and_lie_where_they_are_said_to(recipe):
 
 
 def test_a_made_up_shape_is_one_piece_of_about_its_size():
-    shape = blob((61, 71, 51), (17, 20, 14), Luck(3))
+    shape = ragged_ellipsoid((61, 71, 51), (17, 20, 14), RandomSource(3))
     assert 0.6 < shape.sum() / (4 / 3 * np.pi * 17 * 20 * 14) < 1.5
     assert label_components(shape)[0].max() == 1 or (label_components(shape)[0] == 1).mean() > 0.9 * shape.mean()
 
@@ -44,15 +44,15 @@ def test_a_made_up_shape_is_one_piece_of_about_its_size():
 def test_three_files_become_one_that_fits_the_card(tmp_path: Path):
     parts = build_networks((2, 4, 8, 16))
     for plane in PLANE_LETTERS:
-        save_file(halves(parts[plane].state_dict()), tmp_path / f"{plane}.safetensors")
-    content = packed({plane: tmp_path / f"{plane}.safetensors" for plane in PLANE_LETTERS})
+        save_file(half_precision_state(parts[plane].state_dict()), tmp_path / f"{plane}.safetensors")
+    content = pack_parts({plane: tmp_path / f"{plane}.safetensors" for plane in PLANE_LETTERS})
     again = build_networks((2, 4, 8, 16))
     again.load_state_dict({name: tensor.float() for name, tensor in load(content).items()})
     for name, tensor in parts.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], tensor, rtol=1e-3, atol=1e-3)
-    assert read([f"{plane}={tmp_path / plane}.safetensors" for plane in PLANE_LETTERS]) == content
+    assert read_weights([f"{plane}={tmp_path / plane}.safetensors" for plane in PLANE_LETTERS]) == content
     with pytest.raises(ValueError, match="PART=FILE"):
-        read(["a", "b=c"])
+        read_weights(["a", "b=c"])
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_every_mask_gets_a_row_and_small_lesions_and_none_their_own_figures(resu
     truth[:10, :10, :10] = 1
     settings = CARD.parse_settings({"min_lesion_ml": 0})
     case = Case("test 000", "1 ml", "1 mm", (), result.volumes["image"].new_like(truth))
-    scorer = scores.of(result)
+    scorer = scores.scorer_for(result)
     rows = scorer.rows(case, result, settings, ())
     rows += scorer.rows(case._replace(patient="test 001", truth=case.truth.new_like(truth * 0)), result, settings, ())
     assert [r["group"] for r in rows[:5]] == ["vote", "ours", *PLANE_LETTERS] and set(scorer.figures) <= set(rows[0])
@@ -83,5 +83,5 @@ def test_every_mask_gets_a_row_and_small_lesions_and_none_their_own_figures(resu
     assert of["0", "ours"]["dice"] == of["0", "ours"]["dice_small"] == 1 and of["0", "ours"]["false_ml"] is None
     assert of["0", "sagittal"]["dice"] == pytest.approx(0.5714, abs=1e-3)
     assert of["1", "sagittal"]["false_ml"] == 0.4 and of["1", "sagittal"]["dice"] is None
-    text = score_tables.by_method(rows, scorer.methods)
+    text = score_tables.method_table(rows, scorer.methods)
     assert "| sagittal | 1 | 0.571" in text and "false_ml" in text

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from medapp.pipelines.segment_glioma_ar2unet import CARD
-from training.data.glioma_patients import SIDE, exam, split
-from training.data.patient_folder import cases
+from training.data.glioma_patients import SIDE, patient_from_case, split_patients
+from training.data.patient_folder import read_cases
 from training.methods.segment_glioma_ar2unet import main
 
 OBLIQUE = np.array([[0, 0, 6.0, -20], [-1.1, 0.1, 0, 60], [-0.1, -1.1, 0, 70], [0, 0, 0, 1]])
@@ -38,8 +38,8 @@ def test_anyones_images_are_learned_from(people):
 
 
 def test_slices_are_those_that_the_pipeline_looks_at(people):
-    first = next(iter(cases(CARD, people)))
-    patient = exam(first)
+    first = next(iter(read_cases(CARD, people)))
+    patient = patient_from_case(first)
     assert patient.whole.shape[1:] == (3, SIDE, SIDE) and patient.mask.shape[1:] == (SIDE, SIDE)
     inside, outside = patient.whole[:, 1][patient.mask], patient.whole[:, 1][~patient.mask]
     assert np.median(inside) > np.percentile(outside, 99.5), "image and mask lie on one another"
@@ -62,9 +62,9 @@ def test_few_people_and_empty_folders_are_told(people, capsys):
 
 def test_sites_of_the_set_are_divided_alike_and_strangers_are_of_one_site():
     names = [f"TCGA_{site}_{number}" for site in ("CS", "DU") for number in range(20)]
-    assert {part: sum("DU" in n for n in names) for part, names in split(names).items()} == {
+    assert {part: sum("DU" in n for n in names) for part, names in split_patients(names).items()} == {
         "train": 15, "validation": 2, "test": 3,
     }  # fmt: skip
-    assert {part: len(names) for part, names in split(["a", "b_c", "d"]).items()} == dict.fromkeys(
+    assert {part: len(names) for part, names in split_patients(["a", "b_c", "d"]).items()} == dict.fromkeys(
         ("train", "validation", "test"), 1
     )

@@ -11,15 +11,15 @@ from scipy import ndimage
 from medapp.networks.coarse_to_fine import CoarseToFine
 from training.core import data_cache, smoke
 from training.data import template_head
-from training.methods.segment_brain_unet import CONDITIONS, cases, main
-from training.release.install import packed
+from training.methods.segment_brain_unet import CONDITIONS, main, read_cases
+from training.release.install import pack_parts
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Small brains, one of them within a shell as a whole head; what is kept of them is kept apart."""
     folder = tmp_path_factory.mktemp("brain")
-    smoke.whole_brains(folder)
+    smoke.make_small_brains(folder)
     (folder / "heads").mkdir()
     image = nib.load(folder / "brain_t1" / "0000_t1.nii.gz")
     t1 = np.asarray(image.dataobj).astype(float)
@@ -31,7 +31,7 @@ def data(tmp_path_factory):
     ball = np.linalg.norm(np.indices((100, 100, 100)) - 49.5, axis=0) < 35
     signed = ndimage.distance_transform_edt(~ball) - ndimage.distance_transform_edt(ball)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data_cache, "ROOT", folder / "kept")
+        patch.setattr(data_cache, "CACHE_ROOT", folder / "kept")
         patch.setattr(
             template_head, "standardize_template", lambda: (np.float32(90 * (signed < 15)), np.float32(signed))
         )
@@ -47,13 +47,13 @@ def test_the_fine_part_learns_from_brains_and_real_heads(data, tmp_path):
         (row,) = csv.DictReader(file)
     assert float(row["loss"]) > 0 and {*CONDITIONS, "anna", "anna_over"} <= set(row)
     assert 0 <= float(row["anna"]) <= 1
-    content = packed({"coarse": coarse, "fine": tmp_path / "best.safetensors"})
+    content = pack_parts({"coarse": coarse, "fine": tmp_path / "best.safetensors"})
     CoarseToFine(4, 4).load_state_dict(load(content))
     assert load_file(tmp_path / "last.safetensors").keys() == load_file(tmp_path / "best.safetensors").keys()
 
 
 def test_cases_are_real_heads_and_people_in_every_condition(data):
-    each = list(cases(data, "validation"))
+    each = list(read_cases(data, "validation"))
     assert [case.condition for case in each] == ["whole head", *CONDITIONS]
     for case in each:
         assert case.volumes[0].grid.is_same(case.truth.grid)

@@ -6,14 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from training.core.lesion_losses import LOSSES, dice, focal, focal_tversky, tversky
-from training.core.random_source import Luck
+from training.core.lesion_losses import LOSSES, dice_loss, focal_loss, focal_tversky_loss, tversky_loss
+from training.core.random_source import RandomSource
 from training.data import stroke_slices
-from training.data.stroke_heads import Head
-from training.data.stroke_slices import PLANES, Slices, augment
+from training.data.stroke_heads import StrokeHead
+from training.data.stroke_slices import PLANES, SliceSampler, augment_slices
 
 FIXTURE = Path(__file__).parents[2] / "parity" / "rax_losses.npz"
-NAMES = {"FocalTverskyLoss": focal_tversky, "FocalLoss": focal, "TverskyLoss": tversky, "DiceCoefLoss": dice}
+NAMES = {
+    "FocalTverskyLoss": focal_tversky_loss,
+    "FocalLoss": focal_loss,
+    "TverskyLoss": tversky_loss,
+    "DiceCoefLoss": dice_loss,
+}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -41,17 +46,17 @@ def painted(monkeypatch):
     image[5:35, 5:43, 4:28] = 120
     image[mask] = 200
     monkeypatch.setattr(stroke_slices, "standardize_template", lambda: np.zeros(mask.shape, np.float32))
-    return Head(image, mask, "nobody", ("none",))
+    return StrokeHead(image, mask, "nobody", ("none",))
 
 
 @pytest.mark.parametrize("plane", PLANES)
 def test_slices_with_and_without_lesion_are_told_apart_in_their_own_plane(plane, painted):
-    slices = Slices(plane)
+    slices = SliceSampler(plane)
     slices.add(painted)
     inside = painted.mask.any(tuple(a for a in range(3) if a != PLANES[plane]))
     assert sorted(at for kept in slices.bins for _, at in kept) == np.flatnonzero(inside).tolist()
     assert not {at for _, at in slices.empty} & set(np.flatnonzero(inside))
-    image, target = slices.draw(8, Luck(0))
+    image, target = slices.draw(8, RandomSource(0))
     assert image.shape == (8, 5, *target.shape[2:]) and not image[:, -1].any()
     assert target.flatten(1).any(1).tolist() == [True] * 5 + [False] * 3
     own = image[:, :1]
@@ -60,9 +65,9 @@ def test_slices_with_and_without_lesion_are_told_apart_in_their_own_plane(plane,
 
 @pytest.mark.parametrize("mirror", [False, True])
 def test_a_view_moves_image_and_mask_alike(mirror, painted):
-    slices = Slices("axial")
+    slices = SliceSampler("axial")
     slices.add(painted)
-    image, target = augment(*slices.draw(16, Luck(0)), (32, 48), mirror, Luck(1))
+    image, target = augment_slices(*slices.draw(16, RandomSource(0)), (32, 48), mirror, RandomSource(1))
     assert image.shape == (16, 5, 32, 48) and target.shape == (16, 1, 32, 48) and not image[:, -1].any()
     clear = [i for i in range(16) if target[i].sum() > 60]
     assert len(clear) > 4

@@ -15,7 +15,7 @@ from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 from medapp.errors import WeightsError
 from medapp.serving import runtime, weight_files
 from training.evaluation import golden_pair
-from training.evaluation.golden_pair import Refused
+from training.evaluation.golden_pair import RefusedError
 from training.release import publish, space
 from training.release.model_card import model_card
 
@@ -62,7 +62,7 @@ def drawn(card, images, settings, out, **environment):
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(golden_pair, "served", drawn)
+    monkeypatch.setattr(golden_pair, "run_app", drawn)
 
 
 def told(capsys, *arguments):
@@ -115,7 +115,7 @@ def test_a_golden_output_that_is_not_reproduced_is_refused(server, capsys, monke
         drawn(card, images, settings, out)
         nib.save(nib.Nifti1Image(np.ones((3, 4, 5), np.float32), np.eye(4)), out / "restored.nii.gz")
 
-    monkeypatch.setattr(golden_pair, "served", other)
+    monkeypatch.setattr(golden_pair, "run_app", other)
     code, said = told(capsys, NAME, "--repo", REPO, "--verify")
     assert code == 2 and "not reproduced" in said and "restored.nii.gz" in said and "regions.csv" not in said
 
@@ -236,9 +236,9 @@ def test_every_card_of_ours_becomes_one_of_the_hub():
 
 
 def test_a_card_without_scores_or_with_two_licences_is_refused(card):
-    with pytest.raises(Refused, match="no scores"):
+    with pytest.raises(RefusedError, match="no scores"):
         page(replace(card, scores="To be measured."))
-    with pytest.raises(Refused, match=r"licences.*cc-by-4\.0.*cc-by-nc-4\.0"):
+    with pytest.raises(RefusedError, match=r"licences.*cc-by-4\.0.*cc-by-nc-4\.0"):
         page(replace(card, licence="CC BY 4.0"))
 
 
@@ -251,7 +251,7 @@ def test_the_model_index_is_what_was_measured_with_these_weights(card, tmp_path)
     assert "1/2, brain" in result.dataset_name and "4 patients" in result.metric_name
     summary["weights"]["sha256"] = "0" * 64
     (tmp_path / "summary.json").write_text(json.dumps(summary))
-    with pytest.raises(Refused, match="other weights"):
+    with pytest.raises(RefusedError, match="other weights"):
         page(card, tmp_path)
 
 
@@ -260,7 +260,7 @@ def test_differences_are_measured_by_kind(card, tmp_path):
     index = {"sha256": {}, "tolerances": {kind: {"allowed": a} for kind, (a, _) in golden_pair.TOLERANCES.items()}}
     for name in ("a.nii.gz", "b.nii.gz", "c.csv", "d.csv"):
         index["sha256"][f"output/{name}"] = ""
-    (tmp_path / golden_pair.INDEX).write_text(json.dumps(index))
+    (tmp_path / golden_pair.INDEX_FILE).write_text(json.dumps(index))
     again = tmp_path / "again"
     again.mkdir()
     for folder, more, text in ((tmp_path / "output", 0, "x,100"), (again, 1, "x,102")):
@@ -270,14 +270,14 @@ def test_differences_are_measured_by_kind(card, tmp_path):
         nib.save(nib.Nifti1Image(labels, np.eye(4)), folder / "b.nii.gz")
         (folder / "c.csv").write_text(text)
         (folder / "d.csv").write_text(f"{'yn'[more]},1")
-    found = {each.file: each for each in golden_pair.differences(tmp_path, again)}
+    found = {each.file: each for each in golden_pair.compare_outputs(tmp_path, again)}
     assert found["a.nii.gz"].kind == "image" and found["a.nii.gz"].found == pytest.approx(1e-3)
     assert found["b.nii.gz"].kind == "labels" and found["b.nii.gz"].found == pytest.approx(1 / 8)
     assert found["c.csv"].found == pytest.approx(2 / 102) and found["d.csv"].found == np.inf
-    assert "exact" in str(golden_pair.differences(tmp_path, tmp_path / "output")[0])
+    assert "exact" in str(golden_pair.compare_outputs(tmp_path, tmp_path / "output")[0])
     (again / "c.csv").unlink()
-    with pytest.raises(Refused, match=r"wrote no c\.csv"):
-        golden_pair.differences(tmp_path, again)
+    with pytest.raises(RefusedError, match=r"wrote no c\.csv"):
+        golden_pair.compare_outputs(tmp_path, again)
 
 
 def test_the_app_goes_up_as_a_space_and_nothing_else(server, capsys, monkeypatch, tmp_path):
@@ -310,7 +310,7 @@ def test_the_app_goes_up_as_a_space_and_nothing_else(server, capsys, monkeypatch
 
 
 def test_a_space_with_other_weights_than_the_cards_is_refused(card, capsys, monkeypatch, tmp_path):
-    space.front(golden_pair.ROOT)
+    space.check_front_matter(golden_pair.ROOT)
     monkeypatch.setattr(runtime, "load_cards", lambda: {NAME: card})
     monkeypatch.setattr(weight_files, "find_weights_folder", lambda: tmp_path)
     code, said = told(capsys, "space", "--repo", "ada/app", "--dry-run", str(tmp_path / "out"))
@@ -319,16 +319,16 @@ def test_a_space_with_other_weights_than_the_cards_is_refused(card, capsys, monk
 
 def test_every_method_has_a_small_synthetic_example():
     for name, card in runtime.load_cards().items():
-        example = golden_pair.smallest(card)
+        example = golden_pair.smallest_example(card)
         assert example.synthetic and sum(path.stat().st_size for path in example.images.values()) < 3e6
         assert example.pipeline == name or not example.settings
-    assert golden_pair.smallest(runtime.find_card(NAME)).name == "pet_brain_slice_twentieth"
+    assert golden_pair.smallest_example(runtime.find_card(NAME)).name == "pet_brain_slice_twentieth"
 
 
 def test_the_app_says_why_there_is_no_golden_output(card, monkeypatch):
     answer = SimpleNamespace(returncode=2, stderr="wandering\nThe file is broken.\n")
     asked = []
     monkeypatch.setattr(golden_pair.subprocess, "run", lambda command, **more: asked.append(command) or answer)
-    with pytest.raises(Refused, match="golden output: The file is broken"):
-        golden_pair.served(card, {"image": golden_pair.ROOT / "a.nii"}, {"counts": "1/20"}, golden_pair.ROOT / "out")
+    with pytest.raises(RefusedError, match="golden output: The file is broken"):
+        golden_pair.run_app(card, {"image": golden_pair.ROOT / "a.nii"}, {"counts": "1/20"}, golden_pair.ROOT / "out")
     assert asked[0][-2:] == ["--set", "counts=1/20"]

@@ -6,9 +6,9 @@ from argparse import Namespace
 import pytest
 import torch
 
-from training.core.random_source import Luck
+from training.core.random_source import RandomSource
 from training.studies import compare
-from training.studies.compare import STUDIES, averaged, main, trained
+from training.studies.compare import STUDIES, average_seeds, main, train_candidate
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -18,13 +18,13 @@ def test_a_study_in_two_steps(name, tmp_path, monkeypatch):
     text = (tmp_path / "comparison.md").read_text()
     with (tmp_path / "cases.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [*dict.fromkeys(row["group"] for row in rows)] == [*study.rivals]
+    assert [*dict.fromkeys(row["group"] for row in rows)] == [*study.candidates]
     assert set(study.figures) <= set(rows[0])
-    ours, *others = study.rivals
+    ours, *others = study.candidates
     assert f"| {ours} (ours) | 2 |" in text
     assert all(text.count(f"| {other} | 2 |") == 2 for other in others), "means and tests, over two patients"
 
-    monkeypatch.setattr(compare, "trained", None)  # all is there already
+    monkeypatch.setattr(compare, "train_candidate", None)  # all is there already
     main([name, "--smoke", "--out", str(tmp_path)])
     assert (tmp_path / "comparison.md").read_text() == text
     with pytest.raises(SystemExit):
@@ -33,30 +33,33 @@ def test_a_study_in_two_steps(name, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_batches_depend_on_the_luck_alone(name):
-    bench = STUDIES[name].phantom()
-    for first, second in zip(bench.draw(Luck(3)), bench.draw(Luck(3)), strict=True):
+    study_data = STUDIES[name].make_phantom()
+    for first, second in zip(study_data.draw(RandomSource(3)), study_data.draw(RandomSource(3)), strict=True):
         assert torch.equal(first, second)
-    assert any(not torch.equal(a, b) for a, b in zip(bench.draw(Luck(3)), bench.draw(Luck(4)), strict=True))
+    assert any(
+        not torch.equal(a, b)
+        for a, b in zip(study_data.draw(RandomSource(3)), study_data.draw(RandomSource(4)), strict=True)
+    )
 
 
-@pytest.mark.parametrize(("name", "rival"), [("stroke-networks", "CLCI-Net"), ("glioma-gates", "AR2-UNet")])
-def test_a_killed_training_ends_as_if_nothing_had_happened(name, rival, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("name", "candidate"), [("stroke-networks", "CLCI-Net"), ("glioma-gates", "AR2-UNet")])
+def test_a_killed_training_ends_as_if_nothing_had_happened(name, candidate, tmp_path, monkeypatch):
     study, args = STUDIES[name], Namespace(steps=3, share=1 / 16, rate=1e-3, device="cpu")
-    whole = trained(study, study.rivals[rival], study.phantom(), tmp_path / "whole", 0, args)
+    whole = train_candidate(study, study.candidates[candidate], study.make_phantom(), tmp_path / "whole", 0, args)
 
-    monkeypatch.setattr(compare, "KEEP", 0)
-    bench, draws = study.phantom(), []
+    monkeypatch.setattr(compare, "CHECKPOINT_MINUTES", 0)
+    study_data, draws = study.make_phantom(), []
 
-    def until_killed(luck: Luck, draw=bench.draw):
+    def until_killed(rng: RandomSource, draw=study_data.draw):
         if len(draws) == 2:
             raise KeyboardInterrupt
-        draws.append(draw(luck))
+        draws.append(draw(rng))
         return draws[-1]
 
-    monkeypatch.setattr(bench, "draw", until_killed)
+    monkeypatch.setattr(study_data, "draw", until_killed)
     with pytest.raises(KeyboardInterrupt):
-        trained(study, study.rivals[rival], bench, tmp_path / "killed", 0, args)
-    killed = trained(study, study.rivals[rival], study.phantom(), tmp_path / "killed", 0, args)
+        train_candidate(study, study.candidates[candidate], study_data, tmp_path / "killed", 0, args)
+    killed = train_candidate(study, study.candidates[candidate], study.make_phantom(), tmp_path / "killed", 0, args)
     assert whole.losses == killed.losses and len(whole.losses) == 3
     for one, other in zip(whole.average.buffers(), killed.average.buffers(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
@@ -68,6 +71,6 @@ def test_seeds_and_images_of_a_patient_are_averaged():
         {"patient": "a", "group": "X", "dice": 0.4, "false_ml": 3.0},
         {"patient": "a", "group": "Y", "dice": None, "false_ml": None},
     ]
-    first, second = averaged(rows, ("dice", "false_ml"), "X")
+    first, second = average_seeds(rows, ("dice", "false_ml"), "X")
     assert first["group"] == "ours" and first["dice"] == pytest.approx(0.3) and first["false_ml"] == 3
     assert second["group"] == "Y" and second["dice"] is None

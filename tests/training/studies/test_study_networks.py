@@ -9,8 +9,8 @@ from torch import nn
 from medapp.networks.ar2unet import AR2UNet, RecurrentResidual
 from medapp.networks.rsanet import RSANet
 from medapp.pipelines.segment_ms_rsanet import INPUT_CHANNELS
-from training.core.lesion_losses import dice_entropy
-from training.core.random_source import Luck
+from training.core.lesion_losses import dice_cross_entropy
+from training.core.random_source import RandomSource
 from training.studies import ms
 from training.studies.networks.clcinet import CLCINet, ConvLSTM
 from training.studies.networks.dunet import DUNet
@@ -45,7 +45,7 @@ def test_one_batch_is_learned(build):
     optimizer = torch.optim.Adam(net.parameters(), 1e-2)
     losses = []
     for _ in range(60):
-        losses.append(loss := dice_entropy(logits := net(x), y))
+        losses.append(loss := dice_cross_entropy(logits := net(x), y))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -97,9 +97,9 @@ def test_non_local_attention_is_softmax_over_all_voxels():
 
 @torch.no_grad()
 def test_rsanet_takes_non_local_attention():
-    net, x = ms.formed("non-local")(1 / 16).eval(), Luck(0).normal(1, INPUT_CHANNELS, 34, 32, 32)
+    net, x = ms.build_with_attention("non-local")(1 / 16).eval(), RandomSource(0).normal(1, INPUT_CHANNELS, 34, 32, 32)
     assert isinstance(net, RSANet)
-    plain = ms.formed("000")(1 / 16).eval()
+    plain = ms.build_with_attention("000")(1 / 16).eval()
     plain.load_state_dict(net.state_dict(), strict=False)
     torch.testing.assert_close(net(x), plain(x))  # it learns from zero
     nn.init.ones_(net.rsa_block.beta)

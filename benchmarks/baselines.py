@@ -11,7 +11,7 @@ from medapp.card import Card
 from medapp.imaging.geometry import resample, slice_axis
 from medapp.imaging.volume import Volume
 from training.evaluation import registration_peers
-from training.evaluation.peers import DENOISERS
+from training.evaluation.restoration_peers import DENOISERS
 
 Job = Callable[[Sequence[Volume | None]], object]
 BATCH = 8  # slices that the plain U-Net sees at once
@@ -46,50 +46,52 @@ class UNet(nn.Module):
         return self.head(x)
 
 
-def parameters(net: nn.Module) -> int:
+def count_parameters(net: nn.Module) -> int:
     return sum(p.numel() for p in net.parameters())
 
 
-def like(net: nn.Module) -> UNet:
+def matching_unet(net: nn.Module) -> UNet:
     """The plain U-Net, 2-D or 3-D as `net` is, with about as many parameters."""
     dims = 3 if any(isinstance(part, nn.Conv3d) for part in net.modules()) else 2
-    width = 16 * (parameters(net) / parameters(UNet(dims, 16))) ** 0.5  # they grow with the square of the width
+    width = (
+        16 * (count_parameters(net) / count_parameters(UNet(dims, 16))) ** 0.5
+    )  # they grow with the square of the width
     return UNet(dims, max(1, round(width)))
 
 
-def named(card: Card, device: str) -> str:
+def baseline_name(card: Card, device: str) -> str:
     """The rival of a method on a device, "" if there is none."""
     if card.task == "segmentation" and card.build:
         return "plain U-Net"
     if device != "cpu":
         return ""
     if card.task == "registration":
-        there = registration_peers.chosen(("all",))
+        there = registration_peers.choose_peers(("all",))
         return next((name for name in ("greedy", "demons") if name in there), "")
     if card.task == "restoration":
         return "bicubic" if any(option.name == "scale" for option in card.options) else "non-local means"
     return ""
 
 
-def rival(card: Card, device: str, settings: Mapping[str, object]) -> Job:
+def make_baseline(card: Card, device: str, settings: Mapping[str, object]) -> Job:
     """What the rival that is `named` does."""
-    name = named(card, device)
+    name = baseline_name(card, device)
     if name == "plain U-Net":
-        net = like(card.build()).eval().to(device)
-        return lambda volumes: answered(net, first(volumes), device)
+        net = matching_unet(card.build()).eval().to(device)
+        return lambda volumes: run_unet(net, first_volume(volumes), device)
     if name == "bicubic":
-        return lambda volumes: enlarged(first(volumes), int(settings.get("scale", 2)))
+        return lambda volumes: run_enlargement(first_volume(volumes), int(settings.get("scale", 2)))
     if name == "non-local means":
-        return lambda volumes: denoised(first(volumes))
-    return lambda volumes: registered(name, *(v for v in volumes if v is not None))
+        return lambda volumes: run_denoising(first_volume(volumes))
+    return lambda volumes: run_registration(name, *(v for v in volumes if v is not None))
 
 
-def first(volumes: Sequence[Volume | None]) -> Volume:
+def first_volume(volumes: Sequence[Volume | None]) -> Volume:
     return next(volume for volume in volumes if volume is not None)
 
 
 @torch.inference_mode()
-def answered(net: UNet, volume: Volume, device: str) -> None:
+def run_unet(net: UNet, volume: Volume, device: str) -> None:
     """The whole volume at once through a 3-D network, slices in batches through a 2-D one."""
     x = torch.from_numpy(np.moveaxis(np.asarray(volume.array, np.float32), slice_axis(volume.grid), 0).copy())
     x = (x - x.mean()) / (x.std() + 1e-6)
@@ -100,20 +102,20 @@ def answered(net: UNet, volume: Volume, device: str) -> None:
         net(batch.to(device)).cpu()
 
 
-def registered(name: str, fixed: Volume, moving: Volume) -> None:
+def run_registration(name: str, fixed: Volume, moving: Volume) -> None:
     """The deformable part alone, of whole heads on the fixed image's grid."""
     pair = (np.asarray(v.array, np.float32) for v in (fixed, resample(moving, fixed.grid)))
-    registration_peers.PEERS[name].displaced(*(image / max(float(image.max()), 1e-6) for image in pair))
+    registration_peers.PEERS[name].register(*(image / max(float(image.max()), 1e-6) for image in pair))
 
 
-def denoised(volume: Volume) -> None:
+def run_denoising(volume: Volume) -> None:
     """Slice by slice."""
     image = np.asarray(volume.array, np.float32)
     for k in range(image.shape[2]):
         DENOISERS["non-local means"][0](image[:, :, k], 0.03 * float(np.ptp(image)))
 
 
-def enlarged(volume: Volume, times: int) -> None:
+def run_enlargement(volume: Volume, times: int) -> None:
     """Slice by slice, by the filter of every picture viewer."""
     for k in range(volume.shape[2]):
         picture = Image.fromarray(np.ascontiguousarray(volume.array[:, :, k]))

@@ -41,7 +41,7 @@ DENOISERS: dict[str, tuple[Denoiser, tuple[float, ...]]] = {  # with factors on 
 GAUSSIANS = (0.5, 0.7, 0.9, 1.2, 1.6, 2.2)  # pixels
 
 
-def denoised(image: np.ndarray, reference: np.ndarray, span: float, slow: bool = True) -> dict[str, np.ndarray]:
+def best_denoised(image: np.ndarray, reference: np.ndarray, span: float, slow: bool = True) -> dict[str, np.ndarray]:
     """Each peer's best of (H, W) or (H, W, K), which it sees divided by `span`; BM3D, for slices, only if `slow`."""
     x, y = image / span, reference / span
     sigma = float(np.sqrt(np.mean((x - y) ** 2)))
@@ -56,7 +56,7 @@ def denoised(image: np.ndarray, reference: np.ndarray, span: float, slow: bool =
     return found
 
 
-def enlarged(small: np.ndarray, scale: int) -> dict[str, np.ndarray]:
+def enlarge_by_filters(small: np.ndarray, scale: int) -> dict[str, np.ndarray]:
     """(h, w, 3) uint8 enlarged by the filters of every picture viewer."""
     size = (small.shape[1] * scale, small.shape[0] * scale)
     kinds = {
