@@ -35,8 +35,8 @@ def build_engines(card: Card, weights: Path | None, folder: Path) -> dict[str, F
     """Every way there is here to answer, the plain one first."""
     plain = build_network(card, weights)
     engine = Engine(build_network(card, weights), "cpu", "torch")
-    found: dict[str, Forward] = {"torch fp32, as trained": plain, "torch fp32, folded": engine._torch(None)}
-    found["torch bf16, folded, channels last"] = engine._torch(torch.bfloat16)
+    found: dict[str, Forward] = {"torch fp32, as trained": plain, "torch fp32, folded": engine.make_torch_form(None)}
+    found["torch bf16, folded, channels last"] = engine.make_torch_form(torch.bfloat16)
     if hardware.find_version("openvino") != "none":
         found["openvino"] = Engine(build_network(card, weights), "cpu", "openvino", folder)
     return found

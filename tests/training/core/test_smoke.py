@@ -20,9 +20,7 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.setattr(register_brain_textscf, "WORDINGS", 2)
     ball = np.linalg.norm(np.indices((100, 100, 100)) - 49.5, axis=0) < 35
     signed = ndimage.distance_transform_edt(~ball) - ndimage.distance_transform_edt(ball)
-    monkeypatch.setattr(
-        template_head, "standardize_template", lambda: (np.float32(90 * (signed < 15)), np.float32(signed))
-    )
+    monkeypatch.setattr(template_head, "average_head", lambda: (np.float32(90 * (signed < 15)), np.float32(signed)))
 
 
 @pytest.mark.parametrize("name", TRIALS)

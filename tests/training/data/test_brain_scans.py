@@ -168,7 +168,7 @@ def test_the_loss_is_lowest_for_the_distance_itself():
 def test_a_lesson_fits_the_network(part):
     it = head(step={"coarse": 2, "fine": 1}[part])
     lesson = getattr(brain_patches, part)(it, RandomSource(3))
-    stride = brain_patches.STRIDES[part]
+    stride = brain_patches.NETWORK_STRIDES[part]
     assert lesson.x.shape[0] == {"coarse": 1, "fine": 2}[part] and lesson.x.shape[1:] == lesson.far.shape
     assert not any(n % stride for n in lesson.far.shape)
     assert lesson.x.isfinite().all() and (lesson.far < 0).any() and (lesson.far > 0).any()

@@ -41,7 +41,7 @@ def exam(person: str, name: str, seed: int, shape=(24, 20, 6)) -> folds.ExamLesi
 def test_nobody_crosses_folds(people, visits, count, plane, seed):
     found = [exam(f"p{p}", f"p{p}_{v}", seed + 10 * p + v) for p in range(people) for v in range(visits)]
     listing = folds.list_slices(found, plane)
-    parts = [folds.describe_fold(listing, plane, f) for f in folds.divided(listing.slices, plane, count, seed)]
+    parts = [folds.describe_fold(listing, plane, f) for f in folds.split_folds(listing.slices, plane, count, seed)]
     held = [person for part in parts for person in part["people"]]
     assert sorted(held) == sorted({each.subject for each in found}), "everyone is held out once"
     exams = [name for part in parts for name in part["slices"]]

@@ -147,17 +147,18 @@ def test_regions_are_as_a_network_finds_them(head):
 
 @pytest.fixture
 def small(monkeypatch, head):
-    class Clinic:
+    class PhantomSource:
         def __init__(self, *_):
             pass
 
         def sample(self, rng, size=SIZE):
             return ms_heads.make_patch(ms_heads.draw_made_up(head, SIZE, rng), rng)
 
-    monkeypatch.setattr(segment_ms_rsanet, "Clinic", Clinic)
-    monkeypatch.setattr(segment_ms_rsanet, "WHOLE", SIZE)
-    monkeypatch.setattr(segment_ms_rsanet, "split", lambda names: {"train": [], "validation": ["1007"], "test": []})
-    monkeypatch.setattr(segment_ms_rsanet, "prepare", lambda *_: head)
+    monkeypatch.setattr(segment_ms_rsanet, "PatchSource", PhantomSource)
+    monkeypatch.setattr(segment_ms_rsanet, "WHOLE_BRAIN", SIZE)
+    parts = {"train": [], "validation": ["1007"], "test": []}
+    monkeypatch.setattr(segment_ms_rsanet, "split_scans", lambda names: parts)
+    monkeypatch.setattr(segment_ms_rsanet, "load_brain", lambda *_: head)
     monkeypatch.setattr(segment_ms_rsanet, "build", partial(RSANet, 1, INPUT_CHANNELS, None, (8, 16, 32), block=2))
     monkeypatch.setattr(segment_ms_rsanet, "made_up_exams", lambda head, seed: exams(head))
 
@@ -227,7 +228,7 @@ def test_who_is_left_out_is_seen_in_no_way(tmp_path, monkeypatch):
     for name in ("openms_p07", "openms_p19", "mslesseg_P14_T1", "mslesseg_P14_T2", "mslesseg_P18_T1"):
         (tmp_path / "ms" / f"{name}_flair.nii.gz").touch()
     bank = {f"patient{n:02}": np.zeros((1, 3), np.int16) for n in (7, 8)}
-    monkeypatch.setattr(ms_heads, "masks", lambda _: bank)
+    monkeypatch.setattr(ms_heads, "read_mask_bank", lambda _: bank)
     monkeypatch.setattr(ms_heads, "load_patient", lambda _, name, bank: name)
     clinic = ms_heads.PatchSource(tmp_path, [], ["p07", "P14"], gliomas=False)
     assert set(clinic.patients) == {"p19", "P18"} and clinic.without & set(bank) == {"patient07"}
@@ -289,7 +290,7 @@ def test_a_stack_of_pictures_is_a_volume_that_lies_as_patients_do(tmp_path, monk
 
 def test_the_evaluation_knows_the_trainings_folder_and_takes_its_cases(tmp_path, monkeypatch):
     monkeypatch.setattr(segment_ms_rsanet, "read_cases", lambda data, part: iter([part]))
-    monkeypatch.setattr(evaluate.patient_folder, "cases", lambda card, data, subject: iter(["anyone's"]))
+    monkeypatch.setattr(evaluate.patient_folder, "read_cases", lambda card, data, subject: iter(["anyone's"]))
     assert [*evaluate.select_cases(CARD, tmp_path, "test", "")[1]] == ["anyone's"]
     (tmp_path / "ms").mkdir()
     (tmp_path / "ms" / "openms_p07_flair.nii.gz").touch()

@@ -42,8 +42,8 @@ def card() -> Card:
     options = (Slider("threshold", "Threshold", 0, 1, 0.1, 0.5), Slider("min_lesion_ml", "Smallest", 0, 1, 0.1, 0.0))
     texts = dict.fromkeys(("about", "licence", "cite", "trained_on", "scores", "limits"), "-")
     weights = Weights("none.safetensors", "nobody/nothing", "main", "1" * 64)
-    return Card("segment_tiny", "segmentation", "lesions", "Tiny", inputs=inputs, options=options, weights=weights, build=None,
-                run=None, **texts)  # fmt: skip
+    names = {"name": "segment_tiny", "task": "segmentation", "presenter": "lesions", "title": "Tiny"}
+    return Card(**names, inputs=inputs, options=options, weights=weights, build=None, run=None, **texts)
 
 
 def images(seed: int) -> tuple[Volume, Volume]:

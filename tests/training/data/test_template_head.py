@@ -24,9 +24,7 @@ def rings(monkeypatch):
     brain = ball((120, 140, 130), (60, 70, 70), (35, 45, 35))
     signed = ndimage.distance_transform_edt(~brain) - ndimage.distance_transform_edt(brain)
     head = np.where((signed > 4) & (signed < 10), 100.0, 0.0)
-    monkeypatch.setattr(
-        template_head, "standardize_template", lambda: (head.astype(np.float32), signed.astype(np.float32))
-    )
+    monkeypatch.setattr(template_head, "average_head", lambda: (head.astype(np.float32), signed.astype(np.float32)))
 
 
 def test_a_ring_keeps_its_distance_from_a_brain_of_another_shape(rings):

@@ -21,7 +21,7 @@ def test_new_lesions_are_counted_where_they_are(tmp_path, monkeypatch, capsys):
     (tmp_path / "ms").mkdir()
     for name in scans:
         (tmp_path / "ms" / f"{name}_flair.nii.gz").touch()
-    monkeypatch.setattr(ms_change_detection, "given", lambda data, name: (name, None, scans[name]))
+    monkeypatch.setattr(ms_change_detection, "read_patient", lambda data, name: (name, None, scans[name]))
     asked = []
 
     def run(method, flair, t1, t2, earlier):

@@ -159,10 +159,10 @@ def test_the_command_writes_its_tables_and_adds_to_them(tmp_path, monkeypatch):
         evaluate.main()
         return (tmp_path / "summary.md").read_text()
 
-    phantoms = {name: parcelled(SHIFT * (name == "1009")) for name in register_brain_textscf.TEST}
+    phantoms = {name: parcelled(SHIFT * (name == "1009")) for name in register_brain_textscf.TEST_SCANS}
     (tmp_path / register_brain_textscf.LAYOUT).touch()
     monkeypatch.setattr(evaluate.runtime, "run", served)
-    monkeypatch.setattr(register_brain_textscf, "names_in", lambda data: sorted(phantoms))
+    monkeypatch.setattr(register_brain_textscf, "list_scans", lambda data: sorted(phantoms))
     monkeypatch.setattr(register_brain_textscf, "read_scan", lambda data, name: (phantoms[name], phantoms[name]))
     assert "| ours | 1 | 1.000 ± 0.000 |" in called("--pairs", "1")
     kept = (tmp_path / "cases.csv").read_text()
@@ -172,8 +172,8 @@ def test_the_command_writes_its_tables_and_adds_to_them(tmp_path, monkeypatch):
 
 
 def test_every_pair_is_of_two_people_and_the_first_hold_everyone(monkeypatch):
-    names = [*register_brain_textscf.TEST, *VALIDATION_SCANS]
-    monkeypatch.setattr(register_brain_textscf, "names_in", lambda data: sorted(names))
+    names = [*register_brain_textscf.TEST_SCANS, *VALIDATION_SCANS]
+    monkeypatch.setattr(register_brain_textscf, "list_scans", lambda data: sorted(names))
     monkeypatch.setattr(register_brain_textscf, "read_scan", lambda data, name: (parcelled(), parcelled()))
     pairs = list(dict.fromkeys(case.patient for case in register_brain_textscf.read_cases(None, "test")))
     assert len(pairs) == 12 and pairs[:4] == ["1001-1009", "1009-1014", "1014-1017", "1017-1001"]

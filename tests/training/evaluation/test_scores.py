@@ -10,7 +10,7 @@ from medapp.imaging.volume import Volume
 from medapp.result import Provenance, Result
 
 scores = pytest.importorskip("training.evaluation.scores")
-evaluate = pytest.importorskip("training.evaluation.evaluate")
+from training.core import score_tables  # noqa: E402
 from training.core.case import Case  # noqa: E402
 
 
@@ -31,7 +31,7 @@ def test_a_row_holds_every_region():
     truth, found = blocks(), blocks()
     found[4:8] = 2  # the first region is called the second
     given, result = case(found, truth)
-    scorer = scores.of(result)
+    scorer = scores.scorer_for(result)
     (row,) = scorer.rows(given, result, {}, False)
     assert scorer is scores.PARCELLATOR and set(scorer.figures) <= set(row)
     assert row["dice Left-Cerebral-White-Matter"] == 0 and row["hd95 Left-Cerebral-White-Matter"] is None
@@ -43,10 +43,10 @@ def test_a_row_holds_every_region():
 
 def test_the_tables_are_over_patients():
     given, result = case(blocks(), blocks())
-    scorer = scores.of(result)
+    scorer = scores.scorer_for(result)
     rows = scorer.rows(given, result, {}, False)
     other = given._replace(patient="1009")
     rows += scorer.rows(other, replace(result, notes=()), {}, False)
-    text = evaluate.means(rows, scorer.parts)
+    text = score_tables.condition_table(rows, scorer.parts)
     assert "| dice Left-Hippocampus | 1.000 ± 0.000 |" in text and "Plexus" not in text
-    assert "| no skull | all | 2 | 1.000 ± 0.000 |" in evaluate.table(rows, "dice")
+    assert "| no skull | all | 2 | 1.000 ± 0.000 |" in score_tables.group_table(rows, "dice")

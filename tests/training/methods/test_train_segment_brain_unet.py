@@ -32,9 +32,7 @@ def data(tmp_path_factory):
     signed = ndimage.distance_transform_edt(~ball) - ndimage.distance_transform_edt(ball)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data_cache, "CACHE_ROOT", folder / "kept")
-        patch.setattr(
-            template_head, "standardize_template", lambda: (np.float32(90 * (signed < 15)), np.float32(signed))
-        )
+        patch.setattr(template_head, "average_head", lambda: (np.float32(90 * (signed < 15)), np.float32(signed)))
         yield folder
 
 
