@@ -26,7 +26,7 @@ from medapp.ui.panels.base import (
     lay_out_table,
     presenter_of,
 )
-from medapp.ui.panels.metric_table import measures, reading
+from medapp.ui.panels.metric_table import render_readings, render_registration_metrics
 from medapp.ui.panels.pair_preview import PairPreview, lay_out_preview
 from medapp.ui.panels.registration_views import (
     ABOUT,
@@ -126,7 +126,7 @@ class RegistrationPanel:
             **self._draw_section(session, SWIPE, "Axial", pair, way, GRID_SPACING),
             self.view: gr.Radio(choices=views(result), value=SWIPE),
             self.pair: gr.Radio(choices=pairs(result), value=pair, visible=True),
-            self.numbers: measures(result),
+            self.numbers: render_registration_metrics(result),
             self.table: fill_table(result, presenter_of(result).table_name),
             **self.preview.show(result, is_open=False),
         }
@@ -166,7 +166,7 @@ class RegistrationPanel:
             self.flicker: gr.HTML(value=flicker(*section.pair(pair)), visible=True)
             if view == FLICKER
             else gr.HTML(visible=False),
-            self.reading: gr.HTML(value=reading(section.read(session.mm)), visible=is_picture),
+            self.reading: gr.HTML(value=render_readings(section.read(session.mm)), visible=is_picture),
         }
 
     def connect(self, tab: "TaskTab") -> None:
