@@ -1,4 +1,4 @@
-"""Whereabouts: what is known of a voxel before it is looked at: the kind of tissue, and the place in the template."""
+"""Anatomical priors of a voxel: its tissue, by the parcellation, and its place in the template."""
 
 from collections.abc import Sequence
 
@@ -16,9 +16,9 @@ TISSUES = (
     ("Thalamus", "Caudate", "Putamen", "Pallidum", "Accumbens", "Ventral-DC"),
     ("Lateral-Ventricle", "Inf-Lat-Ventricle", "3rd-Ventricle", "4th-Ventricle", "Choroid-Plexus"),
 )
-"""White matter, cortex, nuclei, fluid: the structures of each, on either side."""
+"""The structures of white matter, cortex, deep nuclei and fluid, without their side."""
 TISSUE_TABLE = np.array([[split_side(name)[1] in kind for name in CLASS_NAMES] for kind in TISSUES])
-"""(4, 36) bool: the kind of each class."""
+"""(4, 36) bool: which classes belong to each tissue."""
 IS_DEEP = np.array(
     [split_side(name)[1] in (*TISSUES[2], "Hippocampus", "Amygdala", "3rd-Ventricle") for name in CLASS_NAMES[1:]]
 )
@@ -30,48 +30,49 @@ PRIOR_CHANNELS = len(TISSUES) + 3
 
 
 def template_transform(regions: Volume) -> np.ndarray | None:
-    """(4, 4) from RAS+ millimetres of the patient to those of the template: turned, moved and scaled, nothing else.
+    """Estimate the similarity transform (4, 4) from RAS+ mm of the patient to those of the template.
 
-    By the middles of small structures deep in the brain, since half of a cortex has its middle elsewhere. None where
-    FEWEST are not found, or where they do not lie as in a brain.
+    It is fitted to the centroids of small structures deep in the brain; those of a partly seen cortex would mislead.
+    None if fewer than MIN_STRUCTURES are found, or if they do not lie as in a brain.
     """
-    found = find_centroids(regions)
-    weight = np.where(IS_DEEP, np.sqrt(np.minimum(found.ml, TEMPLATE_REGIONS.ml)).ravel(), 0)
-    there = weight > 0
-    if there.sum() < MIN_STRUCTURES:
+    centroids = find_centroids(regions)
+    weight = np.where(IS_DEEP, np.sqrt(np.minimum(centroids.ml, TEMPLATE_REGIONS.ml)).ravel(), 0)
+    known = weight > 0
+    if known.sum() < MIN_STRUCTURES:
         return None
-    weight = weight[there] / weight[there].sum()
-    ours, theirs = found.mm[there], TEMPLATE_REGIONS.mm[there]
-    middle, goal = weight @ ours, weight @ theirs
-    turn, _ = Rotation.align_vectors(theirs - goal, ours - middle, weight)
-    turned = turn.apply(ours - middle)
-    scale = weight @ (turned * (theirs - goal)).sum(1) / (weight @ (turned**2).sum(1))
-    apart = np.sqrt(weight @ ((scale * turned - theirs + goal) ** 2).sum(1))
-    if apart > MAX_DISTANCE or not 1 / MAX_SCALE < scale < MAX_SCALE:
+    weight = weight[known] / weight[known].sum()
+    points, targets = centroids.mm[known], TEMPLATE_REGIONS.mm[known]
+    centre, target_centre = weight @ points, weight @ targets
+    rotation, _ = Rotation.align_vectors(targets - target_centre, points - centre, weight)
+    rotated = rotation.apply(points - centre)
+    scale = weight @ (rotated * (targets - target_centre)).sum(1) / (weight @ (rotated**2).sum(1))
+    distance = np.sqrt(weight @ ((scale * rotated - targets + target_centre) ** 2).sum(1))
+    if distance > MAX_DISTANCE or not 1 / MAX_SCALE < scale < MAX_SCALE:
         return None
-    home = np.eye(4)
-    home[:3, :3] = scale * turn.as_matrix()
-    home[:3, 3] = goal - home[:3, :3] @ middle
-    return home
+    transform = np.eye(4)
+    transform[:3, :3] = scale * rotation.as_matrix()
+    transform[:3, 3] = target_centre - transform[:3, :3] @ centre
+    return transform
 
 
-def make_prior_maps(regions: np.ndarray, home: Sequence[np.ndarray] | None) -> np.ndarray:
-    """(7, X, Y, Z) float32: 1 for each voxel's kind of tissue, none in the background; then the place in the template.
+def make_prior_maps(regions: np.ndarray, coordinates: Sequence[np.ndarray] | None) -> np.ndarray:
+    """Return (7, X, Y, Z) float32: one indicator for each tissue, then the place in the template along x, y and z.
 
-    `regions` (X, Y, Z) are classes, `home` the template's RAS+ mm along each axis, (X, Y, Z) or less to be broadcast;
-    zeros without. Both sides of the body are one: the first is the distance from the midline.
+    `regions` (X, Y, Z) are classes. `coordinates` are the template's RAS+ mm along each axis, (X, Y, Z) or
+    broadcastable to it; without them their maps are zero. The x map is the distance from the midline, so left and right
+    are alike.
     """
-    out = np.zeros((PRIOR_CHANNELS, *regions.shape), np.float32)
-    for number, kind in enumerate(TISSUE_TABLE):
-        out[number] = kind[regions]
-    for number, mm in enumerate(home or (), len(TISSUES)):
-        out[number] = mm / COORDINATE_SCALE
-    if home is not None:
-        np.abs(out[len(TISSUES)], out=out[len(TISSUES)])
-    return out
+    maps = np.zeros((PRIOR_CHANNELS, *regions.shape), np.float32)
+    for number, tissue in enumerate(TISSUE_TABLE):
+        maps[number] = tissue[regions]
+    for number, mm in enumerate(coordinates or (), len(TISSUES)):
+        maps[number] = mm / COORDINATE_SCALE
+    if coordinates is not None:
+        np.abs(maps[len(TISSUES)], out=maps[len(TISSUES)])
+    return maps
 
 
-def to_template(home: np.ndarray, shape: Sequence[int]) -> list[np.ndarray]:
-    """What `home` (4, 4) makes of the voxels of a box: three arrays (X, Y, Z)."""
+def to_template(transform: np.ndarray, shape: Sequence[int]) -> list[np.ndarray]:
+    """Apply `transform` (4, 4) to the voxel indices of a box of `shape`; return three arrays (X, Y, Z)."""
     i, j, k = np.ogrid[tuple(map(slice, shape))]
-    return [row[0] * i + row[1] * j + row[2] * k + row[3] for row in home[:3].astype(np.float32)]
+    return [row[0] * i + row[1] * j + row[2] * k + row[3] for row in transform[:3].astype(np.float32)]

@@ -1,4 +1,4 @@
-"""Pair: two heads made ready to be registered, and where everything lies."""
+"""Pair: two heads prepared for registration, skull-stripped, aligned and on one grid."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ DILATION_ITERATIONS = 2  # iterations after that
 
 
 class RegionCentroids(NamedTuple):
-    """Where the regions from 1 lie, (35, 3) in RAS+ millimetres, and how large they are, (35, 1) in millilitres."""
+    """Centroids of the regions from 1, (35, 3) in RAS+ mm, and their volumes, (35, 1) in ml."""
 
     mm: np.ndarray
     ml: np.ndarray
@@ -32,9 +32,9 @@ class RegionCentroids(NamedTuple):
 
 @dataclass(frozen=True)
 class Pair:
-    """Both images without skull, from 0 to 1, float32, and their regions, all on the fixed image's 1 mm grid.
+    """Both images skull-stripped, from 0 to 1, float32, and their regions, all on the fixed image's 1 mm grid.
 
-    `affine` (4, 4) sends fixed to moving points, RAS+ millimetres; the moving image and its regions are drawn with it.
+    `affine` (4, 4) maps fixed to moving points, RAS+ mm; the moving image and its regions are resampled with it.
     """
 
     fixed: Volume
@@ -45,6 +45,7 @@ class Pair:
 
     @property
     def grid(self) -> Grid:
+        """The grid on which everything lies."""
         return self.fixed.grid
 
 
@@ -56,29 +57,31 @@ def prepare_pair(
     device: str = "cpu",
     progress: Callable[[float], None] = lambda share: None,
 ) -> Pair:
-    """Cut out the brains, align them with twelve parameters, and draw both on the fixed image's conformed grid.
+    """Skull-strip both images, register them affinely, and resample both to the fixed image's conformed grid.
 
     The images and their regions (36 classes) may lie on any grids. Raises InputError where there is no brain.
     """
     fixed, moving = zero_background(fixed), zero_background(moving)
-    seen = [
+    region_maps = [
         _require_brain(regions, image.name) for image, regions in ((fixed, fixed_regions), (moving, moving_regions))
     ]
-    (target, there), (source, _) = run_in_threads(
+    (target, target_regions), (source, _) = run_in_threads(
         *(
             partial(skull_strip, image, regions, make_conformed_grid(regions))
-            for image, regions in zip((fixed, moving), seen, strict=True)
+            for image, regions in zip((fixed, moving), region_maps, strict=True)
         )
     )
-    affine = register_affine(source, target, device, progress, match_centroids(*map(find_centroids, seen[::-1])))
-    drawn, gone = skull_strip(transform_header(moving, affine), transform_header(seen[1], affine), target.grid)
-    return Pair(target, drawn, there, gone, affine)
+    affine = register_affine(source, target, device, progress, match_centroids(*map(find_centroids, region_maps[::-1])))
+    moved, moved_regions = skull_strip(
+        transform_header(moving, affine), transform_header(region_maps[1], affine), target.grid
+    )
+    return Pair(target, moved, target_regions, moved_regions, affine)
 
 
 def match_centroids(moving: RegionCentroids, fixed: RegionCentroids) -> np.ndarray | None:
-    """(4, 4) that sends the middles of the fixed regions to the moving ones as nearly as can be, RAS+ millimetres.
+    """Fit the affine (4, 4) that maps the fixed centroids to the moving ones, RAS+ mm, by weighted least squares.
 
-    None if they have too few regions in common, or if it would mirror the brain or stretch it beyond all measure.
+    None if they have too few regions in common, or if it mirrors the brain or stretches it by more than MAX_STRETCH.
     """
     weight = np.sqrt(np.minimum(fixed.ml, moving.ml)).ravel()
     common = weight > 0
@@ -88,11 +91,12 @@ def match_centroids(moving: RegionCentroids, fixed: RegionCentroids) -> np.ndarr
     affine = np.eye(4)
     affine[:3] = np.linalg.lstsq(points, moving.mm[common] * weight[common, None], rcond=None)[0].T
     stretch = np.linalg.svd(affine[:3, :3], compute_uv=False)
-    usual = np.linalg.det(affine[:3, :3]) > 0 and stretch.max() < MAX_STRETCH and stretch.min() > 1 / MAX_STRETCH
-    return affine if usual else None
+    plausible = np.linalg.det(affine[:3, :3]) > 0 and stretch.max() < MAX_STRETCH and stretch.min() > 1 / MAX_STRETCH
+    return affine if plausible else None
 
 
 def find_centroids(regions: Volume) -> RegionCentroids:
+    """Measure where the regions (classes) of a label map lie and how large they are."""
     index = np.argwhere(regions.array)
     classes = regions.array[tuple(index.T)]
     count = np.bincount(classes, minlength=len(CLASS_NAMES))[1:, None]
@@ -101,25 +105,26 @@ def find_centroids(regions: Volume) -> RegionCentroids:
 
 
 def transform_header(moving: Volume, affine: np.ndarray) -> Volume:
-    """The same voxels where `affine` (4, 4), fixed to moving points in RAS+ millimetres, says that they belong."""
+    """Move a volume to the fixed space by `affine` (4, 4), which maps fixed to moving points, without resampling."""
     return moving.new_like(moving.array, affine=np.linalg.inv(affine) @ moving.affine)
 
 
 def skull_strip(head: Volume, regions: Volume, grid: Grid) -> tuple[Volume, Volume]:
-    """The brain alone on `grid`, of 1 mm, from 0 to 1, and its regions there."""
-    there = resample(regions, grid)
+    """Return the brain alone on `grid`, of 1 mm, from 0 to 1, and its regions there."""
+    regions_there = resample(regions, grid)
     image = resample(head, grid)
-    array = scale_intensity(np.where(brain_mask(there.array > 0), image.array, 0))
-    return image.new_like(array, unit="", headers=()), there
+    array = scale_intensity(np.where(brain_mask(regions_there.array > 0), image.array, 0))
+    return image.new_like(array, unit="", headers=()), regions_there
 
 
 def brain_mask(labelled: np.ndarray) -> np.ndarray:
-    """(I, J, K) bool of 1 mm: the labelled voxels, what lies between them, and a rim."""
+    """Return (I, J, K) bool on 1 mm voxels: the labelled voxels closed, filled and dilated."""
     inside = labelled | ndimage.binary_closing(labelled, iterations=CLOSING_ITERATIONS)
     return ndimage.binary_dilation(ndimage.binary_fill_holes(inside), iterations=DILATION_ITERATIONS)
 
 
 def _require_brain(regions: Volume, name: str) -> Volume:
+    """Return the regions. Raises InputError if there are none in the image of that `name`."""
     if not regions.array.any():
         raise InputError(f"No brain was found in the {name}.")
     return regions

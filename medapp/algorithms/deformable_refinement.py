@@ -1,9 +1,9 @@
 """Refinement of a deformation on the image pair itself: greedy descent on local cross-correlation, coarse to fine.
 
-The force of local cross-correlation (Avants et al., Med Image Anal 2008), by its formula instead of automatic
-differentiation, is smoothed, given momentum, and composed onto the field step by step, as in Yushkevich's "greedy".
-Where the regions of both images are known, the force of the squared difference of their maps is added to it. Filters
-are products with banded matrices, in bfloat16 where the device is good at that.
+The force of local cross-correlation (Avants et al. 2008, doi:10.1016/j.media.2007.06.004) is computed by its formula
+instead of automatic differentiation, smoothed, given momentum, and composed onto the field step by step, as in
+Yushkevich's "greedy". Where the regions of both images are known, the force of the squared difference of their maps is
+added. Filters are products with banded matrices, in bfloat16 where the device is fast at that.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,17 +16,17 @@ from torch import Tensor
 from medapp.hardware import choose_half_precision
 from medapp.imaging.brain_labels import CLASS_NAMES
 
-WINDOW_RADIUS = 3  # voxels: half the window of the correlation
+WINDOW_RADIUS = 3  # voxels: half the side of the correlation window
 UPDATE_SIGMA = 1.732  # standard deviation of the smoothing of a step, in image voxels
 FIELD_SIGMA = 0.6  # the same for the field
-MAX_STEP = 0.5  # voxels of the images: the longest vector of a step
-STEP_QUANTILE = 0.999  # of the vectors of a step that may be shorter than that; the others are cut to it
+MAX_STEP = 0.5  # length of the longest vector of a step, in image voxels
+STEP_QUANTILE = 0.999  # of the vectors of a step; longer ones are cut to MAX_STEP
 MOMENTUM = 0.5
-MIN_VARIANCE_PRODUCT = 1e-5  # of the squared range: the product of the variances below which there is nothing to match
-MIN_MOVING_VARIANCE = 1e-4  # the same for the moving image's variance alone
-INTENSITY_OFFSET = 0.5  # taken off the intensities: 16 bits are finest around zero
-BOX_MARGIN = 8  # voxels around what is not empty
-REGION_WEIGHT = 0.5  # weight of the regions beside the images
+MIN_VARIANCE_PRODUCT = 1e-5  # of intensities from 0 to 1; regularises the correlation where images are flat
+MIN_MOVING_VARIANCE = 1e-4  # the same for the moving image alone
+INTENSITY_OFFSET = 0.5  # subtracted from intensities, since 16-bit floats are finest around zero
+BOX_MARGIN = 8  # voxels around the box that is not empty
+REGION_WEIGHT = 0.5  # of the force of the regions beside that of the images
 REGION_GROUPS = (
     ("Cerebral-Cortex",),
     ("White-Matter",),
@@ -35,11 +35,11 @@ REGION_GROUPS = (
     ("Caudate", "Pallidum", "Amygdala", "Ventral-DC"),
     ("Accumbens", "Brain-Stem", "Cerebellum-Cortex"),
 )
-"""The maps, and how the names of their regions end: regions that hardly touch share one, so that six do for 35."""
+"""Endings of region names: regions that hardly touch share a map, so that six maps serve 35 regions."""
 
 
 class Level(NamedTuple):
-    """How many times coarser than the images the work is done, and the field is kept; and for how many steps."""
+    """How many times coarser than the images the work is done and the field is kept, and for how many steps."""
 
     image: int
     field: int
@@ -57,19 +57,19 @@ def refine_field(
     progress: Callable[[float], None] = lambda share: None,
     regions: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """The displacement (3, D, H, W) in voxels at which `moving` looks like `fixed`: warped(p) = moving(p + u(p)).
+    """Return the displacement (3, D, H, W) in voxels that aligns `moving` with `fixed`: warped(p) = moving(p + u(p)).
 
-    Both images are (D, H, W) with intensities from 0, taken for empty, to 1; `start` (3, D, H, W) is the field to begin
-    with, by default none; all on one device. Where both are empty the field goes on as at the border of what is not.
-    `progress` is told the share that is done. `regions` are the 36 classes of `medapp.imaging.brain_labels`, (D, H, W)
-    integers, of the moving and of the fixed image; they may be wrong in places, the images have their say too.
+    Both images are (D, H, W) with intensities from 0, which counts as empty, to 1; `start` (3, D, H, W) is the initial
+    field, zero by default; all on one device. Where both images are empty the field continues from the border.
+    `progress` receives the share that is done. `regions` are the 36 classes of `medapp.imaging.brain_labels`, (D, H, W)
+    integers, of the moving and of the fixed image; errors in them are tolerated, since the images count too.
     """
     with torch.no_grad():
         size = fixed.shape
         multiple = max(max(level.image, level.field) for level in levels)
         box = _find_box((moving > 0) | (fixed > 0))
-        more = [-(b.stop - b.start) % multiple for b in box]
-        pad = [0, more[2], 0, more[1], 0, more[0]]
+        padding = [-(b.stop - b.start) % multiple for b in box]
+        pad = [0, padding[2], 0, padding[1], 0, padding[0]]
         moving, fixed = (
             F.pad(image[box].float() - INTENSITY_OFFSET, pad, value=-INTENSITY_OFFSET) for image in (moving, fixed)
         )
@@ -81,8 +81,8 @@ def refine_field(
         for number, level in enumerate(levels, 1):
             coarse = [n // level.field for n in fixed.shape]
             source, target = (F.avg_pool3d(image[None], level.image)[0] for image in (moving, fixed))
-            kinds = [_group_maps(part, level.field) for part in classes]
-            flow = _run_level(source, target, resize_field(flow / level.field, coarse), level.steps, kinds)
+            region_maps = [_group_maps(part, level.field) for part in classes]
+            flow = _run_level(source, target, resize_field(flow / level.field, coarse), level.steps, region_maps)
             flow = resize_field(flow, fixed.shape) * level.field
             progress(sum(work[:number]) / sum(work))
         flow = flow[(slice(None), *(slice(b.stop - b.start) for b in box))]
@@ -90,22 +90,22 @@ def refine_field(
         return F.pad(flow[None], around, mode="replicate")[0]
 
 
-def _run_level(moving: Tensor, fixed: Tensor, flow: Tensor, steps: int, kinds: Sequence[Tensor]) -> Tensor:
-    """The field (3, d, h, w) after so many steps; the images are (D, H, W), as large or a whole number of times so.
+def _run_level(moving: Tensor, fixed: Tensor, flow: Tensor, steps: int, region_maps: Sequence[Tensor]) -> Tensor:
+    """Return the field (3, d, h, w) after `steps` steps; the images (D, H, W) are as large or a whole multiple.
 
-    `kinds` are the maps (K, d, h, w) of the moving and of the fixed image, or none.
+    `region_maps` are the maps (K, d, h, w) of the moving and of the fixed image, or empty.
     """
     size, ratio = fixed.shape, fixed.shape[0] // flow.shape[1]
-    kind = torch.bfloat16 if choose_half_precision(fixed.device.type) == torch.bfloat16 else torch.float32
-    window = _filter_matrices(torch.ones(2 * WINDOW_RADIUS + 1, device=fixed.device), size, kind)
-    update = _filter_matrices(_gaussian_kernel(UPDATE_SIGMA / ratio, fixed), flow.shape[1:], kind)
+    dtype = torch.bfloat16 if choose_half_precision(fixed.device.type) == torch.bfloat16 else torch.float32
+    window = _filter_matrices(torch.ones(2 * WINDOW_RADIUS + 1, device=fixed.device), size, dtype)
+    update = _filter_matrices(_gaussian_kernel(UPDATE_SIGMA / ratio, fixed), flow.shape[1:], dtype)
     field = _filter_matrices(_gaussian_kernel(FIELD_SIGMA / ratio, fixed), flow.shape[1:], torch.float32)
     fine, coarse = _identity_grid(size, fixed), _identity_grid(flow.shape[1:], fixed)
 
     mean = _filter(fixed, window)
     variance = (_filter(fixed * fixed, window) - mean * mean).clamp_(min=0)
     above = fixed - mean
-    push, speed = torch.zeros(3, *size, device=fixed.device), torch.zeros_like(flow)
+    image_force, velocity = torch.zeros(3, *size, device=fixed.device), torch.zeros_like(flow)
     for _ in range(steps):
         image = _warp(moving[None], fine, resize_field(flow, size) * ratio)[0]
         m, v, c = (_filter(x, window) for x in (image, image * image, fixed * image))
@@ -113,87 +113,89 @@ def _run_level(moving: Tensor, fixed: Tensor, flow: Tensor, steps: int, kinds: S
         c.addcmul_(mean, m, value=-1)
         strength = above - c / (v + MIN_MOVING_VARIANCE) * (image - m)
         strength *= c / (variance * v).add_(MIN_VARIANCE_PRODUCT)
-        for axis, along in enumerate(push):
+        for axis, along in enumerate(image_force):
             n = size[axis] - 2
             inside = along.narrow(axis, 1, n)  # central differences; the border stays zero
             torch.sub(image.narrow(axis, 2, n), image.narrow(axis, 0, n), out=inside)
             inside *= strength.narrow(axis, 1, n)
-        force = push if ratio == 1 else F.avg_pool3d(push, ratio)
-        if kinds:
-            found = _warp(kinds[0], coarse, flow)
-            missing = kinds[1] - found
+        force = image_force if ratio == 1 else F.avg_pool3d(image_force, ratio)
+        if region_maps:
+            sampled = _warp(region_maps[0], coarse, flow)
+            missing = region_maps[1] - sampled
             for axis, along in enumerate(force):
                 n = along.shape[axis] - 2
-                slope = found.narrow(axis + 1, 2, n) - found.narrow(axis + 1, 0, n)
+                slope = sampled.narrow(axis + 1, 2, n) - sampled.narrow(axis + 1, 0, n)
                 along.narrow(axis, 1, n).add_((slope * missing.narrow(axis + 1, 1, n)).sum(0), alpha=REGION_WEIGHT)
         force = torch.stack([_filter(x, update) for x in force])
-        speed.mul_(MOMENTUM).add_(force / force.square().sum(0).amax().sqrt().clamp_(min=1e-20))
-        length = speed.square().sum(0).sqrt_()
+        velocity.mul_(MOMENTUM).add_(force / force.square().sum(0).amax().sqrt().clamp_(min=1e-20))
+        length = velocity.square().sum(0).sqrt_()
         usual = length.flatten()[::7]
         usual = usual.kthvalue(max(1, int(STEP_QUANTILE * len(usual)))).values
-        step = speed * (MAX_STEP / ratio / torch.maximum(length, usual).clamp_(min=1e-20))
+        step = velocity * (MAX_STEP / ratio / torch.maximum(length, usual).clamp_(min=1e-20))
         step += _warp(flow, coarse, step)
         flow = torch.stack([_filter(x, field) for x in step])
     return flow
 
 
 def _group_maps(classes: Tensor, factor: int) -> Tensor:
-    """(K, D/factor, H/factor, W/factor): how much of each voxel belongs to each of `KINDS`."""
-    table = [[name.endswith(kind) for name in CLASS_NAMES] for kind in REGION_GROUPS]
+    """Return (K, D/factor, H/factor, W/factor): the share of each voxel that belongs to each of REGION_GROUPS."""
+    table = [[name.endswith(group) for name in CLASS_NAMES] for group in REGION_GROUPS]
     maps = (torch.tensor(row, device=classes.device)[classes.long()] for row in table)
     return torch.stack([F.avg_pool3d(part[None].float(), factor)[0] for part in maps])
 
 
-def _find_box(there: Tensor) -> tuple[slice, slice, slice]:
-    """The part of (D, H, W) bool that is true, with a margin; all of it if nothing is."""
+def _find_box(mask: Tensor) -> tuple[slice, slice, slice]:
+    """Return the box of the true voxels of (D, H, W) bool, with a margin; all of it if none is true."""
     box = []
-    for axis, n in enumerate(there.shape):
+    for axis, n in enumerate(mask.shape):
         other = [a for a in range(3) if a != axis]
-        filled = there.any(other[1]).any(other[0]).nonzero()[:, 0].tolist() or [0, n - 1]
+        filled = mask.any(other[1]).any(other[0]).nonzero()[:, 0].tolist() or [0, n - 1]
         box.append(slice(max(filled[0] - BOX_MARGIN, 0), min(filled[-1] + 1 + BOX_MARGIN, n)))
     return box[0], box[1], box[2]
 
 
 def _identity_grid(size: Sequence[int], like: Tensor) -> Tensor:
-    """(D, H, W, 3): where the voxels lie, in the order and the units of `grid_sample`."""
+    """Return (D, H, W, 3): the coordinates of the voxels in the order and units of `grid_sample`."""
     axes = [torch.linspace(-1, 1, n, device=like.device) for n in size]
     return torch.stack(torch.meshgrid(*axes, indexing="ij")[::-1], -1)
 
 
-def _warp(x: Tensor, places: Tensor, flow: Tensor) -> Tensor:
-    """(C, D, H, W) at every voxel moved by `flow` (3, D, H, W), in voxels; beyond the edge as at the edge."""
-    grid = torch.empty_like(places)
+def _warp(x: Tensor, identity: Tensor, flow: Tensor) -> Tensor:
+    """Sample (C, D, H, W) at every voxel displaced by `flow` (3, D, H, W), in voxels; edges are replicated."""
+    grid = torch.empty_like(identity)
     for axis, n in enumerate(flow.shape[1:]):
-        torch.add(places[..., 2 - axis], flow[axis], alpha=2 / (n - 1), out=grid[..., 2 - axis])
+        torch.add(identity[..., 2 - axis], flow[axis], alpha=2 / (n - 1), out=grid[..., 2 - axis])
     return F.grid_sample(x[None], grid[None], padding_mode="border", align_corners=True)[0]
 
 
 def _filter(x: Tensor, bands: Sequence[Tensor]) -> Tensor:
-    """(D, H, W) with each axis multiplied by its matrix, in the matrices' type; float32."""
+    """Multiply each axis of (D, H, W) by its matrix, in the matrices' type; return float32."""
     depth, height, width = bands
     y = height @ (x.to(width.dtype) @ width.T)
     return (depth @ y.flatten(1)).view(x.shape).float()
 
 
-def _filter_matrices(kernel: Tensor, size: Sequence[int], kind: torch.dtype) -> list[Tensor]:
-    """For each axis the matrix (n, n) that filters by the odd `kernel`, at the edges by what of it is left."""
+def _filter_matrices(kernel: Tensor, size: Sequence[int], dtype: torch.dtype) -> list[Tensor]:
+    """Return for each axis the matrix (n, n) that filters by the odd `kernel`, renormalised at the edges."""
     radius = len(kernel) // 2
-    made = []
+    matrices = []
     for n in size:
         index = torch.arange(n, device=kernel.device)
         offset = index - index[:, None] + radius
         matrix = torch.where((offset >= 0) & (offset <= 2 * radius), kernel[offset.clamp(0, 2 * radius)], 0)
-        made.append((matrix / matrix.sum(1, keepdim=True)).to(kind))
-    return made
+        matrices.append((matrix / matrix.sum(1, keepdim=True)).to(dtype))
+    return matrices
 
 
 def _gaussian_kernel(sigma: float, like: Tensor) -> Tensor:
+    """Return a Gaussian kernel of three standard deviations to either side, unnormalised, on the device of `like`."""
     radius = max(1, round(3 * sigma))
     x = torch.arange(-radius, radius + 1, device=like.device, dtype=torch.float32)
     return torch.exp(-0.5 * (x / sigma) ** 2)
 
 
 def resize_field(flow: Tensor, size: Sequence[int]) -> Tensor:
+    """Interpolate a field (3, D, H, W) to `size`; its values are not scaled."""
     if tuple(flow.shape[1:]) == tuple(size):
         return flow
     return F.interpolate(flow[None], size=tuple(size), mode="trilinear", align_corners=False)[0]

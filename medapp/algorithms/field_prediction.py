@@ -1,4 +1,4 @@
-"""Field: the network's displacement of a prepared pair, and the way from voxels to millimetres."""
+"""Field prediction: the network's displacement of a prepared pair, and its conversion from voxels to mm."""
 
 import numpy as np
 import torch
@@ -12,10 +12,10 @@ from medapp.networks.textscf import Flow, TextSCF, integrate_velocity
 
 
 def predict_flow(net: TextSCF, moving: Tensor, fixed: Tensor, regions: Tensor, filters: Tensor) -> Flow:
-    """What `net.forward` does, the backbone alone in 16 bits: the squaring of a velocity needs more."""
-    place = fixed.device.type
-    kind = choose_half_precision(place)
-    with torch.autocast(place, kind, enabled=kind is not None):
+    """Run `net.forward` with the backbone alone in 16 bits, since squaring a velocity needs more."""
+    device = fixed.device.type
+    dtype = choose_half_precision(device)
+    with torch.autocast(device, dtype, enabled=dtype is not None):
         feature = net.backbone(moving, fixed)
     raw = net.flow(feature.float(), regions[:, ::2, ::2, ::2].long(), filters)
     coarse = 2 * integrate_velocity(raw / 2)
@@ -26,9 +26,9 @@ def predict_flow(net: TextSCF, moving: Tensor, fixed: Tensor, regions: Tensor, f
 def predict_network_field(
     net: TextSCF, moving: Tensor, fixed: Tensor, regions: Tensor, filters: Tensor | None = None
 ) -> Tensor:
-    """The field (3, D, H, W) of a pair (D, H, W) of 1 mm, in voxels; the network sees it at 2 mm.
+    """Return the displacement (3, D, H, W) in voxels of a pair (D, H, W) of 1 mm; the network sees it at 2 mm.
 
-    `regions` (D, H, W) are those of the fixed image, `filters` those of other prompts than the network's own.
+    `regions` (D, H, W) are those of the fixed image; `filters` replace those of the network's own prompts.
     """
     source, target = (F.avg_pool3d(image[None, None], 2) for image in (moving, fixed))
     filters = net.filters() if filters is None else filters
@@ -37,6 +37,6 @@ def predict_network_field(
 
 
 def to_deformation(flow: Tensor, grid: Grid) -> Deformation:
-    """From (3, D, H, W) in voxels of `grid` to a deformation in RAS+ millimetres."""
-    turn = torch.from_numpy(grid.affine[:3, :3].astype(np.float32))
-    return Deformation(torch.tensordot(turn, flow.float().cpu(), 1).numpy(), grid.affine)
+    """Convert a displacement (3, D, H, W) in voxels of `grid` to a deformation in RAS+ mm."""
+    matrix = torch.from_numpy(grid.affine[:3, :3].astype(np.float32))
+    return Deformation(torch.tensordot(matrix, flow.float().cpu(), 1).numpy(), grid.affine)

@@ -67,7 +67,7 @@ def register_template(
         else:
             seen, _ = skull_strip(head, regions, make_conformed_grid(regions))
         affine = register_affine(
-            seen, load_template(), progress=lambda share: progress((1 + share) / 2), start=start, reach=TEMPLATE_MARGIN
+            seen, load_template(), progress=lambda share: progress((1 + share) / 2), start=start, margin=TEMPLATE_MARGIN
         )
     grid = Grid(load_template().shape, affine @ load_template().affine)
     sparse = load_template().array[::2, ::2, ::2]
