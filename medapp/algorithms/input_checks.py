@@ -1,4 +1,4 @@
-"""Checks that several pipelines make of an upload before they work on it."""
+"""Checks of an upload that several pipelines make before they work on it."""
 
 import numpy as np
 
@@ -7,28 +7,28 @@ from medapp.imaging.geometry import slice_axis
 from medapp.imaging.modality import detect_modality
 from medapp.imaging.volume import Volume
 
-MIN_SPACING = 0.02  # mm; the finest scans of a whole brain have five times that
-MIN_SLICES = 8  # fewer are not a head
+MIN_SPACING = 0.02  # mm; the finest scans of a whole brain have voxels five times as wide
+MIN_SLICES = 8  # of a whole head
 
 
 def require_grey(volume: Volume) -> None:
-    """Raises InputError for a colour image."""
+    """Raise InputError for a colour image."""
     if volume.is_colour:
-        raise InputError(f"The {volume.name} image is in colour; a grey-scale scan is needed.")
+        raise InputError(f"The {volume.name} image is in colour; upload a grey-scale scan.")
 
 
 def require_mr(volume: Volume) -> None:
-    """Raises InputError for what is CT or PET by header, unit or values, or has voxels as no scanner gives."""
+    """Raise InputError for CT or PET, by header, unit or values, and for voxels finer than any scanner's."""
     if min(volume.grid.spacing) < MIN_SPACING:
         raise InputError(
-            f"The voxels of the {volume.name} image are {min(volume.grid.spacing):.1g} mm wide: the unit of length in "
-            "its header may be wrong."
+            f"The voxels of the {volume.name} image are {min(volume.grid.spacing):.1g} mm wide: check the unit of length "
+            "in its header."
         )
     refuse_modality(volume, {"CT", "PET"}, "MRI")
 
 
 def require_head(volume: Volume) -> None:
-    """Raises InputError for what cannot be an MRI of a whole head: colour, CT, PET, an empty image, a few slices."""
+    """Raise InputError for anything but MRI of a whole head: colour, CT, PET, an empty image, a few slices."""
     require_grey(volume)
     require_mr(volume)
     require_contrast(volume)
@@ -39,7 +39,7 @@ def require_head(volume: Volume) -> None:
 
 
 def require_overlap(volume: Volume, fixed: Volume, share: float = 0.5) -> None:
-    """Raises InputError unless at least `share` of the box of `fixed` lies in the box of `volume`."""
+    """Raise InputError unless at least `share` of the box of `fixed` lies in the box of `volume`."""
     axes = [np.linspace(0, n - 1, 9) for n in fixed.shape]
     points = fixed.grid.to_mm(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1))
     index = volume.grid.to_index(points)
@@ -47,32 +47,32 @@ def require_overlap(volume: Volume, fixed: Volume, share: float = 0.5) -> None:
     if inside < share:
         raise InputError(
             f"The {volume.name} image covers only {inside:.0%} of the {fixed.name} image: "
-            "they seem to come from different positions or patients."
+            "check that both show the same part of the same patient."
         )
 
 
 def refuse_modality(volume: Volume, kinds: set[str], wanted: str) -> None:
-    """Raises InputError for an image that is of one of the `kinds` of scanner, and not `wanted`."""
-    found = detect_modality(volume)
-    if found not in kinds:
+    """Raise InputError for an image of one of the modalities `kinds`, which is not the one `wanted`."""
+    kind = detect_modality(volume)
+    if kind not in kinds:
         return
-    if volume.unit or found != "CT" or volume.headers:
+    if volume.unit or kind != "CT" or volume.headers:
         unit = f" ({volume.unit})" if volume.unit else ""
-        raise InputError(f"The {volume.name} image is {found}{unit}; this method needs {wanted}.")
+        raise InputError(f"The {volume.name} image is {kind}{unit}; this method needs {wanted}.")
     raise InputError(
-        f"The {volume.name} image looks like CT: its values are spread as Hounsfield units are, with air near -1000. "
+        f"The {volume.name} image looks like CT: its values are distributed as Hounsfield units, with air near -1000. "
         f"This method needs {wanted}."
     )
 
 
 def require_contrast(volume: Volume) -> None:
-    """Raises InputError for an image that is constant."""
+    """Raise InputError for an image that is constant."""
     if volume.array.min() == volume.array.max():
         raise InputError("The image is empty: every voxel has the same value.")
 
 
 def require_pixels(volume: Volume, least: int = 8) -> None:
-    """Raises InputError for slices with fewer than `least` pixels on a side."""
+    """Raise InputError for slices with fewer than `least` pixels on a side."""
     sides = [n for axis, n in enumerate(volume.shape) if axis != slice_axis(volume.grid)]
     if min(sides) < least:
         raise InputError(f"The slices have {sides[0]} × {sides[1]} pixels; at least {least} on a side are needed.")

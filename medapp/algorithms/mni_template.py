@@ -1,4 +1,4 @@
-"""Template: the average brain in whose space some networks look, and where it lies in a head on any grid."""
+"""MNI template: the average brain in whose space some networks work, and its registration to a head on any grid."""
 
 from collections.abc import Callable
 from functools import cache
@@ -20,13 +20,13 @@ from medapp.imaging.geometry import resample, with_isotropic_spacing
 from medapp.imaging.volume import Grid, Volume
 from medapp.io import files
 
-TEMPLATE_MARGIN = 4  # mm around the brain, dark in a T1 scan with the skull or without
-COARSE_SPACING = 2.0  # mm, on which heads are compared
+TEMPLATE_MARGIN = 4  # mm around the brain, dark in T1 with or without the skull
+COARSE_SPACING = 2.0  # mm, on which whole heads are registered
 TEMPLATE_FILE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"  # read from nilearn
 
 
 class TemplatePlacement(NamedTuple):
-    """The template's voxels where they lie in the scan, the correlation of both in the brain, and the regions."""
+    """The template's grid placed in the scan, its correlation with the scan in the brain, and the scan's regions."""
 
     grid: Grid
     fit: float
@@ -35,45 +35,53 @@ class TemplatePlacement(NamedTuple):
 
 @cache
 def load_template() -> Volume:
-    """The T1 average of 152 brains without skull, ICBM 152 nonlinear symmetric 2009a, (197, 233, 189) at 1 mm, RAS."""
-    found = files.read([Path(str(shipped("nilearn") / TEMPLATE_FILE))], name="template")
-    return found.new_like(found.array.astype(np.float32) / found.array.max())
+    """Load ICBM 152 nonlinear symmetric 2009a, T1 without skull, (197, 233, 189) at 1 mm, RAS, from 0 to 1."""
+    template = files.read([Path(str(shipped("nilearn") / TEMPLATE_FILE))], name="template")
+    return template.new_like(template.array.astype(np.float32) / template.array.max())
 
 
 @cache
 def load_template_mask() -> np.ndarray:
-    """(197, 233, 189) bool: the template's brain and a rim of RIM mm."""
+    """Return (197, 233, 189) bool: the template's brain and TEMPLATE_MARGIN around it."""
     return ndimage.binary_dilation(load_template().array > 0, iterations=TEMPLATE_MARGIN)
 
 
 def register_template(
     head: Volume, anatomy, progress: Callable[[float], None] = lambda share: None
 ) -> TemplatePlacement:
-    """Find the template in a T1 scan, with or without the skull, by twelve parameters.
+    """Register the template to a T1 scan, with or without the skull, with twelve parameters.
 
-    The parcellation network `anatomy` takes the skull off and tells where the search starts; where it sees no brain, or
-    not enough of one, the whole head is searched. A head that does not lie as its file says is found all the same.
-    Raises InputError for an image that is empty.
+    The parcellation network `anatomy` strips the skull and gives the start; where it finds no brain, or not enough of
+    one, the whole head is registered. A wrong orientation in the header is corrected on the way. Raises InputError for
+    an image that is empty.
     """
-    found = find_regions(anatomy, head, progress=lambda share, stage: progress(share / 2))
-    back = head.affine @ np.linalg.inv(found.affine)  # from where the head really lies to where the file has it
-    head, regions = (v.new_like(v.array, affine=found.affine) for v in (head, found.regions.labels))
+    oriented = find_regions(anatomy, head, progress=lambda share, stage: progress(share / 2))
+    back = head.affine @ np.linalg.inv(oriented.affine)  # from where the head really lies to where the file has it
+    head, regions = (v.new_like(v.array, affine=oriented.affine) for v in (head, oriented.regions.labels))
     start = match_centroids(find_centroids(regions), TEMPLATE_REGIONS) if regions.array.any() else None
     with limit_to_one_thread():
         if start is None:
-            seen = resample(
+            brain = resample(
                 head, with_isotropic_spacing(make_working_grid(head), COARSE_SPACING), outside=float(head.array.min())
             )
         else:
-            seen, _ = skull_strip(head, regions, make_conformed_grid(regions))
+            brain, _ = skull_strip(head, regions, make_conformed_grid(regions))
         affine = register_affine(
-            seen, load_template(), progress=lambda share: progress((1 + share) / 2), start=start, margin=TEMPLATE_MARGIN
+            brain,
+            load_template(),
+            progress=lambda share: progress((1 + share) / 2),
+            start=start,
+            margin=TEMPLATE_MARGIN,
         )
     grid = Grid(load_template().shape, affine @ load_template().affine)
-    sparse = load_template().array[::2, ::2, ::2]
-    inside = sparse > 0
-    every = Grid(sparse.shape, grid.affine @ np.diag([2.0, 2, 2, 1]))
-    ours, theirs = resample(seen, every).array[inside], sparse[inside]
-    spread = ours.std() * theirs.std()
-    fit = float(((ours - ours.mean()) * (theirs - theirs.mean())).mean() / spread) if spread else 0.0
-    return TemplatePlacement(Grid(grid.shape, back @ grid.affine), fit, found)
+    sparse_template = load_template().array[::2, ::2, ::2]
+    inside = sparse_template > 0
+    sparse_grid = Grid(sparse_template.shape, grid.affine @ np.diag([2.0, 2, 2, 1]))
+    scan_values, template_values = resample(brain, sparse_grid).array[inside], sparse_template[inside]
+    spread = scan_values.std() * template_values.std()
+    fit = (
+        float(((scan_values - scan_values.mean()) * (template_values - template_values.mean())).mean() / spread)
+        if spread
+        else 0.0
+    )
+    return TemplatePlacement(Grid(grid.shape, back @ grid.affine), fit, oriented)

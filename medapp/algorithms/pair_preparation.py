@@ -1,4 +1,4 @@
-"""Brains: two uploads become a prepared pair, with or without label maps of their own."""
+"""Pair preparation: from two uploads, with or without label maps of their own, to a prepared pair."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -35,100 +35,100 @@ def prepare_brains(
     for an image in which no brain is found, and for a label map of an unknown numbering or that does not overlap its
     image.
     """
-    given = ((fixed, fixed_labels), (moving, moving_labels))
-    for image, labels in given:
+    uploads = ((fixed, fixed_labels), (moving, moving_labels))
+    for image, labels in uploads:
         require_grey(image)
         require_mr(image)
         if labels is not None:
             require_overlap(labels, image)
-    here, there = (
+    fixed_map, moving_map = (
         find_label_map(
             image, labels, get_network, partial(scale_progress, progress, 0.4 * n, 0.4 * (n + 1), f"{image.name}: ")
         )
-        for n, (image, labels) in enumerate(given)
+        for n, (image, labels) in enumerate(uploads)
     )
-    by = match_orientation(here.classes, there.classes)
+    rotation = match_orientation(fixed_map.classes, moving_map.classes)
     pair = prepare_pair(
         fixed,
-        moving.new_like(moving.array, affine=by @ moving.affine),
-        here.classes,
-        there.classes.new_like(there.classes.array, affine=by @ there.classes.affine),
+        moving.new_like(moving.array, affine=rotation @ moving.affine),
+        fixed_map.classes,
+        moving_map.classes.new_like(moving_map.classes.array, affine=rotation @ moving_map.classes.affine),
         device=device,
         progress=lambda share: progress(0.8 + 0.2 * share, "Aligning the brains"),
     )
-    return here, there, replace(pair, affine=np.linalg.inv(by) @ pair.affine)
+    return fixed_map, moving_map, replace(pair, affine=np.linalg.inv(rotation) @ pair.affine)
 
 
 def match_orientation(fixed: Volume, moving: Volume) -> np.ndarray:
-    """(4, 4) that turns the moving head, RAS+ millimetres, so that it lies as the fixed one does, by their regions.
+    """Return the affine (4, 4), RAS+ mm, that rotates the moving head to the orientation of the fixed one.
 
-    The unit matrix but where one of the files says wrongly how its head lies.
+    It follows from their regions. The identity unless a header gives a wrong orientation.
     """
-    turn = find_rotation(fixed).T @ find_rotation(moving)
-    middle = moving.grid.to_mm((np.array(moving.shape) - 1) / 2)
-    return from_matvec(turn, middle - turn @ middle)
+    rotation = find_rotation(fixed).T @ find_rotation(moving)
+    centre = moving.grid.to_mm((np.array(moving.shape) - 1) / 2)
+    return from_matvec(rotation, centre - rotation @ centre)
 
 
 def find_label_map(
     image: Volume, labels: Volume | None, get_network: Callable, progress: Callable[[float, str], None]
 ) -> LabelMap:
-    """The label map that came with the image, or the one that the parcellation network makes, or has made, of it."""
+    """Return the label map that came with the image, or the parcellation network's, computed now or before."""
     if labels is not None and labels.name != region_overlap.PREDICTED_SOURCE:
         return parse_label_map(labels)
-    found = labels or replace(
+    predicted = labels or replace(
         find_regions(get_network("anatomy"), image, progress=progress).regions.labels,
         name=region_overlap.PREDICTED_SOURCE,
     )
-    if not found.array.any():
+    if not predicted.array.any():
         raise InputError(f"No brain was found in the {image.name}.")
-    return LabelMap(found, found, region_overlap.PREDICTED_SOURCE)
+    return LabelMap(predicted, predicted, region_overlap.PREDICTED_SOURCE)
 
 
-def describe_inputs(fixed: Volume, moving: Volume, here: LabelMap, there: LabelMap) -> tuple[str, ...]:
-    """What the user should know of these inputs."""
-    said = [*fixed.remarks, *moving.remarks]
-    for image, regions in ((fixed, here), (moving, there)):
+def describe_inputs(fixed: Volume, moving: Volume, fixed_map: LabelMap, moving_map: LabelMap) -> tuple[str, ...]:
+    """List what the user should know of these inputs."""
+    notes = [*fixed.remarks, *moving.remarks]
+    for image, regions in ((fixed, fixed_map), (moving, moving_map)):
         if max(image.spacing) > 3:
-            said.append(f"{image.name}: voxels of {max(image.spacing):.1f} mm; what lies between them is guessed.")
+            notes.append(f"{image.name}: voxels of {max(image.spacing):.1f} mm; finer detail is interpolated.")
         if regions.numbering != region_overlap.PREDICTED_SOURCE:
-            said.append(
-                f"{image.name}: its regions come from the uploaded label map, numbered as in {regions.numbering}."
-            )
-    return tuple(said)
+            notes.append(f"{image.name}: regions are those of the uploaded label map ({regions.numbering} numbering).")
+    return tuple(notes)
 
 
-def doubt_pair(fixed: Volume, moving: Volume, pair: Pair, here: LabelMap, there: LabelMap) -> Doubts:
-    """Why the result may be wrong: how the heads lie, what they are, and whether one fits the other."""
-    said, question = [], ""
-    for image, regions in ((fixed, here), (moving, there)):
-        turn = find_rotation(regions.classes)
-        if not np.allclose(turn, np.eye(3)):
-            said.append(TURNED_WARNING.format(name=image.name, how=describe_rotation(turn)))
+def doubt_pair(fixed: Volume, moving: Volume, pair: Pair, fixed_map: LabelMap, moving_map: LabelMap) -> Doubts:
+    """Look for reasons why the result may be wrong: orientation, contrast, and how well one head fits the other."""
+    warnings, question = [], ""
+    for image, regions in ((fixed, fixed_map), (moving, moving_map)):
+        rotation = find_rotation(regions.classes)
+        if not np.allclose(rotation, np.eye(3)):
+            warnings.append(TURNED_WARNING.format(name=image.name, how=describe_rotation(rotation)))
         scan = zero_background(image)
         if not regions.classes.grid.is_same(image.grid):
             scan = resample(scan, regions.classes.grid)
-        found = doubt_scan(replace(scan, name=image.name), regions.classes, "T1")
-        said += found.warnings
-        question = question or found.question
+        doubts = doubt_scan(replace(scan, name=image.name), regions.classes, "T1")
+        warnings += doubts.warnings
+        question = question or doubts.question
     stretch = np.linalg.svd(pair.affine[:3, :3], compute_uv=False)
     if np.linalg.det(pair.affine[:3, :3]) < 0 or stretch.max() > 1.5 or stretch.min() < 0.67:
-        said.append("The affine stretches the brain by more than a half: look whether the prepared pair fits.")
+        warnings.append("The affine stretches the brain by more than a half: check that the preprocessed images match.")
     if not _brains_overlap(pair):
-        said.append("The brains hardly overlap after the affine: look whether the prepared pair fits.")
-    return Doubts(question, tuple(said))
+        warnings.append("The brains hardly overlap after the affine: check that the preprocessed images match.")
+    return Doubts(question, tuple(warnings))
 
 
 def _brains_overlap(pair: Pair) -> bool:
+    """Whether the Dice coefficient of the two brains is above 0.8."""
     a, b = pair.fixed.array > 0, pair.moving.array > 0
     return bool(2 * (a & b).sum() > 0.8 * (a.sum() + b.sum()))
 
 
 def measure_correlation(a: np.ndarray, b: np.ndarray, inside: np.ndarray) -> float:
+    """Return the Pearson correlation of two arrays within a mask, to four decimals."""
     return round(float(np.corrcoef(a[inside], b[inside])[0, 1]), 4)
 
 
 def scale_progress(
     progress: Callable[[float, str], None], low: float, high: float, who: str, share: float, stage: str
 ) -> None:
-    """Progress of a part as that of the whole."""
+    """Report the progress of a part, from `low` to `high`, as that of the whole, with `who` before the stage."""
     progress(low + (high - low) * share, f"{who}{stage}")

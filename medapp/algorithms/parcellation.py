@@ -1,4 +1,4 @@
-"""Parcellation: the regions of a head on any grid, by a network that was trained on 1 mm voxels along RAS."""
+"""Parcellation: the regions of a head on any grid, by a network trained on 1 mm voxels along RAS."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -18,36 +18,36 @@ from medapp.imaging.intensity import clip_bright, standardize
 from medapp.imaging.volume import Grid, Volume
 
 WORKING_SPACING = 1.0  # mm, as in training
-NETWORK_STRIDE = 16  # voxels, of which the network's sides must be multiples
+NETWORK_STRIDE = 16  # voxels: the sides of the input are multiples
 HEAD_MARGIN = 16  # mm around the head
-MAX_HEAD_HEIGHT = 200  # mm from the top of the head: below that is neck
-MIN_ISLAND_SHARE = 0.1  # of the largest component of a class; smaller ones go to their neighbours
+MAX_HEAD_HEIGHT = 200  # mm below the top of the head; what is lower is neck
+MIN_ISLAND_SHARE = 0.1  # of the largest component of a class; smaller ones are merged into their neighbours
 REGION_NAMES = {number: name for number, name in enumerate(CLASS_NAMES) if number}
 
 
 class Parcellation(NamedTuple):
-    """On the input's grid: regions 1 to 35 (`imaging.brain_labels.CLASS_NAMES`), and the brain, without holes, as 1."""
+    """Regions 1 to 35 (`imaging.brain_labels.CLASS_NAMES`), and the brain mask without holes, on the input's grid."""
 
     labels: Volume
     brain: Volume
 
 
 def parcellate(net, head: Volume, *, progress: Callable[[float, str], None]) -> Parcellation:
-    """The regions of the brain in an MR image of any grid, with or without the skull.
+    """Segment the regions of the brain in an MR image on any grid, with or without the skull.
 
-    `net` has `labels`, (1, 1, X, Y, Z) standardised, sides multiples of STRIDE -> classes (1, X, Y, Z) uint8: a
-    `UNet3D` on any device, or the engine round one. Raises InputError for an image that is constant.
+    `net` has a method `labels` from (1, 1, X, Y, Z) standardised, sides multiples of NETWORK_STRIDE, to classes (1, X,
+    Y, Z) uint8: a `UNet3D` on any device, or an engine around one. Raises InputError for an image that is constant.
     """
     progress(0.0, "Preparing the scan")
     head = zero_background(head)
     grid = make_working_grid(head)
     image = standardize(clip_bright(resample(head, grid, outside=float(head.array.min())).array))
-    progress(0.15, "Finding the regions")
-    found = classify_voxels(net, image)
-    progress(0.75, "Tidying up")
-    classes = Volume(remove_islands(found), grid.affine, labels=REGION_NAMES)
+    progress(0.15, "Segmenting the regions")
+    predicted = classify_voxels(net, image)
+    progress(0.75, "Removing islands")
+    classes = Volume(remove_islands(predicted), grid.affine, labels=REGION_NAMES)
     brain = Volume(fill_holes(classes.array > 0).astype(np.uint8), grid.affine, labels={1: "brain"})
-    progress(0.9, "Drawing on the input's grid")
+    progress(0.9, "Resampling to the input grid")
     labels, mask = (resample(volume, onto=head.grid) for volume in (classes, brain))
     return Parcellation(
         head.new_like(labels.array, labels=REGION_NAMES, name="labels", unit="", remarks=()),
@@ -56,7 +56,7 @@ def parcellate(net, head: Volume, *, progress: Callable[[float, str], None]) -> 
 
 
 def make_working_grid(head: Volume) -> Grid:
-    """The box around the head, 1 mm, axes turned to RAS as nearly as can be; of the neck only the beginning."""
+    """Return the grid of the box around the head, 1 mm, axes near RAS, with only the upper end of the neck."""
     grid = with_isotropic_spacing(reorient(head.grid), WORKING_SPACING)
     array = resample(head, grid).array
     bright = array > array.mean()
@@ -65,9 +65,9 @@ def make_working_grid(head: Volume) -> Grid:
     lower, upper = [], []
     for axis in range(3):
         share = bright.mean(axis=tuple(a for a in range(3) if a != axis))
-        there = np.flatnonzero(share > 0.02 * share.max())
-        lower.append(int(there[0]) - HEAD_MARGIN)
-        upper.append(int(there[-1]) + 1 + HEAD_MARGIN)
+        occupied = np.flatnonzero(share > 0.02 * share.max())
+        lower.append(int(occupied[0]) - HEAD_MARGIN)
+        upper.append(int(occupied[-1]) + 1 + HEAD_MARGIN)
     lower[2] = max(lower[2], upper[2] - HEAD_MARGIN - MAX_HEAD_HEIGHT)
     flat = [axis for axis, n in enumerate(grid.shape) if n == 1]
     for axis in flat:
@@ -76,24 +76,27 @@ def make_working_grid(head: Volume) -> Grid:
 
 
 def classify_voxels(net, image: np.ndarray) -> np.ndarray:
-    """Classes (X, Y, Z) uint8 of a standardised head (X, Y, Z) at 1 mm, axes along RAS; any size."""
-    more = [(-n) % NETWORK_STRIDE for n in image.shape]
-    x = torch.from_numpy(np.pad(image, [(m // 2, m - m // 2) for m in more], constant_values=image.min()))[None, None]
+    """Return classes (X, Y, Z) uint8 of a standardised head (X, Y, Z) of any size at 1 mm, axes along RAS."""
+    padding = [(-n) % NETWORK_STRIDE for n in image.shape]
+    x = torch.from_numpy(np.pad(image, [(m // 2, m - m // 2) for m in padding], constant_values=image.min()))[
+        None, None
+    ]
     if isinstance(net, nn.Module):
-        place = next(net.parameters()).device
-        dtype = choose_half_precision(place.type)
-        with torch.inference_mode(), torch.autocast(place.type, dtype, enabled=dtype is not None):
-            found = net.labels(x.to(place))
+        device = next(net.parameters()).device
+        dtype = choose_half_precision(device.type)
+        with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not None):
+            classes = net.labels(x.to(device))
     else:
-        found = net.labels(x)
-    box = tuple(slice(m // 2, m // 2 + n) for m, n in zip(more, image.shape, strict=True))
-    return found[0].cpu().numpy()[box]
+        classes = net.labels(x)
+    box = tuple(slice(m // 2, m // 2 + n) for m, n in zip(padding, image.shape, strict=True))
+    return classes[0].cpu().numpy()[box]
 
 
 def remove_islands(classes: np.ndarray) -> np.ndarray:
-    """Classes (X, Y, Z) uint8 without what is apart from the brain, and without stray islands of a class.
+    """Return classes (X, Y, Z) uint8 without components apart from the brain, and without stray islands of a class.
 
-    An island is a component smaller than ISLAND of its class's largest; its voxels join the nearest other region.
+    An island is a component smaller than MIN_ISLAND_SHARE of its class's largest; its voxels join the nearest other
+    region.
     """
     box = find_bounding_box(classes > 0)
     kept = classes[box].copy()
@@ -109,20 +112,20 @@ def remove_islands(classes: np.ndarray) -> np.ndarray:
     if stray.any():
         nearest = ndimage.distance_transform_edt(stray, return_distances=False, return_indices=True)
         kept = kept[tuple(nearest)]
-    out = np.zeros_like(classes)
-    out[box] = kept
-    return out
+    cleaned = np.zeros_like(classes)
+    cleaned[box] = kept
+    return cleaned
 
 
 def fill_holes(mask: np.ndarray) -> np.ndarray:
-    """(X, Y, Z) bool with what it encloses."""
+    """Return (X, Y, Z) bool with its enclosed background filled."""
     around = np.pad(~mask, 1, constant_values=True)
     outside = ndimage.label(around)[0]
     return (outside != outside[0, 0, 0])[1:-1, 1:-1, 1:-1]
 
 
 def find_swapped_sides(labels: Volume) -> tuple[str, ...]:
-    """The structures whose left region does not lie to the left of its right one in the patient."""
+    """List the structures whose left region does not lie to the left of its right one in the patient."""
     index = np.argwhere(labels.array > 0)
     classes = labels.array[tuple(index.T)]
     across = labels.grid.to_mm(index)[:, 0]  # millimetres to the right

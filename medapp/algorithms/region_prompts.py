@@ -1,4 +1,4 @@
-"""Words for the brain's 35 regions: the prompts, which the visitor may change, and a bank of other ways to say them."""
+"""Region prompts: what the text encoder reads for each of the brain's 35 regions, and a bank of synonyms."""
 
 from collections.abc import Mapping
 from itertools import product
@@ -11,9 +11,9 @@ PROMPT_TEMPLATE = "A magnetic resonance imaging of a {} in human brain."
 
 REGION_NUMBERS = range(1, len(CLASS_NAMES))
 SPOKEN_NAMES = {label: CLASS_NAMES[label].replace("-", " ").lower() for label in REGION_NUMBERS}
-"""Region 1 to 35 -> the name that stands in the authors' prompts, such as "left inf lat ventricle"."""
+"""Region 1 to 35 to the name in the authors' prompts, such as "left inf lat ventricle"."""
 
-MAX_LETTERS = 200  # letters of a name or a template
+MAX_LETTERS = 200  # of a name or a template
 
 REGION_SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "Cerebral-White-Matter": (
@@ -115,16 +115,16 @@ PROMPT_TEMPLATES = (
 
 
 def fill_template(name: str, template: str = PROMPT_TEMPLATE) -> str:
-    """The template with the name in it. Raises OptionError for an empty or endless name, or a template without "{}"."""
+    """Put the name into the template. Raises OptionError for an empty or long name, or a template without one "{}"."""
     if template.count("{}") != 1 or len(template) > MAX_LETTERS:
-        raise OptionError('The sentence must hold "{}" once, where the region\'s name goes.')
+        raise OptionError('The prompt template must contain "{}" once, in place of the region name.')
     if not name.strip() or len(name) > MAX_LETTERS:
         raise OptionError(f"A region's name must have 1 to {MAX_LETTERS} letters.")
     return template.replace("{}", name.strip())
 
 
 def make_prompts(names: Mapping[int, str] | None = None, template: str = PROMPT_TEMPLATE) -> tuple[str, ...]:
-    """The 35 prompts in the regions' order; `names` replaces those of some regions, 1 to 35. Raises OptionError."""
+    """Return the 35 prompts in the regions' order; `names` replaces those of some, 1 to 35. Raises OptionError."""
     spoken = SPOKEN_NAMES | dict(names or {})
     if len(spoken) != len(SPOKEN_NAMES):
         raise OptionError(f"Regions are numbered 1 to {len(SPOKEN_NAMES)}.")
@@ -132,9 +132,9 @@ def make_prompts(names: Mapping[int, str] | None = None, template: str = PROMPT_
 
 
 def parse_names(text: str) -> dict[int, str]:
-    """Names that the visitor changed, written "left hippocampus = right hippocampus; 13 = brainstem" or in lines.
+    """Parse names that the user changed, as in "left hippocampus = right hippocampus; 13 = brainstem", or in lines.
 
-    Before the sign stands a region's number or name, as in the label map or spoken. Raises OptionError.
+    Before the sign stands a region's number or name, as in the label map or in the prompts. Raises OptionError.
     """
     known = {str(label): label for label in REGION_NUMBERS} | {name: label for label, name in SPOKEN_NAMES.items()}
     names = {}
@@ -152,19 +152,19 @@ def parse_names(text: str) -> dict[int, str]:
 
 
 def split_side(label: int) -> tuple[str, str]:
-    """The side of a region 1 to 35, "" in the middle, and its structure, a key of `SYNONYMS`."""
+    """Return the side of a region 1 to 35, "" in the middle, and its structure, a key of REGION_SYNONYMS."""
     side, _, rest = CLASS_NAMES[label].partition("-")
     return (side.lower(), rest) if side in ("Left", "Right") else ("", CLASS_NAMES[label])
 
 
 def list_phrases(label: int) -> list[str]:
-    """Every way of the bank to name a region."""
+    """List every way of the bank to name a region."""
     side, rest = split_side(label)
     if not side:
         return list(REGION_SYNONYMS[rest])
-    made = [
+    phrases = [
         form.format(side=side, any=other, name=name)
         for name, form in product(REGION_SYNONYMS[rest], SIDE_FORMS)
         for other in (SIDE_WORDS[side] if "{any}" in form else ("",))
     ]
-    return list(dict.fromkeys(made))
+    return list(dict.fromkeys(phrases))

@@ -1,4 +1,4 @@
-"""Doubts: whether an image is the scan that a method needs, by its brain and by how bright its tissues are."""
+"""Scan plausibility: whether an image is the scan that a method needs, by its regions and tissue intensities."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from medapp.algorithms.head_orientation import count_plausible_regions, measure_
 from medapp.imaging.brain_labels import CLASS_NAMES, split_side
 from medapp.imaging.volume import Volume
 
-MIN_REGIONS = 12  # regions of a plausible size, of 31: fewer are no brain, or not a whole one
+MIN_REGIONS = 12  # of plausible volume, of 31, below which there is no brain or only part of one
 MIN_BRAIN_ML = 600  # of an adult
 MAX_BRAIN_ML = 2200
 MAX_T1_RATIO = 0.93  # grey over white matter, below which a scan is T1
@@ -26,36 +26,37 @@ class Doubts(NamedTuple):
 
 
 def doubt_scan(image: Volume, regions: Volume, wanted: str = "", *, cut: bool = False) -> Doubts:
-    """What speaks against `image` being a scan of a whole head in the contrast `wanted`: "T1", "FLAIR" or "" for any.
+    """Look for reasons to doubt that `image` shows a whole head in the contrast `wanted`.
 
-    `regions` (classes) lie on the grid of the image, and may be those of another scan of the head. `cut` says that
-    regions may be few and small, since the image ends within the brain or has thick slices.
+    `wanted` is "T1", "FLAIR" or "" for any. `regions` (classes) lie on the grid of the image, and may be those of
+    another scan of the head. `cut` says that regions may be few and small, since the image ends within the brain or has
+    thick slices.
     """
     name, kind = image.name, f"{wanted} scan" if wanted else "scan"
     ml = measure_region_volumes(regions)
     whole, plausible = float(ml.sum()), count_plausible_regions(ml)
     if plausible < MIN_REGIONS and not cut:
-        seen = "no brain was found" if whole < 1 else f"only {plausible} of 31 brain regions have a plausible size"
+        finding = "no brain was found" if whole < 1 else f"only {plausible} of 31 brain regions have a plausible size"
         return Doubts(
             f"Not a {kind} of a whole head?",
-            (f"{name}: {seen}. Check that this is a {kind} of a head, its voxel size, and how its axes are named.",),
+            (f"{name}: {finding}. Check that this is a {kind} of a head, its voxel size and its orientation.",),
         )
     warnings, question = [], ""
     if not MIN_BRAIN_ML < whole < MAX_BRAIN_ML and not (cut and whole < MAX_BRAIN_ML):
         question = f"Not a {kind} of a whole head?"
         warnings.append(
-            f"{name}: the regions of the brain measure {whole:.0f} ml, odd for an adult. Check the voxel size in the "
-            "file, and whether all of the head is in view."
+            f"{name}: the regions of the brain measure {whole:.0f} ml, unusual for an adult. Check the voxel size in "
+            "the header, and whether the whole head is in view."
         )
-    looks = guess_contrast(image.array, regions.array) if wanted else ""
-    if looks and looks != wanted:
+    contrast = guess_contrast(image.array, regions.array) if wanted else ""
+    if contrast and contrast != wanted:
         question = f"Not a {wanted} scan of a brain?"
-        warnings.append(f"{name}: it looks like {looks}, and this method needs {wanted}. Put in the {wanted} scan.")
+        warnings.append(f"{name}: it looks like {contrast}, and this method needs {wanted}. Upload the {wanted} scan.")
     return Doubts(question, tuple(warnings))
 
 
 def guess_contrast(array: np.ndarray, regions: np.ndarray) -> str:
-    """ "T1", "T2", "FLAIR" or "" for a scan and its classes, both (I, J, K), by the order of grey, white and fluid."""
+    """Return "T1", "T2", "FLAIR" or "" for a scan and its classes, both (I, J, K), by its tissue intensities."""
     white, grey, fluid = (
         _median_intensity(array, regions, structure)
         for structure in ("Cerebral-White-Matter", "Cerebral-Cortex", "Lateral-Ventricle")
@@ -72,7 +73,7 @@ def guess_contrast(array: np.ndarray, regions: np.ndarray) -> str:
 
 
 def _median_intensity(array: np.ndarray, regions: np.ndarray, structure: str) -> float | None:
-    """The median within a structure, in fluid away from its edge; None where there is too little of it."""
+    """Return the median within a structure, in fluid away from its edge; None where there is too little of it."""
     numbers = [n for n, name in enumerate(CLASS_NAMES) if split_side(name)[1] == structure]
     inside = np.isin(regions, numbers)
     if inside.sum() < MIN_TISSUE_VOXELS:

@@ -37,7 +37,7 @@ def average_head() -> tuple[np.ndarray, np.ndarray]:
     mask = load_template().new_like((load_template().array > 0).astype(np.uint8), labels={1: "brain"})
     middle = load_template().grid.to_mm(np.argwhere(mask.array).mean(0))
     start = from_matvec(np.diag(BRAIN_STRETCH), BRAIN_CENTRE - BRAIN_STRETCH * middle)
-    affine = register_affine(head, load_template(), start=start, reach=TEMPLATE_MARGIN)
+    affine = register_affine(head, load_template(), start=start, margin=TEMPLATE_MARGIN)
     brain = resample(mask.new_like(mask.array, affine=affine @ mask.affine), head.grid).array > 0
     signed = ndimage.distance_transform_edt(~brain) - ndimage.distance_transform_edt(brain)
     core = ndimage.binary_erosion(brain, iterations=5)
