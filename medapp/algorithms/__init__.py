@@ -1,0 +1,1 @@
+"""Algorithms: the steps that pipelines are made of; training uses them too."""

@@ -14,14 +14,14 @@ MIN_SLICES = 8  # of a whole head
 def require_grey(volume: Volume) -> None:
     """Raise InputError for a colour image."""
     if volume.is_colour:
-        raise InputError(f"The {volume.name} image is in colour; upload a grey-scale scan.")
+        raise InputError(f"The {_noun(volume)} is in colour; upload a grey-scale scan.")
 
 
 def require_mr(volume: Volume) -> None:
     """Raise InputError for CT or PET, by header, unit or values, and for voxels finer than any scanner's."""
     if min(volume.grid.spacing) < MIN_SPACING:
         raise InputError(
-            f"The voxels of the {volume.name} image are {min(volume.grid.spacing):.1g} mm wide: check the unit of length "
+            f"The voxels of the {_noun(volume)} are {min(volume.grid.spacing):.1g} mm wide: check the unit of length "
             "in its header."
         )
     refuse_modality(volume, {"CT", "PET"}, "MRI")
@@ -34,7 +34,7 @@ def require_head(volume: Volume) -> None:
     require_contrast(volume)
     if min(volume.shape) < MIN_SLICES:
         raise InputError(
-            f"The {volume.name} image has {min(volume.shape)} slice(s); a whole head has at least {MIN_SLICES}."
+            f"The {_noun(volume)} has {min(volume.shape)} slice(s); a whole head has at least {MIN_SLICES}."
         )
 
 
@@ -46,7 +46,7 @@ def require_overlap(volume: Volume, fixed: Volume, share: float = 0.5) -> None:
     inside = ((index > -0.6) & (index < np.array(volume.shape) - 0.4)).all(axis=-1).mean()
     if inside < share:
         raise InputError(
-            f"The {volume.name} image covers only {inside:.0%} of the {fixed.name} image: "
+            f"The {_noun(volume)} covers only {inside:.0%} of the {_noun(fixed)}: "
             "check that both show the same part of the same patient."
         )
 
@@ -58,9 +58,9 @@ def refuse_modality(volume: Volume, kinds: set[str], wanted: str) -> None:
         return
     if volume.unit or kind != "CT" or volume.headers:
         unit = f" ({volume.unit})" if volume.unit else ""
-        raise InputError(f"The {volume.name} image is {kind}{unit}; this method needs {wanted}.")
+        raise InputError(f"The {_noun(volume)} is {kind}{unit}; this method needs {wanted}.")
     raise InputError(
-        f"The {volume.name} image looks like CT: its values are distributed as Hounsfield units, with air near -1000. "
+        f"The {_noun(volume)} looks like CT: its values are distributed as Hounsfield units, with air near -1000. "
         f"This method needs {wanted}."
     )
 
@@ -76,3 +76,8 @@ def require_pixels(volume: Volume, least: int = 8) -> None:
     sides = [n for axis, n in enumerate(volume.shape) if axis != slice_axis(volume.grid)]
     if min(sides) < least:
         raise InputError(f"The slices have {sides[0]} × {sides[1]} pixels; at least {least} on a side are needed.")
+
+
+def _noun(volume: Volume) -> str:
+    """Return the volume's name with the word image at its end, once."""
+    return volume.name if volume.name.lower().endswith("image") else f"{volume.name} image"

@@ -1,7 +1,8 @@
-"""Regions by Segment Anything: everything in a picture, or what lies at a point.
+"""Segmentation by Segment Anything: of everything in a picture, or of what lies at a point.
 
-Settings for medical images, which the defaults leave almost empty: 8 points a side or more, predicted IoU above 0.75,
-stability at least 0.85. Networks: `networks/mobilesam.py`; what makes it fast: `networks/sam_decoder.py`.
+The settings suit medical images, of which the defaults find almost nothing: 8 points per side or more, predicted IoU
+above 0.75, stability at least 0.85. The networks are in `networks/mobilesam.py`, their fast decoder in
+`networks/sam_decoder.py`.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,9 +20,9 @@ from medapp.networks import torchvision_compat
 from medapp.networks.mobilesam import build_mobilesam, build_sam
 from medapp.networks.sam_decoder import decode_masks
 
-MIN_IOU = 0.75  # predicted
+MIN_IOU = 0.75  # predicted intersection over union
 MIN_STABILITY = 0.85
-POINTS_PER_BATCH = 8  # points asked at once: more take more memory, not less time
+POINTS_PER_BATCH = 8  # more need more memory, not less time
 
 _META = ("ybelkada/segment-anything", "main")
 SAM_NETWORKS = {
@@ -89,7 +90,7 @@ def segment_everything(
 
 
 def segment_at_points(net: Any, picture: np.ndarray, points_xy: Sequence[tuple[float, float]]) -> np.ndarray:
-    """(H, W) bool: what lies at the points (column, row) of a picture (H, W, 3) uint8, all of them together."""
+    """Segment what lies at the points (column, row) of a picture (H, W, 3) uint8, all together; return (H, W) bool."""
     torchvision_compat.import_torchvision()
     from segment_anything import SamPredictor
 
@@ -102,10 +103,10 @@ def segment_at_points(net: Any, picture: np.ndarray, points_xy: Sequence[tuple[f
 
 @cache
 def _predictor_class() -> type:
-    """A predictor that draws only the masks which the generator may keep, and says how far it is.
+    """Return a predictor that decodes only the masks which the generator may keep, and reports its progress.
 
-    For the generator alone: single points, no boxes, no masks. The decoder runs in 16 bits where the device is good at
-    that; the encoder does not, since bfloat16 there changes the regions more than 1 HU of noise would.
+    It serves the generator alone: single points, no boxes, no masks. The decoder runs in 16 bits where the device is
+    fast at that; the encoder does not, since bfloat16 there changes the regions more than 1 HU of noise would.
     """
     from segment_anything import SamPredictor
 
@@ -119,7 +120,7 @@ def _predictor_class() -> type:
         def predict_torch(self, point_coords, point_labels, boxes=None, mask_input=None, multimask_output=True,
                           return_logits=False):  # fmt: skip
             if self.progress:
-                self.progress((self.done + 1) / (self.batches + 2))  # the encoder took about as long as one batch
+                self.progress((self.done + 1) / (self.batches + 2))  # the encoder takes about as long as one batch
             self.done += 1
             single = self.device.type == "cpu" and self.dtype == torch.float32  # one point fits the processor's cache
             groups = point_coords[:, 0].split(1 if single else len(point_coords))
@@ -132,7 +133,7 @@ def _predictor_class() -> type:
             return (masks if return_logits else masks > self.model.mask_threshold), scores, small
 
         def _enlarged(self, small: torch.Tensor) -> torch.Tensor:
-            """Logits (N, 256, 256) on the picture (N, H, W); the detour by the encoder's size only where it matters."""
+            """Resize logits (N, 256, 256) to the picture (N, H, W), by the encoder's size only where it matters."""
             side, (height, width) = max(self.original_size), self.original_size
             if self.model.image_encoder.img_size in (side, 2 * side):
                 large = functional.interpolate(small[:, None], (side, side), mode="bilinear", align_corners=False)

@@ -1,11 +1,14 @@
-"""Large pictures through a network in tiles that overlap and are blended, so that no seam is seen."""
+"""Sliding window: large pictures through a network in overlapping tiles, blended so that no seam shows.
+
+`monai.inferers` is not used: labels go in beside the image, and MONAI would be the app's only use of a large library.
+"""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-MAX_WHOLE_SIDE = 1024  # pixels a side up to which a picture is not cut
+MAX_WHOLE_SIDE = 1024  # pixels up to which a picture is not cut into tiles
 TILE_SIDE = 768
 TILE_OVERLAP = 128
 
@@ -20,10 +23,10 @@ def run_tiled(
     side: int = TILE_SIDE,
     overlap: int = TILE_OVERLAP,
 ) -> Tensor:
-    """`net(x, labels)` of (1, C, H, W) float32 and (1, H, W), tile by tile where a side is longer than `whole`.
+    """Return `net(x, labels)` of (1, C, H, W) float32 and (1, H, W), in tiles where a side is longer than `whole`.
 
-    Tiles of `side` pixels overlap by `overlap` at least; there the weight passes evenly from one to the next.
-    `step(share)` is called before each tile; what it raises ends the work.
+    Tiles of `side` pixels overlap by at least `overlap`; there the weight passes linearly from one to the next.
+    `step(share)` is called before each tile; an exception from it ends the work.
     """
     height, width = x.shape[2:]
     if max(height, width) <= whole:
@@ -48,7 +51,7 @@ def run_tiled(
 
 
 def find_tile_starts(length: int, side: int, overlap: int) -> list[int]:
-    """Where tiles of `side` begin so that they cover `length` and overlap by `overlap` at least."""
+    """Return where tiles of `side` begin so that they cover `length` and overlap by at least `overlap`."""
     if length <= side:
         return [0]
     count = -(-(length - overlap) // (side - overlap))
@@ -56,6 +59,6 @@ def find_tile_starts(length: int, side: int, overlap: int) -> list[int]:
 
 
 def make_blend_weights(length: int, overlap: int) -> Tensor:
-    """(length,) weights that rise over `overlap` pixels from either end; never 0."""
-    at = torch.arange(1, length + 1, dtype=torch.float32)
-    return torch.minimum(at, at.flip(0)).clamp(max=overlap) / overlap
+    """Return (length,) weights that rise linearly over `overlap` pixels from either end, never 0."""
+    positions = torch.arange(1, length + 1, dtype=torch.float32)
+    return torch.minimum(positions, positions.flip(0)).clamp(max=overlap) / overlap

@@ -1,11 +1,11 @@
-"""The template's regions: where the parcellation network sees them, and how large."""
+"""Centroids and volumes of the MNI template's regions, as the parcellation network finds them."""
 
 import numpy as np
 
 from medapp.algorithms.brain_pair import RegionCentroids
 
-# Where the parcellation network sees the template's regions, and how large: RAS+ mm, ml; 0 where it sees none. From
-# `middles(parcellate(anatomy, template()).labels)`, which takes longer than a scan's own.
+# RAS+ mm and ml, 0 where the network finds none: `find_centroids(parcellate(anatomy, load_template()).labels)`.
+# They are kept here since computing them takes longer than a scan's own.
 # fmt: off
 TEMPLATE_REGIONS = RegionCentroids(*np.split(np.array((
     (-28.6, -17.8, 19.0, 315.1), (-32.3, -16.6, 16.0, 426.8), (-14.8, -16.2, 14.3, 10.2), (-32.2, -17.6, -15.5, 0.8),

@@ -1,7 +1,8 @@
-"""From prompts to the embeddings that TextSCF takes, by a text tower of ours or by CLIP across a linear bridge.
+"""Text encoder: from prompts to the embeddings that TextSCF takes, by our own encoder or by CLIP and a linear map.
 
-Towers are open_clip's (Radford et al. 2021, arXiv:2103.00020). The network is trained on embeddings of ours; CLIP's
-reach its space by ridge regression from sentences that both have read, and only if sentences kept aside arrive well.
+The encoders are open_clip's (Radford et al. 2021, arXiv:2103.00020). The network is trained on embeddings of our own;
+CLIP's are taken to their space by ridge regression on sentences that both have encoded, and only if held-out sentences
+arrive well.
 """
 
 import random
@@ -23,12 +24,12 @@ TEXT_ENCODER_CONFIG: dict[str, Any] = {
     "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 32, "patch_size": 32},
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 4, "layers": 4},
 }
-"""Our tower, in the words of open_clip; the picture tower is there for the form."""
+"""Our text encoder, configured as open_clip does; its image encoder is not used."""
 
-CLIP_MODELS = {"vit": "ViT-L-14-336", "res": "RN50x64"}  # the paper's, in the words of open_clip
+CLIP_MODELS = {"vit": "ViT-L-14-336", "res": "RN50x64"}  # the paper's, by the names of open_clip
 ENCODING_BATCH = 128  # sentences at a time
-SENTENCES_PER_REGION = 160  # sentences of the bank from which a bridge is built
-RIDGE_STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # over the mean variance of a feature
+SENTENCES_PER_REGION = 160  # of the bank, from which an embedding map is fitted
+RIDGE_STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # relative to the mean variance of a feature
 MAX_RESIDUAL = 0.6  # on held-out sentences, above which a map is rejected
 MIN_NEAREST_SHARE = 0.9  # of held-out sentences nearest to their own region, below which it is rejected
 
@@ -42,9 +43,9 @@ class TextEncoder(NamedTuple):
 
 
 class EmbeddingMap(NamedTuple):
-    """A linear way from one space of embeddings to another, and how well it holds for sentences kept aside.
+    """A linear map from one embedding space to another, and how well it holds for held-out sentences.
 
-    `residual` is the root mean square error over that of guessing the mean, `nearest` the share of sentences that
+    `residual` is the root mean square error over that of predicting the mean, `nearest` the share of sentences that
     arrive nearest to their own region's prompt.
     """
 
@@ -55,23 +56,25 @@ class EmbeddingMap(NamedTuple):
     nearest: float
 
     def transform(self, x: Tensor) -> Tensor:
+        """Map embeddings (N, theirs) to (N, ours)."""
         return (x - self.centre) @ self.matrix + self.shift
 
     @property
     def is_reliable(self) -> bool:
+        """Whether the map holds well enough to be used."""
         return self.residual <= MAX_RESIDUAL and self.nearest >= MIN_NEAREST_SHARE
 
 
 def build_text_encoder() -> nn.Module:
-    """Our text tower without its weights, an `open_clip.CLIP`."""
+    """Build our text encoder without its weights, an `open_clip.CLIP`."""
     torchvision_compat.import_torchvision()
-    import open_clip  # here, for it is slow to import and prompts that were embedded before do without
+    import open_clip  # here, since it is slow to import and seldom needed
 
     return open_clip.CLIP(**TEXT_ENCODER_CONFIG)
 
 
-def make_encoder(net: nn.Module, name: str = "our text tower") -> TextEncoder:
-    """An open_clip model with CLIP's own tokenizer as an encoder; nothing is fetched."""
+def make_encoder(net: nn.Module, name: str = "medapp's own text encoder") -> TextEncoder:
+    """Make an encoder of an open_clip model and CLIP's own tokenizer; nothing is downloaded."""
     torchvision_compat.import_torchvision()
     from open_clip import SimpleTokenizer
 
@@ -88,9 +91,9 @@ def make_encoder(net: nn.Module, name: str = "our text tower") -> TextEncoder:
 
 
 def load_clip(kind: str) -> TextEncoder:
-    """The paper's CLIP, "vit" (ViT-L/14 at 336 pixels) or "res" (RN50x64), from the Hugging Face cache or the Hub.
+    """Load the paper's CLIP, "vit" (ViT-L/14 at 336 pixels) or "res" (RN50x64), from the Hugging Face cache or the Hub.
 
-    Raises WeightsError if it cannot be had.
+    Raises WeightsError if that fails.
     """
     torchvision_compat.import_torchvision()
     import open_clip
@@ -98,69 +101,75 @@ def load_clip(kind: str) -> TextEncoder:
     name = CLIP_MODELS[kind]
     try:
         net = open_clip.create_model(name, pretrained="openai")
-    except Exception as error:  # of the Hub, of the connection, of the file: their texts may hold addresses
+    except Exception as error:  # of the Hub, the connection or the file; its text may hold addresses
         raise WeightsError(
-            f"CLIP {name} is not on this computer and could not be fetched from the Hub: check the connection and "
-            "HF_HUB_OFFLINE, or use our own text tower, which is always there."
+            f"CLIP {name} is not on this computer and could not be downloaded from the Hub: check the connection and "
+            "HF_HUB_OFFLINE, or choose medapp's own text encoder, which needs no download."
         ) from error
-    net.visual = nn.Identity()  # pictures are not looked at
+    net.visual = nn.Identity()  # images are not encoded
     return make_encoder(net, f"CLIP {name}")
 
 
-def encode_prompts(by: TextEncoder, said: Sequence[str] | None = None, bridge: EmbeddingMap | None = None) -> Tensor:
-    """The network's text (36, d): the background's vector, then the 35 prompts' embeddings, by default the paper's.
+def encode_prompts(
+    encoder: TextEncoder, prompts: Sequence[str] | None = None, embedding_map: EmbeddingMap | None = None
+) -> Tensor:
+    """Return the network's text (36, d): the background's vector, then the prompts' embeddings, by default the paper's.
 
-    Raises InputError for a bridge that does not hold.
+    Raises InputError for a map that is not reliable.
     """
-    text = by.encode(said or make_prompts())
-    if bridge:
-        if not bridge.is_reliable:
+    text = encoder.encode(prompts or make_prompts())
+    if embedding_map:
+        if not embedding_map.is_reliable:
             raise InputError(
-                f"{by.name} cannot steer these weights: sentences kept aside arrive in the network's space with an "
-                f"error of {bridge.residual:.0%} (at most {MAX_RESIDUAL:.0%}), {bridge.nearest:.0%} of them nearest "
-                f"to their own region (at least {MIN_NEAREST_SHARE:.0%}). Use our own text tower."
+                f"{encoder.name} does not fit these weights: held-out sentences reach the network's space with an "
+                f"error of {embedding_map.residual:.0%} (at most {MAX_RESIDUAL:.0%}), {embedding_map.nearest:.0%} of them "
+                f"nearest to their own region (at least {MIN_NEAREST_SHARE:.0%}). Choose medapp's own text encoder."
             )
-        text = bridge.transform(text)
+        text = embedding_map.transform(text)
     return torch.cat([make_background_embedding(text)[None], text])
 
 
 def make_sentence_bank(per_region: int = SENTENCES_PER_REGION, seed: int = 0) -> tuple[list[str], Tensor]:
-    """Sentences about every region, in the prompts' and in other words, and the regions (N,) they are about."""
-    dice = random.Random(seed)
-    said = [
+    """Return sentences about every region, its prompt and others at random, and the regions (N,) they are about."""
+    generator = random.Random(seed)
+    sentences = [
         (fill_template(name, template), label)
         for label in REGION_NUMBERS
         for name, template in zip(
-            dice.choices(list_phrases(label), k=per_region), dice.choices(PROMPT_TEMPLATES, k=per_region), strict=True
+            generator.choices(list_phrases(label), k=per_region),
+            generator.choices(PROMPT_TEMPLATES, k=per_region),
+            strict=True,
         )
     ]
-    said += list(zip(make_prompts(), REGION_NUMBERS, strict=True))
-    return [s for s, _ in said], torch.tensor([label for _, label in said])
+    sentences += list(zip(make_prompts(), REGION_NUMBERS, strict=True))
+    return [s for s, _ in sentences], torch.tensor([label for _, label in sentences])
 
 
 def fit_embedding_map(
     theirs: TextEncoder, ours: TextEncoder, per_region: int = SENTENCES_PER_REGION, seed: int = 0
 ) -> EmbeddingMap:
-    """Ridge regression from one encoder's embeddings to another's over the bank.
+    """Fit a ridge regression from one encoder's embeddings to another's on the sentence bank.
 
-    Of the bank's sentences a fifth is kept aside: half of it chooses the ridge, the other half judges.
+    A fifth of the sentences is held out: half of it chooses the ridge, the other half evaluates the map.
     """
-    said, labels = make_sentence_bank(per_region, seed)
-    x, y = theirs.encode(said).double(), ours.encode(said).double()
-    group = torch.randperm(len(said), generator=torch.Generator().manual_seed(seed)) % 10
-    group[-len(REGION_NUMBERS) :] = 0  # the prompts themselves are always learned
-    learn, choose, judge = group < 8, group == 8, group == 9
-    centre, shift = x[learn].mean(0), y[learn].mean(0)
-    a, b = x[learn] - centre, y[learn] - shift
+    sentences, labels = make_sentence_bank(per_region, seed)
+    x, y = theirs.encode(sentences).double(), ours.encode(sentences).double()
+    group = torch.randperm(len(sentences), generator=torch.Generator().manual_seed(seed)) % 10
+    group[-len(REGION_NUMBERS) :] = 0  # the prompts themselves are always fitted
+    fit_rows, ridge_rows, test_rows = group < 8, group == 8, group == 9
+    centre, shift = x[fit_rows].mean(0), y[fit_rows].mean(0)
+    a, b = x[fit_rows] - centre, y[fit_rows] - shift
     gram, cross = a.T @ a, a.T @ b
     scale = gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
 
     def error(matrix: Tensor, rows: Tensor) -> float:
-        missed = (x[rows] - centre) @ matrix + shift - y[rows]
-        return float(missed.square().sum().sqrt() / (y[rows] - shift).square().sum().sqrt())
+        residual = (x[rows] - centre) @ matrix + shift - y[rows]
+        return float(residual.square().sum().sqrt() / (y[rows] - shift).square().sum().sqrt())
 
-    matrix = min((torch.linalg.solve(gram + r * scale, cross) for r in RIDGE_STRENGTHS), key=lambda m: error(m, choose))
+    matrix = min(
+        (torch.linalg.solve(gram + r * scale, cross) for r in RIDGE_STRENGTHS), key=lambda m: error(m, ridge_rows)
+    )
     exact = F.normalize(y[-len(REGION_NUMBERS) :], dim=1)
-    arrived = F.normalize((x[judge] - centre) @ matrix + shift, dim=1) @ exact.T
-    nearest = (arrived.argmax(1).cpu() + 1 == labels[judge]).float().mean()
-    return EmbeddingMap(matrix.float(), centre.float(), shift.float(), error(matrix, judge), float(nearest))
+    similarity = F.normalize((x[test_rows] - centre) @ matrix + shift, dim=1) @ exact.T
+    nearest = (similarity.argmax(1).cpu() + 1 == labels[test_rows]).float().mean()
+    return EmbeddingMap(matrix.float(), centre.float(), shift.float(), error(matrix, test_rows), float(nearest))

@@ -1,4 +1,4 @@
-"""Label maps of the brain that a visitor brings, in their own numbers and in the 36 classes."""
+"""Uploaded label maps of the brain, in their own numbers and in the 36 classes."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ OASIS_NUMBERING = "OASIS-35"
 
 
 class LabelMap(NamedTuple):
-    """A label map twice on its grid: `own` numbers, as `numbering` has them, and the 36 `classes`."""
+    """A label map twice on its grid: in its `own` numbers, as `numbering` has them, and in the 36 `classes`."""
 
     own: Volume
     classes: Volume
@@ -21,10 +21,10 @@ class LabelMap(NamedTuple):
 
 
 def parse_label_map(upload: Volume) -> LabelMap:
-    """A brain's label map in any of `imaging.anatomy.NUMBERINGS`. Raises InputError for anything else."""
+    """Read a brain's label map in any of `imaging.brain_labels.NUMBERINGS`. Raises InputError for anything else."""
     array = upload.array
     if upload.is_colour or not np.array_equal(array, np.rint(array)):
-        raise InputError(f"{upload.name} must be a label map: whole numbers, one a voxel.")
+        raise InputError(f"{upload.name} must be a label map, with a whole number at every voxel.")
     array = np.rint(array).astype(np.int32)
     try:
         numbering = identify_numbering(array)
@@ -36,11 +36,11 @@ def parse_label_map(upload: Volume) -> LabelMap:
 
 
 def name_labels(array: np.ndarray, numbering: str) -> dict[int, str]:
-    """Number to name for the numbers in a map; where several share a class the number is put before it."""
+    """Name the numbers in a map; where several share a class the number is put before the name."""
     table = NUMBERINGS[numbering]
-    found = {}
+    names_by_number = {}
     for number in np.unique(array[array != 0]).tolist():
-        both = {CLASS_NAMES[c] for c in table.get(number, (0, 0)) if c}
-        name = " or ".join(sorted(both)) or "other"
-        found[number] = name if numbering == OASIS_NUMBERING else f"{number} {name}"
-    return found
+        class_names = {CLASS_NAMES[c] for c in table.get(number, (0, 0)) if c}
+        name = " or ".join(sorted(class_names)) or "other"
+        names_by_number[number] = name if numbering == OASIS_NUMBERING else f"{number} {name}"
+    return names_by_number

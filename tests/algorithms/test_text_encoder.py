@@ -126,7 +126,7 @@ def test_a_bridge_from_a_turned_space_holds_and_crosses(ours):
     theirs = TextEncoder("another tower", 256, lambda said: ours.encode(said) @ turn + 3)
     bridge = fit_embedding_map(theirs, ours, 30)
     assert bridge.is_reliable and bridge.residual < 0.2 and bridge.nearest > 0.95
-    crossed, own = encode_prompts(theirs, bridge=bridge), encode_prompts(ours)
+    crossed, own = encode_prompts(theirs, embedding_map=bridge), encode_prompts(ours)
     assert F.cosine_similarity(crossed, own)[1:].min() > 0.95
 
 
@@ -141,7 +141,7 @@ def test_a_random_open_clip_model_is_measured(ours):
     assert theirs.dim == 96 and 0 < bridge.residual < 1.5
     if not bridge.is_reliable:
         with pytest.raises(InputError, match="a random tower"):
-            encode_prompts(theirs, bridge=bridge)
+            encode_prompts(theirs, embedding_map=bridge)
 
 
 def test_a_bridge_from_noise_is_refused(ours):
@@ -152,7 +152,7 @@ def test_a_bridge_from_noise_is_refused(ours):
     bridge = fit_embedding_map(theirs, ours, 10)
     assert not bridge.is_reliable
     with pytest.raises(InputError, match="noise cannot steer"):
-        encode_prompts(theirs, bridge=bridge)
+        encode_prompts(theirs, embedding_map=bridge)
 
 
 def test_a_clip_that_is_not_there_is_said(monkeypatch):
