@@ -136,7 +136,7 @@ def place_region_map(region_map: Volume, grid: Grid) -> tuple[np.ndarray, Grid]:
 
 
 def scale_grid(grid: Grid, depth: int, scale: float) -> Grid:
-    """Return the same box with `scale` times the pixels on either side of a slice; `depth` is the slice axis."""
+    """Return the same box with `scale` times the pixels on either side; `depth` is the slice axis."""
     return with_spacing(grid, [s if axis == depth else s / scale for axis, s in enumerate(grid.spacing)])
 
 
@@ -201,7 +201,7 @@ def restoration_inputs(title: str, about: str, *, colour: bool = False) -> tuple
 def region_options(*methods: str) -> tuple[Choice, Choice]:
     """Return the options for regions; `methods` are some of REGION_METHODS, the default first."""
     regions_help = (
-        "Pixels attend to each other within a region. MobileSAM finds visible structures, in seconds per slice on a CPU; "
+        "Pixels attend to each other within a region. MobileSAM finds visible structures, in seconds a slice on a CPU; "
         "superpixels are instant; the larger SAM networks need a graphics card."
     )
     points_help = "Segment Anything is prompted on a grid: more points find smaller regions and take longer."

@@ -49,9 +49,9 @@ def make_filters(
         embedding_map = fit_embedding_map(clip_encoder, own_encoder)
         text = encode_prompts(clip_encoder, prompts, embedding_map)
         notes = [
-            f"{encoder} encodes the prompts; a linear map takes its embeddings to the network's space, with an error of "
-            f"{embedding_map.residual:.0%} on held-out sentences, {embedding_map.nearest:.0%} of them nearest to their "
-            "own region."
+            f"{encoder} encodes the prompts; a linear map takes its embeddings to the network's space, with an error "
+            f"of {embedding_map.residual:.0%} on held-out sentences, {embedding_map.nearest:.0%} of them nearest "
+            "to their own region."
         ]
     if changed:
         notes.append("Prompts changed for: " + ", ".join(CLASS_NAMES[label] for label in sorted(changed)) + ".")

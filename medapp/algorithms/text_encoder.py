@@ -122,8 +122,8 @@ def encode_prompts(
         if not embedding_map.is_reliable:
             raise InputError(
                 f"{encoder.name} does not fit these weights: held-out sentences reach the network's space with an "
-                f"error of {embedding_map.residual:.0%} (at most {MAX_RESIDUAL:.0%}), {embedding_map.nearest:.0%} of them "
-                f"nearest to their own region (at least {MIN_NEAREST_SHARE:.0%}). Choose medapp's own text encoder."
+                f"error of {embedding_map.residual:.0%} (at most {MAX_RESIDUAL:.0%}), {embedding_map.nearest:.0%} of "
+                f"them nearest to their own region ({MIN_NEAREST_SHARE:.0%} needed). Choose medapp's own text encoder."
             )
         text = embedding_map.transform(text)
     return torch.cat([make_background_embedding(text)[None], text])
