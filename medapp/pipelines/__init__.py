@@ -1,0 +1,1 @@
+"""Pipelines: one method a file, a function and its card."""

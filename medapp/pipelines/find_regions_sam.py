@@ -1,4 +1,4 @@
-"""The regions of an image by Segment Anything, alone: to look at, to change, and to hand to a restoration method."""
+"""Regions of an image by Segment Anything, to look at, to edit, and to give to a restoration method."""
 
 from functools import partial
 
@@ -38,41 +38,46 @@ def find_regions(
     points_per_side: str,
     prompt,
 ) -> Result:
-    """An index map on the grid of `image`, grey or colour, slice by slice: `region_map`, or what `regions` finds.
+    """Return an index map on the grid of `image`, grey or colour, slice by slice.
 
-    At each voxel of `prompt` Segment Anything adds one region, over the others. What overlaps most in the next slice
-    keeps its number. Raises InputError for an empty or tiny image and for voxels outside it.
+    It is `region_map`, or found by the method `regions`. At each voxel of `prompt` Segment Anything adds one region,
+    over the others. The region that overlaps most in the next slice keeps its number. Raises InputError for an empty or
+    tiny image and for voxels outside it.
     """
     progress(0.0, "Preparing the scan")
     require_contrast(image)
     require_pixels(image)
     depth = slice_axis(image.grid)
-    asked = mark_voxels(prompt, image.shape)
-    numbers = np.empty(image.shape, np.uint16)
-    source, target, marks = (to_display_slices(a, image.grid, depth) for a in (image.array, numbers, asked))
-    given = None if region_map is None else to_display_slices(*place_region_map(region_map, image.grid), depth)
+    marked = mark_voxels(prompt, image.shape)
+    index_map = np.empty(image.shape, np.uint16)
+    source, target, marks = (to_display_slices(a, image.grid, depth) for a in (image.array, index_map, marked))
+    uploaded_slices = (
+        None if region_map is None else to_display_slices(*place_region_map(region_map, image.grid), depth)
+    )
     clock, labels = SliceClock(progress, len(source)), None
     for n, stored in enumerate(source):
-        clock.report(n, 0.0, "Regions")
-        if given is None:
-            found = find_slice_regions(
-                regions, stored, get_network, int(points_per_side), partial(clock.report, n, stage="Regions")
+        clock.report(n, 0.0, "Finding regions")
+        if uploaded_slices is None:
+            slice_map = find_slice_regions(
+                regions, stored, get_network, int(points_per_side), partial(clock.report, n, stage="Finding regions")
             )
         else:
-            found = given[n]
+            slice_map = uploaded_slices[n]
         for row, column in np.argwhere(marks[n]):
-            found = maps.add_region(found, segment_at_point(get_network, regions, stored, (float(column), float(row))))
-        labels = maps.renumber(found) if labels is None else maps.match_neighbour_slice(labels, found)
+            slice_map = maps.add_region(
+                slice_map, segment_at_point(get_network, regions, stored, (float(column), float(row)))
+            )
+        labels = maps.renumber(slice_map) if labels is None else maps.match_neighbour_slice(labels, slice_map)
         if labels.max() > MAX_REGIONS:
-            labels = maps.renumber(found)
+            labels = maps.renumber(slice_map)
         target[n] = labels
     progress(0.95, "Measuring")
-    there = np.unique(numbers)
-    found_map = Volume(numbers, image.affine, {int(v): f"region {v}" for v in there}, "regions")
+    numbers = np.unique(index_map)
+    regions_volume = Volume(index_map, image.affine, {int(v): f"region {v}" for v in numbers}, "regions")
     return Result(
-        {"image": image, "regions": found_map},
-        metrics={"regions": Metric(len(there))},
-        tables={"regions": tabulate_regions(numbers, image, depth)},
+        {"image": image, "regions": regions_volume},
+        metrics={"regions": Metric(len(numbers))},
+        tables={"regions": tabulate_regions(index_map, image, depth)},
         notes=image.remarks,
         settings={
             "regions": regions if region_map is None else "uploaded",
@@ -83,30 +88,34 @@ def find_regions(
 
 
 def mark_voxels(voxels: tuple[tuple[int, int, int], ...], shape: tuple[int, int, int]) -> np.ndarray:
-    """(I, J, K) bool, true at `voxels`. Raises InputError for one that lies outside."""
+    """Return (I, J, K) bool, true at `voxels`. Raises InputError for one that lies outside."""
     marks = np.zeros(shape, bool)
     for voxel in voxels:
         if any(not 0 <= index < size for index, size in zip(voxel, shape, strict=True)):
-            raise InputError(f"The voxel {voxel} lies outside the image of {' × '.join(map(str, shape))} voxels.")
+            raise InputError(
+                f"The voxel {voxel} lies outside the image, which has {' × '.join(map(str, shape))} voxels."
+            )
         marks[voxel] = True
     return marks
 
 
 def segment_at_point(get_network, method: str, stored: np.ndarray, point: tuple[float, float]) -> np.ndarray:
-    """(H, W) bool: what lies at `point` (column, row) of a slice, by the network of `method` or else by MobileSAM."""
+    """Segment what lies at `point` (column, row) of a slice by the network of `method`, or MobileSAM; (H, W) bool."""
     return segment_at_points(get_network(method if method in SAM_NETWORKS else "mobilesam"), to_rgb(stored), [point])
 
 
 def tabulate_regions(numbers: np.ndarray, image: Volume, depth: int) -> Table:
-    """Region by region, the largest first: area (of one slice) or volume, mean and standard deviation of the image."""
-    seen = to_luminance(image.array) if image.is_colour else image.array
-    flat = image.shape[depth] == 1
+    """Tabulate the regions, the largest first: area or volume, mean and standard deviation of the image."""
+    grey = to_luminance(image.array) if image.is_colour else image.array
+    is_single_slice = image.shape[depth] == 1
     spacing = image.grid.spacing
-    size = np.delete(spacing, depth) if flat else spacing * (1, 1, 1e-3)  # mm² or ml
+    size = np.delete(spacing, depth) if is_single_slice else spacing * (1, 1, 1e-3)  # mm² or ml
     unit = f" ({image.unit})" if image.unit and not image.is_colour else ""
-    columns = ("region", "area (mm²)" if flat else "volume (ml)", f"mean{unit}", f"standard deviation{unit}")
+    columns = ("region", "area (mm²)" if is_single_slice else "volume (ml)", f"mean{unit}", f"standard deviation{unit}")
     return Table(
-        columns, tuple(maps.measure_index_map(numbers, seen, tuple(size))), "Of all slices; colour as its luminance."
+        columns,
+        tuple(maps.measure_index_map(numbers, grey, tuple(size))),
+        "All slices together; colours as their luminance.",
     )
 
 
@@ -115,11 +124,15 @@ CARD = Card(
     task="regions",
     presenter="region_map",
     title="Regions (Segment Anything)",
-    about="Outlines what a person would outline, in any grey or coloured image, as a map of numbered regions.",
-    inputs=restoration_inputs("Image", "Any slice, series or picture; each slice is looked at by itself.", colour=True),
+    about="Segments the visible structures of any grey or coloured image into numbered regions.",
+    inputs=restoration_inputs("Image", "Any slice, series or picture; each slice is segmented by itself.", colour=True),
     options=(
         *region_options(*REGION_METHODS),
-        Points("prompt", "Add a region at", 'Voxels from 0, such as "120,88,14; 96,90,14": one more region at each.'),
+        Points(
+            "prompt",
+            "Added points",
+            'One region is added at each voxel, counted from 0, such as "120,88,14; 96,90,14".',
+        ),
     ),
     weights=SAM_NETWORKS["mobilesam"].weights,
     build=None,
@@ -127,9 +140,9 @@ CARD = Card(
     networks=region_networks(*REGION_METHODS),
     licence="Apache-2.0",
     cite="Kirillov et al. 2023, arXiv:2304.02643; Zhang et al. 2023, arXiv:2306.14289",
-    trained_on="By others: Segment Anything on the 11 million photographs of SA-1B, MobileSAM on 1 % of them.",
+    trained_on="Trained by others: Segment Anything on the 11 million photographs of SA-1B, MobileSAM on 1 % of them.",
     scores="On the CT slice that comes with RAT, against the 38 regions of its authors: adjusted Rand index 0.69 with "
-    "16 points a side, 0.67 with 8.",
-    limits="Photographs, not medical images, taught it: soft borders are missed and what it finds has no name. Regions "
-    "are flat; the same organ may have another number some slices on.",
+    "16 points per side, 0.67 with 8.",
+    limits="Trained on photographs, not on medical images: soft borders are missed, and regions have no names. "
+    "Regions are two-dimensional; the same organ may have another number some slices on.",
 )

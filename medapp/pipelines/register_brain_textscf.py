@@ -1,4 +1,4 @@
-"""Deformable registration of two brains in T1, steered region by region by words: TextSCF, then refinement."""
+"""Deformable registration of two T1 brains, conditioned on text prompts for each region (TextSCF), then refined."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -42,7 +42,7 @@ from medapp.pipelines.prepare_brain_pair import LABEL_MAP_GROUP, PAIR_INPUTS
 from medapp.pipelines.segment_anatomy_unet import ANATOMY_NETWORK as ANATOMY
 from medapp.result import Metric, Result, Table
 
-INVERSE_MARGIN = 4  # voxels of 1 mm round the brain within which the inverse is sought
+INVERSE_MARGIN = 4  # voxels of 1 mm around the brain within which the field is inverted
 
 
 def register(
@@ -61,22 +61,22 @@ def register(
     encoder: str,
     landmarks: tuple[tuple[float, ...], ...],
 ) -> Result:
-    """The displacement on the grid of `fixed`, then an affine, that take its points to those of `moving`.
+    """Return the displacement on the grid of `fixed`, and then an affine, that map its points to those of `moving`.
 
     Regions come from the label maps where they are given, else from the parcellation network. Raises InputError for
-    images in which no brain is found, for label maps that are not of a known numbering or do not lie on their image,
-    and for a text encoder whose words these weights do not understand.
+    images in which no brain is found, for label maps of an unknown numbering or that do not overlap their image, and
+    for a text encoder that does not fit these weights.
     """
-    pairs, unfit = np.array(landmarks).reshape(-1, 6), ""
+    pairs, landmark_note = np.array(landmarks).reshape(-1, 6), ""
     if len(pairs):
         try:
             require_landmarks_inside(pairs, fixed.grid, moving.grid)
         except InputError as error:
-            pairs, unfit = pairs[:0], str(error)
+            pairs, landmark_note = pairs[:0], str(error)
     net = get_network("textscf")
-    words, said = make_filters(net, get_network, encoder, prompts_a, prompt_template)
-    other = make_filters(net, get_network, encoder, prompts_b, prompt_template)[0] if prompts_b else None
-    here, there, pair = prepare_brains(
+    filters_a, prompt_notes = make_filters(net, get_network, encoder, prompts_a, prompt_template)
+    filters_b = make_filters(net, get_network, encoder, prompts_b, prompt_template)[0] if prompts_b else None
+    fixed_map, moving_map, pair = prepare_brains(
         fixed,
         moving,
         fixed_labels,
@@ -86,14 +86,14 @@ def register(
         device=next(net.parameters()).device.type,
     )
 
-    progress(0.58, "The network bends the moving brain")
-    steered = [predict_field(net, pair, words, refine, partial(scale_progress, progress, 0.58, 0.78, ""))]
-    if other is not None:
-        steered.append(predict_field(net, pair, other, refine, partial(scale_progress, progress, 0.7, 0.78, "")))
-    progress(0.78, "Looking for the way back")
-    result = build_result(pair, steered[0], fixed, moving, here, there, progress=progress)
-    if other is not None:
-        result = compare_prompts(result, pair, steered[0], steered[1], moving)
+    progress(0.58, "Predicting the deformation")
+    fields = [predict_field(net, pair, filters_a, refine, partial(scale_progress, progress, 0.58, 0.78, ""))]
+    if filters_b is not None:
+        fields.append(predict_field(net, pair, filters_b, refine, partial(scale_progress, progress, 0.7, 0.78, "")))
+    progress(0.78, "Inverting the deformation")
+    result = build_result(pair, fields[0], fixed, moving, fixed_map, moving_map, progress=progress)
+    if filters_b is not None:
+        result = compare_prompts(result, pair, fields[0], fields[1], moving)
     if len(pairs):
         result = measure_landmarks(result, pairs)
     settings = {
@@ -103,12 +103,16 @@ def register(
         "prompts_b": prompts_b,
         "encoder": encoder,
     }
-    settings["landmarks"] = f"{len(pairs)} pairs" if len(pairs) else ""
-    doubts = doubt_pair(fixed, moving, pair, here, there)
+    settings["landmarks"] = f"{len(pairs)} pair{'s' * (len(pairs) != 1)}" if len(pairs) else ""
+    doubts = doubt_pair(fixed, moving, pair, fixed_map, moving_map)
     return replace(
         result,
         settings=settings,
-        notes=tuple(dict.fromkeys((*filter(None, [unfit]), *said, *describe_inputs(fixed, moving, here, there)))),
+        notes=tuple(
+            dict.fromkeys(
+                (*filter(None, [landmark_note]), *prompt_notes, *describe_inputs(fixed, moving, fixed_map, moving_map))
+            )
+        ),
         warnings=doubts.warnings,
         doubt=doubts.question,
     )
@@ -116,44 +120,48 @@ def register(
 
 def build_result(
     pair: Pair,
-    steered: PredictedField,
+    predicted: PredictedField,
     fixed: Volume,
     moving: Volume,
-    here: LabelMap,
-    there: LabelMap,
+    fixed_map: LabelMap,
+    moving_map: LabelMap,
     *,
     progress: Callable[[float, str], None],
 ) -> Result:
-    """Everything that is told of a registration, drawn on the grid of `fixed` and measured on that of the pair."""
+    """Resample everything to the grid of `fixed`, and measure the registration on the grid of the pair."""
     inside = pair.fixed.array > 0
-    near = torch.tensor(ndimage.binary_dilation(inside, iterations=INVERSE_MARGIN), device=steered.flow.device)
-    back, miss = invert_field(steered.flow, near)
-    field, inverted = to_deformation(steered.flow, pair.grid), to_deformation(back, pair.grid)
-    miss = miss.cpu().numpy()[inside]  # voxels of 1 mm
+    region_of_interest = torch.tensor(
+        ndimage.binary_dilation(inside, iterations=INVERSE_MARGIN), device=predicted.flow.device
+    )
+    inverse_flow, error = invert_field(predicted.flow, region_of_interest)
+    field, inverse_field = to_deformation(predicted.flow, pair.grid), to_deformation(inverse_flow, pair.grid)
+    error = error.cpu().numpy()[inside]  # voxels of 1 mm
 
-    progress(0.84, "Drawing on the fixed image's grid")
-    native, back_native = run_in_threads(partial(field.resample, fixed.grid), partial(inverted.resample, fixed.grid))
-    still = Deformation.from_affine(np.eye(4), fixed.grid)
-    drawn = dict(
+    progress(0.84, "Resampling to the fixed grid")
+    native, inverse_native = run_in_threads(
+        partial(field.resample, fixed.grid), partial(inverse_field.resample, fixed.grid)
+    )
+    identity = Deformation.from_affine(np.eye(4), fixed.grid)
+    resampled = dict(
         zip(
             ("aligned", "warped", "aligned_labels", "warped_labels"),
             run_in_threads(
-                *(partial(by.warp, what, pair.affine) for what in (moving, there.own) for by in (still, native))
+                *(partial(by.warp, what, pair.affine) for what in (moving, moving_map.own) for by in (identity, native))
             ),
             strict=True,
         )
     )
-    given = {"fixed": fixed, "moving": moving, "labels": here.own, "moving_labels": there.own}
+    inputs = {"fixed": fixed, "moving": moving, "labels": fixed_map.own, "moving_labels": moving_map.own}
     prepared = {"fixed_prepared": pair.fixed, "moving_prepared": pair.moving}
     volumes = {
         role: replace(volume, name=role.replace("_", " "), headers=volume.headers if role == "fixed" else ())
-        for role, volume in (given | drawn | prepared).items()
+        for role, volume in (inputs | resampled | prepared).items()
     }
 
     progress(0.9, "Measuring")
     determinant = field.jacobian_determinant()
     (table, metrics), warped, bending = run_in_threads(
-        partial(measure_overlap, pair, field, determinant, here, there),
+        partial(measure_overlap, pair, field, determinant, fixed_map, moving_map),
         lambda: field.warp(pair.moving).array,
         partial(field.bending_energy, inside),
     )
@@ -167,25 +175,29 @@ def build_result(
         "sdlogj": Metric(round(sdlogj(determinant, inside), 4)),
         "sdlogj_learn2reg": Metric(round(sdlogj_learn2reg(determinant), 4)),
         "bending_energy": Metric(float(f"{bending:.4g}"), "1/mm²"),
-        "inverse_residual": Metric(round(float(miss.mean()), 4), "mm"),
-        "inverse_residual_max": Metric(round(float(miss.max()), 3), "mm"),
+        "inverse_residual": Metric(round(float(error.mean()), 4), "mm"),
+        "inverse_residual_max": Metric(round(float(error.max()), 3), "mm"),
     }
-    return Result(volumes, native, back_native, pair.affine, metrics, {"regions": table})
+    return Result(volumes, native, inverse_native, pair.affine, metrics, {"regions": table})
 
 
 def measure_overlap(
-    pair: Pair, field: Deformation, determinant: np.ndarray, here: LabelMap, there: LabelMap
+    pair: Pair, field: Deformation, determinant: np.ndarray, fixed_map: LabelMap, moving_map: LabelMap
 ) -> tuple[Table, dict[str, Metric]]:
-    """The table of the regions: in the uploaded maps' own numbers if both came in the same, else in the classes."""
-    same = here.numbering == there.numbering
-    mine, theirs = (here.own, there.own) if same else (here.classes, there.classes)
-    still = Deformation.from_affine(np.eye(4), pair.grid)
+    """Tabulate the regions, in the uploaded maps' own numbers if both have the same ones, else in the 36 classes."""
+    same_numbering = fixed_map.numbering == moving_map.numbering
+    fixed_labels, moving_labels = (
+        (fixed_map.own, moving_map.own) if same_numbering else (fixed_map.classes, moving_map.classes)
+    )
+    identity = Deformation.from_affine(np.eye(4), pair.grid)
     labels, before, after = run_in_threads(
-        partial(still.warp, mine), partial(still.warp, theirs, pair.affine), partial(field.warp, theirs, pair.affine)
+        partial(identity.warp, fixed_labels),
+        partial(identity.warp, moving_labels, pair.affine),
+        partial(field.warp, moving_labels, pair.affine),
     )
     sources = {
         name: each.numbering if each.numbering == region_overlap.PREDICTED_SOURCE else f"uploaded, {each.numbering}"
-        for name, each in (("fixed", here), ("moving", there))
+        for name, each in (("fixed", fixed_map), ("moving", moving_map))
     }
     return region_overlap.measure_overlap(labels, before.array, after.array, field, determinant, sources)
 
@@ -202,15 +214,16 @@ CARD = Card(
     task="registration",
     presenter="registration",
     preview="prepare_brain_pair",
-    title="Brains in T1 (TextSCF)",
-    about="Bends one brain onto another, every region as the words for it say, and refines that on the pair itself.",
+    title="T1 brain registration (TextSCF)",
+    about="Registers one brain to another by a deformable network that text prompts condition region by region, then "
+    "refines the field on the pair.",
     inputs=PAIR_INPUTS,
     options=(
-        Toggle("refine", "Refine on the pair itself", True, "Local cross-correlation, coarse to fine."),
+        Toggle("refine", "Refine the field", True, "Maximises local cross-correlation on this pair, coarse to fine."),
         Text(
             "prompts_a",
-            "Other words for regions",
-            about='For instance "left hippocampus = ammon\'s horn on the left; 13 = brainstem".',
+            "Region prompts A",
+            about='Other names for regions, such as "left hippocampus = ammon\'s horn on the left; 13 = brainstem".',
             lines=2,
             check=parse_names,
             known={str(n): name for n, name in SPOKEN_NAMES.items()},
@@ -218,31 +231,31 @@ CARD = Card(
         ),
         Text(
             "prompt_template",
-            "The sentence round them",
+            "Prompt template",
             PROMPT_TEMPLATE,
-            "{} stands for the region.",
+            "The sentence around a region's name, which {} stands for.",
             check=partial(fill_template, "brain"),
             former=("template",),
         ),
         Text(
             "prompts_b",
-            "Compare with these words (B)",
-            about="Written as above; the same pair is registered with them too, and both fields are compared.",
+            "Region prompts B",
+            about="A second set of names, with which the pair is registered too, for comparison.",
             lines=2,
             check=parse_names,
             former=("against",),
         ),
         Choice(
             "encoder",
-            "Who reads the words",
+            "Text encoder",
             (OWN_ENCODER, *CLIP_ENCODERS),
             OWN_ENCODER,
-            "CLIP is fetched from the Hub at the first use.",
+            "CLIP is downloaded from the Hub at its first use.",
         ),
         Landmarks(
             "landmarks",
             "Landmarks",
-            "Six numbers a line: x, y, z in the fixed image and in the moving one, RAS mm.",
+            "Six numbers on each line: x, y, z in the fixed and in the moving image, RAS+ mm.",
         ),
     ),
     weights=TEXTSCF_WEIGHTS,
@@ -251,14 +264,14 @@ CARD = Card(
     licence="CC BY-NC 4.0 (the scans of the training data)",
     cite="Chen et al. 2023, arXiv:2311.15607; Jia et al. 2022, arXiv:2208.04939; Avants et al. 2008, "
     "doi:10.1016/j.media.2007.06.004",
-    trained_on="18 T1 scans of 13 people of OASIS-1 without skull, labels by Neuromorphometrics (MICCAI 2012), in "
-    "pairs of different people at 2 mm; the words for the regions varied.",
-    scores="4 pairs of 4 people never seen, from raw files: Dice 0.64 over about 138 labels (greedy 0.62, affine "
-    "0.40), 0.78 over 35 regions, nothing folds. The network alone reaches 0.54; refinement alone reaches what both do "
+    trained_on="18 skull-stripped T1 scans of 13 people of OASIS-1, labels by Neuromorphometrics (MICCAI 2012), in "
+    "pairs of different people at 2 mm; the prompts of the regions were varied.",
+    scores="4 pairs of 4 held-out people, from raw files: Dice 0.64 over about 138 labels (greedy 0.62, affine 0.40), "
+    "0.78 over 35 regions, no folding. The network alone reaches 0.54; refinement alone reaches what both reach "
     "together.",
-    limits="Adults, T1, one scanner, few people. A lesion, a tumour or a missing part has no partner in the other "
-    "brain: what the field does there means nothing. Words move the network's field; refinement takes most of that "
-    "back.",
+    limits="Trained on T1 of few adults from one scanner. A lesion, a tumour or a missing part has no counterpart in "
+    "the other brain: the field there means nothing. Prompts change the network's field; refinement undoes most of "
+    "that.",
     networks={
         "textscf": Network(TEXTSCF_WEIGHTS, partial(TextSCF, 8, EMBEDDING_DIM, 256, diffeomorphic=True)),
         "anatomy": ANATOMY,
@@ -274,7 +287,7 @@ CARD = Card(
     },
     option_groups={
         **LABEL_MAP_GROUP,
-        "Words: what the network is told of each region": ("prompts_a", "prompt_template", "prompts_b", "encoder"),
-        "Landmarks, to measure the error": ("landmarks",),
+        "Region prompts": ("prompts_a", "prompt_template", "prompts_b", "encoder"),
+        "Landmarks": ("landmarks",),
     },
 )

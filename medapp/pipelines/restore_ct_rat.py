@@ -1,4 +1,4 @@
-"""Low-dose CT brought to the quality of full dose, slice by slice and region by region, by RAT."""
+"""Denoising of low-dose CT, slice by slice and region by region, by RAT."""
 
 from dataclasses import replace
 from functools import partial
@@ -27,19 +27,17 @@ from medapp.simulation import low_dose_ct
 
 MIN_HU = -1024  # below it voxels are returned unchanged
 MAX_HU = 3071  # above it likewise
-HU_SCALE = 400  # HU that are 1 to the network
-REGION_WINDOW = (-200, 300)  # HU, in which regions are looked for
-LOW_NOISE_HU = (
-    10.0  # HU of noise; at full dose on thick slices it is about that, at a quarter of the dose twice as much
-)
+HU_SCALE = 400  # HU that the network sees as 1
+REGION_WINDOW = (-200, 300)  # HU, of the picture in which regions are found
+LOW_NOISE_HU = 10.0  # about the noise of full dose on thick slices; a quarter of the dose has twice as much
 DOSE_FRACTIONS = {"half dose": 0.5, "quarter dose": 0.25, "tenth dose": 0.1}
 NOT_CT_WARNING = (
     "This does not look like CT, and the method was trained on CT alone: do not trust the result, least of all on MR. "
-    "The values were stretched to -160 to 240 HU for it, and the answer back. Put in a CT in Hounsfield units."
+    "The values were stretched to -160 to 240 HU, and the result back. Upload a CT in Hounsfield units."
 )
 LOWERED_HU_NOTE = (
-    "The values look like Hounsfield units less 1024, as where that was subtracted twice: soft tissue lies near -1024. "
-    "The method saw them with 1024 added; the result has the values of the file, 1024 below HU."
+    "The values look like Hounsfield units minus 1024, as if that had been subtracted twice: soft tissue lies near "
+    "-1024. 1024 was added for the network; the result has the values of the file, 1024 below HU."
 )
 REGION_METHODS = ("mobilesam", "superpixels", "sam_vit_b", "sam_vit_l", "sam_vit_h", "one")
 
@@ -55,10 +53,10 @@ def restore(
     points_per_side: str,
     degrade: str,
 ) -> Result:
-    """The image with less noise, float32 in its own unit and on its own grid.
+    """Return the image with less noise, float32 in its own unit and on its own grid.
 
-    `net` maps HU / 400 (1, 1, H, W) float32 and labels (1, H, W) to the same. An image without HU is stretched to them
-    from its 1st and 99.5th percentile, and its answer back. Raises InputError for colour, PET, an empty image.
+    `net` maps HU / HU_SCALE (1, 1, H, W) float32 and labels (1, H, W) to the same. An image without HU is stretched to
+    them from its 1st and 99.5th percentile, and its result back. Raises InputError for colour, PET, an empty image.
     """
     progress(0.0, "Preparing the scan")
     require_grey(image)
@@ -71,7 +69,7 @@ def restore(
     image, gain, offset, notes = to_hounsfield(image)
     if NOT_CT_WARNING in notes:
         notes = tuple(note for note in notes if note != NOT_CT_WARNING)
-        warnings = warnings or (f"{image.name}: there are no Hounsfield units and no air below -200. {NOT_CT_WARNING}",)
+        warnings = warnings or (f"{image.name}: it has no Hounsfield units and no air below -200. {NOT_CT_WARNING}",)
     clean = None
     if degrade != "no":
         clean, pixel = image, measure_pixel_mm(image.grid)
@@ -87,8 +85,8 @@ def restore(
         level = estimate_noise(image)
         if level is not None and level < LOW_NOISE_HU:
             notes += (
-                f"The noise in soft tissue is only {level:.1f} HU: this image is clean already, and restoring it gains "
-                "little and may cost fine detail.",
+                f"The noise in soft tissue is only {level:.1f} HU: the image is clean already, and denoising gains "
+                "little and may lose fine detail.",
             )
 
     def encode(stored: np.ndarray) -> np.ndarray:
@@ -120,24 +118,24 @@ def restore(
 
 
 def scale_hu(hu: np.ndarray) -> np.ndarray:
-    """HU (H, W) as the network sees them: (1, H, W) float32."""
+    """Scale HU (H, W) to what the network sees: (1, H, W) float32."""
     return (hu.clip(MIN_HU, MAX_HU) / HU_SCALE).astype(np.float32)[None]
 
 
 def to_hounsfield(image: Volume) -> tuple[Volume, float, float, tuple[str, ...]]:
-    """The image, gain and offset with which HU = gain × value + offset, and what the user should know of that."""
+    """Return the image, the gain and offset with which HU = gain × value + offset, and notes on them."""
     notes = image.remarks
     if image.unit == "HU":
         return image, 1.0, 0.0, notes
     if is_1024_too_low(image.array) and not _is_mr(image):
         return image, 1.0, float(HU_OFFSET), (*notes, LOWERED_HU_NOTE)
     if has_air(image.array):
-        return replace(image, unit="HU"), 1.0, 0.0, (*notes, "The file gives no unit; its values were taken for HU.")
+        return replace(image, unit="HU"), 1.0, 0.0, (*notes, "The file gives no unit; its values were taken as HU.")
     if is_1024_too_high(image.array) and not _is_mr(image):
         notes += (
             "The values look like Hounsfield units plus 1024, as scanners store them: soft tissue lies near 1024 and "
-            "hardly anything below 0. The method saw them less 1024; the result has the values of the file, 1024 above "
-            "HU.",
+            "hardly anything below 0. 1024 was subtracted for the network; the result has the values of the file, 1024 "
+            "above HU.",
         )
         return image, 1.0, -float(HU_OFFSET), notes
     few = image.array.ravel()[:: max(1, image.array.size // 1_000_000)].astype(np.float32)
@@ -157,13 +155,13 @@ CARD = Card(
     task="restoration",
     presenter="restoration",
     title="Low-dose CT (RAT)",
-    about="Takes the noise out of CT of about a quarter of the usual dose, slice or series, in Hounsfield units.",
-    inputs=restoration_inputs("CT", "One slice or a series, any part of the body; DICOM or NIfTI in Hounsfield units."),
+    about="Denoises CT of about a quarter of the usual dose, slice or series, in Hounsfield units.",
+    inputs=restoration_inputs("CT", "A slice or series of any part of the body, DICOM or NIfTI in Hounsfield units."),
     options=(
         *region_options(*REGION_METHODS),
         Choice(
-            "degrade", "Degrade it yourself", ("no", *DOSE_FRACTIONS), "no",
-            "Takes the image for clean, lowers its dose by forward projection, restores that, and gives the figures.",
+            "degrade", "Simulate degradation", ("no", *DOSE_FRACTIONS), "no",
+            "Lowers the dose of a clean image by forward projection, restores it, and measures the result.",
         ),
     ),
     weights=Weights(
@@ -177,11 +175,11 @@ CARD = Card(
     cite="Yang et al. 2024, arXiv:2407.09268; Kirillov et al. 2023, arXiv:2304.02643; Zhang et al. 2023, "
     "arXiv:2306.14289",
     trained_on="7 patients of chest, abdomen and head CT at full dose (The Cancer Imaging Archive and others, see "
-    "NOTICE), brought to lower doses by forward projection, Poisson and electronic noise and filtered back projection. "
-    "No real low-dose scan was seen.",
-    scores="3 patients never seen, simulated quarter dose: PSNR 46.4 ± 2.9 dB, SSIM 0.975 ± 0.020, against 42.4 and "
-    "0.937 as it is; 1.08 dB over BM3D, 0.96 over non-local means and 1.36 over total variation, each tuned to the "
-    "case. Mean bias 0.3 HU.",
+    "NOTICE), reduced to lower doses by forward projection, Poisson and electronic noise and filtered back "
+    "projection. It was trained on no real low-dose scan.",
+    scores="3 held-out patients, simulated quarter dose: PSNR 46.4 ± 2.9 dB, SSIM 0.975 ± 0.020, against 42.4 and "
+    "0.937 of the input; 1.08 dB over BM3D, 0.96 over non-local means and 1.36 over total variation, each tuned to "
+    "the case. Mean bias 0.3 HU.",
     limits="Not a substitute for dose where a finding is at the edge of visibility: what is lost in noise is not "
-    "brought back. Made for noise, not for streaks from metal or few views.",
+    "recovered. It removes noise, not streaks from metal or few views.",
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Microscope pictures with H&E stain enlarged two or four times, region by region, by RAT."""
+"""Super-resolution of H&E-stained microscope pictures, two or four times, region by region, by RAT."""
 
 from dataclasses import replace
 from functools import partial
@@ -25,7 +25,7 @@ from medapp.options import Choice
 from medapp.result import Result
 from medapp.simulation import microscopy
 
-MAX_PIXELS = 4096 * 4096  # pixels of the enlarged picture
+MAX_PIXELS = 4096 * 4096  # of the upsampled picture
 REGION_METHODS = ("mobilesam", "superpixels", "sam_vit_b", "sam_vit_l", "sam_vit_h", "one")
 
 
@@ -33,41 +33,41 @@ def restore(
     net, image: Volume, region_map: Volume | None = None, *,
     progress, get_network=None, regions: str, points_per_side: str, scale: str, degrade: str,
 ) -> Result:  # fmt: skip
-    """The picture with `scale` times the pixels on either side, uint8, on the finer grid of the same field.
+    """Return the picture with `scale` times the pixels in both directions, uint8, on the finer grid of the same field.
 
-    `net` maps the bilinearly enlarged picture (1, 3, sH, sW) from 0 to 1 and labels (1, sH, sW) to the same. With
-    `degrade` the picture is taken for sharp and made smaller first. Raises InputError for more than one picture, more
-    than 8 bits, an enlarged picture of more than 16.8 million pixels, an empty one.
+    `net` maps the bilinearly upsampled picture (1, 3, sH, sW) from 0 to 1 and labels (1, sH, sW) to the same. With
+    `degrade` the picture is taken as the sharp reference and downsampled first. Raises InputError for more than one
+    picture, more than 8 bits, an upsampled picture of more than 16.8 million pixels, an empty one.
     """
     progress(0.0, "Preparing the picture")
-    times = int(scale)
+    factor = int(scale)
     image, notes = to_rgb8(image)
-    require_pixels(image, 8 * times if degrade != "no" else 8)
-    pixels = int(np.prod(image.shape)) * (1 if degrade != "no" else times**2)
+    require_pixels(image, 8 * factor if degrade != "no" else 8)
+    pixels = int(np.prod(image.shape)) * (1 if degrade != "no" else factor**2)
     if pixels > MAX_PIXELS:
         raise InputError(
-            f"The picture is too large: enlarged it would have {pixels / 1e6:.0f} million pixels, and at most "
-            f"{MAX_PIXELS / 1e6:.0f} million are taken. Cut out the part you want."
+            f"The picture is too large: upsampled it would have {pixels / 1e6:.0f} million pixels, and at most "
+            f"{MAX_PIXELS / 1e6:.0f} million are supported. Crop it to the part you want."
         )
     clean = None
     if degrade != "no":
-        image, clean = downsample(image, times)
+        image, clean = downsample(image, factor)
 
     def encode(stored: np.ndarray) -> np.ndarray:
-        return upsample_bilinear(stored.astype(np.float32) / 255, times)
+        return upsample_bilinear(stored.astype(np.float32) / 255, factor)
 
     def seen(stored: np.ndarray) -> np.ndarray:
-        return np.rint(upsample_bilinear(stored.astype(np.float32), times).transpose(1, 2, 0)).astype(np.uint8)
+        return np.rint(upsample_bilinear(stored.astype(np.float32), factor).transpose(1, 2, 0)).astype(np.uint8)
 
     def decode(answer: np.ndarray, stored: np.ndarray) -> np.ndarray:
-        finer = back_project(answer.clip(0, 1), stored.astype(np.float32) / 255, times)
+        finer = back_project(answer.clip(0, 1), stored.astype(np.float32) / 255, factor)
         return np.rint(finer.clip(0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)
 
     return restore_slices(
         net,
         image,
         region_map,
-        SliceCodec(encode, seen, decode, times, np.uint8),
+        SliceCodec(encode, seen, decode, factor, np.uint8),
         method=regions,
         points_per_side=int(points_per_side),
         get_network=get_network,
@@ -79,15 +79,15 @@ def restore(
 
 
 def upsample_bilinear(rgb: np.ndarray, scale: int) -> np.ndarray:
-    """(h, w, 3) -> (3, scale·h, scale·w), bilinear: what the network starts from."""
+    """Upsample (h, w, 3) to (3, scale·h, scale·w): the network's input."""
     x = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None]
     return F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=False)[0].numpy()
 
 
 def back_project(answer: np.ndarray, rgb: np.ndarray, scale: int) -> np.ndarray:
-    """The answer (3, scale·h, scale·w) brought nearer to the picture (h, w, 3), whose pixels should be its means.
+    """Correct the output (3, scale·h, scale·w) so that its local means are nearer the picture (h, w, 3).
 
-    One step of iterative back-projection (Irani and Peleg 1991, CVGIP 53:231), which suits a reduction by areas best.
+    One step of iterative back-projection (Irani and Peleg 1991, CVGIP 53:231), which suits downsampling by area best.
     """
     y, x = torch.from_numpy(answer)[None], torch.from_numpy(rgb).permute(2, 0, 1)[None]
     missing = x - F.avg_pool2d(y, scale)
@@ -95,41 +95,41 @@ def back_project(answer: np.ndarray, rgb: np.ndarray, scale: int) -> np.ndarray:
 
 
 def downsample(image: Volume, scale: int) -> tuple[Volume, Volume]:
-    """The picture with pixels `scale` times larger, and the part of it that this covers."""
+    """Return the picture with pixels `scale` times larger, and the part of the original that it covers."""
     depth = slice_axis(image.grid)
-    even = tuple(slice(n if axis == depth else n // scale * scale) for axis, n in enumerate(image.shape))
-    clean = image.new_like(image.array[even], name="reference")
-    low = microscopy.degrade_picture(
+    covered = tuple(slice(n if axis == depth else n // scale * scale) for axis, n in enumerate(image.shape))
+    clean = image.new_like(image.array[covered], name="reference")
+    degraded = microscopy.degrade_picture(
         to_display_slices(clean.array, clean.grid, depth)[0].astype(np.float32) / 255, scale
     )
     shape = [n if axis == depth else n // scale for axis, n in enumerate(clean.shape)]
-    out = np.empty((*shape, 3), np.uint8)
+    coarse_array = np.empty((*shape, 3), np.uint8)
     coarse = scale_grid(clean.grid, depth, 1 / scale)
-    to_display_slices(out, coarse, depth)[0] = np.rint(low.clip(0, 1) * 255).astype(np.uint8)
-    return image.new_like(out, affine=coarse.affine, name=f"{image.name}, {scale} times smaller"), clean
+    to_display_slices(coarse_array, coarse, depth)[0] = np.rint(degraded.clip(0, 1) * 255).astype(np.uint8)
+    return image.new_like(coarse_array, affine=coarse.affine, name=f"{image.name}, {scale} times smaller"), clean
 
 
 def to_rgb8(image: Volume) -> tuple[Volume, tuple[str, ...]]:
-    """The picture in 8-bit colours, and what the user should know of it. Raises InputError if it is no such picture."""
+    """Return the picture in 8-bit RGB, and notes on it. Raises InputError for anything but one such picture."""
     if not is_flat(image.grid):
-        raise InputError("This method takes one picture, not a stack of slices; choose one page or slice.")
+        raise InputError("This method takes one picture, not a stack of slices; upload one page or slice.")
     require_contrast(image)
     array = image.array
     if array.dtype != np.uint8:
         if array.min() < 0 or array.max() > 255:
-            raise InputError("This method takes pictures with 8 bits a colour, values from 0 to 255.")
+            raise InputError("This method takes pictures with 8 bits per colour; convert the values to 0 to 255.")
         array = np.rint(array).astype(np.uint8)
     notes = image.remarks
     if not image.is_colour:
-        notes += ("The picture is grey; the method was trained on pictures stained with H&E, in colour.",)
+        notes += ("The picture is grey; the method was trained on coloured pictures of H&E stains.",)
         array = np.repeat(array[..., None], 3, axis=3)
     elif not has_he_colours(array):
-        notes += ("The colours are not those of H&E (pink and purple), which is all that the method was trained on.",)
+        notes += ("The colours are not those of H&E (pink and purple), the only stain that the method was trained on.",)
     return replace(image, array=array), notes
 
 
 def has_he_colours(rgb: np.ndarray) -> bool:
-    """Whether most of what is coloured in (..., 3) uint8 takes away green more than red and blue, as H&E does."""
+    """Whether most coloured pixels of (..., 3) uint8 absorb green more than red and blue, as H&E does."""
     red, green, blue = (rgb[..., c].astype(np.float32).ravel()[:: max(1, rgb.size // 600_000)] for c in range(3))
     strong = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue) > 20
     if strong.mean() < 0.02:
@@ -142,15 +142,15 @@ CARD = Card(
     name="restore_pathology_rat",
     task="restoration",
     presenter="restoration",
-    title="H&E pathology, 2 or 4 times finer (RAT)",
-    about="Enlarges a picture of an H&E-stained section two or four times and sharpens what the pixels blurred.",
-    inputs=restoration_inputs("H&E picture", "PNG, JPEG or TIFF of a field, not a whole slide.", colour=True),
+    title="H&E super-resolution, ×2 or ×4 (RAT)",
+    about="Upsamples a picture of an H&E-stained section two or four times and sharpens it.",
+    inputs=restoration_inputs("H&E picture", "One field as PNG, JPEG or TIFF, not a whole slide.", colour=True),
     options=(
         *region_options(*REGION_METHODS),
-        Choice("scale", "Times larger", ("2", "4"), "2", "How many pixels stand in place of one, on either side."),
+        Choice("scale", "Scale factor", ("2", "4"), "2", "By how much each side of the picture grows, in pixels."),
         Choice(
-            "degrade", "Degrade it yourself", ("no", "yes"), "no",
-            "Takes the picture for sharp, makes it smaller through blurring optics, and restores that.",
+            "degrade", "Simulate degradation", ("no", "yes"), "no",
+            "Downsamples a sharp picture through blurring optics, restores it, and measures the result.",
         ),
     ),
     weights=Weights(
@@ -163,10 +163,10 @@ CARD = Card(
     licence="CC BY-NC-SA 4.0 (fields of the training data)",
     cite="Yang et al. 2024, arXiv:2407.09268; Kirillov et al. 2023, arXiv:2304.02643; Zhang et al. 2023, "
     "arXiv:2306.14289",
-    trained_on="20 fields of MoNuSeg (H&E, 40 times, one a patient), made smaller by area, bicubic and Lanczos "
-    "filters, in part with blur, noise and JPEG.",
-    scores="6 fields of patients never seen: 1.7 to 2.0 dB over bicubic enlargement at twice, 2.0 to 2.1 at four "
-    "times, depending on how the picture was made smaller.",
-    limits="Detail is what is likely, not what was seen: never count or grade on it. Pictures at 40 times made smaller "
-    "were all it saw; other magnifications, stains and compressed pictures differ.",
+    trained_on="20 fields of MoNuSeg (H&E, 40×, one per patient), downsampled by area, bicubic and Lanczos filters, "
+    "in part with blur, noise and JPEG.",
+    scores="6 fields of held-out patients: 1.7 to 2.0 dB over bicubic upsampling at ×2, 2.0 to 2.1 at ×4, depending "
+    "on how the picture was downsampled.",
+    limits="Added detail is likely, not observed: never count or grade on it. It was trained only on downsampled "
+    "pictures at 40×; other magnifications, stains and compressed pictures differ.",
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Low-count PET brought towards full counts, slice by slice and region by region, by RAT."""
+"""Denoising of low-count PET, slice by slice and region by region, by RAT."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -24,17 +24,17 @@ from medapp.simulation import low_count_pet
 
 COUNT_FRACTIONS = {"1/2": 1 / 2, "1/4": 1 / 4, "1/10": 1 / 10, "1/20": 1 / 20}
 REGION_METHODS = ("mobilesam", "superpixels", "sam_vit_b", "one")
-NEIGHBOUR_SLICES = (-1, 1, -2, 2)  # the slices seen besides each slice
+NEIGHBOUR_SLICES = (-1, 1, -2, 2)  # relative positions of the slices seen with each slice
 
 
 def restore(
     net, image: Volume, region_map: Volume | None = None, *,
     progress, get_network=None, regions: str, points_per_side: str, counts: str, degrade: str,
 ) -> Result:  # fmt: skip
-    """The image with less noise, float32 in its own unit and on its own grid.
+    """Return the image with less noise, float32 in its own unit and on its own grid.
 
-    `net` maps (1, 6, H, W) float32, see `stacked`, and labels (1, H, W) to (1, 6, H, W), of which the first channel is
-    the answer. Raises InputError for colour, CT, an empty image.
+    `net` maps (1, 6, H, W) float32, see `stack_channels`, and labels (1, H, W) to (1, 6, H, W), of which the first
+    channel is the result. Raises InputError for colour, CT, MR, an empty image.
     """
     progress(0.0, "Preparing the scan")
     require_grey(image)
@@ -81,13 +81,15 @@ def restore(
 
 
 def find_activity_scale(activity: np.ndarray) -> float:
-    """The activity that is 1 to the network: the 99.5th percentile of the volume's positive values."""
+    """Return the activity that the network sees as 1: the 99.5th percentile of the volume's positive values."""
     return float(np.percentile(activity[activity > 0], 99.5))
 
 
 def stack_channels(slices: Sequence[np.ndarray], level: float) -> np.ndarray:
-    """What the network sees of a slice (H, W) and those AROUND it, in units of `unit_of`: (6, H, W), the count level
-    second."""
+    """Stack what the network sees, (6, H, W): the slice (H, W), the count level, and NEIGHBOUR_SLICES.
+
+    All but the level are in units of `find_activity_scale`.
+    """
     return np.stack([slices[0], np.full_like(slices[0], level), *slices[1:]])
 
 
@@ -97,14 +99,16 @@ def encode_count_level(fraction: float | None) -> float:
 
 
 def describe_input(image: Volume) -> tuple[str, ...]:
-    """What the user should know of this input before trusting the result."""
-    said = list(image.remarks)
+    """List what the user should know of this input before trusting the result."""
+    notes = list(image.remarks)
     if image.unit != "Bq/ml":
-        said.append("The file does not say that its values are Bq/ml: figures are in its own units, whatever they are.")
+        notes.append("The file does not say that its values are Bq/ml: results are in its own unit.")
     low, high = float(image.array.min()), float(image.array.max())
     if low < -0.05 * high:
-        said.append("Many values lie below zero, unlike activity: is this PET? The method was trained on PET alone.")
-    return tuple(said)
+        notes.append(
+            "Many values are negative, unlike activity: check that this is PET. The method was trained on PET alone."
+        )
+    return tuple(notes)
 
 
 CARD = Card(
@@ -112,17 +116,17 @@ CARD = Card(
     task="restoration",
     presenter="restoration",
     title="Low-count PET (RAT)",
-    about="Takes the noise out of PET of short or low-activity scans, from half to a twentieth of the counts.",
-    inputs=restoration_inputs("PET", "Attenuation-corrected PET, a slice or a volume, best in Bq/ml."),
+    about="Denoises PET of short or low-activity scans, from half to a twentieth of the counts.",
+    inputs=restoration_inputs("PET", "An attenuation-corrected slice or volume, preferably in Bq/ml."),
     options=(
         *region_options(*REGION_METHODS),
         Choice(
-            "counts", "Counts there are", ("auto", *COUNT_FRACTIONS), "auto",
-            "The share of the usual counts in this scan, if you know it: with fewer counts more is smoothed.",
+            "counts", "Share of counts", ("auto", *COUNT_FRACTIONS), "auto",
+            "The share of the usual counts in this scan, if known: fewer counts are smoothed more.",
         ),
         Choice(
-            "degrade", "Degrade it yourself", ("no", *COUNT_FRACTIONS), "no",
-            "Takes the image for one of full counts, thins them in the sinogram to this share, and restores that.",
+            "degrade", "Simulate degradation", ("no", *COUNT_FRACTIONS), "no",
+            "Thins a full-count image in the sinogram to this share, restores it, and measures the result.",
         ),
     ),
     weights=Weights(
@@ -137,10 +141,10 @@ CARD = Card(
     "arXiv:2306.14289",
     trained_on="Phantoms of 18 brains and of torsos from 6 patients' CT, and 90 slices of one real FDG scan, with "
     "counts thinned in the sinogram.",
-    scores="On the test part, counts not told: brains (4) gain 1.5, 3.0, 5.6 and 4.6 dB at 1/2, 1/4, 1/10 and 1/20 of "
-    "the counts, torsos (3) 1.8, 4.6, 8.2 and 8.1, other slices of the real scan -0.8, 1.5, 3.7 and 5.6. Against the "
-    "best of Gaussian, non-local means and total variation, each tuned to the case: from 1.5 dB less (real, 1/2) to "
-    "1.3 more.",
-    limits="At half the counts it can do harm unless it is told the level. Small hot spots that drown in noise can be "
-    "smoothed away, and noise that looks like one can stay. Uptake should be read from the image that was put in.",
+    scores="On held-out data, share of counts not given: brains (4) gain 1.5, 3.0, 5.6 and 4.6 dB at 1/2, 1/4, 1/10 "
+    "and 1/20 of the counts, torsos (3) 1.8, 4.6, 8.2 and 8.1, other slices of the real scan -0.8, 1.5, 3.7 and 5.6. "
+    "Against the best of Gaussian, non-local means and total variation, each tuned to the case: from 1.5 dB less "
+    "(real, 1/2) to 1.3 more.",
+    limits="At half the counts it can do harm unless the share of counts is given. Small hot spots hidden in noise "
+    "can be smoothed away, and noise that resembles one can remain. Read uptake from the original image.",
 )  # fmt: skip

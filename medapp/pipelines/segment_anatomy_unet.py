@@ -1,4 +1,4 @@
-"""Regions of the brain and their volumes from one MR image, by a 3-D U-Net that sees the whole head at once."""
+"""Brain regions and their volumes from one MR image, by a 3-D U-Net that sees the whole head at once."""
 
 from functools import partial
 
@@ -15,54 +15,55 @@ from medapp.imaging.volume import Volume
 from medapp.networks.unet3d import UNet3D
 from medapp.result import Result
 
-MIN_CUT_AREA = 8.0  # cm² of brain in an outermost slice: then the image ends within the brain
-THICK_VOXEL_MM = 3.0  # mm, coarser than most of what was trained on
+MIN_CUT_AREA = 8.0  # cm² of brain in an outermost slice, from which the image ends within the brain
+THICK_VOXEL_MM = 3.0  # mm, coarser than most of the training data
 END_NAMES = {"R": "right", "L": "left", "A": "front", "P": "back", "S": "top", "I": "foot"}
 
 
 def segment(net, image: Volume, *, progress) -> Result:
-    """Regions (`labels`) and `brain` mask on the grid of `image`, with the volumes; `net` as in `_anatomy.parcellate`.
+    """Return the regions (`labels`) and the `brain` mask on the grid of `image`, with their volumes.
 
-    Raises InputError for colour, CT, PET or an empty image.
+    `net` is as in `parcellation.parcellate`. Raises InputError for colour, CT, PET or an empty image.
     """
     require_grey(image)
     require_mr(image)
     require_contrast(image)
-    found = find_regions(net, image, progress=progress)
+    oriented = find_regions(net, image, progress=progress)
     progress(0.95, "Measuring")
-    labels, brain = found.regions
+    labels, brain = oriented.regions
     volumes = {"image": image, "labels": labels, "brain": brain}
     doubts = doubt_scan(zero_background(image), labels, cut=bool(find_cut_ends(brain)))
-    warnings = (*found.warnings(image.name), *doubts.warnings)
-    if not found.turned and (mixed := find_swapped_sides(labels)):
-        warnings += (f"Left and right are mixed up in {', '.join(mixed)}: does the head lie as the file says?",)
-    said = describe_input(image, found.regions)
-    return measure_regions(Result(volumes, notes=said, warnings=warnings, doubt=doubts.question))
+    warnings = (*oriented.warnings(image.name), *doubts.warnings)
+    if not oriented.turned and (swapped := find_swapped_sides(labels)):
+        warnings += (f"Left and right are swapped in {', '.join(swapped)}: check the orientation in the header.",)
+    input_notes = describe_input(image, oriented.regions)
+    return measure_regions(Result(volumes, notes=input_notes, warnings=warnings, doubt=doubts.question))
 
 
-def describe_input(image: Volume, found: Parcellation) -> tuple[str, ...]:
-    """What the user should know of this input before trusting the result."""
-    said = list(image.remarks)
-    ends = find_cut_ends(found.brain)
+def describe_input(image: Volume, parcellation: Parcellation) -> tuple[str, ...]:
+    """List what the user should know of this input before trusting the result."""
+    notes = list(image.remarks)
+    ends = find_cut_ends(parcellation.brain)
     if ends:
-        said.append(f"The image ends within the brain, at the {' and the '.join(ends)}: volumes there are too small.")
+        notes.append(f"The image ends within the brain, at the {' and the '.join(ends)}: volumes there are too small.")
     if max(image.spacing) > THICK_VOXEL_MM:
-        said.append(
-            f"Voxels are {max(image.spacing):.1f} mm long: small regions and the cortex are coarse, volumes uncertain."
+        notes.append(
+            f"Voxels are {max(image.spacing):.1f} mm long: small regions and the cortex are coarse, their "
+            "volumes uncertain."
         )
-    return tuple(dict.fromkeys(said))
+    return tuple(dict.fromkeys(notes))
 
 
 def find_cut_ends(brain: Volume) -> list[str]:
-    """The ends of the image, in words, at which the brain goes on."""
-    found = []
+    """List the ends of the image, in words, at which the brain is cut."""
+    cut_ends = []
     for axis, letter in enumerate(brain.axis_codes):
         area = brain.grid.voxel_ml / brain.spacing[axis] * 10  # cm² of a voxel's face
-        back = {"R": "L", "L": "R", "A": "P", "P": "A", "S": "I", "I": "S"}[letter]
-        for end, name in ((-1, letter), (0, back)):
+        opposite = {"R": "L", "L": "R", "A": "P", "P": "A", "S": "I", "I": "S"}[letter]
+        for end, name in ((-1, letter), (0, opposite)):
             if brain.shape[axis] > 1 and np.take(brain.array, end, axis).sum() * area > MIN_CUT_AREA:
-                found.append(END_NAMES[name])
-    return found
+                cut_ends.append(END_NAMES[name])
+    return cut_ends
 
 
 ANATOMY_NETWORK = Network(
@@ -79,9 +80,11 @@ CARD = Card(
     name="segment_anatomy_unet",
     task="segmentation",
     presenter="parcellation",
-    title="Brain regions and their volumes (3-D U-Net)",
-    about="Divides the brain into its regions, left and right, on MRI with or without the skull, and measures them.",
-    inputs=(Input("image", "Brain MRI", "Best T1 of about 1 mm; another contrast and thick slices are taken too."),),
+    title="Brain regions and volumes (3-D U-Net)",
+    about="Segments the regions of the brain, left and right, on MRI with or without the skull, and measures them.",
+    inputs=(
+        Input("image", "Brain MRI", "Preferably T1 of about 1 mm; other contrasts and thick slices are possible."),
+    ),
     options=(),
     weights=ANATOMY_NETWORK.weights,
     build=ANATOMY_NETWORK.build,
@@ -89,12 +92,13 @@ CARD = Card(
     reference=translate_reference,
     licence="CC BY-NC 4.0 (images and labels of the training data)",
     cite="Ronneberger et al. 2015, arXiv:1505.04597; Billot et al. 2023, doi:10.1016/j.media.2023.102789",
-    trained_on="18 T1 scans of 13 people of OASIS-1, labels by Neuromorphometrics (MICCAI 2012), in their own contrast "
-    "and in made-up ones, FLAIR with lesions among them, within made-up skulls or an average head, with shading, noise "
-    "and thick slices. The labels have no choroid plexus: it counts to the lateral ventricles.",
-    scores="4 people never seen, no skull: Dice 0.80 over 33 regions, 0.85 without vessels, of which it finds none; "
-    "0.78 and 0.84 within a made-up head, 0.76 and 0.80 with slices of 4 mm; 0.76 and 0.79 on made-up FLAIR of 5 mm.",
-    limits="Adults, one scanner, few people: children, atrophy beyond theirs, tumours, bleeding and operated brains "
-    "were never seen. Contrasts other than T1 were only made up, and no real skull of one person was seen: look at the "
-    "outline of the brain before trusting a volume.",
+    trained_on="18 T1 scans of 13 people of OASIS-1, labels by Neuromorphometrics (MICCAI 2012), in their own "
+    "contrast and in synthetic ones, FLAIR with lesions among them, within synthetic skulls or an average head, with "
+    "bias field, noise and thick slices. The labels have no choroid plexus: it counts towards the lateral ventricles.",
+    scores="4 held-out people, no skull: Dice 0.80 over 33 regions, 0.85 without vessels, of which it finds none; "
+    "0.78 and 0.84 within a synthetic head, 0.76 and 0.80 with slices of 4 mm; 0.76 and 0.79 on synthetic FLAIR of 5 "
+    "mm.",
+    limits="Trained on few adults from one scanner: no children, stronger atrophy, tumours, bleeding or operated "
+    "brains. Contrasts other than T1 were only synthetic, and no real skull of one person was seen: check the outline "
+    "of the brain before trusting a volume.",
 )

@@ -29,19 +29,15 @@ from medapp.options import Slider
 from medapp.pipelines.segment_anatomy_unet import ANATOMY_NETWORK as ANATOMY
 from medapp.result import Result
 
-PIXEL_MM = 1.25  # mm in the slice, as in training
-SLICES_PER_BATCH = 8  # slices
-SMALL_VOLUME_ML = (
-    10.0  # ml: what is found in T1 is less, and then all is doubted; more spoils regions, and may be found in T2
-)
-MIN_CLEAR_REGIONS = 20  # plausible regions from which T2 is told also where much was found
-MIN_HEAD_SLICES = 12  # slices from which a head is looked at for its brain
+PIXEL_MM = 1.25  # in the slice, as in training
+SLICES_PER_BATCH = 8
+SMALL_VOLUME_ML = 10.0  # below it the contrast is checked; larger lesions distort regions, and are found in T2 too
+MIN_CLEAR_REGIONS = 20  # plausible regions from which T2 is recognised whatever was found
+MIN_HEAD_SLICES = 12  # from which the regions of the head are checked
 UNCHECKED_NOTE = "Whether this is a FLAIR scan was not checked: the weights of the brain regions are missing."
-NO_HEAD_WARNING = (
-    "{}: what was taken for regions of the brain does not lie as in a head. Check that this is a FLAIR scan of a head."
-)
+NO_HEAD_WARNING = "{}: the regions of the brain do not lie as in a head. Check that this is a FLAIR scan of a head."
 FEW_SLICES_NOTE = f"Whether this is a FLAIR scan of a head was not checked: that takes {MIN_HEAD_SLICES} slices."
-FLAIR_WEIGHT = 0.35  # what the network makes of FLAIR alone counts so much beside its view of all sequences
+FLAIR_WEIGHT = 0.35  # of the prediction from FLAIR alone beside that from all sequences
 
 
 def segment(
@@ -55,65 +51,63 @@ def segment(
     min_lesion_ml: float,
     get_network: Callable | None = None,
 ) -> Result:
-    """Probability of abnormality on the grid of `flair`; `t1` and `t1ce` are drawn onto it, `flair` in
-    their place where they are absent.
+    """Return the probability of abnormality on the grid of `flair`.
 
-    `net` maps (B, 3, H, W) float32, channels pre-contrast, FLAIR, post-contrast, to logits (B, 1, H, W).
-    Raises InputError for colour, CT, an empty image, or sequences that do not overlap.
+    `t1` and `t1ce` are resampled to it; `flair` takes their place where they are absent. `net` maps (B, 3, H, W)
+    float32, channels pre-contrast T1, FLAIR, post-contrast T1, to logits (B, 1, H, W). Raises InputError for colour,
+    CT, PET, an empty image, or sequences that do not overlap.
     """
     progress(0.0, "Preparing the scan")
-    given = {"t1": t1, "flair": flair, "t1ce": t1ce}
-    for volume in filter(None, given.values()):
+    sequences = {"t1": t1, "flair": flair, "t1ce": t1ce}
+    for volume in filter(None, sequences.values()):
         require_grey(volume)
         require_mr(volume)
         require_contrast(volume)
         require_overlap(volume, flair)
-    scans = {role: zero_background(volume) for role, volume in given.items() if volume}
-    moved = {role: find_misplacement(scan, scans["flair"]) for role, scan in scans.items() if role != "flair"}
-    motions = {role: motion for role, motion in moved.items() if motion is not None}
+    scans = {role: zero_background(volume) for role, volume in sequences.items() if volume}
+    registered = {role: find_misplacement(scan, scans["flair"]) for role, scan in scans.items() if role != "flair"}
+    motions = {role: motion for role, motion in registered.items() if motion is not None}
     scans |= {role: transform_header(scans[role], motion) for role, motion in motions.items()}
     grid, depth = make_working_grid(scans["flair"])
-    used = {role: standardize_slices(scan, grid, depth) for role, scan in scans.items()}
-    x = np.stack([used.get(role, used["flair"]) for role in given], axis=1)  # (N, 3, H, W)
+    slices_by_role = {role: standardize_slices(scan, grid, depth) for role, scan in scans.items()}
+    x = np.stack([slices_by_role.get(role, slices_by_role["flair"]) for role in sequences], axis=1)  # (N, 3, H, W)
 
     logits = []
     batches = torch.from_numpy(x).split(SLICES_PER_BATCH)
     for number, batch in enumerate(batches):
         progress(0.05 + 0.85 * number / len(batches), f"Slice {number * SLICES_PER_BATCH + 1} of {len(x)}")
-        seen = predict_mirrored(net, batch)
-        if len(used) > 1:
-            seen = torch.lerp(seen, predict_mirrored(net, batch[:, [1, 1, 1]]), FLAIR_WEIGHT)
-        logits.append(seen)
+        batch_logits = predict_mirrored(net, batch)
+        if len(slices_by_role) > 1:
+            batch_logits = torch.lerp(batch_logits, predict_mirrored(net, batch[:, [1, 1, 1]]), FLAIR_WEIGHT)
+        logits.append(batch_logits)
 
     progress(0.9, "Measuring")
     probability = np.moveaxis(torch.cat(logits).sigmoid().numpy(), (0, 1, 2), _slice_axes(depth))
     native = resample(Volume(probability, grid.affine), onto=flair.grid)
     image = flair.new_like(flair.array, name="FLAIR")
     volumes = {"image": image, "probability": image.new_like(native.array, name="probability", unit="")}
-    others = {role: volume for role, volume in given.items() if volume and role != "flair"}
+    others = {role: volume for role, volume in sequences.items() if volume and role != "flair"}
     volumes |= {role: transform_header(v, motions[role]) if role in motions else v for role, v in others.items()}
     result = Result(
-        volumes, notes=describe_inputs(given, flair), warnings=describe_motions(others, motions, scans["flair"])
+        volumes, notes=describe_inputs(sequences, flair), warnings=describe_motions(others, motions, scans["flair"])
     )
     result = measure_lesions(result, threshold, min_lesion_ml)
-    little = (result.metrics["volume"].value or 0) < SMALL_VOLUME_ML
+    is_small = (result.metrics["volume"].value or 0) < SMALL_VOLUME_ML
     if get_network is None:
         return result
     if min(flair.shape) < MIN_HEAD_SLICES:
-        return replace(result, notes=(*result.notes, FEW_SLICES_NOTE)) if little else result
+        return replace(result, notes=(*result.notes, FEW_SLICES_NOTE)) if is_small else result
     progress(0.95, "Checking that this is a FLAIR scan")
     try:
         anatomy = get_network("anatomy")
     except WeightsError:
-        return replace(result, notes=(*result.notes, UNCHECKED_NOTE)) if little else result
+        return replace(result, notes=(*result.notes, UNCHECKED_NOTE)) if is_small else result
     coarse, regions = parcellate_coarsely(anatomy, scans["flair"])
     ml, in_head = measure_region_volumes(regions), has_head_layout(regions)
     is_t2 = count_plausible_regions(ml) >= MIN_CLEAR_REGIONS and guess_contrast(coarse.array, regions.array) == "T2"
-    if not little and in_head and not is_t2:
+    if not is_small and in_head and not is_t2:
         return result
-    thick = (
-        in_head and float(ml.sum()) > MIN_BRAIN_ML
-    )  # a brain whose regions' sizes are spoilt by thick slices, if any are
+    thick = in_head and float(ml.sum()) > MIN_BRAIN_ML  # regions, if implausible, are distorted by thick slices
     doubts = doubt_scan(replace(coarse, name=flair.name), regions, "FLAIR", cut=thick)
     if not doubts.question and not in_head:
         doubts = Doubts("Not a FLAIR scan of a whole head?", (NO_HEAD_WARNING.format(flair.name),))
@@ -121,27 +115,27 @@ def segment(
 
 
 def describe_motions(others: dict[str, Volume], motions: dict[str, np.ndarray], flair: Volume) -> tuple[str, ...]:
-    """What is to be said of the sequences that did not lie on the FLAIR."""
-    said = []
-    for role, by in motions.items():
-        turn, way = measure_motion(by, find_head_centre(flair))
-        said.append(
-            f"{others[role].name}: by its header it lies {way:.0f} mm and {turn:.0f}° away from the FLAIR. It was "
-            "aligned by what it shows; check that it fits, and that both are of one patient."
+    """Warn of the sequences that did not lie on the FLAIR."""
+    warnings = []
+    for role, transform in motions.items():
+        degrees, mm = measure_motion(transform, find_head_centre(flair))
+        warnings.append(
+            f"{others[role].name}: by its header it lies {mm:.0f} mm and {degrees:.0f}° away from the FLAIR. It was "
+            "registered to it; check that it fits, and that both are of one patient."
         )
-    return tuple(said)
+    return tuple(warnings)
 
 
 def predict_mirrored(net, batch: torch.Tensor) -> torch.Tensor:
-    """Logits (B, H, W) of (B, 3, H, W), the mean over each slice as it is and mirrored left to right."""
+    """Return logits (B, H, W) of (B, 3, H, W), averaged over each slice and its left-right mirror image."""
     return (net(batch) + net(batch.flip(-1)).flip(-1))[:, 0] / 2
 
 
 def make_working_grid(flair: Volume) -> tuple[Grid, int]:
-    """The grid the network sees, (left, back, head) at PIXEL mm in the slice, cut to the head; and its slice axis.
+    """Return the grid that the network sees, (left, back, head) at PIXEL_MM in the slice, and its slice axis.
 
-    Slices are axial and keep their own distance, though not under 1 mm; a single slice of another plane is taken as
-    it is. Raises InputError for an image that is constant.
+    It is cropped to the head. Slices are axial and keep their own distance, though not under 1 mm; a single slice of
+    another plane is taken as it is. Raises InputError for an image that is constant.
     """
     upright = reorient(flair.grid, "LPS")
     depth = upright.shape.index(1) if 1 in upright.shape else 2
@@ -164,44 +158,45 @@ def make_working_grid(flair: Volume) -> tuple[Grid, int]:
 
 
 def standardize_slices(volume: Volume, grid: Grid, depth: int) -> np.ndarray:
-    """The volume as standardised slices (N, H, W) float32: rows run to the back, columns to the patient's left."""
+    """Resample to standardised slices (N, H, W) float32: rows run to the back, columns to the patient's left."""
     return np.ascontiguousarray(standardize(resample_slices(volume, grid, depth)))
 
 
 def resample_slices(volume: Volume, grid: Grid, depth: int) -> np.ndarray:
-    """The same in the volume's own units; outside of it is its least value."""
+    """Resample to slices in the volume's own units; outside of it is its minimum."""
     array = resample(volume, grid, outside=float(volume.array.min())).array
     return np.moveaxis(array, _slice_axes(depth), (0, 1, 2))
 
 
 def _slice_axes(depth: int) -> tuple[int, int, int]:
-    """The volume's axes in the order slice, row, column."""
+    """Return the volume's axes in the order slice, row, column."""
     columns, rows = (a for a in range(3) if a != depth)
     return depth, rows, columns
 
 
-def describe_inputs(given: dict[str, Volume | None], flair: Volume) -> tuple[str, ...]:
-    """What the user should know of this input before trusting the result."""
-    said = [remark for volume in given.values() if volume for remark in volume.remarks]
-    missing = [title for role, title in (("t1", "pre-contrast"), ("t1ce", "post-contrast")) if given[role] is None]
+def describe_inputs(sequences: dict[str, Volume | None], flair: Volume) -> tuple[str, ...]:
+    """List what the user should know of these inputs before trusting the result."""
+    notes = [remark for volume in sequences.values() if volume for remark in volume.remarks]
+    missing = [title for role, title in (("t1", "pre-contrast"), ("t1ce", "post-contrast")) if sequences[role] is None]
     if missing:
-        said.append(
-            f"No {' and no '.join(missing)} image: FLAIR was used in its place, as in part of the training data."
-        )
+        notes.append(f"No {' and no '.join(missing)} image: FLAIR was used instead, as in part of the training data.")
     upright = reorient(flair.grid, "LPS")
-    thick = int(np.argmax(upright.spacing))
-    if upright.spacing[thick] > 8:
-        said.append(
-            f"Voxels are {upright.spacing[thick]:.1f} mm thick, more than in training: expect a coarse outline."
+    thickest_axis = int(np.argmax(upright.spacing))
+    if upright.spacing[thickest_axis] > 8:
+        notes.append(
+            f"Voxels are {upright.spacing[thickest_axis]:.1f} mm thick, more than in training: expect a coarse outline."
         )
-    if thick != 2 and upright.spacing[thick] > 2.5 and 1 not in upright.shape:
-        said.append("The slices are not axial: the method was trained on axial slices and sees interpolated ones here.")
+    if thickest_axis != 2 and upright.spacing[thickest_axis] > 2.5 and 1 not in upright.shape:
+        notes.append(
+            "The slices are not axial: the method was trained on axial slices, and here gets interpolated ones."
+        )
     extent = np.array(upright.shape[:2]) * upright.spacing[:2]
     if extent.max() < 120 or extent.min() > 400:
-        said.append(
-            f"The field of view is {extent[0]:.0f} × {extent[1]:.0f} mm, odd for a head: check the file's voxel size."
+        notes.append(
+            f"The field of view is {extent[0]:.0f} × {extent[1]:.0f} mm, unusual for a head: check "
+            "the voxel size in the header."
         )
-    return tuple(dict.fromkeys(said))
+    return tuple(dict.fromkeys(notes))
 
 
 CARD = Card(
@@ -209,22 +204,34 @@ CARD = Card(
     task="segmentation",
     presenter="lesions",
     title="Low-grade glioma: FLAIR abnormality (AR2-UNet)",
-    about="Outlines the abnormality of a lower-grade glioma on FLAIR, alone or with T1 before and after contrast.",
+    about="Segments the FLAIR abnormality of lower-grade glioma, from FLAIR alone or with T1 before and after "
+    "contrast.",
     inputs=(
-        Input("t1", "Pre-contrast T1", "Same session as the FLAIR; any grid.", optional=True, former=("pre",)),
-        Input("flair", "FLAIR", "A brain MRI, with or without the skull; best axial."),
-        Input("t1ce", "Post-contrast T1", "Same session as the FLAIR; any grid.", optional=True, former=("post",)),
+        Input("t1", "Pre-contrast T1", "From the session of the FLAIR, on any grid.", optional=True, former=("pre",)),
+        Input("flair", "FLAIR", "A brain MRI with or without the skull, preferably axial."),
+        Input(
+            "t1ce", "Post-contrast T1", "From the session of the FLAIR, on any grid.", optional=True, former=("post",)
+        ),
     ),
     options=(
-        Slider("threshold", "Threshold", 0.05, 0.95, 0.01, 0.6, "Probability from which a voxel counts.", live=True),
+        Slider(
+            "threshold",
+            "Threshold",
+            0.05,
+            0.95,
+            0.01,
+            0.6,
+            "Voxels of at least this probability count as lesion.",
+            live=True,
+        ),
         Slider(
             "min_lesion_ml",
-            "Smallest lesion (ml)",
+            "Minimum lesion volume (ml)",
             0.0,
             5.0,
             0.05,
             1.0,
-            "Smaller components are left out.",
+            "Smaller components are removed.",
             live=True,
             former=("smallest",),
         ),
@@ -240,11 +247,11 @@ CARD = Card(
     networks={"anatomy": ANATOMY},
     licence="CC BY-NC-SA 4.0 (masks of the training data)",
     cite="Katsamenis et al. 2023, arXiv:2303.01582; Buda et al. 2019, doi:10.1016/j.compbiomed.2019.05.002",
-    trained_on="65 patients of the TCGA-LGG FLAIR abnormality set (Buda 2019; Mazurowski 2017; Pedano 2016). "
-    "The network is the released form of AR2-UNet, whose gate acts on the decoder's feature.",
-    scores="13 patients never seen: Dice 0.86 ± 0.09 (median 0.89) with three sequences, 0.86 ± 0.07 (median 0.88) "
-    "with FLAIR alone. On slices without a lesion it adds 1.4 ml a patient (median 0) with three sequences, 0.5 ml "
+    trained_on="65 patients of the TCGA-LGG FLAIR abnormality set (Buda 2019; Mazurowski 2017; Pedano 2016). The "
+    "network is the released form of AR2-UNet, whose gate acts on the decoder's features.",
+    scores="13 held-out patients: Dice 0.86 ± 0.09 (median 0.89) with three sequences, 0.86 ± 0.07 (median 0.88) with "
+    "FLAIR alone. On slices without a lesion it adds 1.4 ml per patient (median 0) with three sequences, 0.5 ml "
     "(median 0) with FLAIR alone.",
-    limits="Tends to outline too much, most in small lesions. One collection of adults before treatment, mostly axial "
-    "slices: other tumours, treated brains, children and other bright diseases were never seen.",
+    limits="Tends to over-segment, most in small lesions. Trained on one collection of adults before treatment, "
+    "mostly axial slices: no other tumours, treated brains, children or other diseases that are bright on FLAIR.",
 )
