@@ -1,4 +1,4 @@
-"""Multiple sclerosis lesions on FLAIR, with T1 and T2 if available, and their change since an earlier scan, by RSANet."""
+"""Multiple sclerosis lesions on FLAIR, with T1 and T2 if available, and changes since an earlier scan, by RSANet."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
