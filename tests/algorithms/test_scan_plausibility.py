@@ -58,13 +58,13 @@ def test_another_contrast_is_doubted(look, wanted):
     regions = Volume(labels, AFFINE)
     doubts = doubt_scan(scan(look, labels), regions, wanted)
     assert doubts.question == f"Not a {wanted} scan of a brain?"
-    assert f"looks like {look}" in doubts.warnings[0] and f"Put in the {wanted} scan" in doubts.warnings[0]
+    assert f"looks like {look}" in doubts.warnings[0] and f"Upload the {wanted} scan" in doubts.warnings[0]
     assert doubt_scan(scan(wanted, labels), regions, wanted) == ("", ())
     assert doubt_scan(scan(look, labels), regions) == ("", ())
 
 
 @pytest.mark.parametrize(
-    ("scale", "said"), [(0.0, "no brain was found"), (0.01, "plausible size"), (1.3, "odd for an adult")]
+    ("scale", "said"), [(0.0, "no brain was found"), (0.01, "plausible size"), (1.3, "unusual for an adult")]
 )
 def test_what_is_no_whole_head_is_doubted(scale, said):
     labels = classes(scale)
@@ -106,7 +106,7 @@ def test_what_lies_as_in_no_head_is_doubted_however_much_was_found(much, monkeyp
     head = scan("FLAIR", mixed)
     monkeypatch.setattr(glioma, "parcellate_coarsely", lambda net, image: (head, Volume(mixed, AFFINE)))
     seen = found(head, much)
-    assert seen.doubt == "Not a FLAIR scan of a whole head?" and "does not lie as in a head" in seen.warnings[0]
+    assert seen.doubt == "Not a FLAIR scan of a whole head?" and "do not lie as in a head" in seen.warnings[0]
 
 
 @pytest.mark.parametrize(("share", "doubted"), [(1, False), (0.05, True)])

@@ -91,7 +91,7 @@ def test_everything_lies_on_the_fixed_grid_and_says_where_it_comes_from(pair, re
     assert result.deformation.grid.is_same(fixed.grid) and result.inverse.grid.is_same(fixed.grid)
     assert set(np.unique(result.volumes["warped_labels"].array)) <= {0, *WHITE, *CORTEX, OTHER}
     assert any("uploaded label map" in note for note in result.notes)
-    assert result.settings["landmarks"] == "1 pairs"
+    assert result.settings["landmarks"] == "1 pair"
 
 
 def test_simpleitk_makes_the_same_image_of_the_files(pair, result, tmp_path):

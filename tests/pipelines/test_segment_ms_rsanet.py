@@ -172,7 +172,7 @@ def test_an_earlier_scan_is_compared_like_with_like(plain):
     for row, centre in zip(rows, (new, same, gone), strict=True):
         np.testing.assert_allclose(row[-3:], centre, atol=3)
     assert result.volumes["change"].grid.is_same(now.grid)
-    assert any("like is compared with like" in note for note in result.notes)
+    assert any("comparable" in note for note in result.notes)
 
 
 def test_an_earlier_scan_of_a_part_is_told(plain, still):

@@ -222,7 +222,7 @@ def test_the_engine_serves_every_network_of_the_three():
 
 
 def test_the_card_says_that_lesions_were_painted():
-    assert "Painted lesions" in CARD.trained_on and {name.split(".")[0] for name in CARD.build().state_dict()} == set(
+    assert "Synthetic lesions" in CARD.trained_on and {name.split(".")[0] for name in CARD.build().state_dict()} == set(
         PLANE_VIEWS
     )
     assert [o.name for o in CARD.options if not o.live] == ["scaling"]

@@ -77,11 +77,11 @@ def test_a_second_file_in_an_examples_box_is_the_visitors_alone(page, tmp_path):
 def test_a_reference_of_pet_does_not_go_over_to_ct(page):
     page.get_by_role("tab", name="Restoration").click()
     click(page, "restoration", "pet_brain_slice_twentieth")
-    says(page, "restoration", "PET: example; Own regions: none; Reference: example")
+    says(page, "restoration", "PET: example; Region map: none; Reference: example")
     page.locator("#restoration-method input[value=restore_ct_rat]").check()
-    says(page, "restoration", "CT: none; Own regions: none; Reference: none")
+    says(page, "restoration", "CT: none; Region map: none; Reference: none")
     put_file(page, "#restore_ct_rat-image", CASES["ct_small_dicom"].images["image"])
-    says(page, "restoration", "CT: yours (image.dcm); Own regions: none; Reference: none")
+    says(page, "restoration", "CT: yours (image.dcm); Region map: none; Reference: none")
     page.locator("#restoration-method input[value=restore_pet_rat]").check()
     says(page, "restoration", "PET: none")
 

@@ -130,7 +130,7 @@ def test_a_click_adds_what_segment_anything_sees_there(page):
 def test_what_is_degraded_on_purpose_is_measured(page):
     put(page, SLICE)
     choose(page, "Regions", "superpixels")
-    choose(page, "Degrade it yourself", "quarter dose")
+    choose(page, "Simulate degradation", "quarter dose")
     before, after = map(float, re.findall(r"[\d.]+", press(page, "run", "PSNR"))[:2])
     assert after > before + 1
     page.get_by_role("tab", name="Difference").locator("visible=true").click()
