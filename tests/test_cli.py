@@ -65,7 +65,7 @@ def test_three_sequences_in_the_order_pre_flair_post_and_an_option(tmp_path):
 
 
 def test_former_names_of_inputs_and_options_are_taken_with_a_note(tmp_path, capsys):
-    new = [str(LESION.images["flair"]), "--t1", str(LESION.images["flair"]), "--set", "min_lesion_ml=2"]
+    new = [str(LESION.images["flair"]), "--set", f"t1={LESION.images['flair']}", "--set", "min_lesion_ml=2"]
     old = [str(LESION.images["flair"]), "--pre", str(LESION.images["flair"]), "--set", "smallest=2"]
     for name, arguments in (("new", new), ("old", old)):
         assert main(["run", NAME, *arguments, "--out", str(tmp_path / name), "--quiet"]) == 0
@@ -74,7 +74,8 @@ def test_former_names_of_inputs_and_options_are_taken_with_a_note(tmp_path, caps
     assert all(line.startswith("note: ") for line in notes) and "t1" in "".join(notes) and "min_lesion_ml" in notes[0]
     first, second = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("new", "old"))
     assert first["settings"] == second["settings"] and first["metrics"] == second["metrics"]
-    assert main(["run", NAME, *new, "--pre", str(LESION.images["flair"]), "--out", str(tmp_path / "both")]) == 2
+    flair = str(LESION.images["flair"])
+    assert main(["run", NAME, flair, "--t1", flair, "--pre", flair, "--out", str(tmp_path / "both")]) == 2
     assert "t1 is given twice" in capsys.readouterr().err
 
 

@@ -58,7 +58,7 @@ def find_regions(net, head: Volume, *, progress: Callable[[float, str], None]) -
     progress(0.5, "Checking the orientation of the head")
     scan, best, best_count = zero_background(head), None, 0
     initial_count = _count_coarse_regions(net, scan)
-    for rotation in _axis_rotations():
+    for rotation in list_rotations():
         progress(0.5, "Checking the orientation of the head")
         count = _count_coarse_regions(net, scan.new_like(scan.array, affine=rotate_affine(scan.grid, rotation)))
         if count > best_count:
@@ -102,7 +102,7 @@ def _best_rotation(regions: Volume) -> tuple[np.ndarray, float]:
     weight = weight[known] / weight[known].sum()
     points = centroids.mm[known] - weight @ centroids.mm[known]
     targets = TEMPLATE_REGIONS.mm[known] - weight @ TEMPLATE_REGIONS.mm[known]
-    rotation = max((np.eye(3), *_axis_rotations()), key=lambda each: float(weight @ (points @ each.T * targets).sum(1)))
+    rotation = max((np.eye(3), *list_rotations()), key=lambda each: float(weight @ (points @ each.T * targets).sum(1)))
     covariance = weight @ (points @ rotation.T * targets).sum(1)
     size = np.sqrt((weight @ (points**2).sum(1)) * (weight @ (targets**2).sum(1)))
     return rotation, float(covariance / size) if size > 0 else 0.0
@@ -137,7 +137,7 @@ def rotate_affine(grid: Grid, rotation: np.ndarray) -> np.ndarray:
     return from_matvec(rotation, centre - rotation @ centre) @ grid.affine
 
 
-def _axis_rotations() -> Iterator[np.ndarray]:
+def list_rotations() -> Iterator[np.ndarray]:
     """Yield the 23 rotations that map axes onto axes, the half turns and those that keep the left-right axis first."""
     rotations = []
     for order in permutations(range(3)):

@@ -129,15 +129,21 @@ def _predictor_class() -> type:
             small = torch.cat([each.masks for each in drawn])
             masks = small.new_full((*scores.shape, *self.original_size), -100.0)
             if len(small):
-                masks[kept] = self._enlarged(small)
+                masks[kept] = enlarge_logits(self.model, small, self.input_size, self.original_size)
             return (masks if return_logits else masks > self.model.mask_threshold), scores, small
 
-        def _enlarged(self, small: torch.Tensor) -> torch.Tensor:
-            """Resize logits (N, 256, 256) to the picture (N, H, W), by the encoder's size only where it matters."""
-            side, (height, width) = max(self.original_size), self.original_size
-            if self.model.image_encoder.img_size in (side, 2 * side):
-                large = functional.interpolate(small[:, None], (side, side), mode="bilinear", align_corners=False)
-                return large[:, 0, :height, :width]
-            return self.model.postprocess_masks(small[:, None], self.input_size, self.original_size)[:, 0]
-
     return Predictor
+
+
+def enlarge_logits(
+    model: Any, small: torch.Tensor, input_size: tuple[int, int], original_size: tuple[int, int]
+) -> torch.Tensor:
+    """Resize logits (N, 256, 256) of `model` to the picture's `original_size`, (N, H, W).
+
+    It goes through the size of the encoder's input, as Segment Anything does, only where that makes a difference.
+    """
+    side, (height, width) = max(original_size), original_size
+    if model.image_encoder.img_size in (side, 2 * side):
+        large = functional.interpolate(small[:, None], (side, side), mode="bilinear", align_corners=False)
+        return large[:, 0, :height, :width]
+    return model.postprocess_masks(small[:, None], input_size, original_size)[:, 0]

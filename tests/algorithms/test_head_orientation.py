@@ -35,14 +35,14 @@ def head() -> Volume:
 
 
 def test_there_are_24_ways_to_lie_and_none_mirrors():
-    turns = list(orientation._axis_rotations())
+    turns = list(orientation.list_rotations())
     assert len({turn.tobytes() for turn in turns}) == 23
     assert all(np.isclose(np.linalg.det(turn), 1) for turn in turns)
     assert not any(np.allclose(turn, np.eye(3)) for turn in turns)
 
 
 def test_a_turn_keeps_the_middle_of_the_box(head):
-    turn = next(orientation._axis_rotations())
+    turn = next(orientation.list_rotations())
     middle = (np.array(head.shape) - 1) / 2
     moved = head.new_like(head.array, affine=rotate_affine(head.grid, turn)).grid
     np.testing.assert_allclose(moved.to_mm(middle), head.grid.to_mm(middle), atol=1e-9)
@@ -50,7 +50,7 @@ def test_a_turn_keeps_the_middle_of_the_box(head):
 
 @pytest.mark.parametrize("number", [0, 1, 7, 22])
 def test_the_turn_is_found_by_where_the_regions_lie(number):
-    turn = [np.eye(3), *orientation._axis_rotations()][number]
+    turn = [np.eye(3), *orientation.list_rotations()][number]
     array = np.zeros((96, 112, 96), np.uint8)
     affine = np.diag([2.0, 2, 2, 1])
     affine[:3, 3] = -96, -128, -86
@@ -64,10 +64,7 @@ def test_the_turn_is_found_by_where_the_regions_lie(number):
 
 
 def test_a_turn_is_told_in_words():
-    assert (
-        describe_rotation(np.diag([1.0, -1, -1]))
-        == "what it calls the top is the foot, what it calls the front is the back"
-    )
+    assert describe_rotation(np.diag([1.0, -1, -1])) == "its top is the foot, its front is the back"
 
 
 def test_volumes_beyond_measure_are_not_plausible():
@@ -79,7 +76,7 @@ def test_volumes_beyond_measure_are_not_plausible():
 def test_a_head_upside_down_is_found_and_turned(net, head):
     flipped = head.new_like(head.array[:, ::-1, ::-1])
     found = find_regions(net, flipped, progress=quiet)
-    assert "what it calls the top is the foot" in found.warnings("T1")[0]
+    assert "its top is the foot" in found.warnings("T1")[0]
     assert found.regions.labels.grid.is_same(flipped.grid)
     back = find_centroids(head.new_like(found.regions.labels.array[:, ::-1, ::-1], labels={1: "region"}))
     there = (TEMPLATE_REGIONS.ml > 0.5).ravel()

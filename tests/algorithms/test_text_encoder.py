@@ -151,7 +151,7 @@ def test_a_bridge_from_noise_is_refused(ours):
     theirs = TextEncoder("noise", 32, noise)
     bridge = fit_embedding_map(theirs, ours, 10)
     assert not bridge.is_reliable
-    with pytest.raises(InputError, match="noise cannot steer"):
+    with pytest.raises(InputError, match="noise does not fit"):
         encode_prompts(theirs, embedding_map=bridge)
 
 

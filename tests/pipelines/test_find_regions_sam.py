@@ -1,5 +1,6 @@
 """Regions of a slice and of an image: found, remembered, added at a point, handed back on the image's own grid."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -51,18 +52,17 @@ def test_found_once_for_the_same_picture_and_settings(monkeypatch):
         return np.ones(picture.shape[:2], np.int32)
 
     monkeypatch.setattr(segment_anything, "segment_everything", fake)
-    monkeypatch.setattr(slice_regions, "_cache", type(slice_regions._cache)())
-    slice_ = blocks()[..., 0]
+    pictures = np.random.default_rng(7).normal(size=(3, 48, 40))  # of no other test, so that none is in the cache
+    find = partial(slice_regions.find_slice_regions, "mobilesam")
     for points in (8, 8, 16):
-        labels = slice_regions.find_slice_regions("mobilesam", slice_, lambda name: name, points)
-        labels[:] = 7  # what a caller does to its map is not remembered
-    slice_regions.find_slice_regions("mobilesam", slice_ + np.eye(48, 40) * 50, lambda name: name, 8)
-    assert asked == [("mobilesam", 8), ("mobilesam", 16), ("mobilesam", 8)]
-    assert (slice_regions.find_slice_regions("mobilesam", slice_, None, 8) == 1).all()
+        labels = find(pictures[0], lambda name: name, points)
+        labels[:] = 7  # a caller's change to its map is not remembered
+    assert asked == [("mobilesam", 8), ("mobilesam", 16)]
+    assert (find(pictures[0], None, 8) == 1).all()
     monkeypatch.setattr(slice_regions, "CACHE_SIZE", 2)
-    for level in range(5):
-        slice_regions.find_slice_regions("superpixels", slice_ + np.eye(48, 40) * level * 50, None)
-    assert len(slice_regions._cache) == 2
+    for picture in (*pictures, pictures[2], pictures[0]):  # the last of them was given up for others
+        find(picture, lambda name: name, 32)
+    assert asked[2:] == [("mobilesam", 32)] * 4
 
 
 @pytest.mark.parametrize("array", [blocks()[..., 0], np.zeros((20, 20)), blocks()[:5, :5, 0]])
@@ -154,17 +154,15 @@ def test_mobilesam_finds_a_disc_and_what_lies_at_a_point():
 
 
 def test_enlarged_in_one_step_only_where_that_is_the_same():
-    segment_anything.torchvision_compat.ready()
+    segment_anything.torchvision_compat.import_torchvision()
     from segment_anything.modeling import Sam
 
     small = torch.randn(2, 256, 256)
     for height, width in ((511, 512), (700, 1024), (300, 400)):
         scale = 1024 / max(height, width)
-        predictor = object.__new__(segment_anything._predictor_class())
         sam = SimpleNamespace(image_encoder=SimpleNamespace(img_size=1024))
-        predictor.model = sam
         sam.postprocess_masks = lambda *args, sam=sam: Sam.postprocess_masks(sam, *args)
-        predictor.original_size = (height, width)
-        predictor.input_size = tuple(int(n * scale + 0.5) for n in (height, width))
-        expected = Sam.postprocess_masks(sam, small[:, None], predictor.input_size, (height, width))[:, 0]
-        torch.testing.assert_close(predictor._enlarged(small), expected, atol=2e-5, rtol=0)
+        input_size = (int(height * scale + 0.5), int(width * scale + 0.5))
+        expected = Sam.postprocess_masks(sam, small[:, None], input_size, (height, width))[:, 0]
+        actual = segment_anything.enlarge_logits(sam, small, input_size, (height, width))
+        torch.testing.assert_close(actual, expected, atol=2e-5, rtol=0)

@@ -114,10 +114,10 @@ def test_units_of_the_scanner_do_not_matter():
 
 
 def test_card_takes_flair_alone_or_all_three_in_order():
-    assert CARD.arrange(["f"]) == (None, "f", None)
-    assert CARD.arrange(["a", "f", "b"]) == ("a", "f", "b")
+    assert CARD.arrange_inputs(["f"]) == (None, "f", None)
+    assert CARD.arrange_inputs(["a", "f", "b"]) == ("a", "f", "b")
     with pytest.raises(InputError):
-        CARD.arrange(["a", "b"])
+        CARD.arrange_inputs(["a", "b"])
 
 
 def test_an_answer_does_not_hang_on_the_check_of_the_scan():

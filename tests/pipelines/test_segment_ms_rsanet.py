@@ -15,7 +15,6 @@ from medapp.algorithms.mni_template import load_template
 from medapp.algorithms.parcellation import Parcellation
 from medapp.analysis.mask_metrics import compute_dice
 from medapp.analysis.ms_lesions import PLANE_AXES, project_on_axis, read_attention
-from medapp.cli import _arranged, _uploads
 from medapp.errors import InputError
 from medapp.imaging.geometry import resample
 from medapp.imaging.intensity import correct_bias_field
@@ -269,19 +268,10 @@ def test_the_card_is_hidden_until_there_are_weights():
 
 
 def test_sequences_come_in_order_and_an_earlier_scan_by_name(tmp_path):
-    assert CARD.arrange(["f"]) == ("f", None, None, None)
-    assert CARD.arrange(["f", "a", "b"]) == ("f", "a", "b", None)
+    assert CARD.arrange_inputs(["f"]) == ("f", None, None, None)
+    assert CARD.arrange_inputs(["f", "a", "b"]) == ("f", "a", "b", None)
     with pytest.raises(InputError, match="takes"):
-        CARD.arrange([])
-    options = {"baseline": "old.nii.gz", "threshold": "0.4"}
-    uploads = _uploads(CARD, options)
-    assert options == {"threshold": "0.4"}
-    assert [p and p.name for p in _arranged(CARD, ["f.nii", "a.nii"], uploads)] == [
-        "f.nii",
-        "a.nii",
-        None,
-        "old.nii.gz",
-    ]
+        CARD.arrange_inputs([])
 
 
 def test_what_is_served_is_what_was_trained(monkeypatch):

@@ -57,8 +57,8 @@ def tiny(monkeypatch, tmp_path) -> Card:
     inputs = (Input("image", "Image"), Input("prior", "Prior", optional=True))
     options = (Slider("threshold", "Threshold", 0, 1, 0.1, 0.5),)
     texts = dict.fromkeys(("about", "licence", "cite", "trained_on", "scores", "limits"), "-")
-    card = Card("segment_tiny", "segmentation", "lesions", "Tiny", inputs=inputs, options=options, weights=weights, build=build,
-                run=segment, **texts)  # fmt: skip
+    card = Card("segment_tiny", "segmentation", "lesions", "Tiny", inputs=inputs, options=options,
+                weights=weights, build=build, run=segment, **texts)  # fmt: skip
     monkeypatch.setattr(runtime, "load_cards", lambda: {card.name: card})
     monkeypatch.setattr(runtime, "loaded_engines", {})
     monkeypatch.setenv("MEDAPP_WEIGHTS", str(file.parent))
