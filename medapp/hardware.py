@@ -1,4 +1,4 @@
-"""The machine: its devices in words, its processors, the memory a run took, the versions it ran with."""
+"""The hardware: devices, processors, peak memory of a run, and the versions of the software on it."""
 
 import os
 import platform
@@ -21,13 +21,13 @@ REPORTED_LIBRARIES = ("numpy", "scipy", "nibabel", "pydicom", "torch")
 
 
 def list_devices() -> tuple[str, ...]:
-    """The devices there are, the best first."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    return tuple(device for device, is_there in there.items() if is_there)
+    """List the devices that are available, the best first, of "cuda", "mps" and "cpu"."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    return tuple(device for device, is_available in available.items() if is_available)
 
 
 def choose_half_precision(device: str) -> torch.dtype | None:
-    """The 16-bit type in which the device is at its best, or None where float32 is."""
+    """Choose the 16-bit type in which the device is fastest, or None where that is float32."""
     if device == "cuda":
         return torch.bfloat16 if torch.cuda.get_device_capability() >= (8, 0) else torch.float16
     if device == "cpu" and {"avx512_bf16", "amx_bf16"} & set(_read_cpuinfo("flags").split()):
@@ -36,7 +36,7 @@ def choose_half_precision(device: str) -> torch.dtype | None:
 
 
 def count_processors() -> int:
-    """Processors that this process may use; a container's share counts (Linux, cgroup v2)."""
+    """Count the processors that this process may use, including a container's quota (Linux, cgroup v2)."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
@@ -46,14 +46,14 @@ def count_processors() -> int:
 
 
 def run_in_threads(*jobs: Callable[[], T]) -> list[T]:
-    """The answers of jobs that run side by side, as many as there are processors: for libraries that let others in."""
+    """Run jobs in as many threads as there are processors and return their results; for code that releases the GIL."""
     with ThreadPoolExecutor(count_processors()) as pool:
         return [running.result() for running in [pool.submit(job) for job in jobs]]
 
 
 @contextmanager
 def limit_to_one_thread() -> Iterator[None]:
-    """Torch on one thread: on a busy machine several wait for each other longer than a single image is worth."""
+    """Keep torch to one thread: on a busy machine, threads wait for each other longer than a single image takes."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -63,7 +63,7 @@ def limit_to_one_thread() -> Iterator[None]:
 
 
 def describe_device(device: str) -> str:
-    """The device in words, a graphics card with its peak memory since `forget_peak`: "cpu (AMD EPYC, 2 threads)"."""
+    """Describe the device, a GPU with its peak memory since `reset_peak_memory`: "cpu (AMD EPYC, 2 threads)"."""
     if device == "cuda":
         return f"cuda ({torch.cuda.get_device_name()}, peak {torch.cuda.max_memory_allocated() / 2**20:.0f} MB)"
     name = _read_cpuinfo("model name") or platform.processor() or platform.machine()
@@ -71,7 +71,7 @@ def describe_device(device: str) -> str:
 
 
 def reset_peak_memory(device: str) -> None:
-    """Begin to measure peak memory anew, where the system can (Linux); elsewhere it is that of the process's life."""
+    """Start measuring peak memory anew where the system can (Linux); elsewhere it is that of the whole process."""
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     with suppress(OSError):
@@ -79,7 +79,7 @@ def reset_peak_memory(device: str) -> None:
 
 
 def read_peak_memory() -> float:
-    """The most main memory that this process held since `forget_peak`, in MB (2**20 bytes); 0 where nobody knows."""
+    """Read the peak main memory since `reset_peak_memory`, in MB (2**20 bytes); 0 where it is unknown."""
     with suppress(OSError, IndexError, ValueError):
         status = Path("/proc/self/status").read_text()
         return round(int(status.partition("VmHWM:")[2].split()[0]) / 2**10, 1)
@@ -87,19 +87,19 @@ def read_peak_memory() -> float:
         import resource
     except ImportError:  # Windows
         return 0.0
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(most / (2**20 if sys.platform == "darwin" else 2**10), 1)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
 
 def list_versions(*more: str) -> dict[str, str]:
-    """Versions of the app, Python, the libraries that shape a result, and `more` packages."""
-    found = {name: find_version(name) for name in dict.fromkeys((*REPORTED_LIBRARIES, *more))}
-    return {"medapp": medapp.__version__, "python": platform.python_version(), **found}
+    """List the versions of the app, Python, the libraries that affect a result, and `more` packages."""
+    packages = {name: find_version(name) for name in dict.fromkeys((*REPORTED_LIBRARIES, *more))}
+    return {"medapp": medapp.__version__, "python": platform.python_version(), **packages}
 
 
 @cache
 def find_version(package: str) -> str:
-    """The package's version, or "none"."""
+    """Return the package's version, or "none" if it is not installed."""
     try:
         return installed(package)
     except PackageNotFoundError:
@@ -108,7 +108,7 @@ def find_version(package: str) -> str:
 
 @cache
 def _read_cpuinfo(field: str) -> str:
-    """The first such line of /proc/cpuinfo, or nothing."""
+    """The value of the first such field of /proc/cpuinfo, or ""."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,0 +1,1 @@
+"""What results are measured by: lesions, regions, overlap, image quality, agreement of an ensemble."""

@@ -1,0 +1,1 @@
+"""Network architectures, one a file: torch modules with their paper on top, and nothing of ours but each other."""

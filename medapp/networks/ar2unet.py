@@ -15,7 +15,7 @@ Gate = Literal["decoder", "encoder"]
 
 
 class RecurrentBlock(nn.Module):
-    """One 3×3 convolution, batch norm and ReLU, applied `steps` + 1 times to its own output plus the input."""
+    """A 3×3 convolution, batch norm and ReLU, applied `steps` + 1 times to its own output plus the input."""
 
     def __init__(self, channels: int, steps: int = 2):
         super().__init__()
@@ -25,6 +25,7 @@ class RecurrentBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, H, W) -> the same shape."""
         state = self.conv(x)
         for _ in range(self.steps):
             state = self.conv(x + state)
@@ -40,12 +41,13 @@ class RecurrentResidual(nn.Module):
         self.RCNN = nn.Sequential(RecurrentBlock(out_channels), RecurrentBlock(out_channels))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, H, W) -> (B, out_channels, H, W)."""
         x = torch.relu(self.Conv_1x1(x))
         return x + self.RCNN(x)
 
 
 class UpConvolution(nn.Module):
-    """Doubles height and width by nearest neighbour, then convolves."""
+    """Nearest-neighbour upsampling by 2, then a 3×3 convolution, batch norm and ReLU."""
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
@@ -57,11 +59,12 @@ class UpConvolution(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, H, W) -> (B, out_channels, 2H, 2W)."""
         return self.Deconv(x)
 
 
 class AttentionGate(nn.Module):
-    """Scales every pixel of `x` by a weight in 0..1 computed from `x` and the gating signal `g`."""
+    """Scales every pixel of a feature by a weight from 0 to 1, computed from it and a gating signal."""
 
     def __init__(self, channels: int, hidden: int):
         super().__init__()
@@ -70,17 +73,18 @@ class AttentionGate(nn.Module):
         self.psi = nn.Sequential(nn.Conv2d(hidden, 1, 1), nn.BatchNorm2d(1))
 
     def forward(self, x: Tensor, g: Tensor) -> Tensor:
+        """Feature `x` and gating signal `g`, both (B, channels, H, W) -> `x` weighted, the same shape."""
         alpha = torch.sigmoid(self.psi(torch.relu(self.W_g(g) + self.W_x(x))))  # (B, 1, H, W)
         return x * alpha
 
 
 class AR2UNet(nn.Module):
-    """Logits of `classes` structures for each pixel: (B, in_channels, H, W) -> (B, classes, H, W).
+    """AR2-UNet, with logits of `classes` structures at every pixel.
 
-    H and W are multiples of 16. `width` is the number of channels at full resolution and doubles at each of the four
-    levels below; the paper's is 64. `gate` names the feature that the attention scales and hands on: "decoder" is the
-    released code (the encoder only steers the gate), "encoder" the skip connection of the cited attention U-Nets.
-    Both have the same parameters.
+    `width` is the number of channels at full resolution and doubles at each of the four levels below; the paper's is
+    64. `gate` names the feature that the attention scales and passes on: "decoder" as in the released code (the encoder
+    only steers the gate), "encoder" as in the skip connections of the cited attention U-Nets. Both have the same
+    parameters.
     """
 
     def __init__(self, in_channels: int = 3, classes: int = 1, width: int = 64, gate: Gate = "decoder"):
@@ -109,6 +113,7 @@ class AR2UNet(nn.Module):
         self.Conv_1x1 = nn.Conv2d(c1, classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, H, W), H and W multiples of 16 -> logits (B, classes, H, W)."""
         e1 = self.Encoder1(x)  # (B, w, H, W)
         e2 = self.Encoder2(self.pool(e1))  # (B, 2w, H/2, W/2)
         e3 = self.Encoder3(self.pool(e2))

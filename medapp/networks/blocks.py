@@ -1,4 +1,4 @@
-"""Pieces that several networks share."""
+"""What several networks share: batch norms fused into the convolutions before them."""
 
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -8,9 +8,9 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def fuse_batchnorm(net: nn.Module) -> nn.Module:
-    """The network itself, each batch norm that follows a convolution in an `nn.Sequential` made part of it.
+    """Fuse each batch norm that follows a convolution in an `nn.Sequential` into it, in place, and return the network.
 
-    For inference only: the network must be in eval mode. The outputs stay the same up to rounding.
+    For inference: the network must be in eval mode. Outputs stay the same up to rounding.
     """
     for chain in [module for module in net.modules() if isinstance(module, nn.Sequential)]:
         for at in range(len(chain) - 1):

@@ -18,7 +18,7 @@ PIXEL_MEAN, PIXEL_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 class TinyEncoder(nn.Module):
-    """(B, 3, 1024, 1024) -> (B, 256, 64, 64)."""
+    """MobileSAM's image encoder: TinyViT without its classifier, and a neck of two convolutions."""
 
     img_size = INPUT_SIZE  # read by segment-anything
 
@@ -39,11 +39,12 @@ class TinyEncoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, 1024, 1024) -> (B, 256, 64, 64)."""
         return self.neck(self.stages(self.patch_embed(x)))
 
 
 def build_mobilesam() -> Any:
-    """A bare `segment_anything.modeling.Sam` with the small encoder; its convolutions hold their batch norms."""
+    """Build an untrained `segment_anything.modeling.Sam` with the small encoder, batch norms fused, in eval mode."""
     torchvision_compat.import_torchvision()
     from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
@@ -56,7 +57,7 @@ def build_mobilesam() -> Any:
 
 
 def build_sam(size: str) -> Any:
-    """A bare `segment_anything.modeling.Sam` of Meta's: "vit_b", "vit_l" or "vit_h"."""
+    """Build an untrained `segment_anything.modeling.Sam` of Meta's in eval mode: "vit_b", "vit_l" or "vit_h"."""
     torchvision_compat.import_torchvision()
     from segment_anything import sam_model_registry
 

@@ -2,9 +2,9 @@
 
 Yang et al., MICCAI 2024, arXiv:2407.09268; parameter names and arithmetic as in the authors' release, so that their
 state dict loads. A U-shaped network of NAFNet blocks (Chen et al. 2022, arXiv:2204.04676) whose bottleneck alternates
-attention among the pixels of one region with attention inside 4×4 windows. The release writes regions as an N×N bias;
-here the tokens of a region are brought together and attend to each other, which is the same and costs the sum of the
-squared regions in time and nothing worth mentioning in memory.
+attention among the pixels of one region with attention inside 4×4 windows. The release applies regions as an N×N bias;
+here the tokens of a region are gathered and attend to each other, which gives the same result for a time that is the
+sum of the squared sizes of the regions, and little memory.
 """
 
 from collections.abc import Sequence
@@ -18,28 +18,28 @@ HEADS = 8
 WINDOW = 4
 SCALE = HEADS**-0.5  # as released: by the number of heads, not by their size
 EPS = 1e-6
-BUNDLE_SIZES = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)  # tokens; regions are filled up to these
+BUNDLE_SIZES = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)  # tokens to which regions are padded
 
 
 class Bundle(NamedTuple):
-    """Regions of like size: `index` (R, L) into the tokens, `mask` (R, 1, 1, L) where one is, or None."""
+    """Regions padded to one size: `index` (R, L) of tokens, `mask` (R, 1, 1, L) of what is not padding, or None."""
 
     index: Tensor
     mask: Tensor | None
 
 
 class Plan(NamedTuple):
-    """Which tokens attend to each other: the bundles, and where each token lies in them once laid end to end."""
+    """Which tokens attend to each other: the bundles, and the place of each token in all bundles concatenated."""
 
     bundles: list[Bundle]
     inverse: Tensor  # (B * H * W,)
 
 
 def plan_attention(labels: Tensor, limit: int | None = None) -> Plan:
-    """Bring together the tokens of every region: labels (B, H, W) of integers.
+    """Gather the tokens of every region of integer labels (B, H, W).
 
-    A region of more than `limit` tokens is cut along a lattice of squares into parts that fit. Parts of one region that
-    do not touch still attend to each other.
+    A region of more than `limit` tokens is divided by a lattice of squares into parts that fit. Parts of one region
+    that do not touch still attend to each other.
     """
     batch, height, width = labels.shape
     device = labels.device
@@ -62,16 +62,16 @@ def plan_attention(labels: Tensor, limit: int | None = None) -> Plan:
     sizes = counts.tolist()
     for number, size in enumerate(sizes):
         groups.setdefault(next((s for s in BUNDLE_SIZES if s >= size), size), []).append(number)
-    bundles, laid = [], []
+    bundles, indices = [], []
     for length, members in sorted(groups.items()):
         count = torch.tensor([sizes[m] for m in members], device=device)[:, None]
         first = torch.tensor([starts[m] for m in members], device=device)[:, None]
         place = torch.arange(length, device=device)[None]
-        there = place < count  # (R, L)
-        index = order[first + torch.where(there, place, 0)]
-        bundles.append(Bundle(index, None if bool(there.all()) else there[:, None, None]))
-        laid.append(torch.where(there, index, -1).flatten())
-    flat = torch.cat(laid)
+        is_token = place < count  # (R, L)
+        index = order[first + torch.where(is_token, place, 0)]
+        bundles.append(Bundle(index, None if bool(is_token.all()) else is_token[:, None, None]))
+        indices.append(torch.where(is_token, index, -1).flatten())
+    flat = torch.cat(indices)
     inverse = torch.empty_like(order)
     real = (flat >= 0).nonzero()[:, 0]
     inverse[flat[real]] = real
@@ -79,12 +79,12 @@ def plan_attention(labels: Tensor, limit: int | None = None) -> Plan:
 
 
 def apply_linear(x: Tensor, layer: nn.Conv2d | nn.Linear) -> Tensor:
-    """A 1×1 convolution, or a linear layer, on (..., C)."""
+    """Apply a 1×1 convolution or a linear layer to (..., C)."""
     return F.linear(x, layer.weight.flatten(1), layer.bias)
 
 
 class LayerNorm2d(nn.Module):
-    """Over the last axis of (..., C)."""
+    """Layer norm over the channels, which are the last axis."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -92,11 +92,12 @@ class LayerNorm2d(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(..., C) -> the same shape."""
         return F.layer_norm(x, self.weight.shape, self.weight, self.bias, EPS)
 
 
 class NAFBlock(nn.Module):
-    """Nonlinear-activation-free block on (B, H, W, C)."""
+    """Nonlinear-activation-free block of NAFNet."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -113,6 +114,7 @@ class NAFBlock(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(1, channels, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, C) -> the same shape."""
         y = multiply_halves(apply_conv(apply_linear(self.norm1(x), self.conv1), self.conv2))
         y = y * apply_linear(y.mean((1, 2), keepdim=True), self.sca[1])
         x = x + apply_linear(y, self.conv3) * self.beta.flatten()
@@ -121,27 +123,31 @@ class NAFBlock(nn.Module):
 
 
 def multiply_halves(x: Tensor) -> Tensor:
+    """Multiply the two halves of the channels, NAFNet's gate: (..., 2C) -> (..., C)."""
     left, right = x.chunk(2, -1)
     return left * right
 
 
 def apply_conv(x: Tensor, layer: nn.Conv2d) -> Tensor:
-    """A convolution on (B, H, W, C); the channels stay last in memory."""
+    """Apply a convolution to (B, H, W, C); the channels stay last in memory."""
     return layer(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
 class MLP(nn.Module):
+    """Two 1×1 convolutions with a GELU between them, twice as wide inside."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.fc1 = nn.Conv2d(channels, 2 * channels, 1)
         self.fc2 = nn.Conv2d(2 * channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(..., C) -> the same shape."""
         return apply_linear(F.gelu(apply_linear(x, self.fc1)), self.fc2)
 
 
 class RegionAttention(nn.Module):
-    """Attention among the tokens of each region of a plan, on (B, H, W, C)."""
+    """Attention among the tokens of each region."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -149,17 +155,18 @@ class RegionAttention(nn.Module):
         self.project_out = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor, regions: Plan) -> Tensor:
+        """(B, H, W, C) and the plan of its regions -> the same shape."""
         tokens = apply_linear(x, self.qkv).flatten(0, 2)  # (B * H * W, 3C)
-        seen = []
+        outputs = []
         for index, mask in regions.bundles:
             q, k, v = tokens[index].unflatten(-1, (3, HEADS, -1)).permute(2, 0, 3, 1, 4)  # each (R, heads, L, d)
             y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=SCALE)
-            seen.append(y.transpose(1, 2).flatten(0, 1).flatten(1))  # (R * L, C)
-        return apply_linear(torch.cat(seen)[regions.inverse], self.project_out).view_as(x)
+            outputs.append(y.transpose(1, 2).flatten(0, 1).flatten(1))  # (R * L, C)
+        return apply_linear(torch.cat(outputs)[regions.inverse], self.project_out).view_as(x)
 
 
 class WindowAttention(nn.Module):
-    """Attention inside windows of 4×4 tokens that do not overlap, on (B, H, W, C)."""
+    """Attention inside windows of 4×4 tokens that do not overlap."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -167,6 +174,7 @@ class WindowAttention(nn.Module):
         self.proj_out = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, C), H and W multiples of 4 -> the same shape."""
         batch, height, width, channels = x.shape
         rows, columns = height // WINDOW, width // WINDOW
         y = self.qkv(x).view(batch, rows, WINDOW, columns, WINDOW, 3, HEADS, -1)
@@ -177,7 +185,7 @@ class WindowAttention(nn.Module):
 
 
 class BasicLayer(nn.Module):
-    """Attention by region, then by window, each followed by an MLP, on (B, H, W, C)."""
+    """Attention by region, then by window, each followed by an MLP."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -193,6 +201,7 @@ class BasicLayer(nn.Module):
         self.mlp_wa = MLP(channels)
 
     def forward(self, x: Tensor, regions: Plan) -> Tensor:
+        """(B, H, W, C) and the plan of its regions -> the same shape."""
         x = x + self.lambda_ra.flatten() * self.ra(self.norm_ra(x), regions)
         x = x + self.mlp_ra(self.norm_ra_mlp(x))
         x = x + self.lambda_wa.flatten() * self.wa(self.norm_wa(x))
@@ -200,12 +209,15 @@ class BasicLayer(nn.Module):
 
 
 class Block(nn.Module):
+    """Basic layers and a 3×3 convolution, with a residual around them."""
+
     def __init__(self, channels: int, depth: int = 3) -> None:
         super().__init__()
         self.layers = nn.ModuleList(BasicLayer(channels) for _ in range(depth))
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor, regions: Plan) -> Tensor:
+        """(B, H, W, C) and the plan of its regions -> the same shape."""
         y = x
         for layer in self.layers:
             y = layer(y, regions)
@@ -213,11 +225,10 @@ class Block(nn.Module):
 
 
 class RAT(nn.Module):
-    """Restores by region: (B, img_channel, H, W) and labels (B, s·H, s·W) -> (B, img_channel, s·H, s·W).
+    """The Region Attention Transformer; the defaults are the paper's size (15.9 million parameters).
 
-    Labels are integers of any type, taken at every fourth pixel. The defaults are the paper's size (15.9 million
-    parameters). Any height and width: the edge is repeated up to a multiple of 16 and cut off afterwards. `limit` is
-    the most tokens (4×4 pixels each) that attend to each other: larger regions are cut into squares; None as published.
+    `scale` is the factor of upsampling. `limit` is the largest number of tokens (4×4 pixels each) that attend to each
+    other: larger regions are divided into squares; None, as published, sets no limit.
     """
 
     traceable = False  # which tokens meet depends on the regions of the image
@@ -251,6 +262,11 @@ class RAT(nn.Module):
             self.decoders.append(nn.Sequential(*(NAFBlock(width) for _ in range(number))))
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        """Images (B, C, H, W) and region labels (B, s·H, s·W) -> restored images (B, C, s·H, s·W), s the scale.
+
+        Any height and width: the edge is repeated to a multiple of 16 and cropped afterwards. Labels are integers of
+        any type, read at every fourth pixel. Raises ValueError for labels of another size.
+        """
         if self.scale > 1:
             x = F.interpolate(x, scale_factor=self.scale, mode="bilinear", align_corners=False)
         if labels.shape != (x.shape[0], *x.shape[2:]):

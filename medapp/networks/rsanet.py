@@ -1,10 +1,10 @@
-"""RSANet: a 3-D U-Net whose bottleneck lets every slice draw on all others, along each axis in turn.
+"""RSANet: a 3-D U-Net whose bottleneck lets every slice attend to all others, along each axis in turn.
 
 Recurrent slice-wise attention, Zhang et al., MICCAI 2019, arXiv:2002.12470; parameter names, order of the axes and
 treatment of odd sizes as in the authors' release, so that their state dict loads. `RecurrentSliceAttention` serves in
 any 3-D network:
 
-    self.attention = RecurrentSliceAttention(channels)  # learns from zero: at first it changes nothing
+    self.attention = RecurrentSliceAttention(channels)  # initialised to change nothing
     ...
     x = self.attention(x)  # (B, channels, D, H, W), any size
 """
@@ -23,9 +23,9 @@ ATTENTION_AXES = (3, 4, 2)  # of (B, C, D, H, W), in the order of the release: c
 
 
 def compute_slice_weights(query: Tensor, key: Tensor, axis: int) -> Tensor:
-    """How much each slice along `axis` draws on every other: twice (B, C, D, H, W) -> (B, L, L), rows sum to 1.
+    """Attention of each slice along `axis` to every other: query and key (B, C, D, H, W) -> (B, L, L), rows sum to 1.
 
-    Not scaled by the length of a slice, as released; always in float32, since such sums do not fit 16 bits.
+    Not scaled by the size of a slice, as released; always in float32, since such sums do not fit 16 bits.
     """
     with torch.autocast(query.device.type, enabled=False):
         q, k = (each.float().movedim(axis, 1).flatten(2) for each in (query, key))  # (B, L, C · the other sides)
@@ -33,13 +33,13 @@ def compute_slice_weights(query: Tensor, key: Tensor, axis: int) -> Tensor:
 
 
 def mix_slices(weights: Tensor, value: Tensor, axis: int) -> Tensor:
-    """Slices of `value` (B, C, D, H, W) along `axis`, mixed by `weights` (B, L, L)."""
+    """Mix the slices of `value` (B, C, D, H, W) along `axis` by `weights` (B, L, L)."""
     slices = value.movedim(axis, 1)
     return (weights.to(value.dtype) @ slices.flatten(2)).view(slices.shape).movedim(1, axis)
 
 
 class RecurrentSliceAttention(nn.Module):
-    """(B, C, D, H, W) -> the same: attention among coronal, then sagittal, then axial slices, with shared weights."""
+    """Attention among coronal, then sagittal, then axial slices, with shared weights."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -49,30 +49,34 @@ class RecurrentSliceAttention(nn.Module):
         self.betas = nn.ParameterList(nn.Parameter(torch.zeros(())) for _ in ATTENTION_AXES)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, D, H, W) -> the same shape."""
         return self.attend(x)[0]
 
     def attend(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The output, and the weights (B, L, L) of the coronal (L = H), sagittal (W) and axial (D) slices."""
-        seen = []
+        """Return the output and the weights (B, L, L) of the coronal (L = H), sagittal (W) and axial (D) slices."""
+        all_weights = []
         for beta, axis in zip(self.betas, ATTENTION_AXES, strict=True):
             weights = compute_slice_weights(self.theta_conv(x), self.phi_conv(x), axis)
             x = x + beta * mix_slices(weights, self.g_conv(x), axis)
-            seen.append(weights)
-        return x, seen
+            all_weights.append(weights)
+        return x, all_weights
 
 
 class Layer(nn.Module):
+    """A 3×3×3 convolution, norm and ReLU."""
+
     def __init__(self, in_channels: int, out_channels: int, groups: int | None) -> None:
         super().__init__()
         self.conv = nn.Conv3d(in_channels, out_channels, 3, padding=1, bias=False)
         self.norm = nn.GroupNorm(groups, out_channels) if groups else nn.BatchNorm3d(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, D, H, W) -> (B, out_channels, D, H, W)."""
         return F.relu(self.norm(self.conv(x)))
 
 
 class Stage(nn.Module):
-    """Two convolutions, each with norm and ReLU."""
+    """Two layers, one after the other."""
 
     def __init__(self, in_channels: int, out_channels: int, groups: int | None) -> None:
         super().__init__()
@@ -82,20 +86,24 @@ class Stage(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, D, H, W) -> (B, out_channels, D, H, W)."""
         return self.layer.layer(x)
 
 
 class Down(nn.Module):
+    """A convolution of stride 2."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.down = nn.Conv3d(channels, channels, 3, 2, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, D, H, W) -> (B, C, D/2, H/2, W/2), rounded up."""
         return self.down(x)
 
 
 class Up(nn.Module):
-    """From the coarser level to the finer: half the channels, twice the size, beside the encoder's features."""
+    """Upsampling by 2 with half the channels, concatenation with the encoder's features, and a stage."""
 
     def __init__(self, channels: int, groups: int | None) -> None:
         super().__init__()
@@ -104,6 +112,7 @@ class Up(nn.Module):
         self.conv = Stage(2 * channels, channels, groups)
 
     def forward(self, skip: Tensor, x: Tensor) -> Tensor:
+        """Encoder features (B, C, D, H, W) and the coarser level (B, 2C, D/2, H/2, W/2) -> (B, C, D, H, W)."""
         x = self.up.up(x)
         more = [a - b for a, b in zip(skip.shape[2:], x.shape[2:], strict=True)]  # 0, or -1 where the side is odd
         if any(more):
@@ -112,16 +121,17 @@ class Up(nn.Module):
 
 
 class RSANet(nn.Module):
-    """Logits of each voxel: (B, in_channels, D, H, W) -> (B, classes, D, H, W); any size.
+    """RSANet, with logits of `classes` at every voxel; the defaults are the release (24.6 million parameters).
 
-    The defaults are the release (24.6 million parameters). `widths` are the channels of each level, twice as many at
-    each; `groups` those of the group norm, None for batch norm. `form` tells where slices attend: "010" at the
-    bottleneck as released, "111" also one level above it on either side, "000" nowhere: a plain U-Net. With `block` 2
-    every 2×2×2 block of voxels enters as channels and leaves as predictions, so that all levels are half as fine, for
-    an eighth of the work; the last voxel of an odd side is repeated and cut off again.
+    `widths` are the channels of each level, doubling from one to the next; `groups` those of the group norm, None for
+    batch norm. `form` tells where slices attend to each other: "010" at the bottleneck as released, "111" also one
+    level above it in encoder and decoder, "000" nowhere, which is a plain U-Net. With `block` 2 every 2×2×2 block of
+    voxels enters as channels and leaves as predictions, so that all levels have half the resolution, for an eighth of
+    the work; the last voxel of an odd side is repeated and cropped again. Raises ValueError for widths that do not
+    double.
     """
 
-    traceable = False  # every head has a size of its own, and the attention is asked for with the logits
+    traceable = False  # every head has another size, and attention is returned with the logits
 
     def __init__(
         self,
@@ -154,15 +164,16 @@ class RSANet(nn.Module):
             self.rsa_encoder, self.rsa_decoder = (RecurrentSliceAttention(widths[-2]) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, D, H, W) of any size -> logits (B, classes, D, H, W)."""
         return self.forward_with_attention(x)[0]
 
     def forward_with_attention(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The logits, and how the slices at the bottleneck draw on each other: (B, L, L) for axes H, W and D of `x`."""
+        """Return the logits and the attention at the bottleneck, (B, L, L) for the axes H, W and D of `x`."""
         size = x.shape[2:]
-        seen: list[Tensor] = []
+        attention: list[Tensor] = []
         x, skips = self.encode(x)
         if self.form != "000":
-            x, seen = self.rsa_block.attend(x)
+            x, attention = self.rsa_block.attend(x)
         for level in reversed(self.levels):
             x = getattr(self, f"up_concat{level}")(skips[level - 1], x)
             if level == self.levels[-1] and self.form == "111":
@@ -170,10 +181,10 @@ class RSANet(nn.Module):
         x = self.final(x)
         if self.block > 1:
             x = merge_blocks(x.unflatten(1, (-1, 2, 2, 2)).permute(0, 1, 5, 6, 7, 2, 3, 4))
-        return x[..., : size[0], : size[1], : size[2]], seen
+        return x[..., : size[0], : size[1], : size[2]], attention
 
     def encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The features at the bottleneck before attention, and those of each level above, the finest first."""
+        """Return the features at the bottleneck before attention, and those of each level above, finest first."""
         if self.block > 1:
             odd = [n % 2 for n in x.shape[2:]]
             if any(odd):

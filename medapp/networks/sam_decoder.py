@@ -1,9 +1,9 @@
-"""Segment Anything's mask decoder for many points on one picture: the same masks, with much less to compute.
+"""Segment Anything's mask decoder for many points on one picture: the same masks at a fraction of the cost.
 
-Kirillov et al. 2023, arXiv:2304.02643. Weights and mathematics are those of segment-anything's `MaskDecoder`, the sums
-are done in another order. In every attention between the 7 tokens and the 4096 places of the picture, the projections
-move to the tokens' side: 56 rows (8 heads × 7 tokens) take the place of 128 columns at every place. In the first layer
-the picture is the same for all points. Masks are drawn only where the predicted IoU, which needs no mask, suffices.
+Kirillov et al. 2023, arXiv:2304.02643. Weights and results are those of segment-anything's `MaskDecoder`; the order of
+the sums differs. In every attention between the 7 tokens and the 4096 positions of the picture, the projections move to
+the tokens' side: 56 rows (8 heads × 7 tokens) replace 128 columns at every position. In the first layer the picture is
+the same for all points. Masks are computed only where the predicted IoU, which needs no mask, suffices.
 """
 
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 class DecodedMasks(NamedTuple):
-    """`scores` (B, 3) float32, the predicted IoU of three masks a point; `kept` (B, 3) bool; `masks` (kept, h, w)."""
+    """`scores` (B, 3) float32, predicted IoU of three masks a point; `kept` (B, 3) bool; `masks` (kept.sum(), h, w)."""
 
     scores: Tensor
     kept: Tensor
@@ -23,12 +23,12 @@ class DecodedMasks(NamedTuple):
 
 @torch.inference_mode()
 def decode_masks(
-    net: Any, features: Tensor, points: Tensor, least: float, dtype: torch.dtype = torch.float32
+    net: Any, features: Tensor, points: Tensor, min_iou: float, dtype: torch.dtype = torch.float32
 ) -> DecodedMasks:
-    """Masks, as logits float32 of a quarter of the encoder's size, at `points` (B, 2), x and y in the encoder's pixels.
+    """Decode masks, float32 logits at a quarter of the encoder's size, at `points` (B, 2), x and y in encoder pixels.
 
-    `net` is a `segment_anything.modeling.Sam`, `features` (1, C, h, w) come from its encoder. Masks whose predicted IoU
-    is not above `least` are not drawn. The picture's side is computed in `dtype`.
+    `net` is a `segment_anything.modeling.Sam`, `features` (1, C, h, w) are its encoder's. Masks whose predicted IoU is
+    not above `min_iou` are left out. The picture's side is computed in `dtype`.
     """
     decoder, prompts = net.mask_decoder, net.prompt_encoder
     sparse, _ = prompts((points[:, None], points.new_ones(len(points), 1, dtype=torch.int)), None, None)
@@ -41,14 +41,14 @@ def decode_masks(
     queries, keys = tokens, places
     for layer in decoder.transformer.layers:
         q = queries if layer.skip_first_layer_pe else queries + tokens
-        told = layer.self_attn(q=q, k=q, v=queries)
-        queries = layer.norm1(told if layer.skip_first_layer_pe else queries + told)
-        there = keys + at
+        attended = layer.self_attn(q=q, k=q, v=queries)
+        queries = layer.norm1(attended if layer.skip_first_layer_pe else queries + attended)
+        positioned = keys + at
         queries = layer.norm2(
-            queries + _attend_to_image(layer.cross_attn_token_to_image, queries + tokens, there, keys)
+            queries + _attend_to_image(layer.cross_attn_token_to_image, queries + tokens, positioned, keys)
         )
         queries = layer.norm3(queries + layer.mlp(queries))
-        rows, mix = _attend_to_tokens(layer.cross_attn_image_to_token, queries + tokens, queries, there)
+        rows, mix = _attend_to_tokens(layer.cross_attn_image_to_token, queries + tokens, queries, positioned)
         keys = torch.baddbmm(keys.expand(len(rows), -1, -1), mix.transpose(1, 2), rows)
         keys = _normalize(keys, layer.norm4)
     last = decoder.transformer.final_attn_token_to_image
@@ -56,13 +56,13 @@ def decode_masks(
     queries = decoder.transformer.norm_final_attn(queries)
 
     scores = decoder.iou_prediction_head(queries[:, 0])[:, 1:].float()
-    kept = scores > least
+    kept = scores > min_iou
     masks = features.new_empty((0, 4 * height, 4 * width), dtype=torch.float32)
     some = kept.any(1)
     if some.any():
         weights = [mlp(queries[some, number]) for number, mlp in enumerate(decoder.output_hypernetworks_mlps[1:], 2)]
-        drawn = _upscale_masks(decoder.output_upscaling, keys[some], torch.stack(weights, 1), height, width)
-        masks = drawn.float()[kept[some]]
+        upscaled = _upscale_masks(decoder.output_upscaling, keys[some], torch.stack(weights, 1), height, width)
+        masks = upscaled.float()[kept[some]]
     return DecodedMasks(scores, kept, masks)
 
 
@@ -71,49 +71,49 @@ def _split_heads(x: Tensor, attention: Any) -> Tensor:
     return x.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
 
 
-def _attend_to_image(attention: Any, tokens: Tensor, there: Tensor, keys: Tensor) -> Tensor:
-    """What `tokens` (B, T, C) take from the places: `there` (B or 1, N, C) with their position, `keys` without."""
+def _attend_to_image(attention: Any, tokens: Tensor, positioned: Tensor, keys: Tensor) -> Tensor:
+    """What `tokens` (B, T, C) take from the picture: `positioned` (B or 1, N, C) with positions, `keys` without."""
     count = attention.num_heads
     q = _split_heads(attention.q_proj(tokens), attention)  # (B, h, T, d)
     q = q * q.shape[-1] ** -0.5
-    rows = (q @ attention.k_proj.weight.unflatten(0, (count, -1))).flatten(1, 2).to(there.dtype)  # (B, h T, C)
-    if len(there) < len(rows):
-        mix = (rows.flatten(0, 1) @ there[0].T).softmax(-1)
-        seen = (mix @ keys[0]).unflatten(0, (len(rows), -1))
+    rows = (q @ attention.k_proj.weight.unflatten(0, (count, -1))).flatten(1, 2).to(positioned.dtype)  # (B, h T, C)
+    if len(positioned) < len(rows):
+        mix = (rows.flatten(0, 1) @ positioned[0].T).softmax(-1)
+        attended = (mix @ keys[0]).unflatten(0, (len(rows), -1))
     else:
-        mix = (rows @ there.transpose(1, 2)).softmax(-1)  # (B, h T, N); the bias of k is the same for all places
-        seen = mix @ keys
-    seen = seen.to(tokens.dtype).unflatten(1, (count, -1))  # (B, h, T, C)
-    values = seen @ attention.v_proj.weight.unflatten(0, (count, -1)).transpose(1, 2)
+        mix = (rows @ positioned.transpose(1, 2)).softmax(-1)  # (B, h T, N); the bias of k is the same at all positions
+        attended = mix @ keys
+    attended = attended.to(tokens.dtype).unflatten(1, (count, -1))  # (B, h, T, C)
+    values = attended @ attention.v_proj.weight.unflatten(0, (count, -1)).transpose(1, 2)
     values = values.transpose(1, 2).flatten(2) + attention.v_proj.bias
     return attention.out_proj(values)
 
 
-def _attend_to_tokens(attention: Any, tokens: Tensor, values: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
-    """What the places take from the tokens: rows (B, h T, C) and how each place mixes them, (B, h T, N)."""
+def _attend_to_tokens(attention: Any, tokens: Tensor, values: Tensor, positioned: Tensor) -> tuple[Tensor, Tensor]:
+    """What the picture takes from the tokens: rows (B, h T, C), and their weights at each position, (B, h T, N)."""
     count = attention.num_heads
     k = _split_heads(attention.k_proj(tokens), attention)  # (B, h, T, d)
     k = k * k.shape[-1] ** -0.5
     v = _split_heads(attention.v_proj(values), attention)
-    toward = (k @ attention.q_proj.weight.unflatten(0, (count, -1))).flatten(1, 2).to(there.dtype)
-    bias = (k @ attention.q_proj.bias.view(count, -1, 1)).flatten(1, 2).to(there.dtype)  # (B, h T, 1)
-    if len(there) < len(toward):
-        logits = (toward.flatten(0, 1) @ there[0].T).unflatten(0, (len(toward), -1)).add_(bias)
+    toward = (k @ attention.q_proj.weight.unflatten(0, (count, -1))).flatten(1, 2).to(positioned.dtype)
+    bias = (k @ attention.q_proj.bias.view(count, -1, 1)).flatten(1, 2).to(positioned.dtype)  # (B, h T, 1)
+    if len(positioned) < len(toward):
+        logits = (toward.flatten(0, 1) @ positioned[0].T).unflatten(0, (len(toward), -1)).add_(bias)
     else:
-        logits = (toward @ there.transpose(1, 2)).add_(bias)
+        logits = (toward @ positioned.transpose(1, 2)).add_(bias)
     mix = logits.unflatten(1, (count, -1)).softmax(2).flatten(1, 2)
     out = attention.out_proj.weight.T.unflatten(0, (count, -1))  # (h, d, C)
-    rows = (v @ out + attention.out_proj.bias / count).flatten(1, 2)  # every place's mix sums to the number of heads
-    return rows.to(there.dtype), mix
+    rows = (v @ out + attention.out_proj.bias / count).flatten(1, 2)  # weights sum to the number of heads
+    return rows.to(positioned.dtype), mix
 
 
 def _normalize(x: Tensor, norm: Any) -> Tensor:
-    """Layer norm over the last axis in the type of `x`."""
+    """Layer norm over the last axis in the dtype of `x`."""
     return F.layer_norm(x, x.shape[-1:], norm.weight.to(x.dtype), norm.bias.to(x.dtype), norm.eps)
 
 
 def _upscale_masks(up: Any, keys: Tensor, weights: Tensor, height: int, width: int) -> Tensor:
-    """Masks (B, M, 4 h, 4 w) of places (B, h w, C) by `weights` (B, M, D); `up` is the decoder's chain of enlarging."""
+    """Masks (B, M, 4 h, 4 w) of keys (B, h w, C) by `weights` (B, M, D); `up` is the decoder's `output_upscaling`."""
     first, norm, _, second, _ = up  # both transposed convolutions have 2 × 2 kernels that do not overlap
     x = keys
     for conv in (first, second):

@@ -1,9 +1,9 @@
-"""TextSCF, registration by filters that a text names: one for every anatomical region of the fixed image.
+"""TextSCF: registration with text-generated filters, one for every anatomical region of the fixed image.
 
 Chen et al. 2023, arXiv:2311.15607; parameter names and arithmetic as in the authors' release `brainTextSCFComplex`. The
-backbone is LKU-Net (Jia et al. 2022, arXiv:2208.04939). Its last feature, at half resolution, meets at every voxel the
-three filters, one per component of the displacement, of the region in which the voxel lies; a network of its own makes
-each filter from the text's embedding.
+backbone is LKU-Net (Jia et al. 2022, arXiv:2208.04939). Its last feature, at half resolution, is multiplied at every
+voxel with three filters, one per component of the displacement, of the region in which the voxel lies; a small network
+computes each filter from the embedding of the region's prompt.
 """
 
 from typing import NamedTuple
@@ -17,10 +17,10 @@ SQUARING_STEPS = 7  # squarings
 
 
 class Flow(NamedTuple):
-    """What the network says; displacements are in voxels of the full grid, warped(p) = moving(p + flow(p)).
+    """The network's output; displacements are in voxels of the full grid, warped(p) = moving(p + flow(p)).
 
-    `flow` is (B, 3, D, H, W); `half` is the same field at half resolution and `raw` what the head gave, the same again
-    or twice the velocity; `feature` is (B, 2n, D/2, H/2, W/2).
+    `flow` is (B, 3, D, H, W); `half` is the same field at half resolution; `raw` is the head's output, equal to `half`
+    or, if diffeomorphic, twice the velocity; `feature` is (B, 2n, D/2, H/2, W/2).
     """
 
     flow: Tensor
@@ -30,7 +30,7 @@ class Flow(NamedTuple):
 
 
 def warp(image: Tensor, flow: Tensor, mode: str = "bilinear") -> Tensor:
-    """(B, C, D, H, W) at every voxel moved by `flow` (B, 3, D, H, W), in voxels along D, H and W; zero outside.
+    """Warp an image (B, C, D, H, W) by `flow` (B, 3, D, H, W), in voxels along D, H and W; zero outside.
 
     `mode` is "bilinear", which in three dimensions is trilinear, or "nearest" for labels.
     """
@@ -43,7 +43,7 @@ def warp(image: Tensor, flow: Tensor, mode: str = "bilinear") -> Tensor:
 
 
 def integrate_velocity(velocity: Tensor, steps: int = SQUARING_STEPS) -> Tensor:
-    """The displacement (B, 3, D, H, W) in voxels after unit time in a stationary `velocity`: scaling and squaring."""
+    """Integrate a stationary velocity (B, 3, D, H, W) over unit time by scaling and squaring; both in voxels."""
     flow = velocity / 2**steps
     for _ in range(steps):
         flow = flow + warp(flow, flow)
@@ -62,7 +62,7 @@ def make_background_embedding(text: Tensor) -> Tensor:
 
 
 class Conv(nn.Module):
-    """A convolution, or the transposed one that doubles the size, and its PReLU."""
+    """A 3×3×3 convolution, or a transposed one that doubles the size, and a PReLU."""
 
     def __init__(self, channels: int, out: int, stride: int = 1, up: bool = False) -> None:
         super().__init__()
@@ -70,11 +70,12 @@ class Conv(nn.Module):
         self.layer = nn.Sequential(conv, nn.PReLU())
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, ...) -> (B, out, ...), at the size that the stride gives."""
         return self.layer(x)
 
 
 class LargeKernel(nn.Module):
-    """Convolutions of 3, k and 1 voxels and the identity, added up: done as the one convolution that they are."""
+    """The sum of convolutions of 3, k and 1 voxels and the identity, computed as one convolution, and a PReLU."""
 
     def __init__(self, channels: int, size: int) -> None:
         super().__init__()
@@ -84,6 +85,7 @@ class LargeKernel(nn.Module):
         self.prelu = nn.PReLU()
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, D, H, W) -> the same shape."""
         half = self.large.kernel_size[0] // 2
         point = self.one.weight + torch.eye(x.shape[1], device=x.device, dtype=x.dtype)[..., None, None, None]
         weight = self.large.weight + F.pad(self.regular.weight, [half - 1] * 6) + F.pad(point, [half] * 6)
@@ -92,7 +94,7 @@ class LargeKernel(nn.Module):
 
 
 class Filter(nn.Module):
-    """From embeddings (36, d) to one filter each (36, 2n)."""
+    """A perceptron that turns the embedding of each region into a filter."""
 
     def __init__(self, dim: int, hidden: int, out: int) -> None:
         super().__init__()
@@ -101,11 +103,12 @@ class Filter(nn.Module):
         )
 
     def forward(self, text: Tensor) -> Tensor:
+        """Embeddings (36, d) -> filters (36, 2n)."""
         return self.mlp(text)
 
 
 class Head(nn.Module):
-    """The displacement (B, 3, ...) of a feature (B, 2n, ...): the filters of each voxel's region plus a convolution."""
+    """The displacement from a feature: the filters of each voxel's region plus a convolution."""
 
     def __init__(self, channels: int, dim: int, hidden: int) -> None:
         super().__init__()
@@ -117,25 +120,27 @@ class Head(nn.Module):
         nn.init.zeros_(self.flow.bias)
 
     def filters(self, text: Tensor) -> Tensor:
+        """Embeddings (36, d) -> filters (3, 36, 2n), one a component of the displacement."""
         return torch.stack([f(text) for f in (self.generate_flow_x, self.generate_flow_y, self.generate_flow_z)])
 
     def forward(self, feature: Tensor, labels: Tensor, filters: Tensor) -> Tensor:
+        """Feature (B, 2n, D, H, W), labels (B, D, H, W) and filters (3, 36, 2n) -> displacement (B, 3, D, H, W)."""
         last = feature.movedim(1, -1)  # (B, D, H, W, 2n)
-        # as f[labels], whose gradient depends on which thread comes first
+        # equals f[labels], whose gradient depends on the order of threads
         covariant = torch.stack([(F.embedding(labels, f) * last).sum(-1) for f in filters], 1)
         return covariant + self.flow(feature)
 
 
 class TextSCF(nn.Module):
-    """Registers `moving` to `fixed`, both (B, 1, D, H, W) in [0, 1], sizes divisible by 16, and returns a Flow.
+    """Registers a moving image to a fixed one.
 
     `width` is the paper's N_s, `dim` the length of the text's embedding (768 for CLIP ViT-L/14, 1024 for RN50x64),
     `hidden` the release's scp_dim. The defaults are the authors' model (163.7 million parameters). With
     `diffeomorphic` the head's field is a velocity, integrated at half resolution.
 
-    The embeddings that the weights were trained on travel with them as the buffer `text` (36, d), background first.
-    `filters(text)` is computed once for a set of prompts and given to `forward`, which then needs no text at all.
-    `up4` belongs to the release's state dict; it does nothing, there or here.
+    The embeddings that the weights were trained on are stored with them in the buffer `text` (36, d), background first.
+    `filters(text)` is computed once for a set of prompts and passed to `forward`, which then needs no text.
+    `up4` belongs to the release's state dict and is unused, there and here.
     """
 
     def __init__(
@@ -157,11 +162,11 @@ class TextSCF(nn.Module):
         self.flow = Head(2 * n, dim, hidden)
 
     def filters(self, text: Tensor | None = None) -> Tensor:
-        """(3, 36, 2n): a filter for each component and region, from embeddings (36, d), by default those of `text`."""
+        """Return filters (3, 36, 2n), one a component and region, of embeddings (36, d), by default `self.text`."""
         return self.flow.filters(self.text if text is None else text)
 
     def backbone(self, moving: Tensor, fixed: Tensor) -> Tensor:
-        """The feature (B, 2n, D/2, H/2, W/2) from which the filters make the displacement."""
+        """Return the feature (B, 2n, D/2, H/2, W/2) from which the head computes the displacement."""
         half = self.ec3(self.ec2(self.ec1(self.eninput(torch.cat((moving, fixed), 1)))))
         quarter = self.ec5(self.ec4(half))
         eighth = self.ec7(self.ec6(quarter))
@@ -171,9 +176,10 @@ class TextSCF(nn.Module):
         return self.dc6(self.dc5(torch.cat((self.up3(x), half), 1)))
 
     def forward(self, moving: Tensor, fixed: Tensor, labels: Tensor, filters: Tensor | None = None) -> Flow:
-        """`labels` are those of the fixed image, (B, D, H, W), integers 0 to 35; taken at every second voxel.
+        """Register `moving` to `fixed`, both (B, 1, D, H, W) in [0, 1], sizes divisible by 16.
 
-        Raises ValueError for sizes that are not divisible by 16 or do not match.
+        `labels` (B, D, H, W) of the fixed image are integers from 0 to 35, read at every second voxel. Raises
+        ValueError for sizes that are not divisible by 16 or do not match.
         """
         size = fixed.shape[2:]
         if any(n % 16 for n in size) or moving.shape != fixed.shape or labels.shape != (len(fixed), *size):

@@ -1,6 +1,6 @@
-"""Lets torchvision be imported where its compiled part does not load: a wheel for CUDA beside a torch for the CPU.
+"""Import torchvision where its compiled part does not load, as a wheel for CUDA beside a torch for the CPU.
 
-segment-anything and timm import torchvision; all they need of the compiled part is non-maximum suppression.
+segment-anything and timm import torchvision; of the compiled part they need non-maximum suppression alone.
 """
 
 import importlib
@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_libraries: list[torch.library.Library] = []  # what is defined lasts as long as its library
+_libraries: list[torch.library.Library] = []  # an operator exists as long as its library
 
 
 def import_torchvision() -> None:
-    """Import torchvision, with a plain `nms` if it cannot load its own."""
+    """Import torchvision, with `suppress_non_maxima` in place of its `nms` if that does not load."""
     if "torchvision" in sys.modules:
         return
     try:
@@ -33,7 +33,7 @@ def import_torchvision() -> None:
 
 
 def suppress_non_maxima(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
-    """Non-maximum suppression: indices, best first, of the boxes (N, 4) as x0 y0 x1 y1 that no better one covers."""
+    """Suppress boxes (N, 4) as x0 y0 x1 y1 that overlap a better one; return the indices of the rest, best first."""
     order = scores.argsort(descending=True, stable=True)
     boxes = boxes[order].float()
     area = (boxes[:, 2:] - boxes[:, :2]).prod(1)

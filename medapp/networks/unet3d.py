@@ -1,8 +1,8 @@
-"""A 3-D U-Net for whole heads that works at half the resolution and answers at the full one.
+"""A 3-D U-Net for whole heads that works at half the resolution and predicts at the full one.
 
 After Ronneberger et al. 2015, arXiv:1505.04597. Every 2×2×2 block of voxels enters as eight channels and leaves as
-eight predictions (sub-pixel convolution, Shi et al. 2016, arXiv:1609.05158), so that the whole head is seen in one pass
-and no tensor of features exists at full resolution.
+eight predictions (sub-pixel convolution, Shi et al. 2016, arXiv:1609.05158), so that the whole head fits
+one pass and no features exist at full resolution.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 
 class Conv(nn.Module):
-    """3×3×3 convolution, batch norm, leaky ReLU: (B, C, X, Y, Z) -> (B, D, X, Y, Z)."""
+    """A 3×3×3 convolution, batch norm and leaky ReLU."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -22,17 +22,18 @@ class Conv(nn.Module):
         self.norm = nn.BatchNorm3d(out_channels, momentum=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, X, Y, Z) -> (B, out_channels, X, Y, Z)."""
         return F.leaky_relu(self.norm(self.conv(x)), 0.01)
 
 
 class UNet3D(nn.Module):
-    """Logits of `classes` at every voxel: (B, channels, X, Y, Z) -> (B, classes, X, Y, Z).
+    """A U-Net with logits of `classes` at every voxel.
 
-    X, Y and Z must be multiples of `stride` (16 as built by default); ValueError otherwise. `width` is the number of
-    channels at half resolution, `growth` by how much it is multiplied there and at each coarser level.
+    `width` is the number of channels at half resolution, `growth` the factors by which it is multiplied there and at
+    each coarser level. Sides must be multiples of `stride`, which is 16 by default.
     """
 
-    traceable = False  # whole heads are asked for their labels alone
+    traceable = False  # of whole heads only the labels are computed
 
     def __init__(
         self, classes: int = 36, width: int = 32, channels: int = 1, growth: Sequence[int] = (1, 2, 4, 6)
@@ -50,7 +51,7 @@ class UNet3D(nn.Module):
         self.leave = nn.Linear(width, 8 * classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """(B, channels, X, Y, Z) -> (B, X/2, Y/2, Z/2, width), from which `logits` predicts."""
+        """(B, channels, X, Y, Z) -> (B, X/2, Y/2, Z/2, width); ValueError unless sides divide by `stride`."""
         if any(n % self.stride for n in x.shape[2:]):
             raise ValueError(f"sides must be multiples of {self.stride}, not {tuple(x.shape[2:])}")
         y = self.enter(split_blocks(x).contiguous(memory_format=torch.channels_last_3d))
@@ -66,29 +67,30 @@ class UNet3D(nn.Module):
         return y.permute(0, 2, 3, 4, 1)
 
     def logits(self, features: Tensor) -> Tensor:
-        """(..., width) at any places of half resolution -> (..., 8, classes), the voxels of a block in C order."""
+        """Features (..., width) of any blocks -> logits (..., 8, classes) of their voxels in C order."""
         return self.leave(features).unflatten(-1, (8, self.classes))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, X, Y, Z) -> logits (B, classes, X, Y, Z)."""
         y = self.logits(self.features(x))  # (B, X/2, Y/2, Z/2, 8, classes)
         return merge_blocks(y.unflatten(4, (2, 2, 2)).permute(0, 7, 1, 2, 3, 4, 5, 6))
 
     def labels(self, x: Tensor) -> Tensor:
-        """(B, channels, X, Y, Z) -> the likeliest class (B, X, Y, Z) uint8, never holding all logits at once."""
+        """(B, channels, X, Y, Z) -> the likeliest class (B, X, Y, Z) uint8, without holding all logits at once."""
         y = self.features(x)
         best = [self.logits(slab).argmax(-1).byte() for slab in y.split(8, dim=1)]
         return merge_blocks(torch.cat(best, 1).unflatten(4, (2, 2, 2)))
 
 
 def split_blocks(x: Tensor) -> Tensor:
-    """Blocks of 2×2×2 voxels as channels: (B, C, X, Y, Z) -> (B, 8C, X/2, Y/2, Z/2), a block's voxels in C order."""
+    """Turn blocks of 2×2×2 voxels into channels, in C order: (B, C, X, Y, Z) -> (B, 8C, X/2, Y/2, Z/2)."""
     b, c, i, j, k = x.shape
     x = x.reshape(b, c, i // 2, 2, j // 2, 2, k // 2, 2)
     return x.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(b, 8 * c, i // 2, j // 2, k // 2)
 
 
 def merge_blocks(x: Tensor) -> Tensor:
-    """(..., I, J, K, 2, 2, 2) -> (..., 2I, 2J, 2K)."""
+    """Merge blocks of voxels into one grid: (..., I, J, K, 2, 2, 2) -> (..., 2I, 2J, 2K)."""
     *rest, i, j, k, _, _, _ = x.shape
     n = len(rest)
     x = x.permute(*range(n), n, n + 3, n + 1, n + 4, n + 2, n + 5)

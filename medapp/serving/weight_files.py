@@ -1,8 +1,8 @@
-"""Weights: beside the app, in the Hugging Face cache or on the Hub, and never used unless their sha256 is the card's.
+"""Find weights beside the app, in the Hugging Face cache or on the Hub, and verify them by the card's sha256.
 
 Environment: MEDAPP_WEIGHTS is the folder beside the app (default `weights/` next to the package). MEDAPP_REPO names
-another Hub repository for all weights of ours, MEDAPP_REPO_<FILE STEM IN CAPITALS> for one file, for example
-MEDAPP_REPO_SEGMENT_GLIOMA_AR2UNET. HF_HUB_OFFLINE, HF_ENDPOINT, HF_HOME and HF_TOKEN mean what they mean to the Hub.
+another Hub repository for all of our weights, MEDAPP_REPO_<FILE STEM IN CAPITALS> for one file, for example
+MEDAPP_REPO_SEGMENT_GLIOMA_AR2UNET. HF_HUB_OFFLINE, HF_ENDPOINT, HF_HOME and HF_TOKEN are the Hub's own.
 """
 
 import hashlib
@@ -14,11 +14,11 @@ from typing import NamedTuple
 from medapp.card import Weights
 from medapp.errors import WeightsError
 
-SECONDS_TO_ANSWER = 10  # after that the Hub counts as unreachable
+SECONDS_TO_ANSWER = 10  # after which the Hub counts as unreachable
 
 
 class LocatedWeights(NamedTuple):
-    """A weights file whose sha256 has been checked, and in words where it came from."""
+    """A weights file whose sha256 has been verified, and where it came from, in words."""
 
     path: Path
     sha256: str
@@ -26,33 +26,35 @@ class LocatedWeights(NamedTuple):
 
 
 def locate_weights(weights: Weights) -> LocatedWeights:
-    """The file that the card names, from the nearest place that has it. Raises WeightsError with what to do."""
+    """Return the file that the card names, from the nearest place that has it; raises WeightsError with what to do."""
     if not weights.file.endswith(".safetensors") and not weights.third_party:
         raise WeightsError(f"{weights.file} is not a .safetensors file; no other kind is read.")
-    beside = find_weights_folder() / Path(weights.file).name
-    if beside.is_file() and _compute_sha256(beside) == weights.sha256:
-        return LocatedWeights(beside, weights.sha256, "beside the app")
+    file = find_weights_folder() / Path(weights.file).name
+    if file.is_file() and _compute_sha256(file) == weights.sha256:
+        return LocatedWeights(file, weights.sha256, "beside the app")
     repo = _select_repo(weights)
     place = f"{repo}@{weights.revision}"
     cached = _find_cached(weights, repo)
     if cached and _compute_sha256(cached) == weights.sha256:
         return LocatedWeights(cached, weights.sha256, f"Hugging Face cache {place}")
-    remark = f" The {weights.file} beside the app is another file than the card names." if beside.is_file() else ""
+    remark = f" The {weights.file} beside the app is another file than the card names." if file.is_file() else ""
     try:
         return LocatedWeights(_download(weights, repo), weights.sha256, f"Hugging Face Hub {place}")
     except WeightsError:
         raise
-    except Exception as error:  # the Hub's errors come from four libraries; their texts may hold addresses and tokens
+    except (
+        Exception
+    ) as error:  # the Hub's errors come from four libraries; their messages may contain addresses and tokens
         raise WeightsError(_explain_failure(error, weights.file, place) + remark) from error
 
 
 def find_weights_folder() -> Path:
-    """Where weights lie beside the app."""
+    """Return the folder of weights beside the app."""
     return Path(os.environ.get("MEDAPP_WEIGHTS") or Path(__file__).parents[2] / "weights")
 
 
 def name_repo_variable(weights: Weights) -> str:
-    """The environment variable that names another repository for these weights."""
+    """Return the environment variable that names another repository for these weights."""
     return f"MEDAPP_REPO_{Path(weights.file).stem.upper().replace('-', '_')}"
 
 
@@ -62,15 +64,15 @@ def _select_repo(weights: Weights) -> str:
 
 
 def _find_cached(weights: Weights, repo: str) -> Path | None:
-    """The file in the Hugging Face cache, unchecked; no request is made."""
-    from huggingface_hub import try_to_load_from_cache  # here, for it is slow to import and seldom needed
+    """The file in the Hugging Face cache, not yet verified; no request is made."""
+    from huggingface_hub import try_to_load_from_cache  # here, since it is slow to import and seldom needed
 
-    found = try_to_load_from_cache(repo, weights.file, revision=weights.revision)
-    return Path(found) if isinstance(found, str) else None
+    file = try_to_load_from_cache(repo, weights.file, revision=weights.revision)
+    return Path(file) if isinstance(file, str) else None
 
 
 def _download(weights: Weights, repo: str) -> Path:
-    """The file from the Hub, resumed where the connection broke; a file with a wrong sha256 is fetched once more."""
+    """The file from the Hub, resumed after a broken connection; one with a wrong sha256 is downloaded once more."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import OfflineModeIsEnabled
 
@@ -86,18 +88,18 @@ def _download(weights: Weights, repo: str) -> Path:
         path.resolve().unlink(missing_ok=True)
         path.unlink(missing_ok=True)
     raise WeightsError(
-        f"{weights.file} from {repo}@{weights.revision} does not have the sha256 that the card names, twice over. "
-        "It was removed. The card and the repository do not belong together, or something changes files on the way."
+        f"{weights.file} from {repo}@{weights.revision} does not have the sha256 that the card names, in two "
+        "downloads, and was removed. The card and the repository do not match, or the download is altered on its way."
     )
 
 
 def _explain_failure(error: Exception, file: str, place: str) -> str:
-    """One sentence or two on why `file` could not be had from `place` (repository@revision), and what helps."""
+    """A sentence or two on why `file` could not be fetched from `place` (repository@revision), and what helps."""
     beside = f"or put {Path(file).name} into the weights folder beside the app"
     kinds = {kind.__name__ for kind in type(error).__mro__}
     status = getattr(getattr(error, "response", None), "status_code", None)
     if "OfflineModeIsEnabled" in kinds:
-        return f"{file} is not on this computer and HF_HUB_OFFLINE forbids to fetch it: unset it once, {beside}."
+        return f"{file} is not on this computer and HF_HUB_OFFLINE forbids fetching it: unset it once, {beside}."
     if "GatedRepoError" in kinds or status in (401, 403):
         return (
             f"The Hub does not let this computer read {file} in {place}: the repository is private or gated, or there "
@@ -114,7 +116,7 @@ def _explain_failure(error: Exception, file: str, place: str) -> str:
     if "ConnectError" in kinds or "LocalEntryNotFoundError" in kinds or "ProxyError" in kinds:
         return f"{file} is not on this computer and the Hub cannot be reached: check the connection, {beside}."
     if "TransportError" in kinds or "Consistency" in str(error):
-        return f"The connection broke again and again while {file} of {place} was fetched. Try again, {beside}."
+        return f"The connection failed repeatedly while {file} of {place} was fetched. Try again, {beside}."
     if isinstance(error, OSError) and error.strerror:
         reason = f"{file} could not be stored in the Hugging Face cache: {error.strerror}."
         return f"{reason} Set HF_HOME to another folder, {beside}."
@@ -128,6 +130,6 @@ def _compute_sha256(path: Path) -> str:
 
 @lru_cache(maxsize=64)
 def hash_file(path: Path, size: int, changed: int) -> str:
-    """The file's sha256; size and time of change are there so that a changed file is hashed again."""
+    """Return the file's sha256; its size and time of change are arguments so that a changed file is hashed again."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""What scanners and microscopes do to an image: fewer photons, fewer counts, coarser optics. Torch and nothing of ours.
+"""Simulated degradation: fewer photons, fewer counts, coarser optics. Torch and numpy, and nothing else of the app.
 
 Arrays come in and go out as numpy; inside, everything is float32 torch without gradients, on the CPU or a GPU.
 """

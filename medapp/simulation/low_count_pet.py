@@ -1,9 +1,9 @@
 """PET with fewer counts: Poisson counts in the sinogram, reconstructed by ordered subsets or filtered back projection.
 
-The scanner is 2-D and parallel, a slice at a time. What a line expects is  s · a · (A x) + b:  A x the line integrals
-of the activity, a the attenuation of a water-filled outline (511 keV), b an even background of randoms and scatter, s
-the scale that gives a slice its stated number of true counts. Counts are thinned as events are lost from a shorter
-scan: each one stays with probability `fraction`. Ordered subsets: Hudson and Larkin, IEEE Trans. Med. Imaging 13
+The scanner is 2-D and parallel, one slice at a time. A line's expected counts are  s · a · (A x) + b:  A x the line
+integrals of the activity, a the attenuation of a water-filled outline (511 keV), b a uniform background of randoms and
+scatter, s the scale that gives a slice its stated number of true counts. Counts are thinned as a shorter scan loses
+events: each one stays with probability `fraction`. Ordered subsets: Hudson and Larkin, IEEE Trans. Med. Imaging 13
 (1994) 601; expectation maximisation with a known background: Shepp and Vardi, IEEE Trans. Med. Imaging 1 (1982) 113.
 """
 
@@ -18,25 +18,25 @@ from medapp.simulation import projection
 from medapp.simulation.system_matrix import SUBSETS, build_system_matrix
 
 WATER_ATTENUATION = 0.0096  # attenuation per mm at 511 keV
-OUTLINE_SHARE = 0.03  # of the 99.5th percentile: activity above it lies inside the body
-BACKGROUND_SHARE = 0.3  # randoms and scatter, as a part of the true counts
-MAX_PIXELS = 224  # pixels a side: on finer grids than scanners resolve, noise is made on halved ones
+OUTLINE_SHARE = 0.03  # of the 99.5th percentile, above which activity lies inside the body
+BACKGROUND_SHARE = 0.3  # randoms and scatter, as a fraction of the true counts
+MAX_PIXELS = 224  # pixels a side; on finer grids than scanners resolve, noise is simulated at half the size
 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """How counts become an image: `method` "osem" or "fbp"; `fwhm_mm` of the Gaussian filter after it."""
+    """How counts are reconstructed: `method` "osem" or "fbp"; `fwhm_mm` of the Gaussian filter after it."""
 
     method: str = "osem"
     iterations: int = 3
     fwhm_mm: float = 4.0
     window: str = "hann"  # fbp only
-    cutoff: float = 1.0  # fbp only, as a part of Nyquist
+    cutoff: float = 1.0  # fbp only, as a fraction of Nyquist
 
 
 @dataclass(frozen=True)
 class Acquisition:
-    """A scan, (B, V, D) each, in counts: `mean` is the truth; the scanner knows `gain` = s·a and `background`."""
+    """A simulated scan, each (B, V, D) in counts: the expected `mean`, and the known `gain` = s·a and `background`."""
 
     mean: Tensor
     gain: Tensor
@@ -55,16 +55,16 @@ def lower_counts(
     device: str = "cpu",
     batch: int = 16,
 ) -> np.ndarray:
-    """A PET image (H, W) or (D, H, W) as a scan of `fraction` (0 < fraction <= 1) of its counts would show it; float32.
+    """Simulate a PET image (H, W) or (D, H, W) at `fraction` (0 < fraction <= 1) of its counts; float32.
 
-    `counts` are the true counts that the mean slice of the full scan has; slices share them by their activity.
-    Returned is image + √(1 - fraction) · (noisy - noiseless reconstruction), in the image's unit. A plain second
-    reconstruction would also blur the image again, and a network would then learn to sharpen; so the image keeps its
-    resolution and its own noise, the noise added is that of the missing counts, and fraction 1 changes nothing. With
-    ordered subsets an image without negative values stays without.
+    `counts` are the true counts in the mean slice of the full scan; slices share them by their activity. The result is
+    image + √(1 - fraction) · (noisy - noiseless reconstruction), in the image's unit. A plain second reconstruction
+    would also blur the image again, and a network would then learn to sharpen; so the image keeps its resolution and
+    its own noise, the added noise is that of the missing counts, and fraction 1 changes nothing. With ordered subsets
+    an image without negative values stays so. Raises ValueError for a fraction outside its range.
     """
     if not 0 < fraction <= 1:
-        raise ValueError("a fraction of counts lies above 0 and is at most 1")
+        raise ValueError("the fraction of counts must be above 0 and at most 1")
     volume = np.asarray(activity, np.float32).reshape(-1, *activity.shape[-2:])
     generator = torch.Generator(device).manual_seed(seed)
     sums = volume.clip(0).sum((1, 2), dtype=np.float64)
@@ -80,10 +80,10 @@ def lower_counts(
             part, mm = F.avg_pool2d(part, 2, ceil_mode=True), 2 * mm
         true = torch.as_tensor(share[start : start + batch], device=device, dtype=torch.float32)
         scan = simulate_acquisition(part, mm, true * fraction)
-        both = [
+        noisy, noiseless = [
             reconstruct_slices(scan, counted, recipe) for counted in (torch.poisson(scan.mean, generator), scan.mean)
         ]
-        noise = F.interpolate((both[0] - both[1])[None], size=volume.shape[1:], mode="bilinear")[0]
+        noise = F.interpolate((noisy - noiseless)[None], size=volume.shape[1:], mode="bilinear")[0]
         result[start : start + batch] += noise.cpu().numpy() * (1 - fraction) ** 0.5
     if volume.min() >= 0 and recipe.method == "osem":
         result.clip(0, out=result)
@@ -94,28 +94,28 @@ def lower_counts(
 def simulate_acquisition(
     activity: Tensor, pixel_mm: float, counts: Tensor, background: float = BACKGROUND_SHARE
 ) -> Acquisition:
-    """The expected sinogram of slices (B, H, W) >= 0 with `counts` (B,) true counts each; empty ones expect none."""
+    """Simulate the expected sinogram of slices (B, H, W) >= 0 with `counts` (B,) true counts each, 0 in empty ones."""
     h, w = activity.shape[1:]
     system = build_system_matrix(h, w, str(activity.device))
     lines = system.forward(activity) * pixel_mm
     bright = torch.quantile(activity.flatten(1), 0.995, dim=1).amax()
     outline = F.max_pool2d((activity > OUTLINE_SHARE * bright).float()[:, None], 3, 1, 1)[:, 0]
-    survives = (-WATER_ATTENUATION * pixel_mm * system.forward(outline)).exp()
-    trues = lines * survives
+    attenuation = (-WATER_ATTENUATION * pixel_mm * system.forward(outline)).exp()
+    trues = lines * attenuation
     scale = counts / trues.sum((1, 2)).clamp(min=1e-12)
-    gain = survives * scale[:, None, None]
-    even = (counts * background / (trues.shape[1] * trues.shape[2]))[:, None, None].expand_as(trues)
-    return Acquisition(gain * lines + even, gain, even, (h, w), pixel_mm)
+    gain = attenuation * scale[:, None, None]
+    uniform = (counts * background / (trues.shape[1] * trues.shape[2]))[:, None, None].expand_as(trues)
+    return Acquisition(gain * lines + uniform, gain, uniform, (h, w), pixel_mm)
 
 
 def thin_counts(counted: Tensor, fraction: float | Tensor, generator: torch.Generator) -> Tensor:
-    """Of whole counts (B, V, D), those that a shorter scan sees: binomial with `fraction`, a number or (B, 1, 1)."""
+    """Thin whole counts (B, V, D) to those of a shorter scan: binomial with `fraction`, a number or (B, 1, 1)."""
     each = torch.as_tensor(fraction, device=counted.device).expand_as(counted).contiguous()
     return torch.binomial(counted, each, generator)
 
 
 def shorten_acquisition(scan: Acquisition, fraction: Tensor) -> Acquisition:
-    """The same scan, shortened to `fraction` (B, 1, 1)."""
+    """Return the same scan shortened to `fraction` (B, 1, 1) of its time."""
     return Acquisition(
         scan.mean * fraction, scan.gain * fraction, scan.background * fraction, scan.shape, scan.pixel_mm
     )
@@ -123,7 +123,7 @@ def shorten_acquisition(scan: Acquisition, fraction: Tensor) -> Acquisition:
 
 @torch.no_grad()
 def reconstruct_slices(scan: Acquisition, counted: Tensor, recipe: Reconstruction) -> Tensor:
-    """Slices (B, H, W) in the unit of the activity from counts (B, V, D)."""
+    """Reconstruct counts (B, V, D) to slices (B, H, W) in the unit of the activity; ValueError for another method."""
     h, w = scan.shape
     if recipe.method == "fbp":
         lines = (counted - scan.background) / scan.gain.clamp(min=1e-12)
@@ -137,6 +137,7 @@ def reconstruct_slices(scan: Acquisition, counted: Tensor, recipe: Reconstructio
 
 
 def _reconstruct_osem(scan: Acquisition, counted: Tensor, iterations: int) -> Tensor:
+    """Ordered-subsets expectation maximisation with a known background: counts (B, V, D) -> (B, H, W)."""
     h, w = scan.shape
     system = build_system_matrix(h, w, str(counted.device))
     gain = scan.gain * scan.pixel_mm
@@ -152,7 +153,7 @@ def _reconstruct_osem(scan: Acquisition, counted: Tensor, iterations: int) -> Te
 
 
 def smooth_slices(image: Tensor, fwhm_mm: float, pixel_mm: float) -> Tensor:
-    """Gaussian filter of slices (B, H, W), made for the sampled grid; its sum is 1, beyond the edge lies 0."""
+    """Smooth slices (B, H, W) by a Gaussian sampled on the pixels; its sum is 1, outside the image is 0."""
     sigma = fwhm_mm / 2.3548 / pixel_mm
     if sigma < 0.1:
         return image

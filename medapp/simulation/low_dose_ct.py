@@ -1,4 +1,4 @@
-"""CT at a lower dose: noise is added in the sinogram and reconstructed, the image itself stays.
+"""CT at a lower dose: noise is simulated in the sinogram, reconstructed, and added to the image.
 
 A detector that expects P photons measures the line integral with variance 1/P + E/P² (E: electronic noise, in
 photons²). Going from dose 1 to dose d adds (1/d - 1)/P + (1/d² - 1)E/P². That noise alone is drawn, back projected
@@ -6,8 +6,8 @@ with the kernel and added, so that dose 1 changes nothing and structures are not
 Comput. Assist. Tomogr. 36 (2012) 477, and Zeng et al., IEEE Trans. Nucl. Sci. 62 (2015) 2226. P follows the patient:
 Beer-Lambert on the image's own projections, a bow-tie filter and a tube current that follows the patient's width.
 
-The unknown P without a patient, `photons`, is found from the image: the simulated full-dose noise is made equal to the
-noise measured in its soft tissue. A quarter of the dose then doubles the noise, whatever the scanner was.
+The unknown P without a patient, `photons`, is estimated from the image: the simulated full-dose noise is made equal to
+the noise measured in its soft tissue. A quarter of the dose then doubles the noise, whatever the scanner was.
 """
 
 import math
@@ -24,22 +24,21 @@ from medapp.simulation.projection import compute_apodisation, filter_views, reco
 WATER_ATTENUATION = 0.0193  # per mm, at the mean energy of a 120 kV beam, about 70 keV
 ELECTRONIC_NOISE = 10.0  # photons²
 VIEWS = 720
-KERNELS = {"soft": 0.75, "medium": 1.1, "sharp": 1.7}  # cycles per mm at which a Hann window reaches zero
-CUTOFFS = (0.45, 0.55, 0.65, 0.75, 0.9, 1.1, 1.3, 1.7, 2.4)  # what "auto" chooses from
-BOWTIE_MM = 140.0  # radius of the water cylinder that the bow-tie evens out, by half
-MODULATION = 0.5  # how far the tube current follows the attenuation of each view: 0 not at all, 1 fully
-MIN_PHOTONS = 2.0  # photons: darker rays are taken to be corrected by the scanner
-MIN_NOISE_HU = 1.0  # HU: no image is taken to be less noisy
-MIN_HU = -1024.0  # HU: scanners store nothing lower
+KERNELS = {"soft": 0.75, "medium": 1.1, "sharp": 1.7}  # cycles per mm, at which the Hann window reaches zero
+CUTOFFS = (0.45, 0.55, 0.65, 0.75, 0.9, 1.1, 1.3, 1.7, 2.4)  # from which "auto" chooses
+BOWTIE_MM = 140.0  # radius of the water cylinder for which the bow-tie compensates by half
+MODULATION = 0.5  # share by which the tube current follows the attenuation of each view, 0 to 1
+MIN_PHOTONS = 2.0  # rays with fewer are taken to be corrected by the scanner
+MIN_NOISE_HU = 1.0  # of a full-dose image, at least
+MIN_HU = -1024.0  # scanners store nothing lower
 
 
 @dataclass(frozen=True)
 class ScanModel:
-    """What is known of an image before noise is added: the same for every dose and realisation.
+    """An image's properties before noise is added, which hold for every dose and realisation.
 
     `attenuation` is the line integral less the gain of bow-tie and tube current, (VIEWS, D); `photons` the counts at
-    full dose where that is 0; `cutoff` the kernel that fits the image, in cycles per mm; `noise` the measured noise in
-    HU.
+    full dose where that is 0; `cutoff` the kernel's, in cycles per mm; `noise` the measured noise in HU.
     """
 
     attenuation: Tensor
@@ -59,10 +58,11 @@ def lower_dose(
     photons: float | None = None,
     device: str = "cpu",
 ) -> np.ndarray:
-    """A full-dose axial slice (H, W) in HU as it would look at `dose` (0 < dose <= 1) of its own; float32 (H, W).
+    """Simulate a full-dose axial slice (H, W) in HU at `dose` (0 < dose <= 1) of its own; float32 (H, W).
 
-    What lies outside the image counts as air. `kernel` is one of KERNELS, a cutoff in cycles per mm, or "auto", which
-    takes the one whose noise has the grain of the image's own. `photons` at full dose: from the image unless given.
+    Outside the image is air. `kernel` is one of KERNELS, a cutoff in cycles per mm, or "auto", which takes the one
+    whose noise has the grain of the image's own. `photons` at full dose are estimated from the image unless given.
+    Raises ValueError for an unknown kernel or a dose outside its range.
     """
     scan = analyse_slice(hu, pixel_mm, kernel, photons, device)
     generator = torch.Generator(device).manual_seed(seed)
@@ -78,10 +78,10 @@ def analyse_slice(
     photons: float | None = None,
     device: str = "cpu",
 ) -> ScanModel:
-    """Attenuation, kernel and photons of a slice; arguments as in `lower_dose`. Raises ValueError on a bad kernel."""
+    """Analyse a slice (H, W) in HU before noise is added; arguments and errors are those of `lower_dose`."""
     image = torch.as_tensor(np.asarray(hu, np.float32), device=device)
     attenuation = _compute_attenuation(image, pixel_mm)
-    # unit noise at a quarter of the views, with the widest kernel: what its grain and strength will be
+    # unit noise at a quarter of the views, with the widest kernel, shows its grain and strength
     few = attenuation[::4]
     drawn = torch.randn(few.shape, generator=torch.Generator(device).manual_seed(1), device=device)
     unit = torch.stack([drawn * (few / 2).exp(), drawn * few.exp()])
@@ -102,9 +102,9 @@ def analyse_slice(
 
 @torch.no_grad()
 def simulate_noise(scan: ScanModel, doses: list[float], cutoffs: list[float], generator: torch.Generator) -> Tensor:
-    """The noise in HU to add, (N, H, W): one realisation per dose and kernel cutoff (cycles per mm)."""
+    """Simulate the noise in HU to add, (N, H, W): one realisation per dose and kernel cutoff (cycles per mm)."""
     if not all(0 < d <= 1 for d in doses):
-        raise ValueError("a dose lies above 0 and is at most 1, the dose of the image itself")
+        raise ValueError("a dose must be above 0 and at most 1, the dose of the image itself")
     device = scan.attenuation.device
     full = (scan.photons * (-scan.attenuation).exp()).clamp(min=MIN_PHOTONS)  # photons at the detector
     nyquist = 1 / (2 * scan.pixel_mm)
@@ -118,7 +118,7 @@ def simulate_noise(scan: ScanModel, doses: list[float], cutoffs: list[float], ge
 
 
 def _compute_attenuation(image: Tensor, pixel_mm: float) -> Tensor:
-    """Line integrals (VIEWS, D), less what bow-tie and tube current make good. Smooth, so computed coarsely."""
+    """Line integrals (VIEWS, D), less the gain of bow-tie and tube current. Smooth, so computed coarsely."""
     mu = ((image + 1000) * (WATER_ATTENUATION / 1000)).clamp(min=0)[None]
     h, w = image.shape
     wide = projection.count_detectors(h, w)
@@ -129,13 +129,13 @@ def _compute_attenuation(image: Tensor, pixel_mm: float) -> Tensor:
     lines = F.interpolate(lines[None], size=(len(angles) + 1, wide), mode="bilinear", align_corners=False)
     lines = F.interpolate(lines, size=(VIEWS + 1, wide), mode="bilinear", align_corners=True)[0, 0, :-1]
     t = (torch.arange(wide, device=image.device) - (wide - 1) / 2) * pixel_mm
-    bowtie = WATER_ATTENUATION * (BOWTIE_MM - (BOWTIE_MM**2 - t**2).clamp(min=0).sqrt())  # half of the chord's lack
+    bowtie = WATER_ATTENUATION * (BOWTIE_MM - (BOWTIE_MM**2 - t**2).clamp(min=0).sqrt())  # half of what the chord lacks
     current = MODULATION * lines.amax(1, keepdim=True)
     return lines + bowtie - (current - current.mean())
 
 
 def find_soft_tissue(image: Tensor, pixel_mm: float) -> Tensor:
-    """Where noise can be measured: soft tissue with little structure in it, (H, W) bool; all of the image at worst."""
+    """Find soft tissue with little structure, in which noise can be measured, (H, W) bool; the whole image at worst."""
     smooth = _blur(image, 1.5)
     soft = (smooth > -150) & (smooth < 150)
     reach = 2 * max(1, round(2.5 / pixel_mm)) + 1  # away from air, lung and bone
@@ -150,10 +150,12 @@ def find_soft_tissue(image: Tensor, pixel_mm: float) -> Tensor:
 
 
 def _extract_detail(image: Tensor, pixel_mm: float) -> Tensor:
+    """What is finer than about 2 mm in (H, W)."""
     return image - _blur(image, 2.0 / pixel_mm)
 
 
 def _compute_robust_std(image: Tensor, mask: Tensor) -> float:
+    """Standard deviation, from the median absolute deviation, of (H, W) in a mask."""
     values = image[mask]
     return float((values - values.median()).abs().median()) * 1.4826
 
@@ -169,7 +171,7 @@ def _blur(image: Tensor, sigma: float) -> Tensor:
 
 
 def _apodise(image: Tensor, cutoff: float, pixel_mm: float) -> Tensor:
-    """A ramp-filtered image (H, W) as the kernel would have made it: filters along views are radial in the plane."""
+    """A ramp-filtered image (H, W) apodised by a kernel: filters along the views are radial in the plane."""
     h, w = image.shape
     fy = torch.fft.fftfreq(h, pixel_mm, device=image.device)[:, None]
     fx = torch.fft.rfftfreq(w, pixel_mm, device=image.device)[None]
@@ -177,7 +179,7 @@ def _apodise(image: Tensor, cutoff: float, pixel_mm: float) -> Tensor:
 
 
 def _fit_cutoff(image: Tensor, grain: Tensor, mask: Tensor, pixel_mm: float) -> float:
-    """The cutoff of CUTOFFS under which noise has the image's share of its finest detail."""
+    """The cutoff of CUTOFFS at which the noise has as fine a grain as the image."""
 
     def fineness(a: Tensor) -> float:
         band = _extract_detail(a, pixel_mm)
@@ -188,6 +190,7 @@ def _fit_cutoff(image: Tensor, grain: Tensor, mask: Tensor, pixel_mm: float) -> 
 
 
 def _read_cutoff(kernel: str | float) -> float:
+    """The cutoff in cycles per mm of a kernel given by name or by cutoff."""
     if isinstance(kernel, str):
         if kernel not in KERNELS:
             raise ValueError(f"kernel {kernel!r} is none of auto, {', '.join(KERNELS)}")

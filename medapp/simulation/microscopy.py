@@ -1,4 +1,4 @@
-"""A microscope field as coarser optics would show it: point spread, larger pixels, sensor noise, rounding.
+"""Microscopy with coarser optics: point spread, larger pixels, sensor noise, rounding.
 
 Frame: pixel i of the coarse image is centred at (i + 0.5) * scale - 0.5 in pixels of the fine one, both axes, so that
 bilinear upsampling with align_corners=False puts it back in place. Point spreads: a Gaussian, or the Airy pattern of a
@@ -20,7 +20,7 @@ AIRY_WIDTH_RATIO = 0.5145 / 1.21967  # half width at half maximum over the radiu
 
 @dataclass(frozen=True)
 class Optics:
-    """How a field is degraded: what `degrade` takes besides the picture and the scale."""
+    """How a picture is degraded: the arguments of `degrade_picture` besides the picture and the scale."""
 
     blur: float = 0.4
     noise: float = 0.004
@@ -30,7 +30,7 @@ class Optics:
 
     @classmethod
     def random(cls, rng: np.random.Generator, noisy: bool = True) -> "Optics":
-        """A lens as found in practice: sharp to soft, clean to noisy, now and then compressed."""
+        """Draw optics as found in practice: sharp to soft, clean to noisy, sometimes compressed."""
         return cls(
             blur=float(rng.uniform(0.0, 0.8)),
             noise=float(rng.uniform(0.0, 0.015)) if noisy and rng.random() < 0.6 else 0.0,
@@ -51,13 +51,13 @@ def degrade_picture(
     sampling: str = "area",
     rounded: bool = True,
 ) -> np.ndarray:
-    """A picture (H, W, 3) float32 from 0 to 1 with pixels `scale` times larger, (H // scale, W // scale, 3) float32.
+    """Degrade a picture (H, W, 3) from 0 to 1 to pixels `scale` times larger: (H // scale, W // scale, 3) float32.
 
-    `blur` is the sigma of the point spread in coarse pixels (for "airy": of the Gaussian of equal half width), before
-    `sampling`: "area" averages over the coarse pixel, "point" takes the light at its centre. `noise` is the sensor's
-    standard deviation at white, shot and read noise in equal parts of variance. `jpeg`: quality of a compression, or
-    None. `rounded` to 1/255 as stored pictures are. Rows and columns beyond the last whole coarse pixel are left out.
-    Raises ValueError for an unknown spread or sampling.
+    `blur` is the sigma of the point spread in coarse pixels (for "airy": of the Gaussian of equal half width), applied
+    before `sampling`: "area" averages over the coarse pixel, "point" takes the value at its centre. `noise` is the
+    sensor's standard deviation at white, shot and read noise in equal parts of variance. `jpeg` is the quality of a
+    compression, or None. With `rounded`, values are multiples of 1/255 as in stored pictures. Rows and columns beyond
+    the last whole coarse pixel are left out. Raises ValueError for an unknown spread or sampling.
     """
     h, w = rgb.shape[0] // scale, rgb.shape[1] // scale
     fine = torch.from_numpy(np.ascontiguousarray(rgb[: h * scale, : w * scale], np.float32)).permute(2, 0, 1)[:, None]
@@ -80,7 +80,7 @@ def degrade_picture(
 
 
 def _apply_point_spread(image: Tensor, sigma: float, kind: str) -> Tensor:
-    """Convolves (N, 1, H, W) with the point spread, sigma in fine pixels, edges repeated."""
+    """Convolve (N, 1, H, W) with the point spread, sigma in fine pixels, edges repeated."""
     if kind not in ("gaussian", "airy"):
         raise ValueError(f"spread {kind!r} is neither gaussian nor airy")
     if sigma < 0.05:
@@ -99,6 +99,7 @@ def _apply_point_spread(image: Tensor, sigma: float, kind: str) -> Tensor:
 
 
 def _sample_pixels(image: Tensor, scale: int, how: str) -> Tensor:
+    """(N, 1, H, W) on pixels `scale` times larger."""
     if how == "area":
         return F.avg_pool2d(image, scale)
     if how != "point":

@@ -12,23 +12,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-OVERSAMPLING = 8  # times finer than the detectors: samples of filtered views, so that the nearest one is near enough
+OVERSAMPLING = 8  # samples of a filtered view per detector, so that the nearest one is accurate enough
 FILTER_WINDOWS = ("ramp", "shepp-logan", "cosine", "hann")
 
 
 def make_angles(count: int, device: torch.device | str = "cpu") -> Tensor:
-    """`count` angles in radians, evenly over [0, π)."""
+    """Return `count` angles in radians, evenly spaced over [0, π)."""
     return torch.arange(count, device=device, dtype=torch.float32) * (math.pi / count)
 
 
 def count_detectors(height: int, width: int) -> int:
-    """An even number of detectors of one pixel that sees the whole image at every angle."""
+    """Count the detectors, an even number, each one pixel wide, that cover the whole image at every angle."""
     return 2 * math.ceil(math.hypot(height, width) / 2) + 2
 
 
 @torch.no_grad()
 def project(images: Tensor, angles: Tensor, pixel_mm: float = 1.0, count: int | None = None) -> Tensor:
-    """Line integrals, value times mm: (B, H, W) float32 and (A,) radians to (B, A, D). Outside the image is 0."""
+    """Project images (B, H, W) float32 at angles (A,) in radians to line integrals (B, A, D), value times mm."""
     b, h, w = images.shape
     d = count or count_detectors(h, w)
     sinogram = images.new_empty(b, len(angles), d)
@@ -37,7 +37,7 @@ def project(images: Tensor, angles: Tensor, pixel_mm: float = 1.0, count: int | 
     for k, angle in enumerate(angles.tolist()):
         c, s = math.cos(angle), math.sin(angle)
         upright = abs(c) >= abs(s)  # step along the axis that the ray crosses most steeply: rows, else columns
-        here, step, rows = along[0 if upright else 1]
+        pixels, step, rows = along[0 if upright else 1]
         divisor, slope = (c, s) if upright else (s, c)
         steps, size = rows
         y = torch.arange(steps, device=images.device, dtype=torch.float32) - (steps - 1) / 2
@@ -48,7 +48,7 @@ def project(images: Tensor, angles: Tensor, pixel_mm: float = 1.0, count: int | 
         low += (torch.arange(steps, device=images.device, dtype=torch.int32) * (size + 3))[:, None]
         low = low.view(-1)
         for i in range(b):
-            value = here[i].index_select(0, low).view(steps, d)
+            value = pixels[i].index_select(0, low).view(steps, d)
             value += step[i].index_select(0, low).view(steps, d).mul_(x)
             torch.sum(value, 0, out=sinogram[i, k])
         sinogram[:, k] *= pixel_mm / abs(divisor)
@@ -56,14 +56,14 @@ def project(images: Tensor, angles: Tensor, pixel_mm: float = 1.0, count: int | 
 
 
 def _pad_rows(images: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
-    """Images with zeros around each row, flat; the step from each pixel to the next; (rows, columns)."""
+    """Images with zeros around each row, flattened; the step from each pixel to the next; (rows, columns)."""
     padded = F.pad(images, (1, 2))
     step = F.pad(padded[..., 1:] - padded[..., :-1], (0, 1))
     return padded.flatten(1).contiguous(), step.flatten(1).contiguous(), (images.shape[1], images.shape[2])
 
 
 def compute_apodisation(frequency: Tensor, window: str = "ramp", cutoff: float = 1.0) -> Tensor:
-    """Apodisation, 1 at frequency 0 and 0 from `cutoff` on; frequency and cutoff in one unit, say cycles per mm."""
+    """Compute the apodisation, 1 at frequency 0, 0 beyond `cutoff` in the same unit; ValueError for another window."""
     f = (frequency.abs() / cutoff).clamp(max=1.0)
     if window == "ramp":
         shape = torch.ones_like(f)
@@ -82,9 +82,9 @@ def compute_apodisation(frequency: Tensor, window: str = "ramp", cutoff: float =
 def filter_views(
     sinograms: Tensor, window: str = "ramp", cutoff: float = 1.0, pixel_mm: float = 1.0, finer: int = OVERSAMPLING
 ) -> Tensor:
-    """Ramp-filtered views (..., D) to (..., D * finer); `cutoff` is a part of the detectors' Nyquist frequency.
+    """Ramp-filter views (..., D) to (..., D * finer); `cutoff` is a fraction of the detectors' Nyquist frequency.
 
-    The ramp is the transform of its band-limited samples, which keeps the mean right. Sample j stands at detector
+    The ramp is the transform of its band-limited samples, which keeps the mean right. Sample j lies at detector
     position (j + 0.5) / finer - 0.5.
     """
     d = sinograms.shape[-1]
@@ -104,7 +104,7 @@ def filter_views(
 
 @torch.no_grad()
 def back_project(fine: Tensor, angles: Tensor, shape: tuple[int, int], finer: int = OVERSAMPLING) -> Tensor:
-    """Sums views (B, A, D * finer) over the angles into (B, *shape) by the nearest sample, times π / A."""
+    """Back project filtered views (B, A, D * finer) to (B, *shape): the nearest samples summed, times π / A."""
     b, a, length = fine.shape
     h, w = shape
     fine = fine.contiguous()
@@ -129,5 +129,5 @@ def reconstruct_fbp(
     window: str = "ramp",
     cutoff: float = 1.0,
 ) -> Tensor:
-    """Filtered back projection of (B, A, D) line integrals over [0, π) to (B, *shape) values per mm."""
+    """Reconstruct line integrals (B, A, D) over [0, π) by filtered back projection to (B, *shape), values per mm."""
     return back_project(filter_views(sinograms, window, cutoff, pixel_mm), angles, shape)

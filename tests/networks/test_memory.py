@@ -55,7 +55,7 @@ def test_every_network_stays_within_its_memory(capped):
     )
 
 
-@pytest.mark.xfail(strict=False, reason="oneDNN 3.12 of torch 2.13; once it passes, `halve` in RAX-Net may be a stride")
+@pytest.mark.xfail(strict=False, reason="oneDNN 3.12 of torch 2.13; once it passes, RAX-Net may stride")
 @pytest.mark.parametrize("capped", ["", "AVX2"], ids=["as it is", "AVX2"])
 def test_gradients_of_pointwise_convolutions_with_a_stride_stay_within_their_memory(capped):
     assert watched("-c", STRIDE, capped=capped).stdout == "all well\n"

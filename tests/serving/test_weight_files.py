@@ -151,7 +151,7 @@ def test_a_wrong_file_beside_the_app_is_passed_over(server, tmp_path):
     put(tmp_path / "weights", b"version https://git-lfs.github.com/spec/v1")
     assert "Hub" in weight_files.locate_weights(WEIGHTS).source
     server.status = 404
-    with pytest.raises(WeightsError, match="beside the app is another file"):
+    with pytest.raises(WeightsError, match="another file"):
         weight_files.locate_weights(Weights(WEIGHTS.file, "someone/other", "main", SHA))
 
 
@@ -164,7 +164,7 @@ def test_a_cut_connection_is_resumed_where_it_broke(server):
 
 def test_a_connection_that_gives_nothing_is_given_up(server):
     server.cuts, server.served = 10**6, [GOOD[:2]]  # a third of two bytes is none
-    with pytest.raises(WeightsError, match="broke again and again"):
+    with pytest.raises(WeightsError, match="repeatedly"):
         weight_files.locate_weights(WEIGHTS)
 
 
@@ -176,7 +176,7 @@ def test_a_wrong_hash_is_fetched_once_more(server):
 
 def test_a_wrong_hash_twice_is_refused_and_removed(server, tmp_path):
     server.served = [GOOD[:-4] + b"oops"]
-    with pytest.raises(WeightsError, match="does not have the sha256"):
+    with pytest.raises(WeightsError, match="sha256"):
         weight_files.locate_weights(WEIGHTS)
     assert len(server.downloads()) == 2
     assert not [p for p in (tmp_path / "hub").rglob("*") if p.is_file() and p.stat().st_size > 1000]
