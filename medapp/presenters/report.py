@@ -3,7 +3,6 @@
 import logging
 import zipfile
 from collections.abc import Iterable, Mapping
-from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,8 +36,6 @@ def render_report(
     return html_page.render_page(
         title,
         [
-            f'<p class="notice" role="note">{escape(NOT_A_DIAGNOSIS)}</p>',
-            f"<h1>{escape(title)}</h1>",
             html_page.render_warning(result.warnings),
             html_page.render_section("Metrics", _metrics(result, own)),
             html_page.render_section("Comparison with the reference", _metrics(result, against)),
@@ -52,6 +49,7 @@ def render_report(
                 "Provenance", html_page.render_pairs(_origin(result.provenance)) if result.provenance else ""
             ),
         ],
+        notice=NOT_A_DIAGNOSIS,
     )
 
 

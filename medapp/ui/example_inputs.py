@@ -8,7 +8,6 @@ is put in, and the list above Run, only show this.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +18,7 @@ from medapp.card import Card
 from medapp.errors import OptionError
 from medapp.examples import Example
 from medapp.options import Landmarks, Option, Points, Text
+from medapp.ui import html
 
 if TYPE_CHECKING:
     from medapp.ui.form import Form
@@ -209,8 +209,7 @@ def _render_inputs(
     left = options_set_by(picked, written, values)
     asked = [o for o in written if not _is_same_value(o, values[o.name], o.default)]
     parts += [(o.title, "example" if o in left else "yours") for o in asked]
-    lines = "; ".join(f"{escape(name)}: <b>{escape(whose)}</b>" for name, whose in parts)
-    return f'<p class="med-used" role="status" aria-live="polite">Will be used: {lines}.</p>'
+    return html.render_inputs(parts)
 
 
 def _describe_owner(paths: Paths) -> str:

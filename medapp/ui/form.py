@@ -1,9 +1,7 @@
 """Form: what a method asks of the visitor, as components made from its card."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from html import escape
 from typing import Any
 
 import gradio as gr
@@ -17,6 +15,7 @@ from medapp.io import files, sandbox
 from medapp.options import Choice, Landmarks, Option, Points, Slider, Text, Toggle
 from medapp.rendering import planes
 from medapp.rendering.layers import Layer
+from medapp.ui import html
 
 FORMATS_HELP = (
     "NIfTI, DICOM (one file, many, or a zip), NRRD, MHA, MGZ, PNG, JPEG or TIFF. A header (.nhdr, .mhd, .hdr) goes "
@@ -75,7 +74,7 @@ def create_component(option: Option) -> gr.Slider | gr.Dropdown | gr.Textbox | g
     if isinstance(option, Toggle):
         return gr.Checkbox(option.default, label=option.title, info=option.about)
     if isinstance(option, Text) and option.known:
-        gr.HTML(render_region_prompts(option.known))
+        gr.HTML(html.render_region_prompts(option.known))
     if isinstance(option, Text | Landmarks):
         return gr.Textbox(option.default, label=option.title, info=option.about, lines=option.lines, max_lines=8)
     return gr.Dropdown(list(option.values), value=option.default, label=option.title, info=option.about)
@@ -100,15 +99,6 @@ def layout_live_options(card: Card) -> dict[str, Any]:
     return knobs
 
 
-def render_region_prompts(known: Mapping[str, str]) -> str:
-    """What an option's words may be about, and what is said of each by default, folded away."""
-    rows = "".join(f'<tr><th scope="row">{escape(k)}</th><td>{escape(v)}</td></tr>' for k, v in known.items())
-    return (
-        f'<details class="med-about"><summary>The {len(known)} regions and their usual words</summary>'
-        f'<table class="med-known">{rows}</table></details>'
-    )
-
-
 def layout_inputs(card: Card) -> tuple[dict[str, gr.File], dict[str, gr.Dropdown], dict[str, Any]]:
     """The boxes for the images, required ones first, their series lists, and the options that the network needs."""
     boxes: dict[str, gr.File] = {}
@@ -122,8 +112,8 @@ def layout_inputs(card: Card) -> tuple[dict[str, gr.File], dict[str, gr.Dropdown
         if not source.optional:
             ask(source)
             if source.about:
-                gr.HTML(f'<p class="med-small">{escape(source.about)}</p>')
-    gr.HTML(f'<p class="med-small">{FORMATS_HELP}</p>')
+                gr.HTML(html.render_help(source.about))
+    gr.HTML(html.render_help(FORMATS_HELP))
     folded = {name for names in card.option_groups.values() for name in names}
     instead = {option.upload for option in card.options if isinstance(option, Choice)}
     more = [source for source in card.inputs if source.optional and source.name not in instead | folded]
@@ -141,12 +131,12 @@ def layout_inputs(card: Card) -> tuple[dict[str, gr.File], dict[str, gr.Dropdown
         with gr.Accordion(title, open=False):
             for source in sources:
                 if source.about:
-                    gr.HTML(f'<p class="med-small">{escape(source.about)}</p>')
+                    gr.HTML(html.render_help(source.about))
                 ask(source)
             options |= {o.name: create_component(o) for o in more_options}
     for source in (source for source in card.inputs if source.name in instead):
         with gr.Accordion(f"{source.title}, from a file", open=False):
-            gr.HTML(f'<p class="med-small">{escape(source.about)}</p>')
+            gr.HTML(html.render_help(source.about))
             ask(source)
     for name, box in boxes.items():
         box.change(_hide_series, None, series[name], queue=False, api_visibility="private")

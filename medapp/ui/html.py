@@ -1,8 +1,8 @@
-"""Words: the small pieces of HTML on the page. Everything that comes from a file or a user is escaped."""
+"""HTML of the page: its small pieces, from templates that escape all text, and the sentences in them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,11 @@ from medapp.io.validation import DISK_FULL_MESSAGE, is_disk_full
 from medapp.presenters.base import Presenter
 from medapp.presenters.catalogue import get_metric, get_title
 from medapp.presenters.task import Task
+from medapp.rendering.html_templates import HtmlTemplates
 from medapp.result import NOT_A_DIAGNOSIS, Result, Table
 from medapp.ui.workspace import LIFETIME
 
+TEMPLATES = HtmlTemplates(Path(__file__).parent / "templates", macros="page_parts.html")
 QUALITY_METRICS = ("psnr", "ssim", "rmse", "bias", "noise")
 REGION_SOURCES = {
     "mobilesam": "found by MobileSAM",
@@ -32,161 +34,147 @@ REGION_SOURCES = {
 
 
 def render_header() -> str:
-    return '<div class="med-head"><h1>medapp</h1><p>Put your scan in, see what published methods make of it.</p></div>'
+    """Return the page's title."""
+    return TEMPLATES.render_macro("header")
 
 
 def render_banner() -> str:
-    minutes = LIFETIME // 60 + 10
-    return (
-        f'<div class="med-banner" role="note"><strong>{escape(NOT_A_DIAGNOSIS)}</strong> '
-        "Uploads and results are seen by you alone and stay on the machine that runs this page, "
-        f"which deletes them within {minutes} minutes.</div>"
-    )
+    """Return the notice that this is no medical device, and for how long files are kept."""
+    return TEMPLATES.render_macro("banner", NOT_A_DIAGNOSIS, LIFETIME // 60 + 10)
 
 
 def render_method(card: Card) -> str:
-    return (
-        f'<div class="med-about"><p>{escape(card.about)}</p>'
-        "<details><summary>What it was trained on, how good it is, its limits</summary>"
-        f"<p><b>Trained on</b> {escape(card.trained_on)}</p><p><b>Scores</b> {escape(card.scores)}</p>"
-        f"<p><b>Limits</b> {escape(card.limits)}</p><p><b>Licence of the weights</b> {escape(card.licence)}</p>"
-        f"<p><b>Cite</b> {escape(card.cite)}</p></details></div>"
-    )
+    """Return what a method does, and, folded away, its training data, scores, limits, licence and citation."""
+    return TEMPLATES.render_macro("method", card)
 
 
 def render_welcome(task: Task) -> str:
-    return (
-        f'<div class="med-status"><h2>{escape(task.about)}</h2>'
-        f"<p>Put a scan in and press <b>{escape(task.run)}</b>, or click an example.</p></div>"
-    )
+    """Return what stands in place of a result before there is one."""
+    return TEMPLATES.render_macro("welcome", task)
 
 
 def summarize_result(presenter: Presenter, result: Result) -> str:
-    """The sentence of the result, after the doubt there is about what was put in."""
+    """Return the result's headline, after any doubt about what was put in."""
     return f"{result.doubt} {presenter.headline(result)}".strip()
 
 
 def render_headline(sentence: str, notes: Sequence[str], warnings: Sequence[str] = ()) -> str:
-    """The top of a result: its sentence, a coloured box of warnings, then the notes."""
-    boxed = (
-        f'<div class="med-warning"><strong>Check this first</strong>{_render_list(warnings)}</div>' if warnings else ""
-    )
-    return f'<div class="med-status" role="status"><h2>{escape(sentence)}</h2>{boxed}{_render_list(notes)}</div>'
-
-
-def _render_list(sentences: Sequence[str]) -> str:
-    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
-    return f"<ul>{items}</ul>" if items else ""
+    """Return the top of a result: its sentence, a coloured box of warnings, then the notes."""
+    return TEMPLATES.render_macro("headline", sentence, notes, warnings)
 
 
 def render_question(sentence: str) -> str:
-    return f'<div class="med-status" role="status"><h2>Which one?</h2><p>{escape(sentence)}</p></div>'
+    """Return the question which of several series is meant."""
+    return TEMPLATES.render_macro("question", sentence)
 
 
 def render_metrics(result: Result) -> str:
-    """The metrics, and what the lesion table's values mean."""
-    said = {
-        get_title(n): "not defined" if m.value is None else f"{m.value} {m.unit}" for n, m in result.metrics.items()
-    }
-    cells = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in said.items())
-    said_once = dict.fromkeys(table.about for table in result.tables.values() if table.about)
-    abouts = "".join(f"<p>{escape(about)}</p>" for about in said_once)
-    return f'<dl class="med-numbers">{cells}</dl><div class="med-small">{abouts}</div>'
+    """Return the metrics, and below them what the tables' values mean."""
+    rows = [
+        (get_title(key), "not defined" if metric.value is None else f"{metric.value} {metric.unit}")
+        for key, metric in result.metrics.items()
+    ]
+    help_sentences = dict.fromkeys(table.about for table in result.tables.values() if table.about)
+    return TEMPLATES.render_macro("metrics", rows, list(help_sentences))
 
 
 def render_table(table: Table) -> str:
-    """A table besides that of the lesions; its values are said by `numbers`."""
-    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in table.columns)
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{'' if cell is None else escape(str(cell))}</td>" for cell in row) + "</tr>"
-        for row in table.rows
-    )
-    return f'<table class="med-known"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+    """Return a table; what its values mean is part of `render_metrics`."""
+    return TEMPLATES.render_macro("table", table.columns, table.rows)
 
 
 def render_image_quality(result: Result) -> str:
-    """The figures before and after beside each other, and what they refer to."""
-    values = {name: metric for name, metric in result.metrics.items() if metric.value is not None}
-    rows = ""
-    for name in QUALITY_METRICS:
-        if name not in values:
-            continue
-        unit, old = values[name].unit, values.get(f"{name}_before")
-        cells = [f"{old.value:.4g}" if old else "", f"{values[name].value:.4g}"]
-        cells += [escape(unit), escape(get_metric(name).help)]
-        line = "".join(f"<td>{cell}</td>" for cell in cells)
-        rows += f'<tr><th scope="row">{escape(get_title(name))}</th>{line}</tr>'
-    head = "".join(f'<th scope="col">{column}</th>' for column in ("Metric", "Before", "Restored", "Unit", "Meaning"))
-    table = f'<table class="med-figures"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>' if rows else ""
-    said = [f"{values['regions'].value} regions." if "regions" in values else ""]
-    if "data_range" in values:
-        span = values["data_range"]
-        said += [f"PSNR and SSIM refer to a data range of {span.value:g} {span.unit}".rstrip() + ", over all slices."]
+    """Return the metrics before and after restoration side by side, and the data range that they refer to."""
+    metrics = {key: metric for key, metric in result.metrics.items() if metric.value is not None}
+    rows = []
+    for key in QUALITY_METRICS:
+        if key in metrics:
+            before = metrics.get(f"{key}_before")
+            values = f"{before.value:.4g}" if before else "", f"{metrics[key].value:.4g}"
+            rows.append((get_title(key), *values, metrics[key].unit, get_metric(key).help))
+    sentences = [f"{metrics['regions'].value} regions."] if "regions" in metrics else []
+    if "data_range" in metrics:
+        data_range = f"{metrics['data_range'].value:g} {metrics['data_range'].unit}".rstrip()
+        sentences.append(f"PSNR and SSIM refer to a data range of {data_range}, over all slices.")
     else:
-        said += ["No clean image was given, so nothing says how near this is to the truth."]
-    return f'{table}<p class="med-small">{escape(" ".join(said).strip())}</p>'
+        sentences.append("No clean image was given, so nothing says how near this is to the truth.")
+    columns = ("Metric", "Before", "Restored", "Unit", "Meaning")
+    return TEMPLATES.render_macro("comparison", columns, rows) + render_help(" ".join(sentences))
 
 
-def render_difference_help(seen: Any) -> str:
-    """What the signed maps show."""
-    unit = f"{seen.unit}".strip()
-    end = f"±{seen.span:g} {unit}".rstrip()
-    if "Reference" in seen.stacks:
-        said = f"What is wrong before and after: image minus reference, both from {end}. Black is no error."
+def render_difference_help(comparison: Any) -> str:
+    """Return what the signed difference maps of a slice comparison show."""
+    limits = f"±{comparison.span:g} {comparison.unit}".rstrip()
+    if "Reference" in comparison.stacks:
+        sentence = f"What is wrong before and after: image minus reference, both from {limits}. Black is no error."
     else:
-        said = (
-            f"What was changed: restored minus before, {end}. It should look like noise: an edge or an organ that "
+        sentence = (
+            f"What was changed: restored minus before, {limits}. It should look like noise: an edge or an organ that "
             "shows here was changed too. With a clean image to compare with, this becomes a map of the error."
         )
-    colours = "Orange: the value is too high, or was raised. Blue: too low, or lowered."
-    return f'<p class="med-small">{escape(said)} {colours}</p>'
+    return render_help(f"{sentence} Orange: the value is too high, or was raised. Blue: too low, or lowered.")
 
 
-def render_region_count(count: int, here: int, draft: Any) -> str:
-    """How many regions there are, and how they were found."""
-    where = f", {here} in this slice" if len(draft.stack) > 1 else ""
-    how = REGION_SOURCES.get(draft.source, draft.source) + (", changed by hand" if draft.is_edited else "")
-    return f'<div class="med-regions" role="status"><b>{count} regions</b>{where} ({escape(how)}).</div>'
+def render_region_count(count: int, here: int, region_map: Any) -> str:
+    """Return how many regions a map has, in all and in the displayed slice, and how they were found."""
+    source = REGION_SOURCES.get(region_map.source, region_map.source)
+    source += ", changed by hand" if region_map.is_edited else ""
+    return TEMPLATES.render_macro("region_count", count, here if len(region_map.stack) > 1 else None, source)
 
 
-def render_hint(said: str) -> str:
-    """What a click does, or did."""
-    return f'<div class="med-regions" role="status">{escape(said)}</div>'
+def render_region_prompts(prompts: Mapping[str, str]) -> str:
+    """Return, folded away, the prompt that is used by default for each region."""
+    return TEMPLATES.render_macro("region_prompts", prompts)
 
 
-def describe_region(draft: Any, number: int) -> str:
-    """One region of the slice shown: its number, size and mean."""
-    inside = draft.stack[draft.slice_index] == number
-    values = to_display_slices(draft.image.array, draft.image.grid)[draft.slice_index][inside]
-    axis = slice_axis(draft.image.grid)
-    pixel = float(np.prod(np.delete(draft.image.spacing, axis)))
-    size = f"{int(inside.sum())} pixels"
-    if NO_PIXEL_SIZE_REMARK not in draft.image.remarks:
-        size += f", {inside.sum() * pixel:.0f} mm²"
-    mean = "" if draft.image.is_colour else f", mean {float(values.mean()):.4g} {draft.image.unit}".rstrip()
+def render_hint(sentence: str) -> str:
+    """Return what a click on the regions does, or has done."""
+    return TEMPLATES.render_macro("hint", sentence)
+
+
+def render_help(sentence: str) -> str:
+    """Return a paragraph of help in small type."""
+    return TEMPLATES.render_macro("help", sentence)
+
+
+def render_inputs(rows: Sequence[tuple[str, str]]) -> str:
+    """Return the line that lists by title whose file is used."""
+    return TEMPLATES.render_macro("inputs", rows)
+
+
+def describe_region(region_map: Any, number: int) -> str:
+    """Describe one region of the displayed slice in a sentence: its number, size and mean."""
+    image = region_map.image
+    is_inside = region_map.stack[region_map.slice_index] == number
+    values = to_display_slices(image.array, image.grid)[region_map.slice_index][is_inside]
+    pixel_mm2 = float(np.prod(np.delete(image.spacing, slice_axis(image.grid))))
+    size = f"{int(is_inside.sum())} pixels"
+    if NO_PIXEL_SIZE_REMARK not in image.remarks:
+        size += f", {is_inside.sum() * pixel_mm2:.0f} mm²"
+    mean = "" if image.is_colour else f", mean {float(values.mean()):.4g} {image.unit}".rstrip()
     return f"Region {number}: {size}{mean}."
 
 
 def render_provenance(result: Result, card: Card) -> str:
+    """Return a table of how the result was computed."""
     facts = result.facts()
     weights = facts["weights"]
-    rows = {
-        "Pipeline": f"{card.name}: {card.title}",
-        "Weights": f"{weights.get('file', '')} ({weights.get('source', '')})",
-        "sha256": weights.get("sha256", ""),
-        "Device": f"{facts['device']}, {facts['engine']}, {facts['precision']}",
-        "Time": f"{facts['seconds']:.1f} s, peak memory {facts['peak_memory_mb']:.0f} MB",
-        "Options": ", ".join(f"{k} = {v}" for k, v in facts["settings"].items() if v != ""),
-        "Versions": ", ".join(f"{k} {v}" for k, v in facts["versions"].items()),
-        "Licence of the weights": card.licence,
-        "Cite": card.cite,
-    }
-    body = "".join(f'<tr><th scope="row">{escape(k)}</th><td>{escape(str(v))}</td></tr>' for k, v in rows.items())
-    return f'<table class="med-origin">{body}</table>'
+    rows = [
+        ("Pipeline", f"{card.name}: {card.title}"),
+        ("Weights", f"{weights.get('file', '')} ({weights.get('source', '')})"),
+        ("sha256", weights.get("sha256", "")),
+        ("Device", f"{facts['device']}, {facts['engine']}, {facts['precision']}"),
+        ("Time", f"{facts['seconds']:.1f} s, peak memory {facts['peak_memory_mb']:.0f} MB"),
+        ("Options", ", ".join(f"{name} = {value}" for name, value in facts["settings"].items() if value != "")),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in facts["versions"].items())),
+        ("Licence of the weights", card.licence),
+        ("Cite", card.cite),
+    ]
+    return TEMPLATES.render_macro("pairs", rows, "med-origin")
 
 
 def position_at_shares(grid: Grid, shares: Sequence[float]) -> np.ndarray:
-    """(3,) RAS+ millimetres at shares (0 to 1) of the grid's box: right to left, back to front, foot to head."""
+    """Return (3,) RAS+ mm at fractions (0 to 1) of a grid's box: right to left, back to front, foot to head."""
     corners = grid.to_mm(np.array(np.meshgrid(*((0, n - 1) for n in grid.shape))).reshape(3, -1).T)
     low, high = corners.min(axis=0), corners.max(axis=0)
     share = np.array([1 - shares[0], shares[1], shares[2]])
@@ -194,7 +182,7 @@ def position_at_shares(grid: Grid, shares: Sequence[float]) -> np.ndarray:
 
 
 def describe_method(card: Card) -> dict[str, str]:
-    """What else a report says of the method."""
+    """Return what a report says of the method, by title."""
     return {
         "Trained on": card.trained_on,
         "Scores": card.scores,
@@ -205,7 +193,7 @@ def describe_method(card: Card) -> dict[str, str]:
 
 
 def add_example_note(result: Result, example: Example) -> Result:
-    """The result of an example, with where the example comes from among its notes."""
+    """Return the result of an example with the example's source and licence as its first note."""
     kind = "Synthetic example." if example.synthetic else "Example."
     about = example.about.removeprefix("Synthetic. ")
     return replace(
@@ -214,9 +202,9 @@ def add_example_note(result: Result, example: Example) -> Result:
 
 
 def explain_error(error: Exception) -> str:
-    """What an exception that nobody expected means to the user; never its own text."""
+    """Explain an unexpected exception to the user, without its own text, which may hold what they wrote."""
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error).lower()):
-        return "The memory of this machine does not suffice for this image; a smaller or a coarser one may do."
+        return "Not enough memory for this image; try a smaller or coarser one."
     if is_disk_full(error):
         return f"{DISK_FULL_MESSAGE} Try again in an hour."
     return (
