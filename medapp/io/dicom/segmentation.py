@@ -1,4 +1,4 @@
-"""A mask out as DICOM SEG, so that it lies over the images it was made from."""
+"""Write a mask as DICOM SEG, aligned with its source images."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Grid, Volume
 from medapp.io.dicom import slice_headers
 
-SNOMED_NAMES = {  # a label without its side, and SNOMED's name for it, or for what it is part of
+SNOMED_NAMES = {  # label without its side -> SNOMED name of the structure, or of the one that contains it
     "brain": "Brain",
     "Cerebral-White-Matter": "CerebralWhiteMatter",
     "Cerebral-Cortex": "CerebralCortex",
@@ -42,19 +42,19 @@ SNOMED_NAMES = {  # a label without its side, and SNOMED's name for it, or for w
 def write_dicom_seg(mask: Volume, path: Path) -> Path:
     """Write `mask` as a binary DICOM SEG, one segment per label that occurs, and return the path.
 
-    `mask.headers` are those of the series the image was read from; a mask on another grid is taken to the series' own
-    by nearest voxel. Each frame names the image it lies over, where that has a uid of its own. An empty mask gives a
-    SEG whose frames are all empty. Raises InputError if there are no headers.
+    `mask.headers` are those of the series that the image was read from; a mask on another grid is resampled onto that
+    of the series by nearest neighbour. Each frame names its source image where that has a unique uid. An empty mask
+    gives a SEG with empty frames. Raises InputError without headers.
     """
-    import highdicom  # slow to import, and needed only here
+    import highdicom  # slow to import
 
     if not mask.headers or not mask.labels:
-        raise InputError("A DICOM segmentation can only be made of a mask whose image was read from DICOM.")
+        raise InputError("A DICOM segmentation needs an image that was read from DICOM; upload the DICOM series.")
     headers: list[Dataset] = list(mask.headers)
     shape = (int(headers[0].Columns), int(headers[0].Rows), len(headers))
     array = resample(mask, Grid(shape, slice_headers.affine_from_headers(headers))).array
-    there = set(np.unique(array).tolist())
-    labels = {value: label for value, label in mask.labels.items() if value in there} or mask.labels
+    values = set(np.unique(array).tolist())
+    labels = {value: label for value, label in mask.labels.items() if value in values} or mask.labels
     numbered = np.zeros(array.shape, np.uint8 if len(labels) < 256 else np.uint16)
     for number, value in enumerate(labels, start=1):
         numbered[array == value] = number
@@ -81,45 +81,46 @@ def write_dicom_seg(mask: Volume, path: Path) -> Path:
 
 
 def _single_frame_header(header: Dataset) -> Dataset:
-    """The header as that of an image of one frame, whatever it was."""
-    plain = Dataset()
-    plain.update({element.tag: element for element in header if element.keyword != "SourceImageSequence"})
-    plain.SOPClassUID, plain.SpacingBetweenSlices = slice_headers.MR_CLASS, header.SliceThickness
-    return plain
+    """Return the header as that of a single-frame MR image, whatever it was."""
+    single = Dataset()
+    single.update({element.tag: element for element in header if element.keyword != "SourceImageSequence"})
+    single.SOPClassUID, single.SpacingBetweenSlices = slice_headers.MR_CLASS, header.SliceThickness
+    return single
 
 
 def _set_sources(seg: Dataset, headers: list[Dataset]) -> None:
-    """The images that the headers were made of in the place of the headers, in all that `seg` says of its sources."""
-    source = {header.SOPInstanceUID: header.get("SourceImageSequence") for header in headers}
+    """Replace the headers by the images they were made from, wherever `seg` names its sources."""
+    sources = {header.SOPInstanceUID: header.get("SourceImageSequence") for header in headers}
     for frame in seg.PerFrameFunctionalGroupsSequence:
         derivation = frame.get("DerivationImageSequence")
         if not derivation:
             continue
         (item,) = derivation[0].SourceImageSequence
         uid = item.ReferencedSOPInstanceUID
-        if uid not in source:  # the frames of all segments at one place share the item, which was done
+        if uid not in sources:  # replaced already: the frames of all segments at one position share the item
             continue
-        if known := source[uid]:
-            item.update(known[0])
+        if references := sources[uid]:
+            item.update(references[0])
         else:
             frame.DerivationImageSequence = Items([])
-    used: dict[str, Dataset] = {}  # an image of many frames is named once
-    for known in source.values():
-        if known:
-            one = Dataset()
-            one.ReferencedSOPClassUID = known[0].ReferencedSOPClassUID
-            one.ReferencedSOPInstanceUID = known[0].ReferencedSOPInstanceUID
-            used[one.ReferencedSOPInstanceUID] = one
+    images: dict[str, Dataset] = {}  # a multi-frame image is named once
+    for references in sources.values():
+        if references:
+            image = Dataset()
+            image.ReferencedSOPClassUID = references[0].ReferencedSOPClassUID
+            image.ReferencedSOPInstanceUID = references[0].ReferencedSOPInstanceUID
+            images[image.ReferencedSOPInstanceUID] = image
     del seg.SourceImageSequence, seg.ReferencedSeriesSequence
-    if used:
+    if images:
         series = Dataset()
         series.SeriesInstanceUID = headers[0].SeriesInstanceUID
-        series.ReferencedInstanceSequence = Items(used.values())
-        seg.SourceImageSequence = Items(used.values())
+        series.ReferencedInstanceSequence = Items(images.values())
+        seg.SourceImageSequence = Items(images.values())
         seg.ReferencedSeriesSequence = Items([series])
 
 
 def _describe_segment(number: int, label: str) -> Dataset:
+    """Return the description of a segment: an anatomical structure if its label is known, otherwise a lesion."""
     import highdicom
 
     anatomy = SNOMED_NAMES.get(split_side(label)[1])

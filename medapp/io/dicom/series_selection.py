@@ -1,4 +1,4 @@
-"""Which of the images in an upload of DICOM files is meant: by number, by uid, or because there is no other."""
+"""Select one of the images in an upload of DICOM files: by number, by uid, or because it is the only one."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,13 +11,13 @@ from medapp.io.dicom.frames import Frame
 from medapp.io.dicom.series_discovery import WITHOUT_POSITION, SeriesPart
 from medapp.io.validation import safe_text
 
-MAX_LISTED_SERIES = 20  # series in a sentence
+MAX_LISTED_SERIES = 20  # in a message
 
 
 class SeriesChoice(NamedTuple):
-    """What a user needs to choose a series: its name, one line that begins with its number, how many slices it has.
+    """What a user needs to choose a series: its uid, a title that begins with its number, and its number of slices.
 
-    The line does not hold the patient's name. To choose, `uid` and the number are as good.
+    The title does not contain patient data. Either the uid or the number selects the series.
     """
 
     uid: str
@@ -26,59 +26,63 @@ class SeriesChoice(NamedTuple):
 
 
 class SeveralSeriesError(InputError):
-    """The upload holds more than one series; `series` lists them, to be given to `read` by uid or number."""
+    """The upload holds more than one series; `series` lists them, and `read` takes the uid or number of one."""
 
     def __init__(self, series: Sequence[SeriesChoice]) -> None:
+        """Make the message from the titles of the series."""
         self.series = tuple(series)
-        shown = "; ".join(s.title for s in self.series[:MAX_LISTED_SERIES]) + (
+        titles = "; ".join(s.title for s in self.series[:MAX_LISTED_SERIES]) + (
             "; …" if len(self.series) > MAX_LISTED_SERIES else ""
         )
-        super().__init__(f"The upload holds {len(self.series)} series, choose one of them by its number: {shown}.")
+        super().__init__(f"The upload holds {len(self.series)} series; choose one of them by its number: {titles}.")
 
     def __reduce__(self) -> tuple:
+        """Pickle the list of series, since the sandbox passes this error on."""
         return type(self), (self.series,)
 
 
-def choose_part(found: Sequence[SeriesPart], headers: Sequence[Dataset], series: str | None) -> SeriesPart:
-    """The part that is meant by its number from 1 or its uid, or the only one that is not set aside.
+def choose_part(parts: Sequence[SeriesPart], headers: Sequence[Dataset], series: str | None) -> SeriesPart:
+    """Return the part with this number from 1 or this uid, or, without `series`, the only one that is not excluded.
 
-    Raises SeveralSeriesError, and InputError if there is none of that name.
+    Raises SeveralSeriesError if several match, and InputError if none does.
     """
-    names = _part_names(found)
-    listed = [
-        _make_choice(n, name, part, headers) for n, (name, part) in enumerate(zip(names, found, strict=True), start=1)
+    names = _part_names(parts)
+    choices = [
+        _make_choice(n, name, part, headers) for n, (name, part) in enumerate(zip(names, parts, strict=True), start=1)
     ]
-    wanted = [n for n, part in enumerate(found) if not part.exclusion] or list(range(len(found)))
+    selected = [n for n, part in enumerate(parts) if not part.exclusion] or list(range(len(parts)))
     if series is not None:
         text = series.strip()
-        wanted = [n for n, part in enumerate(found) if text in (str(n + 1), names[n], part.uid)]
-        if not wanted and text.isdigit():
-            raise InputError(f"There is no series {text[:9]} in this upload: it holds {len(found)}.")
-        if not wanted:
-            raise InputError("The series that was chosen is not in this upload; choose again.")
-    if len(wanted) > 1:
-        raise SeveralSeriesError([listed[n] for n in wanted])
-    part = found[wanted[0]]
+        selected = [n for n, part in enumerate(parts) if text in (str(n + 1), names[n], part.uid)]
+        if not selected and text.isdigit():
+            raise InputError(f"There is no series {text[:9]} in this upload; choose one from 1 to {len(parts)}.")
+        if not selected:
+            raise InputError("The chosen series is not in this upload; choose again.")
+    if len(selected) > 1:
+        raise SeveralSeriesError([choices[n] for n in selected])
+    part = parts[selected[0]]
     if series is not None:
         return part
-    others = [f"{_describe_size(p, headers)}{_series_number(p, headers)}, {p.exclusion}" for p in found if p.exclusion]
-    if not others:
+    excluded = [
+        f"{_describe_size(p, headers)}{_series_number(p, headers)}, {p.exclusion}" for p in parts if p.exclusion
+    ]
+    if not excluded:
         return part
-    shown = "; ".join(others[:3]) + (f"; and {len(others) - 3} more" if len(others) > 3 else "")
-    return part._replace(remarks=(*part.remarks, f"Set aside: {shown}. Upload alone what you want instead."))
+    listed = "; ".join(excluded[:3]) + (f"; and {len(excluded) - 3} more" if len(excluded) > 3 else "")
+    return part._replace(remarks=(*part.remarks, f"Ignored: {listed}. To use one of these, upload it alone."))
 
 
-def _part_names(found: Sequence[SeriesPart]) -> list[str]:
-    """A name for each part: the uid of its series, with a number where that holds several."""
-    uids = [part.uid for part in found]
+def _part_names(parts: Sequence[SeriesPart]) -> list[str]:
+    """Return a name for each part: the uid of its series, with a number where the series has several parts."""
+    uids = [part.uid for part in parts]
     return [uid if uids.count(uid) == 1 else f"{uid}#{uids[: n + 1].count(uid)}" for n, uid in enumerate(uids)]
 
 
 def _make_choice(number: int, name: str, part: SeriesPart, headers: Sequence[Dataset]) -> SeriesChoice:
     first = headers[part.sources[0]]
-    about = safe_text(str(first.get("SeriesDescription") or first.get("Modality") or "no description"), 40)
-    words = ", ".join((about, _describe_size(part, headers), *part.distinctions))
-    return SeriesChoice(name, f"{number}. {words}{_series_number(part, headers)}", _count_slices(part, headers))
+    description = safe_text(str(first.get("SeriesDescription") or first.get("Modality") or "no description"), 40)
+    title = ", ".join((description, _describe_size(part, headers), *part.distinctions))
+    return SeriesChoice(name, f"{number}. {title}{_series_number(part, headers)}", _count_slices(part, headers))
 
 
 def _count_slices(part: SeriesPart, headers: Sequence[Dataset]) -> int:
@@ -86,7 +90,7 @@ def _count_slices(part: SeriesPart, headers: Sequence[Dataset]) -> int:
 
 
 def _describe_size(part: SeriesPart, headers: Sequence[Dataset]) -> str:
-    """How many slices of which size in which plane; nothing that a person wrote."""
+    """Return the number of slices, their size and their plane as text, without anything that a person wrote."""
     first, count = headers[part.sources[0]], _count_slices(part, headers)
     size = f"{count} slice{'s' * (count != 1)} of {first.get('Columns')}×{first.get('Rows')}"
     return (

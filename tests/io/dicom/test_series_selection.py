@@ -49,14 +49,14 @@ def test_one_slice_sent_twice_is_taken_once_with_a_note(tmp_path: Path) -> None:
     again.SeriesInstanceUID, again.ContentTime = series[0].SeriesInstanceUID, "101112"
     volume = files.read(saved(tmp_path / "s", [*series, again]))
     np.testing.assert_array_equal(volume.array, phantom())
-    assert "1 image was sent twice" in volume.remarks[0]
+    assert "1 image was uploaded twice" in volume.remarks[0]
 
 
 def test_another_image_at_the_same_place_is_not_a_copy(tmp_path: Path) -> None:
     series = slices()
     other = slices(phantom() + 1)[2]
     other.SeriesInstanceUID = series[0].SeriesInstanceUID
-    assert_refused(saved(tmp_path / "s", [*series, other]), "several images at one place")
+    assert_refused(saved(tmp_path / "s", [*series, other]), "several images")
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_a_scout_is_set_aside_by_its_name_or_its_flag_and_said(tmp_path: Path) -
         paths = scan + saved(tmp_path / name, scout(**changes))
         volume = files.read(paths)
         np.testing.assert_array_equal(volume.array, phantom())
-        assert "Set aside: 3 slices of 9×8, coronal (series 1), a " in volume.remarks[-1]
+        assert "Ignored: 3 slices of 9×8, coronal (series 1), a " in volume.remarks[-1]
         assert "3plane" not in volume.remarks[-1], "what a person wrote goes into no result"
         if name != "flagged":  # what was set aside comes last
             assert files.read(paths, "2").shape == (9, 8, 3)
@@ -156,7 +156,7 @@ def test_a_scout_that_nothing_tells_is_a_choice_that_shows_what_each_is(tmp_path
         "2. Ax FLAIR, 6 slices of 9×8, oblique axial (series 3)",
     ]
     np.testing.assert_array_equal(files.read(paths, "2").array, phantom())
-    with pytest.raises(InputError, match="no series 3 in this upload: it holds 2"):
+    with pytest.raises(InputError, match="no series 3 "):
         files.read(paths, "3")
 
 
@@ -170,7 +170,7 @@ def test_a_series_with_images_in_three_planes_is_set_aside(tmp_path: Path) -> No
         for ds in slices(phantom()[..., :2], nib.affines.from_matvec(turn * 4.0), uid, SeriesDescription="Head")
     ]
     volume = files.read(saved(tmp_path / "s", slices(deep)) + saved(tmp_path / "p", planes))
-    assert volume.shape == (9, 8, 12) and "Set aside" in volume.remarks[-1]
+    assert volume.shape == (9, 8, 12) and "Ignored" in volume.remarks[-1]
 
 
 def test_every_slice_a_series_of_its_own_is_one_stack(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_pictures_beside_the_scan_are_set_aside(tmp_path: Path) -> None:
     paths = saved(tmp_path / "s", [*slices(), picture]) + [Path(get_testdata_file("SC_rgb_rle.dcm"))]
     volume = files.read(paths)
     np.testing.assert_array_equal(volume.array, phantom())
-    assert "Set aside" in volume.remarks[-1]
+    assert "Ignored" in volume.remarks[-1]
 
 
 def test_one_odd_image_in_a_whole_series_is_set_aside(tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_slices_that_all_claim_one_place_are_no_choice_of_single_slices(tmp_path
         for k, ds in enumerate(series):
             if changes:
                 ds.AcquisitionTime = f"10101{k}"
-        assert_refused(saved(tmp_path / name, series), "several images at one place")
+        assert_refused(saved(tmp_path / name, series), "several images")
 
 
 def test_time_points_of_one_slice_are_a_choice(tmp_path: Path) -> None:
