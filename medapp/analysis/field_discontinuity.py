@@ -1,4 +1,4 @@
-"""Discontinuity: how much a deformation jumps where one region of the anatomy ends and another begins."""
+"""Discontinuity of a deformation at the boundaries of anatomical regions."""
 
 from collections.abc import Iterator
 
@@ -7,15 +7,15 @@ import numpy as np
 from medapp.imaging.deformation import Deformation
 
 BOUNDARY_JUMP_HELP = (
-    "The jump at a boundary is the difference between the displacements of two neighbouring voxels of different "
-    "regions, less what the slope of the field on either side leads one to expect: 0 where the field runs on evenly."
+    "The jump at a boundary is the difference between the displacements of neighbouring voxels of two regions, less "
+    "the mean slope of the field on either side; it is 0 where the field is smooth."
 )
 
 
 def compute_boundary_jumps(deformation: Deformation, labels: np.ndarray) -> np.ndarray:
-    """(I, J, K) float32 in millimetres: each voxel's largest jump to a neighbour of another region; 0 elsewhere.
+    """Compute each voxel's largest jump to a neighbour of another region, (I, J, K) float32 in mm; 0 elsewhere.
 
-    `labels` (I, J, K) lie on the deformation's grid; 0 counts as a region.
+    `labels` (I, J, K) lie on the deformation's grid; 0 counts as a region. See BOUNDARY_JUMP_HELP.
     """
     out = np.zeros(labels.shape, np.float32)
     for low, high, jump in _iterate_faces(deformation, labels):
@@ -25,7 +25,7 @@ def compute_boundary_jumps(deformation: Deformation, labels: np.ndarray) -> np.n
 
 
 def average_jumps_by_region(deformation: Deformation, labels: np.ndarray) -> dict[int, float]:
-    """Region to its mean jump in millimetres over the faces of its voxels towards all others. See `ABOUT`."""
+    """Average the jumps in mm over the voxel faces between each region and all others; by number of the region."""
     count = int(labels.max()) + 1
     total, faces = np.zeros(count), np.zeros(count)
     for low, high, jump in _iterate_faces(deformation, labels):
@@ -38,7 +38,7 @@ def average_jumps_by_region(deformation: Deformation, labels: np.ndarray) -> dic
 
 
 def _iterate_faces(deformation: Deformation, labels: np.ndarray) -> Iterator[tuple[tuple, tuple, np.ndarray]]:
-    """By axis: the voxels below and above the faces, and the jump (..) at those between two regions, else 0."""
+    """Yield by axis the voxels below and above the faces, and the jump at faces between two regions, else 0."""
     for axis in range(3):
         steps = np.diff(deformation.vectors, axis=axis + 1)
         n = steps.shape[axis + 1]

@@ -1,4 +1,4 @@
-"""Landmarks: how far from each other corresponding points of two images come to lie."""
+"""Target registration error at landmarks: the distance of corresponding points after registration."""
 
 from dataclasses import replace
 
@@ -9,32 +9,34 @@ from medapp.imaging.geometry import is_inside
 from medapp.imaging.volume import Grid
 from medapp.result import Metric, Result, Table
 
-MIN_SHARE_INSIDE = 0.5  # of the landmarks, within their image
+MIN_SHARE_INSIDE = 0.5  # of the landmarks, that must lie within their image
 LANDMARK_COLUMNS = ("landmark", "x (mm)", "y (mm)", "z (mm)", "error before (mm)", "error after (mm)")
-LANDMARK_TABLE_HELP = (
-    "Target registration error: how far from its partner in the moving image a landmark of the fixed one comes."
-)
+LANDMARK_TABLE_HELP = "Target registration error: distance of a warped landmark from its partner in the moving image."
 
 
 def require_landmarks_inside(pairs: np.ndarray, fixed: Grid, moving: Grid) -> None:
-    """Raises InputError unless most of the points of pairs (N, 6), RAS+ millimetres, lie in their image's box."""
+    """Raise InputError unless half of the points of pairs (N, 6), RAS+ mm, lie in their image's box."""
     for name, points, grid in (("fixed", pairs[:, :3], fixed), ("moving", pairs[:, 3:], moving)):
         share = float(is_inside(grid.to_index(points), grid).mean())
         if share < MIN_SHARE_INSIDE:
             raise InputError(
-                f"No error at the landmarks: only {share:.0%} of them lie within the {name} image. They must be RAS "
-                "millimetres, first those in the fixed image."
+                f"Only {share:.0%} of the landmarks lie within the {name} image. Give them in RAS millimetres, fixed "
+                "ones first."
             )
 
 
 def measure_landmarks(result: Result, pairs: np.ndarray) -> Result:
-    """The result with the target registration error at pairs of points (N, 6), RAS+ millimetres, fixed then moving."""
+    """Return the result with the target registration error at pairs of points (N, 6), RAS+ mm, fixed then moving.
+
+    Adds the table `landmarks` and the metrics `tre_before`, `tre` and `tre_max`. Raises ValueError for a result without
+    a deformation.
+    """
     if result.deformation is None or result.affine is None:
         raise ValueError("landmarks without a registration")
     fixed, moving = pairs[:, :3], pairs[:, 3:]
-    turn, shift = result.affine[:3, :3], result.affine[:3, 3]
+    rotation, translation = result.affine[:3, :3], result.affine[:3, 3]
     before, after = (
-        np.linalg.norm(points @ turn.T + shift - moving, axis=1)
+        np.linalg.norm(points @ rotation.T + translation - moving, axis=1)
         for points in (fixed, result.deformation.transform_points(fixed))
     )
     rows = tuple(

@@ -1,4 +1,4 @@
-"""Lesions: a probability becomes a mask, its volume and its table, again and again as the threshold moves."""
+"""Lesions of a probability map at a threshold: mask, volume, table, comparison with a reference."""
 
 from dataclasses import replace
 
@@ -32,8 +32,8 @@ def measure_lesions(
     grid = probability.grid
     labels, count = mask_metrics.label_components(probability.array >= threshold)
     kept = int((np.bincount(labels.ravel(), minlength=1)[1:] * grid.voxel_ml >= min_lesion_ml).sum())
-    labels[labels > kept] = 0  # largest first: the small ones are the last
-    found = mask_metrics.measure_components(labels, kept, probability.array, grid)
+    labels[labels > kept] = 0  # they are sorted by size
+    components = mask_metrics.measure_components(labels, kept, probability.array, grid)
     mask = labels > 0
 
     metrics = {
@@ -54,7 +54,7 @@ def measure_lesions(
     about = LESION_TABLE_HELP.format(
         connectivity=mask_metrics.CONNECTIVITY, threshold=threshold, min_lesion_ml=min_lesion_ml, spacing=spacing
     )
-    table = Table(LESION_COLUMNS, tuple(_lesion_row(lesion) for lesion in found), about)
+    table = Table(LESION_COLUMNS, tuple(_lesion_row(lesion) for lesion in components), about)
     settings = {**result.settings, "threshold": threshold, "min_lesion_ml": min_lesion_ml}
     return replace(
         result, volumes=volumes, metrics=metrics, tables={**result.tables, "lesions": table}, settings=settings
@@ -62,7 +62,7 @@ def measure_lesions(
 
 
 def compare_masks(mask: np.ndarray, truth: np.ndarray, grid: mask_metrics.Grid) -> dict[str, Metric]:
-    """Figures of a mask against the reference, both (I, J, K) bool."""
+    """Compare a mask with the reference, both (I, J, K) bool: Dice, HD95 and lesion-wise F1, volumes."""
     hd95 = mask_metrics.compute_hd95(mask, truth, grid)
     volume = float(truth.sum()) * grid.voxel_ml
     difference = (float(mask.sum()) * grid.voxel_ml - volume) / volume * 100 if volume else None

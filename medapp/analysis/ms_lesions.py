@@ -1,4 +1,4 @@
-"""Multiple sclerosis: where lesions lie, how large they are, and what became of them since an earlier scan."""
+"""Lesions of multiple sclerosis: location, size, change since an earlier scan, and the network's attention."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,16 +18,16 @@ PERIVENTRICULAR, JUXTACORTICAL, INFRATENTORIAL, DEEP = LOCATIONS
 ADJACENCY_MM = {
     PERIVENTRICULAR: 3.0,
     JUXTACORTICAL: 1.5,
-}  # mm from lateral ventricle and cortex within which a voxel abuts
-MIN_CORTEX_SHARE = 0.1  # of the largest piece of cortex; smaller ones are none
-SIZE_CLASSES = {"small": 0.1, "medium": 1.0, "large": np.inf}  # ml below which a lesion is that; our own classes
+}  # mm from ventricle and cortex within which voxels abut
+MIN_CORTEX_SHARE = 0.1  # of the largest piece of cortex; smaller pieces are not cortex
+SIZE_CLASSES = {"small": 0.1, "medium": 1.0, "large": np.inf}  # upper limits in ml; our own classes
 CHANGE_CLASSES = {1: "new", 2: "enlarging", 3: "shrinking", 4: "stable", 5: "gone"}
 NEW, ENLARGING, SHRINKING, STABLE, GONE = CHANGE_CLASSES
 MIN_CHANGE_SHARE, MIN_CHANGE_ML = (
     0.25,
     0.05,
-)  # of the volume then, and ml, by both of which a lesion must differ to have changed
-PLANE_AXES = {"coronal": 1, "sagittal": 0, "axial": 2}  # and the RAS axis across the slices
+)  # of the earlier volume, and ml; a change must exceed both
+PLANE_AXES = {"coronal": 1, "sagittal": 0, "axial": 2}  # the RAS axis across the slices
 LOCATION_HELP = (
     " Place, as in the McDonald criteria (Thompson et al. 2018, doi:10.1016/S1474-4422(17)30470-2): infratentorial if "
     "most of a lesion lies in brain stem or cerebellum; else periventricular if it comes within {:g} mm of a lateral "
@@ -36,12 +36,12 @@ LOCATION_HELP = (
     "{:g} ml; medium: under {:g} ml."
 ).format(*ADJACENCY_MM.values(), *SIZE_CLASSES.values())
 CHANGE_TABLE_HELP = (
-    "Lesions of both scans that overlap belong together; volumes are of all of them. Enlarging or shrinking: by {:.0%} "
-    "of the volume then and by {:g} ml at least, which is about half a millimetre of border; both limits are ours. "
-    "Lesions: probability at or above {:g}, {:g} ml at one of the times."
+    "Lesions of the two scans that overlap count as one, with their volumes added. Enlarging or shrinking: by at least "
+    "{:.0%} of the earlier volume and {:g} ml, about half a millimetre at the border; both limits are ours. Lesions: "
+    "probability at or above {:g}, and {:g} ml in one of the scans."
 )
 ATTENTION_TABLE_HELP = (
-    "How much a row of blocks (about 16 mm thick) draws on each of the others, at the bottom of the network; the "
+    "Attention of each slab of slices (about 16 mm thick) to each of the others, at the network's bottleneck; the "
     "weights of a row sum to 1. Positions: millimetres to the right, the front or the head, on the image's middle line."
 )
 MS_LESION_COLUMNS = (*lesions.LESION_COLUMNS, "size", "place")
@@ -53,7 +53,7 @@ CHANGE_COLUMNS = (
 
 
 def _select_classes(*structures: str) -> np.ndarray:
-    """(36,) bool: which of the classes are one of the structures, on either side."""
+    """(36,) bool: which classes are one of the structures, on either side."""
     return np.array([split_side(name)[1] in structures for name in CLASS_NAMES])
 
 
@@ -63,10 +63,11 @@ INFRATENTORIAL_CLASSES = _select_classes("Brain-Stem", "Cerebellum-White-Matter"
 
 
 def label_zones(classes: np.ndarray, spacing: Sequence[float], lesion: np.ndarray | None = None) -> np.ndarray:
-    """Which of PLACES each voxel counts to: (X, Y, Z) uint8 from regions (`imaging.anatomy`) on voxels of that many mm.
+    """Label each voxel with one of LOCATIONS, (X, Y, Z) uint8, from regions (`imaging.brain_labels`).
 
-    0 outside the box of the brain, and everywhere where there are no regions. What is `lesion` (X, Y, Z) bool, and what
-    without it is cut off from the cortex, is no cortex: lesions and their borders are easily taken for grey matter.
+    `spacing` is the voxel size in mm. 0 outside the bounding box of the brain, and everywhere without regions. Voxels
+    of `lesion` (X, Y, Z) bool, and pieces that are cut off from the cortex without them, do not count as cortex, since
+    lesions and their borders are easily mistaken for grey matter.
     """
     out = np.zeros(classes.shape, np.uint8)
     if not classes.any():
@@ -89,60 +90,64 @@ def label_zones(classes: np.ndarray, spacing: Sequence[float], lesion: np.ndarra
 
 
 def locate_lesions(labels: np.ndarray, count: int, zone: np.ndarray) -> np.ndarray:
-    """(count,) of PLACES for the lesions 1 to `count` of `labels` (I, J, K), by their voxels' zones; 0: unknown."""
+    """Return the location (count,) of lesions 1 to `count` of `labels` (I, J, K) from their zones; 0 is unknown."""
     kinds = len(LOCATIONS) + 1
     inside = labels > 0
-    votes = np.bincount(labels[inside] * kinds + zone[inside], minlength=(count + 1) * kinds).reshape(-1, kinds)[1:]
-    known = votes[:, 1:].sum(1)
+    zone_voxels = np.bincount(labels[inside] * kinds + zone[inside], minlength=(count + 1) * kinds).reshape(-1, kinds)[
+        1:
+    ]
+    known = zone_voxels[:, 1:].sum(1)
     rules = (
         known == 0,
-        2 * votes[:, INFRATENTORIAL] > known,
-        votes[:, PERIVENTRICULAR] > 0,
-        votes[:, JUXTACORTICAL] > 0,
+        2 * zone_voxels[:, INFRATENTORIAL] > known,
+        zone_voxels[:, PERIVENTRICULAR] > 0,
+        zone_voxels[:, JUXTACORTICAL] > 0,
     )
     return np.select(rules, (0, INFRATENTORIAL, PERIVENTRICULAR, JUXTACORTICAL), DEEP)
 
 
 def classify_size(ml: float) -> str:
-    """The name of the class in SIZES."""
+    """Return the name of the size class of a lesion of so many ml."""
     return next(name for name, end in SIZE_CLASSES.items() if ml < end)
 
 
 def measure_ms_lesions(result: Result, settings: Mapping[str, Any], reference: Volume | None = None) -> Result:
     """Return the result with everything that follows from the settings `threshold` and `min_lesion_ml`.
 
-    Needs `probability` and `zones`, and for the change `probability_baseline`, all on one grid. Adds what
-    `lesions.measured` adds, `places` (the lesions, labelled by PLACES), the table of that name, and, where there is an
-    earlier scan, `change` (labelled by CHANGES), its table and how many lesions changed how.
+    Needs `probability` and `zones`, and for changes `probability_baseline`, all on one grid. Adds what
+    `measure_lesions` adds, `places` (the lesions labelled by LOCATIONS) and the table of that name, and with an earlier
+    scan `change` (labelled by CHANGE_CLASSES), its table, and the number of lesions in each class.
     """
     threshold, min_lesion_ml = settings["threshold"], settings["min_lesion_ml"]
-    out = lesions.measure_lesions(result, threshold, min_lesion_ml, reference)
-    mask, zone = out.volumes["mask"], out.volumes["zones"].array
+    measured = lesions.measure_lesions(result, threshold, min_lesion_ml, reference)
+    volumes, metrics, tables = dict(measured.volumes), dict(measured.metrics), dict(measured.tables)
+    mask, zone = volumes["mask"], volumes["zones"].array
     labels, count = mask_metrics.label_components(mask.array > 0)
-    where = locate_lesions(labels, count, zone)
-    volumes, metrics, tables = dict(out.volumes), dict(out.metrics), dict(out.tables)
-    volumes["places"] = mask.new_like(_map_labels(where, labels), labels=LOCATIONS, name="places", headers=())
-    found = tables["lesions"]
+    locations = locate_lesions(labels, count, zone)
+    volumes["places"] = mask.new_like(_map_labels(locations, labels), labels=LOCATIONS, name="places", headers=())
+    lesion_table = tables["lesions"]
     rows = tuple(
-        (*row, classify_size(row[1]), LOCATIONS.get(w, "")) for row, w in zip(found.rows, where.tolist(), strict=True)
+        (*row, classify_size(row[1]), LOCATIONS.get(location, ""))
+        for row, location in zip(lesion_table.rows, locations.tolist(), strict=True)
     )
-    tables["lesions"] = Table(MS_LESION_COLUMNS, rows, found.about + LOCATION_HELP)
+    tables["lesions"] = Table(MS_LESION_COLUMNS, rows, lesion_table.about + LOCATION_HELP)
     tables["places"] = Table(LOCATION_COLUMNS, tuple(_count_by_location(rows)))
     if "probability_baseline" in volumes:
         earlier = volumes["probability_baseline"].array
         now, then = (array >= threshold for array in (volumes["probability"].array, earlier))
-        change, fates = compare_time_points(now, then, min_lesion_ml, zone, mask.grid)
+        change, change_rows = compare_time_points(now, then, min_lesion_ml, zone, mask.grid)
         volumes["change"] = mask.new_like(change, labels=CHANGE_CLASSES, name="change", headers=())
         about = CHANGE_TABLE_HELP.format(MIN_CHANGE_SHARE, MIN_CHANGE_ML, threshold, min_lesion_ml)
-        tables["change"] = Table(CHANGE_COLUMNS, tuple(fates), about)
-        said = [row[1] for row in fates]
-        metrics |= {name: Metric(said.count(name)) for name in CHANGE_CLASSES.values()}
-        metrics["volume_before"] = Metric(round(sum(row[2] for row in fates), 3), "ml")
-    return replace(out, volumes=volumes, metrics=metrics, tables=tables, settings={**out.settings, **dict(settings)})
+        tables["change"] = Table(CHANGE_COLUMNS, tuple(change_rows), about)
+        classes = [row[1] for row in change_rows]
+        metrics |= {name: Metric(classes.count(name)) for name in CHANGE_CLASSES.values()}
+        metrics["volume_before"] = Metric(round(sum(row[2] for row in change_rows), 3), "ml")
+    settings = {**measured.settings, **dict(settings)}
+    return replace(measured, volumes=volumes, metrics=metrics, tables=tables, settings=settings)
 
 
 def _count_by_location(rows: Sequence[tuple]) -> list[tuple]:
-    """How many of the lesions are of which size, and their volume, in each of PLACES and altogether."""
+    """Rows of LOCATION_COLUMNS: the lesions by size, and their volume, at each location and in total."""
     ml, sized, place = (MS_LESION_COLUMNS.index(name) for name in ("volume (ml)", "size", "place"))
     whole = sum(row[ml] for row in rows)
     out = []
@@ -158,22 +163,23 @@ def _count_by_location(rows: Sequence[tuple]) -> list[tuple]:
 def compare_time_points(
     now: np.ndarray, then: np.ndarray, min_lesion_ml: float, zone: np.ndarray, grid: Grid
 ) -> tuple[np.ndarray, list[tuple]]:
-    """What became of lesions: (I, J, K) uint8 of CHANGES, and rows of BY_CHANGE, in that order, the largest first.
+    """Compare the lesions of two scans: (I, J, K) uint8 of CHANGE_CLASSES, and rows of CHANGE_COLUMNS.
 
-    `now` and `then` are (I, J, K) bool. Lesions that overlap, also several with one, count as one, and are left out if
-    they have less than `min_lesion_ml` ml at both times.
+    `now` and `then` are (I, J, K) bool, `zone` as made by `label_zones`. Lesions that overlap, also several with one,
+    count as one; they are left out below `min_lesion_ml` at both times. Rows are sorted by class, then by size.
     """
     box = mask_metrics.find_bounding_box(now | then)
     (a, n), (b, m) = (mask_metrics.label_components(mask[box]) for mask in (now, then))
     both = (a > 0) & (b > 0)
     pairs = sparse.coo_array((np.ones(both.sum(), bool), (a[both] - 1, n + b[both] - 1)), shape=(n + m, n + m))
     count, group = sparse.csgraph.connected_components(pairs, directed=False)
-    here, there = _map_labels(group[:n] + 1, a, np.int32), _map_labels(group[n:] + 1, b, np.int32)
-    ml = np.stack([np.bincount(each.ravel(), minlength=count + 1)[1:] for each in (there, here)], 1) * grid.voxel_ml
-    joined = np.where(here > 0, here, there)
+    now_groups, then_groups = _map_labels(group[:n] + 1, a, np.int32), _map_labels(group[n:] + 1, b, np.int32)
+    voxels = [np.bincount(groups.ravel(), minlength=count + 1)[1:] for groups in (then_groups, now_groups)]
+    ml = np.stack(voxels, 1) * grid.voxel_ml
+    joined = np.where(now_groups > 0, now_groups, then_groups)
     status = np.array([classify_change(*each) for each in ml.tolist()], int)
     status[ml.max(1, initial=0) < max(min_lesion_ml, 1e-9)] = 0
-    where = locate_lesions(joined, count, zone[box])
+    locations = locate_lesions(joined, count, zone[box])
     corner = [s.start or 0 for s in box]
     rows = []
     order = sorted(np.flatnonzero(status).tolist(), key=lambda g: (status[g], -ml[g].max(), g))
@@ -184,15 +190,15 @@ def compare_time_points(
         index = np.argwhere(joined[part] == g + 1) + [s.start for s in part] + corner
         centre = (round(float(c), 1) for c in grid.to_mm(index.mean(0)))
         share = round(100 * (after - before) / before, 1) if before else None
-        figures = (round(before, 3), round(after, 3), round(after - before, 3), share)
-        rows.append((number, CHANGE_CLASSES[status[g]], *figures, LOCATIONS.get(where[g], ""), *centre))
+        volumes = (round(before, 3), round(after, 3), round(after - before, 3), share)
+        rows.append((number, CHANGE_CLASSES[status[g]], *volumes, LOCATIONS.get(locations[g], ""), *centre))
     out = np.zeros(now.shape, np.uint8)
     out[box] = _map_labels(status, joined)
     return out, rows
 
 
 def classify_change(then: float, now: float) -> int:
-    """Which of CHANGES a lesion of so many ml underwent."""
+    """Classify the change of a lesion from its volumes in ml: one of CHANGE_CLASSES."""
     if not then or not now:
         return GONE if then else NEW
     if abs(now - then) < max(MIN_CHANGE_ML, MIN_CHANGE_SHARE * then):
@@ -201,26 +207,26 @@ def classify_change(then: float, now: float) -> int:
 
 
 def _map_labels(values: np.ndarray, labels: np.ndarray, kind: type = np.uint8) -> np.ndarray:
-    """The value of each label from 1, at its voxels; 0 elsewhere."""
+    """Replace each label from 1 by its value; 0 stays."""
     return np.concatenate([[0], values]).astype(kind)[labels]
 
 
 def make_attention_table(weights: np.ndarray, at: Sequence[float]) -> Table:
-    """Weights (L, L) among rows of blocks at positions (L,) in millimetres, as a table; see DRAWS."""
+    """Make a table of attention weights (L, L) among slabs at positions (L,) in mm; see ATTENTION_TABLE_HELP."""
     rows = ((round(mm, 1), *np.round(row.astype(float), 4).tolist()) for mm, row in zip(at, weights, strict=True))
     return Table(("draws (mm)", *(f"on {mm:.1f}" for mm in at)), tuple(rows), ATTENTION_TABLE_HELP)
 
 
 def read_attention(table: Table) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (L, L) and positions (L,) in millimetres, from the table."""
+    """Read the weights (L, L) and positions (L,) in mm from such a table."""
     values = np.array(table.rows, float)
     return values[:, 1:], values[:, 0]
 
 
 def project_on_axis(grid: Grid, axis: int, mm: Sequence[float]) -> float:
-    """Where a point, RAS+ millimetres, lies along the image's own axis that is nearest to the RAS axis.
+    """Return the position of a point, in RAS+ mm, along the image's own axis that is nearest to a RAS axis.
 
-    In millimetres of that RAS axis on the image's middle line, so that oblique slices have one position each.
+    In mm of that RAS axis on the image's middle line, so that every oblique slice has one position.
     """
     own = find_axis(grid, axis)
     index = (np.array(grid.shape) - 1) / 2
@@ -229,5 +235,5 @@ def project_on_axis(grid: Grid, axis: int, mm: Sequence[float]) -> float:
 
 
 def find_axis(grid: Grid, axis: int) -> int:
-    """The image's own axis nearest to a RAS axis, one for each."""
+    """Return the image's own axis nearest to a RAS axis; each has another."""
     return int(np.flatnonzero(io_orientation(grid.affine)[:, 0] == axis)[0])

@@ -1,23 +1,24 @@
-"""Overlap: how the regions of two brains lie on each other before and after a deformation, and what it does to each."""
+"""Overlap of the regions of two brains before and after a deformation, and the deformation within each."""
 
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.spatial import KDTree
 
-from medapp.analysis import field_discontinuity
+from medapp.analysis import field_discontinuity, mask_metrics
 from medapp.imaging.deformation import Deformation
 from medapp.imaging.volume import Grid, Volume
 from medapp.result import Metric, Table
 
 OVERLAP_COLUMNS = (
     "region", "volume (ml)", "mean displacement (mm)", "mean Jacobian", "Dice before", "Dice after",
-    "HD95 before (mm)", "HD95 after (mm)", "jump at boundary (mm)",
+    "voxel HD95 before (mm)", "voxel HD95 after (mm)", "jump at boundary (mm)",
 )  # fmt: skip
 OVERLAP_TABLE_HELP = (
-    "Regions of the fixed image ({fixed}) against those of the moving one ({moving}), drawn on voxels of {spacing} mm "
-    "by the affine alone (before) and by the whole (after). Displacement: after the affine. Mean Jacobian: above 1 the "
-    "region is larger in the moving image, the affine apart. HD95: between the voxels at the regions' borders. {jump}"
+    "Regions of the fixed image ({fixed}) against those of the moving one ({moving}), warped to voxels of {spacing} mm "
+    "by the affine alone (before) and by the whole transform (after). Displacement: after the affine. Mean Jacobian: "
+    "above 1 the region is larger in the moving image, the affine apart. Voxel HD95: 95th percentile of the distances "
+    "between the regions' border voxels, each counted once; the HD95 of other tables is weighted by surface area. "
+    "{jump}"
 )
 PREDICTED_SOURCE = "predicted"
 
@@ -30,10 +31,11 @@ def measure_overlap(
     determinant: np.ndarray,
     sources: Mapping[str, str],
 ) -> tuple[Table, dict[str, Metric]]:
-    """A row for every region of the fixed image's `labels`, and the means over them.
+    """Return a table with a row for every region of the fixed image's `labels`, and the metrics averaged over them.
 
-    `before` and `after` are the moving image's labels with the same numbers; these, the field and its determinant are
-    all (I, J, K) on the grid of `labels`. `sources` says of "fixed" and "moving" where their regions come from.
+    `before` and `after` are the moving image's labels with the same numbers, warped without and with the deformation;
+    these, the field and its Jacobian determinant are all (I, J, K) on the grid of `labels`. `sources` tells where the
+    regions of "fixed" and "moving" come from.
     """
     grid = labels.grid
     numbers = [n for n in labels.labels if (labels.array == n).any()]
@@ -42,13 +44,13 @@ def measure_overlap(
     length = np.bincount(labels.array.ravel(), field.magnitude.ravel(), count)
     change = np.bincount(labels.array.ravel(), determinant.ravel(), count)
     jump = field_discontinuity.average_jumps_by_region(field, labels.array)
-    moved = [np.bincount(other.ravel(), minlength=count) for other in (before, after)]
+    warped_sizes = [np.bincount(other.ravel(), minlength=count) for other in (before, after)]
     shared = [np.bincount(labels.array[labels.array == other], minlength=count) for other in (before, after)]
     borders = [_find_border_voxels(array, grid) for array in (labels.array, before, after)]
     rows = []
     for n in numbers:
-        dice = [2 * int(both[n]) / int(size[n] + there[n]) for both, there in zip(shared, moved, strict=True)]
-        far = [_compute_border_hd95(borders[0].get(n), other.get(n)) for other in borders[1:]]
+        dice = [2 * int(both[n]) / int(size[n] + other[n]) for both, other in zip(shared, warped_sizes, strict=True)]
+        distances = [mask_metrics.compute_voxel_hd95(borders[0].get(n), other.get(n)) for other in borders[1:]]
         rows.append(
             (
                 labels.labels[n],
@@ -56,7 +58,7 @@ def measure_overlap(
                 round(float(length[n] / size[n]), 3),
                 round(float(change[n] / size[n]), 4),
                 *(round(value, 4) for value in dice),
-                *(None if value is None else round(value, 3) for value in far),
+                *(None if value is None else round(value, 3) for value in distances),
                 round(jump.get(n, 0.0), 4),
             )
         )
@@ -73,15 +75,15 @@ def measure_overlap(
 
 
 def _find_border_voxels(labels: np.ndarray, grid: Grid) -> dict[int, np.ndarray]:
-    """Number to the voxels (N, 3), RAS+ millimetres, of (I, J, K) that touch another number by a face, or the edge."""
+    """By label, the voxels (N, 3) in RAS+ mm that share a face with another label or lie at the edge of the grid."""
     edge = np.zeros(labels.shape, bool)
     for axis in range(3):
-        there = np.moveaxis(edge, axis, 0)
+        along_axis = np.moveaxis(edge, axis, 0)
         array = np.moveaxis(labels, axis, 0)
         change = array[1:] != array[:-1]
-        there[1:] |= change
-        there[:-1] |= change
-        there[[0, -1]] = True
+        along_axis[1:] |= change
+        along_axis[:-1] |= change
+        along_axis[[0, -1]] = True
     edge &= labels > 0
     index = np.argwhere(edge)
     number = labels[edge]
@@ -90,11 +92,3 @@ def _find_border_voxels(labels: np.ndarray, grid: Grid) -> dict[int, np.ndarray]
     return {
         int(v): grid.to_mm(part) for v, part in zip(values, np.split(index[order], begin[1:]), strict=True) if len(part)
     }
-
-
-def _compute_border_hd95(first: np.ndarray | None, second: np.ndarray | None) -> float | None:
-    """95th percentile Hausdorff distance of two sets of points (N, 3); None if there is no such."""
-    if first is None or second is None:
-        return None
-    ways = (KDTree(a, balanced_tree=False).query(b, workers=-1)[0] for a, b in ((first, second), (second, first)))
-    return float(max(np.percentile(way, 95) for way in ways))

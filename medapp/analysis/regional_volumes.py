@@ -1,4 +1,4 @@
-"""Parcels: a map of the brain's regions becomes volumes, asymmetries and their table, and is compared with another."""
+"""Volumes and asymmetries of brain regions, and their comparison with a reference label map."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,12 +20,12 @@ from medapp.imaging.volume import Volume
 from medapp.result import Metric, Result, Table
 
 REGION_TABLE_HELP = (
-    "Volumes count voxels of {spacing} mm. Share: of all regions together. Asymmetry: left minus right, in per cent of "
-    "their mean. The largest structure comes first."
+    "Volumes count voxels of {spacing} mm. Share: of all regions together. Asymmetry: left minus right, as a "
+    "percentage of their mean. The largest structure comes first."
 )
 REFERENCE_HELP = (
-    " Dice, HD95 and the difference in volume are to the reference ({numbering}), choroid plexus counted to the "
-    "lateral ventricles in both."
+    " Dice, HD95 (weighted by surface area) and the difference in volume are to the reference ({numbering}), with the "
+    "choroid plexus counted to the lateral ventricles in both."
 )
 REGION_COLUMNS = ("region", "volume (ml)", "share of brain (%)", "asymmetry (%)")
 REFERENCE_COLUMNS = ("Dice", "HD95 (mm)", "reference (ml)", "difference (%)")
@@ -40,12 +40,12 @@ STRUCTURE_GROUPS = {  # metric -> the structures that it sums up
 
 
 def measure_regions(result: Result, reference: Volume | None = None) -> Result:
-    """The result with all that follows from its `labels` (classes of `imaging.anatomy`) and `brain`.
+    """Return the result with all that is derived from its `labels` (classes of `imaging.brain_labels`) and `brain`.
 
-    Adds the metrics and the table `regions`, a row for every region that there is, left beside right. A reference is a
-    label map in any numbering that is recognised, on any grid; it is taken to the image's by nearest voxel and adds
-    `reference`, `disagreement` (1 = another region than the reference), columns and metrics. Raises InputError if it is
-    none.
+    Adds the metrics and the table `regions`, a row for every region in the labels, left beside right. A reference is a
+    label map in any numbering that is recognised, on any grid; it is resampled by nearest voxel and adds `reference`,
+    `disagreement` (1 = another region than the reference), columns and metrics. Raises InputError if its numbering is
+    not recognised.
     """
     labels, grid = result.volumes["labels"], result.volumes["labels"].grid
     ml = np.bincount(labels.array.ravel(), minlength=len(CLASS_NAMES)) * grid.voxel_ml
@@ -96,7 +96,10 @@ def measure_regions(result: Result, reference: Volume | None = None) -> Result:
 
 
 def translate_reference(reference: Volume) -> tuple[Volume, str]:
-    """A label map as classes without choroid plexus, and the name of its numbering. Raises InputError if it is none."""
+    """Translate a label map to classes without choroid plexus; return it with the name of its numbering.
+
+    Raises InputError if the numbering is not recognised.
+    """
     try:
         numbering = identify_numbering(reference.array)
     except ValueError as error:
@@ -106,18 +109,18 @@ def translate_reference(reference: Volume) -> tuple[Volume, str]:
     return replace(reference, array=classes, labels=names, name="reference", unit=""), numbering
 
 
-def compare_regions(found: Volume, truth: Volume) -> dict[int, tuple[float | None, ...]]:
-    """For every class of `truth`, on the grid of `found`: Dice, HD95 (mm), ml of the truth, difference in per cent.
+def compare_regions(labels: Volume, truth: Volume) -> dict[int, tuple[float | None, ...]]:
+    """Compare every class of `truth`: Dice, HD95 (mm), volume of the truth (ml), difference in volume (%).
 
-    HD95 is None where nothing was found.
+    Both lie on one grid. HD95 is None where the class is missing in `labels`.
     """
     figures: dict[int, tuple[float | None, ...]] = {}
     for number in np.unique(truth.array[truth.array > 0]).tolist():
-        ours, theirs = found.array == number, truth.array == number
+        ours, theirs = labels.array == number, truth.array == number
         box = mask_metrics.find_bounding_box(ours | theirs)
         ours, theirs = ours[box], theirs[box]
-        distance = mask_metrics.compute_hd95(ours, theirs, found.grid)
-        volume, other = (float(m.sum()) * found.grid.voxel_ml for m in (ours, theirs))
+        distance = mask_metrics.compute_hd95(ours, theirs, labels.grid)
+        volume, other = (float(m.sum()) * labels.grid.voxel_ml for m in (ours, theirs))
         figures[number] = (
             round(mask_metrics.compute_dice(ours, theirs), 4),
             None if distance is None else round(distance, 2),
@@ -128,7 +131,7 @@ def compare_regions(found: Volume, truth: Volume) -> dict[int, tuple[float | Non
 
 
 def average_regions(figures: Mapping[int, tuple[float | None, ...]]) -> dict[str, Metric]:
-    """The figures of `compared` over the regions: means, of the difference in volume that of its size."""
+    """Average the columns of `compare_regions` over the regions; of the difference in volume, its absolute value."""
     dice, distance, _, difference = (
         [v for v in column if v is not None] for column in zip(*figures.values(), strict=True)
     )
@@ -140,7 +143,7 @@ def average_regions(figures: Mapping[int, tuple[float | None, ...]]) -> dict[str
 
 
 def _compute_asymmetry(ml: np.ndarray, number: int) -> float | None:
-    """Left minus right in per cent of their mean; None without another side."""
+    """Left minus right as a percentage of their mean; None without another side."""
     if MIRROR_CLASSES[number] == number or not ml[number] or not ml[MIRROR_CLASSES[number]]:
         return None
     left, right = (ml[n] for n in sorted((number, MIRROR_CLASSES[number])))

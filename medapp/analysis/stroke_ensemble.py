@@ -1,4 +1,4 @@
-"""Strokes: what three networks see along three axes becomes one mask, again and again as the settings move."""
+"""Stroke lesions from three networks that each see one plane: their fused mask, and how the planes compare."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,37 +11,37 @@ from medapp.errors import InputError
 from medapp.imaging.volume import Grid, Volume
 from medapp.result import Metric, Result, Table
 
-PLANE_LETTERS = {"axial": "SI", "coronal": "AP", "sagittal": "LR"}  # and the letters of the axis across its slices
+PLANE_LETTERS = {"axial": "SI", "coronal": "AP", "sagittal": "LR"}  # the directions across its slices
 FUSION_RULES = ("mean", "vote", "weighted")
-FIXED_METRICS = ("fit",)  # figures that no setting moves
+FIXED_METRICS = ("fit",)  # which no setting changes
 ENSEMBLE_COLUMNS = (
     "mask", "against", "volume (ml)", "Dice", "precision", "recall", "HD95 (mm)", "volume difference (%)",
     "lesion-wise F1", *(f"Dice, {plane} slices" for plane in PLANE_LETTERS),
 )  # fmt: skip
 ENSEMBLE_TABLE_HELP = (
     "Every mask is probability at or above {threshold:g} without lesions under {min_lesion_ml:g} ml. Dice, precision "
-    "and recall are over all voxels at once, and left empty where they would divide by nothing. Dice of slices is the "
-    "mean over those slices along that axis of the scan in which either mask has lesion: slices in which both are "
-    "empty are not counted, while the authors count each of them as 1, which lifts their figures."
+    "and recall are over all voxels, and empty where they are undefined. HD95 is weighted by surface area. Dice of "
+    "slices is the mean over the slices along that axis in which either mask has lesion; the authors also count slices "
+    "in which both are empty, each as 1, which raises their scores."
 )
 
 
 def measure_ensemble(result: Result, settings: Mapping[str, Any], reference: Volume | None = None) -> Result:
-    """The result with everything that follows from its planes' probabilities and the settings.
+    """Return the result with everything that follows from its planes' probabilities and the settings.
 
-    Needs `probability_axial`, `_coronal` and `_sagittal` among the volumes. `settings` holds `fusion`, one of RULES,
-    `threshold`, `min_lesion_ml` (ml), and for every plane whether it is on and its weight, `weight_axial`, which counts
-    where the rule is "weighted". Adds `probability`, `agreement` (how many planes), `variance`, `entropy` (bits), the
-    table `planes` and what `lesions.measured` adds. Raises InputError if no plane is left.
+    Needs the volumes `probability_axial`, `_coronal` and `_sagittal`. `settings` holds `fusion`, one of FUSION_RULES,
+    `threshold`, `min_lesion_ml`, and for every plane whether it is on and its weight (`weight_axial`), which counts
+    where the rule is "weighted". Adds `probability`, `agreement` (number of planes), `variance`, `entropy` (bits), the
+    table `planes` and what `measure_lesions` adds. Raises InputError if no plane is left.
     """
-    chosen = _select_planes(settings)
-    seen = {plane: result.volumes[f"probability_{plane}"] for plane in PLANE_LETTERS}
-    first = seen[chosen[0]]
-    box = mask_metrics.find_bounding_box(np.logical_or.reduce([seen[plane].array > 0 for plane in chosen]))
-    stack = np.stack([seen[plane].array[box] for plane in chosen])
-    weights = [settings[f"weight_{plane}"] for plane in chosen] if settings["fusion"] == "weighted" else None
+    planes = _select_planes(settings)
+    maps = {plane: result.volumes[f"probability_{plane}"] for plane in PLANE_LETTERS}
+    first = maps[planes[0]]
+    box = mask_metrics.find_bounding_box(np.logical_or.reduce([maps[plane].array > 0 for plane in planes]))
+    stack = np.stack([maps[plane].array[box] for plane in planes])
+    weights = [settings[f"weight_{plane}"] for plane in planes] if settings["fusion"] == "weighted" else None
     threshold, min_lesion_ml = settings["threshold"], settings["min_lesion_ml"]
-    made = {
+    fused = {
         "probability": ensemble.compute_majority_probability(stack)
         if settings["fusion"] == "vote"
         else ensemble.average_probabilities(stack, weights),
@@ -50,46 +50,49 @@ def measure_ensemble(result: Result, settings: Mapping[str, Any], reference: Vol
         "entropy": ensemble.compute_entropy(stack, weights) * (stack.max(0) > 0),
     }
     volumes = dict(result.volumes)
-    for role, part in made.items():
-        array = np.zeros(first.shape, part.dtype)
-        array[box] = part
+    for role, values in fused.items():
+        array = np.zeros(first.shape, values.dtype)
+        array[box] = values
         volumes[role] = first.new_like(array, name=role)
-    count = {n: f"{n} plane{'s' if n > 1 else ''}" for n in range(1, len(chosen) + 1)}
-    volumes["agreement"] = volumes["agreement"].new_like(volumes["agreement"].array, labels=count, headers=())
+    names = {n: f"{n} plane{'s' if n > 1 else ''}" for n in range(1, len(planes) + 1)}
+    volumes["agreement"] = volumes["agreement"].new_like(volumes["agreement"].array, labels=names, headers=())
 
-    out = lesions.measure_lesions(replace(result, volumes=volumes), threshold, min_lesion_ml, reference)
-    masks = {"fusion": out.volumes["mask"].array > 0}
+    measured = lesions.measure_lesions(replace(result, volumes=volumes), threshold, min_lesion_ml, reference)
+    masks = {"fusion": measured.volumes["mask"].array > 0}
     masks |= {
-        plane: remove_small_lesions(seen[plane].array >= threshold, min_lesion_ml, first.grid)
+        plane: remove_small_lesions(maps[plane].array >= threshold, min_lesion_ml, first.grid)
         for plane in PLANE_LETTERS
     }
-    truth = out.volumes["reference"].array > 0 if "reference" in out.volumes else None
+    truth = measured.volumes["reference"].array > 0 if "reference" in measured.volumes else None
     table = Table(
         ENSEMBLE_COLUMNS,
         tuple(compare_planes(masks, truth, first.grid)),
         ENSEMBLE_TABLE_HELP.format(threshold=threshold, min_lesion_ml=min_lesion_ml),
     )
-    agreed = made["agreement"]
-    share = (agreed == len(chosen)).sum() / max(1, (agreed > 0).sum())
-    metrics = {**out.metrics, **{name: result.metrics[name] for name in FIXED_METRICS if name in result.metrics}}
-    if len(chosen) > 1:
-        metrics["agreed"] = Metric(round(100 * float(share), 1) if agreed.any() else None, "%")
+    counts = fused["agreement"]
+    share = (counts == len(planes)).sum() / max(1, (counts > 0).sum())
+    metrics = {**measured.metrics, **{name: result.metrics[name] for name in FIXED_METRICS if name in result.metrics}}
+    if len(planes) > 1:
+        metrics["agreed"] = Metric(round(100 * float(share), 1) if counts.any() else None, "%")
     return replace(
-        out, metrics=metrics, tables={**out.tables, "planes": table}, settings={**out.settings, **dict(settings)}
+        measured,
+        metrics=metrics,
+        tables={**measured.tables, "planes": table},
+        settings={**measured.settings, **dict(settings)},
     )
 
 
 def _select_planes(settings: Mapping[str, Any]) -> list[str]:
-    """The planes that are on, and weigh something where weights count."""
+    """The planes that are on, and where weights count have one above 0."""
     weighted = settings["fusion"] == "weighted"
-    chosen = [plane for plane in PLANE_LETTERS if settings[plane] and (settings[f"weight_{plane}"] or not weighted)]
-    if not chosen:
-        raise InputError("No plane is left: switch one on, and give it a weight.")
-    return chosen
+    planes = [plane for plane in PLANE_LETTERS if settings[plane] and (settings[f"weight_{plane}"] or not weighted)]
+    if not planes:
+        raise InputError("No plane is left: switch one on and give it a weight above 0.")
+    return planes
 
 
 def remove_small_lesions(mask: np.ndarray, min_lesion_ml: float, grid: Grid) -> np.ndarray:
-    """(I, J, K) bool without components under `min_lesion_ml` ml."""
+    """Return the mask (I, J, K) bool without components under `min_lesion_ml`."""
     if not min_lesion_ml:
         return mask
     labels, _ = mask_metrics.label_components(mask)
@@ -99,7 +102,7 @@ def remove_small_lesions(mask: np.ndarray, min_lesion_ml: float, grid: Grid) -> 
 
 
 def compare_planes(masks: Mapping[str, np.ndarray], truth: np.ndarray | None, grid: Grid) -> list[tuple]:
-    """Of the table `planes`: every mask but "fusion" against it, and all against the reference, if there is one."""
+    """Return rows of ENSEMBLE_COLUMNS: every mask against "fusion", and all against the reference, if there is one."""
     pairs = [(name, "fusion", masks["fusion"]) for name in masks if name != "fusion"]
     pairs += [(name, "reference", truth) for name in masks if truth is not None]
     return [
@@ -110,7 +113,7 @@ def compare_planes(masks: Mapping[str, np.ndarray], truth: np.ndarray | None, gr
 
 
 def compute_mask_metrics(mask: np.ndarray, other: np.ndarray, grid: Grid) -> tuple:
-    """The values of COLUMNS from the volume on, of one mask against another, both (I, J, K) bool."""
+    """Compute the values of ENSEMBLE_COLUMNS from the volume on, of one mask against another, both (I, J, K) bool."""
     box = mask_metrics.find_bounding_box(mask | other)
     mask, other = mask[box], other[box]
     ours, theirs, both = int(mask.sum()), int(other.sum()), int((mask & other).sum())
@@ -132,13 +135,13 @@ def _divide(part: int, whole: int) -> float | None:
 
 
 def average_dice_by_slice(mask: np.ndarray, other: np.ndarray, grid: Grid) -> tuple[float | None, ...]:
-    """The mean Dice over the slices that are not both empty, along the grid's axis nearest to that of each plane."""
+    """Average the Dice over the slices that are not both empty, along the grid's axis nearest to that of each plane."""
     axes = Volume(np.zeros((1, 1, 1)), grid.affine).axis_codes
-    found = []
+    means = []
     for letters in PLANE_LETTERS.values():
         across = next(a for a, letter in enumerate(axes) if letter in letters)
         rest = tuple(a for a in range(3) if a != across)
         both, total = 2 * (mask & other).sum(rest), mask.sum(rest) + other.sum(rest)
-        there = total > 0
-        found.append(round(float((both[there] / total[there]).mean()), 4) if there.any() else None)
-    return tuple(found)
+        is_filled = total > 0
+        means.append(round(float((both[is_filled] / total[is_filled]).mean()), 4) if is_filled.any() else None)
+    return tuple(means)

@@ -37,7 +37,7 @@ METRICS = (
     MetricDefinition("threshold", "Probability threshold", "Threshold", help="From which a voxel counts as lesion"),
     MetricDefinition("dice", "Dice", help="Overlap; 1 is full, 0 is none", against_reference=True),
     MetricDefinition(
-        "hd95", "HD95", unit="mm", help="95th percentile of the distances between surfaces", against_reference=True
+        "hd95", "HD95", unit="mm", help="95th percentile of surface distances, weighted by area", against_reference=True
     ),
     MetricDefinition("reference_volume", "Reference volume", unit="ml", against_reference=True),
     MetricDefinition(

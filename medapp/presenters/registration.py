@@ -43,7 +43,7 @@ class RegistrationPresenter(Presenter):
         "moving_labels",
     )
     table_name = "regions"
-    chart_titles = ("Dice by region", "HD95 by region", "Change of volume")
+    chart_titles = ("Dice by region", "Voxel HD95 by region", "Change of volume")
     image_role = "fixed"
 
     def inputs(self, result: Result) -> dict[str, Volume]:
@@ -82,7 +82,7 @@ class RegistrationPresenter(Presenter):
 
         return {
             "Dice by region": partial(registration_charts.plot_before_after, table, "Dice"),
-            "HD95 by region": partial(registration_charts.plot_before_after, table, "HD95", "mm"),
+            "Voxel HD95 by region": partial(registration_charts.plot_before_after, table, "voxel HD95", "mm"),
             "Change of volume": draw_volume_change,
         }
 

@@ -11,7 +11,7 @@ from medapp.imaging.deformation import Deformation
 from medapp.imaging.volume import Grid
 from medapp.rendering import colour
 from medapp.rendering.deformation_maps import sample_displacement
-from medapp.rendering.lesion_charts import CHART_INK, CHART_TEMPLATE, plot_message
+from medapp.rendering.lesion_charts import CHART_INK, CHART_TEMPLATE, GRID_LINE_COLOUR, plot_message
 from medapp.result import Table
 
 BEFORE_AFTER_COLOURS = (CHART_INK, colour.to_css(colour.get_label_colour(1)))
@@ -40,7 +40,8 @@ def plot_before_after(table: Table | None, measure: str, unit: str = "") -> go.F
     )
     figure.update_yaxes(autorange="reversed", automargin=True, showgrid=False, ticks="")
     figure.update_layout(legend={"y": 1 + 40 / (110 + 24 * len(rows)), "yanchor": "bottom", "traceorder": "normal"})
-    return figure.update_xaxes(title=f"{measure}{end}", showgrid=True, gridcolor="rgba(128,128,128,0.25)")
+    title = f"{measure[:1].upper()}{measure[1:]}{end}"
+    return figure.update_xaxes(title=title, showgrid=True, gridcolor=GRID_LINE_COLOUR)
 
 
 def plot_volume_change(log: np.ndarray, folding: float | None = None) -> go.Figure:

@@ -78,7 +78,7 @@ def test_a_reference_on_another_grid_is_drawn_onto_this_one():
     assert result.metrics["rmse"].value < 1
     moved = TILT.copy()
     moved[0, 3] += 400
-    with pytest.raises(InputError, match="do not belong together"):
+    with pytest.raises(InputError, match="covers only"):
         image_quality.compare_images(made(clean, smooth.array), Volume(smooth.array, moved))
 
 

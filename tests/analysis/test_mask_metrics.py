@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from medapp.analysis import mask_metrics
 from medapp.imaging.volume import Grid
@@ -58,3 +59,12 @@ def test_lesion_f1_counts_lesions_not_voxels():
     one = box((3, 4), (3, 4), (3, 4))
     assert mask_metrics.compute_lesion_f1(one, two) == pytest.approx(2 * 1 * 0.5 / 1.5)
     assert mask_metrics.compute_lesion_f1(np.zeros_like(one), two) == 0
+
+
+def test_hd95_weighs_surfaces_by_area_and_voxel_hd95_counts_border_voxels():
+    block = box((5, 25), (5, 25), (3, 6))
+    spike = block | box((10, 12), (10, 12), (6, 10))  # few voxels with long sides
+    points = [GRID.to_mm(np.argwhere(m & ~ndimage.binary_erosion(m))) for m in (block, spike)]
+    assert mask_metrics.compute_hd95(block, spike, GRID) == pytest.approx(5)
+    assert mask_metrics.compute_voxel_hd95(*points) == pytest.approx(0)
+    assert mask_metrics.compute_voxel_hd95(points[0], None) is None

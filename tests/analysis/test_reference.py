@@ -47,7 +47,7 @@ def lying(affine) -> Volume:
 def test_a_lost_header_is_noticed_and_the_way_out_told(affine):
     reference = lying(affine)
     assert has_lost_header(reference, IMAGE)
-    with pytest.raises(InputError, match=r"mm away.*same shape: is its header lost\?.*--reference-by-voxels"):
+    with pytest.raises(InputError, match=r"header lost.*--reference-by-voxels"):
         require_header(reference, IMAGE)
     taken = align_by_voxels(reference, IMAGE)
     assert taken.grid.is_same(IMAGE.grid) and taken.array.sum() == reference.array.sum() and taken.labels
@@ -59,7 +59,7 @@ def test_other_grids_are_left_to_their_headers():
         assert not has_lost_header(lying(affine), IMAGE)
     smaller = Volume(np.zeros((30, 30, 30), np.uint8), np.eye(4))
     assert not has_lost_header(smaller, IMAGE)
-    with pytest.raises(InputError, match="30 × 30 × 30 voxels, the image 64 × 60 × 20"):
+    with pytest.raises(InputError, match="30 × 30 × 30"):
         align_by_voxels(smaller, IMAGE)
 
 

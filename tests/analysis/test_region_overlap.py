@@ -33,7 +33,7 @@ def test_overlap_is_that_of_the_measures_and_hd95_that_of_the_shift():
     assert one["volume (ml)"] == pytest.approx(10 * 12 * 8 * 2.4 / 1000, abs=1e-3)
     assert one["Dice before"] == pytest.approx(mask_metrics.compute_dice(cube() == 1, cube(3) == 1), abs=1e-4)
     assert one["Dice after"] == pytest.approx(0.9)
-    assert (one["HD95 before (mm)"], one["HD95 after (mm)"]) == (3.0, 1.0)
+    assert (one["voxel HD95 before (mm)"], one["voxel HD95 after (mm)"]) == (3.0, 1.0)
     assert metrics["dice"].value == pytest.approx((0.9 + table.rows[1][5]) / 2, abs=1e-4)
     assert one["mean Jacobian"] == 1 and one["mean displacement (mm)"] == 0
 

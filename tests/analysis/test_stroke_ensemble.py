@@ -110,7 +110,7 @@ def test_nothing_against_nothing_is_not_a_figure(result):
     }
     out = measure_ensemble(replace(result, volumes={**result.volumes, **empty}), SETTINGS, empty["probability_axial"])
     assert set(row(out, "fusion", "reference").values()) == {"fusion", "reference", 0.0, None}
-    assert out.metrics["agreed"].value is None and "not counted" in out.tables["planes"].about
+    assert out.metrics["agreed"].value is None and "both are empty" in out.tables["planes"].about
 
 
 def test_slices_follow_the_patient_not_the_file(result):

@@ -26,7 +26,7 @@ presenter = PRESENTERS["registration"]
 AFFINE = np.array([[0.99, -0.12, 0.04, 4], [0.12, 0.99, 0.03, -3], [-0.04, -0.03, 1.02, 2], [0, 0, 0, 1]])
 COLUMNS = (
     "region", "volume (ml)", "mean displacement (mm)", "mean Jacobian", "Dice before", "Dice after",
-    "HD95 before (mm)", "HD95 after (mm)", "jump at boundary (mm)",
+    "voxel HD95 before (mm)", "voxel HD95 after (mm)", "jump at boundary (mm)",
 )  # fmt: skip
 
 
