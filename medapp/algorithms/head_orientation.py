@@ -24,7 +24,7 @@ ENOUGH_REGIONS = 21  # plausible regions of the 31 of the template; correctly or
 MIN_GAIN = 6  # plausible regions by which another orientation must exceed that of the header
 MIN_CORRELATION = 0.75  # of the centroids with the template's, from which they tell the orientation
 MIN_HEAD_SIZE = 100.0  # mm along every axis, below which an image is not a whole head, and is not rotated
-TURNED_WARNING = (
+ORIENTATION_WARNING = (
     "{name}: the head does not lie as the file's header says ({how}). It was rotated for the computation; results lie "
     "on the file's own voxels. Left and right cannot be told from the image: check them, and correct the header."
 )
@@ -33,17 +33,18 @@ TURNED_WARNING = (
 class OrientedRegions(NamedTuple):
     """The regions on the input's grid.
 
-    `affine` is where its voxels really lie; `turned` describes how the head was rotated, and is empty if it was not.
+    `affine` is where its voxels really lie; `rotation_text` describes how the head was rotated, and is empty if it was
+    not.
     """
 
     regions: Parcellation
     affine: np.ndarray
     plausible: int
-    turned: str = ""
+    rotation_text: str = ""
 
     def warnings(self, name: str) -> tuple[str, ...]:
         """Return the warning about the rotation of the image of that name, if there was one."""
-        return (TURNED_WARNING.format(name=name, how=self.turned),) if self.turned else ()
+        return (ORIENTATION_WARNING.format(name=name, how=self.rotation_text),) if self.rotation_text else ()
 
 
 def find_regions(net, head: Volume, *, progress: Callable[[float, str], None]) -> OrientedRegions:

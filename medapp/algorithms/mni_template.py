@@ -29,8 +29,8 @@ class TemplatePlacement(NamedTuple):
     """The template's grid placed in the scan, its correlation with the scan in the brain, and the scan's regions."""
 
     grid: Grid
-    fit: float
-    found: OrientedRegions | None = None
+    correlation: float
+    oriented: OrientedRegions | None = None
 
 
 @cache

@@ -8,7 +8,7 @@ import numpy as np
 from nibabel.affines import from_matvec
 
 from medapp.algorithms.brain_pair import Pair, prepare_pair
-from medapp.algorithms.head_orientation import TURNED_WARNING, describe_rotation, find_regions, find_rotation
+from medapp.algorithms.head_orientation import ORIENTATION_WARNING, describe_rotation, find_regions, find_rotation
 from medapp.algorithms.input_checks import require_grey, require_mr, require_overlap
 from medapp.algorithms.scan_plausibility import Doubts, doubt_scan
 from medapp.algorithms.uploaded_labels import LabelMap, parse_label_map
@@ -101,7 +101,7 @@ def doubt_pair(fixed: Volume, moving: Volume, pair: Pair, fixed_map: LabelMap, m
     for image, regions in ((fixed, fixed_map), (moving, moving_map)):
         rotation = find_rotation(regions.classes)
         if not np.allclose(rotation, np.eye(3)):
-            warnings.append(TURNED_WARNING.format(name=image.name, how=describe_rotation(rotation)))
+            warnings.append(ORIENTATION_WARNING.format(name=image.name, how=describe_rotation(rotation)))
         scan = zero_background(image)
         if not regions.classes.grid.is_same(image.grid):
             scan = resample(scan, regions.classes.grid)

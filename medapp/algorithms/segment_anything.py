@@ -124,12 +124,12 @@ def _predictor_class() -> type:
             self.done += 1
             single = self.device.type == "cpu" and self.dtype == torch.float32  # one point fits the processor's cache
             groups = point_coords[:, 0].split(1 if single else len(point_coords))
-            drawn = [decode_masks(self.model, self.features, group, MIN_IOU, self.dtype) for group in groups]
-            scores, kept = (torch.cat([each[number] for each in drawn]) for number in (0, 1))
-            small = torch.cat([each.masks for each in drawn])
+            decoded = [decode_masks(self.model, self.features, group, MIN_IOU, self.dtype) for group in groups]
+            scores, is_kept = (torch.cat([each[number] for each in decoded]) for number in (0, 1))
+            small = torch.cat([each.masks for each in decoded])
             masks = small.new_full((*scores.shape, *self.original_size), -100.0)
             if len(small):
-                masks[kept] = enlarge_logits(self.model, small, self.input_size, self.original_size)
+                masks[is_kept] = enlarge_logits(self.model, small, self.input_size, self.original_size)
             return (masks if return_logits else masks > self.model.mask_threshold), scores, small
 
     return Predictor

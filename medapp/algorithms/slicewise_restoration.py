@@ -36,14 +36,14 @@ Aid = Callable[[str], Any]
 class SliceCodec:
     """How one slice goes through the network.
 
-    `encode` turns (H, W) or (H, W, 3) as stored into (C, sH, sW) float32, `seen` into what regions are found in, on the
-    grid of the output; `decode` turns the output (C, sH, sW) and the slice back. `encode` also receives the
-    neighbouring slices in the order of `around`, or the slice itself where there is none; 1 is the next slice, -1 the
-    one before.
+    `encode` turns (H, W) or (H, W, 3) as stored into (C, sH, sW) float32, `region_picture` into the picture in which
+    regions are found, on the grid of the output; `decode` turns the output (C, sH, sW) and the slice back. `encode`
+    also receives the neighbouring slices in the order of `around`, or the slice itself where there is none; 1 is the
+    next slice, -1 the one before.
     """
 
     encode: Callable[..., np.ndarray]
-    seen: Callable[[np.ndarray], np.ndarray]
+    region_picture: Callable[[np.ndarray], np.ndarray]
     decode: Callable[[np.ndarray, np.ndarray], np.ndarray]
     scale: int = 1
     dtype: type = np.float32
@@ -54,7 +54,7 @@ def restore_slices(
     net: Callable[..., torch.Tensor],
     image: Volume,
     region_map: Volume | None,
-    slicing: SliceCodec,
+    codec: SliceCodec,
     *,
     method: str,
     points_per_side: int,
@@ -70,8 +70,8 @@ def restore_slices(
     keeps its number. `progress` is called before every step, with the time left; an exception from it ends the run.
     """
     depth = slice_axis(image.grid)
-    grid = scale_grid(image.grid, depth, slicing.scale)
-    restored = np.empty((*grid.shape, *([3] if image.is_colour else [])), slicing.dtype)
+    grid = scale_grid(image.grid, depth, codec.scale)
+    restored = np.empty((*grid.shape, *([3] if image.is_colour else [])), codec.dtype)
     index_map = np.empty(grid.shape, np.uint16)
     source, target, index_slices = (
         to_display_slices(a, g, depth) for a, g in ((image.array, image.grid), (restored, grid), (index_map, grid))
@@ -84,15 +84,15 @@ def restore_slices(
             labels = np.ascontiguousarray(uploaded_slices[n])
         else:
             slice_map = find_slice_regions(
-                method, slicing.seen(picture), get_network, points_per_side, partial(clock.report_finding, n)
+                method, codec.region_picture(picture), get_network, points_per_side, partial(clock.report_finding, n)
             )
             labels = slice_map if labels is None else index_maps.match_neighbour_slice(labels, slice_map)
             labels = labels if labels.max() <= MAX_REGIONS else slice_map
         index_slices[n] = labels
-        neighbours = (source[n + m] if 0 <= n + m < len(source) else picture for m in slicing.around)
-        x = torch.from_numpy(slicing.encode(picture, *neighbours))[None]
+        neighbours = (source[n + m] if 0 <= n + m < len(source) else picture for m in codec.around)
+        x = torch.from_numpy(codec.encode(picture, *neighbours))[None]
         y = run_tiled(net, x, torch.from_numpy(labels)[None], partial(clock.report_restoring, n))
-        target[n] = slicing.decode(y[0].numpy(), picture)
+        target[n] = codec.decode(y[0].numpy(), picture)
     progress(0.95, "Measuring")
     numbers = np.unique(index_map)
     volumes = {

@@ -93,7 +93,7 @@ def restore(
         hu = stored.astype(np.float32) * gain + offset
         return scale_hu(hu)
 
-    def seen(stored: np.ndarray) -> np.ndarray:
+    def region_picture(stored: np.ndarray) -> np.ndarray:
         return (stored.astype(np.float32) * gain + offset).clip(*REGION_WINDOW)
 
     def decode(answer: np.ndarray, stored: np.ndarray) -> np.ndarray:
@@ -105,7 +105,7 @@ def restore(
         net,
         image,
         region_map,
-        SliceCodec(encode, seen, decode),
+        SliceCodec(encode, region_picture, decode),
         method=regions,
         points_per_side=int(points_per_side),
         get_network=get_network,

@@ -56,7 +56,7 @@ def restore(
     def encode(stored: np.ndarray) -> np.ndarray:
         return upsample_bilinear(stored.astype(np.float32) / 255, factor)
 
-    def seen(stored: np.ndarray) -> np.ndarray:
+    def region_picture(stored: np.ndarray) -> np.ndarray:
         return np.rint(upsample_bilinear(stored.astype(np.float32), factor).transpose(1, 2, 0)).astype(np.uint8)
 
     def decode(answer: np.ndarray, stored: np.ndarray) -> np.ndarray:
@@ -67,7 +67,7 @@ def restore(
         net,
         image,
         region_map,
-        SliceCodec(encode, seen, decode, factor, np.uint8),
+        SliceCodec(encode, region_picture, decode, factor, np.uint8),
         method=regions,
         points_per_side=int(points_per_side),
         get_network=get_network,

@@ -58,13 +58,13 @@ def restore(
     def encode(*stored: np.ndarray) -> np.ndarray:
         return stack_channels([each.astype(np.float32) / scale for each in stored], level)
 
-    def seen(stored: np.ndarray) -> np.ndarray:
+    def region_picture(stored: np.ndarray) -> np.ndarray:
         return stored.astype(np.float32).clip(0, scale)
 
     def decode(answer: np.ndarray, stored: np.ndarray) -> np.ndarray:
         return np.maximum(answer[0] * scale, floor)
 
-    codec = SliceCodec(encode, seen, decode, around=NEIGHBOUR_SLICES)
+    codec = SliceCodec(encode, region_picture, decode, around=NEIGHBOUR_SLICES)
     return restore_slices(
         net,
         image,

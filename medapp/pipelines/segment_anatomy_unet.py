@@ -34,7 +34,7 @@ def segment(net, image: Volume, *, progress) -> Result:
     volumes = {"image": image, "labels": labels, "brain": brain}
     doubts = doubt_scan(zero_background(image), labels, cut=bool(find_cut_ends(brain)))
     warnings = (*oriented.warnings(image.name), *doubts.warnings)
-    if not oriented.turned and (swapped := find_swapped_sides(labels)):
+    if not oriented.rotation_text and (swapped := find_swapped_sides(labels)):
         warnings += (f"Left and right are swapped in {', '.join(swapped)}: check the orientation in the header.",)
     input_notes = describe_input(image, oriented.regions)
     return measure_regions(Result(volumes, notes=input_notes, warnings=warnings, doubt=doubts.question))

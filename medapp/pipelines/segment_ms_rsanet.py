@@ -10,7 +10,7 @@ import torch
 
 from medapp.algorithms.anatomical_priors import PRIOR_CHANNELS, make_prior_maps, template_transform, to_template
 from medapp.algorithms.brain_pair import CLOSING_ITERATIONS, DILATION_ITERATIONS, brain_mask, transform_header
-from medapp.algorithms.head_orientation import TURNED_WARNING, find_regions
+from medapp.algorithms.head_orientation import ORIENTATION_WARNING, find_regions
 from medapp.algorithms.input_checks import require_head
 from medapp.algorithms.parcellation import REGION_NAMES, make_working_grid
 from medapp.algorithms.rigid_registration import find_head_centre, measure_motion, register_rigid
@@ -60,14 +60,14 @@ MIN_COVERAGE = 0.95  # share of the brain below which a scan is noted
 class Anatomy(NamedTuple):
     """Both (X, Y, Z) on the working grid: regions, none where no brain was found, and what the network is to see.
 
-    `turn` (4, 4) takes the head from its place in the file to its real one, RAS+ mm; `turned` says how in words, or is
-    empty.
+    `rotation` (4, 4) takes the head from its place in the file to its real one, RAS+ mm; `rotation_text` describes it,
+    and is empty if there is none.
     """
 
     regions: np.ndarray
     inside: np.ndarray
-    turn: np.ndarray = np.eye(4)
-    turned: str = ""
+    rotation: np.ndarray = np.eye(4)
+    rotation_text: str = ""
 
 
 class PreparedScans(NamedTuple):
@@ -121,9 +121,9 @@ def segment(
         grid,
         lambda share, stage: progress(0.15 + 0.3 * share, "Finding the brain"),
     )
-    if anatomy.turned:
-        cleaned, scans = ({r: _move_volume(v, anatomy.turn) for r, v in some.items()} for some in (cleaned, scans))
-        reference_scan, old_affine = scans["flair"], anatomy.turn @ grid.affine
+    if anatomy.rotation_text:
+        cleaned, scans = ({r: _move_volume(v, anatomy.rotation) for r, v in some.items()} for some in (cleaned, scans))
+        reference_scan, old_affine = scans["flair"], anatomy.rotation @ grid.affine
         grid = make_working_grid(reference_scan)
         regions, inside = (
             resample(Volume(a, old_affine, labels={1: "any"}), grid).array
@@ -133,9 +133,9 @@ def segment(
     if baseline is not None:
         progress(0.45, "Aligning the earlier scan")
         brain_mask = Volume(anatomy.inside.astype(np.uint8), grid.affine, labels={1: "inside"})
-        motion_there = register_rigid(cleaned["baseline"], reference_scan, brain_mask)
-        scans["baseline"] = transform_header(cleaned["baseline"], motion_there)
-        motions["baseline"] = np.linalg.inv(anatomy.turn) @ motion_there @ anatomy.turn
+        baseline_motion = register_rigid(cleaned["baseline"], reference_scan, brain_mask)
+        scans["baseline"] = transform_header(cleaned["baseline"], baseline_motion)
+        motions["baseline"] = np.linalg.inv(anatomy.rotation) @ baseline_motion @ anatomy.rotation
 
     view = prepare_scans(scans, anatomy, grid)
     images_by_role = view.images
@@ -155,9 +155,9 @@ def segment(
         probability = probability[tuple(map(slice, view.grid.shape))]
         lesion[view.box] |= probability >= LESION_PROBABILITY
         native = resample(Volume(probability, view.grid.affine), reference_scan.grid).array
-        kept = np.where(native < MIN_PROBABILITY, np.float32(0), native)
-        volumes[role] = flair.new_like(kept, name=role, unit="", remarks=())
-        tables = tables or ({} if anatomy.turned else tabulate_attention(weights, view.grid, flair.grid))
+        thresholded = np.where(native < MIN_PROBABILITY, np.float32(0), native)
+        volumes[role] = flair.new_like(thresholded, name=role, unit="", remarks=())
+        tables = tables or ({} if anatomy.rotation_text else tabulate_attention(weights, view.grid, flair.grid))
 
     progress(0.9, "Measuring")
     zone = resample(
@@ -165,25 +165,27 @@ def segment(
     )
     volumes["zones"] = flair.new_like(zone.array, labels=LOCATIONS, name="zones", unit="", remarks=(), headers=())
     volumes |= {role: transform_header(volume, motions[role]) for role, volume in others.items()}
-    input_notes = describe_inputs(flair, others, motions, scans, anatomy, grid, bool(tables) or bool(anatomy.turned))
+    input_notes = describe_inputs(
+        flair, others, motions, scans, anatomy, grid, bool(tables) or bool(anatomy.rotation_text)
+    )
     doubts = doubt_scans(view, anatomy, {"flair": flair, **others})
     result = Result(volumes, tables=tables, notes=input_notes, warnings=doubts.warnings, doubt=doubts.question)
     return measure_ms_lesions(result, settings)
 
 
-def doubt_scans(view: PreparedScans, anatomy: Anatomy, given: Mapping[str, Volume]) -> Doubts:
+def doubt_scans(view: PreparedScans, anatomy: Anatomy, scans: Mapping[str, Volume]) -> Doubts:
     """Check by the regions whether each scan has the contrast that its role needs."""
     regions = Volume(anatomy.regions[view.box], view.grid.affine, labels=REGION_NAMES)
     warnings, questions = [], []
-    if anatomy.turned:
-        warnings.append(TURNED_WARNING.format(name=given["flair"].name, how=anatomy.turned))
+    if anatomy.rotation_text:
+        warnings.append(ORIENTATION_WARNING.format(name=scans["flair"].name, how=anatomy.rotation_text))
     for role, array in view.images.items():
-        scan = Volume(array, view.grid.affine, name=given[role].name)
+        scan = Volume(array, view.grid.affine, name=scans[role].name)
         doubts = doubt_scan(
             scan,
             regions,
             EXPECTED_CONTRASTS[role],
-            cut=given[role].shape[slice_axis(given[role].grid)] < MIN_HEAD_SLICES,
+            cut=scans[role].shape[slice_axis(scans[role].grid)] < MIN_HEAD_SLICES,
         )
         warnings += doubts.warnings
         questions += [doubts.question] * bool(doubts.question)
@@ -207,7 +209,7 @@ def find_anatomy(net, scans: Mapping[str, Volume], grid: Grid, progress: Callabl
             box = tuple(slice(max(s.start - margin, 0), s.stop + margin) for s in find_bounding_box(regions > 0))
             inside = np.zeros(grid.shape, bool)
             inside[box] = brain_mask(regions[box] > 0)
-            return Anatomy(regions, inside, oriented.affine @ np.linalg.inv(grid.affine), oriented.turned)
+            return Anatomy(regions, inside, oriented.affine @ np.linalg.inv(grid.affine), oriented.rotation_text)
     return Anatomy(np.zeros(grid.shape, np.uint8), np.ones(grid.shape, bool))
 
 

@@ -93,14 +93,14 @@ def segment(
     progress(0.95, "Measuring")
     result = Result(
         volumes,
-        metrics={"fit": Metric(round(placement.fit, 3))},
+        metrics={"fit": Metric(round(placement.correlation, 3))},
         notes=describe_input(image),
         warnings=describe_placement(image, placement),
         settings={"scaling": scaling},
     )
-    if placement.found:
+    if placement.oriented:
         doubts = doubt_scan(
-            scan, placement.found.regions.labels, "T1", cut=bool(find_cut_ends(placement.found.regions.brain))
+            scan, placement.oriented.regions.labels, "T1", cut=bool(find_cut_ends(placement.oriented.regions.brain))
         )
         result = replace(result, warnings=(*result.warnings, *doubts.warnings), doubt=doubts.question)
     return measure_ensemble(result, settings)
@@ -182,11 +182,11 @@ def describe_input(image: Volume) -> tuple[str, ...]:
 
 def describe_placement(image: Volume, placement: TemplatePlacement) -> tuple[str, ...]:
     """Warn of reasons why the result may be wrong, by the placement of the template in the scan."""
-    warnings = list(placement.found.warnings(image.name)) if placement.found else []
-    if placement.fit < MIN_TEMPLATE_CORRELATION:
+    warnings = list(placement.oriented.warnings(image.name)) if placement.oriented else []
+    if placement.correlation < MIN_TEMPLATE_CORRELATION:
         warnings.append(
-            f"The scan hardly resembles the template (correlation {placement.fit:.2f}): check the template overlay, "
-            "and that this is a T1 scan of a whole head."
+            f"The scan hardly resembles the template (correlation {placement.correlation:.2f}): check the template "
+            "overlay, and that this is a T1 scan of a whole head."
         )
     stretch = np.linalg.svd(placement.grid.affine[:3, :3], compute_uv=False)
     if stretch.max() > 1.4 or stretch.min() < 0.7:

@@ -158,7 +158,7 @@ def test_a_turned_anisotropic_scan_is_found_and_answered_in_its_own_space():
 def test_the_template_is_found_in_a_whole_head():
     laid = register_template(files.read([EXAMPLE / "image.nii.gz"]), AID("anatomy"))
     stretch = np.linalg.svd(laid.grid.affine[:3, :3], compute_uv=False)
-    assert laid.fit > 0.6 and stretch.max() < 1.15 and stretch.min() > 0.85
+    assert laid.correlation > 0.6 and stretch.max() < 1.15 and stretch.min() > 0.85
     np.testing.assert_allclose(laid.grid.affine[:3, 3], load_template().affine[:3, 3], atol=12)
 
 
