@@ -107,7 +107,7 @@ def test_what_cannot_be_registered_is_refused(pair):
         go(fixed, moving, mine, theirs.new_like(theirs.array, affine=from_matvec(theirs.affine[:3, :3], (900, 0, 0))))
     with pytest.raises(OptionError, match="35 regions"):
         settings(prompts_a="foo = bar")
-    with pytest.raises(OptionError, match="sentence"):
+    with pytest.raises(OptionError, match="template"):
         settings(prompt_template="no place for a name")
 
 

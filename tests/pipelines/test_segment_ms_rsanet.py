@@ -138,7 +138,7 @@ def test_a_t1_on_another_grid_comes_to_lie_on_the_flair(plain):
     carried = np.linalg.inv(result.volumes["t1"].affine @ np.linalg.inv(t1.affine))
     points = load_template().grid.to_mm(np.argwhere(load_template().array > 0)[::9973])
     assert np.linalg.norm((points @ (carried - motion)[:3, :3].T) + (carried - motion)[:3, 3], axis=1).max() < 1.5
-    assert any("T1: turned by 10° and moved by" in note for note in result.notes)
+    assert any("T1: rotated by 10°" in note for note in result.notes)
     flair, t1, t2 = net.seen[0][0, :3]
     inside = flair > -3
     assert torch.corrcoef(torch.stack([flair[inside], t1[inside]]))[0, 1] > 0.5 and not t2.any()
