@@ -1,6 +1,7 @@
 """Rivals: what the methods are measured beside in `benchmarks.scaling`, on the same image."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,10 +74,10 @@ def baseline_name(card: Card, device: str) -> str:
     return ""
 
 
-def make_baseline(card: Card, device: str, settings: Mapping[str, object]) -> Job:
-    """What the rival that is `named` does."""
+def make_baseline(card: Card, device: str, settings: Mapping[str, Any]) -> Job:
+    """What the baseline of a method does on a device."""
     name = baseline_name(card, device)
-    if name == "plain U-Net":
+    if name == "plain U-Net" and card.build:
         net = matching_unet(card.build()).eval().to(device)
         return lambda volumes: run_unet(net, first_volume(volumes), device)
     if name == "bicubic":

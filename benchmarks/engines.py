@@ -24,6 +24,8 @@ Forward = Callable[[torch.Tensor], torch.Tensor]
 
 def build_network(card: Card, weights: Path | None) -> torch.nn.Module:
     """The card's network, always with the same weights: those of the file, or random ones."""
+    if card.build is None:
+        raise SystemExit(f"{card.name} has no network of its own")
     torch.manual_seed(0)
     net = card.build()
     if weights:
@@ -84,7 +86,8 @@ def main() -> None:
     for name, answer in answers.items():
         error = float((answer - answers[first]).norm() / answers[first].norm())
         ratio = min(wall[first]) / min(wall[name])
-        label = f"openvino {found[name].precision}" if isinstance(found[name], Engine) else name
+        forward = found[name]
+        label = f"openvino {forward.precision}" if isinstance(forward, Engine) else name
         print(f"| {label} | {min(wall[name]):.4f} | {min(busy[name]):.4f} | {ratio:.1f} | {error:.1e} |")
 
 

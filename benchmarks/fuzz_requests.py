@@ -30,8 +30,10 @@ WRONG_VALUES: list[Any] = [
     *(None, True, -1, 0, 3, 2.5, 10**400, float("nan"), float("inf"), "", "x", "\0", "1", "x" * 200_000, NESTED_LIST),
     *([], [None], ["x"], [[1, 2]], {}, {"a": 1}, FILE, [FILE], {"__type__": "update", "value": 1}),
     *({"path": None}, {"path": "x", "meta": "x"}, {"path": ["x"], "meta": {}}, {"mm": "x"}, {"mm": [1, 2, 3]}),
-    *({"index": index, "value": None, "row_value": row} for index in (0, -1, 10**9, "x") for row in (None, [])),
-    *({"index": index, "value": 1, "row_value": row} for index in ([0, 0], [1e9, -1], [[0]]) for row in (["x"], {})),
+    *({"index": index, "value": None, "row_value": None} for index in (0, -1, 10**9, "x")),
+    *({"index": index, "value": None, "row_value": []} for index in (0, -1, 10**9, "x")),
+    *({"index": index, "value": 1, "row_value": ["x"]} for index in ([0, 0], [1e9, -1], [[0]])),
+    *({"index": index, "value": 1, "row_value": {}} for index in ([0, 0], [1e9, -1], [[0]])),
 ]
 
 

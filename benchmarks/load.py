@@ -103,7 +103,11 @@ def run_at_once(address: str, example: examples.Example, visitors: int) -> list[
     """All at once; in the order in which they are done."""
     clients = [Client(address, verbose=False) for _ in range(visitors)]
     found: list[tuple[str, float]] = []
-    threads = [threading.Thread(target=lambda c=c: found.append(request_run(c, example))) for c in clients]  # type: ignore[misc]
+
+    def request(client: Client) -> None:
+        found.append(request_run(client, example))
+
+    threads = [threading.Thread(target=request, args=(client,)) for client in clients]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -139,17 +143,18 @@ def run_for_lifetime(
     address: str, example: examples.Example, place: Path, memory: Memory, lifetime: int, every: float
 ) -> list[tuple[str, float]]:
     """Visits until what the first ones left is gone, then none until all is."""
-    found, began, told = [], time.monotonic(), 0.0
+    found: list[tuple[str, float]] = []
+    began, printed = time.monotonic(), 0.0
     end = lifetime * 7 / 6
     print(f"before: {count_files(place)[0]} files of {count_files(place)[1]:.0f} MB", flush=True)
     while (now := time.monotonic() - began) < 2 * end:
-        if now >= told:
+        if now >= printed:
             count, size = count_files(place)
             print(
                 f"{now:6.0f} s, {len(found)} visits: {count} files of {size:.0f} MB, memory {memory.now():.0f} MB",
                 flush=True,
             )
-            told += end / 6
+            printed += end / 6
         if now < end:
             found += run_in_turn(address, example, 1, new=True)
         time.sleep(max(0.0, every - (time.monotonic() - began - now)))
@@ -169,10 +174,12 @@ def main() -> None:
     args = parser.parse_args()
     example = next(e for e in examples.every() if e.pipeline == args.method)
     lines = []
-    free = {"MEDAPP_RATE": "0", "MEDAPP_PLACES": "0", "MEDAPP_LIFETIME": str(args.lifetime)}
     with (
         tempfile.TemporaryDirectory() as folder,
-        serving.run_app(TMPDIR=folder, **free) as (address, pid),
+        serving.run_app(TMPDIR=folder, MEDAPP_RATE="0", MEDAPP_PLACES="0", MEDAPP_LIFETIME=str(args.lifetime)) as (
+            address,
+            pid,
+        ),
     ):
         memory = Memory(pid)
         first = Client(address, verbose=False)

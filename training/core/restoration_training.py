@@ -94,9 +94,14 @@ def psnr_gain(net: nn.Module, held: Sequence[Patch], device: torch.device) -> fl
 
 
 def train_restoration(
-    build: Callable[[], nn.Module], draw: PatchSampler, held: Sequence[Patch], args: argparse.Namespace
+    build: Callable[[], nn.Module] | None, draw: PatchSampler, held: Sequence[Patch], args: argparse.Namespace
 ) -> None:
-    """Train what `build` makes on patches drawn anew at every step; what scores best on `held` is kept."""
+    """Train what `build` makes on patches drawn anew at every step; what scores best on `held` is kept.
+
+    Raises ValueError where `build`, that of a card, is None.
+    """
+    if build is None:
+        raise ValueError("this method has no network to train")
     device, out = torch.device(args.device), Path(args.out)
     torch.manual_seed(SEED)
     net = build().to(device, memory_format=torch.channels_last)

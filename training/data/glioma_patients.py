@@ -38,6 +38,8 @@ def load_patient(folder: Path) -> Patient:
 def patient_from_case(case: Case) -> Patient:
     """Anyone's: the slices that the pipeline would look at, in the middle of SIDE × SIDE pixels."""
     pre, flair, post = case.volumes
+    if flair is None:
+        raise ValueError(f"{case.patient} has no FLAIR")
     grid, depth = make_working_grid(flair)
 
     def placed(volume: Volume) -> np.ndarray:

@@ -43,10 +43,10 @@ def list_scans(data: Path) -> list[str]:
 
 def split_scans(names: Sequence[str]) -> dict[str, list[str]]:
     """The scans of "train", "validation" and "test": ours as always, of others every fifth to each of the last two."""
-    held = {"validation": VALIDATION_SCANS, "test": TEST_SCANS}
+    held: dict[str, Sequence[str]] = {"validation": VALIDATION_SCANS, "test": TEST_SCANS}
     if not set(TEST_SCANS) & set(names):
         held = {"validation": names[2::5], "test": names[4::5]}
-    parts = {part: [name for name in names if name in there] for part, there in held.items()}
+    parts = {part: [name for name in names if name in scans] for part, scans in held.items()}
     parts["train"] = [name for name in names if name not in {*parts["validation"], *parts["test"]}]
     return parts
 

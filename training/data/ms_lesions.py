@@ -74,10 +74,10 @@ def fit_to_mni(tissue: np.ndarray) -> np.ndarray:
                 goals[axis].append(goal)
     for axis, limits in enumerate(EXTENT):
         order = np.argsort(cerebrum[:, axis], kind="stable")
-        for few, goal in zip((order[:300], order[-300:]), limits, strict=True):
-            if goal:
+        for few, limit in zip((order[:300], order[-300:]), limits, strict=True):
+            if limit:
                 rows[axis].append(np.append(cerebrum[few].mean(0), 1))
-                goals[axis].append(goal)
+                goals[axis].append(limit)
     solved = [np.linalg.lstsq(np.array(r), np.array(g), rcond=None)[0] for r, g in zip(rows, goals, strict=True)]
     return np.vstack([*solved, (0, 0, 0, 1)])
 

@@ -87,14 +87,14 @@ def place_lesion(shape: LesionShape, grid: Grid, rng: RandomSource) -> tuple[Box
     high = np.minimum(np.ceil(ends.max(0)).astype(int) + SHAPE_MARGIN + 1, grid.shape)
     if (high - low < 4).any():
         return None
-    box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    x, y, z = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
     back = np.linalg.inv(to_grid)
     offset = apply_affine(back, low)
     size = tuple((high - low).tolist())
     mask = ndimage.affine_transform(shape.mask.astype(np.float32), back[:3, :3], offset, size, order=1)
     ragged = rng.smooth_field(size, 7)[0] * rng.uniform(0, 0.14) + rng.smooth_field(size, 3)[0] * rng.uniform(0, 0.1)
     mask = ndimage.gaussian_filter(mask, rng.uniform(0.4, 1.0))
-    return box, mask + ragged.numpy() * (mask > 0.02) > 0.5
+    return (x, y, z), mask + ragged.numpy() * (mask > 0.02) > 0.5
 
 
 def reference_levels(image: Tensor, tissue: Tensor) -> tuple[float, float]:

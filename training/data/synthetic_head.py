@@ -16,9 +16,27 @@ MARGIN = 18  # voxels around the template, for skull and scalp
 
 # Brightness of each tissue. FLAIR: fluid dark, grey matter a little over white. T1: white over grey; contrast agent
 # brightens vessels and mucosa.
-FLAIR = {"white": 62, "grey": 75, "fluid": 9, "bone": 8, "fat": 150, "muscle": 46, "vessel": 14, "lesion": 124}
-PRE = {"white": 84, "grey": 65, "fluid": 20, "bone": 10, "fat": 185, "muscle": 50, "vessel": 24, "lesion": 53}
-POST = PRE | {"grey": 68, "vessel": 120, "muscle": 66, "lesion": 56}
+FLAIR: dict[str, float] = {
+    "white": 62,
+    "grey": 75,
+    "fluid": 9,
+    "bone": 8,
+    "fat": 150,
+    "muscle": 46,
+    "vessel": 14,
+    "lesion": 124,
+}
+PRE: dict[str, float] = {
+    "white": 84,
+    "grey": 65,
+    "fluid": 20,
+    "bone": 10,
+    "fat": 185,
+    "muscle": 50,
+    "vessel": 24,
+    "lesion": 53,
+}
+POST: dict[str, float] = PRE | {"grey": 68, "vessel": 120, "muscle": 66, "lesion": 56}
 
 
 @dataclass(frozen=True)

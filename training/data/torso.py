@@ -65,16 +65,16 @@ def draw_abdomen(side: int, pixel: float, seed: int) -> np.ndarray:
     vessels = liver & (np.abs(hu - 112) < 15)
     trunk = [(-22.0, -4.0, 7.0, 200.0)]
     while trunk:  # vessels of the liver, each dividing in two
-        cx, cy, r, angle = trunk.pop()
-        step = min(2.2, r)
+        cx, cy, radius, direction = trunk.pop()
+        step = min(2.2, radius)
         for _ in range(round(rng.uniform(13, 24) / step)):
             i, j = (int(np.clip(round(c / (pixel / 2) + fine / 2), 60, fine - 60)) for c in (cy, cx))
             near = np.s_[i - 60 : i + 60, j - 60 : j + 60]  # the bend moves things by less
-            hu[near][((x[near] - cx) ** 2 + (y[near] - cy) ** 2 < r**2) & vessels[near]] = 168
-            cx, cy = cx + step * np.cos(np.deg2rad(angle)), cy + step * np.sin(np.deg2rad(angle))
-            angle += rng.normal(0, 7)
-        if r > 0.9:
-            trunk += [(cx, cy, r * 0.76, angle + turn) for turn in (-rng.uniform(18, 40), rng.uniform(18, 40))]
+            hu[near][((x[near] - cx) ** 2 + (y[near] - cy) ** 2 < radius**2) & vessels[near]] = 168
+            cx, cy = cx + step * np.cos(np.deg2rad(direction)), cy + step * np.sin(np.deg2rad(direction))
+            direction += rng.normal(0, 7)
+        if radius > 0.9:
+            trunk += [(cx, cy, radius * 0.76, direction + turn) for turn in (-rng.uniform(18, 40), rng.uniform(18, 40))]
     for radius, value in ((7.0, 78), (5.0, 86), (3.5, 68), (2.5, 60), (9.0, 96)):  # lesions, faint and small
         cx, cy = rng.uniform(-100, -45), rng.uniform(-45, 25)
         spot = ellipse(cx, cy, radius, radius * rng.uniform(0.8, 1.2)) & liver

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from medapp.card import Card
 from medapp.errors import InputError, UserError
@@ -92,9 +93,9 @@ def main() -> None:
 
 def evaluate(args: argparse.Namespace) -> str:
     """Score every case and write what there is of it. Raises UserError where nothing can be scored."""
-    given = dict(pair.split("=", 1) for pair in args.set)
+    given: dict[str, Any] = dict(pair.split("=", 1) for pair in args.set)
     card = runtime.find_card(args.pipeline)
-    settings, patients, left = card.parse_settings(given), set(), {}
+    settings, patients, left = card.parse_settings(given), set[str](), dict[str, str]()
     peers = tuple(filter(None, args.peers.split(",")))
     args.out.mkdir(parents=True, exist_ok=True)
     found = {row_key(row): row for row in read_rows(args.out / "cases.csv")} if args.more else {}
@@ -123,7 +124,7 @@ def evaluate(args: argparse.Namespace) -> str:
     about = {
         "pipeline": card.name,
         "part": part,
-        **describe_origin(result.provenance),
+        **describe_origin(scores.provenance_of(result)),
         "settings": settings,
         "left": left,
     }

@@ -30,7 +30,7 @@ def count_touched(lesions: np.ndarray, by: np.ndarray) -> int:
     return len(np.unique(label_components(lesions)[0][by & lesions]))
 
 
-def score_interval(data: Path, before: str, after: str) -> dict[str, str | float]:
+def score_interval(data: Path, before: str, after: str) -> dict[str, str | float | None]:
     """Lesions of each fate, found and true; how many of the new ones are found, and how many found ones are new."""
     (flair, _, mask), (earlier, _, mask_before) = read_patient(data, after), read_patient(data, before)
     min_lesion_ml = runtime.find_card(METHOD).parse_settings({})["min_lesion_ml"]
@@ -38,17 +38,17 @@ def score_interval(data: Path, before: str, after: str) -> dict[str, str | float
     now, then = mask.array > 0, mask_before.array > 0
     truth, fates = compare_time_points(now, then, min_lesion_ml, np.zeros(now.shape, np.uint8), mask.grid)
     said, true = ([row[1] for row in table] for table in (found.tables["change"].rows, fates))
-    row: dict[str, str | float] = {"patient": person_of(after), "image": f"{before} to {after}"}
+    row: dict[str, str | float | None] = {"patient": person_of(after), "image": f"{before} to {after}"}
     for fate in CHANGE_CLASSES.values():
         row |= {f"{fate}": said.count(fate), f"{fate}_true": true.count(fate)}
     ours = found.volumes["change"].array == NEW
     row["new_hit"], row["found_hit"] = count_touched(truth == NEW, ours), count_touched(ours, truth == NEW)
     row["ml_before"], row["ml_before_true"] = found.metrics["volume_before"].value, then.sum() * mask.grid.voxel_ml
     row["ml"], row["ml_true"] = found.metrics["volume"].value, now.sum() * mask.grid.voxel_ml
-    return {key: value if isinstance(value, (str, int)) else round(float(value), 3) for key, value in row.items()}
+    return {key: round(float(value), 3) if isinstance(value, float) else value for key, value in row.items()}
 
 
-def score_people(data: Path, people: list[str]) -> Iterator[dict[str, str | float]]:
+def score_people(data: Path, people: list[str]) -> Iterator[dict[str, str | float | None]]:
     for who in people:
         for before, after in pairwise(
             name for name in list_patients(data) if person_of(name) == who

@@ -5,7 +5,7 @@ affine. The parts and the peers start from the pair as the served result prepare
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -39,22 +39,27 @@ def score_case(case: Case, result: Result, settings: Mapping[str, Any], peers: t
     """
     if result.deformation is None or result.affine is None or result.provenance is None:
         raise ValueError("not a registration that was run")
+    fixed, moving_truth = case.volumes[0], case.moving_truth
+    if fixed is None or moving_truth is None:
+        raise ValueError("not a pair with labels of both images")
     origin, grid = result.provenance, result.deformation.grid
     found: dict[str, tuple[Deformation, Row]] = {"ours": (result.deformation, {})}
     if case.condition == PREDICTED_REGIONS:
         pair = prepared_pair(result)
         for name, flow, cost in run_ablations(pair, settings["refine"]):
-            field = to_deformation(flow, pair.grid).resample(grid)
-            found[name] = result.deformation if name == "ours" else field, cost
+            deformation = to_deformation(flow, pair.grid).resample(grid)
+            found[name] = result.deformation if name == "ours" else deformation, cost
         for name in registration_peers.choose_peers(peers):
-            flow, cost = registration_peers.run_peer(name, np.asarray(pair.fixed.array), np.asarray(pair.moving.array))
-            found[name] = to_deformation(torch.from_numpy(flow), pair.grid).resample(grid), cost._asdict()
+            field, spent = registration_peers.run_peer(
+                name, np.asarray(pair.fixed.array), np.asarray(pair.moving.array)
+            )
+            found[name] = to_deformation(torch.from_numpy(field), pair.grid).resample(grid), spent._asdict()
     found["ours"][1].update(job_seconds=round(origin.seconds, 2), memory_mb=origin.peak_memory_mb)
     return [
         {"patient": case.patient, "group": name, "condition": case.condition}
-        | score_field(field, result.affine, case.volumes[0], case.truth, case.moving_truth)
+        | score_field(deformation, result.affine, fixed, case.truth, moving_truth)
         | {figure: cost.get(figure) for figure in COST_METRICS}
-        for name, (field, cost) in found.items()
+        for name, (deformation, cost) in found.items()
     ]
 
 
@@ -75,7 +80,7 @@ def run_ablations(pair: Pair, refined: bool) -> Iterator[tuple[str, torch.Tensor
         for volume in (pair.moving, pair.fixed, pair.moving_regions, pair.fixed_regions)
     )
     both, bent = (gone, there), partial(predict_network_field, net, moving, fixed, there, net.filters())
-    ways = {
+    ways: dict[str, Callable[[], torch.Tensor]] = {
         "ours": (lambda: refine_field(moving, fixed, bent(), regions=both)) if refined else bent,
         "affine": lambda: torch.zeros(3, *fixed.shape),
         "network": bent,

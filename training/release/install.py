@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save
 def install(pipeline: str, content: bytes) -> str:
     """Write the content of a weights file to weights/ and its sha256 into the pipeline's card; returns the sha256."""
     module = importlib.import_module(f"medapp.pipelines.{pipeline}")
-    source = Path(module.__file__)
+    source = Path(str(module.__file__))
     target = source.parents[2] / "weights" / module.CARD.weights.file
     target.parent.mkdir(exist_ok=True)
     target.write_bytes(content)

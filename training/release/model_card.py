@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import yaml
 from huggingface_hub import EvalResult, ModelCard
@@ -46,7 +47,8 @@ def model_card(card: Card, text: str, repo: str, revision: str, scores: Path | N
         ours = ModelCard(text)
     except (ValueError, yaml.YAMLError) as error:
         raise RefusedError(f"The front matter of the card of {card.name} is no YAML that the Hub can read.") from error
-    data, licence = ours.data, re.sub(r"\s+", "-", card.licence.partition("(")[0].strip()).lower()
+    data: Any = ours.data  # a ModelCardData, which huggingface_hub declares as its base class
+    licence = re.sub(r"\s+", "-", card.licence.partition("(")[0].strip()).lower()
     if data.license != licence or licence not in LICENCES:
         raise RefusedError(
             f"The licences of {card.name} must be one, of {', '.join(LICENCES)}: the pipeline's card says {licence}, "

@@ -29,7 +29,7 @@ def check_repository(api: HfApi, repo: str, kind: str, private: bool, mark: str)
         info = api.repo_info(repo, repo_type=kind)
     except RepositoryNotFoundError:
         return False
-    files = {each.rfilename for each in info.siblings or []}
+    files = {each.rfilename for each in getattr(info, "siblings", None) or []}
     if files - INITIAL_FILES and mark not in files:
         raise RefusedError(
             f"{repo} exists and holds something else ({min(files - INITIAL_FILES)}, no {mark}): choose another name."

@@ -103,7 +103,7 @@ def build_with_attention(form: str) -> Callable[[float], RSANet]:
 
     def made(share: float) -> RSANet:
         widths = [WIDTH_UNIT * scale_width(4, share) * n for n in (1, 2, 4, 8)]
-        net = build_network(widths=widths, form="000" if form == "non-local" else form)
+        net = build_network(widths=widths, form="010" if form == "010" else "000")
         if form == "non-local":
             net.form, net.rsa_block = "010", NonLocalAttention(widths[-1])
         return net.to(memory_format=torch.channels_last_3d)

@@ -47,11 +47,9 @@ class HeadData:
         for each in fitted:
             self.slices.add(each)
         brains = len({each.brain for each in held})
-        fitted, others = (
-            f"{batch} slices of {len(self.slices.heads)} painted heads",
-            f"{len(held)} of {brains} other brains",
+        self.about = (
+            f"{batch} slices of {len(self.slices.heads)} painted heads; scored on {len(held)} of {brains} other brains"
         )
-        self.about = f"{fitted}; scored on {others}"
 
     def draw(self, rng) -> Batch:
         return augment_slices(*self.slices.draw(self.batch, rng), self.crop, True, rng)
