@@ -13,8 +13,8 @@ from medapp.rendering.html_templates import HtmlTemplates
 TEMPLATES = HtmlTemplates(Path(__file__).parent / "templates", macros="report_parts.html")
 
 
-def render_page(title: str, body: Iterable[str], *, notice: str) -> str:
-    """Return a whole page: a boxed notice, the title as heading, and the HTML parts of `body`, empty ones left out."""
+def render_page(title: str, body: Iterable[str], *, notice: str = "") -> str:
+    """Return a whole page: a boxed notice if there is one, the title as heading, and the HTML parts of `body`, empty ones left out."""
     return TEMPLATES.render("report.html", title=title, body=list(body), notice=notice)
 
 

@@ -31,7 +31,7 @@ document.querySelectorAll(".sortable").forEach((table) => {
 
 def render_page(title: str, body: Iterable[str]) -> str:
     """A whole page that holds plotly's library, and whose tables are sorted by a click."""
-    head = f"<style>{PAGE_STYLE}</style><script>{get_plotlyjs()}</script><h1>{escape(title)}</h1>"
+    head = f"<style>{PAGE_STYLE}</style><script>{get_plotlyjs()}</script>"
     return html_page.render_page(title, [head, *body, f"<script>{SORT_SCRIPT}</script>"])
 
 

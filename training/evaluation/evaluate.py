@@ -109,7 +109,7 @@ def evaluate(args: argparse.Namespace) -> str:
             continue
         try:
             result = runtime.run(args.pipeline, *case.volumes, **(dict(case.options) | given))
-            scorer = scores.scorer_for(result, peers)
+            scorer = scores.find_scorer(card, peers)
             more = [{"image": case.image} | row for row in scorer.rows(case, result, settings, peers)]
         except InputError as error:
             left[f"{case.image or case.patient}, {case.condition}"] = str(error)

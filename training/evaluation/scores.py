@@ -8,6 +8,7 @@ import numpy as np
 from medapp.analysis import mask_metrics, regional_volumes, stroke_ensemble
 from medapp.analysis.image_quality import compute_quality
 from medapp.analysis.lesions import measure_lesions
+from medapp.card import Card
 from medapp.imaging.brain_labels import CLASS_NAMES
 from medapp.imaging.index_maps import superpixels
 from medapp.result import Provenance, Result
@@ -33,16 +34,10 @@ class Scorer(NamedTuple):
     methods: tuple[str, ...] = ()
 
 
-def scorer_for(result: Result, with_peers: tuple[str, ...] = ()) -> Scorer:
-    """The scorer that suits what the method made."""
-    if "restored" in result.volumes:
-        return RESTORER
-    if result.deformation is not None:
-        return REGISTRAR
-    if "labels" in result.volumes:
-        return PARCELLATOR
-    if "agreement" in result.volumes:
-        return PLANES
+def find_scorer(card: Card, with_peers: tuple[str, ...] = ()) -> Scorer:
+    """Return the scorer for the results of a method, by the presenter on its card; that of masks by default."""
+    if card.presenter in SCORERS:
+        return SCORERS[card.presenter]
     return RIVALS if with_peers else SEGMENTER
 
 
@@ -214,3 +209,4 @@ REGISTRAR = Scorer(
     registration_metrics.FIELD_METRICS[:3],
     methods=registration_metrics.FIELD_METRICS + registration_metrics.COST_METRICS,
 )
+SCORERS = {"restoration": RESTORER, "registration": REGISTRAR, "parcellation": PARCELLATOR, "stroke": PLANES}

@@ -118,7 +118,7 @@ def test_with_true_labels_there_is_ours_alone():
     origin = Provenance("register_brain_textscf", seconds=9.0, peak_memory_mb=900.0)
     result = Result({"warped": truth}, moved(SHIFT), affine=np.eye(4), provenance=origin)
     case = Case("a-b", "phantom", TRUE_REGIONS, (truth, truth, truth, None), truth, {}, parcelled(SHIFT))
-    scorer = scores.scorer_for(result)
+    scorer = scores.find_scorer(runtime.find_card("register_brain_textscf"))
     (row,) = scorer.rows(case, result, {"refine": True}, ("greedy",))
     assert scorer is scores.REGISTRAR and set(scorer.figures) <= set(row)
     assert row["group"] == "ours" and row["dice"] == 1 and row["job_seconds"] == 9 and row["seconds"] is None

@@ -8,6 +8,7 @@ import pytest
 from medapp.imaging.brain_labels import CLASS_NAMES
 from medapp.imaging.volume import Volume
 from medapp.result import Provenance, Result
+from medapp.serving import runtime
 
 scores = pytest.importorskip("training.evaluation.scores")
 from training.core import score_tables  # noqa: E402
@@ -31,7 +32,7 @@ def test_a_row_holds_every_region():
     truth, found = blocks(), blocks()
     found[4:8] = 2  # the first region is called the second
     given, result = case(found, truth)
-    scorer = scores.scorer_for(result)
+    scorer = scores.find_scorer(runtime.find_card("segment_anatomy_unet"))
     (row,) = scorer.rows(given, result, {}, False)
     assert scorer is scores.PARCELLATOR and set(scorer.figures) <= set(row)
     assert row["dice Left-Cerebral-White-Matter"] == 0 and row["hd95 Left-Cerebral-White-Matter"] is None
@@ -43,7 +44,7 @@ def test_a_row_holds_every_region():
 
 def test_the_tables_are_over_patients():
     given, result = case(blocks(), blocks())
-    scorer = scores.scorer_for(result)
+    scorer = scores.find_scorer(runtime.find_card("segment_anatomy_unet"))
     rows = scorer.rows(given, result, {}, False)
     other = given._replace(patient="1009")
     rows += scorer.rows(other, replace(result, notes=()), {}, False)

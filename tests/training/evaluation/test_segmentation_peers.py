@@ -42,7 +42,7 @@ def test_a_peer_answers_in_the_place_of_the_methods_network(comparison, case):
     assert result.volumes["probability"].shape == case.truth.shape
     assert not np.allclose(result.volumes["probability"].array, ours.volumes["probability"].array)
 
-    scorer = scores.scorer_for(ours, (str(folder),))
+    scorer = scores.find_scorer(card, (str(folder),))
     rows = scorer.rows(case, ours, card.parse_settings({}), (str(folder),))
     assert [row["group"] for row in rows] == ["ours", "U-Net"]
     assert set(scorer.methods) <= set(rows[0]) | set(rows[1])

@@ -75,7 +75,7 @@ def test_every_mask_gets_a_row_and_small_lesions_and_none_their_own_figures(resu
     truth[:10, :10, :10] = 1
     settings = CARD.parse_settings({"min_lesion_ml": 0})
     case = Case("test 000", "1 ml", "1 mm", (), result.volumes["image"].new_like(truth))
-    scorer = scores.scorer_for(result)
+    scorer = scores.find_scorer(CARD)
     rows = scorer.rows(case, result, settings, ())
     rows += scorer.rows(case._replace(patient="test 001", truth=case.truth.new_like(truth * 0)), result, settings, ())
     assert [r["group"] for r in rows[:5]] == ["vote", "ours", *PLANE_LETTERS] and set(scorer.figures) <= set(rows[0])

@@ -1,0 +1,99 @@
+"""Panels show results that lack what most results have: no regions, no label maps, no preview."""
+
+from dataclasses import replace
+
+import gradio as gr
+import numpy as np
+import pytest
+
+from medapp.analysis.image_quality import compare_images
+from medapp.examples import Example
+from medapp.imaging.volume import Volume
+from medapp.io import files
+from medapp.presenters.task import TASKS
+from medapp.result import Provenance, Result
+from medapp.serving import runtime
+from medapp.ui import form
+from medapp.ui.panels import base
+from medapp.ui.panels.registration import lay_out_registration
+from medapp.ui.panels.restoration import lay_out_restoration
+from medapp.ui.session import Session
+from medapp.ui.task_tab import TaskTab
+
+AFFINE = np.array([[-0.8, 0, 0, 20], [0, -0.8, 0, 30], [0, 0, 3.0, -60], [0, 0, 0, 1]])
+
+
+def scan(offset: float = 0.0) -> Volume:
+    array = np.random.default_rng(0).normal(100 + offset, 9, (40, 36, 3)).astype(np.float32)
+    return Volume(array, AFFINE, name="CT", unit="HU")
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    """A function that puts a card like that of a method, under another name, among the cards."""
+
+    def make(method: str, **changes):
+        card = replace(runtime.find_card(method), name="toy", **changes)
+        monkeypatch.setattr(runtime, "load_cards", lambda: {"toy": card})
+        return card
+
+    return make
+
+
+def test_a_restoration_without_regions_is_shown(toy):
+    card = toy("restore_ct_rat")
+    result = compare_images(Result({"image": scan(), "restored": scan(3)}, provenance=Provenance("toy")))
+    with gr.Blocks():
+        tab = TaskTab(TASKS["restoration"], "restoration", [card], lay_out_restoration)
+    session = Session(result, np.zeros(3), None, scan())
+    shown, drawn = tab.show(session, True), tab.draw(session)
+    assert set(shown) <= set(tab.shown) and set(drawn) <= set(tab.drawn)
+    assert shown[tab.panel.table].visible is False and shown[tab.panel.editor.region_map] is None
+    assert drawn[tab.panel.inset].shape[2] == 3
+    session.close()
+
+
+def test_a_registration_without_a_preview_has_no_button_for_it(toy):
+    with gr.Blocks():
+        tab = TaskTab(
+            TASKS["registration"], "registration", [toy("register_brain_textscf", preview="")], lay_out_registration
+        )
+    assert tab.panel.preview.button.visible is False
+
+
+def test_an_example_may_have_any_name_for_its_image(tmp_path):
+    path = files.write(scan(), tmp_path / "scan.nii.gz")
+    example = Example("toy", "toy", "Toy", "", {"dwi": path}, None, "made up", "Apache-2.0", True)
+    assert form.render_thumbnail(example).ndim == 3
+
+
+def test_only_what_a_live_option_changes_is_written_again(toy, monkeypatch):
+    card = toy("segment_glioma_ar2unet")
+    array = np.zeros((40, 36, 3), np.float32)
+    array[10:20, 10:20, 1], array[25:30, 25:30, 1] = 0.9, 0.6
+    flair = scan()
+    volumes = {"image": flair, "probability": flair.new_like(array, name="probability", unit="")}
+    presenter = base.get_presenter(card)
+    settings = {"threshold": 0.5, "min_lesion_ml": 0.0}
+    result = presenter.recompute(
+        Result(volumes, metrics={"lesions": Metric(0)}, provenance=Provenance("toy")), None, settings
+    )
+    with gr.Blocks():
+        from medapp.ui.panels.segmentation import lay_out_segmentation
+
+        tab = TaskTab(TASKS["segmentation"], "segmentation", [card], lay_out_segmentation)
+    session = Session(result, np.zeros(3), None, flair)
+    tab.show(session, True)
+    tab.draw(session)
+    written = []
+    write = files.write
+    monkeypatch.setattr(files, "write", lambda volume, path: written.append(path.name) or write(volume, path))
+    live = tab.by_name["toy"].live
+    data = {tab.kept: session, live["threshold"]: 0.8, live["min_lesion_ml"]: 0.0}
+    tab.recompute(data)
+    assert session.result.metrics["lesions"].value == 1
+    tab.draw(session)
+    assert written == ["toy_mask.nii.gz"]
+    folders = list(session.folder.glob("files*-*"))
+    assert len(folders) == 2 and all((folder / "toy_probability.nii.gz").is_file() for folder in folders)
+    session.close()
