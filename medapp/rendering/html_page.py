@@ -14,7 +14,7 @@ TEMPLATES = HtmlTemplates(Path(__file__).parent / "templates", macros="report_pa
 
 
 def render_page(title: str, body: Iterable[str], *, notice: str = "") -> str:
-    """Return a whole page: a boxed notice if there is one, the title as heading, and the HTML parts of `body`, empty ones left out."""
+    """Return a whole page: a boxed notice, if any, the title as heading, and the parts of `body` that are not empty."""
     return TEMPLATES.render("report.html", title=title, body=list(body), notice=notice)
 
 

@@ -75,9 +75,7 @@ def test_only_what_a_live_option_changes_is_written_again(toy, monkeypatch):
     volumes = {"image": flair, "probability": flair.new_like(array, name="probability", unit="")}
     presenter = base.get_presenter(card)
     settings = {"threshold": 0.5, "min_lesion_ml": 0.0}
-    result = presenter.recompute(
-        Result(volumes, metrics={"lesions": Metric(0)}, provenance=Provenance("toy")), None, settings
-    )
+    result = presenter.recompute(Result(volumes, provenance=Provenance("toy")), None, settings)
     with gr.Blocks():
         from medapp.ui.panels.segmentation import lay_out_segmentation
 
