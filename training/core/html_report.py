@@ -30,21 +30,19 @@ document.querySelectorAll(".sortable").forEach((table) => {
 
 
 def render_page(title: str, body: Iterable[str]) -> str:
-    """A whole page that holds plotly's library, and whose tables are sorted by a click."""
+    """Return a page that stands alone: it holds Plotly's library, and a click on a title sorts its tables."""
     head = f"<style>{PAGE_STYLE}</style><script>{get_plotlyjs()}</script>"
     return html_page.render_page(title, [head, *body, f"<script>{SORT_SCRIPT}</script>"])
 
 
-def render_figure(named: tuple[str, go.Figure]) -> str:
-    """A picture under its name; plotly's library is on the page already."""
-    name, picture = named
+def render_figure(name: str, figure: go.Figure) -> str:
+    """Return a chart under its name; Plotly's library is on the page already."""
     config = {"displaylogo": False, "responsive": True}
-    return f"<h3>{escape(name)}</h3>" + picture.to_html(full_html=False, include_plotlyjs=False, config=config)
+    return f"<h3>{escape(name)}</h3>" + figure.to_html(full_html=False, include_plotlyjs=False, config=config)
 
 
-def render_table(columns: Sequence[str], rows: Iterable[Iterable[object]], said: str) -> str:
-    """A table that may be wider than the page and is sorted by a click."""
+def render_table(columns: Sequence[str], rows: Iterable[Iterable[object]], about: str) -> str:
+    """Return a table that may be wider than the page and is sorted by a click, with `about` below it."""
     cells = [list(row) for row in rows]
-    return (
-        f'<div class="wide">{html_page.render_table(columns, cells, said, empty="None", kind="numbers sortable")}</div>'
-    )
+    table = html_page.render_table(columns, cells, about, empty="None", kind="numbers sortable")
+    return f'<div class="wide">{table}</div>'

@@ -140,7 +140,7 @@ def render_html(found: Sequence[ExamLesions], folds: dict[str, list[dict]], titl
     histogram.update_layout(template=lesion_charts.CHART_TEMPLATE, height=300, yaxis_title="Exams")
     people, clean = len({each.subject for each in found}), int((volumes == 0).sum())
     about = f"{len(found)} exams of {people} people, {clean} without lesion."
-    pieces = [html_page.render_section("Volumes", f"<p>{about}</p>" + render_figure(("", histogram)))]
+    pieces = [html_page.render_section("Volumes", f"<p>{about}</p>" + render_figure("", histogram))]
     for plane, parts in folds.items():
         bars = go.Figure(layout={"template": lesion_charts.CHART_TEMPLATE, "height": 320, "barmode": "stack"})
         for number, part in enumerate(parts, 1):
@@ -161,7 +161,7 @@ def render_html(found: Sequence[ExamLesions], folds: dict[str, list[dict]], titl
             for n, p in enumerate(parts, 1)
         ]
         columns = ("fold", "people held out", "slices with lesion", "without", "p (Mann–Whitney)")
-        body = render_figure(("Slices by size of lesion", bars)) + render_figure(("Where lesions lie", heat))
+        body = render_figure("Slices by size of lesion", bars) + render_figure("Where lesions lie", heat)
         said = "p: whether lesions held out are of another size than those that train."
         pieces.append(
             html_page.render_section(

@@ -43,14 +43,16 @@ def render_html(
         for figure, s in summaries.items()
         if s["n"]
     ]
-    clouds = [(figure, draw_raincloud(rows, figure)) for figure in figures if mean_per_patient(rows, figure)]
-    plots = [(c, picture) for c in numbers if (picture := draw_bland_altman(rows, c))]
+    clouds = [
+        render_figure(figure, draw_raincloud(rows, figure)) for figure in figures if mean_per_patient(rows, figure)
+    ]
+    plots = [render_figure(c, picture) for c in numbers if (picture := draw_bland_altman(rows, c))]
     return render_page(
         title,
         [
             html_page.render_section("Where this comes from", html_page.render_pairs(origin_lines(about))),
-            html_page.render_section("Figures", "".join(map(render_figure, clouds))),
-            html_page.render_section("Volume against the reference (Bland–Altman)", "".join(map(render_figure, plots))),
+            html_page.render_section("Figures", "".join(clouds)),
+            html_page.render_section("Volume against the reference (Bland–Altman)", "".join(plots)),
             html_page.render_section(
                 "Methods against ours", render_table(TEST_COLUMNS, (line.values() for line in tests), TEST_NOTE)
             ),
