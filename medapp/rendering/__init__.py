@@ -1,1 +1,1 @@
-"""Volumes to pictures: planes, charts and meshes. They take volumes that lie in the patient."""
+"""Volumes, deformations and tables as pictures, Plotly charts, surfaces and HTML; no torch, no Gradio."""

@@ -1,4 +1,4 @@
-"""Attention: which slices a slice draws on, as heat maps, as bars, and painted over the image."""
+"""Attention among slices: heat maps, bars, and an overlay on the image."""
 
 from collections.abc import Mapping
 
@@ -16,15 +16,15 @@ from medapp.rendering.lesion_charts import AXIS_ENDS, CHART_INK, CHART_TEMPLATE,
 from medapp.rendering.slice_grids import Plane
 from medapp.result import Table
 
-ATTENTION_COLOUR_MAP = "cividis"  # of evenly rising lightness, also for the colour-blind
+ATTENTION_COLOUR_MAP = "cividis"  # of even lightness, also for the colour-blind
 SIDE_VIEWS: dict[str, Plane] = {"coronal": "sagittal", "sagittal": "coronal", "axial": "sagittal"}
-"""Plane of the slices -> the plane of the picture in which they are seen from the edge."""
-VOXELS_PER_SLAB = 8  # voxels a slab, so that its borders are sharp
-NO_ATTENTION = "The attention is not known: the head was too large to be seen at once"
+"""Plane of the slices -> the plane in which they are seen edge-on."""
+VOXELS_PER_SLAB = 8  # so that the borders of slabs are sharp
+NO_ATTENTION = "No attention: the head was too large for one pass"
 
 
 def plot_attention(tables: Mapping[str, Table], plane: str = "", row: int = 0) -> go.Figure:
-    """A heat map for each plane: slices that draw from above down, slices drawn on across; a row of one is framed."""
+    """Plot a heat map for each plane: attending slices down, attended slices across; one row may be framed."""
     if not tables:
         return plot_message(NO_ATTENTION)
     figure = make_subplots(
@@ -36,10 +36,10 @@ def plot_attention(tables: Mapping[str, Table], plane: str = "", row: int = 0) -
         figure.add_heatmap(
             x=at, y=at, z=weights, zmin=0, zmax=1, colorscale=ATTENTION_COLOUR_MAP, showscale=number == len(tables),
             name=name, colorbar={"title": "weight"}, row=1, col=number,
-            hovertemplate=f"{name} slice at %{{y:.0f}} mm draws %{{z:.2f}} on %{{x:.0f}} mm<extra></extra>",
+            hovertemplate=f"{name} slice at %{{y:.0f}} mm: weight %{{z:.2f}} of %{{x:.0f}} mm<extra></extra>",
         )  # fmt: skip
-        figure.update_xaxes(title=f"drawn on, {low} to {high} (mm)", row=1, col=number)
-        figure.update_yaxes(title="draws (mm)" if number == 1 else "", rangemode="normal", row=1, col=number)
+        figure.update_xaxes(title=f"Attended slice, {low} to {high} (mm)", row=1, col=number)
+        figure.update_yaxes(title="Attending slice (mm)" if number == 1 else "", rangemode="normal", row=1, col=number)
         if name == plane:
             half = (at[-1] - at[0]) / max(len(at) - 1, 1) / 2
             box = {"x0": at[0] - half, "x1": at[-1] + half, "y0": at[row] - half, "y1": at[row] + half}
@@ -50,7 +50,7 @@ def plot_attention(tables: Mapping[str, Table], plane: str = "", row: int = 0) -
 
 
 def plot_attention_row(table: Table, plane: str, row: int) -> go.Figure:
-    """Bars: how much the slice draws on each, beside the picture of `strip` and turned like it; its own bar is grey."""
+    """Plot the weights of one slice as bars, oriented like the picture of `draw_attention`; its own bar is grey."""
     weights, at = read_attention(table)
     tints = [CHART_INK if n == row else colour.to_css(colour.get_label_colour(1)) for n in range(len(at))]
     low, high = AXIS_ENDS[PLANE_AXES[plane]]
@@ -66,9 +66,9 @@ def plot_attention_row(table: Table, plane: str, row: int) -> go.Figure:
 
 
 def draw_attention(image: Volume, table: Table, plane: str, row: int, mm: np.ndarray, height: int = 420) -> np.ndarray:
-    """The image through `mm` (RAS+ millimetres) with the slices from the edge: uint8 (H, W, 3).
+    """Draw the image through `mm` (RAS+ mm) with the slices seen edge-on: uint8 (H, W, 3).
 
-    Each row of blocks is tinted by how much the chosen one, in a frame, draws on it.
+    Each slab is coloured by its weight for the chosen one, which is framed.
     """
     weights, at = read_attention(table)
     tint = make_slabs(image.grid, PLANE_AXES[plane], at, weights[row].astype(np.float32))
@@ -81,12 +81,12 @@ def draw_attention(image: Volume, table: Table, plane: str, row: int, mm: np.nda
         Layer(own, "mask", opacity=0.9, contour=2),
     ]
     panels = planes.lay_out_planes(layers[:1], mm, height=height)
-    sheet = next((panel.sheet for panel in panels if panel.plane == SIDE_VIEWS[plane]), panels[0].sheet)
-    return annotations.add_directions(planes.paint_layers(layers, sheet), sheet, 18)
+    grid = next((panel.grid for panel in panels if panel.plane == SIDE_VIEWS[plane]), panels[0].grid)
+    return annotations.add_directions(planes.paint_layers(layers, grid), grid, 18)
 
 
 def make_slabs(grid: Grid, axis: int, at: np.ndarray, values: np.ndarray) -> Volume:
-    """A value (L,) for each row of blocks at positions (L,) along a RAS axis, as thick slabs across an image's grid."""
+    """Make a volume of slabs with values (L,) at positions (L,) along a RAS axis, across an image's grid."""
     own = find_axis(grid, axis)
     middle = (np.array(grid.shape) - 1) / 2
     middle[own] = 0
@@ -100,5 +100,5 @@ def make_slabs(grid: Grid, axis: int, at: np.ndarray, values: np.ndarray) -> Vol
 
 
 def find_row(table: Table, grid: Grid, plane: str, mm: np.ndarray) -> int:
-    """The row of blocks in which a point, RAS+ millimetres, lies."""
+    """Find the row of the table whose slab contains a point in RAS+ mm."""
     return int(np.abs(read_attention(table)[1] - project_on_axis(grid, PLANE_AXES[plane], mm)).argmin())

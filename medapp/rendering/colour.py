@@ -1,4 +1,4 @@
-"""Colour: from the values of a scan to the grey and the colours of a screen."""
+"""Colours: windows, label colours, colour maps, outlines and blending."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -7,9 +7,9 @@ import matplotlib
 import numpy as np
 from scipy import ndimage
 
-# Okabe and Ito's colours, told apart by the colour-blind, in an order that gives neighbours the most contrast on grey.
+# Okabe and Ito's colours, which the colour-blind can distinguish, ordered for contrast between neighbours on grey.
 LABEL_COLOURS = (
-    (255, 110, 30),  # vermilion, a little brighter than theirs so that it glows on grey
+    (255, 110, 30),  # vermilion, a little brighter than theirs to stand out on grey
     (86, 180, 233),  # sky blue
     (240, 228, 66),  # yellow
     (0, 190, 140),  # bluish green
@@ -20,7 +20,7 @@ LABEL_COLOURS = (
 
 
 class Window(NamedTuple):
-    """The values shown as black and as white."""
+    """The values that are shown as black and as white."""
 
     low: float
     high: float
@@ -37,10 +37,10 @@ CT_WINDOWS = {  # Hounsfield units
 
 
 def find_window(array: np.ndarray, unit: str = "") -> Window:
-    """The window from the 1st to the 99.5th percentile of the head (or body), of an array of any shape.
+    """Find the window from the 1st to the 99.5th percentile of the head (or body), in an array of any shape.
 
-    The head is what lies above a tenth of the way from the darkest to the brightest values, so air does not count and
-    cerebrospinal fluid does. CT (unit "HU") gets the soft-tissue preset. Looks at 200,000 values at most.
+    The head is above a tenth of the range from the darkest to the brightest values, which excludes air and includes
+    cerebrospinal fluid. CT (unit "HU") gets the soft-tissue window. At most 200,000 values are read.
     """
     if unit == "HU":
         return CT_WINDOWS["soft tissue"]
@@ -56,23 +56,23 @@ def find_window(array: np.ndarray, unit: str = "") -> Window:
 
 
 def apply_window(array: np.ndarray, window: Window) -> np.ndarray:
-    """Where each value lies in the window, 0 to 1, float32 of the array's shape; what is not finite becomes 0."""
+    """Map values to their place in the window, 0 to 1, float32 of the array's shape; NaN becomes 0."""
     array = np.nan_to_num(np.asarray(array, np.float32), nan=window.low, posinf=window.high, neginf=window.low)
     return np.clip((array - window.low) / max(window.high - window.low, 1e-12), 0, 1)
 
 
 def to_grey(array: np.ndarray, window: Window) -> np.ndarray:
-    """The values through the window as uint8 of the array's shape."""
+    """Convert values through the window to uint8 of the array's shape."""
     return np.rint(apply_window(array, window) * 255).astype(np.uint8)
 
 
 def get_label_colour(label: int) -> tuple[int, int, int]:
-    """The colour of label 1, 2, ...; the order is fixed and starts again after the last."""
+    """Return the colour of label 1, 2, ...; the colours repeat after the last."""
     return LABEL_COLOURS[(int(label) - 1) % len(LABEL_COLOURS)]
 
 
 def colour_labels(labels: np.ndarray, own: Mapping[int, tuple[int, int, int]] | None = None) -> np.ndarray:
-    """Integers (...) to colours (..., 3) float32, 0 to 255; 0 is black. `own` are used in place of `of_label`."""
+    """Convert labels (...) to colours (..., 3) float32, 0 to 255; 0 is black. `own` replaces colours by label."""
     table = {int(n): (own or {}).get(int(n), get_label_colour(n)) for n in np.unique(labels)}
     numbers = np.array(list(table))
     colours = np.array(list(table.values()), np.float32)[np.searchsorted(numbers, labels)]
@@ -80,25 +80,25 @@ def colour_labels(labels: np.ndarray, own: Mapping[int, tuple[int, int, int]] | 
 
 
 def apply_colour_map(heat: np.ndarray, name: str) -> np.ndarray:
-    """Values (...) from 0 to 1 to colours (..., 3) float32, 0 to 255, of matplotlib's map `name`."""
+    """Convert values (...) from 0 to 1 to colours (..., 3) float32, 0 to 255, of matplotlib's map `name`."""
     table = np.float32(matplotlib.colormaps[name](np.arange(256))[:, :3] * 255)
     return table[np.rint(heat * 255).astype(np.uint8)]
 
 
 def trace_outline(labels: np.ndarray, width: int) -> np.ndarray:
-    """A line of `width` pixels around every label of (H, W) integers, drawn just outside so that it hides no lesion."""
+    """Trace a line of `width` pixels around every label of (H, W), outside it so that no lesion is hidden."""
     grown = labels
     cross = ndimage.generate_binary_structure(2, 1)
-    for turn in range(width):
-        grown = ndimage.grey_dilation(grown, footprint=np.ones((3, 3)) if turn % 2 else cross)
+    for step in range(width):
+        grown = ndimage.grey_dilation(grown, footprint=np.ones((3, 3)) if step % 2 else cross)
     return np.where(grown != labels, grown, 0)
 
 
 def blend(canvas: np.ndarray, colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """`colours`, (H, W, 3) or one colour (3,), over `canvas` (H, W, 3) float32, with (H, W) opacity from 0 to 1."""
+    """Blend `colours` (H, W, 3) or (3,) over `canvas` (H, W, 3) float32 with opacity `alpha` (H, W) from 0 to 1."""
     return canvas + alpha[..., None] * (colours - canvas)
 
 
 def to_css(colour: tuple[int, int, int]) -> str:
-    """The colour as a style sheet and Plotly write it, for example "#ff6e1e"."""
+    """Write a colour as CSS and Plotly do, for example "#ff6e1e"."""
     return "#{:02x}{:02x}{:02x}".format(*colour)

@@ -1,4 +1,4 @@
-"""Deformation: a displacement field drawn on a sheet laid in the patient, as a grid, as arrows and as maps."""
+"""A deformation drawn on a slice: deformed grid, displacement, log Jacobian determinant, jumps at boundaries."""
 
 from typing import Literal
 
@@ -14,34 +14,34 @@ from medapp.rendering.layers import sample_slice
 GridSource = Literal["fixed", "moving"]
 
 GRID_HELP: dict[GridSource, str] = {
-    "fixed": "Grid of the fixed image, each point where it comes to lie in the moving one (fixed → moving)",
-    "moving": "Grid of the moving image, as the warp draws it onto the fixed one",
+    "fixed": "Grid of the fixed image, each point moved to its place in the moving image (fixed → moving)",
+    "moving": "Grid of the moving image, warped to the fixed image",
 }
 GRID_COLOUR = (255, 214, 60)
 FOLDING_COLOUR = (60, 255, 90)
-MIN_DETERMINANT = 1e-3  # a determinant below this, or a fold, is drawn as this
-OPACITY_OUTSIDE = 0.3  # how strongly the maps are painted beside the head
+MIN_DETERMINANT = 1e-3  # smaller determinants, and foldings, are shown as this
+OPACITY_OUTSIDE = 0.3  # opacity of the maps outside the head
 MAGNITUDE_COLOUR_MAP = "inferno"
 
 
 def sample_displacement(deformation: Deformation, onto: Grid) -> np.ndarray:
-    """(H, W, 3) displacement in RAS+ millimetres at the pixels of a sheet (H, W, 1); 0 beyond the field."""
+    """Sample the displacement in RAS+ mm at the pixels of a slice grid (H, W, 1): (H, W, 3), 0 outside the field."""
     parts = [sample_slice(Volume(v, deformation.affine), onto, nearest=False) for v in deformation.vectors]
     return np.stack([values * inside for values, inside in parts], axis=-1)
 
 
 def compute_log_jacobian(determinant: np.ndarray) -> np.ndarray:
-    """(I, J, K) natural logarithm of the determinant; what folds or nearly does as log of `SMALLEST`."""
+    """Compute the natural logarithm of a Jacobian determinant (I, J, K), clipped at MIN_DETERMINANT."""
     return np.log(np.maximum(determinant, MIN_DETERMINANT), dtype=np.float32)
 
 
 def draw_grid(
     picture: np.ndarray, onto: Grid, deformation: Deformation, way: GridSource, *, step: float = 8.0, width: float = 1.2
 ) -> np.ndarray:
-    """uint8 (H, W, 3) of a sheet with a grid of `step` millimetres over it. `DIRECTION` says which and where to.
+    """Draw a grid of `step` mm over a picture (H, W, 3) of the slice grid `onto`; see GRID_HELP.
 
-    "moving": lines where the moved point lies on a plane of the grid, so over the warped image; "fixed": the sheet's
-    own lines with every point moved, seen along the sheet's normal, so over the moving image.
+    "moving": lines where the moved point lies on a plane of the grid, for the warped image; "fixed": the slice's own
+    lines with every point moved, seen along the slice's normal, for the moving image.
     """
     field = sample_displacement(deformation, onto)
     if way == "moving":
@@ -52,7 +52,7 @@ def draw_grid(
 def draw_magnitude(
     picture: np.ndarray, onto: Grid, length: Volume, end: float, head: Volume | None = None
 ) -> np.ndarray:
-    """uint8 (H, W, 3) of a sheet under the displacement's length, 0 to `end` millimetres; fainter beside `head`."""
+    """Overlay the displacement, 0 to `end` mm, on a picture (H, W, 3) of the slice grid; fainter outside `head`."""
     values, inside = sample_slice(length, onto, nearest=False)
     share = colour.apply_window(values, Window(0.0, end))
     alpha = 0.8 * inside * np.clip(4 * share, 0, 1) * _compute_opacity(head, onto)
@@ -62,28 +62,28 @@ def draw_magnitude(
 
 
 def draw_jacobian(picture: np.ndarray, onto: Grid, log: Volume, end: float, head: Volume | None = None) -> np.ndarray:
-    """uint8 (H, W, 3) of a sheet, darkened, under the log Jacobian determinant from -end to end; folds in `FOLD`.
+    """Overlay the log Jacobian determinant, -end to end, on a darkened picture (H, W, 3) of the slice grid.
 
-    Orange: the place is larger in the moving image, blue: smaller; fainter beside `head`.
+    Orange: larger in the moving image, blue: smaller, green: folding; fainter outside `head`.
     """
     values, inside = sample_slice(log, onto, nearest=True)
     share = np.clip(np.abs(values) / end, 0, 1)
     alpha = inside * (0.2 + 0.75 * np.sqrt(share)) * _compute_opacity(head, onto)
     canvas = colour.blend(picture * np.float32(0.55), np.float32(difference_maps.colour_signed(values, end)), alpha)
-    folds = inside & (values <= np.log(MIN_DETERMINANT) + 1e-4)
-    return np.rint(colour.blend(canvas, np.float32(FOLDING_COLOUR), folds.astype(np.float32))).astype(np.uint8)
+    is_folded = inside & (values <= np.log(MIN_DETERMINANT) + 1e-4)
+    return np.rint(colour.blend(canvas, np.float32(FOLDING_COLOUR), is_folded.astype(np.float32))).astype(np.uint8)
 
 
 def draw_jump(picture: np.ndarray, onto: Grid, jumps: Volume, end: float) -> np.ndarray:
-    """uint8 (H, W, 3) of a sheet, darkened, with the borders of the regions by the field's jump, 0 to `end` mm."""
+    """Overlay the jumps at region boundaries, 0 to `end` mm, on a darkened picture (H, W, 3) of the slice grid."""
     values, inside = sample_slice(jumps, onto, nearest=True)
-    there = inside & (values > 0)
+    is_jump = inside & (values > 0)
     heat = colour.apply_colour_map(0.2 + 0.8 * colour.apply_window(values, Window(0.0, end)), MAGNITUDE_COLOUR_MAP)
-    return np.rint(colour.blend(picture * np.float32(0.55), heat, there.astype(np.float32))).astype(np.uint8)
+    return np.rint(colour.blend(picture * np.float32(0.55), heat, is_jump.astype(np.float32))).astype(np.uint8)
 
 
 def draw_magnitude_scale(end: float, unit: str, height: int, *, low: float = 0.0) -> np.ndarray:
-    """The scale of `magnitude` and `jump`, uint8 (height, difference.BAR, 3), `end` at the top."""
+    """Draw the colour scale of displacement and jumps, uint8 (height, SCALE_WIDTH, 3), `end` at the top."""
     margin = 40
     ramp = np.linspace(1, low, max(height - 2 * margin, 2))[:, None].repeat(18, axis=1)
     canvas = np.zeros((height, difference_maps.SCALE_WIDTH, 3), np.uint8)
@@ -100,17 +100,18 @@ def draw_magnitude_scale(end: float, unit: str, height: int, *, low: float = 0.0
 
 
 def find_sheet_axes(onto: Grid) -> tuple[int, int]:
-    """The RAS axes that run down and across a sheet, nearest."""
+    """Find the RAS axes nearest to the rows' and the columns' direction of a slice grid."""
     down, across = (int(np.argmax(np.abs(onto.affine[:3, a]))) for a in (0, 1))
     return down, across
 
 
 def _compute_opacity(head: Volume | None, onto: Grid) -> np.ndarray | float:
-    """(H, W): 1 in the head and `ASIDE` beside it."""
+    """(H, W): 1 in the head and OPACITY_OUTSIDE elsewhere; 1 without a head."""
     return 1.0 if head is None else OPACITY_OUTSIDE + (1 - OPACITY_OUTSIDE) * sample_slice(head, onto, nearest=False)[0]
 
 
 def _draw_pulled_grid(picture: np.ndarray, onto: Grid, field: np.ndarray, step: float, width: float) -> np.ndarray:
+    """The grid of the moving image, where the moved points lie on its planes."""
     rows, columns = np.indices(onto.shape[:2])
     moved = onto.to_mm(np.stack([rows, columns, np.zeros_like(rows)], axis=-1)) + field
     ink = np.zeros(onto.shape[:2], np.float32)
@@ -123,6 +124,7 @@ def _draw_pulled_grid(picture: np.ndarray, onto: Grid, field: np.ndarray, step: 
 
 
 def _draw_pushed_grid(picture: np.ndarray, onto: Grid, field: np.ndarray, step: float, width: float) -> np.ndarray:
+    """The grid of the fixed image, every point of its lines moved."""
     h, w = onto.shape[:2]
     shift = field @ np.linalg.inv(onto.affine[:3, :3]).T  # in pixels down and across
     fine = 2  # times larger, so that lines are smooth

@@ -1,4 +1,4 @@
-"""Difference: signed maps on a scale symmetric about zero, black there, that the colour-blind can read."""
+"""Signed difference maps on a symmetric scale, black at zero, that the colour-blind can read."""
 
 from functools import cache
 
@@ -7,15 +7,15 @@ from PIL import Image, ImageDraw
 
 from medapp.rendering import annotations
 
-# Black at zero, and as bright on either side: Okabe and Ito's vermilion and blue, which the colour-blind tell apart.
+# Black at zero, equally bright on both sides: Okabe and Ito's vermilion and blue, which the colour-blind distinguish.
 POSITIVE_COLOURS = ((0, 0, 0), (213, 94, 0), (255, 214, 170))
 NEGATIVE_COLOURS = ((0, 0, 0), (0, 114, 188), (170, 226, 255))
 SIGNED_COLOURS = (NEGATIVE_COLOURS, POSITIVE_COLOURS)
-SCALE_WIDTH = 96  # pixels across, with the figures beside it
+SCALE_WIDTH = 96  # pixels, with the numbers
 
 
 def find_scale_end(error: np.ndarray, share: float = 99.5) -> float:
-    """A round number above `share` per cent of the absolute values: the end of the scale; 1 where all are zero."""
+    """Find the end of the scale: a round number above `share` per cent of the absolute values; 1 if all are zero."""
     sample = np.abs(np.asarray(error, np.float32)).ravel()
     top = float(np.percentile(sample[:: max(1, sample.size // 400_000)], share)) if sample.size else 0.0
     if not top > 0:
@@ -25,14 +25,14 @@ def find_scale_end(error: np.ndarray, share: float = 99.5) -> float:
 
 
 def colour_signed(error: np.ndarray, end: float) -> np.ndarray:
-    """(H, W) from -end to end as colours, uint8 (H, W, 3); what lies beyond has the colour of the end."""
+    """Colour a signed map (H, W), clipped to -end to end, uint8 (H, W, 3): orange above zero, blue below."""
     at = np.rint(np.clip(np.nan_to_num(error) / max(end, 1e-30), -1, 1) * 127).astype(int) + 127
     return _make_colour_table()[at]
 
 
 @cache
 def _make_colour_table() -> np.ndarray:
-    """(255, 3) uint8: from below over zero, which is 127, to above."""
+    """(255, 3) uint8: from negative over zero, at 127, to positive."""
     share = np.linspace(0, 1, 128)
     low, high = (
         np.stack([np.interp(share, (0, 0.6, 1), c) for c in zip(*ends, strict=True)], -1) for ends in SIGNED_COLOURS
@@ -41,7 +41,7 @@ def _make_colour_table() -> np.ndarray:
 
 
 def draw_signed_scale(end: float, unit: str, height: int) -> np.ndarray:
-    """The scale, uint8 (height, BAR, 3): plus at the top, zero in the middle, minus at the bottom, with the unit."""
+    """Draw the colour scale with its unit, uint8 (height, SCALE_WIDTH, 3), positive at the top."""
     margin = 40
     ramp = np.linspace(end, -end, max(height - 2 * margin, 2))[:, None].repeat(18, axis=1)
     canvas = np.zeros((height, SCALE_WIDTH, 3), np.uint8)
@@ -58,7 +58,7 @@ def draw_signed_scale(end: float, unit: str, height: int) -> np.ndarray:
 
 
 def join_pictures(pictures: list[np.ndarray], gap: int = 8) -> np.ndarray:
-    """Pictures (H, W, 3) side by side on black, as high as the highest."""
+    """Join pictures (H, W, 3) side by side on black, `gap` pixels apart."""
     height = max(len(p) for p in pictures)
     padded = [np.pad(p, ((0, height - len(p)), (0, gap), (0, 0))) for p in pictures]
     return np.concatenate(padded, axis=1)[:, :-gap]

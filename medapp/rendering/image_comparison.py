@@ -1,4 +1,4 @@
-"""Pair: two pictures of the same sheet in one, so that the eye finds where they do not agree."""
+"""Two pictures of the same slice in one: checkerboard, colour overlay, difference maps."""
 
 import numpy as np
 
@@ -8,13 +8,13 @@ FIRST_TINT, SECOND_TINT = (1.0, 0.5, 0.0), (0.0, 0.5, 1.0)  # orange and blue, w
 
 
 def draw_checkerboard(first: np.ndarray, second: np.ndarray, side: int = 48) -> np.ndarray:
-    """uint8 (H, W, 3): squares of `side` pixels from either picture by turns, the first's in the top left corner."""
+    """Draw a checkerboard, uint8 (H, W, 3), of squares of `side` pixels; the first picture's is at the top left."""
     rows, columns = np.indices(first.shape[:2]) // side
     return np.where(((rows + columns) % 2 == 0)[..., None], first, second)
 
 
 def draw_colour_overlay(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """uint8 (H, W, 3): the first picture in orange over the second in blue, grey where both are equally bright."""
+    """Draw the first picture in orange over the second in blue, uint8 (H, W, 3): grey where both are equally bright."""
     parts = [
         p.astype(np.float32).mean(axis=2, keepdims=True) * np.float32(c)
         for p, c in ((first, FIRST_TINT), (second, SECOND_TINT))
@@ -23,9 +23,9 @@ def draw_colour_overlay(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def draw_differences(fixed: np.ndarray, others: dict[str, np.ndarray], end: float = 60.0) -> np.ndarray:
-    """Signed differences beside each other, by name, with their scale in per cent of the window: uint8 (H, W', 3).
+    """Draw the differences of grey pictures (H, W, 3) from the fixed one side by side: uint8 (H, W', 3).
 
-    All are pictures (H, W, 3) in grey: the other less the fixed one.
+    Values are the other picture minus the fixed one, as a percentage of the window up to `end`, with the scale.
     """
     base = fixed.astype(np.float32).mean(axis=2)
     maps = [

@@ -1,4 +1,4 @@
-"""Inset: a part of several pictures of the same place, enlarged alike and side by side."""
+"""Insets: the same part of several pictures, magnified, side by side."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,9 +14,9 @@ FRAME_COLOUR = (86, 180, 233)
 
 
 def select_part(shape: Sequence[int], across: float, down: float, zoom: float) -> tuple[slice, slice]:
-    """Rows and columns of a field `zoom` times smaller than the slice (H, W), about the point at shares 0 to 1.
+    """Select rows and columns `zoom` times fewer than those of a slice (H, W), around a point given as shares 0 to 1.
 
-    It is as square as the slice allows, at least 8 voxels a side, and pushed inside where it would stick out.
+    The part is as square as the slice allows, at least 8 voxels a side, and moved inside at the edges.
     """
     side = max(8, round(max(shape[0], shape[1]) / zoom))
     out = []
@@ -28,7 +28,7 @@ def select_part(shape: Sequence[int], across: float, down: float, zoom: float) -
 
 
 def draw_panels(pictures: Mapping[str, np.ndarray], columns: int) -> np.ndarray:
-    """Captioned pictures (H, W, 3), one size, voxels as squares, in rows of `columns`: uint8 (H', W', 3)."""
+    """Draw captioned pictures (H, W, 3) of one size, voxels as squares, in rows of `columns`: uint8 (H', W', 3)."""
     tiles = [_draw_panel(caption, picture) for caption, picture in pictures.items()]
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
     rows = [np.concatenate(tiles[at : at + columns], axis=1) for at in range(0, len(tiles), columns)]
@@ -36,7 +36,7 @@ def draw_panels(pictures: Mapping[str, np.ndarray], columns: int) -> np.ndarray:
 
 
 def draw_frame(picture: np.ndarray, frame: SliceFrame, part: tuple[slice, slice]) -> np.ndarray:
-    """The picture of a whole slice with a rectangle around the part."""
+    """Draw a rectangle around the part on the picture of the whole slice, uint8 (H, W, 3)."""
     image = Image.fromarray(picture)
     tall, wide = frame.height / frame.rows, frame.width / frame.columns
     edges = (part[1].start * wide, part[0].start * tall, part[1].stop * wide - 1, part[0].stop * tall - 1)

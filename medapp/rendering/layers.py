@@ -1,4 +1,4 @@
-"""Layer: one volume in a picture and how it is painted, and the painting of it on a sheet."""
+"""Layers of a picture: one volume and its appearance, and painting it on a slice grid."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ class Layer:
     """A volume painted as an "image" (grey or its own colours), a "mask" (label colours) or "heat" (a colour map).
 
     `window` is automatic for an image, 0 to 1 for heat. `colour` replaces the colours of all labels, `colours` (by
-    label) those of some. `opacity` runs from 0 to 1; heat fades out besides towards the window's low end. `contour` is
-    the width of the outline in pixels; at 0 a mask is filled.
+    label) those of some. `opacity` is from 0 to 1; heat also fades towards the low end of the window. `contour` is the
+    width of the outline in pixels; 0 fills a mask.
     """
 
     volume: Volume
@@ -32,7 +32,7 @@ class Layer:
 
 
 def paint_layer(canvas: np.ndarray, layer: Layer, onto: Grid) -> np.ndarray:
-    """The layer over `canvas` (H, W, 3) float32 from 0 to 255, which lies on the sheet `onto` (H, W, 1)."""
+    """Paint the layer over `canvas` (H, W, 3) float32 from 0 to 255, which lies on the slice grid `onto` (H, W, 1)."""
     volume = layer.volume
     values, inside = sample_slice(volume, onto, nearest=layer.kind == "mask")
     if layer.kind == "mask":
@@ -44,12 +44,12 @@ def paint_layer(canvas: np.ndarray, layer: Layer, onto: Grid) -> np.ndarray:
         window = layer.window or (Window(0, 255) if volume.array.dtype == np.uint8 else Window(0.0, 1.0))
     else:
         window = layer.window or colour.find_window(volume.array, volume.unit)
-    shown = colour.apply_window(values, window) * 255
-    return colour.blend(canvas, shown if volume.is_colour else shown[..., None], layer.opacity * inside)
+    pixels = colour.apply_window(values, window) * 255
+    return colour.blend(canvas, pixels if volume.is_colour else pixels[..., None], layer.opacity * inside)
 
 
 def _paint_mask(canvas: np.ndarray, layer: Layer, labels: np.ndarray) -> np.ndarray:
-    """(H, W) labels, filled or outlined, over the canvas; works only where there are any."""
+    """Paint (H, W) labels, filled or outlined, over their part of the canvas."""
     if not labels.any():
         return canvas
     box = ndimage.find_objects((labels > 0).view(np.uint8))[0]
@@ -63,15 +63,15 @@ def _paint_mask(canvas: np.ndarray, layer: Layer, labels: np.ndarray) -> np.ndar
 
 
 def find_voxels(mask: Volume) -> np.ndarray:
-    """(N, 3) voxel indices of what is above 0, in the order of the array."""
+    """Find the voxel indices (N, 3) of values above 0, in the order of the array."""
     return np.stack(np.unravel_index(np.flatnonzero(mask.array > 0), mask.shape), axis=-1)
 
 
 def sample_slice(volume: Volume, onto: Grid, *, nearest: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The volume on a sheet (H, W, 1): values (H, W) or (H, W, 3), and (H, W) bool, true inside the volume's box.
+    """Sample the volume on a slice grid (H, W, 1): values (H, W) or (H, W, 3), and (H, W) bool, true inside its box.
 
-    Voxels reach half a voxel beyond their centres, so a single slice has its thickness. Values are those of the nearest
-    voxel or linear between voxels, without the smoothing that `geometry.resample` does: this is for looking, fast.
+    Voxels extend half a voxel around their centres, so a single slice has its thickness. Values are nearest-neighbour
+    or linear, without the antialiasing of `geometry.resample`: fast, for display.
     """
     index = np.linalg.inv(volume.affine) @ onto.affine  # (row, column, 0) -> index in the volume
     matrix, offset = index[:3, :3], index[:3, 3]

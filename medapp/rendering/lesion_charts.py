@@ -1,4 +1,4 @@
-"""Charts: Plotly figures of a mask and its probability, readable on a light and on a dark page."""
+"""Charts of a lesion mask and its probability, and the look of all charts, for light and dark pages."""
 
 import numpy as np
 import plotly.graph_objects as go
@@ -26,7 +26,7 @@ CHART_TEMPLATE = go.layout.Template(
 
 
 def measure_slice_volumes(mask: Volume, grid: Grid | None = None) -> tuple[np.ndarray, np.ndarray, str]:
-    """Per slice across `sheets.slice_axis`: position in RAS+ mm ascending (N,), mask in ml (N,), title of the axis."""
+    """Measure the mask by slice: ascending positions in RAS+ mm (N,), ml (N,), and the title of the axis."""
     grid = grid or mask.grid
     axis = slice_axis(grid)
     world = int(np.argmax(np.abs(grid.affine[:3, axis])))
@@ -43,17 +43,17 @@ def measure_slice_volumes(mask: Volume, grid: Grid | None = None) -> tuple[np.nd
 
 
 def plot_volume_by_slice(mask: Volume, reference: Volume | None = None) -> go.Figure:
-    """Bars: millilitres of lesion in each slice, over its position; the reference, on the same grid, as a line."""
+    """Plot the ml of lesion in each slice as bars over its position; the reference, on the same grid, as a line."""
     mm, ml, title = measure_slice_volumes(mask)
     other = measure_slice_volumes(reference)[1] if reference is not None else np.zeros_like(ml)
     if not (ml.any() or other.any()):
         return plot_message(NO_LESION)
-    shown = slice(*_widen_range(np.flatnonzero(ml + other), len(ml)))
+    filled = slice(*_widen_range(np.flatnonzero(ml + other), len(ml)))
     hover = "%{x:.1f} mm: %{y:.3f} ml<extra></extra>"
     figure = go.Figure(
         go.Bar(
-            x=_to_float32(mm[shown]),
-            y=_to_float32(ml[shown]),
+            x=_to_float32(mm[filled]),
+            y=_to_float32(ml[filled]),
             marker_color=colour.to_css(colour.get_label_colour(1)),
             name="mask",
             hovertemplate=hover,
@@ -62,8 +62,8 @@ def plot_volume_by_slice(mask: Volume, reference: Volume | None = None) -> go.Fi
     if reference is not None:
         line = {"color": colour.to_css(colour.get_label_colour(2)), "width": 2, "shape": "hvh"}
         figure.add_scatter(
-            x=_to_float32(mm[shown]),
-            y=_to_float32(other[shown]),
+            x=_to_float32(mm[filled]),
+            y=_to_float32(other[filled]),
             mode="lines",
             line=line,
             name="reference",
@@ -73,7 +73,7 @@ def plot_volume_by_slice(mask: Volume, reference: Volume | None = None) -> go.Fi
 
 
 def plot_probability_histogram(probability: Volume, threshold: float | None = None) -> go.Figure:
-    """Bars: how many voxels have each probability above 0.01, on a logarithmic axis, with a line at the threshold."""
+    """Plot a histogram of the probabilities above 0.01, on a logarithmic axis, with a line at the threshold."""
     counts, edges = np.histogram(probability.array[probability.array > 0.01], 50, (0.0, 1.0))
     if not counts.any():
         return plot_message("No voxel with a probability above 0.01")
@@ -101,7 +101,7 @@ def plot_probability_histogram(probability: Volume, threshold: float | None = No
 
 
 def plot_message(text: str) -> go.Figure:
-    """An empty figure that says why."""
+    """Return an empty chart with a message."""
     figure = go.Figure(layout={"template": CHART_TEMPLATE, "height": 280})
     figure.add_annotation(text=text, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, font_size=15)
     return figure.update_xaxes(visible=False).update_yaxes(visible=False)

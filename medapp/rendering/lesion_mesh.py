@@ -1,4 +1,4 @@
-"""Mesh: lesions as surfaces inside a translucent head, in RAS+ millimetres."""
+"""Lesions as surfaces inside a translucent head, in RAS+ mm."""
 
 import numpy as np
 import plotly.graph_objects as go
@@ -13,16 +13,16 @@ from medapp.rendering.layers import find_voxels
 from medapp.rendering.lesion_charts import CHART_INK, CHART_TEMPLATE, NO_LESION, plot_message
 from medapp.rendering.slice_grids import is_flat
 
-MAX_SINGLE_LESIONS = 20  # so many lesions have a surface of their own; smaller ones share the last
-MAX_TRIANGLES = 22_000  # triangles for all lesions together, about
+MAX_SINGLE_LESIONS = 20  # lesions with a surface of their own; smaller ones share one
+MAX_TRIANGLES = 22_000  # of all lesions together, roughly
 LIGHTING = {"ambient": 0.55, "diffuse": 0.7, "specular": 0.15, "roughness": 0.7}
 LIGHT_POSITION = {"x": 1000, "y": 3000, "z": 6000}
 
 
 def plot_lesion_surfaces(mask: Volume, image: Volume | None = None) -> go.Figure:
-    """The lesions of `mask` and around them the hull of `image`, seen from the patient's front, right and above.
+    """Plot the lesions of `mask` inside the surface of `image`, seen from the patient's front, right and above.
 
-    Each of the largest lesions is a trace "lesion 1, 12.3 ml", in the order of the table of lesions.
+    Each of the largest lesions is a trace "lesion 1, 12.3 ml", in the order of the lesion table.
     """
     if is_flat(mask.grid) or min(mask.shape) < 2:
         return plot_message("A single slice has no surface to show in three dimensions")
@@ -30,12 +30,13 @@ def plot_lesion_surfaces(mask: Volume, image: Volume | None = None) -> go.Figure
     if not traces:
         return plot_message(NO_LESION)
     if image is not None and not image.is_colour:
-        traces += [h for h in (make_head_surface(image),) if h is not None]
+        head = make_head_surface(image)
+        traces += [] if head is None else [head]
     return assemble_scene(traces)
 
 
 def assemble_scene(traces: list[go.Mesh3d]) -> go.Figure:
-    """The surfaces with the letters of the directions, seen from the patient's front, right and above."""
+    """Make a figure of surfaces with direction letters, seen from the patient's front, right and above."""
     hidden = {"visible": False, "showspikes": False}
     eye = {"x": 0.85, "y": 1.15, "z": 0.7}
     return go.Figure([*traces, _make_letters(traces)]).update_layout(
@@ -50,7 +51,7 @@ def assemble_scene(traces: list[go.Mesh3d]) -> go.Figure:
 def make_surface(
     inside: np.ndarray, start: np.ndarray, affine: np.ndarray, step: int, name: str, tint: str, smooth: float = 0.6
 ) -> go.Mesh3d:
-    """The surface of (i, j, k) bool, whose first voxel has the index `start`; where it is thin, steps are small."""
+    """Make the surface of a mask (i, j, k) bool whose first voxel has the index `start`; thin masks get small steps."""
     steps = np.minimum(step, np.maximum(1, np.array(inside.shape) // 6))
     padding = [(n + 2, 2 * n + 2) for n in steps]
     field = ndimage.gaussian_filter(np.pad(inside.astype(np.float32), padding), smooth * steps)
@@ -61,7 +62,7 @@ def make_surface(
 
 
 def make_lesion_surfaces(mask: Volume) -> list[go.Mesh3d]:
-    """A surface for each of the largest lesions and one for all that are smaller, largest first."""
+    """Make a surface for each of the largest lesions and one for all smaller ones, largest first."""
     index = find_voxels(mask)
     if not len(index):
         return []
@@ -87,9 +88,9 @@ def make_lesion_surfaces(mask: Volume) -> list[go.Mesh3d]:
 
 
 def make_head_surface(image: Volume, spacing: float = 5.0) -> go.Mesh3d | None:
-    """The outside of the head (or of the brain, where the skull is off) as one translucent surface; None for nothing.
+    """Make one translucent surface of the head (or of the brain, if skull-stripped); None if there is none.
 
-    Drawn on blocks of about `spacing` mm, of what is brighter than the mean, as `intensity.standardize` finds the head.
+    It encloses blocks of about `spacing` mm that are brighter than the mean, as in `intensity.standardize`.
     """
     block = np.maximum(1, np.rint(spacing / image.spacing)).astype(int)
     coarse = _average_blocks(image.array, block)
@@ -105,7 +106,7 @@ def make_head_surface(image: Volume, spacing: float = 5.0) -> go.Mesh3d | None:
 
 
 def extract_surface(field: np.ndarray, affine: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
-    """The surface of (I, J, K) at `level`: vertices (N, 3) in RAS+ mm, triangles (M, 3) facing outwards."""
+    """Extract the surface of (I, J, K) at `level`: vertices (N, 3) in RAS+ mm, triangles (M, 3) facing outwards."""
     vertices, faces, _, _ = marching_cubes(field, level, allow_degenerate=False)
     vertices = Grid(field.shape, affine).to_mm(vertices)
     a, b, c = (vertices - vertices.mean(axis=0))[faces.T]
@@ -115,14 +116,14 @@ def extract_surface(field: np.ndarray, affine: np.ndarray, level: float) -> tupl
 
 
 def _choose_step(labels: np.ndarray) -> int:
-    """The step in voxels that keeps the triangles near `FACES`: two for each voxel face on the border."""
+    """The step in voxels that gives about MAX_TRIANGLES, at two for each voxel face on the border."""
     inside = labels > 0
     border = sum(np.count_nonzero(np.diff(inside, axis=axis)) for axis in range(3))
     return int(np.clip(np.ceil(np.sqrt(2 * border / MAX_TRIANGLES)), 1, 4))
 
 
 def _average_blocks(array: np.ndarray, block: np.ndarray) -> np.ndarray:
-    """(I, J, K) averaged over blocks of voxels, float32; what does not fill a block at the far ends is left out."""
+    """(I, J, K) averaged over blocks of voxels, float32; incomplete blocks at the far ends are left out."""
     shape = np.maximum(1, np.array(array.shape) // block)
     out = array[tuple(slice(0, n * b) for n, b in zip(shape, block, strict=True))]
     for axis in range(3):
@@ -141,7 +142,7 @@ def _make_trace(vertices: np.ndarray, faces: np.ndarray, name: str, tint: str, *
 
 
 def _make_letters(traces: list[go.Mesh3d]) -> go.Scatter3d:
-    """R, L, A, P, S and I around the surfaces, 8 mm away from them."""
+    """The letters R, L, A, P, S and I, 8 mm away from the surfaces."""
     ends = np.array([[(float(np.min(t[axis])), float(np.max(t[axis]))) for axis in "xyz"] for t in traces])  # (T, 3, 2)
     low, high = ends[..., 0].min(axis=0) - 8, ends[..., 1].max(axis=0) + 8
     places = np.tile((low + high) / 2, (6, 1))

@@ -1,4 +1,4 @@
-"""Planes: axial, coronal and sagittal pictures, drawn by resampling every layer onto a sheet laid in the patient."""
+"""Axial, coronal and sagittal pictures of layers, each resampled to a slice grid through the patient."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -21,16 +21,16 @@ from medapp.rendering.slice_grids import (
     slice_axis,
 )
 
-GAP_PIXELS = 6  # pixels between two pictures
+GAP_PIXELS = 6  # between two pictures
 
 
 class Panel(NamedTuple):
-    """One picture among several: its plane, the pixel of its top left corner, and its sheet."""
+    """One picture among several: its plane, the pixel of its top left corner, and its slice grid."""
 
     plane: Plane
     left: int
     top: int
-    sheet: Grid
+    grid: Grid
 
 
 def draw_plane(
@@ -42,9 +42,9 @@ def draw_plane(
     extent: np.ndarray | None = None,
     radiological: bool = True,
 ) -> np.ndarray:
-    """The layers, first at the bottom, in the plane through `mm` (RAS+ millimetres): uint8 (H, W, 3).
+    """Draw the layers, first at the bottom, in the plane through `mm` (RAS+ mm): uint8 (H, W, 3).
 
-    The first layer's grid gives the extent, unless there is one; all may lie on any grid. Directions: `sheets.sheet`.
+    The extent is that of the first layer's grid by default; layers may lie on any grid. See `make_slice_grid`.
     """
     return paint_layers(
         layers, make_slice_grid(layers[0].volume.grid, plane, mm, pixel=pixel, extent=extent, radiological=radiological)
@@ -52,7 +52,7 @@ def draw_plane(
 
 
 def paint_layers(layers: Sequence[Layer], onto: Grid) -> np.ndarray:
-    """The layers on a sheet (H, W, 1), black where there is nothing: uint8 (H, W, 3)."""
+    """Paint the layers on a slice grid (H, W, 1), black where there is none: uint8 (H, W, 3)."""
     canvas = np.zeros((*onto.shape[:2], 3), np.float32)
     for layer in layers:
         canvas = paint_layer(canvas, layer, onto)
@@ -60,7 +60,7 @@ def paint_layers(layers: Sequence[Layer], onto: Grid) -> np.ndarray:
 
 
 def find_field_of_view(layers: Sequence[Layer]) -> np.ndarray:
-    """(2, 3) corners in RAS+ mm around what there is to see: the first layer's head, without air, and every mask."""
+    """Find the corners (2, 3) in RAS+ mm of the field of view: the first layer's head, without air, and every mask."""
     image = layers[0].volume
     whole = find_corners(image.grid)
     boxes = []
@@ -89,7 +89,7 @@ def lay_out_planes(
     extent: np.ndarray | None = None,
     radiological: bool = True,
 ) -> tuple[Panel, ...]:
-    """Where the planes of `three_planes` lie in its picture, all at one scale; a flat image has one panel."""
+    """Lay out the panels of `draw_three_planes`, all at one scale; a flat image has one."""
     grid = layers[0].volume.grid
     extent = find_field_of_view(layers) if extent is None else extent
     planes = (find_plane(grid),) if is_flat(grid) else PLANES
@@ -116,20 +116,20 @@ def draw_three_planes(
     crosshair: bool = True,
     letters: bool = True,
 ) -> np.ndarray:
-    """Axial, coronal and sagittal through `mm` (RAS+ millimetres) side by side: uint8 (H, W, 3), H about `height`.
+    """Draw axial, coronal and sagittal planes through `mm` (RAS+ mm) side by side: uint8 (H, W, 3), H about `height`.
 
-    `extent` is `field(layers)` unless given; keep it to be faster and steadier from slice to slice. `letters` are those
-    of the directions, with the position and a scale. `located` turns a click on the picture back into millimetres.
+    `extent` is `find_field_of_view(layers)` by default; pass it to be faster and to keep it between slices. `letters`
+    adds those of the directions, the position and a scale bar.
     """
     panels = lay_out_planes(layers, mm, height=height, extent=extent, radiological=radiological)
     size = min(18, max(11, height // 24))
     pictures = []
     for panel in panels:
-        picture = paint_layers(layers, panel.sheet)
+        picture = paint_layers(layers, panel.grid)
         if crosshair and len(panels) > 1:
-            picture = annotations.add_crosshair(picture, panel.sheet, mm)
+            picture = annotations.add_crosshair(picture, panel.grid, mm)
         if letters:
-            picture = annotations.add_directions(picture, panel.sheet, size)
+            picture = annotations.add_directions(picture, panel.grid, size)
             picture = (
                 annotations.add_caption(picture, describe_position(panel.plane, mm), size - 3)
                 if len(panels) > 1
@@ -143,23 +143,23 @@ def draw_three_planes(
 
 
 def read_value(volume: Volume, mm: Sequence[float]) -> np.ndarray | None:
-    """The value (or colour) of the voxel that holds the point `mm` (RAS+ millimetres); None outside the volume."""
+    """Read the value (or colour) of the voxel that contains the point `mm` (RAS+ mm); None outside the volume."""
     index = np.rint(volume.grid.to_index(np.asarray(mm, float))).astype(int)
     inside = ((index >= 0) & (index < volume.shape)).all()
     return volume.array[tuple(index)] if inside else None
 
 
 def describe_position(plane: Plane, mm: Sequence[float]) -> str:
-    """Where the plane cuts, as a radiologist reads it, for example "S 34 mm"."""
+    """Describe where the plane cuts, as radiologists do, for example "S 34 mm"."""
     axis = PLANE_NORMALS[plane]
     at = round(float(mm[axis]))
     return f"{('RL', 'AP', 'SI')[axis][int(at < 0)]} {abs(at)} mm"
 
 
 def find_best_position(mask: Volume) -> np.ndarray:
-    """The point (3,) in RAS+ millimetres to look at first: in the largest lesion, in the slice where it is largest.
+    """Find the point (3,) in RAS+ mm to show first: in the largest lesion, in the slice where it is largest.
 
-    It is the lesion's own voxel nearest to the middle of that cross-section. The middle of the volume if there is none.
+    It is the lesion's voxel nearest to the centre of that cross-section, or the centre of the volume without a lesion.
     """
     index = find_voxels(mask)
     if not len(index):
@@ -177,10 +177,10 @@ def find_best_position(mask: Volume) -> np.ndarray:
 def draw_montage(
     layers: Sequence[Layer], n: int = 12, *, columns: int = 4, width: int = 240, radiological: bool = True
 ) -> np.ndarray:
-    """`n` axial pictures from foot to head in rows of `columns`, each `width` pixels wide: uint8 (H, W, 3).
+    """Draw `n` axial pictures from foot to head in rows of `columns`, each `width` pixels wide: uint8 (H, W, 3).
 
-    They cut the lesions of the first mask among the layers, evenly over the levels that hold lesions; without lesions,
-    the whole image. Each is cut to the head. A flat image gives one picture.
+    They are spaced evenly over the levels with lesions of the first mask among the layers, or over the whole image, and
+    cropped to the head. A flat image gives one picture.
     """
     image = layers[0].volume
     masks = [layer.volume for layer in layers if layer.kind == "mask"]
@@ -200,7 +200,7 @@ def draw_montage(
 
 
 def _choose_levels(mask: Volume | None, extent: np.ndarray, n: int) -> np.ndarray:
-    """At most `n` heights (RAS+ z in millimetres), ascending, evenly over those that hold mask, or over the extent."""
+    """At most `n` ascending heights (RAS+ z in mm), evenly over those with mask, or over the extent."""
     if mask is None or not mask.array.any():
         return np.linspace(*extent[:, 2], n + 2)[1:-1]
     z = mask.grid.to_mm(find_voxels(mask))[:, 2]

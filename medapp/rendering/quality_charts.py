@@ -1,4 +1,4 @@
-"""Quality: Plotly figures of how the values and the noise of one image differ from those of another."""
+"""Charts that compare the values and the noise of images: histograms and power spectra."""
 
 from collections.abc import Mapping
 
@@ -11,13 +11,13 @@ from medapp.rendering import colour
 from medapp.rendering.lesion_charts import CHART_INK, CHART_TEMPLATE, plot_message
 from medapp.rendering.slice_grids import slice_axis
 
-PATCH_PIXELS = 64  # pixels a side of the squares whose power is averaged
+PATCH_PIXELS = 64  # a side of the squares whose power is averaged
 SPECTRUM_SLICES = 8
 SERIES_COLOURS = (CHART_INK, colour.to_css(colour.get_label_colour(1)), colour.to_css(colour.get_label_colour(2)))
 
 
 def plot_histograms(volumes: Mapping[str, Volume]) -> go.Figure:
-    """Lines: the share of voxels at each value, by name; colours as their brightness."""
+    """Plot the histogram of each volume as a line, by name; colours by their brightness."""
     samples = {name: _sample_values(volume) for name, volume in volumes.items()}
     low = min(float(np.percentile(s, 0.2)) for s in samples.values())
     high = max(float(np.percentile(s, 99.8)) for s in samples.values())
@@ -37,7 +37,7 @@ def plot_histograms(volumes: Mapping[str, Volume]) -> go.Figure:
 
 
 def plot_spectra(volumes: Mapping[str, Volume]) -> go.Figure:
-    """Lines on a logarithmic axis: power of what varies in the slice, over its frequency in cycles per millimetre."""
+    """Plot the power spectrum of each volume's slices as a line on a logarithmic axis, over cycles per mm."""
     figure = go.Figure()
     for (name, volume), tint in zip(volumes.items(), SERIES_COLOURS, strict=False):
         frequency, power = compute_spectrum(volume)
@@ -47,14 +47,14 @@ def plot_spectra(volumes: Mapping[str, Volume]) -> go.Figure:
                 hovertemplate="%{x:.3g} per mm: %{y:.3g}<extra></extra>",
             )  # fmt: skip
     if not figure.data:
-        return plot_message("The image is too small for its power to be told")
+        return plot_message("The image is too small for a power spectrum")
     figure.update_yaxes(type="log", rangemode="normal", exponentformat="power", nticks=6)
     unit = next(iter(volumes.values())).unit
     return _set_layout(figure, "Frequency (cycles per mm)", f"Power ({unit or 'value'}² mm²)")
 
 
 def compute_spectrum(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
-    """Frequency (cycles per mm) and mean power (unit² mm²) at it, of windowed squares from all over a few slices.
+    """Compute frequencies (cycles per mm) and their mean power (unit² mm²), from tapered squares in a few slices.
 
     For white noise of variance v on pixels of a mm the power is v a²; structure shows at the low frequencies.
     """
@@ -80,8 +80,8 @@ def compute_spectrum(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
     inside = (ring > 0) & (ring <= side // 2)
     counts = np.bincount(ring[inside])
     sums = np.bincount(ring[inside], power.ravel()[inside])
-    there = np.flatnonzero(counts)
-    return there * step, np.maximum(sums[there] / counts[there], 1e-12)
+    filled = np.flatnonzero(counts)
+    return filled * step, np.maximum(sums[filled] / counts[filled], 1e-12)
 
 
 def _sample_values(volume: Volume, most: int = 200_000) -> np.ndarray:

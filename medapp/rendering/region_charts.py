@@ -1,4 +1,4 @@
-"""Parcels: the surfaces of the brain's regions, and charts of their table."""
+"""Surfaces of brain regions, and charts of their table."""
 
 import numpy as np
 import plotly.graph_objects as go
@@ -24,7 +24,7 @@ INNER_STRUCTURES = (
 
 
 def plot_region_surfaces(labels: Volume, brain: Volume) -> go.Figure:
-    """The inner structures as surfaces in the translucent brain."""
+    """Plot the inner structures as surfaces in the translucent brain."""
     if is_flat(labels.grid) or min(labels.shape) < 2:
         return plot_message("A single slice has no surface to show in three dimensions")
     tints, traces = region_colours(labels.labels), []
@@ -42,25 +42,25 @@ def plot_region_surfaces(labels: Volume, brain: Volume) -> go.Figure:
             )
     if not traces:
         return plot_message(NO_REGION)
-    around = lesion_mesh.make_head_surface(brain)
-    return lesion_mesh.assemble_scene([*traces, around] if around is not None else traces)
+    brain_surface = lesion_mesh.make_head_surface(brain)
+    return lesion_mesh.assemble_scene([*traces, brain_surface] if brain_surface is not None else traces)
 
 
 def plot_region_volumes(table: Table) -> go.Figure:
-    """Bars: the volume of each structure, left beside right, in the order of the table, on a logarithmic axis."""
+    """Plot the volume of each structure as bars, left beside right, in the table's order, on a logarithmic axis."""
     return _plot_by_side(table, "volume (ml)", "Volume (ml), logarithmic", "%{x:.3g} ml").update_xaxes(
         type="log", tickvals=[0.1, 0.3, 1, 3, 10, 30, 100, 300]
     )
 
 
 def plot_region_dice(table: Table) -> go.Figure:
-    """Bars: the Dice of each structure, left beside right."""
+    """Plot the Dice of each structure as bars, left beside right."""
     if "Dice" not in table.columns:
-        return plot_message("Needs a label map to compare with")
+        return plot_message("Needs a reference label map")
     return _plot_by_side(table, "Dice", "Dice", "Dice %{x:.3f}").update_xaxes(range=[0, 1])
 
 
-def _plot_by_side(table: Table, column: str, title: str, said: str) -> go.Figure:
+def _plot_by_side(table: Table, column: str, title: str, hover: str) -> go.Figure:
     at = table.columns.index(column)
     values = {split_side(str(row[0])): row[at] for row in table.rows if row[at] is not None}
     structures = list(dict.fromkeys(structure for _, structure in values))
@@ -68,10 +68,10 @@ def _plot_by_side(table: Table, column: str, title: str, said: str) -> go.Figure
         return plot_message(NO_REGION)
     figure = go.Figure()
     for side, tint in SIDE_COLOURS.items():
-        here = [structure for structure in structures if (side, structure) in values]
+        shown = [structure for structure in structures if (side, structure) in values]
         figure.add_bar(
-            y=here, x=[values[side, structure] for structure in here], orientation="h", marker_color=tint,
-            name=side or "Middle", hovertemplate=f"{side} %{{y}}: {said}<extra></extra>",
+            y=shown, x=[values[side, structure] for structure in shown], orientation="h", marker_color=tint,
+            name=side or "Middle", hovertemplate=f"{side} %{{y}}: {hover}<extra></extra>",
         )  # fmt: skip
     height = 110 + 30 * len(structures)
     figure.update_layout(template=CHART_TEMPLATE, height=height, barmode="group", bargap=0.25, showlegend=True)

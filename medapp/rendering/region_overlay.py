@@ -1,4 +1,4 @@
-"""Regions: an index map over a picture, as outlines and pale colours, and which region a visitor has picked."""
+"""A region map over a picture: borders, pale colours, and the regions that are picked."""
 
 from collections.abc import Collection
 
@@ -16,7 +16,7 @@ PICKED_COLOUR = colour.LABEL_COLOURS[0]
 def draw_borders(
     picture: np.ndarray, labels: np.ndarray, *, picked: Collection[int] = (), tint: float = 0.12
 ) -> np.ndarray:
-    """(h, w, 3) uint8 with the borders of (H, W) labels of the same field; `tint` is the opacity of the fill."""
+    """Draw the borders of labels (H, W) over a picture (h, w, 3) uint8 of one field; `tint`: opacity of the fill."""
     h, w = picture.shape[:2]
     rows, columns = np.arange(h) * labels.shape[0] // h, np.arange(w) * labels.shape[1] // w
     large = labels[rows][:, columns]
@@ -28,7 +28,7 @@ def draw_borders(
 
 
 def find_borders(labels: np.ndarray) -> np.ndarray:
-    """(H, W) bool: where the number changes to the right or below."""
+    """Find where the label changes to the right or below, (H, W) bool."""
     edge = np.zeros(labels.shape, bool)
     edge[:, :-1] = labels[:, 1:] != labels[:, :-1]
     edge[:-1] |= labels[1:] != labels[:-1]
@@ -36,16 +36,16 @@ def find_borders(labels: np.ndarray) -> np.ndarray:
 
 
 def make_border_mask(regions: Volume) -> Volume:
-    """The borders within the slices as a mask on the same grid, for a viewer that cannot draw hundreds of labels."""
+    """Make a mask of the borders within slices, on the same grid, for a viewer that cannot draw hundreds of labels."""
     out = np.zeros(regions.shape, np.uint8)
-    for there, labels in zip(
+    for border_slice, labels in zip(
         to_display_slices(out, regions.grid), to_display_slices(regions.array, regions.grid), strict=True
     ):
-        there[...] = find_borders(labels)
+        border_slice[...] = find_borders(labels)
     return regions.new_like(out, labels={1: "Region borders"}, name="Region borders", headers=())
 
 
 def enlarge_with_borders(labels: np.ndarray, picture: np.ndarray, factor: int) -> np.ndarray:
-    """A small picture (H, W, 3) enlarged by squares, with the borders of its labels (H, W) one pixel wide."""
+    """Enlarge a small picture (H, W, 3), pixels as squares, with the borders of its labels (H, W) one pixel wide."""
     large = resize_picture(picture, picture.shape[0] * factor, picture.shape[1] * factor, smooth=False)
     return draw_borders(large, labels, tint=0.0)

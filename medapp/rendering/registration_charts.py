@@ -1,4 +1,4 @@
-"""Agreement: Plotly figures of how well two labelled images agree by region, and of what a deformation does."""
+"""Charts of a registration: metrics by region before and after, volume change, displacement arrows."""
 
 import base64
 import io
@@ -19,7 +19,7 @@ NO_LABEL_MAPS = "Needs label maps of both images"
 
 
 def plot_before_after(table: Table | None, measure: str, unit: str = "") -> go.Figure:
-    """Bars before and after by region, from the columns "`measure` before" and "`measure` after", unit included."""
+    """Plot a metric by region as bars, from the columns "`measure` before (`unit`)" and "`measure` after (`unit`)"."""
     end = f" ({unit})" if unit else ""
     names = [f"{measure} {when}{end}" for when in ("before", "after")]
     if table is None or not set(names) <= set(table.columns):
@@ -45,10 +45,10 @@ def plot_before_after(table: Table | None, measure: str, unit: str = "") -> go.F
 
 
 def plot_volume_change(log: np.ndarray, folding: float | None = None) -> go.Figure:
-    """Bars: the share of voxels at each log Jacobian determinant; `folding` in per cent is said."""
+    """Plot a histogram of the log Jacobian determinant, orange above 0, blue below; `folding` (%) is in the title."""
     sample = np.asarray(log, np.float32).ravel()
     if not sample.size:
-        return plot_message("No voxel to look at")
+        return plot_message("There are no voxels to show")
     end = max(0.05, float(np.percentile(np.abs(sample), 99.8)) * 1.1)
     counts, edges = np.histogram(np.clip(sample, -end, end), 80, (-end, end))
     middle = (edges[:-1] + edges[1:]) / 2
@@ -61,19 +61,20 @@ def plot_volume_change(log: np.ndarray, folding: float | None = None) -> go.Figu
         )
     )  # fmt: skip
     figure.add_vline(0, line_color=CHART_INK, line_width=1)
-    said = "" if folding is None else f", folding {folding:.4g} %"
+    note = "" if folding is None else f", folding {folding:.4g} %"
     return figure.update_layout(
         template=CHART_TEMPLATE, height=300, showlegend=False, bargap=0.02, yaxis_title="Voxels (%)",
-        xaxis_title=f"Log Jacobian determinant: left smaller, right larger in the moving image{said}",
+        xaxis_title=f"Log Jacobian determinant: left smaller, right larger in the moving image{note}",
     )  # fmt: skip
 
 
 def plot_arrows(
     picture: np.ndarray, onto: Grid, deformation: Deformation, *, across: int = 28, longer: float = 1.0
 ) -> go.Figure:
-    """Arrows from points of the fixed image, a sheet (H, W, 1) under its picture, to where they go: fixed → moving.
+    """Plot arrows from points of the fixed image, on a slice grid (H, W, 1) and its picture, to their place in moving.
 
-    `across` arrows fit the longer side; they are drawn `longer` times their length, and only over what is not black.
+    `across` arrows fit the longer side; they are drawn `longer` times their length, and only where the picture is not
+    black.
     """
     field = sample_displacement(deformation, onto)
     h, w = onto.shape[:2]

@@ -1,4 +1,4 @@
-"""Sheets: grids one voxel thick laid in the patient, onto which pictures are drawn."""
+"""Slice grids: grids one voxel thick through the patient, on which pictures are drawn."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -33,7 +33,7 @@ COLUMN_DIRECTIONS = {
     "coronal": (-1, 0, 0),
     "sagittal": (0, -1, 0),
 }  # columns: from the right, the right, the front
-PIXEL_NUDGE_MM = 1e-4  # mm; keeps pixels off the border of two voxels, where rounding would depend on the storage order
+PIXEL_NUDGE_MM = 1e-4  # keeps pixels off the border of two voxels, where rounding depends on the storage order
 
 
 def make_slice_grid(
@@ -45,12 +45,12 @@ def make_slice_grid(
     extent: np.ndarray | None = None,
     radiological: bool = True,
 ) -> Grid:
-    """The grid (H, W, 1) of a picture: the plane through the point `mm` (RAS+ millimetres), across the whole of `grid`.
+    """Make the grid (H, W, 1) of a picture: the plane through the point `mm` (RAS+ mm), across the whole of `grid`.
 
-    Rows run from the front (axial) or the head. Columns run from the patient's right if `radiological`, from the left
-    if not; in the sagittal plane from the front, always. Pixels are squares of `pixel` mm, by default the smallest
-    voxel size. `extent`, (2, 3) lower and upper corner in RAS+ millimetres, takes the place of the grid's box. A grid
-    of one slice is drawn whole and as itself, whatever was asked for: along its own rows and columns.
+    Rows run from the front (axial) or the head. Columns run from the patient's right if `radiological`, else from the
+    left; in the sagittal plane always from the front. Pixels are squares of `pixel` mm, by default the smallest voxel
+    size. `extent`, (2, 3) lower and upper corner in RAS+ mm, takes the place of the grid's box. A grid of one slice is
+    always drawn whole, along its own rows and columns.
     """
     start = np.asarray(mm, float)
     if is_flat(grid):
@@ -72,24 +72,24 @@ def make_slice_grid(
 
 
 def find_corners(grid: Grid) -> np.ndarray:
-    """(8, 3) outer corners of the box of voxels in RAS+ millimetres."""
+    """Find the outer corners (8, 3) of the grid's voxels in RAS+ mm."""
     return grid.to_mm(np.array(np.meshgrid(*((-0.5, n - 0.5) for n in grid.shape))).reshape(3, -1).T)
 
 
 def find_plane(grid: Grid) -> Plane:
-    """The plane nearest to the grid's own slices."""
+    """Find the plane nearest to the grid's own slices."""
     axis = slice_axis(grid)
     return PLANES[2 - int(np.argmax(np.abs(grid.affine[:3, axis])))]
 
 
 def find_direction_letter(direction: np.ndarray) -> str:
-    """Where a direction (3,) in RAS+ points, nearest letter: R, L, A, P, S or I."""
+    """Find the letter nearest to a direction (3,) in RAS+: R, L, A, P, S or I."""
     axis = int(np.argmax(np.abs(direction)))
     return ("LR", "PA", "IS")[axis][int(direction[axis] > 0)]
 
 
 def _align_to_grid(grid: Grid, down: np.ndarray, across: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The flat grid's two axes, as unit vectors, that lie nearest to the directions asked for."""
+    """The flat grid's two axes, as unit vectors, nearest to the given directions."""
     axes = (grid.affine[:3, :3] / grid.spacing).T[[n > 1 for n in grid.shape]]  # (2, 3)
     first = int(np.argmax(np.abs(axes @ down)))
     return tuple(axis * (-1 if axis @ way < 0 else 1) for axis, way in ((axes[first], down), (axes[1 - first], across)))

@@ -1,4 +1,4 @@
-"""Slices: an image's own slices, voxel by voxel and not resampled, as pictures of a size for the screen, and back."""
+"""An image's own slices, not resampled, as pictures for the screen, and points from pictures back to voxels."""
 
 from typing import NamedTuple
 
@@ -11,8 +11,8 @@ from medapp.imaging.volume import Grid, Volume
 from medapp.rendering import annotations, colour
 from medapp.rendering.colour import Window
 
-MIN_SIDE_PIXELS = 768  # pixels to which a smaller slice is enlarged
-MAX_SIDE_PIXELS = 1536  # pixels to which a larger one is reduced
+MIN_SIDE_PIXELS = 768  # to which smaller slices are enlarged
+MAX_SIDE_PIXELS = 1536  # to which larger ones are reduced
 
 
 class SliceFrame(NamedTuple):
@@ -27,12 +27,12 @@ class SliceFrame(NamedTuple):
 
 
 def count_slices(grid: Grid) -> int:
-    """How many slices the grid has."""
+    """Count the grid's slices."""
     return int(grid.shape[slice_axis(grid)])
 
 
 def make_frame(grid: Grid, number: int, side: int = MIN_SIDE_PIXELS) -> SliceFrame:
-    """Slice `number` (the nearest there is) in a picture whose longer side has `side` pixels, or up to MOST."""
+    """Make the frame of slice `number`, clipped to the grid, with `side` to MAX_SIDE_PIXELS on its longer side."""
     number = int(np.clip(number, 0, count_slices(grid) - 1))
     rows, columns = to_display_slices(_indices(grid, 0), grid).shape[1:3]
     a, b, c = (grid.to_mm(np.array(find_voxel(grid, number, *at))) for at in ((0, 0), (rows - 1, 0), (0, columns - 1)))
@@ -43,24 +43,24 @@ def make_frame(grid: Grid, number: int, side: int = MIN_SIDE_PIXELS) -> SliceFra
 
 
 def get_slice(volume: Volume, number: int) -> np.ndarray:
-    """(H, W) or (H, W, 3): one slice, upright, a view."""
+    """Return one upright slice (H, W) or (H, W, 3), as a view."""
     return to_display_slices(volume.array, volume.grid)[number]
 
 
 def find_voxel(grid: Grid, number: int, row: int, column: int) -> tuple[int, int, int]:
-    """The voxel at a row and column of an upright slice, as the array stores it."""
+    """Find the voxel index (i, j, k) at a row and column of an upright slice."""
     i, j, k = (int(to_display_slices(_indices(grid, axis), grid)[number, row, column]) for axis in range(3))
     return i, j, k
 
 
 def find_row_column(frame: SliceFrame, x: float, y: float) -> tuple[int, int]:
-    """Row and column of the slice's voxel under pixel (x, y) of the picture."""
+    """Find the row and column of the slice's voxel under pixel (x, y) of the picture."""
     row, column = int(y / frame.height * frame.rows), int(x / frame.width * frame.columns)
     return min(max(row, 0), frame.rows - 1), min(max(column, 0), frame.columns - 1)
 
 
 def locate_in_slice(grid: Grid, mm: np.ndarray) -> tuple[float, float]:
-    """Where a point in RAS+ millimetres lies in its slice: across and down, as shares from 0 to 1 of the picture."""
+    """Locate a point in RAS+ mm in its slice: across and down, as shares from 0 to 1 of the picture."""
     i, j, k = np.clip(np.rint(grid.to_index(mm)).astype(int), 0, np.array(grid.shape) - 1)
     depth = slice_axis(grid)
     rows, columns = _axes(grid, depth)
@@ -74,7 +74,7 @@ def locate_in_slice(grid: Grid, mm: np.ndarray) -> tuple[float, float]:
 
 
 def to_rgb(array: np.ndarray, window: Window | None) -> np.ndarray:
-    """(H, W) through the window, or colours (H, W, 3) as they are: uint8 (H, W, 3)."""
+    """Convert (H, W) through the window, or colours (H, W, 3) as they are, to uint8 (H, W, 3)."""
     if array.ndim == 3:
         return array if array.dtype == np.uint8 else np.rint(np.clip(array, 0, 255)).astype(np.uint8)
     grey = colour.to_grey(array, window or colour.find_window(array))
@@ -82,7 +82,7 @@ def to_rgb(array: np.ndarray, window: Window | None) -> np.ndarray:
 
 
 def resize_picture(picture: np.ndarray, height: int, width: int, *, smooth: bool = True) -> np.ndarray:
-    """uint8 (H, W, 3) at another size: bicubic, averaged where it shrinks; or voxels as squares."""
+    """Resize a picture (H, W, 3) uint8: bicubic with antialiasing, or, unless `smooth`, nearest neighbour."""
     if picture.shape[:2] == (height, width):
         return picture
     way = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
@@ -90,13 +90,13 @@ def resize_picture(picture: np.ndarray, height: int, width: int, *, smooth: bool
 
 
 def draw_slice(array: np.ndarray, frame: SliceFrame, window: Window | None, *, marked: bool = False) -> np.ndarray:
-    """The slice's values as its picture, uint8 (height, width, 3); `marked`: with directions and a scale."""
+    """Draw a slice's values as its picture, uint8 (height, width, 3); `marked` adds directions and a scale bar."""
     picture = resize_picture(to_rgb(array, window), frame.height, frame.width)
     return annotations.add_directions(picture, make_frame_grid(frame), 18) if marked else picture
 
 
 def make_frame_grid(frame: SliceFrame) -> Grid:
-    """The picture as a grid (height, width, 1) in the patient, for `marks`."""
+    """Make the picture's grid (height, width, 1) in RAS+ mm, for annotations."""
     grid, n = frame.grid, frame.number
     a, b, c = (
         grid.to_mm(np.array(find_voxel(grid, n, *at), float))
@@ -108,7 +108,7 @@ def make_frame_grid(frame: SliceFrame) -> Grid:
 
 
 def _axes(grid: Grid, depth: int) -> tuple[int, int]:
-    """The voxel axes that run along the rows' order and the columns' order of the upright slices."""
+    """The voxel axes along the rows and the columns of the upright slices."""
     changes = [axis for axis in range(3) if axis != depth]
     first = to_display_slices(_indices(grid, changes[0]), grid)[0]
     down = len(first) > 1 and first[0, 0] != first[-1, 0]
@@ -116,6 +116,6 @@ def _axes(grid: Grid, depth: int) -> tuple[int, int]:
 
 
 def _indices(grid: Grid, axis: int) -> np.ndarray:
-    """(I, J, K) of every voxel's index along one axis, without memory of its own."""
+    """(I, J, K) of every voxel's index along one axis, as a broadcast view."""
     along = np.arange(grid.shape[axis]).reshape([-1 if a == axis else 1 for a in range(3)])
     return np.broadcast_to(along, grid.shape)

@@ -1,4 +1,4 @@
-"""SVG: a small bar chart as text, for pages that must stand alone and print well."""
+"""A small bar chart as SVG text, for pages that stand alone and print well."""
 
 from html import escape
 
@@ -14,9 +14,9 @@ INK, FAINT, LINE = "#444", "#ddd", "#0072b2"
 def draw_bars(
     x: np.ndarray, y: np.ndarray, across: str, up: str, *, title: str, reference: np.ndarray | None = None
 ) -> str:
-    """An <svg> of bars of height `y` (N,) at `x` (N,), ascending and evenly spaced; the reference as a stepped line.
+    """Draw an <svg> of bars of height `y` (N,) at `x` (N,), ascending and evenly spaced; the reference as a line.
 
-    `across` and `up` are the titles of the axes, `title` what a screen reader says.
+    `across` and `up` are the titles of the axes, `title` what a screen reader reads.
     """
     step = float(x[1] - x[0]) if len(x) > 1 else 1.0
     low, high = float(x[0]) - step / 2, float(x[-1]) + step / 2

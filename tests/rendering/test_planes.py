@@ -180,9 +180,9 @@ def test_a_click_on_the_picture_finds_its_point_again(name):
     picture = planes.draw_three_planes(layers, centre, crosshair=False, letters=False)
     assert len(panels) == 3
     for panel in panels:
-        part = picture[panel.top :, panel.left : panel.left + panel.sheet.shape[1], 0]
+        part = picture[panel.top :, panel.left : panel.left + panel.grid.shape[1], 0]
         row, column = np.unravel_index(np.argmax(part), part.shape)
-        found = panel.sheet.to_mm(np.array([row, column, 0.0]))
+        found = panel.grid.to_mm(np.array([row, column, 0.0]))
         assert np.linalg.norm(found - centre) < 2
         assert planes.read_value(volume, found) == 1
 
