@@ -3,22 +3,33 @@
 from collections.abc import Iterable
 
 import numpy as np
-from scipy.stats import wilcoxon
+from scipy.stats import bootstrap, wilcoxon
 
 Summary = dict[str, float]
 
 
 def summarize(values: Iterable[float | None]) -> Summary:
-    """Mean, spread and a 95 % bootstrap interval of the mean."""
+    """Return count, mean, spread and quartiles, and a 95 % percentile bootstrap interval of the mean.
+
+    None is left out. Without any value the count alone is returned.
+    """
     v = np.array([x for x in values if x is not None], float)
     if not len(v):
         return {"n": 0}
-    draws = np.random.default_rng(0).choice(v, (2000, len(v))).mean(axis=1)
-    low, high = np.percentile(draws, (2.5, 97.5))
+    low, high = bootstrap_mean(v)
     q1, median, q3 = np.percentile(v, (25, 50, 75))
-    figures = {"mean": v.mean(), "sd": v.std(ddof=1) if len(v) > 1 else 0.0, "median": median, "q1": q1, "q3": q3}
-    figures |= {"min": v.min(), "max": v.max(), "low95": low, "high95": high}
-    return {"n": len(v)} | {k: round(float(x), 4) for k, x in figures.items()}
+    metrics = {"mean": v.mean(), "sd": v.std(ddof=1) if len(v) > 1 else 0.0, "median": median, "q1": q1, "q3": q3}
+    metrics |= {"min": v.min(), "max": v.max(), "low95": low, "high95": high}
+    return {"n": len(v)} | {k: round(float(x), 4) for k, x in metrics.items()}
+
+
+def bootstrap_mean(values: np.ndarray) -> tuple[float, float]:
+    """Return the 95 % percentile bootstrap interval of the mean of (N,); of one value, that value twice."""
+    if len(values) == 1:
+        return float(values[0]), float(values[0])
+    rng = np.random.default_rng(0)
+    result = bootstrap((values,), np.mean, n_resamples=2000, method="percentile", rng=rng)
+    return result.confidence_interval.low, result.confidence_interval.high
 
 
 def summarize_by_group(rows: list[dict], figures: tuple[str, ...]) -> dict[str, dict[str, Summary]]:
