@@ -17,6 +17,7 @@ MAX_SINGLE_LESIONS = 20  # lesions with a surface of their own; smaller ones sha
 MAX_TRIANGLES = 22_000  # of all lesions together, roughly
 LIGHTING = {"ambient": 0.55, "diffuse": 0.7, "specular": 0.15, "roughness": 0.7}
 LIGHT_POSITION = {"x": 1000, "y": 3000, "z": 6000}
+HEAD_LEVEL = 0.5  # of the smoothed head at its surface
 
 
 def plot_lesion_surfaces(mask: Volume, image: Volume | None = None) -> go.Figure:
@@ -100,8 +101,10 @@ def make_head_surface(image: Volume, spacing: float = 5.0) -> go.Mesh3d | None:
     if not count:
         return None
     field = ndimage.gaussian_filter((labels == 1).astype(np.float32), 0.8)
+    if not field.min() < HEAD_LEVEL < field.max():  # too thin, as in a few slices
+        return None
     scale = from_matvec(np.diag(block.astype(float)), (block - 1) / 2 - 2 * block)
-    vertices, faces = extract_surface(field, image.affine @ scale, level=0.5)
+    vertices, faces = extract_surface(field, image.affine @ scale, level=HEAD_LEVEL)
     return _make_trace(np.rint(vertices).astype(np.int16), faces, "head", "#9aa0a6", opacity=0.16, hoverinfo="skip")
 
 

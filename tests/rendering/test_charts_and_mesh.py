@@ -152,3 +152,8 @@ def test_label_colours_are_distinct_and_fixed():
     assert (
         colour.get_label_colour(1) == colour.get_label_colour(1 + len(colour.LABEL_COLOURS)) == colour.LABEL_COLOURS[0]
     )
+
+
+def test_a_head_too_thin_for_a_surface_is_left_out():
+    noise = np.random.default_rng(0).normal(100, 9, (40, 36, 3)).astype(np.float32)
+    assert lesion_mesh.make_head_surface(Volume(noise, np.diag([-0.8, -0.8, 3, 1]))) is None
