@@ -67,8 +67,8 @@ def baseline_name(card: Card, device: str) -> str:
     if device != "cpu":
         return ""
     if card.task == "registration":
-        there = registration_peers.choose_peers(("all",))
-        return next((name for name in ("greedy", "demons") if name in there), "")
+        installed = registration_peers.choose_peers(("all",))
+        return next((name for name in ("greedy", "demons") if name in installed), "")
     if card.task == "restoration":
         return "bicubic" if any(option.name == "scale" for option in card.options) else "non-local means"
     return ""

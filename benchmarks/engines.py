@@ -37,11 +37,11 @@ def build_engines(card: Card, weights: Path | None, folder: Path) -> dict[str, F
     """Every way there is here to answer, the plain one first."""
     plain = build_network(card, weights)
     engine = Engine(build_network(card, weights), "cpu", "torch")
-    found: dict[str, Forward] = {"torch fp32, as trained": plain, "torch fp32, folded": engine.make_torch_form(None)}
-    found["torch bf16, folded, channels last"] = engine.make_torch_form(torch.bfloat16)
+    engines: dict[str, Forward] = {"torch fp32, as trained": plain, "torch fp32, folded": engine.make_torch_form(None)}
+    engines["torch bf16, folded, channels last"] = engine.make_torch_form(torch.bfloat16)
     if hardware.find_version("openvino") != "none":
-        found["openvino"] = Engine(build_network(card, weights), "cpu", "openvino", folder)
-    return found
+        engines["openvino"] = Engine(build_network(card, weights), "cpu", "openvino", folder)
+    return engines
 
 
 def measure_starts(card: Card, weights: Path | None, folder: Path, x: torch.Tensor) -> list[float]:
@@ -69,24 +69,24 @@ def main() -> None:
     x = make_probe_image((args.slices, args.channels, *args.size))
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         cold, warm = measure_starts(card, args.weights, Path(folder) / "net", x[:2])
-        found = build_engines(card, args.weights, Path(folder) / "net")
-        answers = {name: forward(x) for name, forward in found.items()}
-        wall: dict[str, list[float]] = {name: [] for name in found}
-        busy: dict[str, list[float]] = {name: [] for name in found}
+        engines = build_engines(card, args.weights, Path(folder) / "net")
+        answers = {name: forward(x) for name, forward in engines.items()}
+        wall: dict[str, list[float]] = {name: [] for name in engines}
+        busy: dict[str, list[float]] = {name: [] for name in engines}
         for _ in range(args.rounds):
-            for name, forward in found.items():
+            for name, forward in engines.items():
                 at, used = time.perf_counter(), time.process_time()
                 forward(x)
                 wall[name].append((time.perf_counter() - at) / args.slices)
                 busy[name].append((time.process_time() - used) / args.slices)
-    first = next(iter(found))
+    first = next(iter(engines))
     print(f"{card.name}, {' × '.join(map(str, x.shape))}, {hardware.describe_device('cpu')}")
     print(f"\nFirst answer after {cold:.2f} s with an empty cache, {warm:.2f} s with the converted network in it.\n")
     print("| engine | s / slice | CPU-s / slice | times faster | relative error |\n|---|---|---|---|---|")
     for name, answer in answers.items():
         error = float((answer - answers[first]).norm() / answers[first].norm())
         ratio = min(wall[first]) / min(wall[name])
-        forward = found[name]
+        forward = engines[name]
         label = f"openvino {forward.precision}" if isinstance(forward, Engine) else name
         print(f"| {label} | {min(wall[name]):.4f} | {min(busy[name]):.4f} | {ratio:.1f} | {error:.1e} |")
 

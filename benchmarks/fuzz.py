@@ -23,9 +23,9 @@ def main() -> None:
     parser.add_argument("runs", type=int)
     parser.add_argument("--out", type=Path, required=True, help="where crashing inputs go, and the corpus that grows")
     parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
-    corpus, found = given.out / "corpus", given.out / "found"
-    for folder in (corpus, found):
+    args = parser.parse_args()
+    corpus, crashes = args.out / "corpus", args.out / "found"
+    for folder in (corpus, crashes):
         folder.mkdir(parents=True, exist_ok=True)
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "io" / "hostile"))
     from corpus import WHOLE
@@ -33,7 +33,7 @@ def main() -> None:
     for name, data in WHOLE.items():
         if name in NAMES:
             (corpus / f"seed_{name}").write_bytes(bytes([NAMES.index(name)]) + data)
-    flags = [f"-runs={given.runs}", f"-seed={given.seed}", f"-artifact_prefix={found}/"]
+    flags = [f"-runs={args.runs}", f"-seed={args.seed}", f"-artifact_prefix={crashes}/"]
     flags += ["-timeout=10", "-rss_limit_mb=2048", "-max_len=20000", "-len_control=0"]
     atheris.Setup([sys.argv[0], *flags, str(corpus)], read_fuzzed)
     atheris.Fuzz()
@@ -49,8 +49,8 @@ def read_fuzzed(data: bytes) -> None:
         try:
             files.read([path], colour=True)
         except InputError as error:
-            said = str(error)
-            if not (said.endswith(".") and said.isprintable() and len(said) < 400):
+            message = str(error)
+            if not (message.endswith(".") and message.isprintable() and len(message) < 400):
                 raise AssertionError("not one clear sentence") from error
 
 

@@ -86,48 +86,48 @@ class Visitor:
                 )
 
 
-def malformed_bodies(visitor: Visitor, event: dict, chance: random.Random) -> Iterator[dict]:
+def malformed_bodies(visitor: Visitor, event: dict, rng: random.Random) -> Iterator[dict]:
     """Requests that are wrong in one place."""
-    usual, wrong = visitor.usual(event), chance.choice(WRONG_VALUES)
+    usual, wrong = visitor.usual(event), rng.choice(WRONG_VALUES)
     base = {"data": usual, "fn_index": event["id"], "session_hash": visitor.session}
     if usual:
-        place = chance.randrange(len(usual))
+        place = rng.randrange(len(usual))
         yield base | {"data": [*usual[:place], wrong, *usual[place + 1 :]]}
         yield base | {"data": usual[:-1]}
     yield base | {"event_data": wrong, "data": usual}
     yield base | {"data": [*usual, wrong]}
-    field = chance.choice(
+    field = rng.choice(
         ["data", "fn_index", "session_hash", "trigger_id", "batched", "simple_format", "event_id", "oauth_token"]
     )
     yield base | {field: wrong}
 
 
-def attack_endpoints(visitor: Visitor, rounds: int, chance: random.Random) -> Counter[tuple[str, int]]:
+def attack_endpoints(visitor: Visitor, rounds: int, rng: random.Random) -> Counter[tuple[str, int]]:
     """The answers by door and status."""
-    found: Counter[tuple[str, int]] = Counter()
+    counts: Counter[tuple[str, int]] = Counter()
     for _ in range(rounds):
         for event in visitor.events:
-            for body in malformed_bodies(visitor, event, chance):
-                door = chance.choice(["queue/join", "queue/join", "run/predict", f"run/{event['api_name']}", "api/x"])
+            for body in malformed_bodies(visitor, event, rng):
+                door = rng.choice(["queue/join", "queue/join", "run/predict", f"run/{event['api_name']}", "api/x"])
                 if door == "queue/join" and body["fn_index"] == event["id"] and body["session_hash"] == visitor.session:
                     status = visitor.join(
                         event, **{k: v for k, v in body.items() if k not in ("fn_index", "session_hash")}
                     )
                 else:
                     status = visitor.post(door, body).status_code
-                found[door.split("/")[0], status] += 1
+                counts[door.split("/")[0], status] += 1
             name = event["api_name"]
             for door, sent in ((f"call/{name}", {"data": visitor.usual(event)[1:]}), (f"call/v2/{name}", {"x": 1})):
-                found[
+                counts[
                     door.rsplit("/", 1)[0],
-                    visitor.post(door, sent | {"session_hash": chance.choice(WRONG_VALUES)}).status_code,
+                    visitor.post(door, sent | {"session_hash": rng.choice(WRONG_VALUES)}).status_code,
                 ] += 1
         for door in ("queue/join", "run/predict", "call/x", "call/v2/x", "cancel", "reset", "upload", "mcp/"):
             for raw in (b"", b"{", b"[" * 9000, b"null", b"[]", b'"x"', b"\xff\xfe", b'{"data": 1e999}', b"x" * 10**7):
-                found[door, visitor.post(door, raw).status_code] += 1
+                counts[door, visitor.post(door, raw).status_code] += 1
             for wrong in WRONG_VALUES:
                 body = {"session_hash": wrong, "fn_index": wrong, "event_id": wrong, "data": wrong}
-                found[door, visitor.post(door, body).status_code] += 1
+                counts[door, visitor.post(door, body).status_code] += 1
         for way in (
             "heartbeat/" + "x" * 3000,
             "queue/data",
@@ -136,26 +136,26 @@ def attack_endpoints(visitor: Visitor, rounds: int, chance: random.Random) -> Co
             "upload_progress?upload_id=x",
         ):
             with visitor.line.stream("GET", f"gradio_api/{way}") as stream:
-                found[way[:14], stream.status_code] += 1
-    return found
+                counts[way[:14], stream.status_code] += 1
+    return counts
 
 
 def attack_tools(visitor: Visitor) -> Counter[tuple[str, int]]:
     """The same through MCP."""
-    found: Counter[tuple[str, int]] = Counter()
+    counts: Counter[tuple[str, int]] = Counter()
     headers = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
     names = [event["api_name"] for event in visitor.events if event["api_visibility"] == "public"]
     for number, wrong in enumerate(
         [*WRONG_VALUES, "data:;base64,%%%", "data:text/plain;base64,eA==", "http://127.0.0.1:1/a"]
     ):
-        for given in ({"flair": wrong, "threshold": wrong}, {"image": wrong}, wrong):
-            call = {"name": names[number % len(names)], "arguments": given}
+        for arguments in ({"flair": wrong, "threshold": wrong}, {"image": wrong}, wrong):
+            call = {"name": names[number % len(names)], "arguments": arguments}
             body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
             raw = json.dumps(body).encode()
             answer = visitor.line.post("gradio_api/mcp/", content=raw, headers=headers)
-            found["tools", answer.status_code] += 1
+            counts["tools", answer.status_code] += 1
             visitor.said["tools"] += FAULT_WORDS in answer.text
-    return found
+    return counts
 
 
 def main() -> None:
@@ -163,25 +163,25 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--fresh", action="store_true", help="without results in the tabs, which take a minute")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     with tempfile.TemporaryFile("w+") as log:
         with serving.run_app(log, MEDAPP_RATE="0", MEDAPP_PLACES="0") as (address, _):
             visitor = Visitor(address)
-            if not asked.fresh:
+            if not args.fresh:
                 visitor.settle()
-            found = attack_endpoints(visitor, asked.rounds, random.Random(asked.seed)) + attack_tools(visitor)
+            counts = attack_endpoints(visitor, args.rounds, random.Random(args.seed)) + attack_tools(visitor)
         log.seek(0)
         faults = [line for line in log if '"failed"' in line]
-    for (door, status), count in sorted(found.items()):
+    for (door, status), count in sorted(counts.items()):
         print(f"{door:16} {status} {count:6}")
-    bad = sum(count for (_, status), count in found.items() if status >= 500)
-    said, total = sum(visitor.said.values()), sum(found.values())
+    bad = sum(count for (_, status), count in counts.items() if status >= 500)
+    reported, total = sum(visitor.said.values()), sum(counts.values())
     print(
-        f"{total} requests: {bad} answered 500 or more, {said} times “{FAULT_WORDS}”, {len(faults)} faults in the log"
+        f"{total} requests: {bad} answered 500 or more, {reported} times “{FAULT_WORDS}”, {len(faults)} faults in the log"
     )
     for line in [*visitor.said, *faults[:20]]:
         print(line.rstrip())
-    sys.exit(bool(bad or said or faults))
+    sys.exit(bool(bad or reported or faults))
 
 
 if __name__ == "__main__":

@@ -102,10 +102,10 @@ def request_run(client: Client, example: examples.Example) -> tuple[str, float]:
 def run_at_once(address: str, example: examples.Example, visitors: int) -> list[tuple[str, float]]:
     """All at once; in the order in which they are done."""
     clients = [Client(address, verbose=False) for _ in range(visitors)]
-    found: list[tuple[str, float]] = []
+    outcomes: list[tuple[str, float]] = []
 
     def request(client: Client) -> None:
-        found.append(request_run(client, example))
+        outcomes.append(request_run(client, example))
 
     threads = [threading.Thread(target=request, args=(client,)) for client in clients]
     for thread in threads:
@@ -114,19 +114,19 @@ def run_at_once(address: str, example: examples.Example, visitors: int) -> list[
         thread.join()
     for client in clients:
         client.close()
-    return found
+    return outcomes
 
 
 def run_in_turn(address: str, example: examples.Example, runs: int, *, new: bool) -> list[tuple[str, float]]:
     """One after the other, in one session, or each by a client and in a session of its own."""
-    found, client = [], Client(address, verbose=False)
+    outcomes, client = [], Client(address, verbose=False)
     for n in range(runs):
         if new and n:
             client.close()
             client = Client(address, verbose=False)
-        found.append(request_run(client, example))
+        outcomes.append(request_run(client, example))
     client.close()
-    return found
+    return outcomes
 
 
 def count_files(place: Path) -> tuple[int, float]:
@@ -143,7 +143,7 @@ def run_for_lifetime(
     address: str, example: examples.Example, place: Path, memory: Memory, lifetime: int, every: float
 ) -> list[tuple[str, float]]:
     """Visits until what the first ones left is gone, then none until all is."""
-    found: list[tuple[str, float]] = []
+    outcomes: list[tuple[str, float]] = []
     began, printed = time.monotonic(), 0.0
     end = lifetime * 7 / 6
     print(f"before: {count_files(place)[0]} files of {count_files(place)[1]:.0f} MB", flush=True)
@@ -151,14 +151,14 @@ def run_for_lifetime(
         if now >= printed:
             count, size = count_files(place)
             print(
-                f"{now:6.0f} s, {len(found)} visits: {count} files of {size:.0f} MB, memory {memory.now():.0f} MB",
+                f"{now:6.0f} s, {len(outcomes)} visits: {count} files of {size:.0f} MB, memory {memory.now():.0f} MB",
                 flush=True,
             )
             printed += end / 6
         if now < end:
-            found += run_in_turn(address, example, 1, new=True)
+            outcomes += run_in_turn(address, example, 1, new=True)
         time.sleep(max(0.0, every - (time.monotonic() - began - now)))
-    return found
+    return outcomes
 
 
 def main() -> None:
@@ -193,7 +193,7 @@ def main() -> None:
             "strangers": lambda: run_in_turn(address, example, args.runs, new=True),
             "hour": lambda: run_for_lifetime(address, example, Path(folder), memory, args.lifetime, args.every),
         }
-        wanted = {
+        runs = {
             "crowd": args.visitors,
             "warm": args.warm,
             "row": args.runs,
@@ -201,23 +201,23 @@ def main() -> None:
             "hour": args.hour,
         }
         for name, part in parts.items():
-            if not wanted[name]:
+            if not runs[name]:
                 continue
             memory.most, before, began = 0.0, memory.now(), time.monotonic()
-            found = part()
+            outcomes = part()
             took = time.monotonic() - began
             time.sleep(5)
-            seconds = [s for what, s in found if what == "answer"] or [float("nan")]
+            seconds = [s for what, s in outcomes if what == "answer"] or [float("nan")]
             lines.append(
                 {
-                    "part": name, "asked": len(found), "answered": sum(what == "answer" for what, _ in found),
+                    "part": name, "asked": len(outcomes), "answered": sum(what == "answer" for what, _ in outcomes),
                     "seconds": round(took, 1), "median_wait": round(statistics.median(seconds), 1),
                     "longest_wait": round(max(seconds), 1), "mb_before": round(before), "mb_most": round(memory.most),
                     "mb_after": round(memory.now()), "files": count_files(Path(folder))[0],
                 }
             )  # fmt: skip
             print(lines[-1], flush=True)
-            for what, count in Counter(what for what, _ in found if what != "answer").items():
+            for what, count in Counter(what for what, _ in outcomes if what != "answer").items():
                 print(f"  {count} times: {what}", flush=True)
     if args.out:
         with args.out.open("w", newline="") as file:

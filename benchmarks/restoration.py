@@ -77,18 +77,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--paper", action="store_true", help="RAT of the paper's size too; takes minutes")
     args = parser.parse_args()
-    spawn, found = multiprocessing.get_context("spawn"), {}
+    spawn, measurements = multiprocessing.get_context("spawn"), {}
     for name in (REFERENCE, *(n for n in DENOISERS if n != REFERENCE), *OURS, *(PAPER if args.paper else ())):
         queue = spawn.Queue()
         process = spawn.Process(target=measure_job, args=(name, args.size, 0 if name in PAPER else args.rounds, queue))
         process.start()
         process.join()
         if process.exitcode == 0:
-            found[name] = queue.get()
+            measurements[name] = queue.get()
     print(f"{args.size} × {args.size}, {hardware.describe_device('cpu')}\n")
     print(f"| way | seconds | times the time of {REFERENCE} | peak memory, MB |\n|---|---|---|---|")
-    for name, (seconds, memory) in found.items():
-        print(f"| {name} | {seconds:.2f} | {seconds / found[REFERENCE][0]:.1f} | {memory:.0f} |")
+    for name, (seconds, memory) in measurements.items():
+        print(f"| {name} | {seconds:.2f} | {seconds / measurements[REFERENCE][0]:.1f} | {memory:.0f} |")
 
 
 if __name__ == "__main__":

@@ -58,18 +58,18 @@ def scaled_example(card: Card, size: float) -> tuple[tuple[Volume | None, ...], 
     )
     if not fitting:
         raise LookupError(f"there is no example with {', '.join(needed)}")
-    wanted = [i for i in card.inputs if i.name in needed]
-    drawn = {i.name: resize_volume(v, size) for i, v in zip(wanted, fitting[0].volumes(wanted), strict=True) if v}
+    inputs = [i for i in card.inputs if i.name in needed]
+    volumes = {i.name: resize_volume(v, size) for i, v in zip(inputs, fitting[0].volumes(inputs), strict=True) if v}
     settings = fitting[0].settings if fitting[0].pipeline == card.name else {}
-    return tuple(drawn.get(i.name) for i in card.inputs), settings
+    return tuple(volumes.get(i.name) for i in card.inputs), settings
 
 
 def resize_volume(volume: Volume, size: float) -> Volume:
     """The same field of view with `size` times the voxels, along every axis that has more than one."""
     axes = np.array(volume.shape) > 1
     grid = with_spacing(volume.grid, np.where(axes, volume.spacing * size ** (-1 / axes.sum()), volume.spacing))
-    drawn = resample(volume, grid)
-    return drawn.new_like(np.asarray(drawn.array).round().astype(np.uint8)) if volume.is_colour else drawn
+    resized = resample(volume, grid)
+    return resized.new_like(np.asarray(resized.array).round().astype(np.uint8)) if volume.is_colour else resized
 
 
 def measure_way(way: Way) -> dict:
@@ -85,11 +85,11 @@ def measure_way(way: Way) -> dict:
     hardware.reset_peak_memory(way.device)
     wall, busy = time.perf_counter(), time.process_time()
     job(volumes)
-    seconds, spent = time.perf_counter() - wall, time.process_time() - busy
+    seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - busy
     gpu = torch.cuda.max_memory_allocated() / 2**20 if way.device == "cuda" else 0.0
     voxels = sum(int(np.prod(v.shape)) for v in volumes if v)
-    found = {"voxels": voxels, "seconds": round(seconds, 3), "cpu_seconds": round(spent, 3)}
-    return found | {"memory_mb": round(hardware.read_peak_memory(), 1), "gpu_mb": round(gpu, 1)}
+    costs = {"voxels": voxels, "seconds": round(seconds, 3), "cpu_seconds": round(cpu_seconds, 3)}
+    return costs | {"memory_mb": round(hardware.read_peak_memory(), 1), "gpu_mb": round(gpu, 1)}
 
 
 def measure_in_process(way: Way) -> dict | None:
@@ -122,13 +122,13 @@ def limit_processors(threads: int) -> Iterator[None]:
 def list_devices(threads: Sequence[int]) -> list[tuple[str, int]]:
     """Devices with threads: the CPU with each number that there is, a graphics card with all of them."""
     most = hardware.count_processors()
-    found = [("cpu", n) for n in threads if n <= most] or [("cpu", most)]
-    return found + [(device, most) for device in hardware.list_devices() if device == "cuda"]
+    devices = [("cpu", n) for n in threads if n <= most] or [("cpu", most)]
+    return devices + [(device, most) for device in hardware.list_devices() if device == "cuda"]
 
 
-def result_rows(found: dict[Way, list[dict]]) -> list[dict]:
+def result_rows(repeats_of: dict[Way, list[dict]]) -> list[dict]:
     """A row of COLUMNS for every method, device, number of threads and size, from the repeats of each way."""
-    whole = {way: merge_repeats(repeats) for way, repeats in found.items() if repeats}
+    whole = {way: merge_repeats(repeats) for way, repeats in repeats_of.items() if repeats}
     rows = []
     for way, own in whole.items():
         if not way.peer:
@@ -164,8 +164,8 @@ TABLE_COLUMNS = {  # title: of which column, times what, with how many digits
 
 def render_table(rows: list[dict]) -> str:
     """Markdown: a row for each method and what it ran on, figures from the smallest size to the largest."""
-    shown = {title: form for title, form in TABLE_COLUMNS.items() if any(row[form[0]] for row in rows)}
-    out = [f"| method | peer | on | {' | '.join(shown)} |", "|---" * (len(shown) + 3) + "|"]
+    columns = {title: form for title, form in TABLE_COLUMNS.items() if any(row[form[0]] for row in rows)}
+    out = [f"| method | peer | on | {' | '.join(columns)} |", "|---" * (len(columns) + 3) + "|"]
     same: dict[tuple, list[dict]] = {}
     for row in rows:
         same.setdefault((row["method"], row["device"], row["threads"]), []).append(row)
@@ -173,7 +173,7 @@ def render_table(rows: list[dict]) -> str:
         on = f"{threads} thread{'s' * (threads > 1)}" if device == "cpu" else device
         figures = [
             " / ".join(f"{row[name] * unit:.{digits}f}" for row in sizes if row[name] is not None)
-            for name, unit, digits in shown.values()
+            for name, unit, digits in columns.values()
         ]
         out.append(f"| {' | '.join([method, sizes[0]['peer'] or '', on, *figures])} |")
     return "\n".join(out)
@@ -199,12 +199,12 @@ def main() -> None:
         for peer in (False, True)
         if not peer or baseline_name(runtime.find_card(method), device)
     ]
-    found: dict[Way, list[dict]] = {way: [] for way in ways}
+    repeats_of: dict[Way, list[dict]] = {way: [] for way in ways}
     for number in range(args.repeats):
         for way in ways:
-            if len(found[way]) == number and (one := measure_in_process(way)):  # what failed once is left
-                found[way].append(one)
-    rows = result_rows(found)
+            if len(repeats_of[way]) == number and (one := measure_in_process(way)):  # what failed once is left
+                repeats_of[way].append(one)
+    rows = result_rows(repeats_of)
     with args.out.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()

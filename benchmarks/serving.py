@@ -24,12 +24,14 @@ def run_app(log: IO | int = subprocess.DEVNULL, port: int = 0, **environment: st
     ChildProcessError if it does not end as it should when told to; it may have been killed before.
     """
     if not port:
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            port = found.getsockname()[1]
-    given = os.environ | {"GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1"} | environment
-    given.pop("GRADIO_TEMP_DIR", None)  # who has imported the page has one of their own
-    process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=given, stdout=log, stderr=subprocess.STDOUT)
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            port = sock.getsockname()[1]
+    variables = os.environ | {"GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1"} | environment
+    variables.pop("GRADIO_TEMP_DIR", None)  # who has imported the page has one of their own
+    process = subprocess.Popen(
+        [sys.executable, "app.py"], cwd=ROOT, env=variables, stdout=log, stderr=subprocess.STDOUT
+    )
     address, began = f"http://127.0.0.1:{port}/", time.monotonic()
     try:
         while True:

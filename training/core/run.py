@@ -133,9 +133,9 @@ class Run:
 
     def update_best(self, score: float) -> bool:
         """Whether this is the best score so far; it is from now on."""
-        found = score > self.best
+        is_better = score > self.best
         self.best = max(score, self.best)
-        return found
+        return is_better
 
     def save_checkpoint(self) -> None:
         """Write the checkpoint; a kill in the middle leaves the one before."""

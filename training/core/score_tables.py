@@ -15,8 +15,8 @@ def group_table(rows: list[dict], figure: str) -> str:
     """Markdown: a row per condition and, within it, per group."""
     lines = ["| condition | group | n | mean ± sd | median (quartiles) | 95 % of mean |", "|---|---|---|---|---|---|"]
     for condition in dict.fromkeys(r["condition"] for r in rows):
-        here = [r for r in rows if r["condition"] == condition]
-        for group, s in ((group, s[figure]) for group, s in summarize_by_group(here, (figure,)).items()):
+        rows_here = [r for r in rows if r["condition"] == condition]
+        for group, s in ((group, s[figure]) for group, s in summarize_by_group(rows_here, (figure,)).items()):
             if s["n"]:
                 lines.append(
                     f"| {condition} | {group} | {s['n']} | {s['mean']:.3f} ± {s['sd']:.3f} | "
@@ -30,11 +30,11 @@ def condition_table(rows: list[dict], figures: tuple[str, ...]) -> str:
     conditions = list(dict.fromkeys(r["condition"] for r in rows))
     lines = [f"| | {' | '.join(conditions)} |", "|---" * (len(conditions) + 1) + "|"]
     for figure in figures:
-        found = [
+        summaries = [
             summarize(mean_per_patient([r for r in rows if r["condition"] == c], figure).values()) for c in conditions
         ]
-        if any(s["n"] for s in found):
-            cells = [f"{s['mean']:.3f} ± {s['sd']:.3f}" if s["n"] else "" for s in found]
+        if any(s["n"] for s in summaries):
+            cells = [f"{s['mean']:.3f} ± {s['sd']:.3f}" if s["n"] else "" for s in summaries]
             lines.append(f"| {figure} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -53,9 +53,9 @@ def method_table(rows: list[dict], figures: tuple[str, ...]) -> str:
     head = f"| {' | '.join(figures)} |\n" + "|---" * (len(figures) + 2) + "|"
     means, tests = [f"| method | n {head}"], [f"| method | n {head}"]
     for name, mine in methods.items():
-        found = [summarize(mean_per_patient(mine, figure).values()) for figure in figures]
-        cells = [f"{format_number(s['mean'])} ± {format_number(s['sd'])}" if s["n"] else "" for s in found]
-        means.append(f"| {name} | {max(s['n'] for s in found)} | {' | '.join(cells)} |")
+        summaries = [summarize(mean_per_patient(mine, figure).values()) for figure in figures]
+        cells = [f"{format_number(s['mean'])} ± {format_number(s['sd'])}" if s["n"] else "" for s in summaries]
+        means.append(f"| {name} | {max(s['n'] for s in summaries)} | {' | '.join(cells)} |")
         if name != "ours":
             pairs = [paired_differences(mine, methods["ours"], figure) for figure in figures]
             cells = [f"{format_number(d.mean(), '+')} ({wilcoxon_p(d):.2g})" if len(d) else "" for d in pairs]

@@ -84,9 +84,9 @@ def make_brains(folder: Path, count: int = 8, size: float = 1.0) -> None:
         away = np.linalg.norm(mm / (half * random.uniform(0.92, 1.04, 3)), axis=-1)
         t1, labels = (np.zeros(away.shape, np.uint8) for _ in range(2))
         for share, right, left, level in NESTED:
-            there = away < share
-            t1[there] = random.normal(level, 6, there.sum())
-            labels[there] = np.where(mm[..., 0] < 0, left, right)[there]
+            inside = away < share
+            t1[inside] = random.normal(level, 6, inside.sum())
+            labels[inside] = np.where(mm[..., 0] < 0, left, right)[inside]
         for image, kind in ((t1, "t1"), (labels, "labels")):
             nib.save(nib.Nifti1Image(image, affine), folder / f"{number:04d}_{kind}.nii.gz")
 
@@ -144,10 +144,10 @@ def check_resume(name: str, out: Path) -> None:
         trial.data(data)
     main = importlib.import_module(f"training.methods.{name}").main
     whole, killed = out / name / "whole", out / name / "killed"
-    asked = ["--data", str(data), "--device", "cpu", *trial.arguments]
-    main([*asked, "--out", str(whole)])
+    arguments = ["--data", str(data), "--device", "cpu", *trial.arguments]
+    main([*arguments, "--out", str(whole)])
     for again in ([], ["--resume"]):
-        main([*asked, "--out", str(killed), "--minutes", "1e-9", *again])
+        main([*arguments, "--out", str(killed), "--minutes", "1e-9", *again])
     first, second = (torch.load(folder / "checkpoint.pt", weights_only=True)["average"] for folder in (whole, killed))
     if first.keys() != second.keys() or not all(torch.allclose(first[key], second[key]) for key in first):
         raise ResumeError(f"{name}: a killed run ended with other weights than one that was not.")

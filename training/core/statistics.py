@@ -73,16 +73,16 @@ def compare_methods(rows: list[dict], figures: tuple[str, ...]) -> list[dict]:
     Holds the mean difference (method less ours), its 95 % bootstrap interval, and the p of Wilcoxon's signed-rank
     test, not corrected for the number of tests.
     """
-    found = []
+    lines = []
     for condition in dict.fromkeys(r["condition"] for r in rows):
-        here = [r for r in rows if r["condition"] == condition]
-        ours = [r for r in here if r["group"] == "ours"]
-        for method in dict.fromkeys(r["group"] for r in here if ours and r["group"] != "ours"):
+        rows_here = [r for r in rows if r["condition"] == condition]
+        ours = [r for r in rows_here if r["group"] == "ours"]
+        for method in dict.fromkeys(r["group"] for r in rows_here if ours and r["group"] != "ours"):
             for figure in figures:
-                d = paired_differences([r for r in here if r["group"] == method], ours, figure)
+                d = paired_differences([r for r in rows_here if r["group"] == method], ours, figure)
                 if len(d):
                     s = summarize(d.tolist())
                     line = {"condition": condition, "method": method, "figure": figure, "n": len(d)}
                     line |= {"difference": s["mean"], "low95": s["low95"], "high95": s["high95"]}
-                    found.append(line | {"p": float(f"{wilcoxon_p(d):.3g}")})
-    return found
+                    lines.append(line | {"p": float(f"{wilcoxon_p(d):.3g}")})
+    return lines

@@ -91,17 +91,17 @@ def read_whole_head(data: Path, name: str) -> tuple[np.ndarray, np.ndarray, np.n
         mask = runtime.run("segment_anatomy_unet", image).volumes["brain"]
         near = load_mni152_brain_mask(resolution=1)
         near = Volume(ndimage.binary_dilation(np.asarray(near.dataobj) > 0, iterations=3).astype(np.uint8), near.affine)
-        there = mask.array * (resample(near, mask.grid).array > 0.5)
-        core = label_components(ndimage.distance_transform_edt(there) > 4)[0] == 1
+        inside = mask.array * (resample(near, mask.grid).array > 0.5)
+        core = label_components(ndimage.distance_transform_edt(inside) > 4)[0] == 1
         mask = mask.new_like(ndimage.distance_transform_edt(~core) < 4.2)
     else:
         image = files.read([data / "heads" / f"{name}_t1.nii.gz"])
         mask = files.read([data / "heads" / f"{name}_brain.nii.gz"])
     grid = with_isotropic_spacing(reorient(image.grid), 1.0)
     t1 = resample(image, grid).array
-    there = resample(Volume(mask.array.astype(np.float32), mask.affine), grid).array > 0.5
-    t1 = np.pad(t1 * (200 / np.percentile(t1[there], 95)), 8).clip(0, 255)
-    brain = close_mask(np.pad(there, 8))
+    inside = resample(Volume(mask.array.astype(np.float32), mask.affine), grid).array > 0.5
+    t1 = np.pad(t1 * (200 / np.percentile(t1[inside], 95)), 8).clip(0, 255)
+    brain = close_mask(np.pad(inside, 8))
     dark, bright = kmeans_borders(t1[brain], 3)
     tissue = np.where(brain, np.digitize(t1, (dark, bright)), 0)
     tissue = np.array([RIM, 2, 1], np.uint8)[tissue] * brain

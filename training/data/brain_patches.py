@@ -32,10 +32,10 @@ class TrainingPatch(NamedTuple):
     known: Tensor
 
 
-def draw_coarse_patch(head: Head, rng: RandomSource, **asked) -> TrainingPatch:
+def draw_coarse_patch(head: Head, rng: RandomSource, **options) -> TrainingPatch:
     """A whole head on COARSE voxels."""
-    view = draw_field_of_view(head, HEAD_SPACING, rng, asked.get("cut", 0.3), asked.get("neck", 0.6))
-    image, far = simulate_head(head, view, rng, asked.get("way", ""), asked.get("coarse", 0.5))
+    view = draw_field_of_view(head, HEAD_SPACING, rng, options.get("cut", 0.3), options.get("neck", 0.6))
+    image, far = simulate_head(head, view, rng, options.get("way", ""), options.get("coarse", 0.5))
     size = [max(8, round(n * HEAD_SPACING / COARSE_SPACING)) for n in image.shape]
     small, far = (
         F.interpolate(x[None, None], size, mode="trilinear", antialias=False)[0, 0]
@@ -63,10 +63,10 @@ def smooth_before_coarse(image: Tensor) -> Tensor:
     return x[0, 0]
 
 
-def draw_fine_patch(head: Head, rng: RandomSource, **asked) -> TrainingPatch:
+def draw_fine_patch(head: Head, rng: RandomSource, **options) -> TrainingPatch:
     """A piece of the border on FINE voxels, with what the coarse network might have said."""
     view = FieldOfView(PATCH, FINE_SPACING, draw_border_point(head, rng) + rng.normal(3, scale=15))
-    image, far = simulate_head(head, view, rng, asked.get("way", ""), asked.get("coarse", 0.5))
+    image, far = simulate_head(head, view, rng, options.get("way", ""), options.get("coarse", 0.5))
     inwards = simulate_coarse_answer(far, rng)
     x = normalize_to_brain(image, inwards > 0)
     x = (x + BLACK_TO_TISSUE) * math.exp(rng.gauss(0.12)) - BLACK_TO_TISSUE + rng.gauss(0.1)

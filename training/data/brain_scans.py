@@ -112,7 +112,7 @@ def widen_ventricles(head: Head, places: list[Tensor], mm: float) -> list[Tensor
 
 
 def simulate_head(
-    head: Head, view: FieldOfView, rng: RandomSource, way: str = "", coarse: float = 0.5
+    head: Head, view: FieldOfView, rng: RandomSource, surroundings: str = "", coarse: float = 0.5
 ) -> SimulatedScan:
     """One made-up scan of a head, a share `coarse` of them in thick slices.
 
@@ -122,9 +122,9 @@ def simulate_head(
     if rng.bernoulli(0.35) and not head.whole:
         places = widen_ventricles(head, places, rng.uniform(0, 7))
     shift = (head.step - 1) / 2
-    seen = Pose([(p - shift) / head.step for p in places], mirrored)
-    t1, near, inner = sample_linear([head.image, head.near, head.inner], seen)
-    tissue = sample_nearest(head.tissue, seen, MIRRORED_CODE)
+    pose = Pose([(p - shift) / head.step for p in places], mirrored)
+    t1, near, inner = sample_linear([head.image, head.near, head.inner], pose)
+    tissue = sample_nearest(head.tissue, pose, MIRRORED_CODE)
     t1, far = t1 / 255, FAR_MM - near * STEP_MM
     brain = far < 0
     flesh = torch.where(brain & (tissue < FIRST_OUTSIDE_CODE), tissue, torch.zeros((), dtype=torch.uint8))
@@ -139,7 +139,7 @@ def simulate_head(
         image = randomize_surroundings(picture, t1, tissue, far, rng, like)
     else:
         image = add_surroundings(
-            head, places, mirrored, picture, flesh, far, rng, like, way or choose_surroundings(head, rng)
+            head, places, mirrored, picture, flesh, far, rng, like, surroundings or choose_surroundings(head, rng)
         )
     return SimulatedScan(simulate_acquisition(image, far, view.spacing, rng, coarse), far)
 
@@ -177,11 +177,11 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    there = load_heads(args.data, split_scans(list_scans(args.data / "brain_t1"))["train"][:3], 2)
+    heads = load_heads(args.data, split_scans(list_scans(args.data / "brain_t1"))["train"][:3], 2)
     scans = []
     for row in range(args.rows):
         rng = RandomSource(args.seed + row)
-        head = there[rng.randint(len(there))]
+        head = heads[rng.randint(len(heads))]
         scans.append(simulate_head(head, draw_field_of_view(head, 2.0, rng), rng))
     contact_sheet(scans).save(args.out)
 

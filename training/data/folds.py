@@ -85,8 +85,8 @@ def measure_exam(subject: str, name: str, image: Volume, mask: Volume) -> ExamLe
         rest = tuple(axis for axis in range(3) if axis != across)
         if min(inside.shape[axis] for axis in rest) > 1:
             area = inside.sum(rest) * float(np.prod(spacing[list(rest)]))
-            shown = (area > 0) | (255 * np.ptp(bright, rest) > FAINT_CONTRAST)
-            slices[plane] = [(int(at), max(1, round(area[at])) if area[at] else 0) for at in np.flatnonzero(shown)]
+            is_kept = (area > 0) | (255 * np.ptp(bright, rest) > FAINT_CONTRAST)
+            slices[plane] = [(int(at), max(1, round(area[at])) if area[at] else 0) for at in np.flatnonzero(is_kept)]
             maps[plane] = resize_map(inside[box].any(across))
         row[f"{plane}_slices"] = len(slices.get(plane, ()))
         row[f"{plane}_with_lesion"] = sum(size > 0 for _, size in slices.get(plane, ()))
@@ -99,9 +99,9 @@ def resize_map(flat: np.ndarray) -> np.ndarray:
     return flat[np.ix_(rows.astype(int), columns.astype(int))].astype(np.float32)
 
 
-def list_slices(found: Iterable[ExamLesions], plane: str) -> SliceListing:
+def list_slices(exams: Iterable[ExamLesions], plane: str) -> SliceListing:
     """The slices of a plane in which there is more than noise."""
-    rows = [(each.subject, at, size, each.name) for each in found for at, size in each.slices.get(plane, ())]
+    rows = [(each.subject, at, size, each.name) for each in exams for at, size in each.slices.get(plane, ())]
     subject, at, size, exam = zip(*rows, strict=True) if rows else ((),) * 4
     return SliceListing(
         PlaneSlices(np.array(subject, str), np.array(at, int), np.array(size, int)), np.array(exam, str)
@@ -130,16 +130,16 @@ def bin_names(plane: str) -> list[str]:
     return [f"to {border}" for border in borders] + [f"above {borders[-1]}"]
 
 
-def render_html(found: Sequence[ExamLesions], folds: dict[str, list[dict]], title: str) -> str:
+def render_html(exams: Sequence[ExamLesions], folds: dict[str, list[dict]], title: str) -> str:
     """The page: volumes, sizes by plane and fold, maps, and every exam."""
-    volumes = np.array([each.row["volume_ml"] for each in found])
+    volumes = np.array([each.row["volume_ml"] for each in exams])
     positive = np.log10(volumes[volumes > 0])
     histogram = go.Figure(go.Histogram(x=positive, nbinsx=20, marker_color=colour.to_css(colour.get_label_colour(1))))
     ticks = np.arange(np.floor(positive.min()), np.ceil(positive.max()) + 1) if len(positive) else np.arange(2)
     histogram.update_xaxes(tickvals=ticks, ticktext=[f"{10**t:g}" for t in ticks], title="Volume of lesion (ml)")
     histogram.update_layout(template=lesion_charts.CHART_TEMPLATE, height=300, yaxis_title="Exams")
-    people, clean = len({each.subject for each in found}), int((volumes == 0).sum())
-    about = f"{len(found)} exams of {people} people, {clean} without lesion."
+    people, clean = len({each.subject for each in exams}), int((volumes == 0).sum())
+    about = f"{len(exams)} exams of {people} people, {clean} without lesion."
     pieces = [html_page.render_section("Volumes", f"<p>{about}</p>" + render_figure("", histogram))]
     for plane, parts in folds.items():
         bars = go.Figure(layout={"template": lesion_charts.CHART_TEMPLATE, "height": 320, "barmode": "stack"})
@@ -151,7 +151,7 @@ def render_html(found: Sequence[ExamLesions], folds: dict[str, list[dict]], titl
                 marker_color=colour.to_css(colour.get_label_colour(number)),
             )
         bars.update_layout(xaxis_title="Lesion in the slice (mm²)", yaxis_title="Slices")
-        maps = [each.maps[plane] for each in found if plane in each.maps]
+        maps = [each.maps[plane] for each in exams if plane in each.maps]
         heat = go.Figure(go.Heatmap(z=np.mean(maps, 0).T, colorscale="Viridis", zmin=0))
         heat.update_layout(template=lesion_charts.CHART_TEMPLATE, height=420, width=480)
         heat.update_xaxes(title=AXIS_TITLES[plane][0], showticklabels=False)
@@ -162,15 +162,15 @@ def render_html(found: Sequence[ExamLesions], folds: dict[str, list[dict]], titl
         ]
         columns = ("fold", "people held out", "slices with lesion", "without", "p (Mann–Whitney)")
         body = render_figure("Slices by size of lesion", bars) + render_figure("Where lesions lie", heat)
-        said = "p: whether lesions held out are of another size than those that train."
+        note = "p: whether lesions held out are of another size than those that train."
         pieces.append(
             html_page.render_section(
-                plane.capitalize(), body + f"<p>{MAP_NOTE}</p>" + render_table(columns, lines, said)
+                plane.capitalize(), body + f"<p>{MAP_NOTE}</p>" + render_table(columns, lines, note)
             )
         )
-    rows = [list(each.row.values()) for each in found]
+    rows = [list(each.row.values()) for each in exams]
     return render_page(
-        title, [*pieces, html_page.render_section("Every exam", render_table(list(found[0].row), rows, ""))]
+        title, [*pieces, html_page.render_section("Every exam", render_table(list(exams[0].row), rows, ""))]
     )
 
 
@@ -195,8 +195,8 @@ def write_folds(
 ) -> str:
     """Write the three files; a line a fold is returned. Raises InputError without images, ValueError for few people."""
     roles = {"image": IMAGE_WORDS, "truth": patient_folder.MASK_WORDS}
-    found = [read_exam(exam) for exam in patient_folder.find_complete_exams(data, roles, list(roles), subject)]
-    listings = {plane: list_slices(found, plane) for plane in PLANES}
+    exams = [read_exam(exam) for exam in patient_folder.find_complete_exams(data, roles, list(roles), subject)]
+    listings = {plane: list_slices(exams, plane) for plane in PLANES}
     listings = {plane: listing for plane, listing in listings.items() if listing.slices.pixels.any()}
     if not listings:
         raise InputError(f"No mask in {data} has a lesion in it.")
@@ -206,11 +206,11 @@ def write_folds(
     }
     out.mkdir(parents=True, exist_ok=True)
     with (out / "statistics.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, found[0].row)
+        writer = csv.DictWriter(file, exams[0].row)
         writer.writeheader()
-        writer.writerows(each.row for each in found)
+        writer.writerows(each.row for each in exams)
     (out / "folds.json").write_text(json.dumps({"folds": count, "seed": seed, "planes": folds}, indent=1))
-    (out / "lesions.html").write_text(render_html(found, folds, f"Lesions in {data.name}"), encoding="utf-8")
+    (out / "lesions.html").write_text(render_html(exams, folds, f"Lesions in {data.name}"), encoding="utf-8")
     return "\n".join(
         f"{plane} fold {number}: {len(part['people'])} people; lesion slices by size {part['by_size']}; "
         f"{part['without_lesion']} without; Mann–Whitney p = {part['mann_whitney_p']}"

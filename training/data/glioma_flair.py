@@ -76,28 +76,28 @@ def load_head(data: Path, name: str, kept: Path) -> dict[str, np.ndarray] | None
     T1 is zeros where the set repeats FLAIR in its place.
     """
     if not kept.exists():
-        found = interpolate_volumes(data / "lgg" / name)
-        arrays = _prepare_head(found, RandomSource(int(name.split("_")[2], 36)), data) if found else {}
+        images = interpolate_volumes(data / "lgg" / name)
+        arrays = _prepare_head(images, RandomSource(int(name.split("_")[2], 36)), data) if images else {}
         kept.parent.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(kept, **arrays)
     arrays = dict(np.load(kept))
     return arrays or None
 
 
-def _prepare_head(found: dict[str, Volume], rng: RandomSource, data: Path) -> dict[str, np.ndarray]:
-    seen = runtime.run("segment_anatomy_unet", found["flair"]).volumes
-    tissue = seen["labels"].array
+def _prepare_head(images: dict[str, Volume], rng: RandomSource, data: Path) -> dict[str, np.ndarray]:
+    result = runtime.run("segment_anatomy_unet", images["flair"]).volumes
+    tissue = result["labels"].array
     if (tissue > 0).sum() < LEAST_BRAIN:
         return {}
-    brain = brain_mask((tissue > 0) | (found["glioma"].array > 0.5))  # as when served
+    brain = brain_mask((tissue > 0) | (images["glioma"].array > 0.5))  # as when served
     box = find_bounding_box(brain)
     tissue, brain = (np.pad(array[box], MARGIN) for array in (tissue, brain))
-    drawn = {role: np.pad(volume.array[box], MARGIN) * brain for role, volume in found.items()}
-    glioma = drawn["glioma"] > 0.1
+    cropped = {role: np.pad(volume.array[box], MARGIN) * brain for role, volume in images.items()}
+    glioma = cropped["glioma"] > 0.1
     unknown = ndimage.distance_transform_edt(~glioma) <= UNKNOWN_MARGIN if glioma.any() else glioma
     depth = ndimage.distance_transform_edt(~VENTRICLE.numpy()[tissue])
     white = ndimage.gaussian_filter(WHITE.numpy()[tissue].astype(np.float32), 0.8)
-    flair, t1 = (drawn[role] / np.percentile(drawn[role][brain], 99.8) * 250 for role in ("flair", "t1"))
+    flair, t1 = (cropped[role] / np.percentile(cropped[role][brain], 99.8) * 250 for role in ("flair", "t1"))
     copied = np.corrcoef(flair[brain], t1[brain])[0, 1] > 0.98
     pictures = {"flair": flair, "t1": t1 * (not copied), "white": white * 255, "unknown": unknown * 255}
     arrays = {role: np.rint(array).clip(0, 255).astype(np.uint8) for role, array in pictures.items()}

@@ -107,7 +107,7 @@ def read_slices(files: list[Path]) -> tuple[np.ndarray, np.ndarray]:
     image = np.stack([np.asarray(Image.open(f).convert("RGB")) for f in files], 2)
     mask = np.zeros(image.shape[:3], bool)
     for number, file in enumerate(files):
-        drawn = file.with_name(f"{file.stem}_mask.png")
-        if drawn.exists():
-            mask[..., number] = np.asarray(Image.open(drawn).convert("L")) > 127
+        mask_file = file.with_name(f"{file.stem}_mask.png")
+        if mask_file.exists():
+            mask[..., number] = np.asarray(Image.open(mask_file).convert("L")) > 127
     return image, mask

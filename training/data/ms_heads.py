@@ -155,10 +155,10 @@ def load_patient(data: Path, name: str, bank: Mapping[str, np.ndarray] | None = 
         for role in ("flair", "t1"):
             scans[f"regions_{role}"] = runtime.run("segment_anatomy_unet", scans[role]).volumes["labels"]
         scans["regions_thick"] = runtime.run("segment_anatomy_unet", resample_thick(scans["flair"])).volumes["labels"]
-        drawn = {role: resample(volume, grid).array for role, volume in scans.items()}
-        drawn["mask"] = drawn["mask"] * 255
-        box = find_bounding_box(drawn["flair"] > 0)
-        arrays = {k: np.pad(np.rint(v[box]).clip(0, 255).astype(np.uint8), MARGIN) for k, v in drawn.items()}
+        resampled = {role: resample(volume, grid).array for role, volume in scans.items()}
+        resampled["mask"] = resampled["mask"] * 255
+        box = find_bounding_box(resampled["flair"] > 0)
+        arrays = {k: np.pad(np.rint(v[box]).clip(0, 255).astype(np.uint8), MARGIN) for k, v in resampled.items()}
         low = grid.affine[:3, 3] + [s.start - MARGIN for s in box] - CORNER
         np.savez_compressed(kept, low=low.round().astype(int), **arrays)
     arrays = np.load(kept)
@@ -178,10 +178,10 @@ def load_glioma(data: Path, name: str) -> RealPatient | None:
     flair, t1 = (correct_shading(arrays.pop(role), arrays["regions"]) for role in ("flair", "t1"))
     white, unknown, regions = (torch.from_numpy(arrays.pop(role)) for role in ("white", "unknown", "regions"))
     others = {role.split()[1]: torch.from_numpy(index) for role, index in arrays.items()}
-    found = {"flair": regions, "t1": regions}
+    region_maps = {"flair": regions, "t1": regions}
     none = torch.zeros_like(flair)
     return RealPatient(
-        name, flair, t1, none, white, unknown, lesion_points(none), found, others, _template_affine(regions)
+        name, flair, t1, none, white, unknown, lesion_points(none), region_maps, others, _template_affine(regions)
     )
 
 
@@ -199,8 +199,8 @@ def lesion_points(lesions: Tensor) -> Tensor:
 
 def _template_affine(regions: Tensor) -> Tensor | None:
     """(4, 4) from voxels to RAS+ mm of the template; classes (X, Y, Z)."""
-    found = template_transform(Volume(regions.numpy(), np.eye(4)))
-    return None if found is None else torch.from_numpy(found).float()
+    matrix = template_transform(Volume(regions.numpy(), np.eye(4)))
+    return None if matrix is None else torch.from_numpy(matrix).float()
 
 
 def points_to_mask(index: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -212,20 +212,20 @@ def points_to_mask(index: Tensor, shape: tuple[int, ...]) -> Tensor:
     return out
 
 
-def perturb_regions(regions: Tensor, seen: Pose, lesion: Tensor, rng: RandomSource) -> Tensor:
+def perturb_regions(regions: Tensor, pose: Pose, lesion: Tensor, rng: RandomSource) -> Tensor:
     """Classes of a brain as a network may find them: borders a little off, some lesions taken for cortex or fluid."""
     off = rng.smooth_field(tuple(lesion.shape), 12, 3) * rng.uniform(0, 1.2)
-    found = sample_nearest(regions, Pose([p + o for p, o in zip(seen.points, off, strict=True)], seen.mirrored))
+    perturbed = sample_nearest(regions, Pose([p + o for p, o in zip(pose.points, off, strict=True)], pose.mirrored))
     wrong = (lesion > 0.3) & (rng.smooth_field(tuple(lesion.shape), 9)[0] > rng.uniform(-1, 3))
-    return torch.where(wrong, torch.tensor(3 if rng.bernoulli(0.3) else 2, dtype=torch.uint8), found)
+    return torch.where(wrong, torch.tensor(3 if rng.bernoulli(0.3) else 2, dtype=torch.uint8), perturbed)
 
 
-def template_coordinates(home: Tensor | None, seen: Pose, rng: RandomSource) -> list[Tensor] | None:
+def template_coordinates(home: Tensor | None, pose: Pose, rng: RandomSource) -> list[Tensor] | None:
     """RAS+ mm of the template at every voxel seen, (X, Y, Z) each, a little off."""
     if home is None or rng.bernoulli(0.04):
         return None
     home = home[:3] + rng.normal(3, 4, scale=1.0) * torch.tensor([0.015, 0.015, 0.015, 2])
-    return [row[0] * seen.points[0] + row[1] * seen.points[1] + row[2] * seen.points[2] + row[3] for row in home]
+    return [row[0] * pose.points[0] + row[1] * pose.points[1] + row[2] * pose.points[2] + row[3] for row in home]
 
 
 def draw_made_up(
@@ -239,11 +239,11 @@ def draw_made_up(
         if len(index) and rng.bernoulli(NEAR_LESION_SHARE) and size != WHOLE_BRAIN
         else None
     )
-    seen = draw_pose(scan.image.shape, size, rng, about)
+    pose = draw_pose(scan.image.shape, size, rng, about)
     image, near, shallow, soft = sample_linear(
-        [scan.image, 255 - scan.distance, 255 - head.depth, points_to_mask(index, scan.image.shape)], seen
+        [scan.image, 255 - scan.distance, 255 - head.depth, points_to_mask(index, scan.image.shape)], pose
     )
-    tissue, distance, depth = sample_nearest(scan.tissue, seen), (255 - near) * STEP_MM, (255 - shallow) * STEP_MM
+    tissue, distance, depth = sample_nearest(scan.tissue, pose), (255 - near) * STEP_MM, (255 - shallow) * STEP_MM
     brain = WHITE[tissue.long()]
     t1 = image / image[brain].median() if brain.any() else image / 255
     soft = thin_lesions(soft / 255, rng) if rng.bernoulli(0.88) else torch.zeros(size)
@@ -251,10 +251,10 @@ def draw_made_up(
         soft = torch.maximum(soft, draw_specks(brain & (depth > 2), rng))
     t2 = map_contrast(t1, tissue, (rng.uniform(0.9, 1.4), rng.uniform(0.6, 0.8), 0.5, 0.45), rng)
     images = paint_lesions({"flair": synthesize_ms_flair(t1, tissue, depth, rng), "t1": t1, "t2": t2}, soft, rng)
-    images = simulate_extraction(images, t1, tissue, distance, depth_below_centre(scan, seen), rng)
-    regions = dict.fromkeys(SEQUENCES, perturb_regions(TISSUE_CLASS[scan.tissue.long()], seen, soft, rng))
+    images = simulate_extraction(images, t1, tissue, distance, depth_below_centre(scan, pose), rng)
+    regions = dict.fromkeys(SEQUENCES, perturb_regions(TISSUE_CLASS[scan.tissue.long()], pose, soft, rng))
     return PatientView(
-        images, soft, torch.ones(size, dtype=torch.bool), regions, template_coordinates(head.home, seen, rng)
+        images, soft, torch.ones(size, dtype=torch.bool), regions, template_coordinates(head.home, pose, rng)
     )
 
 
@@ -290,9 +290,9 @@ def draw_real(
         if where is own and rng.bernoulli(SINGLE_LESION_SHARE):
             where = real.spots
         about = where[rng.randint(len(where))] if len(where) else None
-    seen = draw_pose(real.flair.shape, size, rng, about)
+    pose = draw_pose(real.flair.shape, size, rng, about)
     parts = [real.flair, real.t1, real.lesions, real.white, real.unknown, points_to_mask(more, real.flair.shape)]
-    image, t1, own, white, unknown, others = sample_linear(parts, seen)
+    image, t1, own, white, unknown, others = sample_linear(parts, pose)
     own, others, white, known = own / 255, others / 255, white / 255, unknown < 1
     sound = (white > 0.6) & (own < 0.01) & known
     little = sound.sum() < 500
@@ -308,8 +308,8 @@ def draw_real(
         painting = others * (1 - own)
         images = paint_lesions(images, painting, rng)
         own = torch.maximum(own, others)
-    regions = {role: perturb_regions(classes, seen, painting, rng) for role, classes in real.regions.items()}
-    return PatientView(images, own, known, regions, template_coordinates(real.home, seen, rng))
+    regions = {role: perturb_regions(classes, pose, painting, rng) for role, classes in real.regions.items()}
+    return PatientView(images, own, known, regions, template_coordinates(real.home, pose, rng))
 
 
 def simulate_sequences(
@@ -318,10 +318,10 @@ def simulate_sequences(
     """What scanners make of it, sequence by sequence, and which sequences there are: FLAIR always; a `share` in slices
     of up to so many voxels. Whether those of FLAIR are thick."""
     way = rng.uniform(0, 1)
-    there = {"flair": True, "t1": way > 0.45, "t2": way < 0.04 or way > 0.88}
+    is_acquired = {"flair": True, "t1": way > 0.45, "t2": way < 0.04 or way > 0.88}
     out, coarse = {}, False
     for name in SEQUENCES:
-        if name not in images or not there[name]:
+        if name not in images or not is_acquired[name]:
             continue
         image = (images[name] * SIGNAL_LEVEL[name]).clamp(min=0) ** math.exp(rng.gauss(0.08))
         if rng.bernoulli(share):
@@ -335,8 +335,8 @@ def simulate_sequences(
 def make_patch(sight: PatientView, rng: RandomSource) -> Patch:
     """What the network is shown of it, now and then without any regions, as where no brain is found."""
     images, coarse = simulate_sequences(sight.images, rng, *THICK_SLICES)
-    seen = "t1" if "t1" in images else "thick" if coarse and "thick" in sight.regions else "flair"
-    regions = sight.regions[seen].numpy()
+    sequence = "t1" if "t1" in images else "thick" if coarse and "thick" in sight.regions else "flair"
+    regions = sight.regions[sequence].numpy()
     home = sight.home
     if rng.bernoulli(0.03):
         regions, home = np.zeros_like(regions), None
@@ -344,8 +344,8 @@ def make_patch(sight: PatientView, rng: RandomSource) -> Patch:
     white = known[0] > 0
     if white.sum() < LEAST_WHITE:
         white[:] = False
-    shown = {role: normalize_to_tissue(image.numpy(), white) for role, image in images.items()}
-    return Patch(torch.from_numpy(stack_channels(shown, known)), sight.target, sight.known)
+    normalized = {role: normalize_to_tissue(image.numpy(), white) for role, image in images.items()}
+    return Patch(torch.from_numpy(stack_channels(normalized, known)), sight.target, sight.known)
 
 
 class PatchSource:
@@ -387,8 +387,8 @@ def contact_sheet(patches: list[Patch]) -> Image.Image:
                 ((piece / BLACK_TO_TISSUE + 1) / 2.5 * 255).clip(0, 255).astype(np.uint8)[..., None], 3, -1
             )
             if outlined:
-                shown = np.take(mask, at[axis], axis).T[::-1]
-                grey[shown & ~ndimage.binary_erosion(shown)] = (255, 60, 60)
+                outline = np.take(mask, at[axis], axis).T[::-1]
+                grey[outline & ~ndimage.binary_erosion(outline)] = (255, 60, 60)
             tiles.append(np.pad(grey, [(0, 180 - grey.shape[0]), (0, 180 - grey.shape[1]), (0, 0)]))
         rows.append(np.concatenate(tiles, 1))
     return Image.fromarray(np.concatenate(rows, 0))

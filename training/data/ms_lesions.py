@@ -45,7 +45,7 @@ VENTRICLE = _per_tissue({3: 1, 4: 1, 11: 1, 12: 1}, 0) > 0
 
 def read_mask_bank(file: Path) -> dict[str, np.ndarray]:
     """Patient -> indices (N, 3) of the lesion voxels in MNI space at 1 mm, axes along RAS, the first at CORNER."""
-    packed, found = np.load(file), {}
+    packed, masks = np.load(file), {}
     width = int(packed["shape"][0])
     for number, name in enumerate(packed["names"]):
         low, high = packed["bbox"][number, :3], packed["bbox"][number, 3:]
@@ -53,8 +53,8 @@ def read_mask_bank(file: Path) -> dict[str, np.ndarray]:
         bits = packed["bits"][packed["offset"][number] : packed["offset"][number + 1]]
         index = np.argwhere(np.unpackbits(bits, count=int(shape.prod())).reshape(shape)) + low
         index[:, 0] = width - 1 - index[:, 0]
-        found[str(name)] = index.astype(np.int16)
-    return found
+        masks[str(name)] = index.astype(np.int16)
+    return masks
 
 
 def fit_to_mni(tissue: np.ndarray) -> np.ndarray:

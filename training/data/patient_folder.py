@@ -70,21 +70,24 @@ def find_exams(folder: Path, roles: Mapping[str, Sequence[str]], subject: str = 
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder.")
-    known = sorted({word for wanted in roles.values() for word in wanted if word}, key=len, reverse=True)
+    known = sorted({word for words in roles.values() for word in words if word}, key=len, reverse=True)
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and _stem(path) and path.suffix != ".raw"]
     scans = [path for path in paths if re.match(r"sub-[^_]+_", path.name)]
     if scans:
-        found = [_bids(path, folder, known) for path in scans]
+        candidates = [_bids(path, folder, known) for path in scans]
     else:
         shallow = dict.fromkeys(folder.joinpath(*path.relative_to(folder).parts[:2]) for path in paths)
-        found = [_plain(path, folder, known, subject) for path in shallow]
+        candidates = [_plain(path, folder, known, subject) for path in shallow]
     kept: dict[tuple[str, str], dict[str, FolderFile]] = {}
-    for each in sorted(filter(None, found), key=lambda each: each.rank):
+    for each in sorted(filter(None, candidates), key=lambda each: each.rank):
         kept.setdefault((each.subject, each.name), {}).setdefault(each.word, each)
     made = []
-    for (person, name), there in sorted(kept.items()):
-        chosen = {role: next((there[w].path for w in wanted if w in there), None) for role, wanted in roles.items()}
-        made.append(Exam(person, name, {role: path for role, path in chosen.items() if path}))
+    for (person, name), files_by_word in sorted(kept.items()):
+        paths_by_role = {
+            role: next((files_by_word[w].path for w in words if w in files_by_word), None)
+            for role, words in roles.items()
+        }
+        made.append(Exam(person, name, {role: path for role, path in paths_by_role.items() if path}))
     return made
 
 
@@ -118,8 +121,8 @@ def find_complete_exams(
 
 def input_words(source: Input, alone: bool) -> tuple[str, ...]:
     """The words by which the files of an input are known, best first; if it is `alone`, a file without word will do."""
-    said = re.findall(r"\b[A-Z][A-Z0-9]+\b", source.title) if source.name == "image" else []
-    known = [source.name, *(word.lower() for word in said)]
+    abbreviations = re.findall(r"\b[A-Z][A-Z0-9]+\b", source.title) if source.name == "image" else []
+    known = [source.name, *(word.lower() for word in abbreviations)]
     more = [other for word in known for other in MODALITY_WORDS.get(word, ())]
     return tuple(dict.fromkeys([*known, *more, *([""] if alone else [])]))
 
@@ -146,12 +149,12 @@ def read_cases(card: Card, folder: Path, subject: str = SUBJECT) -> Iterator[Cas
         roles["moving truth"] = ("moving_labels",)
     needed += [role for role in roles if "truth" in role]
     for exam in find_complete_exams(folder, roles, needed, subject):
-        there = [i for i in inputs if i.name in exam.files]
-        images = {i.name: files.read([exam.files[i.name]], name=i.title, colour=i.colour) for i in there}
+        present = [i for i in inputs if i.name in exam.files]
+        images = {i.name: files.read([exam.files[i.name]], name=i.title, colour=i.colour) for i in present}
         given = tuple(images.get(i.name) for i in card.inputs)
         first = next(iter(images.values()))
         answer = files.read([exam.files["truth"]], name="truth", colour=first.is_colour, labels=truth != "restoration")
-        condition, options, moving = ", ".join(i.title for i in there), {}, None
+        condition, options, moving = ", ".join(i.title for i in present), {}, None
         if truth == "lesions":
             answer = answer.new_like((answer.array > 0).astype(np.uint8), labels={1: "lesion"})
         elif truth == "restoration":

@@ -65,9 +65,9 @@ def draw_brain_slices(path: Path, rng: np.random.Generator) -> tuple[np.ndarray,
     filled = np.flatnonzero((labels > 0).sum((0, 1)) > 1500)
     step = rng.uniform(1.5, 4.5)
     first = rng.uniform(filled[0], max(filled[-1] - step * PET_BATCH, filled[0] + 1))
-    chosen = (first + step * np.arange(PET_BATCH)).clip(0, filled[-1]).astype(int)
+    indices = (first + step * np.arange(PET_BATCH)).clip(0, filled[-1]).astype(int)
     turn = float(rng.uniform(-15, 15))
-    images = [pet_phantoms.resample_uptake(activity[:, ::-1, k].T, 1.0, fwhm, side, mm, turn) for k in chosen]
+    images = [pet_phantoms.resample_uptake(activity[:, ::-1, k].T, 1.0, fwhm, side, mm, turn) for k in indices]
     return np.stack(images), mm, fwhm
 
 

@@ -49,34 +49,34 @@ def draw_pose(
     return Pose(points, mirrored)
 
 
-def sample_linear(images: Sequence[Tensor], seen: Pose) -> Tensor:
+def sample_linear(images: Sequence[Tensor], pose: Pose) -> Tensor:
     """Images of one scan, each (X, Y, Z) uint8, as they are seen: (C, *size) float32, 0 outside."""
     shape = images[0].shape
-    low = [max(int(p.min().floor()) - 1, 0) for p in seen.points]
-    high = [min(int(p.max().ceil()) + 2, n) for p, n in zip(seen.points, shape, strict=True)]
+    low = [max(int(p.min().floor()) - 1, 0) for p in pose.points]
+    high = [min(int(p.max().ceil()) + 2, n) for p, n in zip(pose.points, shape, strict=True)]
     box = tuple(slice(a, max(b, a + 2)) for a, b in zip(low, high, strict=True))
     within = torch.stack([image[box] for image in images]).float()[None]
     grid = torch.stack(
-        [(p - a) * 2 / (n - 1) - 1 for p, a, n in zip(seen.points, low, within.shape[2:], strict=True)][::-1], -1
+        [(p - a) * 2 / (n - 1) - 1 for p, a, n in zip(pose.points, low, within.shape[2:], strict=True)][::-1], -1
     )
     return F.grid_sample(within, grid[None], mode="bilinear", padding_mode="zeros", align_corners=True)[0]
 
 
-def sample_nearest(tissue: Tensor, seen: Pose, swap: Tensor = MIRRORED_TISSUE) -> Tensor:
+def sample_nearest(tissue: Tensor, pose: Pose, swap: Tensor = MIRRORED_TISSUE) -> Tensor:
     """Tissue (X, Y, Z) uint8 as it is seen; where that is mirrored, `swap` has the other side of each number."""
-    size = seen.points[0].shape
+    size = pose.points[0].shape
     index, inside = torch.zeros(size, dtype=torch.int64), torch.ones(size, dtype=torch.bool)
-    for p, n in zip(seen.points, tissue.shape, strict=True):
+    for p, n in zip(pose.points, tissue.shape, strict=True):
         p = p.round().long()
         inside &= (p >= 0) & (p < n)
         index = index * n + p.clamp(0, n - 1)
-    found = torch.take(tissue, index) * inside
-    return swap[found.long()] if seen.mirrored else found
+    sampled = torch.take(tissue, index) * inside
+    return swap[sampled.long()] if pose.mirrored else sampled
 
 
-def depth_below_centre(scan: LabelledScan, seen: Pose) -> Tensor:
+def depth_below_centre(scan: LabelledScan, pose: Pose) -> Tensor:
     """How far below the middle of the brain each voxel lies, in millimetres, for the neck."""
-    return (scan.image.shape[2] - 1) / 2 - seen.points[2]
+    return (scan.image.shape[2] - 1) / 2 - pose.points[2]
 
 
 def draw_view(
@@ -88,6 +88,6 @@ def draw_view(
     """
     extent = torch.tensor(scan.image.shape)
     low = extent * torch.tensor([0.5, 0.65, 0]) + torch.tensor([0, 0, MARGIN - 10])
-    seen = draw_pose(scan.image.shape, size, rng, low if face else None)
-    image, near = sample_linear([scan.image, 255 - scan.distance], seen)  # zero outside: black, and far away
-    return image / 255, sample_nearest(scan.tissue, seen), (255 - near) * STEP_MM, depth_below_centre(scan, seen), seen
+    pose = draw_pose(scan.image.shape, size, rng, low if face else None)
+    image, near = sample_linear([scan.image, 255 - scan.distance], pose)  # zero outside: black, and far away
+    return image / 255, sample_nearest(scan.tissue, pose), (255 - near) * STEP_MM, depth_below_centre(scan, pose), pose

@@ -41,11 +41,11 @@ def add_skull(image: Tensor, distance: Tensor, below: Tensor, rng: RandomSource)
     return paste_brain(image, out, distance)
 
 
-def add_average_head(image: Tensor, scan: LabelledScan, distance: Tensor, seen: Pose, rng: RandomSource) -> Tensor:
+def add_average_head(image: Tensor, scan: LabelledScan, distance: Tensor, pose: Pose, rng: RandomSource) -> Tensor:
     """The brain within the average head, whose contrast and sharpness are made up."""
     size = tuple(image.shape)
-    points = [(p + room[0]) / HEAD_STEP for p, room in zip(seen.points, HEAD_MARGIN, strict=True)]
-    value = sample_linear([scan.head], Pose(points, seen.mirrored))[0] / WHITE_LEVEL  # white matter would be 1
+    points = [(p + room[0]) / HEAD_STEP for p, room in zip(pose.points, HEAD_MARGIN, strict=True)]
+    value = sample_linear([scan.head], Pose(points, pose.mirrored))[0] / WHITE_LEVEL  # white matter would be 1
     value = value * rng.uniform(0.7, 1.3)
     fine = rng.smooth_field(size, 8)[0]
     bright = rng.uniform(0.6, 2.0)

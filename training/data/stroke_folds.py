@@ -83,18 +83,18 @@ def split_folds(slices: PlaneSlices, plane: str, count: int = FOLDS, seed: int =
 
 
 def deal_batches(
-    slices: PlaneSlices, chosen: np.ndarray, plane: str, random: np.random.Generator, size: int = BATCH
+    slices: PlaneSlices, indices: np.ndarray, plane: str, random: np.random.Generator, size: int = BATCH
 ) -> list:
     """The slices `chosen` (M,) dealt out for one epoch: of every bin each batch gets its share, to one slice.
 
     Each slice comes once. Slices with lesion come `size` / 2 a batch at most, those without are spread alike.
     """
-    bins = slices.bins(plane)[chosen]
+    bins = slices.bins(plane)[indices]
     count = max(1, -(-int((bins >= 0).sum()) // (size // 2)))
     dealt: list[list[int]] = [[] for _ in range(count)]
     for part in (bins >= 0, bins < 0):
         mixed = random.permutation(np.flatnonzero(part))
-        ordered = chosen[mixed[np.argsort(bins[mixed], kind="stable")]]
+        ordered = indices[mixed[np.argsort(bins[mixed], kind="stable")]]
         for number, batch in enumerate(random.permutation(count)):
             dealt[batch] += ordered[number::count].tolist()
     return [random.permutation(batch) for batch in dealt]

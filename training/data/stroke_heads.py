@@ -133,22 +133,22 @@ def draw_swellings(scan: LabelledScan, matrix: np.ndarray, lesions: list, grid: 
     shape = tuple(-(-n // STEP) for n in grid.shape)
     coarse = sample_tissue(scan, scan_points(matrix @ np.diag([STEP, STEP, STEP, 1.0]), shape, []))
     ventricle = (TISSUE_GROUP[coarse.long()] == VENTRICLE).nonzero().numpy() * STEP
-    found = []
+    swellings = []
     middle = ventricle[:, 0].mean()
     if rng.bernoulli(0.5):
         share = rng.uniform(0.05, 0.35)
         for side in (ventricle[ventricle[:, 0] < middle], ventricle[ventricle[:, 0] >= middle]):
             for part in np.quantile(side[:, 1], (0.2, 0.5, 0.8)):
                 near = side[np.abs(side[:, 1] - part) <= 2 * STEP]
-                found.append((near.mean(0), rng.uniform(8, 13), share * rng.uniform(0.6, 1)))
+                swellings.append((near.mean(0), rng.uniform(8, 13), share * rng.uniform(0.6, 1)))
     for box, mask in lesions:
         if mask.sum() > 3000 and rng.bernoulli(0.7):
             centre = np.argwhere(mask).mean(0) + [b.start for b in box]
             nearest = ventricle[np.linalg.norm(ventricle - centre, axis=1).argmin()]
             if np.linalg.norm(nearest - centre) < 55:
                 most = min(0.45, 0.1 + 0.1 * math.log10(mask.sum() / 1000 + 1) * 2)
-                found.append((nearest.astype(float), rng.uniform(9, 18), rng.uniform(0.05, most)))
-    return found
+                swellings.append((nearest.astype(float), rng.uniform(9, 18), rng.uniform(0.05, most)))
+    return swellings
 
 
 def make_head(data: Path, part: str, number: int, shapes: LesionShapes) -> StrokeHead:
@@ -159,8 +159,8 @@ def make_head(data: Path, part: str, number: int, shapes: LesionShapes) -> Strok
     scan, matrix = align_to_template(data, name)
     matrix = matrix @ draw_misalignment(rng, grid.shape)
     strokes = 0 if number % 6 == 5 else 1 + rng.bernoulli(0.3) + rng.bernoulli(0.15)
-    drawn = [shapes.draw(rng) for _ in range(strokes)]
-    placed = [(shape.name, *spot) for shape in drawn if (spot := place_lesion(shape, grid, rng))]
+    drawn_shapes = [shapes.draw(rng) for _ in range(strokes)]
+    placed = [(shape.name, *spot) for shape in drawn_shapes if (spot := place_lesion(shape, grid, rng))]
     where = scan_points(matrix, grid.shape, draw_swellings(scan, matrix, [p[1:] for p in placed], grid, rng))
     where += rng.smooth_field(grid.shape, 40, 3) * rng.uniform(0, 2.2) + rng.smooth_field(
         grid.shape, 16, 3
@@ -176,8 +176,8 @@ def make_head(data: Path, part: str, number: int, shapes: LesionShapes) -> Strok
         image *= tissue != RIM
     mask = np.zeros(grid.shape, bool)
     used = []
-    for shape, box, wanted in placed:
-        painted = paint_infarct(image[box], tissue[box], wanted & ~mask[box], rng, levels)
+    for shape, box, shape_mask in placed:
+        painted = paint_infarct(image[box], tissue[box], shape_mask & ~mask[box], rng, levels)
         mask[box] |= painted
         used += [shape] * bool(painted.any())
     if rng.bernoulli(0.6):
@@ -208,8 +208,8 @@ def contact_sheet(heads: list[StrokeHead]) -> np.ndarray:
     """A picture (rows, columns, 3) uint8: of every head the slices through its lesion, bare, and with its outline."""
     rows = []
     for each in heads:
-        there = np.argwhere(each.mask)
-        middle = np.median(there, axis=0).astype(int) if len(there) else np.array(each.image.shape) // 2
+        lesion_voxels = np.argwhere(each.mask)
+        middle = np.median(lesion_voxels, axis=0).astype(int) if len(lesion_voxels) else np.array(each.image.shape) // 2
         row = []
         for axis in range(3):
             piece, mask = (np.rot90(a.take(middle[axis], axis)) for a in (each.image, each.mask))

@@ -106,7 +106,7 @@ def reference_levels(image: Tensor, tissue: Tensor) -> tuple[float, float]:
 
 
 def paint_infarct(
-    image: Tensor, tissue: Tensor, wanted: np.ndarray, rng: RandomSource, levels: tuple[float, float]
+    image: Tensor, tissue: Tensor, shape_mask: np.ndarray, rng: RandomSource, levels: tuple[float, float]
 ) -> np.ndarray:
     """Paint one lesion into a box of an image and say where it is: (X, Y, Z) bool, empty if there is no tissue.
 
@@ -114,7 +114,7 @@ def paint_infarct(
     """
     group = TISSUE_GROUP[tissue.long()].numpy()
     empty = (group == 0) | np.isin(group, FLUID_TISSUES)
-    mask = ndimage.binary_closing(wanted & ~empty, iterations=2) & wanted & (group != 0) & (group != VENTRICLE)
+    mask = ndimage.binary_closing(shape_mask & ~empty, iterations=2) & shape_mask & (group != 0) & (group != VENTRICLE)
     pieces, count = ndimage.label(mask)
     small = np.flatnonzero(np.bincount(pieces.ravel(), minlength=count + 1) < LEAST_VOXELS)
     mask &= ~np.isin(pieces, small)
@@ -141,12 +141,13 @@ def paint_infarct(
 
     fluid, white = levels
     dark = fluid + (white - fluid) * (rng.uniform(-0.03, 0.15) + 0.03 * fields[4])
-    here = image.numpy()
-    flat = ndimage.gaussian_filter(here, 1.5) * 0.6 + here * 0.4  # grey and white matter cannot be told apart any more
+    original = image.numpy()
+    # grey and white matter cannot be told apart any more
+    flat = ndimage.gaussian_filter(original, 1.5) * 0.6 + original * 0.4
     halo = ndimage.gaussian_filter(mask.astype(np.float32), 2.5) * rng.uniform(0, 0.15) * ~empty
     around = (1 - share) * (1 - halo) + halo * share
-    changed = np.where(mask, flat, here) * around + dark * (1 - around)
-    image.copy_(torch.from_numpy(np.where(group == 0, here, np.maximum(changed, 0)).astype(np.float32)))
+    changed = np.where(mask, flat, original) * around + dark * (1 - around)
+    image.copy_(torch.from_numpy(np.where(group == 0, original, np.maximum(changed, 0)).astype(np.float32)))
     return mask
 
 
@@ -189,6 +190,6 @@ def _paint_perivascular_space(share: Tensor, place: int, rng: RandomSource) -> N
     along = away @ way
     across = np.linalg.norm(away - along[:, None] * way, axis=1)
     line = np.clip(rng.uniform(0.5, 1.4) + 0.5 - across, 0, 1) * (np.abs(along) < rng.uniform(1, 6))
-    here = share[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
-    dark = torch.from_numpy((line * rng.uniform(0.3, 0.9)).reshape(here.shape)).float()
-    here.copy_(torch.maximum(here, dark))
+    region = share[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    dark = torch.from_numpy((line * rng.uniform(0.3, 0.9)).reshape(region.shape)).float()
+    region.copy_(torch.maximum(region, dark))

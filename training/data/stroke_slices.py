@@ -49,11 +49,11 @@ class SliceSampler:
             images.append(stack_slices(self.heads[which].image, np.array([at]), self.axis))
             masks.append(self.heads[which].mask.take(at, self.axis))
             templates.append(standardize_template().take(at, self.axis))
-        shown = [
+        channels = [
             to_standardized(torch.from_numpy(np.concatenate(images))),
             torch.from_numpy(np.stack(templates))[:, None],
         ]
-        return torch.cat(shown, 1), torch.from_numpy(np.stack(masks))[:, None].float()
+        return torch.cat(channels, 1), torch.from_numpy(np.stack(masks))[:, None].float()
 
 
 def to_standardized(image: Tensor) -> Tensor:

@@ -70,5 +70,5 @@ def fit_head(brain: np.ndarray, around: tuple[np.ndarray, np.ndarray] | None = N
 
 def _ends(mask: np.ndarray) -> list[tuple[int, int]]:
     """The first and the last index of what is True, along each axis."""
-    there = (np.flatnonzero(mask.any(tuple(a for a in range(3) if a != axis))) for axis in range(3))
-    return [(int(index[0]), int(index[-1])) for index in there]
+    occupied = (np.flatnonzero(mask.any(tuple(a for a in range(3) if a != axis))) for axis in range(3))
+    return [(int(index[0]), int(index[-1])) for index in occupied]

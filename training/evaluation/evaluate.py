@@ -59,8 +59,8 @@ def write_summaries(out: Path, rows: list[dict], scorer: scores.Scorer, about: d
         text += "\n\n### parts\n\n" + condition_table(rows, scorer.parts)
     (out / "summary.json").write_text(json.dumps({**about, "summary": numbers, "tests": compared}, indent=1))
     (out / "summary.md").write_text(text + "\n")
-    shown = tuple(dict.fromkeys((*scorer.shown, *scorer.methods)))
-    (out / "report.html").write_text(report_page.render_html(rows, shown, numbers, compared, about), encoding="utf-8")
+    metrics = tuple(dict.fromkeys((*scorer.shown, *scorer.methods)))
+    (out / "report.html").write_text(report_page.render_html(rows, metrics, numbers, compared, about), encoding="utf-8")
     return text
 
 
@@ -98,10 +98,10 @@ def evaluate(args: argparse.Namespace) -> str:
     settings, patients, left = card.parse_settings(given), set[str](), dict[str, str]()
     peers = tuple(filter(None, args.peers.split(",")))
     args.out.mkdir(parents=True, exist_ok=True)
-    found = {row_key(row): row for row in read_rows(args.out / "cases.csv")} if args.more else {}
+    rows = {row_key(row): row for row in read_rows(args.out / "cases.csv")} if args.more else {}
     result = None
-    part, chosen = select_cases(card, args.data, args.part, args.subject)
-    for case in chosen:
+    part, cases = select_cases(card, args.data, args.part, args.subject)
+    for case in cases:
         patients.add(case.patient)
         if args.pairs and len(patients) > args.pairs:
             break
@@ -115,11 +115,11 @@ def evaluate(args: argparse.Namespace) -> str:
             left[f"{case.image or case.patient}, {case.condition}"] = str(error)
             print(f"left out: {case.image or case.patient}: {error}", file=sys.stderr, flush=True)
             continue
-        found |= {row_key(row): row for row in more}
+        rows |= {row_key(row): row for row in more}
         for row in more:
             print(row["patient"], row["condition"], row["group"], row[scorer.shown[0]], flush=True)
-        write_rows(args.out / "cases.csv", list(found.values()))
-    if result is None or not found:
+        write_rows(args.out / "cases.csv", list(rows.values()))
+    if result is None or not rows:
         raise InputError(f"Nothing in {args.data} could be scored. {next(iter(left.values()), '')}".rstrip())
     about = {
         "pipeline": card.name,
@@ -128,7 +128,7 @@ def evaluate(args: argparse.Namespace) -> str:
         "settings": settings,
         "left": left,
     }
-    return write_summaries(args.out, list(found.values()), scorer, about)
+    return write_summaries(args.out, list(rows.values()), scorer, about)
 
 
 if __name__ == "__main__":

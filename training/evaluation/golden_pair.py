@@ -42,8 +42,8 @@ class Difference(NamedTuple):
     allowed: float
 
     def __str__(self) -> str:
-        found = f"differs by {self.found:.2g}" if self.found else "exact"
-        return f"{self.file}: {found} (allowed {self.allowed:g})"
+        difference = f"differs by {self.found:.2g}" if self.found else "exact"
+        return f"{self.file}: {difference} (allowed {self.allowed:g})"
 
 
 def make_golden_pair(card: Card, folder: Path) -> dict[str, Any]:
@@ -79,12 +79,12 @@ def smallest_example(card: Card) -> examples.Example:
     every = [e for e in examples.every() if e.synthetic]
     own = [e for e in every if e.pipeline == card.name and not any("\n" in str(v) for v in e.settings.values())]
     needed, taken = {i.name for i in card.inputs if not i.optional}, {i.name for i in card.inputs}
-    found = own or [replace(e, settings={}) for e in every if needed <= e.images.keys() <= taken]
-    if not found:
+    candidates = own or [replace(e, settings={}) for e in every if needed <= e.images.keys() <= taken]
+    if not candidates:
         raise RefusedError(
             f"There is no synthetic example in examples/ for {card.name}, so no golden pair can be made."
         )
-    return min(found, key=lambda e: sum(path.stat().st_size for path in e.images.values()))
+    return min(candidates, key=lambda e: sum(path.stat().st_size for path in e.images.values()))
 
 
 def run_app(card: Card, images: Mapping[str, Path], settings: Mapping[str, Any], out: Path, **environment: str) -> None:
@@ -99,24 +99,24 @@ def run_app(card: Card, images: Mapping[str, Path], settings: Mapping[str, Any],
         command += [f"--{name.replace('_', '-')}", str(images[name])]
     for name, value in settings.items():
         command += ["--set", f"{name}={value}"]
-    around = os.environ | {"MEDAPP_ENGINE": "torch"} | environment
-    done = subprocess.run(command, cwd=ROOT, env=around, capture_output=True, text=True, check=False)
+    variables = os.environ | {"MEDAPP_ENGINE": "torch"} | environment
+    done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = done.stderr.strip().splitlines() or ["it ended without a word."]
-        raise RefusedError(f"The app did not make the golden output: {said[-1]}")
+        lines = done.stderr.strip().splitlines() or ["it ended without a word."]
+        raise RefusedError(f"The app did not make the golden output: {lines[-1]}")
 
 
 def compare_outputs(folder: Path, out: Path) -> list[Difference]:
     """Every golden file of `folder` beside that of the same name in `out`. Raises Refused for one that is not there."""
     index = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))
-    found = []
+    differences = []
     for path in (folder / name for name in index["sha256"] if name.startswith("output/")):
         again = out / path.relative_to(folder / "output")
         if not again.is_file():
             raise RefusedError(f"The app wrote no {again.name}, which the golden output has.")
         kind, far = _difference(path, again)
-        found.append(Difference(path.name, kind, far, index["tolerances"][kind]["allowed"]))
-    return found
+        differences.append(Difference(path.name, kind, far, index["tolerances"][kind]["allowed"]))
+    return differences
 
 
 def sha256(path: Path) -> str:
@@ -127,10 +127,10 @@ def sha256(path: Path) -> str:
 def _difference(golden: Path, again: Path) -> tuple[str, float]:
     """What kind of file it is, and how far the two are apart, infinitely if they do not fit each other."""
     if golden.suffix in (".gz", ".png", ".npz"):
-        (first, where), (second, there) = _array(golden), _array(again)
+        (first, first_affine), (second, second_affine) = _array(golden), _array(again)
         labels = golden.suffix == ".gz" and first.dtype.kind in "iub"
         kind = "labels" if labels else "image"
-        if first.shape != second.shape or not np.allclose(where, there, atol=1e-3):
+        if first.shape != second.shape or not np.allclose(first_affine, second_affine, atol=1e-3):
             return kind, np.inf
         apart = first != second
         if not apart.any():

@@ -34,17 +34,17 @@ def score_interval(data: Path, before: str, after: str) -> dict[str, str | float
     """Lesions of each fate, found and true; how many of the new ones are found, and how many found ones are new."""
     (flair, _, mask), (earlier, _, mask_before) = read_patient(data, after), read_patient(data, before)
     min_lesion_ml = runtime.find_card(METHOD).parse_settings({})["min_lesion_ml"]
-    found = runtime.run(METHOD, flair, None, None, earlier)
+    result = runtime.run(METHOD, flair, None, None, earlier)
     now, then = mask.array > 0, mask_before.array > 0
     truth, fates = compare_time_points(now, then, min_lesion_ml, np.zeros(now.shape, np.uint8), mask.grid)
-    said, true = ([row[1] for row in table] for table in (found.tables["change"].rows, fates))
+    found_fates, true_fates = ([row[1] for row in table] for table in (result.tables["change"].rows, fates))
     row: dict[str, str | float | None] = {"patient": person_of(after), "image": f"{before} to {after}"}
     for fate in CHANGE_CLASSES.values():
-        row |= {f"{fate}": said.count(fate), f"{fate}_true": true.count(fate)}
-    ours = found.volumes["change"].array == NEW
+        row |= {f"{fate}": found_fates.count(fate), f"{fate}_true": true_fates.count(fate)}
+    ours = result.volumes["change"].array == NEW
     row["new_hit"], row["found_hit"] = count_touched(truth == NEW, ours), count_touched(ours, truth == NEW)
-    row["ml_before"], row["ml_before_true"] = found.metrics["volume_before"].value, then.sum() * mask.grid.voxel_ml
-    row["ml"], row["ml_true"] = found.metrics["volume"].value, now.sum() * mask.grid.voxel_ml
+    row["ml_before"], row["ml_before_true"] = result.metrics["volume_before"].value, then.sum() * mask.grid.voxel_ml
+    row["ml"], row["ml_true"] = result.metrics["volume"].value, now.sum() * mask.grid.voxel_ml
     return {key: round(float(value), 3) if isinstance(value, float) else value for key, value in row.items()}
 
 
@@ -62,10 +62,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--patient", nargs="+", default=list(HELD_OUT))
     args = parser.parse_args(arguments)
-    found = list(score_people(args.data, args.patient))
-    for row in found:
+    rows = list(score_people(args.data, args.patient))
+    for row in rows:
         print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
-    write_rows(args.out, found)
+    write_rows(args.out, rows)
 
 
 if __name__ == "__main__":

@@ -84,9 +84,9 @@ def parse_row(row: str) -> tuple[str, str]:
     return (title or group).strip(), group.strip()
 
 
-def read_summary(told: str) -> tuple[str, dict]:
+def read_summary(argument: str) -> tuple[str, dict]:
     """Pipeline and contents of "PIPELINE=FILE". Raises ValueError if the file tells scores of other weights."""
-    pipeline, _, file = told.partition("=")
+    pipeline, _, file = argument.partition("=")
     summary = json.loads(Path(file).read_text())
     served, scored = runtime.find_card(pipeline).weights.sha256, summary["weights"].get("sha256")
     if served != scored:

@@ -43,31 +43,32 @@ def score_case(case: Case, result: Result, settings: Mapping[str, Any], peers: t
     if fixed is None or moving_truth is None:
         raise ValueError("not a pair with labels of both images")
     origin, grid = result.provenance, result.deformation.grid
-    found: dict[str, tuple[Deformation, Row]] = {"ours": (result.deformation, {})}
+    fields: dict[str, tuple[Deformation, Row]] = {"ours": (result.deformation, {})}
     if case.condition == PREDICTED_REGIONS:
         pair = prepared_pair(result)
         for name, flow, cost in run_ablations(pair, settings["refine"]):
             deformation = to_deformation(flow, pair.grid).resample(grid)
-            found[name] = result.deformation if name == "ours" else deformation, cost
+            fields[name] = result.deformation if name == "ours" else deformation, cost
         for name in registration_peers.choose_peers(peers):
             field, spent = registration_peers.run_peer(
                 name, np.asarray(pair.fixed.array), np.asarray(pair.moving.array)
             )
-            found[name] = to_deformation(torch.from_numpy(field), pair.grid).resample(grid), spent._asdict()
-    found["ours"][1].update(job_seconds=round(origin.seconds, 2), memory_mb=origin.peak_memory_mb)
+            fields[name] = to_deformation(torch.from_numpy(field), pair.grid).resample(grid), spent._asdict()
+    fields["ours"][1].update(job_seconds=round(origin.seconds, 2), memory_mb=origin.peak_memory_mb)
     return [
         {"patient": case.patient, "group": name, "condition": case.condition}
         | score_field(deformation, result.affine, fixed, case.truth, moving_truth)
         | {figure: cost.get(figure) for figure in COST_METRICS}
-        for name, (deformation, cost) in found.items()
+        for name, (deformation, cost) in fields.items()
     ]
 
 
 def prepared_pair(result: Result) -> Pair:
     """The pair as the served pipeline prepared it, from its result; its regions must be in the 36 classes."""
     fixed, moving = (result.volumes[f"{role}_prepared"] for role in ("fixed", "moving"))
-    here, there = result.volumes["labels"], transform_header(result.volumes["moving_labels"], result.affine)
-    return Pair(fixed, moving, resample(here, fixed.grid), resample(there, fixed.grid), result.affine)
+    fixed_labels = result.volumes["labels"]
+    moving_labels = transform_header(result.volumes["moving_labels"], result.affine)
+    return Pair(fixed, moving, resample(fixed_labels, fixed.grid), resample(moving_labels, fixed.grid), result.affine)
 
 
 def run_ablations(pair: Pair, refined: bool) -> Iterator[tuple[str, torch.Tensor, Row]]:
@@ -75,24 +76,25 @@ def run_ablations(pair: Pair, refined: bool) -> Iterator[tuple[str, torch.Tensor
     card = runtime.find_card("register_brain_textscf")
     net = runtime.load_network(card, runtime.select_device(None), {}, "textscf")
     device = next(net.parameters()).device
-    moving, fixed, gone, there = (
+    moving, fixed, moving_regions, fixed_regions = (
         torch.tensor(np.array(volume.array), device=device)
         for volume in (pair.moving, pair.fixed, pair.moving_regions, pair.fixed_regions)
     )
-    both, bent = (gone, there), partial(predict_network_field, net, moving, fixed, there, net.filters())
-    ways: dict[str, Callable[[], torch.Tensor]] = {
-        "ours": (lambda: refine_field(moving, fixed, bent(), regions=both)) if refined else bent,
+    both = moving_regions, fixed_regions
+    predict_start = partial(predict_network_field, net, moving, fixed, fixed_regions, net.filters())
+    variants: dict[str, Callable[[], torch.Tensor]] = {
+        "ours": (lambda: refine_field(moving, fixed, predict_start(), regions=both)) if refined else predict_start,
         "affine": lambda: torch.zeros(3, *fixed.shape),
-        "network": bent,
+        "network": predict_start,
         "refinement": lambda: refine_field(moving, fixed),
         "refinement, regions": lambda: refine_field(moving, fixed, regions=both),
-        "network, refinement": lambda: refine_field(moving, fixed, bent()),
+        "network, refinement": lambda: refine_field(moving, fixed, predict_start()),
     }
-    for name, way in ways.items():
+    for name, compute in variants.items():
         wall, cpu = time.perf_counter(), time.process_time()
-        flow = way().cpu()
-        seconds, spent = time.perf_counter() - wall, time.process_time() - cpu
-        yield name, flow, {"seconds": round(seconds, 2), "cpu_seconds": round(spent, 2)}
+        flow = compute().cpu()
+        seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
+        yield name, flow, {"seconds": round(seconds, 2), "cpu_seconds": round(cpu_seconds, 2)}
 
 
 def score_field(field: Deformation, affine: np.ndarray, fixed: Volume, truth: Volume, moving_truth: Volume) -> Row:
@@ -115,10 +117,10 @@ def score_field(field: Deformation, affine: np.ndarray, fixed: Volume, truth: Vo
     }
 
 
-def label_dice(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def label_dice(warped: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Dice (L,) of every label above 0 of the truth; both (I, J, K) of whole numbers."""
-    found, truth = (np.asarray(labels).astype(np.int64).ravel() for labels in (found, truth))
-    size = 1 + max(int(found.max()), int(truth.max()))
-    count, other, both = (np.bincount(a, minlength=size) for a in (truth, found, truth[truth == found]))
-    there = np.flatnonzero(count[1:]) + 1
-    return 2 * both[there] / (count + other)[there]
+    warped, truth = (np.asarray(labels).astype(np.int64).ravel() for labels in (warped, truth))
+    size = 1 + max(int(warped.max()), int(truth.max()))
+    count, other, both = (np.bincount(a, minlength=size) for a in (truth, warped, truth[truth == warped]))
+    present = np.flatnonzero(count[1:]) + 1
+    return 2 * both[present] / (count + other)[present]

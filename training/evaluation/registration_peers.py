@@ -99,8 +99,8 @@ def dipy_syn(fixed: np.ndarray, moving: np.ndarray) -> np.ndarray:
     from dipy.align.imwarp import SymmetricDiffeomorphicRegistration
     from dipy.align.metrics import CCMetric
 
-    found = SymmetricDiffeomorphicRegistration(CCMetric(3), level_iters=[100, 50, 10]).optimize(fixed, moving)
-    return np.moveaxis(np.asarray(found.get_forward_field()), -1, 0)
+    mapping = SymmetricDiffeomorphicRegistration(CCMetric(3), level_iters=[100, 50, 10]).optimize(fixed, moving)
+    return np.moveaxis(np.asarray(mapping.get_forward_field()), -1, 0)
 
 
 PEERS: Mapping[str, Peer] = {
@@ -116,11 +116,13 @@ PEERS: Mapping[str, Peer] = {
 
 def choose_peers(names: tuple[str, ...]) -> tuple[str, ...]:
     """The peers of these names, "all" for those that are installed. Raises ValueError for what is not there."""
-    there = tuple(name for name, peer in PEERS.items() if find_spec(peer.module))
+    installed = tuple(name for name, peer in PEERS.items() if find_spec(peer.module))
     if "all" in names:
-        return there
-    if missing := set(names) - set(there):
-        raise ValueError(f"no such peer, or not installed: {', '.join(sorted(missing))}; there are {', '.join(there)}")
+        return installed
+    if missing := set(names) - set(installed):
+        raise ValueError(
+            f"no such peer, or not installed: {', '.join(sorted(missing))}; there are {', '.join(installed)}"
+        )
     return names
 
 
@@ -163,8 +165,8 @@ def _ants(fixed: np.ndarray, moving: np.ndarray, **settings) -> np.ndarray:
     import nibabel as nib
 
     target, source = (ants.from_numpy(image) for image in (fixed, moving))
-    found = ants.registration(target, source, initial_transform="identity", **settings)
-    (warp,) = (path for path in found["fwdtransforms"] if path.endswith(".nii.gz"))
+    result = ants.registration(target, source, initial_transform="identity", **settings)
+    (warp,) = (path for path in result["fwdtransforms"] if path.endswith(".nii.gz"))
     return np.moveaxis(np.asarray(nib.load(warp).dataobj, np.float32)[:, :, :, 0], -1, 0)
 
 

@@ -96,13 +96,13 @@ def draw_bland_altman(rows: list[Row], condition: str) -> go.Figure | None:
     Of methods, ours. Lines: the mean difference, and 1.96 standard deviations to either side. After Bland and Altman
     1986, doi:10.1016/S0140-6736(86)90837-8.
     """
-    here = [row for row in rows if row["condition"] == condition]
-    here = [row for row in here if row["group"] == "ours"] or here
-    here = [row for row in here if row.get("volume") is not None and row.get("reference_volume") is not None]
-    if not here:
+    images = [row for row in rows if row["condition"] == condition]
+    images = [row for row in images if row["group"] == "ours"] or images
+    images = [row for row in images if row.get("volume") is not None and row.get("reference_volume") is not None]
+    if not images:
         return None
-    ours, theirs = (np.array([row[key] for row in here], float) for key in ("volume", "reference_volume"))
-    names = [row.get("image") or row["patient"] for row in here]
+    ours, theirs = (np.array([row[key] for row in images], float) for key in ("volume", "reference_volume"))
+    names = [row.get("image") or row["patient"] for row in images]
     picture = go.Figure(
         go.Scatter(
             x=(ours + theirs) / 2, y=ours - theirs, text=names, mode="markers",
@@ -110,7 +110,7 @@ def draw_bland_altman(rows: list[Row], condition: str) -> go.Figure | None:
             hovertemplate="%{text}: %{y:.3f} ml at %{x:.3f} ml<extra></extra>",
         )
     )  # fmt: skip
-    bias, spread = (ours - theirs).mean(), 1.96 * (ours - theirs).std(ddof=1) if len(here) > 1 else 0.0
+    bias, spread = (ours - theirs).mean(), 1.96 * (ours - theirs).std(ddof=1) if len(images) > 1 else 0.0
     for level, dash in ((bias, "solid"), (bias - spread, "dash"), (bias + spread, "dash")):
         picture.add_hline(level, line_dash=dash, line_color=lesion_charts.CHART_INK, annotation_text=f"{level:.2f} ml")
     picture.update_layout(

@@ -49,11 +49,11 @@ def best_denoised(image: np.ndarray, reference: np.ndarray, span: float, slow: b
     def best(candidates: list[np.ndarray]) -> np.ndarray:
         return span * min(candidates, key=lambda c: float(np.mean((c - y) ** 2)))
 
-    found = {"Gaussian": best([_gaussian(x, s) for s in GAUSSIANS])}
+    denoised = {"Gaussian": best([_gaussian(x, s) for s in GAUSSIANS])}
     for name, (denoise, factors) in DENOISERS.items():
         if slow or name != "BM3D":
-            found[name] = best([denoise(x, f * sigma) for f in factors])
-    return found
+            denoised[name] = best([denoise(x, f * sigma) for f in factors])
+    return denoised
 
 
 def enlarge_by_filters(small: np.ndarray, scale: int) -> dict[str, np.ndarray]:

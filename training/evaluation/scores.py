@@ -91,21 +91,21 @@ def score_mask(case: Case, result: Result, settings: Mapping[str, Any], group: s
 
 def score_planes(case: Case, result: Result, settings: Mapping[str, Any], with_peers: tuple[str, ...]) -> list[Row]:
     """A row a mask: fused by the mean (ours), by the vote, and each plane alone; overlap where there is a lesion."""
-    found = {}
+    lines = {}
     for rule in ("vote", "mean"):
         table = stroke_ensemble.measure_ensemble(result, {**settings, "fusion": rule}, case.truth).tables["planes"]
         at = {name: n for n, name in enumerate(table.columns)}
         against = {row[0]: row for row in table.rows if row[1] == "reference"}
-        found["ours" if rule == "mean" else rule] = against["fusion"]
-    found |= {plane: against[plane] for plane in stroke_ensemble.PLANE_LETTERS}
+        lines["ours" if rule == "mean" else rule] = against["fusion"]
+    lines |= {plane: against[plane] for plane in stroke_ensemble.PLANE_LETTERS}
     for name, answer in run_peers(provenance_of(result).pipeline, case, settings, with_peers).items():
         table = stroke_ensemble.measure_ensemble(answer.result, {**settings, "fusion": "mean"}, case.truth).tables[
             "planes"
         ]
-        found[f"{name}, {answer.part}"] = next(r for r in table.rows if (r[0], r[1]) == (answer.part, "reference"))
+        lines[f"{name}, {answer.part}"] = next(r for r in table.rows if (r[0], r[1]) == (answer.part, "reference"))
     truth = float((case.truth.array > 0).sum()) * case.truth.grid.voxel_ml
     rows = []
-    for name, line in found.items():
+    for name, line in lines.items():
         row: Row = {"patient": case.patient, "group": name, "condition": case.condition, "reference_volume": truth}
         row["volume"] = line[at["volume (ml)"]]
         row |= {figure: line[at[column]] if truth else None for figure, column in PLANE_COLUMNS.items()}
@@ -130,14 +130,16 @@ def score_restoration(
         image, reference = given.array[:, :, k], truth[:, :, k]
         if given.is_colour:
             other = restoration_peers.enlarge_by_filters(np.asarray(image), len(reference) // len(image))
-            found = {"input": other["bilinear"], "ours": restored.array[:, :, k]} | (other if with_peers else {})
+            answers_of_slice = {"input": other["bilinear"], "ours": restored.array[:, :, k]} | (
+                other if with_peers else {}
+            )
         else:
             image, reference = image.astype(np.float32), reference.astype(np.float32)
-            found = {"input": image, "ours": restored.array[:, :, k]}
+            answers_of_slice = {"input": image, "ours": restored.array[:, :, k]}
             if with_peers:
                 span = float(reference.max() - reference.min())
-                found |= restoration_peers.best_denoised(image, reference, span, slow=given.unit == "HU")
-        for name, answer in found.items():
+                answers_of_slice |= restoration_peers.best_denoised(image, reference, span, slow=given.unit == "HU")
+        for name, answer in answers_of_slice.items():
             answers.setdefault(name, []).append(answer)
     stacks = {name: np.stack(slices, 2) for name, slices in answers.items()}
     if with_peers and truth.shape[2] > 2 and given.unit != "HU" and not given.is_colour:
@@ -161,15 +163,15 @@ def score_restoration(
 
 def regional_error(answer: np.ndarray, truth: np.ndarray) -> float:
     """Mean deviation in per cent of the regional means of (I, J, K), over compact regions of the truth with uptake."""
-    found = []
+    errors = []
     for k in range(truth.shape[2]):
         sharp = truth[:, :, k].astype(np.float64)
         labels = superpixels(sharp, max(4, sharp.size // 100))
         count = np.bincount(labels.ravel())[1:]
         mean, other = (np.bincount(labels.ravel(), a.ravel())[1:] / count for a in (sharp, answer[:, :, k]))
         active = mean > 0.2 * np.percentile(sharp, 99)
-        found += list(np.abs(other[active] / mean[active] - 1))
-    return round(100 * float(np.mean(found)), 3)
+        errors += list(np.abs(other[active] / mean[active] - 1))
+    return round(100 * float(np.mean(errors)), 3)
 
 
 SEGMENTATION = ("dice", "hd95", "volume_difference", "lesion_f1", "false_positive_ml", "volume", "reference_volume")

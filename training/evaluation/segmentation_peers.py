@@ -46,13 +46,15 @@ def load_peer(folder: Path, method: str) -> Peer:
         raise OptionError(
             f"{folder} is not the folder of a network of training.studies.compare, such as OUT/u-net/seed0."
         )
-    told = json.loads(kept.read_text())
-    study = STUDIES[told["study"]]
+    settings = json.loads(kept.read_text())
+    study = STUDIES[settings["study"]]
     if study.pipeline != card.name:
         raise OptionError(f"{folder} holds a network for {study.pipeline}, not for {card.name}.")
     name, candidate = next((n, r) for n, r in study.candidates.items() if folder_name(n) == folder.parent.name)
     net = runtime.build_network(
-        partial(candidate.build, told["share"]), weight_files.LocatedWeights(folder / WEIGHTS, "", str(folder)), name
+        partial(candidate.build, settings["share"]),
+        weight_files.LocatedWeights(folder / WEIGHTS, "", str(folder)),
+        name,
     )
     if study.part and card.build:
         whole = runtime.build_network(card.build, weight_files.locate_weights(card.weights), card.name)
@@ -62,8 +64,8 @@ def load_peer(folder: Path, method: str) -> Peer:
 
 def run_peers(method: str, case: Case, settings: Mapping[str, Any], folders: tuple[str, ...]) -> dict[str, Answer]:
     """By the name of each peer, what the method makes of a case with it. Raises OptionError as `read` does."""
-    card, found = runtime.find_card(method), {}
-    asked = dict(settings) | dict(case.options)
+    card, answers = runtime.find_card(method), {}
+    options = dict(settings) | dict(case.options)
     for folder in folders:
         peer = load_peer(Path(folder), method)
         more = (
@@ -74,7 +76,7 @@ def run_peers(method: str, case: Case, settings: Mapping[str, Any], folders: tup
         began = time.perf_counter()
         with torch.inference_mode():
             result = card.run(
-                peer.engine, *card.arrange_inputs(case.volumes), progress=lambda share, stage: None, **more, **asked
+                peer.engine, *card.arrange_inputs(case.volumes), progress=lambda share, stage: None, **more, **options
             )
-        found[peer.name] = Answer(result, time.perf_counter() - began, peer.part)
-    return found
+        answers[peer.name] = Answer(result, time.perf_counter() - began, peer.part)
+    return answers

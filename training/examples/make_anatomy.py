@@ -24,8 +24,8 @@ def draw_template() -> Volume:
     shape = (160, 136, 128)
     middle = np.array([0.0, -16, 12])
     grid = Grid(shape, from_matvec(turn, middle - turn @ (np.array(shape) - 1) / 2))
-    drawn = resample(volume, grid).array
-    return Volume(np.rint(drawn / drawn.max() * 200).astype(np.int16), grid.affine)
+    resampled = resample(volume, grid).array
+    return Volume(np.rint(resampled / resampled.max() * 200).astype(np.int16), grid.affine)
 
 
 def draw_whole_head() -> Volume:

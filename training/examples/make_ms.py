@@ -114,12 +114,12 @@ def make_case(recipe: Recipe) -> tuple[dict[str, Volume], Volume, Volume | None]
     images, masks = {}, {}
     for time, spots, roles in (("now", recipe.now, ("flair", "t1")), ("then", recipe.then, ("baseline",))):
         soft = lesion_shares(spots, grid, bend, room, recipe.seed)
-        seen = {role: torch.lerp(bare[role], torch.tensor(level), box_blur(soft)) for role, level in LESION.items()}
+        lesioned = {role: torch.lerp(bare[role], torch.tensor(level), box_blur(soft)) for role, level in LESION.items()}
         masks[time] = Volume(soft.numpy().astype(np.uint8), grid.affine, labels={1: "painted lesion"})
         for role in roles:
             if role not in recipe.grids:
                 continue
-            whole = seen["flair" if role == "baseline" else role]
+            whole = lesioned["flair" if role == "baseline" else role]
             place = BASELINE_POSE @ grid.affine if role == "baseline" else grid.affine
             if recipe.skull:
                 white, around = (1.0, PRE) if role == "t1" else (0.5, FLAIR)
@@ -131,16 +131,16 @@ def make_case(recipe: Recipe) -> tuple[dict[str, Volume], Volume, Volume | None]
                 BRIGHTEST / (STANDARD_RANGE[1] - STANDARD_RANGE[0])
             )
             array = np.clip(array - np.median(array[:4]), 0, BRIGHTEST)
-            drawn = resample(Volume(array, place), recipe.grids[role])
-            images[role] = drawn.new_like(np.rint(drawn.array))
+            resampled = resample(Volume(array, place), recipe.grids[role])
+            images[role] = resampled.new_like(np.rint(resampled.array))
     return images, resample(masks["now"], recipe.grids["flair"]), masks["then"] if recipe.then else None
 
 
 def main() -> None:
     for folder, recipe in requested_recipes(__doc__, RECIPES):
         images, reference, _ = make_case(recipe)
-        told = recipe.title, recipe.about, SOURCE
-        write_case(folder, "segment_ms_rsanet", told, images, reference)
+        texts = recipe.title, recipe.about, SOURCE
+        write_case(folder, "segment_ms_rsanet", texts, images, reference)
         print(f"{recipe.name}: {float(reference.array.sum()) * reference.grid.voxel_ml:.1f} ml painted")
 
 

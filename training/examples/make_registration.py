@@ -88,8 +88,8 @@ def make_known_deformation() -> ExamplePair:
     bent = back.resample(brain.grid).warp(brain)
     bent = bent.new_like(bent.array, affine=move @ bent.affine)
     fixed = simulate_scan(random, brain, axial_grid(150, 1.5, 116, 1.5, (0, 0, 0), BRAIN_CENTRE), 1.0, 160, 2.0)
-    there = (move @ (*BRAIN_CENTRE, 1))[:3]
-    moving = simulate_scan(random, bent, axial_grid(184, 1.2, 84, 2.2, (-12, 5, 4), there), 1.5, 700, 12.0)
+    moved_centre = (move @ (*BRAIN_CENTRE, 1))[:3]
+    moving = simulate_scan(random, bent, axial_grid(184, 1.2, 84, 2.2, (-12, 5, 4), moved_centre), 1.5, 700, 12.0)
     inside = np.argwhere(ndimage.binary_erosion(fixed.array > 40, iterations=2))
     points = fixed.grid.to_mm(random.choice(inside, LANDMARKS, replace=False))
     truth = forth.transform_points(points) @ move[:3, :3].T + move[:3, 3]

@@ -103,9 +103,9 @@ def make_case(recipe: Recipe) -> tuple[Volume, Volume]:
     reach = np.ceil(np.multiply(recipe.axes, 1.8)).astype(int)
     middle = np.rint(grid.to_index(np.array(recipe.centre))).astype(int)
     box = tuple(slice(a, b) for a, b in zip((middle - reach).tolist(), (middle + reach + 1).tolist(), strict=True))
-    wanted = ragged_ellipsoid(tuple(2 * reach + 1), recipe.axes, rng)
+    shape_mask = ragged_ellipsoid(tuple(2 * reach + 1), recipe.axes, rng)
     mask = np.zeros(grid.shape, np.uint8)
-    mask[box] = paint_infarct(image[box], tissue[box], wanted, rng, reference_levels(image, tissue))
+    mask[box] = paint_infarct(image[box], tissue[box], shape_mask, rng, reference_levels(image, tissue))
     painted = resample(Volume(mask, grid.affine, labels={1: "painted lesion"}), recipe.grid)
     if recipe.skull:
         fluid, white = reference_levels(image, tissue)
@@ -118,15 +118,15 @@ def make_case(recipe: Recipe) -> tuple[Volume, Volume]:
         BRIGHTEST / (STANDARD_RANGE[1] - STANDARD_RANGE[0])
     )
     image -= np.median(image[:4])  # air
-    drawn = resample(Volume(np.clip(image, 0, BRIGHTEST), grid.affine), recipe.grid)
-    return drawn.new_like(np.rint(drawn.array)), painted
+    resampled = resample(Volume(np.clip(image, 0, BRIGHTEST), grid.affine), recipe.grid)
+    return resampled.new_like(np.rint(resampled.array)), painted
 
 
 def main() -> None:
     for folder, recipe in requested_recipes(__doc__, RECIPES):
         image, reference = make_case(recipe)
-        told = recipe.title, recipe.about, SOURCE
-        write_case(folder, "segment_stroke_raxnet", told, {"image": image}, reference)
+        texts = recipe.title, recipe.about, SOURCE
+        write_case(folder, "segment_stroke_raxnet", texts, {"image": image}, reference)
         print(f"{recipe.name}: {float(reference.array.sum()) * reference.grid.voxel_ml:.1f} ml painted")
 
 

@@ -111,7 +111,7 @@ def write_glioma_case(folder: Path, recipe: Recipe, images: dict[str, Volume], r
 def write_case(
     folder: Path,
     pipeline: str,
-    told: tuple[str, str, str],
+    texts: tuple[str, str, str],
     images: Mapping[str, Volume],
     reference: Volume | None = None,
     **more: Any,
@@ -120,7 +120,7 @@ def write_case(
 
     `told` is the title, what the case is about, and where it comes from; `more` goes into `case.json` as it is.
     """
-    title, about, source = told
+    title, about, source = texts
     folder.mkdir(parents=True, exist_ok=True)
     case: dict[str, Any] = {
         "pipeline": pipeline,

@@ -166,13 +166,13 @@ def soft_label_dice(flow: Tensor, moving: Tensor, fixed: Tensor) -> Tensor:
     total, shared = torch.zeros(256), torch.zeros(256)
     for offset in torch.cartesian_prod(*[torch.arange(2)] * 3):
         x, y, z = (corner + offset).T
-        found = flat[(x * size[1] + y) * size[2] + z]
+        moving_labels = flat[(x * size[1] + y) * size[2] + z]
         weight = torch.where(offset > 0, part, 1 - part).prod(1)
-        total = total.index_add(0, found, weight)
-        shared = shared.index_add(0, own, weight * (found == own))
+        total = total.index_add(0, moving_labels, weight)
+        shared = shared.index_add(0, own, weight * (moving_labels == own))
     count = torch.bincount(own, minlength=256).float()
-    there = count > 20
-    return (2 * shared[there] / (total + count)[there]).mean()
+    present = count > 20
+    return (2 * shared[present] / (total + count)[present]).mean()
 
 
 def gradient_energy(velocity: Tensor) -> Tensor:
@@ -186,16 +186,16 @@ class PromptEmbeddings:
     def __init__(self, rng: RandomSource) -> None:
         net = build_text_encoder()
         net.load_state_dict(load_file(TEXT_TOWER), strict=False)
-        by = make_encoder(net.float())
-        self.text = encode_prompts(by)  # (36, d)
-        said = []
+        text_encoder = make_encoder(net.float())
+        self.text = encode_prompts(text_encoder)  # (36, d)
+        sentences = []
         for label in REGION_NUMBERS:
             ways = list_phrases(label)
-            said += [
+            sentences += [
                 fill_template(ways[rng.randint(len(ways))], PROMPT_TEMPLATES[rng.randint(len(PROMPT_TEMPLATES))])
                 for _ in range(WORDINGS)
             ]
-        self.ways = by.encode(said).view(len(REGION_NUMBERS), WORDINGS, -1)
+        self.ways = text_encoder.encode(sentences).view(len(REGION_NUMBERS), WORDINGS, -1)
 
     def drawn(self, rng: RandomSource) -> Tensor:
         """(36, d): the paper's prompts, or others by chance."""
@@ -249,8 +249,8 @@ def label_dice(moving: Tensor, fixed: Tensor, flow: Tensor) -> float:
     own = fixed.long().flatten()
     a, b = torch.bincount(own, minlength=256), torch.bincount(moved, minlength=256)
     both = torch.bincount(own[own == moved], minlength=256)
-    there = (a > 0) & (torch.arange(256) > 0)
-    return float((2 * both / (a + b).clamp(min=1))[there].mean())
+    present = (a > 0) & (torch.arange(256) > 0)
+    return float((2 * both / (a + b).clamp(min=1))[present].mean())
 
 
 def validate(net: TextSCF, pairs: Sequence[tuple[AlignedScan, AlignedScan]], refined: bool) -> dict[str, float]:
@@ -316,10 +316,10 @@ def train(args: argparse.Namespace) -> None:
         pair = draw_pair(scans[fixed], scans[moving], rng)
         source, target = (image[None, None].to(args.device) for image in (pair.moving, pair.fixed))
         filters = net.filters(words.drawn(rng).to(args.device))
-        found = predict_flow(net, source, target, pair.regions[None].to(args.device), filters)
-        similar = local_correlation(warp(source, found.flow), target, target[0, 0] > 0.02)
-        shared = soft_label_dice(found.flow[0].cpu(), pair.moving_parcels, pair.fixed_parcels)
-        bent = gradient_energy(found.raw)
+        flow = predict_flow(net, source, target, pair.regions[None].to(args.device), filters)
+        similar = local_correlation(warp(source, flow.flow), target, target[0, 0] > 0.02)
+        shared = soft_label_dice(flow.flow[0].cpu(), pair.moving_parcels, pair.fixed_parcels)
+        bent = gradient_energy(flow.raw)
         loss = 1 - similar + args.dice * (1 - shared.to(args.device)) + args.smooth * bent
         run.optimize(loss, similar.item(), shared.item(), bent.item())
 

@@ -49,11 +49,11 @@ LAYOUT = "ct_fulldose/*.jp2"  # by which DATA of `cases` is known
 
 def read_cases(data: Path, part: str) -> Iterator[Case]:
     """Full-dose slices of one part, four a patient at most, brought to a quarter of the dose; DATA as released."""
-    chosen: dict[str, list[dict]] = {}
+    slices_of: dict[str, list[dict]] = {}
     for entry in read_index(data, "ct"):
         if part in ("all", part_of("ct", entry["patient"])):
-            chosen.setdefault(entry["patient"], []).append(entry)
-    for patient, slices in chosen.items():
+            slices_of.setdefault(entry["patient"], []).append(entry)
+    for patient, slices in slices_of.items():
         for entry in slices[len(slices) // 8 :: max(len(slices) // 4, 1)][:4]:
             full = read_ct_slice(data / entry["file"])
             low = lower_dose(full, entry["pixel_mm"], 0.25, seed=zlib.crc32(entry["file"].encode()))

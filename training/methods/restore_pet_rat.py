@@ -40,9 +40,9 @@ class PetScan:
         low, full = kept["low"].astype(np.float32), kept["full"].astype(np.float32)
         scale = find_activity_scale(low)
         self.low, self.full = (low / scale).astype(np.float16), (full / scale).astype(np.float16)
-        found = maps / file.name
+        region_file = maps / file.name
         self.maps = [np.stack([superpixels(each.clip(0, scale), 150) for each in low]).astype(np.int16)]
-        self.maps += [np.load(found)["labels"].astype(np.int16)] * 2 if found.exists() else []
+        self.maps += [np.load(region_file)["labels"].astype(np.int16)] * 2 if region_file.exists() else []
 
     def patch(self, random: np.random.Generator, side: int, known: bool, alone: float = 0.0) -> Patch:
         """Somewhere in a slice, without its neighbours in a share `alone` of the patches."""
@@ -56,9 +56,9 @@ class PetScan:
             if single or not 0 <= m < len(self.low) or self.stack[m] != self.stack[number]:
                 others.append(low)
                 continue
-            there = self.full[m][box].astype(np.float32)
-            noise = self.low[m][box].astype(np.float32) - there
-            others.append(there + linked * (low - full) + (1 - linked**2) ** 0.5 * noise)
+            neighbour = self.full[m][box].astype(np.float32)
+            noise = self.low[m][box].astype(np.float32) - neighbour
+            others.append(neighbour + linked * (low - full) + (1 - linked**2) ** 0.5 * noise)
         kind = int(random.integers(len(self.maps) + 1)) if random.random() < 0.5 else 0
         labels = self.maps[kind][number][box] if kind < len(self.maps) else np.zeros(low.shape, np.int16)
         level = encode_count_level(self.fraction[number] if known else None)
@@ -77,11 +77,11 @@ def read_cases(data: Path, part: str) -> Iterator[Case]:
         kind, mm = str(kept["kind"]), float(kept["pixel_mm"])
         affine = np.diag([-mm, -mm, mm, 1])
         for fraction in FRACTIONS:
-            there = np.flatnonzero(np.isclose(kept["fraction"], fraction))
-            there = there[kept["stack"][there] == kept["stack"][there[:1]]][: 6 if kind == "real" else 3]
-            if len(there):
+            indices = np.flatnonzero(np.isclose(kept["fraction"], fraction))
+            indices = indices[kept["stack"][indices] == kept["stack"][indices[:1]]][: 6 if kind == "real" else 3]
+            if len(indices):
                 low, full = (
-                    Volume(kept[name][there].astype(np.float32).T, affine, name="PET") for name in ("low", "full")
+                    Volume(kept[name][indices].astype(np.float32).T, affine, name="PET") for name in ("low", "full")
                 )
                 yield Case(
                     f"{kind} {kept['patient']}", kind, f"1/{round(1 / fraction)}, {kind}", (low,), full, CASE_OPTIONS

@@ -61,12 +61,12 @@ def draw_patch(
     """
     size = WHOLE if rng.bernoulli(0.08) else PATCH
     scan, around = scans[rng.randint(len(scans))], rng.uniform(0, 1)
-    image, tissue, distance, below, seen = draw_view(scan, size, rng, around < 0.15)
+    image, tissue, distance, below, pose = draw_view(scan, size, rng, around < 0.15)
     like_flair = rng.bernoulli(flair)
     change = synthesize_flair if like_flair else randomize_contrast if rng.bernoulli(made_up) else vary_contrast
     image = change(image, tissue, rng)
     if around < 0.45:
-        image = add_average_head(image, scan, distance, seen, rng)
+        image = add_average_head(image, scan, distance, pose, rng)
     elif around < 0.78:
         image = add_skull(image, distance, below, rng)
     if like_flair and rng.bernoulli(0.5):
@@ -99,14 +99,14 @@ def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
     total = log.exp().sum(0)
     count = torch.bincount(target, minlength=logits.shape[1]).float()
     overlap = torch.zeros_like(total).index_add(0, target, own.exp())
-    there = count > 30
+    present = count > 30
     share = (2 * overlap + 1) / (total + count + 1)
-    return 1 - share[there].mean() - own.mean()
+    return 1 - share[present].mean() - own.mean()
 
 
-def class_dice(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def class_dice(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Dice (36,) of every class; NaN where the truth has none."""
-    both = np.bincount(truth.ravel().astype(np.int64) * 36 + found.ravel(), minlength=36 * 36).reshape(36, 36)
+    both = np.bincount(truth.ravel().astype(np.int64) * 36 + prediction.ravel(), minlength=36 * 36).reshape(36, 36)
     count = both.sum(1)
     return np.where(count, 2 * both.diagonal() / np.maximum(count + both.sum(0), 1), np.nan)
 

@@ -57,8 +57,8 @@ def extraction_loss(logits: Tensor, lesson: TrainingPatch, mm: float) -> Tensor:
     logits, far = logits[lesson.known].float(), lesson.far[lesson.known]
     target = torch.sigmoid(-far / mm)
     entropy = F.binary_cross_entropy_with_logits(logits, target)
-    found = logits.sigmoid()
-    share = (2 * (found * target).sum() + 1) / (found.square().sum() + target.square().sum() + 1)
+    probability = logits.sigmoid()
+    share = (2 * (probability * target).sum() + 1) / (probability.square().sum() + target.square().sum() + 1)
     return 2 * entropy + 1 - share
 
 
@@ -87,18 +87,18 @@ def validate(part: str, net: UNet3D, lessons: dict[str, list[TrainingPatch]]) ->
         dice, over = [], []
         for lesson in each:
             with torch.inference_mode():
-                found = (net(lesson.x[None].to(place))[0, 0].cpu() > 0) & lesson.known
+                prediction = (net(lesson.x[None].to(place))[0, 0].cpu() > 0) & lesson.known
             truth = (lesson.far < 0) & lesson.known
-            dice.append(mask_metrics.compute_dice(found.numpy(), truth.numpy()))
-            over.append(float((found & ~truth).sum()) * ml)
+            dice.append(mask_metrics.compute_dice(prediction.numpy(), truth.numpy()))
+            over.append(float((prediction & ~truth).sum()) * ml)
         scores[condition], scores[f"{condition}_over"] = float(np.mean(dice)), max(over)
     return scores
 
 
-def score_mask(found: np.ndarray, truth: WholeHead) -> tuple[float, float]:
+def score_mask(prediction: np.ndarray, truth: WholeHead) -> tuple[float, float]:
     """Dice and ml too much of a mask on the truth's grid."""
     brain = truth.brain.array > 0
-    return mask_metrics.compute_dice(found, brain), float((found & ~brain).sum()) * truth.brain.grid.voxel_ml
+    return mask_metrics.compute_dice(prediction, brain), float((prediction & ~brain).sum()) * truth.brain.grid.voxel_ml
 
 
 def score_whole_heads(part: str, net: CoarseToFine, real: list[WholeHead], refine: bool) -> dict[str, float]:
@@ -106,10 +106,10 @@ def score_whole_heads(part: str, net: CoarseToFine, real: list[WholeHead], refin
     scores = {}
     for truth in real:
         if refine:
-            found = extract_brain(net, truth.image).array > 0
+            prediction = extract_brain(net, truth.image).array > 0
         else:
-            found = resample(predict_coarse_distance(net, truth.image), truth.image.grid, outside=-10).array > 0
-        scores[truth.name], scores[f"{truth.name}_over"] = score_mask(found, truth)
+            prediction = resample(predict_coarse_distance(net, truth.image), truth.image.grid, outside=-10).array > 0
+        scores[truth.name], scores[f"{truth.name}_over"] = score_mask(prediction, truth)
     return scores
 
 
@@ -119,8 +119,8 @@ def train(args: argparse.Namespace) -> None:
     names, held = training_scans(data / "brain_t1")
     step = 2 if part == "coarse" else 1
     lesson = {"coarse": draw_coarse_patch, "fine": draw_fine_patch}[part]
-    there = load_heads(data, names, step, args.real)
-    brains, real = there[: len(names)], there[len(names) :]
+    all_heads = load_heads(data, names, step, args.real)
+    brains, real = all_heads[: len(names)], all_heads[len(names) :]
     others = load_heads(data, held, step, ())
     lessons = {
         condition: [lesson(head, RandomSource(100 * k + n), **how) for n, head in enumerate(2 * others)]
@@ -143,8 +143,8 @@ def train(args: argparse.Namespace) -> None:
         freeze_batch_norms(net, bool(args.like) or run.step > SETTLED * args.steps)
         pool = real if real and rng.bernoulli(REAL_SHARE + REAL_SHARE * len(real)) else brains
         head = pool[rng.randint(len(pool))]
-        shown = TrainingPatch(*(x.to(args.device) for x in lesson(head, rng)))
-        run.optimize(extraction_loss(net(shown.x[None])[0, 0], shown, mm))
+        patch = TrainingPatch(*(x.to(args.device) for x in lesson(head, rng)))
+        run.optimize(extraction_loss(net(patch.x[None])[0, 0], patch, mm))
 
         late = run.is_over_time(args.minutes)
         if run.step % args.every == 0 or run.is_finished:

@@ -88,8 +88,8 @@ def make_exam(kind: str, scans: dict[str, Volume], truth: Volume) -> Exam:
     grid = make_working_grid(scans["flair"])
     view = prepare_scans(scans, find_anatomy(load_parcellation_network(), scans, grid, lambda share, stage: None), grid)
     x = stack_channels(view.images, view.maps)
-    there = resample(truth, Grid(x.shape[1:], view.grid.affine))
-    return Exam(kind, x.astype(np.float16), there.array > 0)
+    resampled = resample(truth, Grid(x.shape[1:], view.grid.affine))
+    return Exam(kind, x.astype(np.float16), resampled.array > 0)
 
 
 @cache

@@ -59,12 +59,12 @@ def validate(net: nn.Module, held: list[StrokeHead], plane: str) -> dict[str, fl
     net = fuse_batchnorm(copy.deepcopy(net).eval())
     scores, small, false = [], [], []
     for each in held:
-        found = predict_plane(net, to_standardized(torch.from_numpy(each.image)).numpy(), PLANE_VIEWS[plane]) > 0.5
+        prediction = predict_plane(net, to_standardized(torch.from_numpy(each.image)).numpy(), PLANE_VIEWS[plane]) > 0.5
         size = int(each.mask.sum())
         if not size:
-            false.append(found.sum() / 1000)
+            false.append(prediction.sum() / 1000)
             continue
-        scores.append(2 * (found & each.mask).sum() / (found.sum() + size))
+        scores.append(2 * (prediction & each.mask).sum() / (prediction.sum() + size))
         if size < 20_000:
             small.append(scores[-1])
     return {
@@ -85,8 +85,8 @@ def read_cases(data: Path, part: str) -> Iterator[Case]:
             truth = image.new_like(painted.mask.astype(np.uint8), labels={1: "painted"})
             patient, group = f"{each} {number:03d}", f"{painted.mask.sum() / 1000:.1f} ml"
             yield Case(patient, group, "1 mm", (image,), truth)
-            drawn = [resample(volume, OBLIQUE) for volume in (image, truth)]
-            yield Case(patient, group, "oblique, 3 mm slices", (drawn[0],), drawn[1])
+            resampled = [resample(volume, OBLIQUE) for volume in (image, truth)]
+            yield Case(patient, group, "oblique, 3 mm slices", (resampled[0],), resampled[1])
 
 
 def train(args: argparse.Namespace) -> None:

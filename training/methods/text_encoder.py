@@ -73,35 +73,35 @@ def mirrored_region(label: int) -> int:
     return next((n for n in REGION_NUMBERS if n != label and split_side(n)[1] == own), label)
 
 
-def draw_phrase(label: int, dice: random.Random, synonyms: Mapping[str, tuple[str, ...]], sided: bool = True) -> str:
+def draw_phrase(label: int, rng: random.Random, synonyms: Mapping[str, tuple[str, ...]], sided: bool = True) -> str:
     """One way to name a region."""
     side, rest = split_side(label)
-    name = dice.choice(synonyms[rest])
+    name = rng.choice(synonyms[rest])
     if not (side and sided):
         return name
-    return dice.choice(SIDE_FORMS).format(side=side, any=dice.choice(SIDE_WORDS[side]), name=name)
+    return rng.choice(SIDE_FORMS).format(side=side, any=rng.choice(SIDE_WORDS[side]), name=name)
 
 
-def draw_unrelated(dice: random.Random, words: tuple[str, ...] = UNRELATED_WORDS) -> str:
-    side = dice.choice(("", "", "left ", "right ", "l ", "r "))
-    return side + dice.choice(words)
+def draw_unrelated(rng: random.Random, words: tuple[str, ...] = UNRELATED_WORDS) -> str:
+    side = rng.choice(("", "", "left ", "right ", "l ", "r "))
+    return side + rng.choice(words)
 
 
-def draw_sentences(size: int, dice: random.Random) -> tuple[list[str], Tensor]:
+def draw_sentences(size: int, rng: random.Random) -> tuple[list[str], Tensor]:
     """Sentences, and which of nothing and the 35 regions they mean (B, 36), rows that add up to 1."""
-    said, means = [], torch.zeros(size, len(REGION_NUMBERS) + 1)
+    sentences, means = [], torch.zeros(size, len(REGION_NUMBERS) + 1)
     for row in means:
-        label = dice.choice(REGION_NUMBERS)
-        kind = dice.random()
+        label = rng.choice(REGION_NUMBERS)
+        kind = rng.random()
         if kind < UNRELATED_SHARE:
-            row[0], name = 1, draw_unrelated(dice)
+            row[0], name = 1, draw_unrelated(rng)
         elif kind < UNRELATED_SHARE + UNSIDED_SHARE:
-            row[[label, mirrored_region(label)]], name = 1, draw_phrase(label, dice, REGION_SYNONYMS, sided=False)
+            row[[label, mirrored_region(label)]], name = 1, draw_phrase(label, rng, REGION_SYNONYMS, sided=False)
         else:
-            row[label], name = 1, draw_phrase(label, dice, REGION_SYNONYMS)
+            row[label], name = 1, draw_phrase(label, rng, REGION_SYNONYMS)
         row /= row.sum()
-        said.append(dice.choice(PROMPT_TEMPLATES).format(name))
-    return said, means
+        sentences.append(rng.choice(PROMPT_TEMPLATES).format(name))
+    return sentences, means
 
 
 def shared_vocabulary(tokenizer) -> Tensor:
@@ -120,11 +120,11 @@ def shared_vocabulary(tokenizer) -> Tensor:
     return table
 
 
-def add_unknown_words(tokens: Tensor, other: int, dice: random.Random) -> Tensor:
+def add_unknown_words(tokens: Tensor, other: int, rng: random.Random) -> Tensor:
     """A sentence (77,) with a few unknown words before and after, seldom many."""
-    most = dice.choice((0, 0, 1, 2, 3)) if dice.random() < 0.97 else 24
+    most = rng.choice((0, 0, 1, 2, 3)) if rng.random() < 0.97 else 24
     start, *words, end = tokens[: int(tokens.argmax()) + 1].tolist()
-    before, after = ([other] * dice.randint(0, most) for _ in range(2))
+    before, after = ([other] * rng.randint(0, most) for _ in range(2))
     row = [start, *before, *words, *after][:76] + [end]
     return torch.tensor(row + [0] * (len(tokens) - len(row)))
 
@@ -140,7 +140,7 @@ def encode_tokens(model, tokens: Tensor) -> Tensor:
 
 def train(model, tokenizer, steps: int, size: int, seed: int = 0) -> None:
     """Softmax over the directions, which are learned too, and a pull towards them at LENGTH."""
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     torch.manual_seed(seed)
     table = shared_vocabulary(tokenizer)
     other = int(table.mode().values)
@@ -149,8 +149,8 @@ def train(model, tokenizer, steps: int, size: int, seed: int = 0) -> None:
     adam = torch.optim.AdamW([*weights, axes], 2e-3, weight_decay=0.01)
     fall = torch.optim.lr_scheduler.OneCycleLR(adam, 2e-3, steps, pct_start=0.1)
     for step in range(steps):
-        said, means = draw_sentences(size, dice)
-        tokens = torch.stack([add_unknown_words(row, other, dice) for row in table[tokenizer(said)]])
+        sentences, means = draw_sentences(size, rng)
+        tokens = torch.stack([add_unknown_words(row, other, rng) for row in table[tokenizer(sentences)]])
         text, towards = encode_tokens(model, tokens), F.normalize(axes, dim=1)
         near = 1 - F.cosine_similarity(text, means @ towards).mean()
         apart = (towards @ towards.T - torch.eye(len(towards))).clamp(min=0).square().sum(1).mean()
@@ -169,7 +169,7 @@ def train(model, tokenizer, steps: int, size: int, seed: int = 0) -> None:
 
 def score_tower(model, seed: int = 1) -> dict[str, float]:
     """How wordings and sentences kept aside lie to the paper's prompts: cosines, and shares that are nearest."""
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     encoding = make_encoder(model).encode
     exact = F.normalize(encoding(make_prompts()), dim=1)
     scores = {"prompts_nearest": float((exact @ exact.T - 2 * torch.eye(len(exact))).max())}
@@ -180,11 +180,11 @@ def score_tower(model, seed: int = 1) -> dict[str, float]:
         ("synonyms", PROMPT_TEMPLATES, HELD_OUT_SYNONYMS),
         ("both", HELD_OUT_TEMPLATES, HELD_OUT_SYNONYMS),
     ):
-        said = [dice.choice(templates).format(draw_phrase(label, dice, synonyms)) for label in labels]
-        cosines = F.normalize(encoding(said), dim=1) @ exact.T
+        sentences = [rng.choice(templates).format(draw_phrase(label, rng, synonyms)) for label in labels]
+        cosines = F.normalize(encoding(sentences), dim=1) @ exact.T
         mine = cosines.gather(1, own[:, None])[:, 0]
         wrong = (cosines.argmax(1) != own).nonzero()[:, 0].tolist()
-        print(kind, "missed:", sorted({said[n] for n in wrong})[:12])
+        print(kind, "missed:", sorted({sentences[n] for n in wrong})[:12])
         scores |= {
             f"{kind}_nearest": float((cosines.argmax(1) == own).float().mean()),
             f"{kind}_own": float(mine.mean()),
@@ -192,8 +192,8 @@ def score_tower(model, seed: int = 1) -> dict[str, float]:
         scores[f"{kind}_own_worst_2_percent"] = float(mine.quantile(0.02))
         scores[f"{kind}_other_side"] = float(cosines.gather(1, other[:, None])[:, 0][other != own].mean())
         scores[f"{kind}_nearest_other"] = float(cosines.scatter(1, own[:, None], -1).amax(1).mean())
-    said = [dice.choice(HELD_OUT_TEMPLATES).format(draw_unrelated(dice, HELD_OUT_UNRELATED)) for _ in range(200)]
-    far = (F.normalize(encoding(said), dim=1) @ exact.T).amax(1)
+    sentences = [rng.choice(HELD_OUT_TEMPLATES).format(draw_unrelated(rng, HELD_OUT_UNRELATED)) for _ in range(200)]
+    far = (F.normalize(encoding(sentences), dim=1) @ exact.T).amax(1)
     return scores | {
         "unrelated_nearest": float(far.mean()),
         "unrelated_nearest_worst_2_percent": float(far.quantile(0.98)),

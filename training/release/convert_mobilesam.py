@@ -30,9 +30,9 @@ TOLERANCE = 1e-4
 
 def read_onnx_files(tarball: Path) -> dict[str, bytes]:
     """The two ONNX files. Raises ValueError if the tarball is another than that this script was written for."""
-    found = hashlib.sha256(tarball.read_bytes()).hexdigest()
-    if found != SHA256:
-        raise ValueError(f"{tarball} has sha256 {found}, not {SHA256}")
+    digest = hashlib.sha256(tarball.read_bytes()).hexdigest()
+    if digest != SHA256:
+        raise ValueError(f"{tarball} has sha256 {digest}, not {SHA256}")
     files = {}
     with tarfile.open(tarball) as archive:
         for name in ("encoder", "sam"):
@@ -56,45 +56,45 @@ def node_constants(graph: onnx.GraphProto) -> dict[tuple[str, int], np.ndarray]:
 
 def convert_state(encoder: onnx.GraphProto, decoder: onnx.GraphProto, net: Any) -> dict[str, Tensor]:
     """The network's state dict, from names where the export kept them and from the nodes that use them where not."""
-    found: dict[str, np.ndarray] = {}
+    weights: dict[str, np.ndarray] = {}
     for initializer in (*encoder.initializer, *decoder.initializer):
         if not initializer.name.startswith("onnx::"):
             name = initializer.name.removeprefix("model.")
             part = "" if name.startswith(("mask_decoder.", "prompt_encoder.")) else "image_encoder."
-            found[part + timm_name(name) if part else name] = numpy_helper.to_array(initializer)
+            weights[part + timm_name(name) if part else name] = numpy_helper.to_array(initializer)
     for (node, at), value in node_constants(encoder).items():
         path = timm_name(node.strip("/").rsplit("/", 1)[0].replace("/", "."))
         kind = node.rsplit("/", 1)[1]
         if kind == "MatMul" and at == 1 and value.ndim == 2:
-            found[f"image_encoder.{path}.weight"] = value.T
+            weights[f"image_encoder.{path}.weight"] = value.T
         elif kind == "Conv":
-            found[f"image_encoder.{path}.{('weight', 'bias')[at - 1]}"] = value
+            weights[f"image_encoder.{path}.{('weight', 'bias')[at - 1]}"] = value
         elif path.startswith("neck") and kind in ("Mul", "Add_1") and value.size == 256:
-            found[f"image_encoder.{path}.{'weight' if kind == 'Mul' else 'bias'}"] = value.ravel()
+            weights[f"image_encoder.{path}.{'weight' if kind == 'Mul' else 'bias'}"] = value.ravel()
         elif path.endswith("attn") and kind == "Add" and value.ndim == 3:
             owner = net.image_encoder.get_submodule(path)
             biases = np.empty(tuple(owner.attention_biases.shape), np.float32)
             biases[:, owner.attention_bias_idxs.numpy().ravel()] = value.reshape(len(value), -1)
-            found[f"image_encoder.{path}.attention_biases"] = biases
+            weights[f"image_encoder.{path}.attention_biases"] = biases
     for (node, at), value in node_constants(decoder).items():
         pieces = node.strip("/").split("/")
         path, kind = ".".join(pieces[:-1]), pieces[-1]
         if node == "/Mul_9" and at == 1:
-            found["prompt_encoder.no_mask_embed.weight"] = value.reshape(1, 256)
+            weights["prompt_encoder.no_mask_embed.weight"] = value.reshape(1, 256)
         elif node == "/Expand_1" and at == 0:
-            found["mask_decoder.iou_token.weight"], found["mask_decoder.mask_tokens.weight"] = (
+            weights["mask_decoder.iou_token.weight"], weights["mask_decoder.mask_tokens.weight"] = (
                 value[0, :1],
                 value[0, 1:],
             )
         elif (at_norm := re.search(r"(mask_downscaling|output_upscaling)\.\d", path)) and value.size > 1:
             name = f"{'prompt_encoder' if 'mask' in at_norm[1] else 'mask_decoder'}.{path.split('.', 1)[1]}"
             if kind in ("Mul", "Add_1"):
-                found[f"{name}.{'weight' if kind == 'Mul' else 'bias'}"] = value.ravel()
+                weights[f"{name}.{'weight' if kind == 'Mul' else 'bias'}"] = value.ravel()
         elif (kind == "MatMul" and at == 1 and value.ndim == 2 and "transformer" in path) or (
             "mlp" in path and kind == "MatMul" and at == 1
         ):
-            found[f"mask_decoder.{path}.weight"] = value.T
-    return {name: torch.from_numpy(np.array(value, np.float32)) for name, value in found.items()}
+            weights[f"mask_decoder.{path}.weight"] = value.T
+    return {name: torch.from_numpy(np.array(value, np.float32)) for name, value in weights.items()}
 
 
 def timm_name(name: str) -> str:

@@ -28,10 +28,10 @@ def read_layers(file: Path) -> dict[str, dict[str, np.ndarray]]:
     """The variables of every layer in a Keras file."""
     layers: dict[str, dict[str, np.ndarray]] = {}
 
-    def keep(path: str, found: h5py.Group | h5py.Dataset) -> None:
-        if isinstance(found, h5py.Dataset):
+    def keep(path: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Dataset):
             layer, *_, variable = path.split("/")
-            layers.setdefault(layer, {})[variable.partition(":")[0]] = found[()]
+            layers.setdefault(layer, {})[variable.partition(":")[0]] = item[()]
 
     with h5py.File(file) as content:
         content.get("model_weights", content).visititems(keep)

@@ -76,8 +76,8 @@ def model_card(card: Card, text: str, repo: str, revision: str, scores: Path | N
 
 def _data(text: str) -> str:
     """The paragraph on the data."""
-    found = re.search(r"\*\*Data\.\*\*.*?(?=\n\n|\Z)", text, re.DOTALL)
-    return found[0] if found else ""
+    match = re.search(r"\*\*Data\.\*\*.*?(?=\n\n|\Z)", text, re.DOTALL)
+    return match[0] if match else ""
 
 
 def _named(names: tuple[str, ...], text: str) -> list[str] | None:
@@ -87,14 +87,14 @@ def _named(names: tuple[str, ...], text: str) -> list[str] | None:
 def _results(card: Card, task: str | None, datasets: list[str], folder: Path) -> list[EvalResult]:
     """A mean over patients for every condition and known metric of summary.json. Raises Refused for other weights'."""
     try:
-        found = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        summary_file = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RefusedError(f"{folder} holds no summary.json of training.evaluation.evaluate.") from error
-    if found["weights"]["sha256"] != card.weights.sha256:
+    if summary_file["weights"]["sha256"] != card.weights.sha256:
         raise RefusedError(f"The scores in {folder} are those of other weights than the card of {card.name} names.")
     named = ", ".join(datasets) or "own data"
     results = []
-    for condition, groups in found["summary"].items():
+    for condition, groups in summary_file["summary"].items():
         for figure, summary in (groups.get("ours") or groups.get("all") or {}).items():
             metric = next((m.lower() for m in METRICS if figure.lower().startswith(m.lower())), None)
             if metric and summary["n"]:
@@ -103,7 +103,7 @@ def _results(card: Card, task: str | None, datasets: list[str], folder: Path) ->
                         task_type=task or "image-to-image",
                         dataset_type=datasets[0] if datasets else "own",
                         dataset_name=f"{named}: {condition}",
-                        dataset_split=found["part"],
+                        dataset_split=summary_file["part"],
                         metric_type=metric,
                         metric_name=f"{figure}, mean over {summary['n']} patients",
                         metric_value=summary["mean"],

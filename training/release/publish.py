@@ -80,13 +80,15 @@ def publish(
             commit_message=f"{card.name} {tag}, sha256 {card.weights.sha256[:12]}",
         )
         api.create_tag(repo, tag=tag, revision=done.oid)
-    told = [f"{done.commit_url} is tagged {tag}."]
+    messages = [f"{done.commit_url} is tagged {tag}."]
     if repo != card.weights.repo:
         variable = weight_files.name_repo_variable(card.weights)
-        told.append(f"The card of {name} names {card.weights.repo}: set {repo} there, or {variable}={repo}.")
+        messages.append(f"The card of {name} names {card.weights.repo}: set {repo} there, or {variable}={repo}.")
     if tag != card.weights.revision:
-        told.append(f"The card of {name} names {card.weights.revision}, which the app will look for: set it to {tag}.")
-    return told
+        messages.append(
+            f"The card of {name} names {card.weights.revision}, which the app will look for: set it to {tag}."
+        )
+    return messages
 
 
 def publish_space(repo: str, private: bool = False) -> list[str]:
@@ -128,11 +130,11 @@ def verify(name: str, repo: str, revision: str | None = None) -> list[golden_pai
             HF_HUB_CACHE=str(place / "cache"),
             **{weight_files.name_repo_variable(card.weights): repo},
         )
-        found = golden_pair.compare_outputs(place / "golden", place / "output")
-    wrong = [each for each in found if not each.found <= each.allowed]
+        differences = golden_pair.compare_outputs(place / "golden", place / "output")
+    wrong = [each for each in differences if not each.found <= each.allowed]
     if wrong:
         raise RefusedError(f"The golden output was not reproduced: {'; '.join(map(str, wrong))}.")
-    return found
+    return differences
 
 
 def find_card(name: str) -> Card:

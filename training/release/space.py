@@ -40,7 +40,7 @@ def check_front_matter(root: Path) -> None:
     except (ValueError, yaml.YAMLError) as error:
         raise RefusedError("README.md does not begin with a front matter that the Hub can read.") from error
     pinned = re.search(r"^gradio\S*==(\S+)", (root / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)
-    wanted = {"sdk": "gradio", "app_file": "app.py", "sdk_version": pinned[1] if pinned else None}
-    for name, value in wanted.items():
+    expected = {"sdk": "gradio", "app_file": "app.py", "sdk_version": pinned[1] if pinned else None}
+    for name, value in expected.items():
         if getattr(data, name, None) != value:
             raise RefusedError(f"README.md begins with {name}: {getattr(data, name, None)}, which should be {value}.")

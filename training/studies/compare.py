@@ -71,11 +71,11 @@ def compare_candidates(
     rows: list[Row] = []
     costs: dict[str, dict[str, float]] = {}
     for name, candidate in study.candidates.items():
-        spent = []
+        costs_of_seeds = []
         for seed in args.seeds:
             out = args.out / folder_name(name) / f"seed{seed}"
-            told, scored = out / "cost.json", out / "cases.csv"
-            if not told.exists():
+            cost_file, scores_file = out / "cost.json", out / "cases.csv"
+            if not cost_file.exists():
                 print(f"{name}, seed {seed}", flush=True)
                 run = train_candidate(study, candidate, study_data, out, seed, args)
                 began = time.perf_counter()
@@ -83,13 +83,13 @@ def compare_candidates(
                     {"group": name, "condition": f"seed {seed}"} | row for row in study_data.score(run.average.module)
                 ]
                 seconds = (time.perf_counter() - began) / len(mine)
-                write_rows(scored, mine)
+                write_rows(scores_file, mine)
                 save_file(half_precision_weights(run.average.module), out / WEIGHTS)
                 size = sum(p.numel() for p in run.net.parameters())
-                told.write_text(json.dumps({"parameters": size, "minutes": run.minutes, "seconds": seconds}))
-            spent.append(json.loads(told.read_text()))
-            rows += read_rows(scored)
-        costs[name] = {key: float(np.mean([each[key] for each in spent])) for key in spent[0]}
+                cost_file.write_text(json.dumps({"parameters": size, "minutes": run.minutes, "seconds": seconds}))
+            costs_of_seeds.append(json.loads(cost_file.read_text()))
+            rows += read_rows(scores_file)
+        costs[name] = {key: float(np.mean([each[key] for each in costs_of_seeds])) for key in costs_of_seeds[0]}
     return rows, costs
 
 
@@ -100,16 +100,18 @@ def average_seeds(rows: list[Row], figures: tuple[str, ...], ours: str) -> list[
         kept.setdefault((row["patient"], row["group"]), []).append(row)
     out = []
     for (patient, group), several in kept.items():
-        found = {f: [row[f] for row in several if row[f] is not None] for f in figures}
-        means = {f: float(np.mean(values)) if values else None for f, values in found.items()}
+        values_of = {f: [row[f] for row in several if row[f] is not None] for f in figures}
+        means = {f: float(np.mean(values)) if values else None for f, values in values_of.items()}
         out.append({"patient": patient, "group": "ours" if group == ours else group, "condition": ""} | means)
     return out
 
 
 def command_line(args: argparse.Namespace) -> str:
     """What was asked for, folders by what they are."""
-    asked = {name: getattr(args, name) for name in ("steps", "seeds", "share", "batch", "cases", "held", "rate")}
-    words = [f"--{name} {' '.join(map(str, v)) if isinstance(v, list) else f'{v:g}'}" for name, v in asked.items() if v]
+    options = {name: getattr(args, name) for name in ("steps", "seeds", "share", "batch", "cases", "held", "rate")}
+    words = [
+        f"--{name} {' '.join(map(str, v)) if isinstance(v, list) else f'{v:g}'}" for name, v in options.items() if v
+    ]
     return " ".join(
         ["python -m training.studies.compare", args.study, "--smoke" if args.smoke else "--data DATA", *words]
     )

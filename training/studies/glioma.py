@@ -34,9 +34,9 @@ class PatientData:
         self.about = f"{batch} slices of {len(fitted)} patients; scored on {len(held)} others"
 
     def draw(self, rng: RandomSource) -> Batch:
-        drawn = torch.multinomial(self.weight, self.batch, replacement=True, generator=rng.generator).tolist()
+        indices = torch.multinomial(self.weight, self.batch, replacement=True, generator=rng.generator).tolist()
         images, masks = [], []
-        for patient, at in (self.slices[number] for number in drawn):
+        for patient, at in (self.slices[number] for number in indices):
             images.append((patient.stripped if rng.bernoulli(STRIPPED_SHARE) else patient.whole)[at])
             masks.append(patient.mask[at])
         x, y = (torch.from_numpy(np.stack(part)).float() for part in (images, masks))
@@ -47,15 +47,15 @@ class PatientData:
         place = next(net.parameters()).device
         for each in self.held:
             given = {"dice": each.whole, "dice_flair": each.whole[:, [1, 1, 1]]}
-            found = {figure: predict_probability(net, image, place) > 0.5 for figure, image in given.items()}
-            yield {"patient": each.name} | {figure: compute_dice(mask, each.mask) for figure, mask in found.items()}
+            masks = {figure: predict_probability(net, image, place) > 0.5 for figure, image in given.items()}
+            yield {"patient": each.name} | {figure: compute_dice(mask, each.mask) for figure, mask in masks.items()}
 
 
 def load_data(data: Path, size: Size) -> PatientData:
     """Patients as in the training: those of its training part, and of its test part."""
     parts = split_patients(sorted(p.name for p in (data / "lgg").iterdir() if p.is_dir()))
-    chosen = parts["train"][: size.cases], parts["test"][: size.held]
-    fitted, held = ([load_patient(data / "lgg" / name) for name in names] for names in chosen)
+    names_of_parts = parts["train"][: size.cases], parts["test"][: size.held]
+    fitted, held = ([load_patient(data / "lgg" / name) for name in names] for names in names_of_parts)
     return PatientData(fitted, held, size.batch)
 
 

@@ -46,12 +46,15 @@ class ExamData:
     def score(self, net: nn.Module) -> Iterator[dict[str, Any]]:
         probability = as_served(net.cpu().eval())
         for name, exam in self.held:
-            found = probability(exam.x) >= 0.5
+            prediction = probability(exam.x) >= 0.5
             row: dict[str, Any] = {"patient": name} | dict.fromkeys(FIGURES)
             if exam.truth.any():
-                row |= {"dice": compute_dice(found, exam.truth), "lesion_f1": compute_lesion_f1(found, exam.truth)}
+                row |= {
+                    "dice": compute_dice(prediction, exam.truth),
+                    "lesion_f1": compute_lesion_f1(prediction, exam.truth),
+                }
             else:
-                row["false_ml"] = float(found.sum()) / 1000
+                row["false_ml"] = float(prediction.sum()) / 1000
             yield row
 
 

@@ -52,8 +52,8 @@ class SliceData:
         for name, patch in self.held:
             x, labels, y = (torch.from_numpy(part)[None] for part in patch)
             with autocast(place):
-                found = net(x.to(place), labels.to(place)).float().cpu()
-            answer, truth = (each[0].movedim(0, -1).numpy() * HU_SCALE for each in (found, y))  # (H, W, 1) in HU
+                restored = net(x.to(place), labels.to(place)).float().cpu()
+            answer, truth = (each[0].movedim(0, -1).numpy() * HU_SCALE for each in (restored, y))  # (H, W, 1) in HU
             scored = compute_quality(answer, truth, "HU")
             yield {"patient": name} | {figure: scored[figure] for figure in FIGURES}
 

@@ -58,14 +58,14 @@ class HeadData:
         net = fuse_batchnorm(copy.deepcopy(net).eval())
         for number, each in enumerate(self.held):
             image = to_standardized(torch.from_numpy(each.image)).numpy()
-            found, truth = predict_plane(net, image, PLANE_VIEWS[PLANE]) > 0.5, each.mask
+            prediction, truth = predict_plane(net, image, PLANE_VIEWS[PLANE]) > 0.5, each.mask
             row: dict[str, Any] = {"patient": f"{each.brain} {number:03d}"} | dict.fromkeys(FIGURES)
             if truth.any():
-                hit = (found & truth).sum()
-                row |= {"dice": compute_dice(found, truth), "lesion_f1": compute_lesion_f1(found, truth)}
-                row |= {"precision": hit / max(found.sum(), 1), "recall": hit / truth.sum()}
+                hit = (prediction & truth).sum()
+                row |= {"dice": compute_dice(prediction, truth), "lesion_f1": compute_lesion_f1(prediction, truth)}
+                row |= {"precision": hit / max(prediction.sum(), 1), "recall": hit / truth.sum()}
             else:
-                row["false_ml"] = found.sum() / 1000
+                row["false_ml"] = prediction.sum() / 1000
             yield {k: v if v is None or k == "patient" else float(v) for k, v in row.items()}
 
 

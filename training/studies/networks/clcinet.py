@@ -37,8 +37,8 @@ class Fusion(nn.Module):
         self.fused = conv(last * (count + 1), 8 * last, 1)
 
     def forward(self, levels: list[Tensor]) -> Tensor:
-        drawn = [layer(level) for layer, level in zip(self.drawn, levels, strict=True)]
-        return self.fused(torch.cat([*drawn, F.max_pool2d(levels[-1], 2)], 1))
+        upsampled = [layer(level) for layer, level in zip(self.drawn, levels, strict=True)]
+        return self.fused(torch.cat([*upsampled, F.max_pool2d(levels[-1], 2)], 1))
 
 
 class Pyramid(nn.Module):
@@ -55,10 +55,10 @@ class Pyramid(nn.Module):
 
     def forward(self, levels: list[Tensor]) -> Tensor:
         *finer, last = levels
-        drawn = [layer(level) for layer, level in zip(self.levels, finer, strict=True)]
-        seen = [layer(last) for layer in self.rates]
-        whole = self.whole(last.mean((2, 3), keepdim=True)).expand_as(seen[0])
-        return self.fused(torch.cat([*drawn, *seen, whole], 1))
+        upsampled = [layer(level) for layer, level in zip(self.levels, finer, strict=True)]
+        features = [layer(last) for layer in self.rates]
+        whole = self.whole(last.mean((2, 3), keepdim=True)).expand_as(features[0])
+        return self.fused(torch.cat([*upsampled, *features, whole], 1))
 
 
 class ConvLSTM(nn.Module):

@@ -101,11 +101,11 @@ class DUNet(nn.Module):
     def encoded(self, x: Tensor) -> list[Tensor]:
         """The features of each level, the finest first."""
         deep = self.deeps[0](x[:, None, self.order])  # (B, width, depth, H, W)
-        found = [self.downs[0](x)]
+        features = [self.downs[0](x)]
         for level in range(1, 5):
-            x = self.downs[level](F.max_pool2d(found[-1], 2))
+            x = self.downs[level](F.max_pool2d(features[-1], 2))
             if level < len(self.deeps):
                 deep = self.deeps[level](F.max_pool3d(deep, 2, ceil_mode=True))
                 x = self.fusions[level - 1](deep, x)
-            found.append(x if level < 3 else self.dropout(x))
-        return found
+            features.append(x if level < 3 else self.dropout(x))
+        return features

@@ -81,7 +81,7 @@ class XNet(nn.Module):
 
     def encoded(self, x: Tensor) -> list[Tensor]:
         """The features of each level, the finest first."""
-        found = [self.downs[0](x)]
+        features = [self.downs[0](x)]
         for down in self.downs[1:]:
-            found.append(down(F.max_pool2d(found[-1], 2)))
-        return found
+            features.append(down(F.max_pool2d(features[-1], 2)))
+        return features
