@@ -177,7 +177,8 @@ def main() -> None:
     bad = sum(count for (_, status), count in counts.items() if status >= 500)
     reported, total = sum(visitor.said.values()), sum(counts.values())
     print(
-        f"{total} requests: {bad} answered 500 or more, {reported} times “{FAULT_WORDS}”, {len(faults)} faults in the log"
+        f"{total} requests: {bad} answered 500 or more, {reported} times “{FAULT_WORDS}”, "
+        f"{len(faults)} faults in the log"
     )
     for line in [*visitor.said, *faults[:20]]:
         print(line.rstrip())
