@@ -88,7 +88,7 @@ class ReaderProcess:
 
 
 _slots = threading.BoundedSemaphore(MAX_PARALLEL_READS)
-_idle: list[ReaderProcess] = []
+idle_readers: list[ReaderProcess] = []
 
 
 def read(
@@ -116,15 +116,15 @@ def start() -> None:
 @atexit.register
 def stop() -> None:
     """End the idle processes; the next `read` starts another."""
-    while _idle:
-        _idle.pop().close()
+    while idle_readers:
+        idle_readers.pop().close()
 
 
 def _acquire_reader() -> ReaderProcess:
     """Return an idle process, or a new one, for this thread alone."""
-    while _idle:
+    while idle_readers:
         with suppress(IndexError):  # another thread was faster
-            if (reader := _idle.pop()).is_alive:
+            if (reader := idle_readers.pop()).is_alive:
                 return reader
             reader.close()
     return ReaderProcess()
@@ -132,7 +132,7 @@ def _acquire_reader() -> ReaderProcess:
 
 def _release_reader(reader: ReaderProcess) -> None:
     if reader.is_alive:
-        _idle.append(reader)
+        idle_readers.append(reader)
 
 
 def main() -> None:

@@ -26,6 +26,13 @@ def phantom(dtype: type = np.int16) -> np.ndarray:
     return array
 
 
+def assert_is_phantom(volume: Volume) -> None:
+    """The volume is `phantom()` at its place, and nothing had to be assumed."""
+    np.testing.assert_array_equal(volume.array, phantom())
+    np.testing.assert_allclose(volume.affine, AFFINE, atol=1e-4)
+    assert not volume.remarks
+
+
 def bright_mm(volume: Volume) -> np.ndarray:
     return volume.grid.to_mm(np.array(np.unravel_index(volume.array.argmax(), volume.shape)))
 

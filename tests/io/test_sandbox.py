@@ -1,9 +1,10 @@
-"""Uploads are read in another process: the same images, the same words, and nothing falls with a reader that falls."""
+"""Uploads are read in another process: the same images, the same errors, and a crash takes nothing with it."""
 
 import os
 import signal
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel as nib
@@ -19,9 +20,12 @@ from medapp.io.dicom.series_reader import SeveralSeriesError
 
 
 @pytest.fixture(autouse=True)
-def fresh():
+def temporary_folder(tmp_path_factory, monkeypatch) -> Iterator[Path]:
+    """No process of other tests, and a temporary folder of this test alone."""
     sandbox.stop()
-    yield
+    folder = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    yield folder
     sandbox.stop()
 
 
@@ -35,76 +39,70 @@ def scan(tmp_path) -> Path:
     return tmp_path / "a.nii.gz"
 
 
-def readers() -> list[int]:
-    return [reader.process.pid for reader in sandbox._idle]
+def reader_pids() -> list[int]:
+    return [reader.process.pid for reader in sandbox.idle_readers]
 
 
-def left() -> set[str]:
-    return {p.name for p in Path(tempfile.gettempdir()).glob("medapp-*")}
-
-
-def test_an_image_is_what_it_is_when_read_here_and_one_process_reads_all(scan):
-    here, there = files.read([scan], name="T1"), sandbox.read([scan], name="T1")
-    np.testing.assert_array_equal(there.array, here.array)
-    np.testing.assert_array_equal(there.affine, here.affine)
-    assert (there.name, there.unit, there.remarks) == ("T1", here.unit, here.remarks)
-    before = readers()
+def test_an_image_is_the_same_as_without_the_sandbox_and_one_process_serves_all(scan):
+    expected, volume = files.read([scan], name="T1"), sandbox.read([scan], name="T1")
+    np.testing.assert_array_equal(volume.array, expected.array)
+    np.testing.assert_array_equal(volume.affine, expected.affine)
+    assert (volume.name, volume.unit, volume.remarks) == ("T1", expected.unit, expected.remarks)
+    before = reader_pids()
     assert len(before) == 1 and os.getpid() not in before
     ct = [get_testdata_file("CT_small.dcm")]
     assert sandbox.read(ct).unit == files.read(ct).unit == "HU"
     assert len(sandbox.read(ct).headers) == len(files.read(ct).headers) > 0
-    assert readers() == before
+    assert reader_pids() == before
 
 
-def test_refusals_and_choices_are_told_in_the_same_words(tmp_path):
+def test_errors_are_the_same_as_without_the_sandbox(tmp_path):
     (tmp_path / "a.txt").write_text("no image")
     for number in range(2):
         ds = dcmread(get_testdata_file("CT_small.dcm"))
         ds.SeriesInstanceUID, ds.SOPInstanceUID = generate_uid(), generate_uid()
         ds.save_as(tmp_path / f"{number}.dcm")
     for paths, kind in (([tmp_path / "a.txt"], InputError), ([tmp_path], SeveralSeriesError)):
-        with pytest.raises(kind) as here:
+        with pytest.raises(kind) as expected:
             files.read(paths)
-        with pytest.raises(kind) as there:
+        with pytest.raises(kind) as caught:
             sandbox.read(paths)
-        assert type(there.value) is kind and str(there.value) == str(here.value)
-        assert getattr(there.value, "series", ()) == getattr(here.value, "series", ())
+        assert type(caught.value) is kind and str(caught.value) == str(expected.value)
+        assert getattr(caught.value, "series", ()) == getattr(expected.value, "series", ())
 
 
-def felled(scan: Path, blow: int | None) -> InputError:
-    """What is said when the process is at a standstill, and then hit, while it reads."""
+def read_with_stopped_process(scan: Path, kill: int | None) -> InputError:
+    """Return the error of a read whose process is stopped, and then killed with a signal if there is one."""
     sandbox.start()
-    (pid,) = readers()
+    (pid,) = reader_pids()
     os.kill(pid, signal.SIGSTOP)
-    (sandbox._idle[0].folder / "half unpacked").write_text("a patient")
-    said: list[InputError] = []
+    (sandbox.idle_readers[0].folder / "half unpacked").write_text("a patient")
+    errors: list[InputError] = []
 
     def call() -> None:
         with pytest.raises(InputError) as caught:
             sandbox.read([scan])
-        said.append(caught.value)
+        errors.append(caught.value)
 
     caller = threading.Thread(target=call)
     caller.start()
-    if blow:
-        os.kill(pid, blow)
+    if kill:
+        os.kill(pid, kill)
     caller.join(30)
-    assert not readers()
-    return said[0]
+    assert not reader_pids()
+    return errors[0]
 
 
-def test_a_reader_that_falls_is_replaced_and_leaves_nothing(scan):
-    before = left()
-    assert "read safely" in str(felled(scan, signal.SIGKILL))
-    assert left() == before
+def test_a_process_that_crashes_is_replaced_and_leaves_nothing(scan, temporary_folder):
+    assert "read safely" in str(read_with_stopped_process(scan, signal.SIGKILL))
+    assert not list(temporary_folder.iterdir())
     assert sandbox.read([scan]).shape == (12, 14, 9)
 
 
-def test_a_reader_that_hangs_is_not_waited_for(scan, monkeypatch):
-    before = left()
+def test_a_process_that_hangs_is_not_waited_for(scan, temporary_folder, monkeypatch):
     monkeypatch.setattr(sandbox, "REPLY_TIMEOUT", 0.5)
-    assert "longer than" in str(felled(scan, None))
-    assert left() == before
+    assert "longer than" in str(read_with_stopped_process(scan, None))
+    assert not list(temporary_folder.iterdir())
 
 
 def test_uploads_are_read_side_by_side_but_not_all_at_once(scan):
@@ -113,12 +111,12 @@ def test_uploads_are_read_side_by_side_but_not_all_at_once(scan):
         caller.start()
     for caller in callers:
         caller.join(60)
-    assert 1 <= len(readers()) <= sandbox.MAX_PARALLEL_READS
+    assert 1 <= len(reader_pids()) <= sandbox.MAX_PARALLEL_READS
 
 
-def test_a_reader_has_a_limit_of_memory_and_ends_with_the_page(scan):
+def test_a_process_has_a_memory_limit_and_ends_with_the_page(scan):
     sandbox.read([scan])
-    (reader,) = sandbox._idle
+    (reader,) = sandbox.idle_readers
     limits = Path(f"/proc/{reader.process.pid}/limits").read_text()
     assert limits.split("Max address space")[1].split()[0] == str(sandbox.MEMORY_LIMIT)
     reader.process.stdin.close()  # as when the page is killed

@@ -169,3 +169,11 @@ def test_damaged_tiffs_are_refused_soon(tmp_path: Path) -> None:
         for end in (-1, -50, -3000, 30, 9):
             (tmp_path / "b.tif").write_bytes(data[:end])
             assert_refused(tmp_path / "b.tif", words="damaged|truncated")
+
+
+def test_pages_of_a_tiff_are_slices_and_must_match(tmp_path: Path) -> None:
+    pages = [Image.fromarray(np.full((4, 5), n, np.uint8)) for n in range(3)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    np.testing.assert_array_equal(files.read([tmp_path / "a.tif"]).array[0, 0], [0, 1, 2])
+    pages[0].save(tmp_path / "b.tif", save_all=True, append_images=[pages[1].resize((2, 2))])
+    assert_refused(tmp_path / "b.tif", words="different sizes")
