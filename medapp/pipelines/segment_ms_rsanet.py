@@ -3,20 +3,27 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import product
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from medapp.algorithms.anatomical_priors import PRIOR_CHANNELS, make_prior_maps, template_transform, to_template
-from medapp.algorithms.brain_pair import CLOSING_ITERATIONS, DILATION_ITERATIONS, brain_mask, transform_header
-from medapp.algorithms.head_orientation import ORIENTATION_WARNING, find_regions
+from medapp.algorithms.brain_pair import transform_header
+from medapp.algorithms.head_orientation import ORIENTATION_WARNING
 from medapp.algorithms.input_checks import require_head
+from medapp.algorithms.ms_input import (
+    INPUT_CHANNELS,
+    NETWORK_STRIDE,
+    SEQUENCES,
+    Anatomy,
+    PreparedScans,
+    find_anatomy,
+    prepare_scans,
+    stack_channels,
+)
 from medapp.algorithms.parcellation import REGION_NAMES, make_working_grid
 from medapp.algorithms.rigid_registration import find_head_centre, measure_motion, register_rigid
 from medapp.algorithms.scan_plausibility import Doubts, doubt_scan
 from medapp.algorithms.sliding_window import find_tile_starts, make_blend_weights
-from medapp.analysis.mask_metrics import find_bounding_box
 from medapp.analysis.ms_lesions import (
     LOCATIONS,
     PLANE_AXES,
@@ -28,25 +35,20 @@ from medapp.analysis.ms_lesions import (
 from medapp.card import Card, Input, Weights
 from medapp.hardware import run_in_threads
 from medapp.imaging.background import zero_background
-from medapp.imaging.geometry import crop_grid, resample, slice_axis
-from medapp.imaging.intensity import correct_bias_field, normalize_to_tissue
+from medapp.imaging.geometry import resample, slice_axis
 from medapp.imaging.volume import Grid, Volume
 from medapp.networks.rsanet import RSANet
 from medapp.options import Slider
 from medapp.pipelines.segment_anatomy_unet import ANATOMY_NETWORK as ANATOMY
 from medapp.result import Result, Table
 
-SEQUENCES = ("flair", "t1", "t2")  # the first channels; the others are `make_prior_maps`
 ATTENTION_PLANES = ("coronal", "axial", "sagittal")  # slices attend to each other along y, z and x of (X, Y, Z)
-NETWORK_STRIDE = 16  # voxels for each position at the bottom of the network; sides are padded to a multiple
 MAX_WHOLE_VOXELS = 12_000_000  # up to which a box is processed in one pass
 WINDOW_SIDE = 160  # voxels, where a box is larger
 WINDOW_OVERLAP = 32  # voxels
-MIN_BRAIN_ML = 200  # below it there is no brain
 LESION_PROBABILITY = 0.5  # from which a voxel is not taken as cortex
 MIN_PROBABILITY = 0.002  # smaller probabilities are set to 0
 WIDTHS = (32, 64, 128, 256)  # half of the paper's
-INPUT_CHANNELS = len(SEQUENCES) + PRIOR_CHANNELS
 build_network = partial(
     RSANet, classes=1, in_channels=INPUT_CHANNELS, groups=None, widths=WIDTHS, block=2, dropout=0.05
 )
@@ -55,28 +57,6 @@ MIN_HEAD_SLICES = 12  # with fewer, the whole brain is not expected
 THICK_VOXEL_MM = 6.0  # mm, coarser than the training data
 NOTED_MOTION = (2.0, 3.0)  # degrees and mm above which a motion is noted
 MIN_COVERAGE = 0.95  # share of the brain below which a scan is noted
-
-
-class Anatomy(NamedTuple):
-    """Both (X, Y, Z) on the working grid: regions, none where no brain was found, and what the network is to see.
-
-    `rotation` (4, 4) takes the head from its place in the file to its real one, RAS+ mm; `rotation_text` describes it,
-    and is empty if there is none.
-    """
-
-    regions: np.ndarray
-    inside: np.ndarray
-    rotation: np.ndarray = np.eye(4)
-    rotation_text: str = ""
-
-
-class PreparedScans(NamedTuple):
-    """The network's input: its grid, its box within the working grid, the images by role, and the prior `maps`."""
-
-    grid: Grid
-    box: tuple[slice, ...]
-    images: dict[str, np.ndarray]
-    maps: np.ndarray
 
 
 def segment(
@@ -192,61 +172,6 @@ def doubt_scans(view: PreparedScans, anatomy: Anatomy, scans: Mapping[str, Volum
         if not anatomy.regions.any():
             break
     return Doubts(questions[0] if questions else "", tuple(dict.fromkeys(warnings)))
-
-
-def find_anatomy(net, scans: Mapping[str, Volume], grid: Grid, progress: Callable[[float, str], None]) -> Anatomy:
-    """Find regions and brain by the parcellation network `net`, from T1 if a brain is found in one, else FLAIR."""
-    for role in ("t1", "flair"):
-        if role not in scans:
-            continue
-        head = Volume(resample(scans[role], grid, outside=float(scans[role].array.min())).array, grid.affine)
-        if head.array.min() == head.array.max():
-            continue
-        oriented = find_regions(net, head, progress=progress)
-        regions = oriented.regions.labels.array
-        if (regions > 0).sum() * grid.voxel_ml >= MIN_BRAIN_ML:
-            margin = CLOSING_ITERATIONS + DILATION_ITERATIONS + 1
-            box = tuple(slice(max(s.start - margin, 0), s.stop + margin) for s in find_bounding_box(regions > 0))
-            inside = np.zeros(grid.shape, bool)
-            inside[box] = brain_mask(regions[box] > 0)
-            return Anatomy(regions, inside, oriented.affine @ np.linalg.inv(grid.affine), oriented.rotation_text)
-    return Anatomy(np.zeros(grid.shape, np.uint8), np.ones(grid.shape, bool))
-
-
-def prepare_scans(scans: Mapping[str, Volume], anatomy: Anatomy, grid: Grid) -> PreparedScans:
-    """Crop the brain out of every scan by its `anatomy` on the working `grid`, and make the prior maps."""
-    box = find_bounding_box(anatomy.inside)
-    view = crop_grid(grid, np.array([side.start for side in box]), np.array([side.stop for side in box]))
-    transform = template_transform(Volume(anatomy.regions, grid.affine))
-    coordinates = None if transform is None else to_template(transform @ view.affine, view.shape)
-    priors = make_prior_maps(anatomy.regions[box], coordinates)
-    jobs = (partial(normalize_scan, volume, view, anatomy.inside[box], priors[0] > 0) for volume in scans.values())
-    return PreparedScans(view, box, dict(zip(scans, run_in_threads(*jobs), strict=True)), priors)
-
-
-def normalize_scan(volume: Volume, view: Grid, inside: np.ndarray, white: np.ndarray) -> np.ndarray:
-    """Resample a volume to the grid `view`, masked by `inside`, bias-corrected and relative to white matter.
-
-    `inside` and `white` are (X, Y, Z) bool.
-    """
-    low = float(volume.array.min())
-    brain = (resample(volume, view, outside=low).array - low) * inside
-    return normalize_to_tissue(correct_bias_field(brain, white), white)
-
-
-def stack_channels(images: Mapping[str, np.ndarray], priors: np.ndarray) -> np.ndarray:
-    """Stack SEQUENCES, 0 where one is missing, and `priors`: (INPUT_CHANNELS, X, Y, Z) float32, padded to
-    NETWORK_STRIDE.
-    """
-    shape = images["flair"].shape
-    x = np.zeros((INPUT_CHANNELS, *(n + -n % NETWORK_STRIDE for n in shape)), np.float32)
-    inside = tuple(map(slice, shape))
-    x[(slice(len(SEQUENCES), None), *inside)] = priors
-    for channel, role in zip(x, SEQUENCES, strict=False):
-        if role in images:
-            channel.fill(images[role].min())
-            channel[inside] = images[role]
-    return x
 
 
 def predict_lesions(net, x: np.ndarray, step: Callable[[float], None] = lambda share: None) -> tuple[np.ndarray, list]:

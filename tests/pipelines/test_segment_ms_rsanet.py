@@ -9,9 +9,11 @@ from nibabel.affines import from_matvec
 from phantoms import grid
 from scipy.spatial.transform import Rotation
 
+from medapp.algorithms import ms_input
 from medapp.algorithms.anatomical_priors import TISSUE_TABLE
 from medapp.algorithms.head_orientation import OrientedRegions
 from medapp.algorithms.mni_template import load_template
+from medapp.algorithms.ms_input import INPUT_CHANNELS, NETWORK_STRIDE, Anatomy, prepare_scans, stack_channels
 from medapp.algorithms.parcellation import Parcellation
 from medapp.analysis.mask_metrics import compute_dice
 from medapp.analysis.ms_lesions import PLANE_AXES, project_on_axis, read_attention
@@ -21,17 +23,7 @@ from medapp.imaging.intensity import correct_bias_field
 from medapp.imaging.volume import Grid, Volume
 from medapp.networks.rsanet import RSANet
 from medapp.pipelines import segment_ms_rsanet as ms
-from medapp.pipelines.segment_ms_rsanet import (
-    ATTENTION_PLANES,
-    CARD,
-    INPUT_CHANNELS,
-    NETWORK_STRIDE,
-    Anatomy,
-    predict_lesions,
-    prepare_scans,
-    segment,
-    stack_channels,
-)
+from medapp.pipelines.segment_ms_rsanet import ATTENTION_PLANES, CARD, predict_lesions, segment
 from medapp.serving import runtime
 from medapp.serving.inference_engine import Engine
 from training.core.random_source import RandomSource
@@ -103,7 +95,7 @@ def plain(monkeypatch):
         labels = head.new_like(inside.astype(np.uint8), labels={1: "Left-Cerebral-White-Matter"})
         return OrientedRegions(Parcellation(labels, head), head.affine, 1)
 
-    monkeypatch.setattr(ms, "find_regions", all_in_one)
+    monkeypatch.setattr(ms_input, "find_regions", all_in_one)
 
 
 @pytest.fixture
@@ -184,7 +176,7 @@ def test_without_a_brain_the_whole_head_is_seen_and_no_place_told(monkeypatch):
     def nothing(net, head, *, progress):
         return OrientedRegions(Parcellation(head.new_like(np.zeros(head.shape, np.uint8)), head), head.affine, 0)
 
-    monkeypatch.setattr(ms, "find_regions", nothing)
+    monkeypatch.setattr(ms_input, "find_regions", nothing)
     result = run(Bright(), resample(lit((SPOT, 9)), GRIDS["LPI"]))
     assert any("No brain was found" in note for note in result.notes)
     assert result.doubt == "Not a FLAIR scan of a whole head?"
@@ -208,7 +200,7 @@ def test_regions_are_found_in_what_the_network_sees(monkeypatch, still):
         labels = head.new_like((head.array > 0).astype(np.uint8), labels={1: "any"})
         return OrientedRegions(Parcellation(labels, head), head.affine, 1)
 
-    monkeypatch.setattr(ms, "find_regions", found)
+    monkeypatch.setattr(ms_input, "find_regions", found)
     flair = resample(lit((SPOT, 6)), GRIDS["LPI"])
     for baseline in (None, flair):
         run(Bright(), flair, flair.new_like(5 * flair.array), None, baseline)
@@ -282,7 +274,7 @@ def test_what_is_served_is_what_was_trained(monkeypatch):
     regions = chance.integers(1, 36, shape).astype(np.uint8)
     grid = Grid(shape, from_matvec(np.eye(3), (-20, -30, -10)))
     scans = {role: Volume(array, grid.affine) for role, array in (("flair", flair), ("t1", t1))}
-    monkeypatch.setattr(ms, "template_transform", lambda regions: np.diag([1.1, 1.1, 1.1, 1]))
+    monkeypatch.setattr(ms_input, "template_transform", lambda regions: np.diag([1.1, 1.1, 1.1, 1]))
     view = prepare_scans(scans, Anatomy(regions, np.ones(shape, bool)), grid)
     places = [
         torch.from_numpy(1.1 * mm).float() for mm in grid.to_mm(np.indices(shape).reshape(3, -1).T).T.reshape(3, *shape)

@@ -18,12 +18,12 @@ from scipy import ndimage
 from torch import Tensor
 
 from medapp.algorithms.anatomical_priors import TISSUE_TABLE, make_prior_maps, template_transform
+from medapp.algorithms.ms_input import SEQUENCES, stack_channels
 from medapp.analysis.mask_metrics import find_bounding_box
 from medapp.imaging.geometry import reorient, resample, with_isotropic_spacing
 from medapp.imaging.intensity import BLACK_TO_TISSUE, correct_bias_field, normalize_to_tissue
 from medapp.imaging.volume import Volume
 from medapp.io import files
-from medapp.pipelines.segment_ms_rsanet import SEQUENCES, stack_channels
 from medapp.serving import runtime
 from training.core.data_cache import cache_folder
 from training.core.random_source import RandomSource

@@ -24,19 +24,14 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from medapp.algorithms.ms_input import find_anatomy, prepare_scans, stack_channels
 from medapp.algorithms.parcellation import make_working_grid
 from medapp.analysis.mask_metrics import compute_dice, compute_lesion_f1
 from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Grid, Volume
 from medapp.networks.rsanet import RSANet
 from medapp.pipelines.segment_anatomy_unet import ANATOMY_NETWORK as ANATOMY
-from medapp.pipelines.segment_ms_rsanet import (
-    build_network,
-    find_anatomy,
-    predict_lesions,
-    prepare_scans,
-    stack_channels,
-)
+from medapp.pipelines.segment_ms_rsanet import build_network, predict_lesions
 from medapp.serving import weight_files
 from medapp.serving.inference_engine import Engine
 from training.core.batch_norm import FREEZE_NORMS_AFTER, freeze_batch_norms

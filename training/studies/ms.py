@@ -7,9 +7,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from medapp.algorithms.ms_input import INPUT_CHANNELS
 from medapp.analysis.mask_metrics import compute_dice, compute_lesion_f1
 from medapp.networks.rsanet import RSANet
-from medapp.pipelines.segment_ms_rsanet import INPUT_CHANNELS, build_network
+from medapp.pipelines.segment_ms_rsanet import build_network
 from training.core.random_source import RandomSource
 from training.data.labelled_brains import list_scans, split_scans
 from training.data.ms_heads import Patch, PatchSource, list_patients, load_brain, person_of

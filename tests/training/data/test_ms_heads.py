@@ -10,9 +10,10 @@ from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from medapp.algorithms.ms_input import INPUT_CHANNELS
 from medapp.imaging.brain_labels import MIRROR_CLASSES
 from medapp.networks.rsanet import RSANet
-from medapp.pipelines.segment_ms_rsanet import CARD, INPUT_CHANNELS
+from medapp.pipelines.segment_ms_rsanet import CARD
 from training.core.random_source import RandomSource
 from training.data import glioma_flair, ms_heads
 from training.data.labelled_brains import STEP_MM, LabelledScan
@@ -159,7 +160,9 @@ def small(monkeypatch, head):
     parts = {"train": [], "validation": ["1007"], "test": []}
     monkeypatch.setattr(segment_ms_rsanet, "split_scans", lambda names: parts)
     monkeypatch.setattr(segment_ms_rsanet, "load_brain", lambda *_: head)
-    monkeypatch.setattr(segment_ms_rsanet, "build", partial(RSANet, 1, INPUT_CHANNELS, None, (8, 16, 32), block=2))
+    monkeypatch.setattr(
+        segment_ms_rsanet, "build_network", partial(RSANet, 1, INPUT_CHANNELS, None, (8, 16, 32), block=2)
+    )
     monkeypatch.setattr(segment_ms_rsanet, "made_up_exams", lambda head, seed: exams(head))
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from medapp.algorithms.ms_input import INPUT_CHANNELS
 from medapp.networks.ar2unet import AR2UNet, RecurrentResidual
 from medapp.networks.rsanet import RSANet
-from medapp.pipelines.segment_ms_rsanet import INPUT_CHANNELS
 from training.core.lesion_losses import dice_cross_entropy
 from training.core.random_source import RandomSource
 from training.studies import ms
