@@ -211,7 +211,7 @@ def test_windows_give_what_one_pass_gives(monkeypatch):
     x = np.random.default_rng(0).normal(size=(INPUT_CHANNELS, 48, 80, 64)).astype(np.float32)
     whole, weights = predict_lesions(Bright(), x)
     assert len(weights) == len(ATTENTION_PLANES)
-    for name, value in (("WHOLE", 1000), ("SIDE", 32), ("OVERLAP", 16)):
+    for name, value in (("MAX_WHOLE_VOXELS", 1000), ("WINDOW_SIDE", 32), ("WINDOW_OVERLAP", 16)):
         monkeypatch.setattr(ms, name, value)
     shares: list[float] = []
     parts, none = predict_lesions(Bright(), x, shares.append)
