@@ -201,8 +201,8 @@ def restoration_inputs(title: str, about: str, *, colour: bool = False) -> tuple
 def region_options(*methods: str) -> tuple[Choice, Choice]:
     """Return the options for regions; `methods` are some of REGION_METHODS, the default first."""
     regions_help = (
-        "Pixels attend to each other within a region. MobileSAM finds visible structures, in seconds a slice on a CPU; "
-        "superpixels are instant; the larger SAM networks need a graphics card."
+        "Pixels attend to each other within a region: MobileSAM finds visible structures, in seconds a slice and "
+        "minutes a series on a CPU, superpixels are instant, and the larger SAM networks need a graphics card."
     )
     points_help = "Segment Anything is prompted on a grid: more points find smaller regions and take longer."
     return (

@@ -278,7 +278,8 @@ CARD = Card(
         Slider("threshold", "Threshold", 0.05, 0.95, 0.01, 0.7,
                "Voxels of at least this probability count as lesion.", live=True),
         Slider("min_lesion_ml", "Minimum lesion volume (ml)", 0.0, 1.0, 0.005, 0.01,
-               "Smaller components are removed; a sphere of 3 mm has 0.014 ml.", live=True, former=("smallest",)),
+               "Smaller components are removed; a sphere 3 mm in diameter has 0.014 ml.",
+               live=True, former=("smallest",)),
     ),
     weights=Weights(
         "segment_ms_rsanet.safetensors",

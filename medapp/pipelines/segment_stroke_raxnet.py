@@ -202,7 +202,7 @@ def build_networks(widths: Sequence[int] = WIDTHS) -> nn.ModuleDict:
     return nn.ModuleDict({plane: RAXNet(1, widths, INPUT_CHANNELS) for plane in PLANE_LETTERS})
 
 
-FUSION_HELP = "Mean, as in the authors' code, majority vote, as in their paper, or mean by the weights below."
+FUSION_HELP = "Mean, as in the authors' code, majority vote, as in their paper, or mean by the plane weights."
 CARD = Card(
     name="segment_stroke_raxnet",
     task="segmentation",
