@@ -5,10 +5,9 @@ import pytest
 from nibabel.affines import from_matvec
 from scipy.spatial.transform import Rotation
 
-from medapp.analysis import landmarks, mask_metrics, region_overlap
+from medapp.analysis import mask_metrics, region_overlap
 from medapp.imaging.deformation import Deformation
 from medapp.imaging.volume import Volume
-from medapp.result import Result
 
 TILTED = from_matvec(
     Rotation.from_euler("xyz", (10, -20, 30), degrees=True).as_matrix() @ np.diag([1.0, 1.2, 2]), (5, 0, -9)
@@ -46,14 +45,3 @@ def test_a_region_that_the_moving_image_lacks_scores_nothing_and_has_no_distance
         labels, gone, gone, still, np.ones(labels.shape), {"fixed": "a", "moving": "b"}
     )
     assert table.rows[1][4:8] == (0.0, 0.0, None, None)
-
-
-def test_landmarks_go_through_the_displacement_and_then_the_affine():
-    affine = from_matvec(Rotation.from_euler("z", 20, degrees=True).as_matrix(), (3, 4, 5))
-    field = Deformation(np.full((3, 30, 30, 20), 2.0), TILTED)
-    fixed = np.array([[10.0, 5, 0], [8, 2, 3]])
-    moving = (fixed + 2) @ affine[:3, :3].T + affine[:3, 3]
-    result = landmarks.measure_landmarks(Result({}, field, affine=affine), np.hstack([fixed, moving]))
-    assert result.metrics["tre"].value == pytest.approx(0, abs=1e-3)
-    assert result.metrics["tre_before"].value == pytest.approx(np.sqrt(12), abs=1e-3)
-    assert len(result.tables["landmarks"].rows) == 2

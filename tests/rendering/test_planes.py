@@ -11,7 +11,7 @@ from medapp.imaging.volume import Grid, Volume
 from medapp.rendering import planes
 from medapp.rendering.colour import Window
 from medapp.rendering.layers import Layer
-from medapp.rendering.slice_grids import find_plane, make_slice_grid
+from medapp.rendering.slice_grids import find_plane
 
 TILT = Rotation.from_euler("xyz", [17, -12, 25], degrees=True).as_matrix()
 RAS = Grid((40, 50, 30), from_matvec(np.diag([2.0, 1.5, 3.0]), (-40, -37, -45)))
@@ -94,13 +94,6 @@ def test_the_picture_does_not_depend_on_the_storage_order(codes, plane):
         assert np.abs(first.astype(int) - second).max() <= 1
 
 
-def test_pixels_are_square_and_the_sheet_spans_the_scan():
-    s = make_slice_grid(RAS, "coronal", (0, 0, 0))
-    assert np.allclose(s.spacing, (1.5, 1.5, 1))
-    assert s.shape == (60, 53, 1)  # 30 × 3 mm high, 40 × 2 mm wide
-    assert np.allclose(s.to_mm(np.array([0, 0, 0]))[1], 0, atol=1e-3)
-
-
 def test_layers_on_different_grids_lie_on_each_other():
     volume, other = bright(RAS, (11, 9, -6)), OBLIQUE
     centre = volume.grid.to_mm(np.argwhere(volume.array)[0])
@@ -143,23 +136,6 @@ def test_an_empty_mask_and_a_constant_image_draw():
     assert np.allclose(mm, RAS.to_mm((np.array(RAS.shape) - 1) / 2))
     assert planes.draw_three_planes(layers, mm).dtype == np.uint8
     assert planes.draw_montage(layers, 4).ndim == 3
-
-
-def test_values_that_are_not_numbers_are_black():
-    volume = Volume(np.full((8, 8, 8), np.nan, np.float32), np.eye(4))
-    assert not planes.draw_plane([Layer(volume)], "axial", (4, 4, 4)).any()
-
-
-def test_a_contour_leaves_the_lesion_and_the_background_as_they_are():
-    volume = Volume(np.full((20, 20, 20), 0.5, np.float32), np.eye(4))
-    lesion = np.zeros((20, 20, 20), np.uint8)
-    lesion[8:12, 8:12, 8:12] = 1
-    mask = volume.new_like(lesion, labels={1: "lesion"})
-    plain = planes.draw_plane([Layer(volume, window=WHITE)], "axial", (10, 10, 10))
-    picture = planes.draw_plane([Layer(volume, window=WHITE), Layer(mask, "mask", contour=1)], "axial", (10, 10, 10))
-    changed = (picture != plain).any(axis=-1)
-    assert changed.sum() == 16  # a ring around 4 × 4 pixels, without its corners
-    assert not changed[8:12, 8:12].any()
 
 
 def test_the_first_look_is_at_the_widest_slice_of_the_largest_lesion():
