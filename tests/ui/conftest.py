@@ -3,7 +3,6 @@
 import os
 import shutil
 import zipfile
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -64,19 +63,46 @@ def served(tmp_path_factory):
     assert not [line for line in asked if not any(host in line for host in allowed)], "images could leave the machine"
 
 
-@contextmanager
-def browsed(served: str, height: int = 1700):
-    """The app's page in a browser of its own, its segmentation tab open."""
-    from playwright import sync_api
-
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, with a software WebGL. No longer than a module: while it is there, `asyncio.run` does not work."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    if BROWSER is None:
+        pytest.skip("no Chromium or Chrome here")
     with sync_api.sync_playwright() as play:
         browser = play.chromium.launch(executable_path=BROWSER, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1500, "height": height})
-        page.set_default_timeout(180_000)
-        page.goto(served)
-        page.wait_for_selector("#segmentation-run")
-        yield page
+        yield browser
         browser.close()
+
+
+def open_page(browser, address: str, height: int = 1300):
+    """The app's page as a new visitor sees it, its segmentation tab open."""
+    page = browser.new_context(viewport={"width": 1500, "height": height}, accept_downloads=True).new_page()
+    page.set_default_timeout(180_000)
+    page.goto(address)
+    page.wait_for_selector("#segmentation-run")
+    return page
+
+
+@pytest.fixture
+def page(browser, served):
+    """The page of a visitor who comes for this test alone."""
+    page = open_page(browser, served)
+    yield page
+    page.context.close()
+
+
+@pytest.fixture(scope="module")
+def shared_page(browser, served):
+    """The page of a visitor who stays for all tests of the module."""
+    page = open_page(browser, served)
+    yield page
+    page.context.close()
+
+
+def example_button(page, task: str, number: int):
+    """The thumbnail of an example."""
+    return page.locator(f"#{task}-examples button.thumbnail-item, #{task}-examples .thumbnail-lg").nth(number)
 
 
 def unpacked(page, tab: str, folder: Path) -> list[Path]:

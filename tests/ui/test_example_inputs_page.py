@@ -2,41 +2,18 @@
 
 import shutil
 
-import pytest
-from conftest import BROWSER, FLAGS, put_file
+from conftest import example_button, put_file
 
 from medapp import examples
-
-sync_api = pytest.importorskip("playwright.sync_api")
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome here")
 
 CASES = {example.name: example for example in examples.every()}
 HEALTHY, BENT = CASES["no_lesion"].images["flair"], CASES["known_deformation"]
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=BROWSER, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(browser, served):
-    page = browser.new_page(viewport={"width": 1280, "height": 720})
-    page.set_default_timeout(180_000)
-    page.goto(served)
-    page.wait_for_selector("#segmentation-run")
-    yield page
-    page.close()
-
-
 def click(page, tab: str, name: str) -> None:
     """Click an example and wait until it is in the form."""
     number = [example.name for example in examples.of_task(tab)].index(name)
-    thumbnails = f"#{tab}-examples button.thumbnail-item, #{tab}-examples .thumbnail-lg"
-    page.locator(thumbnails).nth(number).click()
+    example_button(page, tab, number).click()
     says(page, tab, "example")
 
 

@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 
 import pytest
-from conftest import browsed
+from conftest import open_page
 
 from benchmarks import serving
 
@@ -16,23 +16,24 @@ EXAMPLE = "#segmentation-examples button.thumbnail-lg >> nth={}"
 SLOW, FAST = EXAMPLE.format(4), EXAMPLE.format(0)
 
 
-def test_a_killed_app_is_missed_and_its_successor_found(tmp_path):
+def test_a_killed_app_is_missed_and_its_successor_found(browser, tmp_path):
     with serving.run_app(TMPDIR=str(tmp_path)) as (address, pid):
         port = int(address.rstrip("/").rpartition(":")[2])
-        with browsed(address) as page:
-            page.click(SLOW)
-            page.get_by_text("processing").first.wait_for()
-            os.kill(pid, signal.SIGKILL)
-            page.get_by_text("Connection to the server was lost").wait_for()
-            (left,) = tmp_path.glob("medapp-app-*")
-            assert any(left.iterdir()), "nothing to be tidied up: the test proves nothing"
-            os.utime(left, (0, time.time() - 3600))
+        page = open_page(browser, address)
+        page.click(SLOW)
+        page.get_by_text("processing").first.wait_for()
+        os.kill(pid, signal.SIGKILL)
+        page.get_by_text("Connection to the server was lost").wait_for()
+        (left,) = tmp_path.glob("medapp-app-*")
+        assert any(left.iterdir()), "nothing to be tidied up: the test proves nothing"
+        os.utime(left, (0, time.time() - 3600))
 
-            with serving.run_app(port=port, TMPDIR=str(tmp_path)):
-                page.get_by_text("Connection to the server was lost").wait_for(state="detached")
-                page.click(FAST)
-                page.locator("#segmentation-status h2", has_text="Dice").wait_for()
-                assert not left.exists()
+        with serving.run_app(port=port, TMPDIR=str(tmp_path)):
+            page.get_by_text("Connection to the server was lost").wait_for(state="detached")
+            page.click(FAST)
+            page.locator("#segmentation-status h2", has_text="Dice").wait_for()
+            assert not left.exists()
+        page.context.close()
 
 
 def test_an_app_in_the_background_of_a_script_ends_when_it_is_told_to():

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_what_was_left_is_gone_after_its_time():
-    given = os.environ | {"MEDAPP_LIFETIME": "12", "PYTHONPATH": str(ROOT)}
+    given = os.environ | {"MEDAPP_LIFETIME": "6", "PYTHONPATH": str(ROOT)}
     given.pop("GRADIO_TEMP_DIR", None)
     said = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("left.py"))], env=given, capture_output=True, check=True

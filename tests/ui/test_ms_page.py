@@ -1,31 +1,28 @@
 """Multiple sclerosis on the page: an example with an earlier scan, its tables, and what its slices draw on."""
 
 import pytest
-from conftest import BROWSER, browsed
+from conftest import example_button
 
 from medapp import examples
 from medapp.serving import runtime
 
-pytest.importorskip("playwright.sync_api")
 NAME = "segment_ms_rsanet"
 SHOWN = [e for e in examples.of_task("segmentation") if e.pipeline in runtime.load_cards()]
 SINCE = next((n for n, e in enumerate(SHOWN) if e.pipeline == NAME and "baseline" in e.images), None)
 pytestmark = [
-    pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome here"),
     pytest.mark.skipif(NAME not in runtime.load_cards(), reason="no weights yet"),
     pytest.mark.skipif(SINCE is None, reason="no example with an earlier scan"),
 ]
-EXAMPLE = "#segmentation-examples button.thumbnail-item, #segmentation-examples .thumbnail-lg"
 STRIP = "#segmentation-attention-strip img"
 
 
 @pytest.fixture(scope="module")
-def page(served):
-    with browsed(served) as page:
-        page.locator(EXAMPLE).nth(SINCE).click()
-        page.wait_for_selector("#segmentation-numbers table")
-        page.wait_for_selector("#segmentation-viewer canvas")
-        yield page
+def page(shared_page):
+    page = shared_page
+    example_button(page, "segmentation", SINCE).click()
+    page.wait_for_selector("#segmentation-numbers table")
+    page.wait_for_selector("#segmentation-viewer canvas")
+    return page
 
 
 def test_places_and_changes_are_told(page):

@@ -7,18 +7,15 @@ import zipfile
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import BROWSER, FLAGS, put_file
+from conftest import example_button, open_page, put_file
 from PIL import Image
 
 from medapp import examples
 
-sync_api = pytest.importorskip("playwright.sync_api")
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome here")
-
 CASES = {example.name: example for example in examples.of_task("segmentation")}
 LESION = next(e for e in CASES.values() if e.reference and set(e.images) == {"flair"})
+HEADLINE = "document.querySelector('#segmentation-status h2').textContent"
 FORM = "#segment_glioma_ar2unet"
-EXAMPLE = "#segmentation-examples button.thumbnail-item, #segmentation-examples .thumbnail-lg"
 NO_WEBGL = """
 const given = HTMLCanvasElement.prototype.getContext
 HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
@@ -27,42 +24,26 @@ HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
 """
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=BROWSER, args=FLAGS)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def page(browser, served):
-    page = browser.new_page(viewport={"width": 1500, "height": 1300})
-    page.set_default_timeout(90_000)
-    page.goto(served)
+def page(page):
     choose(page)
-    yield page
-    page.close()
+    return page
 
 
 @pytest.fixture(scope="module")
-def done(browser, served):
+def segmented(shared_page):
     """A page on which an uploaded FLAIR has been segmented."""
-    page = browser.new_page(viewport={"width": 1500, "height": 1300}, accept_downloads=True)
-    page.set_default_timeout(90_000)
-    page.goto(served)
+    page = shared_page
     choose(page)
     put(page, "flair", LESION.images["flair"])
     page.click("#segmentation-run")
     page.wait_for_selector("#segmentation-viewer canvas")
-    page.wait_for_function("document.querySelector('#segmentation-status h2').textContent.includes('ml in')")
-    yield page
-    page.close()
+    page.wait_for_function(f"{HEADLINE}.includes('ml in')")
+    return page
 
 
 def choose(page) -> None:
     """Take the method for lesions, where there is another."""
-    page.wait_for_selector("#segmentation-run")
     method = page.locator(f"#segmentation-method input[value={FORM.removeprefix('#')}]")
     if method.count():
         method.check()
@@ -80,11 +61,11 @@ def test_the_page_says_that_it_is_no_diagnosis(page):
     assert "never a diagnosis" in page.inner_text("body").lower()
 
 
-def test_an_uploaded_scan_is_segmented_and_drawn(done):
-    assert "ml in" in headline(done)
-    done.wait_for_timeout(3000)
+def test_an_uploaded_scan_is_segmented_and_drawn(segmented):
+    assert "ml in" in headline(segmented)
+    segmented.wait_for_timeout(3000)
     picture = np.asarray(
-        Image.open(io.BytesIO(done.locator("#segmentation-viewer canvas").screenshot())).convert("RGB"), int
+        Image.open(io.BytesIO(segmented.locator("#segmentation-viewer canvas").screenshot())).convert("RGB"), int
     )
     h, w = picture.shape[0] // 2, picture.shape[1] // 2
     for part in (picture[:h, :w], picture[:h, w:], picture[h:, :w], picture[h:, w:]):
@@ -93,17 +74,21 @@ def test_an_uploaded_scan_is_segmented_and_drawn(done):
     assert orange.sum() > 50, "the lesion is outlined"
 
 
-def test_the_threshold_recomputes_without_the_network(done):
-    threshold, before = done.locator(f"{FORM}-live input[type=number]").first, headline(done)
+def test_the_threshold_recomputes_without_the_network(segmented):
+    threshold, before = segmented.locator(f"{FORM}-live input[type=number]").first, headline(segmented)
     default = threshold.input_value()
     threshold.fill("0.9")
     threshold.press("Enter")
-    done.wait_for_function("old => document.querySelector('#segmentation-status h2').textContent !== old", arg=before)
-    assert float(headline(done).split(" ml")[0]) < float(before.split(" ml")[0])
-    assert "0.9" in done.inner_text("#segmentation-numbers")
+    segmented.wait_for_function(
+        "old => document.querySelector('#segmentation-status h2').textContent !== old", arg=before
+    )
+    assert float(headline(segmented).split(" ml")[0]) < float(before.split(" ml")[0])
+    assert "0.9" in segmented.inner_text("#segmentation-numbers")
     threshold.fill(default)
     threshold.press("Enter")
-    done.wait_for_function("old => document.querySelector('#segmentation-status h2').textContent === old", arg=before)
+    segmented.wait_for_function(
+        "old => document.querySelector('#segmentation-status h2').textContent === old", arg=before
+    )
 
 
 def crosshair(page) -> np.ndarray:
@@ -113,23 +98,23 @@ def crosshair(page) -> np.ndarray:
     return np.array([signs[words[i]] * float(words[i + 1]) for i in (0, 2, 4)])
 
 
-def test_a_click_on_a_lesion_moves_the_crosshair(done):
-    cells = done.locator("#segmentation-table [data-testid^='cell-0-']").all_inner_texts()
+def test_a_click_on_a_lesion_moves_the_crosshair(segmented):
+    cells = segmented.locator("#segmentation-table [data-testid^='cell-0-']").all_inner_texts()
     centroid = np.array([float(text) for text in cells[3:6]])
-    box = done.locator("#segmentation-viewer canvas").bounding_box()
-    done.mouse.click(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.4)  # the axial plane, far from it
-    done.wait_for_timeout(1500)
-    assert np.linalg.norm(crosshair(done) - centroid) > 25
-    done.locator("#segmentation-table [data-testid='cell-0-1']").click()
-    done.wait_for_timeout(2500)
-    assert np.linalg.norm(crosshair(done) - centroid) < 12
+    box = segmented.locator("#segmentation-viewer canvas").bounding_box()
+    segmented.mouse.click(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.4)  # the axial plane, far from it
+    segmented.wait_for_timeout(1500)
+    assert np.linalg.norm(crosshair(segmented) - centroid) > 25
+    segmented.locator("#segmentation-table [data-testid='cell-0-1']").click()
+    segmented.wait_for_timeout(2500)
+    assert np.linalg.norm(crosshair(segmented) - centroid) < 12
 
 
-def test_the_zip_holds_mask_report_and_facts_on_the_grid_of_the_input(done, tmp_path):
-    done.click("button[role=tab]:has-text('Files')")
-    done.wait_for_selector("#segmentation-zip:not([disabled])")
-    with done.expect_download() as download:
-        done.click("#segmentation-zip")
+def test_the_zip_holds_mask_report_and_facts_on_the_grid_of_the_input(segmented, tmp_path):
+    segmented.click("button[role=tab]:has-text('Files')")
+    segmented.wait_for_selector("#segmentation-zip:not([disabled])")
+    with segmented.expect_download() as download:
+        segmented.click("#segmentation-zip")
     download.value.save_as(tmp_path / "all.zip")
     with zipfile.ZipFile(tmp_path / "all.zip") as packed:
         names = {name.split("/")[-1]: name for name in packed.namelist()}
@@ -148,7 +133,7 @@ def test_the_zip_holds_mask_report_and_facts_on_the_grid_of_the_input(done, tmp_
 
 
 def test_an_example_shows_its_result_at_one_click(page):
-    page.locator(EXAMPLE).first.click()
+    example_button(page, "segmentation", 0).click()
     page.wait_for_selector("#segmentation-viewer canvas")
     assert "Synthetic example" in page.inner_text("#segmentation-status")
 
@@ -168,30 +153,27 @@ def test_a_file_that_is_no_image_is_refused_in_words(page, tmp_path):
 
 
 def test_without_webgl_pictures_are_drawn_by_the_server(browser, served):
-    page = browser.new_page(viewport={"width": 1400, "height": 1200})
-    page.set_default_timeout(90_000)
+    page = open_page(browser, served)
     page.add_init_script(NO_WEBGL)
-    page.goto(served)
-    page.locator(EXAMPLE).first.click()
+    page.reload()
+    example_button(page, "segmentation", 0).click()
     page.wait_for_selector("text=Three planes")
-    page.close()
+    page.context.close()
 
 
 def test_two_visitors_at_once_see_what_is_theirs(browser, served, tmp_path):
-    shown = {}
+    pages = {}
     for name, example in (("ada", LESION), ("bob", CASES["no_lesion"])):
         file = tmp_path / f"{name}.nii.gz"
         file.write_bytes(example.images["flair"].read_bytes())
-        page = shown[name] = browser.new_context(viewport={"width": 1300, "height": 1000}).new_page()
-        page.set_default_timeout(90_000)
-        page.goto(served)
+        page = pages[name] = open_page(browser, served)
         choose(page)
         put(page, "flair", file)
-    for page in shown.values():
+    for page in pages.values():
         page.click("#segmentation-run")
-    for page in shown.values():
+    for page in pages.values():
         page.wait_for_selector("#segmentation-viewer canvas")
-    ada, bob = shown.values()
+    ada, bob = pages.values()
     assert "ml in" in headline(ada) and headline(bob) != headline(ada)
     assert "ada.nii" not in bob.content() and "bob.nii" not in ada.content()
     bob.context.close()
@@ -199,5 +181,5 @@ def test_two_visitors_at_once_see_what_is_theirs(browser, served, tmp_path):
     threshold = ada.locator(f"{FORM}-live input[type=number]").first
     threshold.fill("0.9")
     threshold.press("Enter")
-    ada.wait_for_function("old => document.querySelector('#segmentation-status h2').textContent !== old", arg=before)
+    ada.wait_for_function(f"old => {HEADLINE} !== old", arg=before)
     ada.context.close()

@@ -1,37 +1,22 @@
 """The regions of the brain on the page: an example and its table; and lesions again after them."""
 
 import pytest
-from conftest import BROWSER, FLAGS
+from conftest import example_button
 
 from medapp import examples
 from medapp.serving import runtime
 
-sync_api = pytest.importorskip("playwright.sync_api")
 NAME = "segment_anatomy_unet"
 pytestmark = [
-    pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome here"),
     pytest.mark.skipif(NAME not in runtime.load_cards(), reason="no weights yet"),
 ]
-EXAMPLE = "#segmentation-examples button.thumbnail-item, #segmentation-examples .thumbnail-lg"
 KINDS = [example.pipeline == NAME for example in examples.of_task("segmentation")]
-
-
-@pytest.fixture
-def page(served):
-    with sync_api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=BROWSER, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1500, "height": 1300})
-        page.set_default_timeout(120_000)
-        page.goto(served)
-        page.wait_for_selector("#segmentation-run")
-        yield page
-        browser.close()
 
 
 def show(page, regions: bool) -> None:
     """Click the first example of that kind and wait for its result."""
     said = "Brain " if regions else "ml in"
-    page.locator(EXAMPLE).nth(KINDS.index(regions)).click()
+    example_button(page, "segmentation", KINDS.index(regions)).click()
     page.wait_for_function(f"document.querySelector('#segmentation-status h2').textContent.includes('{said}')")
     page.wait_for_selector("#segmentation-viewer canvas")
     page.wait_for_timeout(2500)

@@ -6,16 +6,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import BROWSER, FLAGS, unpacked
+from conftest import example_button, unpacked
 
 from medapp import examples
 from medapp.serving import runtime
 from medapp.ui.panels.registration_views import BETWEEN, FLICKER, SWIPE, VIEWS
 
-sync_api = pytest.importorskip("playwright.sync_api")
 NAME = "register_brain_textscf"
 pytestmark = [
-    pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome here"),
     pytest.mark.skipif(NAME not in runtime.load_cards(), reason="no weights yet"),
 ]
 KNOWN = [example.name for example in examples.of_task("registration")].index("known_deformation")
@@ -23,17 +21,13 @@ MOVING = examples.of_task("registration")[KNOWN].images["moving"]
 
 
 @pytest.fixture(scope="module")
-def page(served):
-    with sync_api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=BROWSER, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1500, "height": 1300}, accept_downloads=True)
-        page.set_default_timeout(300_000)
-        page.goto(served)
-        page.get_by_role("tab", name="Registration").click()
-        page.locator("#registration-examples button.thumbnail-item").nth(KNOWN).click()
-        page.wait_for_selector("#registration-numbers table")
-        yield page
-        browser.close()
+def page(shared_page):
+    page = shared_page
+    page.set_default_timeout(300_000)
+    page.get_by_role("tab", name="Registration").click()
+    example_button(page, "registration", KNOWN).click()
+    page.wait_for_selector("#registration-numbers table")
+    return page
 
 
 def test_the_error_against_the_known_deformation_is_told(page):

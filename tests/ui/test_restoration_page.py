@@ -8,13 +8,10 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-from conftest import BROWSER, FLAGS, put_file, unpacked
+from conftest import example_button, put_file, unpacked
 from PIL import Image
 
 from medapp import examples
-
-sync_api = pytest.importorskip("playwright.sync_api")
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome here")
 
 CASES = {example.name: example for example in examples.of_task("restoration")}
 SLICE = CASES["ct_small_dicom"].images["image"]
@@ -22,23 +19,11 @@ PICTURE = CASES["pathology_twice"].images["image"]
 STATUS = "document.querySelector('#restoration-status h2').textContent"
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=BROWSER, args=FLAGS)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def page(browser, served):
-    page = browser.new_page(viewport={"width": 1500, "height": 1400}, accept_downloads=True)
-    page.set_default_timeout(120_000)
-    page.goto(served)
+def page(page):
     page.get_by_role("tab", name="Restoration").click()
     page.wait_for_selector("#restoration-run")
-    yield page
-    page.close()
+    return page
 
 
 def put(page, path) -> None:
@@ -140,7 +125,7 @@ def test_what_is_degraded_on_purpose_is_measured(page):
 
 
 def test_an_example_is_shown_with_its_reference_and_zoomed(page):
-    page.locator("#restoration-examples button.thumbnail-item").first.click()
+    example_button(page, "restoration", 0).click()
     page.wait_for_function(f"{STATUS}.includes('against the clean image')")
     page.get_by_role("tab", name="Zoom").locator("visible=true").click()
     page.wait_for_selector("#restoration-inset img")

@@ -8,7 +8,6 @@ import urllib.request
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import BROWSER, browsed
 from gradio_client import Client
 from starlette.formparsers import MultiPartException
 from starlette.testclient import TestClient
@@ -317,15 +316,12 @@ def test_the_running_page_is_guarded(served):
         assert caught.value.code in (403, 404)
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome here")
-def test_the_page_keeps_to_its_policy(served):
-    pytest.importorskip("playwright.sync_api")
+def test_the_page_keeps_to_its_policy(page):
     told = []
-    with browsed(served) as page:
-        page.on("console", lambda message: told.append(message.text))
-        page.reload()
-        page.wait_for_selector("#segmentation-run")
-        page.wait_for_timeout(3000)
-        made = page.evaluate("() => new Function('return 1')()")
+    page.on("console", lambda message: told.append(message.text))
+    page.reload()
+    page.wait_for_selector("#segmentation-run")
+    page.wait_for_timeout(3000)
+    made = page.evaluate("() => new Function('return 1')()")
     refused = [text for text in told if "Content Security Policy" in text and "iframe-resizer" not in text]
     assert made == 1 and not refused

@@ -1,29 +1,26 @@
 """Stroke on the page: an example, its maps and tables, and rules and planes that move without the networks."""
 
 import pytest
-from conftest import BROWSER, browsed
+from conftest import example_button
 
 from medapp import examples
 from medapp.serving import runtime
 
-pytest.importorskip("playwright.sync_api")
 NAME = "segment_stroke_raxnet"
 pytestmark = [
-    pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome here"),
     pytest.mark.skipif(NAME not in runtime.load_cards(), reason="no weights yet"),
 ]
-EXAMPLE = "#segmentation-examples button.thumbnail-item, #segmentation-examples .thumbnail-lg"
 SHOWN = [e.pipeline for e in examples.of_task("segmentation") if e.pipeline in runtime.load_cards()]
 LIVE = f"#{NAME}-live"
 
 
 @pytest.fixture(scope="module")
-def page(served):
-    with browsed(served) as page:
-        page.locator(EXAMPLE).nth(SHOWN.index(NAME)).click()
-        page.wait_for_selector("#segmentation-numbers table")
-        page.wait_for_selector("#segmentation-viewer canvas")
-        yield page
+def page(shared_page):
+    page = shared_page
+    example_button(page, "segmentation", SHOWN.index(NAME)).click()
+    page.wait_for_selector("#segmentation-numbers table")
+    page.wait_for_selector("#segmentation-viewer canvas")
+    return page
 
 
 def planes(page) -> str:

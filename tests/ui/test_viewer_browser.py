@@ -1,11 +1,11 @@
 """The viewer in a real browser: it draws, stays put, obeys, tells, and gives way where it cannot draw."""
 
 import io
-import shutil
 
 import gradio as gr
 import numpy as np
 import pytest
+from conftest import BROWSER
 from PIL import Image
 
 from medapp.imaging.volume import Volume
@@ -13,14 +13,10 @@ from medapp.rendering import planes
 from medapp.rendering.colour import Window
 from medapp.rendering.layers import Layer
 from medapp.ui.viewer import component, niivue_asset
+from medapp.ui.viewer.scene import build_scene
 
-sync_api = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
-WEBGL = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
 PATIENCE = 120_000  # milliseconds; a busy machine without a graphics card is slow
 pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium"),
     pytest.mark.skipif(
         niivue_asset.fetch_script(60) is None, reason="NiiVue's script is not here and cannot be fetched"
     ),
@@ -66,9 +62,7 @@ def app(tmp_path_factory):
                 gr.Image(
                     planes.draw_three_planes(list(layers(0.5).values()), FIRST), format="png", label="Three planes"
                 )
-            view = component.Viewer(
-                component.scene(layers(0.5), folder, mm=FIRST), elem_id="one", sync="pair", height=420
-            )
+            view = component.Viewer(build_scene(layers(0.5), folder, mm=FIRST), elem_id="one", sync="pair", height=420)
             threshold = gr.Slider(0.05, 1.0, 0.5, step=0.05, label="Threshold", elem_id="threshold")
             jump, swap = gr.Button("Jump"), gr.Button("Phantom")
             told = gr.Textbox(label="Told", elem_id="told")
@@ -76,10 +70,10 @@ def app(tmp_path_factory):
             other = component.Viewer(elem_id="two", sync="pair", height=300)
             fill = gr.Button("Fill")
         jump.click(lambda: component.move_crosshair(SECOND), None, view)
-        threshold.change(lambda t: component.scene(layers(t), folder, mm=FIRST), threshold, view)
+        threshold.change(lambda t: build_scene(layers(t), folder, mm=FIRST), threshold, view)
         blobs = {"phantom": Layer(phantom, window=Window(0, 990))}
-        swap.click(lambda: component.scene(blobs, folder, mm=(0, 0, 10)), None, view)
-        fill.click(lambda: component.scene({"MNI152": Layer(image)}, folder), None, other)
+        swap.click(lambda: build_scene(blobs, folder, mm=(0, 0, 10)), None, view)
+        fill.click(lambda: build_scene({"MNI152": Layer(image)}, folder), None, other)
         view.select(tell, None, told)
         view.nowebgl(lambda: gr.Group(visible=True), None, fallback)
     _, url, _ = demo.launch(
@@ -91,19 +85,6 @@ def app(tmp_path_factory):
 
 def tell(event: gr.EventData) -> str:
     return f"mm {np.round(event.mm).tolist()} read {list(event.values)} in {event.regions}"
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with sync_api.sync_playwright() as play:
-        yield play.chromium
-
-
-@pytest.fixture(scope="module")
-def browser(chromium):
-    browser = chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *WEBGL])
-    yield browser
-    browser.close()
 
 
 @pytest.fixture
@@ -297,8 +278,8 @@ def test_without_the_script_the_page_says_so_and_shows_pictures(browser, app):
     context.close()
 
 
-def test_without_webgl_the_page_says_so_and_shows_pictures(chromium, app):
-    blind = chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, "--disable-3d-apis"])
+def test_without_webgl_the_page_says_so_and_shows_pictures(browser, app):
+    blind = browser.browser_type.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-3d-apis"])
     gave_way(opened(blind, app))
     blind.close()
 
