@@ -9,6 +9,7 @@ class HtmlTemplates:
     """The template files of one folder, and the macros in one of them."""
 
     def __init__(self, folder: Path, macros: str) -> None:
+        """Read templates from `folder`; `macros` names the file of `render_macro`."""
         self._environment = Environment(
             loader=FileSystemLoader(folder),
             autoescape=True,

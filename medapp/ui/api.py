@@ -1,4 +1,4 @@
-"""The other doors to the same methods: a named endpoint for `gradio_client`, and the MCP tool made from it."""
+"""API: a named endpoint of every method for `gradio_client`, from which Gradio makes an MCP tool, too."""
 
 import inspect
 import shutil
@@ -28,7 +28,7 @@ BY_VOXELS = "reference_by_voxels"
 
 
 def add_endpoint(card: Card) -> None:
-    """Add the endpoint `/<card.name>` to the current `gr.Blocks`: files and options in; facts and files out."""
+    """Add the endpoint `/<card.name>`, from files and options to facts and files, to the current `gr.Blocks`."""
     sources = sorted(card.inputs, key=lambda source: source.optional)
     presenter = get_presenter(card)
     colour = any(source.colour for source in card.inputs)
@@ -65,7 +65,7 @@ def add_endpoint(card: Card) -> None:
     required = {s.name for s in sources if not (s.optional or s.former)}
     kind, empty = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.empty
     parameters = [inspect.Parameter(n, kind, default=empty if n in required else None) for n in names]
-    endpoint: Any = call  # Gradio reads the names of parameters and the manual from the function
+    endpoint: Any = call  # Gradio reads names and description from the function
     endpoint.__signature__, endpoint.__name__, endpoint.__doc__ = (
         inspect.Signature(parameters),
         card.name,
@@ -100,21 +100,21 @@ def _use_present_names(given: dict[str, Any], former: Mapping[str, str]) -> list
     return [renaming_note(old, former[old]) for old in used]
 
 
-def _read_volume(path: str, place: str, series: dict[str, str], **how: Any) -> Volume:
-    """The image for the input `place`. Raises InputError, which lists the series where there are several."""
+def _read_volume(path: str, role: str, series: dict[str, str], **options: Any) -> Volume:
+    """Read the image of an input. Raises InputError, which lists the series if there are several."""
     try:
-        return sandbox.read([path], series.get(place), **how)
+        return sandbox.read([path], series.get(role), **options)
     except files.SeveralSeriesError as several:
-        raise InputError(f"{several} Give it as series, as in {place}=2.") from several
+        raise InputError(f"{several} Choose one by the parameter series, as in {role}=2.") from several
 
 
 def _zip_folder(path: Path) -> str:
-    """The path, a folder as a zip."""
+    """Return the path; of a folder, that of a zip with its files."""
     return shutil.make_archive(str(path), "zip", path) if path.is_dir() else str(path)
 
 
 def _describe_endpoint(card: Card) -> str:
-    """What an MCP client or a reader of the API page is told."""
+    """Describe the endpoint to MCP clients and readers of the API page, in the form of a docstring."""
     presenter = get_presenter(card)
     lines = [card.about, "For research and demonstration, never a diagnosis.", "", "Args:"]
     kinds = (

@@ -16,6 +16,7 @@ class ArrayStore:
     """Write arrays to files of a new folder and give them back as read-only memory maps; small ones are not moved."""
 
     def __init__(self, folder: Path) -> None:
+        """Create the folder, which must not exist yet."""
         folder.mkdir()
         self.folder = folder
         self._stored: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # by id; holds the array, so that no id is reused

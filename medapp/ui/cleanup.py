@@ -21,6 +21,7 @@ class CleanupThread(threading.Thread):
     """
 
     def __init__(self, *folders: Path) -> None:
+        """Note what is in the folders now."""
         super().__init__(daemon=True, name="cleanup")
         self.folders = folders
         self._permanent = {path for folder in folders for path in folder.iterdir()}

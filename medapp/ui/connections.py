@@ -16,6 +16,7 @@ class Connections:
     """The open connections of every session, and the callbacks due after their end. Its methods are thread-safe."""
 
     def __init__(self, grace: float = GRACE) -> None:
+        """Start without connections; `grace` is in seconds."""
         self.grace = grace
         self._callbacks: dict[str, tuple[float, Callable[[str], None]]] = {}  # by session: when due, and what to call
         self._open: dict[str, int] = {}
@@ -41,7 +42,7 @@ class Connections:
             return session in self._open
 
     def call_after_grace(self, session: str, callback: Callable[[str], None]) -> None:
-        """Call `callback(session)` after GRACE seconds, unless the session opens a connection before or has another."""
+        """Call `callback(session)` after the grace period, unless the session has or opens a connection by then."""
         with self._lock:
             if self._open.get(session, 0) > 1:  # besides the one that is about to end
                 return

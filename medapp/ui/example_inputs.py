@@ -1,9 +1,8 @@
-"""Leftovers: what an example has put into the form, which never enters a visitor's own run.
+"""Example inputs: the files and options of an example in the form, which never enter a visitor's own run.
 
-The page is handed an example's files where they lie among the examples, while uploads lie in a folder of their own: the
-path tells whose a file is, and an example's file that a visitor has downloaded and uploaded is the visitor's. A run
-takes files of one owner alone, whatever the page has sent; that the boxes are emptied as soon as something of one's own
-is put in, and the list above Run, only show this.
+An example's files are served from the examples' folder and uploads lie in a folder of their own, so that the path tells
+whose a file is. A run takes files of one owner only, whatever the page sends. That the boxes are emptied as soon as a
+visitor uploads a file, and the list above Run, only make this visible.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,37 +25,37 @@ if TYPE_CHECKING:
 
 Box = TypeVar("Box")
 Paths = list[str] | None
-MAX_NAME_LENGTH = 40  # letters of a file's name in the list
+MAX_NAME_LENGTH = 40  # characters of a file's name in the list
 QUIET_EVENT: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
 def uploaded_paths(paths: Paths) -> list[str]:
-    """Of the files in a box those that the visitor has uploaded."""
+    """Return those files of a box that the visitor has uploaded."""
     return [path for path in paths or () if examples.of_file(path) is None]
 
 
 def find_example(paths: Paths) -> Example | None:
-    """The example that the files of a box are from; None for an empty box, or with a file of the visitor's in it."""
+    """Return the example that a box's files are from; None for an empty box, or with an upload in it."""
     return examples.of_file(paths[0]) if paths and not uploaded_paths(paths) else None
 
 
 def keep_one_owner(boxes: Mapping[Box, Paths], lead: Example | None) -> dict[Box, Paths]:
-    """The boxes with files of one owner alone: the visitor's if there is any, else those of the example `lead`."""
+    """Keep the files of one owner: the visitor's uploads if there are any, else the files of the example `lead`."""
     mine = {box: uploaded_paths(paths) for box, paths in boxes.items()}
     if any(mine.values()):
         return {box: paths or None for box, paths in mine.items()}
     return {box: paths if paths and find_example(paths) is lead else None for box, paths in boxes.items()}
 
 
-def options_set_by(picked: Example | None, options: Iterable[Option], values: Mapping[str, Any]) -> list[Option]:
-    """The options that still stand where the example has set them, and not at their default."""
-    if picked is None:
+def options_set_by(example: Example | None, options: Iterable[Option], values: Mapping[str, Any]) -> list[Option]:
+    """Return the options that still have the value of an example, which is not their default."""
+    if example is None:
         return []
     return [
         option
         for option in options
-        if option.name in picked.settings
-        and _is_same_value(option, values[option.name], picked.settings[option.name])
+        if option.name in example.settings
+        and _is_same_value(option, values[option.name], example.settings[option.name])
         and not _is_same_value(option, values[option.name], option.default)
     ]
 
@@ -77,25 +76,23 @@ class RunInputs:
 
 
 class ExampleInputs:
-    """The list of what goes in, and what empties the boxes of one tab."""
+    """The list above Run of a tab, and the events that remove an example's files from its form."""
 
     def __init__(self, name: str, cards: Iterable[Card], reference: str) -> None:
         """Lay out the list; `reference` is what the tab calls the image to compare with."""
         self.title = reference
         first = next(iter(cards))
         self.summary = gr.HTML(_render_inputs(first, {}, None, reference, {}, None), elem_id=f"{name}-used")
-        self.example_name = gr.Textbox(
-            visible=False
-        )  # the example that the form shows; it travels with the form's values
-        self.known_uploads = gr.State([])  # of the session: the visitor's own files in the boxes, as of the last upload
+        self.example_name = gr.Textbox(visible=False)  # of the example in the form; sent with the form's values
+        self.known_uploads = gr.State([])  # the uploads in the boxes after the last upload
 
     def wire(self, tab: "TaskTab") -> None:
-        """Connect the tab's boxes, once it has them all."""
+        """Connect the tab's boxes, once all are laid out."""
         self.tab = tab
         self.boxes = [*(box for form in tab.by_name.values() for box in form.boxes.values()), tab.reference]
-        knobs = [knob for form in tab.by_name.values() for knob in (form.options | form.live).values()]
-        asked = {*self.boxes, *knobs, tab.method, self.example_name, self.known_uploads}
-        emptied = [*self.boxes, *knobs, self.example_name, *tab.panel.clear()]
+        controls = [control for form in tab.by_name.values() for control in (form.options | form.live).values()]
+        asked = {*self.boxes, *controls, tab.method, self.example_name, self.known_uploads}
+        emptied = [*self.boxes, *controls, self.example_name, *tab.panel.clear()]
         changes = [event for box in self.boxes for event in (box.upload, box.clear, box.delete)]
         put = gr.on(
             [*changes, tab.method.change],
@@ -112,37 +109,37 @@ class ExampleInputs:
                     form.options[option.name].blur(self.render, asked, self.summary, **QUIET_EVENT)
 
     def has_newer_uploads(self, data: dict) -> bool:
-        """Whether something was uploaded since an example was clicked, when the form held `data`.
+        """Whether something was uploaded after an example was clicked, when the form held `data`.
 
-        The example then does not take its place; otherwise it takes that of everything.
+        If so, the upload stays; otherwise the uploads are forgotten, since the example replaces everything.
         """
-        seen = data[self.known_uploads]
-        if set(seen) - {path for box in self.boxes for path in data[box] or ()}:
+        known_uploads = data[self.known_uploads]
+        if set(known_uploads) - {path for box in self.boxes for path in data[box] or ()}:
             return True
-        seen.clear()
+        known_uploads.clear()
         return False
 
     def current_example(self, data: dict) -> Example | None:
-        """The example that the form shows, or None."""
+        """Return the example in the form, or None."""
         return next((e for e in self.tab.examples if e.name == data[self.example_name]), None)
 
     def remove_example_files(self, data: dict) -> dict:
-        """Empty what an example has put in, once there is something of the visitor's, or no more of its main image.
+        """Remove an example's files and options if there is an upload, or not all of its required images any more.
 
-        The same where the method is no longer the example's.
+        The same if another method than the example's is chosen.
         """
-        picked = self.current_example(data)
-        if picked is not None:
-            form = self.tab.by_name[picked.pipeline]
+        example = self.current_example(data)
+        if example is not None:
+            form = self.tab.by_name[example.pipeline]
             needed = [form.boxes[source.name] for source in form.card.inputs if not source.optional]
-            if data[self.tab.method] != picked.pipeline or not all(data[box] for box in needed):
-                picked = None
+            if data[self.tab.method] != example.pipeline or not all(data[box] for box in needed):
+                example = None
         before = {box: data[box] or None for box in self.boxes}
-        kept = keep_one_owner(before, picked)
+        kept = keep_one_owner(before, example)
         changed: dict = {self.example_name: gr.skip()}
         changed |= {box: paths for box, paths in kept.items() if paths != before[box]}
         data[self.known_uploads][:] = [path for paths in kept.values() for path in uploaded_paths(paths)]
-        if (picked is None or any(map(uploaded_paths, kept.values()))) and (gone := self.current_example(data)):
+        if (example is None or any(map(uploaded_paths, kept.values()))) and (gone := self.current_example(data)):
             changed |= {
                 self.example_name: "",
                 **self.tab.panel.clear(),
@@ -151,32 +148,32 @@ class ExampleInputs:
         return changed
 
     def default_options(self, form: "Form", data: dict) -> dict:
-        """The options that the example has set, at their defaults."""
-        picked, knobs = self.current_example(data), form.options | form.live
-        if picked is None or picked.pipeline != form.card.name:
+        """Return the defaults of the options that the example has set, by component."""
+        example, controls = self.current_example(data), form.options | form.live
+        if example is None or example.pipeline != form.card.name:
             return {}
-        values = {name: data[knob] for name, knob in knobs.items()}
-        return {knobs[o.name]: o.default for o in options_set_by(picked, form.card.options, values)}
+        values = {name: data[control] for name, control in controls.items()}
+        return {controls[o.name]: o.default for o in options_set_by(example, form.card.options, values)}
 
     def render(self, data: dict) -> str:
-        """The list for the chosen method."""
+        """Return the list above Run for the chosen method."""
         form = self.tab.by_name[data[self.tab.method]]
         boxes = {name: data[box] for name, box in form.boxes.items()}
-        texts = {name: data[knob] for name, knob in form.options.items()}
+        texts = {name: data[control] for name, control in form.options.items()}
         return _render_inputs(form.card, boxes, data[self.tab.reference], self.title, texts, self.current_example(data))
 
-    def fill_in(self, picked: Example) -> dict:
-        """The list, and the mark of the example, when it has just been put into the form."""
-        card = self.tab.by_name[picked.pipeline].card
-        boxes = {name: [str(path)] for name, path in picked.images.items()}
-        reference = [str(picked.reference)] if picked.reference else None
+    def fill_in(self, example: Example) -> dict:
+        """Return the list above Run and the example's name, for an example that is put into the form."""
+        card = self.tab.by_name[example.pipeline].card
+        boxes = {name: [str(path)] for name, path in example.images.items()}
+        reference = [str(example.reference)] if example.reference else None
         return {
-            self.summary: _render_inputs(card, boxes, reference, self.title, picked.settings, picked),
-            self.example_name: picked.name,
+            self.summary: _render_inputs(card, boxes, reference, self.title, example.settings, example),
+            self.example_name: example.name,
         }
 
     def select_run_inputs(self, form: "Form", data: dict) -> RunInputs:
-        """What goes into a run of the form's method: files of one owner alone, and no option of another's example."""
+        """Return what goes into a run: files of one owner, and no option that an example has set for its own files."""
         sources = sorted(form.card.inputs, key=lambda source: source.optional)
         boxes = {form.boxes[source.name]: source.title for source in sources} | {self.tab.reference: self.title}
         before = {box: data[box] or None for box in boxes}
@@ -184,10 +181,10 @@ class ExampleInputs:
         changed: dict = {box: paths for box, paths in kept.items() if paths != before[box]}
         notes = []
         if changed:
-            notes.append(f"Left out, since it came from an example: {', '.join(boxes[box] for box in changed)}.")
+            notes.append(f"Left out, as part of an example: {', '.join(boxes[box] for box in changed)}.")
         if any(map(uploaded_paths, kept.values())) and (options := self.default_options(form, data)):
-            titles = {knob: o.title for o in form.card.options for knob in [(form.options | form.live)[o.name]]}
-            notes.append(f"Back at the default, since an example had set it: {', '.join(titles[k] for k in options)}.")
+            titles = {control: o.title for o in form.card.options for control in [(form.options | form.live)[o.name]]}
+            notes.append(f"Reset to the default, as set by an example: {', '.join(titles[k] for k in options)}.")
             changed |= options
         return RunInputs(data | changed, tuple(notes))
 
@@ -198,18 +195,18 @@ def _render_inputs(
     reference: Paths,
     title: str,
     texts: Mapping[str, Any],
-    picked: Example | None,
+    example: Example | None,
 ) -> str:
-    """One line: whose every image is, the reference, and what was written."""
+    """Return the list: the owner of every image, of the reference, and of every text that is not the default."""
     sources = sorted(card.inputs, key=lambda source: source.optional)
-    parts = [(source.title, _describe_owner(boxes.get(source.name))) for source in sources]
-    parts.append((title, _describe_owner(reference)))
+    rows = [(source.title, _describe_owner(boxes.get(source.name))) for source in sources]
+    rows.append((title, _describe_owner(reference)))
     written = [o for o in card.options if isinstance(o, Text | Landmarks | Points) and not o.live]
     values = {o.name: texts.get(o.name, o.default) for o in written}
-    left = options_set_by(picked, written, values)
+    left = options_set_by(example, written, values)
     asked = [o for o in written if not _is_same_value(o, values[o.name], o.default)]
-    parts += [(o.title, "example" if o in left else "yours") for o in asked]
-    return html.render_inputs(parts)
+    rows += [(o.title, "example" if o in left else "yours") for o in asked]
+    return html.render_inputs(rows)
 
 
 def _describe_owner(paths: Paths) -> str:

@@ -1,4 +1,4 @@
-"""Form: what a method asks of the visitor, as components made from its card."""
+"""Form: the upload boxes and options of a method, as components made from its card."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -18,15 +18,16 @@ from medapp.rendering.layers import Layer
 from medapp.ui import html
 
 FORMATS_HELP = (
-    "NIfTI, DICOM (one file, many, or a zip), NRRD, MHA, MGZ, PNG, JPEG or TIFF. A header (.nhdr, .mhd, .hdr) goes "
-    "together with the files of its voxels."
+    "NIfTI, DICOM (one file, many, or a zip), NRRD, MHA, MGZ, PNG, JPEG or TIFF. Upload a header (.nhdr, .mhd, .hdr) "
+    "together with its data files."
 )
 
 
 class SeriesChoiceNeeded(Exception):
-    """An upload holds several series: `box` is the list to choose from, `several` what there is."""
+    """An upload holds several DICOM series, and the visitor has to choose one in the list `box`."""
 
     def __init__(self, box: gr.Dropdown, several: files.SeveralSeriesError) -> None:
+        """`several` holds the series to choose from."""
         super().__init__(str(several))
         self.box, self.several = box, several
 
@@ -42,6 +43,7 @@ class Form:
     live: dict[str, Any]
 
     def components(self) -> set:
+        """Return all components of the form."""
         return {*self.boxes.values(), *self.series.values(), *self.options.values(), *self.live.values()}
 
     @property
@@ -50,21 +52,25 @@ class Form:
         return any(source.colour for source in self.card.inputs if not source.optional)
 
     def read_volumes(self, data: dict) -> list[Volume | None]:
-        """The uploads as volumes in the card's order. Raises InputError, and WhichSeries for an upload with several."""
-        read: list[Volume | None] = []
+        """Read the uploads in the card's order, None for empty boxes.
+
+        Raises InputError for a missing or unreadable image, SeriesChoiceNeeded for an upload with several series.
+        """
+        volumes: list[Volume | None] = []
         for source in self.card.inputs:
             paths, series = data[self.boxes[source.name]], data[self.series[source.name]]
             if not paths and not source.optional:
-                raise InputError(f"Put a {source.title.removesuffix(' image')} image in first, or click an example.")
+                title = source.title if source.title.endswith("image") else f"{source.title} image"
+                raise InputError(f"No {title} yet: upload it first, or click an example.")
             try:
-                read.append(_read_volume(paths, series, source) if paths else None)
+                volumes.append(_read_volume(paths, series, source) if paths else None)
             except files.SeveralSeriesError as several:
                 raise SeriesChoiceNeeded(self.series[source.name], several) from several
-        return read
+        return volumes
 
 
 def create_component(option: Option) -> gr.Slider | gr.Dropdown | gr.Textbox | gr.Checkbox:
-    """The component of one option."""
+    """Create the component of one option inside the current `gr.Blocks`."""
     if isinstance(option, Slider):
         return gr.Slider(
             option.low, option.high, option.default, step=option.step, label=option.title, info=option.about
@@ -81,26 +87,26 @@ def create_component(option: Option) -> gr.Slider | gr.Dropdown | gr.Textbox | g
 
 
 def layout_live_options(card: Card) -> dict[str, Any]:
-    """The options that stand beside the result: a row, a row of what is on or off, and what is folded away."""
+    """Lay out the options beside the result, by name: a row of controls, a row of checkboxes, the option groups."""
     live = [o for o in card.options if o.live]
-    folded = {name for names in card.option_groups.values() for name in names}
-    toggles = [o for o in live if isinstance(o, Toggle) and o.name not in folded]
-    first = [o for o in live if o not in toggles and o.name not in folded]
-    knobs: dict[str, Any] = {}
+    grouped = {name for names in card.option_groups.values() for name in names}
+    toggles = [o for o in live if isinstance(o, Toggle) and o.name not in grouped]
+    first = [o for o in live if o not in toggles and o.name not in grouped]
+    controls: dict[str, Any] = {}
     for some in (first, toggles):
         if some:
             with gr.Row():
-                knobs |= {o.name: create_component(o) for o in some}
+                controls |= {o.name: create_component(o) for o in some}
     for title, names in card.option_groups.items():
         some = [o for o in live if o.name in names]
         if some:
             with gr.Accordion(title, open=False), gr.Row():
-                knobs |= {o.name: create_component(o) for o in some}
-    return knobs
+                controls |= {o.name: create_component(o) for o in some}
+    return controls
 
 
 def layout_inputs(card: Card) -> tuple[dict[str, gr.File], dict[str, gr.Dropdown], dict[str, Any]]:
-    """The boxes for the images, required ones first, their series lists, and the options that the network needs."""
+    """Lay out what a run needs: upload boxes, required ones first, lists of their series, and options, all by name."""
     boxes: dict[str, gr.File] = {}
     series: dict[str, gr.Dropdown] = {}
 
@@ -114,15 +120,15 @@ def layout_inputs(card: Card) -> tuple[dict[str, gr.File], dict[str, gr.Dropdown
             if source.about:
                 gr.HTML(html.render_help(source.about))
     gr.HTML(html.render_help(FORMATS_HELP))
-    folded = {name for names in card.option_groups.values() for name in names}
-    instead = {option.upload for option in card.options if isinstance(option, Choice)}
-    more = [source for source in card.inputs if source.optional and source.name not in instead | folded]
+    grouped = {name for names in card.option_groups.values() for name in names}
+    replaced = {option.upload for option in card.options if isinstance(option, Choice)}
+    more = [source for source in card.inputs if source.optional and source.name not in replaced | grouped]
     if more:
         with gr.Accordion(f"More sequences: {', '.join(source.title for source in more)}", open=False):
             for source in more:
                 ask(source)
     asked = [o for o in card.options if not o.live]
-    options = {o.name: create_component(o) for o in asked if o.name not in folded}
+    options = {o.name: create_component(o) for o in asked if o.name not in grouped}
     for title, names in card.option_groups.items():
         sources = [source for source in card.inputs if source.name in names]
         more_options = [option for option in asked if option.name in names]
@@ -134,7 +140,7 @@ def layout_inputs(card: Card) -> tuple[dict[str, gr.File], dict[str, gr.Dropdown
                     gr.HTML(html.render_help(source.about))
                 ask(source)
             options |= {o.name: create_component(o) for o in more_options}
-    for source in (source for source in card.inputs if source.name in instead):
+    for source in (source for source in card.inputs if source.name in replaced):
         with gr.Accordion(f"{source.title}, from a file", open=False):
             gr.HTML(html.render_help(source.about))
             ask(source)
@@ -144,7 +150,7 @@ def layout_inputs(card: Card) -> tuple[dict[str, gr.File], dict[str, gr.Dropdown
 
 
 def create_upload_box(title: str, elem_id: str) -> gr.File:
-    """A box for the file or files of one image; takes every ending, since DICOM often has none."""
+    """Create a box for the files of one image; any file name is accepted, since DICOM files often have no suffix."""
     return gr.File(label=title, file_count="multiple", height=132, elem_id=elem_id)
 
 
@@ -158,7 +164,7 @@ def _hide_series() -> gr.Dropdown:
 
 @cache
 def render_thumbnail(example: Example) -> np.ndarray:
-    """A picture (H, W, 3) uint8 of an example: the axial plane through what is marked in it, or through the middle."""
+    """Return uint8 (H, W, 3) of an example: the axial plane through its reference mask, or through the middle."""
     image = files.read([next(iter(example.images.values()))], colour=True)
     truth = example.truth()
     if truth is not None and truth.array.max() == 1:

@@ -1,10 +1,10 @@
-"""Hosts: which names this server answers to, and whose word on an address counts.
+"""Hosts: the names that this server answers to, and the proxies whose headers it believes.
 
-A page of another site can have its own name lead to this machine (DNS rebinding), after which the browser takes this
-server's answers for that site's. So a name that is not known here is not answered.
+A page of another site can let its own name lead to this machine (DNS rebinding); the browser then takes this server's
+answers for that site's. Requests to unknown names are therefore refused.
 
-Environment: MEDAPP_HOSTS lists further names, with commas, `*` for any, `*.example.org` for all of a domain.
-MEDAPP_PROXIES lists the addresses of proxies, with commas, also networks (10.0.0.0/8), whose X-Forwarded headers count.
+Environment: MEDAPP_HOSTS lists further names, separated by commas; `*` for any, `*.example.org` for a whole domain.
+MEDAPP_PROXIES lists the addresses or networks (10.0.0.0/8) of proxies whose X-Forwarded headers are believed.
 """
 
 import ipaddress
@@ -19,13 +19,11 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 Scope = MutableMapping[str, Any]
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 FORWARDED_HEADERS = (b"x-forwarded-", b"forwarded", b"x-real-ip", b"x-gradio-server")
-UNKNOWN_HOST_MESSAGE = (
-    "This server does not go by the name that it was asked for; MEDAPP_HOSTS lists the names it goes by."
-)
+UNKNOWN_HOST_MESSAGE = "This server does not answer to the name in the request; MEDAPP_HOSTS lists the names it has."
 
 
 def is_space() -> bool:
-    """Whether this is a Hugging Face Space, which nobody reaches but through its own proxy."""
+    """Whether this is a Hugging Face Space, which only its own proxy can reach."""
     return "SPACE_ID" in os.environ
 
 
@@ -33,15 +31,16 @@ class AllowedHosts:
     """The names that requests may be addressed to."""
 
     def __init__(self) -> None:
-        listens = os.environ.get("GRADIO_SERVER_NAME", "").strip("[]")
-        self.everywhere = listens in ("0.0.0.0", "::")
-        given = [name.strip().lower() for name in os.environ.get("MEDAPP_HOSTS", "").split(",")]
-        given += [os.environ.get("SPACE_HOST", "*.hf.space").lower()] if is_space() else []
-        given += [socket.gethostname().lower()] if self.everywhere else [listens.lower()]
-        self.names = LOOPBACK | {name for name in given if name}
+        """Read them from the environment: loopback, the address listened on, MEDAPP_HOSTS and the Space's own."""
+        address = os.environ.get("GRADIO_SERVER_NAME", "").strip("[]")
+        self.listens_everywhere = address in ("0.0.0.0", "::")
+        names = [name.strip().lower() for name in os.environ.get("MEDAPP_HOSTS", "").split(",")]
+        names += [os.environ.get("SPACE_HOST", "*.hf.space").lower()] if is_space() else []
+        names += [socket.gethostname().lower() if self.listens_everywhere else address.lower()]
+        self.names = LOOPBACK | {name for name in names if name}
 
     def is_allowed(self, host: str) -> bool:
-        """Whether a request with this Host header, with or without a port, is to be answered."""
+        """Whether a request with this Host header, with or without a port, may be answered."""
         if "*" in self.names:
             return True
         try:
@@ -54,21 +53,23 @@ class AllowedHosts:
             address = ipaddress.ip_address(name)
         except ValueError:
             return False
-        return self.everywhere or address.is_loopback
+        return self.listens_everywhere or address.is_loopback
 
 
 class TrustedProxies:
-    """ASGI middleware: takes the caller's address and scheme from proxies that are trusted, and from nobody else."""
+    """ASGI middleware that takes a caller's address and scheme from the headers of trusted proxies only."""
 
     def __init__(self, app: Any) -> None:
-        given = [name.strip() for name in os.environ.get("MEDAPP_PROXIES", "").split(",") if name.strip()]
-        self.trusted: Any = ProxyHeadersMiddleware(app, given)
+        """Read the proxies from MEDAPP_PROXIES."""
+        proxies = [name.strip() for name in os.environ.get("MEDAPP_PROXIES", "").split(",") if name.strip()]
+        self.trusted: Any = ProxyHeadersMiddleware(app, proxies)
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        """Pass a request on, without the forwarding headers of callers that are not trusted."""
         client = (scope.get("client") or ("",))[0]
         if client in self.trusted.trusted_hosts:
             return await self.trusted(scope, receive, send)
-        own = (b"x-forwarded-host", b"x-forwarded-proto") if is_space() else ()
-        scope["headers"] = [(k, v) for k, v in scope["headers"] if k in own or not k.startswith(FORWARDED_HEADERS)]
+        kept = (b"x-forwarded-host", b"x-forwarded-proto") if is_space() else ()
+        scope["headers"] = [(k, v) for k, v in scope["headers"] if k in kept or not k.startswith(FORWARDED_HEADERS)]
         await self.app(scope, receive, send)

@@ -1,8 +1,8 @@
-"""Ownership: which file on the page is whose. What nobody has been given, nobody can have read.
+"""Ownership: which file belongs to whom. A file is read only for callers that own it, wherever it lies.
 
-A file has holders: a visitor (a cookie), a session (of a client without cookies), an address (of who has neither a
-cookie nor a session, such as curl) or the tools that are called from an address. An upload without a cookie is held by
-its address until the first session names it.
+A file's holders are visitors (a cookie), sessions (of clients without cookies), addresses (of callers without either,
+such as curl) or the tools that are called from an address. An upload without a cookie belongs to its address until the
+first session names it.
 """
 
 import os
@@ -17,32 +17,37 @@ from typing import Any, NamedTuple
 from medapp.errors import InputError
 from medapp.ui.caller import Caller
 
-MAX_SESSIONS = 20_000  # sessions whose caller is remembered, those used last
-MAX_FILES = 20_000  # files that one holder has; the oldest go for more
-UPLOAD_PREFIX = "upload "  # begins the name under which an upload is known, which is no session
+MAX_SESSIONS = 20_000  # whose caller is remembered; those used longest ago are forgotten
+MAX_FILES = 20_000  # of one holder; the oldest are removed
+UPLOAD_PREFIX = "upload "  # begins the name of an upload, which is treated as a session
 NOT_YOURS_MESSAGE = "This file is not yours, or is no longer kept: upload it again."
 
 
 class Holder(NamedTuple):
+    """A visitor, session, address or tool that owns files."""
+
     kind: str  # "visitor", "session", "address" or "tools"
     name: str
 
 
 class Ownership:
-    """Who holds which files, and who began which session. Its methods may be called from any thread."""
+    """The holders of every file, and the first caller of every session. Its methods are thread-safe."""
 
     def __init__(self) -> None:
+        """Start with neither files nor sessions."""
         self._holders: dict[str, set[Holder]] = {}
-        self._held: dict[Holder, OrderedDict[str, set[str]]] = {}  # files, with the sessions in which they were named
+        self._held: dict[
+            Holder, OrderedDict[str, set[str]]
+        ] = {}  # their files, each with the sessions that have named it
         self._sessions: OrderedDict[str, Caller] = OrderedDict()
         self._everybodys: set[str] = set()
         self._lock = threading.RLock()
 
     # ---- sessions
     def enter(self, session: str, caller: Caller) -> bool:
-        """Whether the caller may act in a session: who names it first, or the same again.
+        """Whether the caller may act in a session; a new session becomes the caller's.
 
-        Who came without a cookie may come with one later, from the same address.
+        A caller that came without a cookie may come with one later, from the same address.
         """
         with self._lock:
             first = self._sessions.get(session)
@@ -54,29 +59,30 @@ class Ownership:
             return first.cookie == caller.cookie and (caller.cookie is not None or first.address == caller.address)
 
     def cookie(self, session: str) -> str | None:
-        """Of who began the session."""
+        """Return the cookie of the session's first caller, or None."""
         with self._lock:
             first = self._sessions.get(session)
             return first.cookie if first else None
 
     # ---- files
     def give(self, path: str | Path, caller: Caller, session: str | None = None) -> None:
-        """From now on the caller has this file."""
+        """Make the caller a holder of this file."""
         holders = [_holder(caller, session)]
-        if caller.fresh:  # who may not come back with the cookie that the answer brings
+        if caller.fresh:  # the client may not keep the cookie that the answer brings
             holders.append(_holder(Caller(caller.address), session))
         for holder in holders:
             self._give(os.path.realpath(path), holder, session)
 
     def publish(self, paths: Iterable[str | Path]) -> None:
-        """Files of the page itself, which everybody may have, nobody holds, and nobody takes along."""
+        """Let everybody read these files, which are the app's own and are never removed."""
         with self._lock:
             self._everybodys.update(os.path.realpath(path) for path in paths)
 
     def check(self, path: str, caller: Caller, session: str | None = None) -> None:
-        """Raises InputError if the path is no regular file that the caller was given; otherwise it is used from now on.
+        """Raise InputError unless the path is a regular file that the caller holds or that is public.
 
-        What was uploaded from the caller's address without a cookie becomes the session's that names it first.
+        A file that was uploaded without a cookie from the caller's address becomes this session's, if it is the first
+        to name it.
         """
         try:
             regular, real = stat.S_ISREG(os.lstat(path).st_mode), os.path.realpath(path)
@@ -97,11 +103,14 @@ class Ownership:
                 raise InputError(NOT_YOURS_MESSAGE)
 
     def opens(self, path: str, caller: Caller) -> bool:
-        """Whether the caller may look at a file of the page's: its holder may, or who shares the address of one without
-        a cookie. What a tool has handed out is a link for everybody at its caller's address."""
+        """Whether the caller may fetch a file by its address.
+
+        Its holder may, and callers without a cookie at the address of a holder without one. A file of a tool opens for
+        everybody at the tool's address.
+        """
         try:
             real = os.path.realpath(path)
-        except ValueError:  # a NUL in it
+        except ValueError:  # contains a NUL
             return False
         with self._lock:
             if real in self._everybodys:
@@ -120,7 +129,10 @@ class Ownership:
 
     # ---- the end
     def leave(self, session: str) -> None:
-        """What its visitor has in no other session is theirs no more, and is removed unless somebody else has it."""
+        """End a session: its visitor loses the files that no other session of theirs has named.
+
+        Files without any holder left are removed.
+        """
         with self._lock:
             caller = self._sessions.pop(session, None)
             cookie = caller.cookie if caller else None
@@ -163,12 +175,12 @@ class Ownership:
 
 
 def upload_session(name: str) -> str:
-    """As what an upload is entered whose progress is asked for, by the name that its sender gives it."""
+    """Return the name under which the progress of an upload is a session, from the id that its sender gives it."""
     return f"{UPLOAD_PREFIX}{name}"
 
 
 def _holder(caller: Caller, session: str | None) -> Holder:
-    """As whom a caller holds what is given to them in a session."""
+    """Return the holder that a caller is in a session."""
     if caller.cookie:
         return Holder("visitor", caller.cookie)
     if caller.tool:
@@ -177,7 +189,7 @@ def _holder(caller: Caller, session: str | None) -> Holder:
 
 
 def _remove_file(path: str) -> None:
-    """Remove a file and the folder that it lay in alone."""
+    """Remove a file, and its folder if that is empty then."""
     with suppress(OSError):
         os.remove(path)
         os.rmdir(os.path.dirname(path))
@@ -187,7 +199,7 @@ ownership = Ownership()
 
 
 def find_values(data: Any, key: str = "path") -> Iterator[Any]:
-    """Everything that stands under the key, anywhere in data of lists and dictionaries."""
+    """Yield all values of a key, anywhere in nested lists and dictionaries."""
     if isinstance(data, dict):
         if key in data:
             yield data[key]

@@ -31,6 +31,7 @@ class MalformedRequestError(InputError):
     """The request is not one that the page, its API or its tools send."""
 
     def __init__(self, what: str) -> None:
+        """Complete the sentence "The request is malformed: ..."."""
         super().__init__(f"The request is malformed: {what}.")
 
 

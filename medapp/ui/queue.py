@@ -36,6 +36,7 @@ class MessageQueue(asyncio.Queue):
     """The messages for one session, and whether somebody listens to them."""
 
     def __init__(self) -> None:
+        """Start without messages or listeners."""
         super().__init__()
         self.listeners, self.last_heard = 0, time.monotonic()
 
@@ -103,6 +104,7 @@ class FairQueue(gradio_compat.Queue):
     """
 
     def __init__(self, blocks: gr.Blocks) -> None:
+        """Create the lines for the events of a page; MEDAPP_PLACES is read here."""
         super().__init__(True, blocks.max_threads, 1, None, blocks, MAX_RUNNING[DISPLAY_LINE])
         self.event_queue_per_concurrency_id = {
             line: gradio_compat.EventQueue(line, limit) for line, limit in MAX_RUNNING.items()

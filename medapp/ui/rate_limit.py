@@ -11,6 +11,7 @@ class RateLimiter:
     """A token bucket for each address, which refills steadily; 0 requests per minute mean no limit. Thread-safe."""
 
     def __init__(self, per_minute: int) -> None:
+        """Start with a full bucket for every address."""
         self.per_minute = per_minute
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # by address: requests left, at what time
         self._lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""Draft: the regions that a visitor looks at and changes before they are used."""
+"""Region map: the regions of an image, which a visitor can edit before they are used."""
 
 import shutil
 from collections.abc import Callable
@@ -15,22 +15,22 @@ from medapp.io import files
 from medapp.rendering import slices
 from medapp.rendering.slices import SliceFrame
 from medapp.ui.array_store import ArrayStore
-from medapp.ui.viewer.scene import digest_volume
+from medapp.ui.viewer.volume_files import digest_volume
 from medapp.ui.workspace import new_folder
 
-MAX_UNDO_STEPS = 40  # that can be undone
-MAX_UNDO_BYTES = 256 * 1024**2  # bytes that these may take
+MAX_UNDO_STEPS = 40
+MAX_UNDO_BYTES = 256 * 1024**2
 EMPTY_VOLUME = Volume(np.zeros((1, 1, 1), np.int32), np.eye(4))
 Edit = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(eq=False)
 class RegionMap:
-    """An index map over an image on the same grid: found by `how` in the image put in whose digest is `key`.
+    """An index map over an image on the same grid, found by the method `source`; its voxels are stored in `folder`.
 
-    `labels` are written on, `edited` if they are no longer those that were `found`; `picked` are the regions that the
-    next click may use, in slice `number`, if it means what the last did, `mode`; `past` is what undo brings back: by
-    step, the number and the former labels of every slice that changed. The voxels lie in `folder`.
+    `image_digest` is that of the uploaded image. `labels` are changed in place; `is_edited` tells whether they differ
+    from `original_labels`. `selected` are the regions of slice `slice_index` that were clicked first in `mode`.
+    `undo_steps` hold, for each step, the index and the former labels of every slice that it changed.
     """
 
     image_digest: str
@@ -46,59 +46,63 @@ class RegionMap:
     is_edited: bool = False
 
     def __post_init__(self) -> None:
+        """Move the voxels to files."""
         store = ArrayStore(self.folder / "voxels")
         self.image, self.original_labels = store.store_volume(self.image), store.store_array(self.labels)
         self.labels = store.copy_writable(self.labels)
 
     @property
     def stack(self) -> np.ndarray:
-        """(N, H, W): a view of the labels, slice by slice, which writes through."""
+        """The labels as displayed slices (N, H, W), a view that can be written to."""
         return to_display_slices(self.labels, self.image.grid)
 
     @property
     def count(self) -> int:
-        """How many regions there are, over all slices."""
+        """The number of regions in all slices."""
         return len(np.unique(self.labels))
 
     @property
     def frame(self) -> SliceFrame:
+        """The size and orientation in which the slice is displayed."""
         return slices.make_frame(self.image.grid, self.slice_index)
 
     def pixel_and_region(self, x: float, y: float) -> tuple[int, int, int]:
-        """Row, column and region under pixel (x, y) of the picture."""
+        """Return row, column and region number at pixel (x, y) of the picture."""
         row, column = slices.find_row_column(self.frame, x, y)
         return row, column, int(self.stack[self.slice_index][row, column])
 
     def merge(self, first: int, second: int, everywhere: bool) -> None:
-        """The two regions as one, in the slice shown or wherever both are."""
+        """Merge two regions, in the displayed slice or in every slice that has both."""
         self._change(lambda old: index_maps.merge_regions(old, first, second), (first, second), everywhere)
 
     def remove(self, number: int, everywhere: bool) -> None:
-        """Without a region: its pixels join the nearest others."""
+        """Remove a region; its pixels join the nearest others."""
         self._change(lambda old: index_maps.remove_region(old, number), (number,), everywhere)
 
     def add(self, mask: np.ndarray) -> None:
-        """With a region more, (H, W) bool, in the slice shown."""
+        """Add a region, a mask (H, W), to the displayed slice."""
         self._change(lambda old: index_maps.add_region(old, mask), (), False)
 
     def undo(self) -> None:
+        """Take back the last change, if there is one."""
         self.selected = ()
         for number, old in self.undo_steps.pop() if self.undo_steps else []:
             self.stack[number] = old
         self.is_edited = not np.array_equal(self.labels, self.original_labels)
 
     def reset(self) -> None:
+        """Return to the original labels."""
         self.labels[...] = self.original_labels
         self.selected, self.undo_steps, self.is_edited = (), [], False
 
     def to_volume(self) -> Volume:
-        """The map, numbered from 1 without gaps."""
+        """Return the map, numbered from 1 without gaps."""
         labels = index_maps.renumber(self.labels)
         names = {n: f"region {n}" for n in range(1, int(labels.max()) + 1)}
         return Volume(labels, self.image.affine, names, "regions")
 
     def slice_volumes(self) -> tuple[Volume, Volume]:
-        """Image and map of the slice shown alone."""
+        """Return image and map of the displayed slice, one voxel thick."""
         axis = slice_axis(self.image.grid)
         index = slices.find_voxel(self.image.grid, self.slice_index, 0, 0)[axis]
         cut = tuple(slice(index, index + 1) if a == axis else slice(None) for a in range(3))
@@ -110,23 +114,23 @@ class RegionMap:
         return image, Volume(labels, affine, names, "regions")
 
     def write_file(self) -> Path:
-        """The map as NIfTI, for download."""
+        """Write the map as NIfTI under a new path."""
         self.written += 1
         folder = self.folder / str(self.written)
         folder.mkdir(parents=True)
         return files.write(self.to_volume(), folder / "regions.nii.gz")
 
     def close(self) -> None:
-        """Remove the files and let go of what was read from them."""
+        """Remove the files and drop what was read from them."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.image, self.undo_steps = EMPTY_VOLUME, []
         self.original_labels = self.labels = EMPTY_VOLUME.array
 
-    def _change(self, edit: Edit, there: tuple[int, ...], everywhere: bool) -> None:
+    def _change(self, edit: Edit, required: tuple[int, ...], everywhere: bool) -> None:
         step = []
         stack = self.stack
         for number in range(len(stack)) if everywhere else (self.slice_index,):
-            if not all((stack[number] == n).any() for n in there):
+            if not all((stack[number] == n).any() for n in required):
                 continue
             old = np.ascontiguousarray(stack[number])
             new = edit(old)
@@ -144,10 +148,9 @@ class RegionMap:
                 del self.undo_steps[0]
 
 
-def create_region_map(put_in: Volume, image: Volume, labels: Volume, how: str) -> RegionMap:
-    """A draft of the map `labels` found in `image`, which may be coarser; `put_in` is what the visitor uploaded."""
-    over = image
+def create_region_map(upload: Volume, image: Volume, labels: Volume, source: str) -> RegionMap:
+    """Create the region map of `labels` found by `source` in `image`, which is resampled to the labels' grid."""
     if not image.grid.is_same(labels.grid):
-        over = image.new_like(upsample_to_grid(image, labels.grid), affine=labels.affine, headers=())
+        image = image.new_like(upsample_to_grid(image, labels.grid), affine=labels.affine, headers=())
     middle = slices.count_slices(labels.grid) // 2
-    return RegionMap(digest_volume(put_in), how, over, np.asarray(labels.array, np.int32), middle)
+    return RegionMap(digest_volume(upload), source, image, np.asarray(labels.array, np.int32), middle)

@@ -38,6 +38,7 @@ class RequestBody:
     """
 
     def __init__(self, path: str, receive: Receive, send: Send, refuse: Callable[[int, str], Awaitable[None]]) -> None:
+        """Wrap the request's `receive` and the answer's `send`."""
         self.path, self._receive, self._send, self._refuse = path, receive, send, refuse
         self.is_upload = path.rstrip("/") == UPLOAD_PATH
         self.size, self.checked_size, self.has_ended, self.is_refused = 0, 0, False, False

@@ -26,6 +26,7 @@ class RequestChecker:
     """Checks the requests to the events and endpoints of one page, a `gr.Blocks` with a `FairQueue`."""
 
     def __init__(self, page: Any) -> None:
+        """Check against the events of `page`."""
         self.page = page
 
     def needs_body(self, method: str, path: str) -> bool:

@@ -86,6 +86,7 @@ class SecurityMiddleware:
     """
 
     def __init__(self, app: App, checks: RequestChecks | None = None) -> None:
+        """Read the settings from the environment. Raises ValueError for a MEDAPP_LOGIN without user or password."""
         self.app, self.checks = app, checks
         login = os.environ.get("MEDAPP_LOGIN", "")
         if login and not all(login.partition(":")):

@@ -36,6 +36,7 @@ class Session:
     written: WrittenFiles | None = None
 
     def __post_init__(self) -> None:
+        """Move the voxels to files."""
         store = ArrayStore(self.folder / "voxels")
         self.result = store.store_result(self.result)
         self.reference = self.reference and store.store_volume(self.reference)
@@ -83,6 +84,7 @@ class Visitors:
     """
 
     def __init__(self) -> None:
+        """Start without visitors."""
         self._sessions: dict[str, dict[str, Closable]] = {}
         self._cancel_flags: dict[str, threading.Event] = {}
 

@@ -26,9 +26,11 @@ class LeanSessionState(SessionState):
     """
 
     def __init__(self, blocks: gr.Blocks) -> None:
+        """Take the defaults from the page, and no components."""
         super().__init__(SimpleNamespace(default_config=blocks.default_config, blocks=()))
 
     def __setitem__(self, key: int, value: Any) -> None:
+        """Set a value without keeping a second copy."""
         super().__setitem__(key, value)
         self.config_values.clear()
 
@@ -43,6 +45,7 @@ class BoundedStateHolder(StateHolder):
     """Gradio's holder of session states, which drops no session for which `is_live(name)` holds."""
 
     def __init__(self, blocks: gr.Blocks, is_live: Callable[[str], bool]) -> None:
+        """Hold the states of a page, and let Gradio create lean ones."""
         super().__init__()
         self.is_live = is_live
         self.set_blocks(blocks)

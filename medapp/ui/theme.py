@@ -1,12 +1,12 @@
-"""Style: the theme and the few rules that Gradio's own do not cover."""
+"""Theme: colours and fonts of the page, and the few style rules that Gradio's own do not cover."""
 
 import gradio as gr
 
 
 def create_theme() -> gr.themes.Base:
-    """Quiet greys with one blue, system fonts only, so that nothing is fetched from elsewhere.
+    """Create the theme: greys with one blue, and system fonts, so that nothing is fetched from other sites.
 
-    Gradio's own shades of it are too light to be read by everybody: text has a contrast of 4.5 at least here.
+    Text has a contrast of at least 4.5; Gradio's own shades are lighter.
     """
     fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
     return gr.themes.Soft(

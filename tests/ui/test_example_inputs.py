@@ -146,7 +146,7 @@ def test_ones_own_further_sequence_does_not_go_with_an_examples_image(form, tmp_
     own = copied(THREE.images["t1"], tmp_path)
     tab, chosen, data = form(THREE, t1=own)
     said = str(started(tab, data))
-    assert "FLAIR, Post-contrast T1, Reference" in said and "Put a FLAIR image in first" in said
+    assert "FLAIR, Post-contrast T1, Reference" in said and "No FLAIR image" in said
     emptied = tab.example_inputs.remove_example_files(data)
     assert emptied[chosen.boxes["flair"]] is None and chosen.boxes["t1"] not in emptied
 
@@ -154,7 +154,7 @@ def test_ones_own_further_sequence_does_not_go_with_an_examples_image(form, tmp_
 def test_ones_own_reference_counts_as_ones_own(form, tmp_path):
     tab, chosen, data = form(PET)
     data[tab.reference] = copied(PET.reference, tmp_path)
-    assert "Put a PET image in first" in str(started(tab, data))
+    assert "No PET image" in str(started(tab, data))
     emptied = tab.example_inputs.remove_example_files(data)
     assert emptied[chosen.boxes["image"]] is None and tab.reference not in emptied
 

@@ -140,7 +140,7 @@ def test_an_example_shows_its_result_at_one_click(page):
 
 def test_run_without_an_image_says_what_is_missing(page):
     page.click("#segmentation-run")
-    page.wait_for_selector("text=Put a FLAIR image in first")
+    page.wait_for_selector("text=No FLAIR image")
 
 
 def test_a_file_that_is_no_image_is_refused_in_words(page, tmp_path):

@@ -43,7 +43,7 @@ def press(page, button: str, until: str) -> str:
 
 
 def count(page) -> int:
-    return int(re.match(r"(\d+) regions", page.inner_text("#restoration-draft-words"))[1])
+    return int(re.match(r"(\d+) regions", page.inner_text("#restoration-region-editor-words"))[1])
 
 
 def picture(page, where: str) -> np.ndarray:
@@ -53,15 +53,16 @@ def picture(page, where: str) -> np.ndarray:
 
 def changed(page, before: int) -> int:
     page.wait_for_function(
-        "old => !document.querySelector('#restoration-draft-words').textContent.includes(old + ' regions')", arg=before
+        "old => !document.querySelector('#restoration-region-editor-words').textContent.includes(old + ' regions')",
+        arg=before,
     )
     return count(page)
 
 
 def click(page, x: float, y: float) -> None:
     """Click the picture of the regions at that share of its size, once it is drawn."""
-    shown = page.locator("#restoration-draft-picture img")
-    page.wait_for_function("(() => { const i = document.querySelector('#restoration-draft-picture img');"
+    shown = page.locator("#restoration-region-editor-picture img")
+    page.wait_for_function("(() => { const i = document.querySelector('#restoration-region-editor-picture img');"
                            " return i && i.complete && i.naturalWidth > 0; })()")  # fmt: skip
     box = shown.bounding_box()
     shown.click(position={"x": box["width"] * x, "y": box["height"] * y})
@@ -74,12 +75,12 @@ def test_regions_are_found_merged_taken_back_and_used(page, tmp_path):
     found = count(page)
     assert int(said.split()[0]) == found > 3
 
-    page.get_by_label("Merge two").click()
+    page.get_by_label("Merge", exact=True).click()
     click(page, 0.25, 0.8)
-    page.wait_for_selector("#restoration-draft-hint :text('now click the one')")
+    page.wait_for_selector("#restoration-region-editor-hint :text('merge it with')")
     click(page, 0.75, 0.8)
     assert changed(page, found) == found - 1
-    page.click("#restoration-draft-undo")
+    page.click("#restoration-region-editor-undo")
     assert changed(page, found - 1) == found
 
     page.get_by_label("Remove", exact=True).click()
@@ -107,7 +108,7 @@ def test_a_click_adds_what_segment_anything_sees_there(page):
     choose(page, "Regions", "one")
     press(page, "find", "regions found")
     assert count(page) == 1
-    page.get_by_label("Add one").click()
+    page.get_by_label("Add", exact=True).click()
     click(page, 0.68, 0.1)  # the aorta
     assert changed(page, 1) == 2
 

@@ -1,0 +1,1 @@
+"""Panels: what each tab displays of its results."""

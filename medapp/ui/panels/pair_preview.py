@@ -25,7 +25,7 @@ from medapp.ui.events import AT_ONCE
 from medapp.ui.example_inputs import RunInputs
 from medapp.ui.panels.base import Frame, Volumes, lay_out_image
 from medapp.ui.session import Session, close_session, visitors
-from medapp.ui.viewer.scene import digest_volume
+from medapp.ui.viewer.volume_files import digest_volume
 from medapp.ui.workspace import LIFETIME, new_folder
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Drafting: regions found at a button, shown over the image, and changed by clicks before they are used."""
+"""Region editor: regions found at a button, shown over the image, and edited by clicks before they are used."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from medapp.ui.example_inputs import RunInputs
 from medapp.ui.panels.base import Volumes
 from medapp.ui.region_map import RegionMap, create_region_map
 from medapp.ui.session import Session, close_session, visitors
-from medapp.ui.viewer.scene import digest_volume
+from medapp.ui.viewer.volume_files import digest_volume
 from medapp.ui.workspace import LIFETIME
 
 if TYPE_CHECKING:
@@ -27,32 +27,35 @@ if TYPE_CHECKING:
 
 FIND_REGIONS = "find_regions_sam"
 FIND_BUTTON = "Find regions"
-INSPECT = "Look"
-MERGE = "Merge two"
+INSPECT = "Inspect"
+MERGE = "Merge"
 REMOVE = "Remove"
-ADD = "Add one"
+ADD = "Add"
 MODE_HELP = {
-    INSPECT: "Click a region to see its number and its size.",
-    MERGE: "Click one region, then the one it is to be joined with.",
-    REMOVE: "Click a region: its pixels join the regions around it.",
-    ADD: "Click a structure: Segment Anything outlines it as a region of its own.",
+    INSPECT: "Click a region to see its number, size and mean.",
+    MERGE: "Click two regions to merge them.",
+    REMOVE: "Click a region: its pixels join the neighbouring regions.",
+    ADD: "Click a structure: Segment Anything adds it as a region.",
 }
 
 
 class RegionEditor:
-    """The panel of the regions, and the button that finds them."""
+    """The panel in which regions are edited, and the button that finds them."""
 
     def __init__(self, name: str) -> None:
+        """`name` begins the components' ids."""
         self.name = name
 
     def button(self) -> None:
+        """Lay out the button that finds regions."""
         self.find = gr.Button(FIND_BUTTON, elem_id=f"{self.name}-find")
 
     def panel(self) -> None:
+        """Lay out the panel, hidden until there are regions."""
         name = self.name
-        with gr.Accordion("Regions: see and change them", open=True, visible=False, elem_id=f"{name}-draft") as panel:
-            self.summary = gr.HTML(elem_id=f"{name}-draft-words")
-            self.hint = gr.HTML(elem_id=f"{name}-draft-hint")
+        with gr.Accordion("Edit regions", open=True, visible=False, elem_id=f"{name}-region-editor") as panel:
+            self.summary = gr.HTML(elem_id=f"{name}-region-editor-words")
+            self.hint = gr.HTML(elem_id=f"{name}-region-editor-hint")
             with gr.Row(equal_height=False):
                 with gr.Column(scale=3, min_width=320):
                     self.picture = gr.Image(
@@ -62,126 +65,136 @@ class RegionEditor:
                         buttons=["download", "fullscreen"],
                         interactive=False,
                         height=520,
-                        elem_id=f"{name}-draft-picture",
+                        elem_id=f"{name}-region-editor-picture",
                     )
                 with gr.Column(scale=1, min_width=180):
                     self.mode = gr.Radio(
-                        list(MODE_HELP), value=INSPECT, label="A click means", elem_id=f"{name}-draft-mode"
+                        list(MODE_HELP), value=INSPECT, label="Click action", elem_id=f"{name}-region-editor-mode"
                     )
                     self.slice = gr.Slider(1, 2, 1, step=1, label="Slice", visible=False)
                     self.everywhere = gr.Checkbox(False, label="In every slice", visible=False)
-                    self.undo = gr.Button("Undo", interactive=False, elem_id=f"{name}-draft-undo")
-                    self.reset = gr.Button("As found", interactive=False, elem_id=f"{name}-draft-reset")
-                    self.download = gr.DownloadButton("Download the index map", elem_id=f"{name}-draft-download")
+                    self.undo = gr.Button("Undo", interactive=False, elem_id=f"{name}-region-editor-undo")
+                    self.reset = gr.Button(
+                        "Reset to detected", interactive=False, elem_id=f"{name}-region-editor-reset"
+                    )
+                    self.download = gr.DownloadButton("Download region map", elem_id=f"{name}-region-editor-download")
         self.accordion = panel
         self.region_map = gr.State(None, time_to_live=LIFETIME, delete_callback=close_session)
         self.map_outputs = [self.summary, self.hint, self.picture, self.undo, self.reset, self.region_map]
         self.panel_outputs = [*self.map_outputs, self.accordion, self.slice, self.everywhere, self.download, self.mode]
 
-    # ---- what is shown of a draft
-    def show(self, draft: RegionMap, said: str = "") -> dict:
-        """The picture with its outlines, and the words above it."""
-        frame = draft.frame
-        image = draft.image
+    # ---- display
+    def show(self, region_map: RegionMap, hint: str = "") -> dict:
+        """Return the picture with outlines, the summary and the hint, by component."""
+        frame = region_map.frame
+        image = region_map.image
         values = to_display_slices(image.array, image.grid)[frame.number]
         window = None if image.is_colour else colour.find_window(image.array, image.unit)
         return {
-            self.summary: html.render_region_count(draft.count, len(np.unique(draft.stack[frame.number])), draft),
-            self.hint: html.render_hint(said),
+            self.summary: html.render_region_count(
+                region_map.count, len(np.unique(region_map.stack[frame.number])), region_map
+            ),
+            self.hint: html.render_hint(hint),
             self.picture: overlay.draw_borders(
                 slices.draw_slice(values, frame, window),
-                draft.stack[frame.number],
-                picked=draft.selected,
+                region_map.stack[frame.number],
+                picked=region_map.selected,
                 tint=0.0 if image.is_colour else 0.12,
             ),
-            self.undo: gr.Button(interactive=bool(draft.undo_steps)),
-            self.reset: gr.Button(interactive=draft.is_edited),
-            self.region_map: draft,
+            self.undo: gr.Button(interactive=bool(region_map.undo_steps)),
+            self.reset: gr.Button(interactive=region_map.is_edited),
+            self.region_map: region_map,
         }
 
-    def open(self, draft: RegionMap, *, wide: bool) -> dict:
-        """All of the panel for another draft."""
-        flat = is_flat(draft.image.grid)
+    def open(self, region_map: RegionMap, *, wide: bool) -> dict:
+        """Return all of the panel for another region map, by component; `wide` opens the accordion."""
+        flat = is_flat(region_map.image.grid)
         return {
-            **self.show(draft, MODE_HELP[INSPECT]),
+            **self.show(region_map, MODE_HELP[INSPECT]),
             self.accordion: gr.Accordion(visible=True, open=wide),
-            self.slice: gr.Slider(maximum=max(2, len(draft.stack)), value=draft.slice_index + 1, visible=not flat),
+            self.slice: gr.Slider(
+                maximum=max(2, len(region_map.stack)), value=region_map.slice_index + 1, visible=not flat
+            ),
             self.everywhere: gr.Checkbox(value=False, visible=not flat),
-            self.download: gr.DownloadButton(value=str(draft.write_file())),
+            self.download: gr.DownloadButton(value=str(region_map.write_file())),
             self.mode: INSPECT,
         }
 
-    # ---- what happens
+    # ---- events
     def wire(self, tab: "TaskTab") -> None:
+        """Connect the components, once the tab has all of its own."""
+
         @report_errors
         def find(data: dict, request: gr.Request, progress: gr.Progress = gr.Progress()) -> dict:  # noqa: B008
             def work(step: Callable[[float, str], None], form: forms.Form, used: RunInputs, volumes: Volumes) -> dict:
                 data = used.data
-                put_in = volumes[0]
-                assert put_in is not None  # the form has asked for it
-                own = next((v for v in volumes[1:] if v is not None), None)
-                chosen = {n: data[k] for n, k in form.options.items() if n in ("regions", "points_per_side")}
-                result = runtime.run(FIND_REGIONS, put_in, own, progress=step, **chosen)
-                how = "uploaded" if own is not None else str(data[form.options["regions"]])
+                image = volumes[0]
+                assert image is not None  # the form has asked for it
+                uploaded_map = next((v for v in volumes[1:] if v is not None), None)
+                options = {n: data[k] for n, k in form.options.items() if n in ("regions", "points_per_side")}
+                result = runtime.run(FIND_REGIONS, image, uploaded_map, progress=step, **options)
+                source = "uploaded" if uploaded_map is not None else str(data[form.options["regions"]])
                 step(1.0, "Drawing")
-                draft = create_region_map(put_in, result.volumes["image"], result.volumes["regions"], how)
-                visitors.keep(request.session_hash, draft, f"{self.name}-draft")
-                held: Session | None = data[tab.kept]
-                another = held is None or held.image is None or digest_volume(held.image) != draft.image_digest
+                region_map = create_region_map(image, result.volumes["image"], result.volumes["regions"], source)
+                visitors.keep(request.session_hash, region_map, f"{self.name}-region-editor")
+                session: Session | None = data[tab.kept]
+                is_other = (
+                    session is None or session.image is None or digest_volume(session.image) != region_map.image_digest
+                )
                 return {
-                    **self.open(draft, wide=True),
+                    **self.open(region_map, wide=True),
                     tab.status: html.render_headline(
-                        f"{draft.count} regions found",
-                        [f"Change them below if you like, then press {tab.task.run}.", *used.notes, *result.notes],
+                        f"{region_map.count} regions found",
+                        [f"Edit them below if you like, then press {tab.task.run}.", *used.notes, *result.notes],
                     ),
-                    **({tab.results: gr.Column(visible=False)} if another else {}),
+                    **({tab.results: gr.Column(visible=False)} if is_other else {}),
                 }
 
             return tab.attempt(FIND_BUTTON, work, data, request, progress)
 
         @report_errors
         def click(
-            draft: RegionMap | None, mode: str, everywhere: bool, event: gr.SelectData, request: gr.Request
+            region_map: RegionMap | None, mode: str, everywhere: bool, event: gr.SelectData, request: gr.Request
         ) -> dict:
-            if draft is None:
+            if region_map is None:
                 return {self.summary: gr.skip()}
-            row, column, number = draft.pixel_and_region(*event.index)
-            if mode != draft.mode:
-                draft.mode, draft.selected = mode, ()
+            row, column, number = region_map.pixel_and_region(*event.index)
+            if mode != region_map.mode:
+                region_map.mode, region_map.selected = mode, ()
             if mode == INSPECT:
-                draft.selected = (number,)
-                return self.show(draft, html.describe_region(draft, number))
+                region_map.selected = (number,)
+                return self.show(region_map, html.describe_region(region_map, number))
             if mode == REMOVE:
-                draft.remove(number, everywhere)
-            elif mode == MERGE and not draft.selected:
-                draft.selected = (number,)
-                return self.show(draft, f"Region {number}: now click the one it is to be joined with.")
-            elif mode == MERGE and draft.selected == (number,):
-                draft.selected = ()
-                return self.show(draft, MODE_HELP[MERGE])
+                region_map.remove(number, everywhere)
+            elif mode == MERGE and not region_map.selected:
+                region_map.selected = (number,)
+                return self.show(region_map, f"Region {number}: now click the region to merge it with.")
+            elif mode == MERGE and region_map.selected == (number,):
+                region_map.selected = ()
+                return self.show(region_map, MODE_HELP[MERGE])
             elif mode == MERGE:
-                draft.merge(draft.selected[0], number, everywhere)
+                region_map.merge(region_map.selected[0], number, everywhere)
             else:
-                draft.add(_outline_at(draft, row, column))
-            return self.show(draft, MODE_HELP[mode])
+                region_map.add(_find_structure(region_map, row, column))
+            return self.show(region_map, MODE_HELP[mode])
 
-        def step(back: str) -> Any:
-            def go(draft: RegionMap | None) -> dict:
-                if draft is None:
+        def create_handler(method: str) -> Any:
+            def handle(region_map: RegionMap | None) -> dict:
+                if region_map is None:
                     return {self.summary: gr.skip()}
-                getattr(draft, back)()
-                return self.show(draft)
+                getattr(region_map, method)()
+                return self.show(region_map)
 
-            return go
+            return handle
 
-        def turn(draft: RegionMap | None, number: int) -> dict:
-            if draft is None:
+        def show_slice(region_map: RegionMap | None, number: int) -> dict:
+            if region_map is None:
                 return {self.summary: gr.skip()}
-            draft.slice_index, draft.selected = int(number) - 1, ()
-            return self.show(draft)
+            region_map.slice_index, region_map.selected = int(number) - 1, ()
+            return self.show(region_map)
 
-        def write(draft: RegionMap | None) -> Any:
-            return gr.skip() if draft is None else gr.DownloadButton(value=str(draft.write_file()))
+        def write(region_map: RegionMap | None) -> Any:
+            return gr.skip() if region_map is None else gr.DownloadButton(value=str(region_map.write_file()))
 
         quiet: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
         lists = [box for form in tab.by_name.values() for box in form.series.values()]
@@ -196,25 +209,32 @@ class RegionEditor:
                 **GPU,
                 **PRIVATE,
             ),
-            self.undo.click(step("undo"), self.region_map, self.map_outputs, **quiet),
-            self.reset.click(step("reset"), self.region_map, self.map_outputs, **quiet),
+            self.undo.click(create_handler("undo"), self.region_map, self.map_outputs, **quiet),
+            self.reset.click(create_handler("reset"), self.region_map, self.map_outputs, **quiet),
         ]
         for changed in done:
             changed.success(write, self.region_map, self.download, **quiet)
         self.mode.input(
             lambda mode: html.render_hint(MODE_HELP[mode]), self.mode, self.hint, **quiet
-        )  # no draft: a click may run
-        self.slice.input(turn, [self.region_map, self.slice], self.map_outputs, trigger_mode="always_last", **quiet)
+        )  # without the map as input, since a click may be computing
+        self.slice.input(
+            show_slice, [self.region_map, self.slice], self.map_outputs, trigger_mode="always_last", **quiet
+        )
 
 
-def _outline_at(draft: RegionMap, row: int, column: int) -> np.ndarray:
-    """(H, W) bool: what Segment Anything finds at a pixel of the slice shown. Raises InputError if that is nothing."""
-    image, labels = draft.slice_volumes()
+def _find_structure(region_map: RegionMap, row: int, column: int) -> np.ndarray:
+    """Return the mask (H, W) of what Segment Anything finds at a pixel of the displayed slice.
+
+    Raises InputError if that is no new region.
+    """
+    image, labels = region_map.slice_volumes()
     i, j, k = slices.find_voxel(image.grid, 0, row, column)
-    how = draft.source if draft.source.startswith(("mobilesam", "sam")) else "mobilesam"
-    result = runtime.run(FIND_REGIONS, image, labels, regions=how, prompt=f"{i},{j},{k}")
-    found = to_display_slices(result.volumes["regions"].array, image.grid)[0]
-    mask = found == found[row, column]
-    if np.array_equal(mask, draft.stack[draft.slice_index] == draft.stack[draft.slice_index][row, column]):
-        raise InputError("Segment Anything outlines nothing new at this point; try another one.")
+    method = region_map.source if region_map.source.startswith(("mobilesam", "sam")) else "mobilesam"
+    result = runtime.run(FIND_REGIONS, image, labels, regions=method, prompt=f"{i},{j},{k}")
+    regions = to_display_slices(result.volumes["regions"].array, image.grid)[0]
+    mask = regions == regions[row, column]
+    if np.array_equal(
+        mask, region_map.stack[region_map.slice_index] == region_map.stack[region_map.slice_index][row, column]
+    ):
+        raise InputError("Segment Anything finds no new region at this point; try another one.")
     return mask

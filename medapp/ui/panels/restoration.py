@@ -27,7 +27,8 @@ from medapp.ui.panels.slice_comparison import OVERVIEW, PAIRS, Compared, Part
 from medapp.ui.region_map import RegionMap, create_region_map
 from medapp.ui.session import Session
 from medapp.ui.viewer.component import Viewer
-from medapp.ui.viewer.scene import build_scene, digest_volume
+from medapp.ui.viewer.scene import build_scene
+from medapp.ui.viewer.volume_files import digest_volume
 
 if TYPE_CHECKING:
     from medapp.ui.task_tab import TaskTab

@@ -1,0 +1,1 @@
+"""Viewer: NiiVue in the page, and the scenes that Python sends to it."""

@@ -1,6 +1,6 @@
-"""Viewer: three linked planes and a 3-D view in the page, drawn by NiiVue in the visitor's browser.
+"""Viewer: three linked planes and a 3-D view, drawn by NiiVue in the visitor's browser.
 
-Python sends a `Scene`; `viewer.js` shows it and tells where the crosshair went.
+Python sends a `Scene`; `viewer.js` displays it and reports where the crosshair is moved.
 """
 
 import json
@@ -22,23 +22,24 @@ SCRIPTS = ("viewer.js", "viewer_layers.js", "viewer_controls.js")  # pieces of o
 
 
 class Viewer(gr.HTML):
-    """A `gr.HTML` whose value is a `Scene`. Viewers with the same `sync` name follow each other.
+    """A `gr.HTML` whose value is a `Scene`. The crosshairs of viewers with the same `sync` name move together.
 
-    Events: `select` when the visitor has moved the crosshair, with `evt.mm`, `evt.voxel` and `evt.values`;
-    `nowebgl` when the browser cannot draw, with `evt.reason`, so that the page may show pictures drawn by the server.
+    Events: `select` when the visitor has moved the crosshair, with `evt.mm` (RAS+), `evt.voxel` and `evt.values`;
+    `nowebgl` when the browser cannot draw, with `evt.reason`, so that the page can show the server's pictures instead.
     """
 
     data_model = Scene
 
     def __init__(self, value: Scene | None = None, *, sync: str = "", height: int = 720, **rest: Any) -> None:
+        """Create a viewer of this height in pixels; `rest` are arguments of `gr.HTML`."""
         template = (HERE / "viewer.html").read_text("utf-8")
-        for mark, content in {
+        for placeholder, content in {
             "HEIGHT": str(height),
             "SYNC": escape(sync),
             "CDN": escape(json.dumps(niivue_asset.CDN)),
             "INTEGRITY": niivue_asset.INTEGRITY,
         }.items():
-            template = template.replace(f"%{mark}%", content)
+            template = template.replace(f"%{placeholder}%", content)
         rest = {
             "html_template": template,
             "css_template": (HERE / "viewer.css").read_text("utf-8"),
@@ -50,18 +51,23 @@ class Viewer(gr.HTML):
         super().__init__(value, **rest)
 
     def postprocess(self, value: Scene | None) -> Scene | None:
+        """Send a scene as it is."""
         return value
 
     def preprocess(self, payload: Scene | None) -> Scene | None:
+        """Receive a scene as it is."""
         return payload
 
     def api_info(self) -> dict[str, Any]:
+        """Describe the value by its data model."""
         return Component.api_info(self)
 
     def example_payload(self) -> Any:
+        """Return no example."""
         return None
 
     def example_value(self) -> Any:
+        """Return no example."""
         return None
 
 
@@ -69,14 +75,14 @@ _jumps = count(1)
 
 
 def move_crosshair(mm: Sequence[float]) -> dict[str, Any]:
-    """An update for a viewer that only moves its crosshair, to `mm` in RAS+ millimetres."""
+    """Return an update for a viewer that only moves its crosshair, to `mm` (RAS+ mm)."""
     return gr.update(jump=[*(float(x) for x in mm), next(_jumps)])
 
 
 def render_prefetch_link() -> str:
-    """For `launch(head=...)`: lets browsers fetch the script before the first image; the viewer works without it.
+    """Return the HTML for `launch(head=...)` that lets browsers fetch the script ahead of the first image.
 
-    This is where the script is obtained if it is not in the cache, for at most three seconds.
+    Fetches the script, for at most three seconds, if it is not in the cache. The viewer also works without this link.
     """
     file = script_file()
     return f'<link rel="prefetch" as="script" href="gradio_api/file={quote(file.path)}">' if file else ""

@@ -1,4 +1,4 @@
-"""NiiVue's script: fetched once, checked, kept; `python -m medapp.ui.viewer.niivue_asset` does it at set-up.
+"""NiiVue's script: fetched once, verified, cached; `python -m medapp.ui.viewer.niivue_asset` does so at set-up.
 
 NiiVue (niivue.com) draws volumes in the browser. BSD 2-Clause licence, copyright 2021 the NiiVue contributors; the
 script is not part of this repository. It is one 2.3 MB file of the npm package @niivue/niivue.
@@ -24,28 +24,28 @@ CDN = (
     f"https://cdn.jsdelivr.net/npm/@niivue/niivue@{VERSION}/dist/niivue.umd.js",
     f"https://unpkg.com/@niivue/niivue@{VERSION}/dist/niivue.umd.js",
 )
-INSIDE = "package/dist/niivue.umd.js"  # its place in the npm package
+PATH_IN_PACKAGE = "package/dist/niivue.umd.js"
 MAX_BYTES = 16 * 1024**2
 
 
 def fetch_script(seconds: float = 2.5) -> Path | None:
-    """The checked script in the cache folder; fetched first if it is missing, None if that takes over `seconds`."""
-    kept = cache_folder() / f"niivue-{VERSION}.umd.js"
-    if kept.is_file() and _is_genuine(kept.read_bytes()):
-        return kept
+    """Return the verified script in the cache folder, fetched first if missing; None if that takes over `seconds`."""
+    path = cache_folder() / f"niivue-{VERSION}.umd.js"
+    if path.is_file() and _is_genuine(path.read_bytes()):
+        return path
     until = time.monotonic() + seconds
     content = _fetch_from_npm(until) or next(filter(None, (_fetch_from_url(url, until) for url in CDN)), None)
     if content is None:
         return None
     try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
             file.write(content)
         Path(file.name).chmod(0o644)
-        os.replace(file.name, kept)
+        os.replace(file.name, path)
     except OSError:  # a folder that cannot be written; the browser fetches the script itself
         return None
-    return kept
+    return path
 
 
 def _is_genuine(content: bytes) -> bool:
@@ -53,7 +53,7 @@ def _is_genuine(content: bytes) -> bool:
 
 
 def _fetch_from_npm(until: float) -> bytes | None:
-    """The script out of the package that npm fetches from wherever the user's npm is told to; None without npm."""
+    """Return the script from the package that npm fetches from its configured registry; None without npm."""
     npm = shutil.which("npm")
     if npm is None:
         return None
@@ -63,7 +63,7 @@ def _fetch_from_npm(until: float) -> bytes | None:
         try:
             subprocess.run(command, cwd=work, check=True, capture_output=True, timeout=left)
             with tarfile.open(next(Path(work).glob("*.tgz"))) as packed:
-                member = packed.extractfile(INSIDE)  # read, never unpacked to a path
+                member = packed.extractfile(PATH_IN_PACKAGE)  # read, never unpacked to a path
                 content = member.read(MAX_BYTES) if member else b""
         except (OSError, StopIteration, KeyError, subprocess.SubprocessError, tarfile.TarError):
             return None
@@ -84,6 +84,6 @@ def _fetch_from_url(url: str, until: float) -> bytes | None:
 
 
 if __name__ == "__main__":
-    found = fetch_script(seconds=120)
-    print(f"NiiVue {VERSION}: {found}" if found else "NiiVue could not be fetched; browsers will try a public copy.")
-    sys.exit(found is None)
+    script = fetch_script(seconds=120)
+    print(f"NiiVue {VERSION}: {script}" if script else "NiiVue could not be fetched; browsers will try a public copy.")
+    sys.exit(script is None)

@@ -49,10 +49,10 @@ function row(name, title, paint, changed) {
 }
 
 function showLegend({ regions }) {
-  const list = regions.length > 12 ? regions.filter((region) => region.found) : regions;
+  const list = regions.length > 12 ? regions.filter((region) => region.is_present) : regions;
   root.querySelector('.mv-legend').replaceChildren(...list.map((region) => {
-    const line = row(region.name, region.found ? region.name : `${region.name} (none)`, region.colour, paintRegions);
-    line.classList.toggle('mv-none', !region.found);
+    const line = row(region.name, region.is_present ? region.name : `${region.name} (none)`, region.colour, paintRegions);
+    line.classList.toggle('mv-none', !region.is_present);
     return line;
   }));
 }

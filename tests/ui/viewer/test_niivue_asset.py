@@ -56,7 +56,7 @@ def public():
 def fake_npm(folder, content):
     """An `npm` that packs `content` as the script, beside a file that would climb out of the folder."""
     with tarfile.open(folder / "package.tgz", "w:gz") as packed:
-        for name, data in (("../climbed", b"x"), (niivue_asset.INSIDE, content)):
+        for name, data in (("../climbed", b"x"), (niivue_asset.PATH_IN_PACKAGE, content)):
             info = tarfile.TarInfo(name)
             info.size = len(data)
             packed.addfile(info, io.BytesIO(data))

@@ -7,7 +7,7 @@ from nibabel.affines import apply_affine
 
 from medapp.imaging.volume import Grid, Volume
 from medapp.rendering.layers import Layer
-from medapp.ui.viewer import scene as scenes
+from medapp.ui.viewer import volume_files
 from medapp.ui.viewer.scene import build_scene
 
 OBLIQUE = np.array([[-1.9, 0.3, 0.1, 40], [0.2, 2.0, -0.9, -50], [0.3, 0.4, 2.8, -20], [0, 0, 0, 1.0]])
@@ -56,7 +56,7 @@ def test_overlaps_have_their_own_number(image, tmp_path):
         "Theirs": Layer(image.new_like(two, labels={2: "core", 4: "oedema"}), "mask", colour=(1, 2, 3)),
     }
     regions = build_scene(layers, tmp_path).regions
-    assert [(r.name, r.found) for r in regions.regions] == [
+    assert [(r.name, r.is_present) for r in regions.regions] == [
         ("Ours", True), ("Theirs: core", False), ("Theirs: oedema", True),
     ]  # fmt: skip
     assert regions.regions[2].colour == "#010203"
@@ -92,7 +92,7 @@ def test_ct_begins_with_its_window_and_has_the_usual_ones(image, tmp_path):
 
 
 def test_a_large_image_is_shown_coarser_and_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(scenes, "MAX_SIDE", 32)
+    monkeypatch.setattr(volume_files, "MAX_SIDE", 32)
     image = Volume(np.random.default_rng(0).random((50, 40, 10)).astype(np.float32), np.diag([1.0, 1, 3, 1]))
     shown = build_scene({"CT": Layer(image)}, tmp_path).image
     small = nib.load(shown.file.path)
