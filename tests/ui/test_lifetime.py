@@ -13,7 +13,10 @@ def test_what_was_left_is_gone_after_its_time():
     given = os.environ | {"MEDAPP_LIFETIME": "6", "PYTHONPATH": str(ROOT)}
     given.pop("GRADIO_TEMP_DIR", None)
     said = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("left.py"))], env=given, capture_output=True, check=True
+        [sys.executable, str(Path(__file__).with_name("short_lifetime_app.py"))],
+        env=given,
+        capture_output=True,
+        check=True,
     )
     then, later = (json.loads(line) for line in said.stdout.decode().splitlines() if line.startswith("{"))
     assert then["scan.nii"] >= 1 and then["mask.nii"] >= 1 and then["sessions"] == 1
