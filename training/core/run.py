@@ -137,6 +137,22 @@ class Run:
         self.best = max(score, self.best)
         return is_better
 
+    def checkpoint(self, every: float, limit: float) -> bool:
+        """Save a checkpoint if the last is `every` minutes old, the run is finished or the process has had its `limit`.
+
+        Returns whether it has had its limit of minutes (0 for none), so that the loop ends.
+        """
+        is_over = self.is_over_time(limit)
+        if is_over or self.is_finished or self.is_checkpoint_due(every):
+            self.save_checkpoint()
+        return is_over
+
+    def averaged_network(self) -> nn.Module:
+        """Return the averaged network with the buffers, such as norm statistics, of the trained one; in evaluation."""
+        network = self.average.module
+        network.load_state_dict(dict(self.net.named_buffers()), strict=False)
+        return network.eval()
+
     def save_checkpoint(self) -> None:
         """Write the checkpoint; a kill in the middle leaves the one before."""
         kept: dict[str, Any] = {name: part.state_dict() for name, part in self._parts.items()}

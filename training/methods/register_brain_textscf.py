@@ -323,7 +323,6 @@ def train(args: argparse.Namespace) -> None:
         loss = 1 - similar + args.dice * (1 - shared.to(args.device)) + args.smooth * bent
         run.optimize(loss, similar.item(), shared.item(), bent.item())
 
-        late = run.is_over_time(args.minutes)
         if run.step % args.every == 0 or run.is_finished:
             means = dict(zip(("loss", "correlation", "dice", "rough"), np.mean(run.losses, 0), strict=True))
             row = {"step": run.step, "minutes": run.minutes} | means
@@ -333,13 +332,11 @@ def train(args: argparse.Namespace) -> None:
                 save_file(half_precision_state(run.average.module.state_dict()), out / "best.safetensors")
         else:
             run.print_progress(10)
-        if run.is_checkpoint_due(args.keep) or run.is_finished or late:
-            run.save_checkpoint()
-        if late:
+        if run.checkpoint(args.keep, args.minutes):
             break
 
 
-LAYOUT = f"{TEST_SCANS[0]}_labels.nii.gz"  # by which DATA of `cases` is known
+LAYOUT = f"{TEST_SCANS[0]}_labels.nii.gz"  # by which DATA of `read_cases` is known
 
 
 def read_cases(data: Path, part: str) -> Iterator[Case]:

@@ -44,7 +44,7 @@ class CtSlice:
         return Patch(scale_hu(low), labels, scale_hu(full))
 
 
-LAYOUT = "ct_fulldose/*.jp2"  # by which DATA of `cases` is known
+LAYOUT = "ct_fulldose/*.jp2"  # by which DATA of `read_cases` is known
 
 
 def read_cases(data: Path, part: str) -> Iterator[Case]:

@@ -65,7 +65,7 @@ def region_maps(rgb: np.ndarray, folder: Path, name: str) -> list[np.ndarray]:
     return maps + [np.load(file)["labels"].astype(np.int16) for file in sorted(folder.glob(f"{name}*.npz"))]
 
 
-LAYOUT = "TCGA-*.jpg"  # by which DATA of `cases` is known
+LAYOUT = "TCGA-*.jpg"  # by which DATA of `read_cases` is known
 
 
 def read_cases(data: Path, part: str) -> Iterator[Case]:

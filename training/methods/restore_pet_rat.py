@@ -65,7 +65,7 @@ class PetScan:
         return Patch(stack_channels([low, *others], level), labels, full[None])
 
 
-LAYOUT = "*.npz"  # by which DATA of `cases` is known
+LAYOUT = "*.npz"  # by which DATA of `read_cases` is known
 
 
 def read_cases(data: Path, part: str) -> Iterator[Case]:

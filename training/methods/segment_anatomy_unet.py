@@ -154,22 +154,18 @@ def train(args: argparse.Namespace) -> None:
             logits = net.logits(features.flatten(0, 3)[index])
         run.optimize(segmentation_loss(logits.flatten(0, 1), classes.flatten()))
 
-        late = run.is_over_time(args.minutes)
         if run.step % args.every == 0 or run.is_finished:
-            served = run.average.module
-            served.load_state_dict(dict(net.named_buffers()), strict=False)
-            run.log_scores(scores := validate(served.eval(), pictures))
+            served = run.averaged_network()
+            run.log_scores(scores := validate(served, pictures))
             if run.update_best(sum(scores[kind] for kind in pictures)):
                 save_file(half_precision_weights(served), out / "best.safetensors")
         else:
             run.print_progress()
-        if run.is_checkpoint_due(args.keep) or run.is_finished or late:
-            run.save_checkpoint()
-        if late:
+        if run.checkpoint(args.keep, args.minutes):
             break
 
 
-LAYOUT = f"{TEST_SCANS[0]}_labels.nii.gz"  # by which DATA of `cases` is known
+LAYOUT = f"{TEST_SCANS[0]}_labels.nii.gz"  # by which DATA of `read_cases` is known
 
 
 def read_cases(data: Path, part: str) -> Iterator[Case]:

@@ -146,11 +146,8 @@ def train(args: argparse.Namespace) -> None:
         patch = TrainingPatch(*(x.to(args.device) for x in lesson(head, rng)))
         run.optimize(extraction_loss(net(patch.x[None])[0, 0], patch, mm))
 
-        late = run.is_over_time(args.minutes)
         if run.step % args.every == 0 or run.is_finished:
-            served = run.average.module
-            served.load_state_dict(dict(net.named_buffers()), strict=False)
-            served.eval()
+            served = run.averaged_network()
             scores = validate(part, served, lessons)
             better = run.update_best(sum(scores[condition] for condition in CONDITIONS))
             setattr(both, part, served)
@@ -161,13 +158,11 @@ def train(args: argparse.Namespace) -> None:
                 save_file(half_precision_weights(served), out / "best.safetensors")
         else:
             run.print_progress()
-        if run.is_checkpoint_due(args.keep) or run.is_finished or late:
-            run.save_checkpoint()
-        if late:
+        if run.checkpoint(args.keep, args.minutes):
             break
 
 
-LAYOUT = "heads/*_brain.nii.gz"  # by which DATA of `cases` is known
+LAYOUT = "heads/*_brain.nii.gz"  # by which DATA of `read_cases` is known
 
 
 def read_cases(data: Path, part: str) -> Iterator[Case]:

@@ -155,13 +155,11 @@ def train(args: argparse.Namespace) -> None:
             run.log_scores(scores)
             if run.update_best(sum(scores.values())):
                 save_file(half_precision_state(run.average.module.state_dict()), out / "best.safetensors")
-        if (late := run.is_over_time(args.minutes)) or run.is_checkpoint_due(args.keep) or run.is_finished:
-            run.save_checkpoint()
-        if late:
+        if run.checkpoint(args.keep, args.minutes):
             break
 
 
-LAYOUT = "TCGA_*/[0-9][0-9][0-9].jpg"  # by which DATA of `cases` is known
+LAYOUT = "TCGA_*/[0-9][0-9][0-9].jpg"  # by which DATA of `read_cases` is known
 
 
 def read_cases(data: Path, part: str) -> Iterator[Case]:

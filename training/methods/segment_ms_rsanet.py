@@ -164,7 +164,7 @@ def segmentation_loss(
     return weight * wrong.topk(max(1, int(hard * wrong.numel()))).values.mean() + 1 - overlap.mean()
 
 
-LAYOUT = "ms/*_flair.nii.gz"  # by which DATA of `cases` is known
+LAYOUT = "ms/*_flair.nii.gz"  # by which DATA of `read_cases` is known
 
 
 def read_cases(data: Path, part: str) -> Iterator[Case]:
@@ -227,17 +227,13 @@ def train(args: argparse.Namespace) -> None:
             logits = net(x.contiguous(memory_format=torch.channels_last_3d))[:, 0]
         run.optimize(segmentation_loss(logits.float(), target, known, hard, weight))
 
-        late = run.is_over_time(args.minutes)
         if run.step % args.every == 0 or run.is_finished:
-            average = run.average.module
-            average.load_state_dict(dict(net.named_buffers()), strict=False)
-            run.log_scores(validate(average.eval(), exams))
+            average = run.averaged_network()
+            run.log_scores(validate(average, exams))
             save_file(half_precision_weights(average), out / "last.safetensors")
         else:
             run.print_progress()
-        if run.is_checkpoint_due(args.keep) or run.is_finished or late:
-            run.save_checkpoint()
-        if late:
+        if run.checkpoint(args.keep, args.minutes):
             break
     if run.is_finished:
         print("threshold to be served at:", choose_threshold(run.average.module.eval(), exams))

@@ -37,7 +37,7 @@ from training.data.stroke_lesions import LesionShapes
 from training.data.stroke_slices import CROP, PLANES, SliceSampler, augment_slices, to_standardized
 
 VALIDATION_HEADS = (0, 1, 2, 3, 4, 6, 7, 5, 11)  # the heads that validate; the last two have no lesion
-SCORED_HEADS = 60  # heads of a part, by `cases`
+SCORED_HEADS = 60  # heads of a part, by `read_cases`
 OBLIQUE_AXES = Rotation.from_euler("xyz", (15, -8, 10), degrees=True).as_matrix() @ np.diag([-1.0, -1, 3])
 OBLIQUE = Grid(
     (220, 250, 70),
@@ -72,7 +72,7 @@ def validate(net: nn.Module, held: list[StrokeHead], plane: str) -> dict[str, fl
     }
 
 
-LAYOUT = "stroke_masks/*.npz"  # by which DATA of `cases` is known
+LAYOUT = "stroke_masks/*.npz"  # by which DATA of `read_cases` is known
 
 
 def read_cases(data: Path, part: str) -> Iterator[Case]:
