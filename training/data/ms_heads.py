@@ -12,43 +12,41 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from nilearn.datasets import load_mni152_wm_template
 from PIL import Image
 from scipy import ndimage
 from torch import Tensor
 
-from medapp.algorithms.anatomical_priors import TISSUE_TABLE, make_prior_maps, template_transform
+from medapp.algorithms.anatomical_priors import make_prior_maps
 from medapp.algorithms.ms_input import SEQUENCES, stack_channels
-from medapp.analysis.mask_metrics import find_bounding_box
-from medapp.imaging.geometry import reorient, resample, with_isotropic_spacing
-from medapp.imaging.intensity import BLACK_TO_TISSUE, correct_bias_field, normalize_to_tissue
-from medapp.imaging.volume import Volume
-from medapp.io import files
-from medapp.serving import runtime
-from training.core.data_cache import cache_folder
+from medapp.imaging.intensity import BLACK_TO_TISSUE, normalize_to_tissue
 from training.core.random_source import RandomSource
 from training.data import glioma_flair, labelled_brains
 from training.data.brain_tissues import RIM, TISSUE_CLASS
-from training.data.labelled_brains import MARGIN, STEP_MM
+from training.data.labelled_brains import STEP_MM
 from training.data.ms_lesions import (  # fmt: skip
-    CORNER,
     MASK_BANK,
-    VENTRICLE,
     WHITE,
     draw_specks,
     paint_lesions,
     read_mask_bank,
     synthesize_ms_flair,
     thin_lesions,
-    transplant_lesions,
+)
+from training.data.ms_patients import (
+    RealPatient,
+    TransplantBrain,
+    list_patients,
+    load_brain,
+    load_glioma,
+    load_patient,
+    person_of,
 )
 from training.data.random_contrast import box_blur, map_contrast
 from training.data.random_pose import Pose, depth_below_centre, draw_pose, sample_linear, sample_nearest
 from training.data.random_skull import add_skull
-from training.data.scanner import resample_thick, simulate_scan, simulate_thick_slices
+from training.data.scanner import simulate_scan, simulate_thick_slices
 
 LEAST_WHITE = 500  # voxels of white matter, else a patch is measured by all that it shows
-TRANSPLANTS = 10  # patients whose lesions each brain is given in turn
 PATCH, WHOLE_BRAIN = (64, 64, 64), (144, 176, 144)  # voxels
 SINGLE_LESION_SHARE = 0.5  # share of those about its own, where large and small ones are as likely
 NEAR_LESION_SHARE = 0.66  # share of the patches that lie about a lesion, if there is one
@@ -60,33 +58,6 @@ NOISE, SHADE = 0.05, 0.12  # at most, as in `scanned`: what is shared by researc
 REAL_SHARE, GLIOMA_SHARE = 0.45, 0.2  # shares of the patches; the rest is made up
 
 
-class TransplantBrain(NamedTuple):
-    """A brain without lesions, and where other people's would lie in it; all (X, Y, Z) as in `Scan`."""
-
-    scan: labelled_brains.LabelledScan
-    depth: Tensor  # from the ventricles, in steps of STEP_MM
-    plots: dict[str, Tensor]  # patient -> indices (N, 3) of lesion voxels
-    home: Tensor | None  # (4, 4) from voxels to RAS+ mm of the template
-
-
-class RealPatient(NamedTuple):
-    """A real head without its skull: (X, Y, Z) uint8 each, 1 mm, axes along RAS, MARGIN voxels around the brain.
-
-    `t1` is zeros where there is none.
-    """
-
-    patient: str
-    flair: Tensor
-    t1: Tensor
-    lesions: Tensor  # 0 or 255
-    white: Tensor  # probability of white matter, 255 = 1
-    unknown: Tensor  # 255 where nothing is learned
-    spots: Tensor  # (M, 3), a voxel of each of its lesions
-    regions: dict[str, Tensor]  # classes as the parcellation network finds them in FLAIR, "thick" slices of it, and T1
-    plots: dict[str, Tensor]  # as of a `Head`
-    home: Tensor | None
-
-
 class PatientView(NamedTuple):
     """What there is to be seen, before a scanner spoils it, (X, Y, Z) each: `images` by sequence; `target`, the share
     of lesion; `known` bool, where that is so; `regions` by the sequence they are found in; RAS+ mm of the template."""
@@ -95,7 +66,7 @@ class PatientView(NamedTuple):
     target: Tensor
     known: Tensor
     regions: dict[str, Tensor]
-    home: list[Tensor] | None
+    template_mm: list[Tensor] | None
 
 
 class Patch(NamedTuple):
@@ -104,103 +75,6 @@ class Patch(NamedTuple):
     x: Tensor
     target: Tensor
     known: Tensor
-
-
-def list_patients(data: Path) -> list[str]:
-    """The scans of real patients, SET_PATIENT or SET_PATIENT_TIME each: FLAIR, T1 and mask, in MNI space."""
-    return sorted(file.name.removesuffix("_flair.nii.gz") for file in (data / "ms").glob("*_flair.nii.gz"))
-
-
-def person_of(name: str) -> str:
-    """The person of a scan: `mslesseg_P14_T2` -> `P14`."""
-    return name.split("_")[1]
-
-
-def load_brain(data: Path, name: str) -> TransplantBrain:
-    """Read one brain and plant lesions in it, or read what was kept of that."""
-    scan = labelled_brains.load_scan(data / "brain_t1", name)
-    kept = cache_folder("ms", data) / f"{name}.npz"
-    if not kept.exists():
-        rng = RandomSource(int(name))
-        tissue = scan.tissue.numpy()
-        ventricle = VENTRICLE.numpy()[tissue]
-        box, depth = find_bounding_box(tissue > 0), np.full(tissue.shape, np.inf)
-        depth[box] = ndimage.distance_transform_edt(~ventricle[box])
-        arrays = {"depth": (depth / STEP_MM).clip(0, 255).astype(np.uint8)}
-        arrays |= transplant_lesions(data, tissue, depth, TRANSPLANTS, rng)
-        np.savez_compressed(kept, **arrays)
-    arrays = {k: torch.from_numpy(v) for k, v in np.load(kept).items()}
-    return TransplantBrain(scan, arrays.pop("depth"), arrays, _template_affine(TISSUE_CLASS[scan.tissue.long()]))
-
-
-def parcellation_cache(data: Path) -> Path:
-    """Where real heads are kept with the regions that the weights of today find in them."""
-    return cache_folder("ms", data, runtime.find_card("segment_anatomy_unet").weights.sha256)
-
-
-def read_patient(data: Path, name: str) -> tuple[Volume, Volume, Volume]:
-    """FLAIR, T1 and mask of a real patient."""
-    flair, t1, mask = (files.read([data / "ms" / f"{name}_{role}.nii.gz"]) for role in ("flair", "t1", "mask"))
-    return flair, t1, mask.new_like((mask.array > 0).astype(np.uint8), labels={1: "lesion"})
-
-
-def load_patient(data: Path, name: str, bank: Mapping[str, np.ndarray] | None = None) -> RealPatient:
-    """Read one patient, or what was kept of one; `bank` has the lesions of others in MNI space, see `masks`."""
-    kept = parcellation_cache(data) / f"{name}.npz"
-    if not kept.exists():
-        scans = dict(zip(("flair", "t1", "mask"), read_patient(data, name), strict=True))
-        grid = with_isotropic_spacing(reorient(scans["flair"].grid), 1.0)
-        image = load_mni152_wm_template(resolution=1)
-        scans["white"] = Volume(np.asarray(image.dataobj, np.float32) * 255, image.affine)
-        for role in ("flair", "t1"):
-            scans[f"regions_{role}"] = runtime.run("segment_anatomy_unet", scans[role]).volumes["labels"]
-        scans["regions_thick"] = runtime.run("segment_anatomy_unet", resample_thick(scans["flair"])).volumes["labels"]
-        resampled = {role: resample(volume, grid).array for role, volume in scans.items()}
-        resampled["mask"] = resampled["mask"] * 255
-        box = find_bounding_box(resampled["flair"] > 0)
-        arrays = {k: np.pad(np.rint(v[box]).clip(0, 255).astype(np.uint8), MARGIN) for k, v in resampled.items()}
-        low = grid.affine[:3, 3] + [s.start - MARGIN for s in box] - CORNER
-        np.savez_compressed(kept, low=low.round().astype(int), **arrays)
-    arrays = np.load(kept)
-    others = {who: torch.from_numpy(index - arrays["low"]) for who, index in (bank or {}).items()}
-    regions = {role: torch.from_numpy(arrays[f"regions_{role}"]) for role in ("flair", "t1", "thick")}
-    flair, t1 = (correct_shading(arrays[role], regions[role].numpy()) for role in ("flair", "t1"))
-    mask, white = (torch.from_numpy(arrays[role]) for role in ("mask", "white"))
-    unknown, home = torch.zeros_like(mask), _template_affine(regions["flair"])
-    return RealPatient(person_of(name), flair, t1, mask, white, unknown, lesion_points(mask), regions, others, home)
-
-
-def load_glioma(data: Path, name: str) -> RealPatient | None:
-    """A head with a glioma, which is not known to be MS or not; None where the set has too few slices of it."""
-    arrays = glioma_flair.load_head(data, name, parcellation_cache(data) / f"{name}.npz")
-    if arrays is None:
-        return None
-    flair, t1 = (correct_shading(arrays.pop(role), arrays["regions"]) for role in ("flair", "t1"))
-    white, unknown, regions = (torch.from_numpy(arrays.pop(role)) for role in ("white", "unknown", "regions"))
-    others = {role.split()[1]: torch.from_numpy(index) for role, index in arrays.items()}
-    region_maps = {"flair": regions, "t1": regions}
-    none = torch.zeros_like(flair)
-    return RealPatient(
-        name, flair, t1, none, white, unknown, lesion_points(none), region_maps, others, _template_affine(regions)
-    )
-
-
-def correct_shading(image: np.ndarray, regions: np.ndarray) -> Tensor:
-    """(X, Y, Z) uint8 without shading, as the pipeline looks at it."""
-    return torch.from_numpy(np.rint(correct_bias_field(image, TISSUE_TABLE[0][regions])).clip(0, 255).astype(np.uint8))
-
-
-def lesion_points(lesions: Tensor) -> Tensor:
-    """(M, 3): a voxel of each lesion of (X, Y, Z) 0 or 255."""
-    labels, count = ndimage.label(lesions.numpy())
-    places = ndimage.maximum_position(labels, labels, np.arange(1, count + 1)) if count else []
-    return torch.tensor(places, dtype=torch.long).reshape(-1, 3)
-
-
-def _template_affine(regions: Tensor) -> Tensor | None:
-    """(4, 4) from voxels to RAS+ mm of the template; classes (X, Y, Z)."""
-    matrix = template_transform(Volume(regions.numpy(), np.eye(4)))
-    return None if matrix is None else torch.from_numpy(matrix).float()
 
 
 def points_to_mask(index: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -220,20 +94,22 @@ def perturb_regions(regions: Tensor, pose: Pose, lesion: Tensor, rng: RandomSour
     return torch.where(wrong, torch.tensor(3 if rng.bernoulli(0.3) else 2, dtype=torch.uint8), perturbed)
 
 
-def template_coordinates(home: Tensor | None, pose: Pose, rng: RandomSource) -> list[Tensor] | None:
+def template_coordinates(template_affine: Tensor | None, pose: Pose, rng: RandomSource) -> list[Tensor] | None:
     """RAS+ mm of the template at every voxel seen, (X, Y, Z) each, a little off."""
-    if home is None or rng.bernoulli(0.04):
+    if template_affine is None or rng.bernoulli(0.04):
         return None
-    home = home[:3] + rng.normal(3, 4, scale=1.0) * torch.tensor([0.015, 0.015, 0.015, 2])
-    return [row[0] * pose.points[0] + row[1] * pose.points[1] + row[2] * pose.points[2] + row[3] for row in home]
+    template_affine = template_affine[:3] + rng.normal(3, 4, scale=1.0) * torch.tensor([0.015, 0.015, 0.015, 2])
+    return [
+        row[0] * pose.points[0] + row[1] * pose.points[1] + row[2] * pose.points[2] + row[3] for row in template_affine
+    ]
 
 
 def draw_made_up(
     head: TransplantBrain, size: tuple[int, int, int], rng: RandomSource, without: Collection[str] = ()
 ) -> PatientView:
     """A made-up patient, none with the lesions of those in `without`."""
-    scan, who = head.scan, [name for name in head.plots if name not in without]
-    index = head.plots[who[rng.randint(len(who))]]
+    scan, who = head.scan, [name for name in head.transplants if name not in without]
+    index = head.transplants[who[rng.randint(len(who))]]
     about = (
         index[rng.randint(len(index))]
         if len(index) and rng.bernoulli(NEAR_LESION_SHARE) and size != WHOLE_BRAIN
@@ -254,7 +130,7 @@ def draw_made_up(
     images = simulate_extraction(images, t1, tissue, distance, depth_below_centre(scan, pose), rng)
     regions = dict.fromkeys(SEQUENCES, perturb_regions(TISSUE_CLASS[scan.tissue.long()], pose, soft, rng))
     return PatientView(
-        images, soft, torch.ones(size, dtype=torch.bool), regions, template_coordinates(head.home, pose, rng)
+        images, soft, torch.ones(size, dtype=torch.bool), regions, template_coordinates(head.template_affine, pose, rng)
     )
 
 
@@ -282,13 +158,13 @@ def draw_real(
     real: RealPatient, size: tuple[int, int, int], rng: RandomSource, without: Collection[str] = ()
 ) -> PatientView:
     """A real head, most often with lesions of others painted between its own."""
-    who = [name for name in real.plots if name not in without]
-    more = real.plots[who[rng.randint(len(who))]] if who else torch.zeros(0, 3)
+    who = [name for name in real.transplants if name not in without]
+    more = real.transplants[who[rng.randint(len(who))]] if who else torch.zeros(0, 3)
     about, own = None, real.lesions.nonzero()
     if size != WHOLE_BRAIN and rng.bernoulli(NEAR_LESION_SHARE):
         where = own if len(own) and (rng.bernoulli(0.5) or not len(more)) else more
         if where is own and rng.bernoulli(SINGLE_LESION_SHARE):
-            where = real.spots
+            where = real.lesion_points
         about = where[rng.randint(len(where))] if len(where) else None
     pose = draw_pose(real.flair.shape, size, rng, about)
     parts = [real.flair, real.t1, real.lesions, real.white, real.unknown, points_to_mask(more, real.flair.shape)]
@@ -309,7 +185,7 @@ def draw_real(
         images = paint_lesions(images, painting, rng)
         own = torch.maximum(own, others)
     regions = {role: perturb_regions(classes, pose, painting, rng) for role, classes in real.regions.items()}
-    return PatientView(images, own, known, regions, template_coordinates(real.home, pose, rng))
+    return PatientView(images, own, known, regions, template_coordinates(real.template_affine, pose, rng))
 
 
 def simulate_sequences(
@@ -332,20 +208,20 @@ def simulate_sequences(
     return out, coarse
 
 
-def make_patch(sight: PatientView, rng: RandomSource) -> Patch:
+def make_patch(view: PatientView, rng: RandomSource) -> Patch:
     """What the network is shown of it, now and then without any regions, as where no brain is found."""
-    images, coarse = simulate_sequences(sight.images, rng, *THICK_SLICES)
-    sequence = "t1" if "t1" in images else "thick" if coarse and "thick" in sight.regions else "flair"
-    regions = sight.regions[sequence].numpy()
-    home = sight.home
+    images, coarse = simulate_sequences(view.images, rng, *THICK_SLICES)
+    sequence = "t1" if "t1" in images else "thick" if coarse and "thick" in view.regions else "flair"
+    regions = view.regions[sequence].numpy()
+    template_mm = view.template_mm
     if rng.bernoulli(0.03):
-        regions, home = np.zeros_like(regions), None
-    known = make_prior_maps(regions, None if home is None else [mm.numpy() for mm in home])
+        regions, template_mm = np.zeros_like(regions), None
+    known = make_prior_maps(regions, None if template_mm is None else [mm.numpy() for mm in template_mm])
     white = known[0] > 0
     if white.sum() < LEAST_WHITE:
         white[:] = False
     normalized = {role: normalize_to_tissue(image.numpy(), white) for role, image in images.items()}
-    return Patch(torch.from_numpy(stack_channels(normalized, known)), sight.target, sight.known)
+    return Patch(torch.from_numpy(stack_channels(normalized, known)), view.target, view.known)
 
 
 class PatchSource:
@@ -366,12 +242,12 @@ class PatchSource:
         way = rng.uniform(0, 1)
         if way < REAL_SHARE:
             scans = list(self.patients.values())[rng.randint(len(self.patients))]
-            sight = draw_real(scans[rng.randint(len(scans))], size, rng, self.without)
+            view = draw_real(scans[rng.randint(len(scans))], size, rng, self.without)
         elif way < REAL_SHARE + GLIOMA_SHARE and self.gliomas:
-            sight = draw_real(self.gliomas[rng.randint(len(self.gliomas))], size, rng, self.without)
+            view = draw_real(self.gliomas[rng.randint(len(self.gliomas))], size, rng, self.without)
         else:
-            sight = draw_made_up(self.heads[rng.randint(len(self.heads))], size, rng, self.without)
-        return make_patch(sight, rng)
+            view = draw_made_up(self.heads[rng.randint(len(self.heads))], size, rng, self.without)
+        return make_patch(view, rng)
 
 
 def contact_sheet(patches: list[Patch]) -> Image.Image:
@@ -408,10 +284,10 @@ def main() -> None:
     for row in range(args.rows):
         rng = RandomSource(args.seed + row)
         if row % 3 == 0:
-            sight = draw_made_up(clinic.heads[rng.randint(3)], WHOLE_BRAIN, rng)
+            view = draw_made_up(clinic.heads[rng.randint(3)], WHOLE_BRAIN, rng)
         else:
-            sight = draw_real((reals, clinic.gliomas)[row % 3 - 1][rng.randint(len(reals))], WHOLE_BRAIN, rng)
-        patches.append(make_patch(sight, rng))
+            view = draw_real((reals, clinic.gliomas)[row % 3 - 1][rng.randint(len(reals))], WHOLE_BRAIN, rng)
+        patches.append(make_patch(view, rng))
     contact_sheet(patches).save(args.out)
 
 

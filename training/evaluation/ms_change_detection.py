@@ -18,7 +18,7 @@ from medapp.analysis.mask_metrics import label_components
 from medapp.analysis.ms_lesions import CHANGE_CLASSES, compare_time_points
 from medapp.serving import runtime
 from training.core.score_tables import write_rows
-from training.data.ms_heads import list_patients, person_of, read_patient
+from training.data.ms_patients import list_patients, person_of, read_patient
 from training.methods.segment_ms_rsanet import HELD_OUT
 
 METHOD = "segment_ms_rsanet"

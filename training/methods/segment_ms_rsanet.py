@@ -40,18 +40,9 @@ from training.core.options import TrainingParser
 from training.core.precision import autocast
 from training.core.random_source import RandomSource
 from training.core.run import Run, half_precision_weights
-from training.data import ms_heads
 from training.data.labelled_brains import list_scans, split_scans
-from training.data.ms_heads import (
-    WHOLE_BRAIN,
-    Patch,
-    PatchSource,
-    TransplantBrain,
-    draw_made_up,
-    load_brain,
-    person_of,
-    simulate_sequences,
-)
+from training.data.ms_heads import WHOLE_BRAIN, Patch, PatchSource, draw_made_up, simulate_sequences
+from training.data.ms_patients import TransplantBrain, list_patients, load_brain, person_of, read_patient
 from training.data.scanner import resample_thick
 
 SEED = 20261123
@@ -97,20 +88,20 @@ def load_parcellation_network() -> nn.Module:
 
 def patient_exams(data: Path, name: str) -> list[Exam]:
     """A real patient: FLAIR alone, in thick slices, and with T1."""
-    flair, t1, mask = ms_heads.read_patient(data, name)
+    flair, t1, mask = read_patient(data, name)
     given = {"flair": {"flair": flair}, "thick": {"flair": resample_thick(flair)}, "t1": {"flair": flair, "t1": t1}}
     return [make_exam(f"{person_of(name)}_{kind}", scans, mask) for kind, scans in given.items()]
 
 
 def make_up_patient(head: TransplantBrain, seed: int) -> dict[str, tuple[Volume, Volume]]:
     """FLAIR and mask of a made-up patient, and of the same brain without lesions."""
-    free = head._replace(plots={"none": torch.zeros(0, 3, dtype=torch.int16)})
+    free = head._replace(transplants={"none": torch.zeros(0, 3, dtype=torch.int16)})
     both = {}
     for kind, source in (("made", head), ("free", free)):
         rng = RandomSource(seed)
-        sight = draw_made_up(source, WHOLE_BRAIN, rng)
-        flair = Volume(simulate_sequences(sight.images, rng)[0]["flair"].numpy(), np.eye(4), name="FLAIR")
-        both[kind] = flair, flair.new_like((sight.target > 0.5).numpy().astype(np.uint8), labels={1: "lesion"})
+        view = draw_made_up(source, WHOLE_BRAIN, rng)
+        flair = Volume(simulate_sequences(view.images, rng)[0]["flair"].numpy(), np.eye(4), name="FLAIR")
+        both[kind] = flair, flair.new_like((view.target > 0.5).numpy().astype(np.uint8), labels={1: "lesion"})
     return both
 
 
@@ -172,11 +163,11 @@ def read_cases(data: Path, part: str) -> Iterator[Case]:
 
     The part "test" is LEFT and brains that are not trained on, "train" the other patients, "validation" brains alone.
     """
-    for name in ms_heads.list_patients(data):
+    for name in list_patients(data):
         if part == "validation" or (part != "all" and (person_of(name) in HELD_OUT) != (part == "test")):
             continue
         source = name.split("_")[0]
-        flair, t1, truth = ms_heads.read_patient(data, name)
+        flair, t1, truth = read_patient(data, name)
         yield Case(name, source, "FLAIR alone", (flair,), truth)
         yield Case(name, source, "FLAIR and T1", (flair, t1), truth)
         yield Case(name, source, "FLAIR alone, 5 mm slices", (resample_thick(flair),), resample_thick(truth))
@@ -193,7 +184,7 @@ def train(args: argparse.Namespace) -> None:
     data, out = Path(args.data), Path(args.out)
     brains = split_scans(list_scans(data / "brain_t1"))
     clinic = PatchSource(data, brains["train"][: args.brains], args.leave)
-    held = [name for name in ms_heads.list_patients(data) if person_of(name) in args.leave]
+    held = [name for name in list_patients(data) if person_of(name) in args.leave]
     exams = [exam for name in held for exam in patient_exams(data, name)]
     for seed, name in enumerate(brains["validation"]):
         exams += made_up_exams(load_brain(data, name), seed)

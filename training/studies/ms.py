@@ -13,7 +13,8 @@ from medapp.networks.rsanet import RSANet
 from medapp.pipelines.segment_ms_rsanet import build_network
 from training.core.random_source import RandomSource
 from training.data.labelled_brains import list_scans, split_scans
-from training.data.ms_heads import Patch, PatchSource, list_patients, load_brain, person_of
+from training.data.ms_heads import Patch, PatchSource
+from training.data.ms_patients import list_patients, load_brain, person_of
 from training.methods.segment_ms_rsanet import (
     HELD_OUT,
     Exam,

@@ -15,7 +15,7 @@ from medapp.imaging.brain_labels import MIRROR_CLASSES
 from medapp.networks.rsanet import RSANet
 from medapp.pipelines.segment_ms_rsanet import CARD
 from training.core.random_source import RandomSource
-from training.data import glioma_flair, ms_heads
+from training.data import glioma_flair, ms_heads, ms_patients
 from training.data.labelled_brains import STEP_MM, LabelledScan
 from training.data.ms_lesions import (
     NUCLEI,
@@ -49,7 +49,7 @@ def phantom() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def head() -> ms_heads.TransplantBrain:
+def head() -> ms_patients.TransplantBrain:
     tissue, t1, depth = phantom()
     radius = np.sqrt(((np.indices(tissue.shape) - (tissue.shape[0] - 1) / 2) ** 2).sum(0))
     distance = (np.maximum(radius - 22, 0) / STEP_MM).clip(0, 255)
@@ -57,7 +57,7 @@ def head() -> ms_heads.TransplantBrain:
     arrays = ((t1 * 200).astype(np.uint8), tissue, distance.astype(np.uint8))
     scan = LabelledScan(*(torch.from_numpy(a) for a in arrays))
     shallow = torch.from_numpy((depth / STEP_MM).clip(0, 255).astype(np.uint8))
-    return ms_heads.TransplantBrain(
+    return ms_patients.TransplantBrain(
         scan, shallow, {"patient01": torch.from_numpy(lesions.astype(np.int16))}, torch.eye(4)
     )
 
@@ -122,7 +122,7 @@ def test_the_same_seed_gives_the_same_patch(head):
 
 
 def test_a_brain_without_lesions_stays_without(head):
-    free = head._replace(plots={"none": torch.zeros(0, 3, dtype=torch.int16)})
+    free = head._replace(transplants={"none": torch.zeros(0, 3, dtype=torch.int16)})
     assert not any(ms_heads.draw_made_up(free, SIZE, RandomSource(seed)).target.any() for seed in range(6))
 
 
@@ -166,10 +166,10 @@ def small(monkeypatch, head):
     monkeypatch.setattr(segment_ms_rsanet, "made_up_exams", lambda head, seed: exams(head))
 
 
-def exams(head: ms_heads.TransplantBrain) -> list[segment_ms_rsanet.Exam]:
+def exams(head: ms_patients.TransplantBrain) -> list[segment_ms_rsanet.Exam]:
     """Seen as when served, but for the regions, which no network has to find."""
-    sight = ms_heads.draw_made_up(head, SIZE, RandomSource(0))
-    x, truth = ms_heads.make_patch(sight, RandomSource(0)).x.numpy().astype(np.float16), sight.target.numpy() > 0.5
+    view = ms_heads.draw_made_up(head, SIZE, RandomSource(0))
+    x, truth = ms_heads.make_patch(view, RandomSource(0)).x.numpy().astype(np.float16), view.target.numpy() > 0.5
     return [segment_ms_rsanet.Exam("made", x, truth), segment_ms_rsanet.Exam("free", x, truth & False)]
 
 
@@ -246,11 +246,20 @@ def test_lesions_are_painted_into_real_white_matter_and_gliomas_are_not_known():
     plot = torch.tensor(np.argwhere(np.ones((14, 14, 14))) + 25, dtype=torch.int16)
     none = torch.zeros(shape, dtype=torch.uint8)
     flair = white // 2 + 20
-    real = ms_heads.RealPatient(
-        "x", flair, none, none, white, unknown, ms_heads.lesion_points(none), {"flair": white // 255}, {"a": plot}, None
+    real = ms_patients.RealPatient(
+        "x",
+        flair,
+        none,
+        none,
+        white,
+        unknown,
+        ms_patients.lesion_points(none),
+        {"flair": white // 255},
+        {"a": plot},
+        None,
     )
     seen = [ms_heads.draw_real(real, (48, 48, 48), RandomSource(seed)) for seed in range(6)]
-    with_lesions = [sight[:3] for sight in seen if sight.target.any()]
+    with_lesions = [view[:3] for view in seen if view.target.any()]
     assert 0 < len(with_lesions) < 6, "some are left without"
     for images, target, known in with_lesions:
         assert set(images) == {"flair"} and known.any() and not known.all()
@@ -262,7 +271,7 @@ def test_large_and_small_lesions_have_one_spot_each():
     lesions = torch.zeros(20, 20, 20, dtype=torch.uint8)
     lesions[2:12, 2:12, 2:12] = 255
     lesions[15, 15, 15] = 255
-    spots = ms_heads.lesion_points(lesions)
+    spots = ms_patients.lesion_points(lesions)
     assert (
         spots.shape == (2, 3) and (lesions[tuple(spots.T)] == 255).all() and spots.max() == 15 and spots[0].max() < 12
     )
