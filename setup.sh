@@ -29,7 +29,7 @@ fi
 
 for list in "$@"; do
     if ! cmp -s "$list" ".venv/installed/$list"; then
-        say "installing $list into .venv; the first time takes minutes and up to some GB (README: Install)"
+        say "installing $list into .venv; the first time takes minutes and up to some GB (docs/install.md)"
         # shellcheck disable=SC2086  # several arguments on purpose
         .venv/bin/python -m pip install --quiet --disable-pip-version-check ${MEDAPP_PIP_ARGS:-} -r "$list"
         mkdir -p ".venv/installed"

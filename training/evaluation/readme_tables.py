@@ -1,116 +1,157 @@
-"""README's figures from the evaluation.
+"""Write the published scores into the documents.
 
-`python -m training.evaluation.readme_tables README.md PIPELINE=DIR/summary.json ...`.
+`python -m training.evaluation.readme_tables [DIR/summary.json ...] [--check]`.
 
-What stands between two marks is rewritten, and nothing else; with `--check` nothing is, and the exit status is 1 where
-README tells other figures than the files. A mark is a comment, which pages do not show. One figure, in a text or in the
-cell of a table:
-
-    <!-- score PIPELINE; CONDITION; GROUP; {dice[mean]:.2f} ± {dice[sd]:.2f} -->0.86 ± 0.07<!-- /score -->
-
-A table, a row for each group, which may have a title of its own, as the columns have:
-
-    <!-- table PIPELINE; CONDITION; ours, greedy, network = TextSCF alone;
-    Dice = {dice[mean]:.3f}; seconds = {seconds[mean]:.1f} -->
-    <!-- /table -->
-
-PIPELINE=DIR/summary.json may be given for some of the pipelines: the marks of the others stay as they are. Scores of
-other weights than those on the card are refused.
+An evaluation's `summary.json` first updates the figures of its method in `weights/scores.json`, see `published_scores`;
+a method that is not there yet gets all of its evaluation's figures, to be thinned out by hand. Then the table between
+`<!-- methods -->` and `<!-- /methods -->` in README.md and the tables between `<!-- scores -->` and
+`<!-- /scores -->` in docs/benchmarks.md are written whole. `--check` writes nothing and exits with 1 if any file would
+change, with the differences on standard error.
 """
 
 import argparse
 import difflib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
+from medapp.card import Card
+from medapp.presenters.task import TASKS
 from medapp.serving import runtime
+from training.evaluation.published_scores import Scores, format_scores, get_score_metric, read_scores, update_scores
 
-MARK = re.compile(
-    r"(?P<open><!-- (?P<kind>score|table) (?P<told>.*?) -->)(?P<old>.*?)(?P<close><!-- /(?P=kind) -->)", re.S
-)
+ROOT = Path(__file__).parents[2]
+SCORES = "weights/scores.json"
+README = "README.md"
+BENCHMARKS = "docs/benchmarks.md"
 
 
-def fill_marks(text: str, summaries: Mapping[str, dict]) -> str:
-    """The text with the figures of `summaries`, pipeline to what `summary.json` holds, between its marks.
+def list_methods() -> list[Card]:
+    """Return the cards of all methods in the order of the tabs, without those that only preview another's inputs."""
+    cards, tasks = runtime.load_cards().values(), list(TASKS)
+    previews = {card.preview for card in cards}
+    shown = [card for card in cards if card.name not in previews]
+    return sorted(shown, key=lambda card: tasks.index(card.task) if card.task in tasks else len(tasks))
 
-    Raises ValueError for a mark that asks for what the evaluation does not tell.
+
+def make_method_table(cards: Iterable[Card], scores: Scores) -> str:
+    """Return the README's table, a row for each method."""
+    rows = [("Task", "Method", "Input", "Score", "Weights")]
+    for card in cards:
+        task = TASKS[card.task].title if card.task in TASKS else card.task.capitalize()
+        method = f"[{card.title}]({_link_paper(card)}) `{card.name}`"
+        weights = f"[{card.licence.split(' (')[0]}](weights/{Path(card.weights.file).stem}.md)"
+        rows.append((task, method, _list_inputs(card), format_headline(scores.get(card.name)), weights))
+    return format_table(rows)
+
+
+def format_headline(entry: Mapping[str, Any] | None) -> str:
+    """Return the headline of a method with its figures. Raises KeyError for one that is not in `scores`."""
+    if entry is None:
+        return "not scored"
+    groups = {
+        group: {metric: {key: float(value) for key, value in values.items()} for metric, values in metrics.items()}
+        for group, metrics in entry["scores"][entry["headline"]["condition"]].items()
+    }
+    return entry["headline"]["text"].format_map(groups)
+
+
+def _link_paper(card: Card) -> str:
+    """Return the address of the first paper that the card cites."""
+    paper = re.search(r"arXiv:(\S+?)(?=[;,]|$)|doi:(\S+?)(?=[;,]|$)", card.cite)
+    if not paper:
+        return "NOTICE"
+    return f"https://arxiv.org/abs/{paper[1]}" if paper[1] else f"https://doi.org/{paper[2]}"
+
+
+def _list_inputs(card: Card) -> str:
+    images = [source for source in card.inputs if not source.labels]
+    optional = ", ".join(source.title for source in images if source.optional)
+    required = ", ".join(source.title for source in images if not source.optional)
+    return f"{required} (+ {optional})" if optional else required
+
+
+def make_score_tables(cards: Iterable[Card], scores: Scores) -> str:
+    """Return a heading, the command and a table of every published figure for each method."""
+    parts = []
+    for card in cards:
+        if card.name in scores:
+            entry = scores[card.name]
+            parts += [f"### {card.title}", f"`{entry['command']}`", make_score_table(entry["scores"])]
+    return "\n\n".join(parts)
+
+
+def make_score_table(conditions: Mapping[str, Mapping[str, Mapping[str, Mapping[str, str]]]]) -> str:
+    """Return a table with a row for each condition and group and a column for each metric."""
+    metrics = list(dict.fromkeys(m for groups in conditions.values() for values in groups.values() for m in values))
+    definitions = [get_score_metric(metric) for metric in metrics]
+    rows = [("Condition", "Group", *(f"{d.title} ({d.unit})" if d.unit else d.title for d in definitions))]
+    for condition, groups in conditions.items():
+        for group, values in groups.items():
+            rows.append((condition, group, *(format_score(values.get(metric, {})) for metric in metrics)))
+    return format_table(rows)
+
+
+def format_score(values: Mapping[str, str]) -> str:
+    """Return "mean ± sd, median m (q1 to q3)", or as much of it as there is."""
+    text = values.get("mean", "") + (f" ± {values['sd']}" if "sd" in values else "")
+    median = f"median {values['median']}" if "median" in values else ""
+    quartiles = f" ({values['q1']} to {values['q3']})" if "q1" in values else ""
+    return ", ".join(filter(None, (text, median + quartiles)))
+
+
+def format_table(rows: Iterable[Iterable[str]]) -> str:
+    """Return a Markdown table; the first row is its head."""
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * (lines[0].count(" | ") + 1), *lines[1:]])
+
+
+def replace_between_marks(text: str, mark: str, table: str) -> str:
+    """Return the text with what lies between `<!-- mark -->` and `<!-- /mark -->` replaced.
+
+    Raises ValueError if the marks are not there exactly once.
     """
-
-    def one(mark: re.Match) -> str:
-        pipeline, condition, *rest = (piece.strip() for piece in mark["told"].split(";"))
-        if pipeline not in summaries:
-            return mark[0]
-        try:
-            groups = summaries[pipeline]["summary"][condition]
-            new = format_score(groups, *rest) if mark["kind"] == "score" else format_table(groups, *rest)
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"the evaluation of {pipeline} does not tell {error}, for: {mark['open']}") from error
-        return mark["open"] + new + mark["close"]
-
-    return MARK.sub(one, text)
+    opening, closing = f"<!-- {mark} -->", f"<!-- /{mark} -->"
+    if text.count(opening) != 1 or text.count(closing) != 1:
+        raise ValueError(f"{opening} and {closing} must be in the text once each.")
+    before, rest = text.split(opening)
+    return f"{before}{opening}\n{table}\n{closing}{rest.split(closing)[1]}"
 
 
-def format_score(groups: Mapping[str, dict], group: str, form: str) -> str:
-    """The figures of a group in the form that is asked for."""
-    return form.format_map(groups[group])
+def make_documents(root: Path, scores: Scores) -> dict[Path, str]:
+    """Return README.md and docs/benchmarks.md under `root` as they should be."""
+    cards = list_methods()
+    readme, benchmarks = ((root / name).read_text(encoding="utf-8") for name in (README, BENCHMARKS))
+    return {
+        root / README: replace_between_marks(readme, "methods", make_method_table(cards, scores)),
+        root / BENCHMARKS: replace_between_marks(benchmarks, "scores", make_score_tables(cards, scores)),
+    }
 
 
-def format_table(groups: Mapping[str, dict], rows: str, *columns: str) -> str:
-    """Markdown: a row for each group, a column for each form; a cell is empty where the group has no such figure."""
-    titles, forms = zip(*(parse_column(column) for column in columns), strict=True)
-    lines = [f"| | {' | '.join(titles)} |", "|---" * (len(titles) + 1) + "|"]
-    for group, title in ((group, title) for title, group in map(parse_row, rows.split(","))):
-        cells = [form.format_map(groups[group]) if has_values(form, groups[group]) else "" for form in forms]
-        lines.append(f"| {title} | {' | '.join(cells)} |")
-    return "\n" + "\n".join(lines) + "\n"
-
-
-def has_values(form: str, figures: Mapping[str, dict]) -> bool:
-    """Whether there are values of all the figures in a form; KeyError for one of which the evaluation knows nothing."""
-    return all(figures[name]["n"] for name in re.findall(r"\{([^\[{}]+)\[", form))
-
-
-def parse_column(column: str) -> tuple[str, str]:
-    """Title and form of a column."""
-    title, _, form = column.partition("=")
-    return title.strip(), form.strip()
-
-
-def parse_row(row: str) -> tuple[str, str]:
-    """Title and group of a row: "network = TextSCF alone", or the group alone."""
-    group, _, title = row.partition("=")
-    return (title or group).strip(), group.strip()
-
-
-def read_summary(argument: str) -> tuple[str, dict]:
-    """Pipeline and contents of "PIPELINE=FILE". Raises ValueError if the file tells scores of other weights."""
-    pipeline, _, file = argument.partition("=")
-    summary = json.loads(Path(file).read_text())
-    served, scored = runtime.find_card(pipeline).weights.sha256, summary["weights"].get("sha256")
-    if served != scored:
-        raise ValueError(f"{file} holds scores of the weights {scored}, the card of {pipeline} names {served}")
-    return pipeline, summary
-
-
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("readme", type=Path)
-    parser.add_argument("summaries", nargs="+", metavar="PIPELINE=DIR/summary.json")
-    parser.add_argument("--check", action="store_true", help="say what differs, and change nothing")
-    args = parser.parse_args()
-    text = args.readme.read_text(encoding="utf-8")
+    parser.add_argument("summaries", nargs="*", type=Path, metavar="DIR/summary.json", help="scores to publish")
+    parser.add_argument("--root", type=Path, default=ROOT, help="folder of README.md; the repository by default")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 and show what would change")
+    args = parser.parse_args(arguments)
+    scores = read_scores(args.root / SCORES)
     try:
-        new = fill_marks(text, dict(map(read_summary, args.summaries)))
+        for file in args.summaries:
+            update_scores(scores, json.loads(file.read_text(encoding="utf-8")))
+        documents = make_documents(args.root, scores) | {args.root / SCORES: format_scores(scores)}
     except ValueError as error:
         parser.exit(2, f"{error}\n")
-    if not args.check:
-        args.readme.write_text(new, encoding="utf-8")
-    elif new != text:
-        name = str(args.readme)
-        lines = difflib.unified_diff(text.splitlines(), new.splitlines(), name, "the evaluation", n=0, lineterm="")
-        parser.exit(1, "\n".join(lines) + "\n")
+    differences: list[str] = []
+    for file, text in documents.items():
+        old = file.read_text(encoding="utf-8")
+        lines = old.splitlines(), text.splitlines()
+        differences += difflib.unified_diff(*lines, str(file), "as published", n=0, lineterm="")
+        if text != old and not args.check:
+            file.write_text(text, encoding="utf-8")
+    if differences and args.check:
+        parser.exit(1, "\n".join(differences) + "\n")
 
 
 if __name__ == "__main__":

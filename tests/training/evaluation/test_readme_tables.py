@@ -1,66 +1,110 @@
-"""README's figures: rewritten between marks, nowhere else, and checked."""
+"""Published scores: updated from evaluations of the card's weights alone; the documents' tables are up to date."""
 
+import copy
 import json
-import sys
+import re
+import shutil
 
 import pytest
 
 from medapp.serving import runtime
 from training.evaluation import readme_tables
+from training.evaluation.published_scores import format_scores, read_scores, update_scores
 
 NAME = "segment_glioma_ar2unet"
-TEXT = """# Toy
-
-| Method | Score |
-|---|---|
-| one | <!-- score segment_glioma_ar2unet; FLAIR alone; all; {dice[mean]:.2f} ± {dice[sd]:.2f} -->?<!-- /score -->, 13 |
-| two | <!-- score other; a; b; {dice[mean]:.2f} -->0.5<!-- /score --> |
-
-<!-- table segment_glioma_ar2unet; FLAIR alone; all, HT = one site; Dice = {dice[mean]:.3f}; s = {seconds[mean]:.1f} -->
-<!-- /table -->
-The end.
-"""
+SCORES = read_scores(readme_tables.ROOT / readme_tables.SCORES)
 
 
-def summary(dice: float = 0.8649) -> dict:
-    whole = {"dice": {"n": 13, "mean": dice, "sd": 0.0701}, "seconds": {"n": 13, "mean": 2.04, "sd": 0.1}}
-    groups = {"all": whole, "HT": {**whole, "seconds": {"n": 0}}}
-    return {"weights": {"sha256": runtime.find_card(NAME).weights.sha256}, "summary": {"FLAIR alone": groups}}
+def summary(entry: dict, dice: float = 0.8649) -> dict:
+    """What an evaluation that repeats the published figures would write, with another Dice of FLAIR alone."""
+    evaluated = {
+        condition: {
+            group: {
+                metric: {"n": 13} | {key: float(value) for key, value in values.items()} for metric, values in m.items()
+            }
+            for group, m in groups.items()
+        }
+        for condition, groups in entry["scores"].items()
+    }
+    evaluated["FLAIR alone"]["all"]["dice"]["mean"] = dice
+    weights = {"sha256": runtime.find_card(NAME).weights.sha256}
+    return {"pipeline": NAME, "weights": weights, "command": "evaluate", "summary": evaluated}
 
 
-def test_figures_are_rewritten_between_their_marks_alone():
-    new = readme_tables.fill_marks(TEXT, {NAME: summary()})
-    assert "-->0.86 ± 0.07<!-- /score -->, 13 |" in new and "-->0.5<!-- /score -->" in new
-    assert "\n| | Dice | s |\n|---|---|---|\n| all | 0.865 | 2.0 |\n| one site | 0.865 |  |\n<!-- /table -->" in new
-    assert readme_tables.fill_marks(new, {NAME: summary()}) == new
-    bare = readme_tables.MARK.sub("", TEXT)
-    assert readme_tables.MARK.sub("", new) == bare and readme_tables.fill_marks(bare, {NAME: summary()}) == bare
+def test_documents_are_up_to_date():
+    """If not: python -m training.evaluation.readme_tables."""
+    readme_tables.main(["--check"])
 
 
-@pytest.mark.parametrize(
-    "wrong", ["FLAIR alone; none; {dice[mean]}", "none; all; {dice[mean]}", "FLAIR alone; all; {d[n]}"]
-)
-def test_what_was_not_evaluated_is_refused(wrong):
-    with pytest.raises(ValueError, match="does not tell"):
-        readme_tables.fill_marks(f"<!-- score {NAME}; {wrong} -->1<!-- /score -->", {NAME: summary()})
+@pytest.mark.parametrize("name", SCORES)
+def test_published_scores_are_of_the_weights_of_the_card_and_stand_on_it(name):
+    weights = runtime.find_card(name).weights
+    assert SCORES[name]["weights"] == weights.sha256
+    text = (readme_tables.ROOT / "weights" / weights.file).with_suffix(".md").read_text(encoding="utf-8")
+    scores = (v for groups in SCORES[name]["scores"].values() for metrics in groups.values() for v in metrics.values())
+    missing = {value for values in scores for value in values.values() if float(value) and value not in text}
+    assert not missing
 
 
-def test_the_command_writes_and_checks(tmp_path, monkeypatch, capsys):
-    readme, file = tmp_path / "README.md", tmp_path / "summary.json"
+def test_an_evaluation_replaces_its_figures_as_they_are_rounded():
+    scores = copy.deepcopy(SCORES)
+    update_scores(scores, summary(SCORES[NAME]))
+    assert scores[NAME]["scores"]["FLAIR alone"]["all"]["dice"]["mean"] == "0.865"
+    scores[NAME]["scores"]["FLAIR alone"]["all"]["dice"]["mean"] = "0.859"
+    scores[NAME]["command"] = SCORES[NAME]["command"]
+    assert scores == SCORES and json.loads(format_scores(scores)) == scores
 
-    def run(*more: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["tables", str(readme), f"{NAME}={file}", *more])
-        try:
-            readme_tables.main()
-        except SystemExit as left:
-            return left.code
-        return 0
 
-    readme.write_text(TEXT, encoding="utf-8")
-    file.write_text(json.dumps(summary()))
-    assert run("--check") == 1 and "+| one |" in capsys.readouterr().err and readme.read_text("utf-8") == TEXT
-    assert run() == 0 and run("--check") == 0
-    file.write_text(json.dumps(summary(0.8)))
-    assert run("--check") == 1
-    file.write_text(json.dumps(summary() | {"weights": {"sha256": "0"}}))
-    assert run() == 2 and "other" not in capsys.readouterr().out
+def test_a_new_method_gets_all_figures_of_its_evaluation():
+    scores: dict = {}
+    update_scores(scores, summary(SCORES[NAME]) | {"summary": {"a": {"all": {"dice": _values(0.5), "hd95": {"n": 0}}}}})
+    assert scores[NAME]["scores"] == {"a": {"all": {"dice": {"mean": "0.500", "sd": "0.500", "median": "0.500"}}}}
+    assert readme_tables.format_headline(scores[NAME]) == "Dice 0.50"
+
+
+def _values(value: float) -> dict:
+    return {"n": 2, "mean": value, "sd": value, "median": value}
+
+
+def test_scores_of_other_weights_are_refused():
+    with pytest.raises(ValueError, match="weights"):
+        update_scores(copy.deepcopy(SCORES), summary(SCORES[NAME]) | {"weights": {"sha256": "0"}})
+
+
+def test_a_part_of_the_conditions_will_do_for_the_same_weights_alone():
+    part = summary(SCORES[NAME])
+    del part["summary"]["three sequences"]
+    scores = copy.deepcopy(SCORES)
+    update_scores(scores, part)
+    scores[NAME]["weights"] = "older"
+    with pytest.raises(ValueError, match="three sequences"):
+        update_scores(scores, part)
+
+
+def test_the_command_writes_whole_tables_and_checks(tmp_path, capsys):
+    for name in (readme_tables.README, readme_tables.BENCHMARKS, readme_tables.SCORES):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(readme_tables.ROOT / name, tmp_path / name)
+    file, readme = tmp_path / "summary.json", tmp_path / readme_tables.README
+    file.write_text(json.dumps(summary(SCORES[NAME], 0.5)))
+    root = ["--root", str(tmp_path)]
+    before = readme.read_text("utf-8")
+    with pytest.raises(SystemExit) as left:
+        readme_tables.main([*root, str(file), "--check"])
+    assert left.value.code == 1 and "Dice 0.50" in capsys.readouterr().err and readme.read_text("utf-8") == before
+    readme_tables.main([*root, str(file)])
+    readme_tables.main([*root, "--check"])
+    changed = [line for line in readme.read_text("utf-8").splitlines() if line not in before.splitlines()]
+    assert len(changed) == 1 and "Dice 0.50 ± 0.07" in changed[0]
+
+
+def test_tables_hold_no_comments():
+    for name in (readme_tables.README, readme_tables.BENCHMARKS):
+        lines = (readme_tables.ROOT / name).read_text("utf-8").splitlines()
+        assert not [line for line in lines if line.startswith("|") and "<!--" in line]
+
+
+def test_a_document_without_marks_is_refused():
+    with pytest.raises(ValueError, match="methods"):
+        readme_tables.replace_between_marks("# Toy", "methods", "")
+    assert re.search(r"\| a \|\n\|---\|$", readme_tables.format_table([["a"]]))
