@@ -8,7 +8,7 @@ visitor uploads a file, and the list above Run, only make this visible.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import gradio as gr
 
@@ -18,10 +18,8 @@ from medapp.errors import OptionError
 from medapp.examples import Example
 from medapp.options import Landmarks, Option, Points, Text
 from medapp.ui import html
-
-if TYPE_CHECKING:
-    from medapp.ui.form import Form
-    from medapp.ui.task_tab import TaskTab
+from medapp.ui.form import Form
+from medapp.ui.tab import Tab
 
 Box = TypeVar("Box")
 Paths = list[str] | None
@@ -86,13 +84,13 @@ class ExampleInputs:
         self.example_name = gr.Textbox(visible=False)  # of the example in the form; sent with the form's values
         self.known_uploads = gr.State([])  # the uploads in the boxes after the last upload
 
-    def wire(self, tab: "TaskTab") -> None:
+    def wire(self, tab: Tab) -> None:
         """Connect the tab's boxes, once all are laid out."""
         self.tab = tab
         self.boxes = [*(box for form in tab.by_name.values() for box in form.boxes.values()), tab.reference]
         controls = [control for form in tab.by_name.values() for control in (form.options | form.live).values()]
         asked = {*self.boxes, *controls, tab.method, self.example_name, self.known_uploads}
-        emptied = [*self.boxes, *controls, self.example_name, *tab.panel.clear()]
+        emptied = [*self.boxes, *controls, self.example_name, *tab.clear_panel()]
         changes = [event for box in self.boxes for event in (box.upload, box.clear, box.delete)]
         put = gr.on(
             [*changes, tab.method.change],
@@ -142,12 +140,12 @@ class ExampleInputs:
         if (example is None or any(map(uploaded_paths, kept.values()))) and (gone := self.current_example(data)):
             changed |= {
                 self.example_name: "",
-                **self.tab.panel.clear(),
+                **self.tab.clear_panel(),
                 **self.default_options(self.tab.by_name[gone.pipeline], data),
             }
         return changed
 
-    def default_options(self, form: "Form", data: dict) -> dict:
+    def default_options(self, form: Form, data: dict) -> dict:
         """Return the defaults of the options that the example has set, by component."""
         example, controls = self.current_example(data), form.options | form.live
         if example is None or example.pipeline != form.card.name:
@@ -172,7 +170,7 @@ class ExampleInputs:
             self.example_name: example.name,
         }
 
-    def select_run_inputs(self, form: "Form", data: dict) -> RunInputs:
+    def select_run_inputs(self, form: Form, data: dict) -> RunInputs:
         """Return what goes into a run: files of one owner, and no option that an example has set for its own files."""
         sources = sorted(form.card.inputs, key=lambda source: source.optional)
         boxes = {form.boxes[source.name]: source.title for source in sources} | {self.tab.reference: self.title}

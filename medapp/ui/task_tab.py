@@ -29,13 +29,13 @@ from medapp.ui.events import AT_ONCE, GPU, LIVE, PRIVATE
 from medapp.ui.example_inputs import ExampleInputs, RunInputs
 from medapp.ui.example_results import compute_example, is_computed
 from medapp.ui.gradio_compat import PredictBodyInternal
-from medapp.ui.panels.base import Frame, Panel, Volumes, presenter_of
+from medapp.ui.panels.base import Frame, Panel, presenter_of
 from medapp.ui.session import Session, check_cancelled, close_session, visitors
+from medapp.ui.tab import Step, Volumes
 from medapp.ui.task_form import lay_out_form
 from medapp.ui.task_result import lay_out_result, lay_out_result_tabs
 from medapp.ui.workspace import LIFETIME
 
-Step = Callable[[float, str], None]
 KEPT_DRAWINGS = 2  # folders with files: the browser may still fetch those of the last but one
 
 
@@ -92,6 +92,10 @@ class TaskTab:
     def results(self) -> gr.Column:
         """What is shown once there is a result."""
         return self.result.everything
+
+    def clear_panel(self) -> dict:
+        """What an example has left in the panel, emptied, by component."""
+        return self.panel.clear()
 
     @property
     def shown(self) -> list[Any]:

@@ -2,23 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import gradio as gr
 
 from medapp.card import Card
-from medapp.imaging.volume import Volume
 from medapp.presenters import get_presenter
 from medapp.presenters.base import Presenter
 from medapp.result import Result
 from medapp.serving import runtime
 from medapp.ui.form import Form
 from medapp.ui.session import Session
+from medapp.ui.tab import Tab, Volumes
 
-if TYPE_CHECKING:
-    from medapp.ui.task_tab import TaskTab
-
-Volumes = list[Volume | None]
 DOWNLOAD_BUTTONS: Any = ["download", "fullscreen"]
 
 
@@ -63,7 +59,7 @@ class Panel(Protocol):
     def draw(self, session: Session) -> dict:
         """The rest, by component."""
 
-    def connect(self, tab: "TaskTab") -> None:
+    def connect(self, tab: Tab) -> None:
         """Connect the panel's own components."""
 
 

@@ -1,10 +1,9 @@
 """Pair preview: two images as a registration will see them, before it is run, and the label maps found on the way."""
 
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 import numpy as np
@@ -23,13 +22,11 @@ from medapp.ui.array_store import ArrayStore
 from medapp.ui.error_messages import report_errors
 from medapp.ui.events import AT_ONCE
 from medapp.ui.example_inputs import RunInputs
-from medapp.ui.panels.base import Frame, Volumes, lay_out_image
+from medapp.ui.panels.base import Frame, lay_out_image
 from medapp.ui.session import Session, close_session, visitors
+from medapp.ui.tab import Step, Tab, Volumes
 from medapp.ui.viewer.volume_files import digest_volume
 from medapp.ui.workspace import LIFETIME, new_folder
-
-if TYPE_CHECKING:
-    from medapp.ui.task_tab import TaskTab
 
 PREVIEW = "Preview preprocessing"
 IMAGES = {
@@ -101,12 +98,12 @@ class PairPreview:
             **dict(zip(self.images.values(), [both, *pictures], strict=True)),
         }
 
-    def connect(self, tab: "TaskTab") -> None:
+    def connect(self, tab: Tab) -> None:
         """Preview at a click; only methods whose card names a preview have the button."""
 
         @report_errors
         def preview(data: dict, request: gr.Request, progress: gr.Progress = gr.Progress()) -> dict:  # noqa: B008
-            def work(step: Callable[[float, str], None], form: forms.Form, used: RunInputs, volumes: Volumes) -> dict:
+            def work(step: Step, form: forms.Form, used: RunInputs, volumes: Volumes) -> dict:
                 card = runtime.find_card(form.card.preview)
                 result = runtime.run(card.name, *volumes, progress=step)
                 labels = {

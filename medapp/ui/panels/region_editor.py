@@ -1,7 +1,6 @@
 """Region editor: regions found at a button, shown over the image, and edited by clicks before they are used."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 import numpy as np
@@ -16,14 +15,11 @@ from medapp.ui import html
 from medapp.ui.error_messages import report_errors
 from medapp.ui.events import GPU, PRIVATE
 from medapp.ui.example_inputs import RunInputs
-from medapp.ui.panels.base import Volumes
 from medapp.ui.region_map import RegionMap, create_region_map
 from medapp.ui.session import Session, close_session, visitors
+from medapp.ui.tab import Step, Tab, Volumes
 from medapp.ui.viewer.volume_files import digest_volume
 from medapp.ui.workspace import LIFETIME
-
-if TYPE_CHECKING:
-    from medapp.ui.task_tab import TaskTab
 
 FIND_REGIONS = "find_regions_sam"
 FIND_BUTTON = "Find regions"
@@ -121,12 +117,12 @@ class RegionEditor:
         }
 
     # ---- events
-    def wire(self, tab: "TaskTab") -> None:
+    def wire(self, tab: Tab) -> None:
         """Connect the components, once the tab has all of its own."""
 
         @report_errors
         def find(data: dict, request: gr.Request, progress: gr.Progress = gr.Progress()) -> dict:  # noqa: B008
-            def work(step: Callable[[float, str], None], form: forms.Form, used: RunInputs, volumes: Volumes) -> dict:
+            def work(step: Step, form: forms.Form, used: RunInputs, volumes: Volumes) -> dict:
                 data = used.data
                 image = volumes[0]
                 assert image is not None  # the form has asked for it

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 import numpy as np
@@ -20,7 +20,6 @@ from medapp.ui.events import LIVE
 from medapp.ui.panels.base import (
     DOWNLOAD_BUTTONS,
     Frame,
-    Volumes,
     fill_table,
     lay_out_image,
     lay_out_table,
@@ -43,11 +42,9 @@ from medapp.ui.panels.registration_views import (
     views,
 )
 from medapp.ui.session import Session, parse_position
+from medapp.ui.tab import Tab, Volumes
 from medapp.ui.viewer.component import Viewer, move_crosshair
 from medapp.ui.viewer.scene import build_scene
-
-if TYPE_CHECKING:
-    from medapp.ui.task_tab import TaskTab
 
 GRID_SPACING = 8  # mm
 SIDES = ("fixed", "warped")
@@ -169,7 +166,7 @@ class RegistrationPanel:
             self.reading: gr.HTML(value=render_readings(section.read(session.mm)), visible=is_picture),
         }
 
-    def connect(self, tab: "TaskTab") -> None:
+    def connect(self, tab: Tab) -> None:
         """Follow the choices, the position, clicks in pictures and table, and the crosshairs of the viewers."""
         self.preview.connect(tab)
         nothing = {part: gr.skip() for part in self.section}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
@@ -16,7 +16,6 @@ from medapp.ui.events import LIVE
 from medapp.ui.panels.base import (
     DOWNLOAD_BUTTONS,
     Frame,
-    Volumes,
     fill_table,
     lay_out_image,
     lay_out_table,
@@ -26,12 +25,10 @@ from medapp.ui.panels.region_editor import RegionEditor
 from medapp.ui.panels.slice_comparison import OVERVIEW, PAIRS, Compared, Part
 from medapp.ui.region_map import RegionMap, create_region_map
 from medapp.ui.session import Session
+from medapp.ui.tab import Tab, Volumes
 from medapp.ui.viewer.component import Viewer
 from medapp.ui.viewer.scene import build_scene
 from medapp.ui.viewer.volume_files import digest_volume
-
-if TYPE_CHECKING:
-    from medapp.ui.task_tab import TaskTab
 
 
 @dataclass(frozen=True)
@@ -165,7 +162,7 @@ class RestorationPanel:
         borders = region_overlay.make_border_mask(result.volumes["regions"])
         return images | {"Region borders": Layer(borders, "mask", opacity=0.0)}
 
-    def connect(self, tab: "TaskTab") -> None:
+    def connect(self, tab: Tab) -> None:
         """Follow the choices, the zoom and the table."""
         self.editor.wire(tab)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 import numpy as np
@@ -13,14 +13,12 @@ from medapp.result import Result
 from medapp.ui import form as forms
 from medapp.ui import html, payload
 from medapp.ui.events import AT_ONCE, HIDDEN, LIVE
-from medapp.ui.panels.base import Frame, Volumes, fill_table, lay_out_table, presenter_of
+from medapp.ui.panels.base import Frame, fill_table, lay_out_table, presenter_of
 from medapp.ui.panels.slice_attention import SliceAttention, lay_out_attention
 from medapp.ui.session import Session
+from medapp.ui.tab import Tab, Volumes
 from medapp.ui.viewer.component import Viewer, move_crosshair
 from medapp.ui.viewer.scene import build_scene
-
-if TYPE_CHECKING:
-    from medapp.ui.task_tab import TaskTab
 
 AXES = ("Right to left", "Back to front", "Foot to head")
 
@@ -81,7 +79,7 @@ class SegmentationPanel:
         """The attention, which no live option changes."""
         return {} if session.shown > 1 else self.attention.draw(session)
 
-    def connect(self, tab: "TaskTab") -> None:
+    def connect(self, tab: Tab) -> None:
         """Follow the table, and the sliders that stand in for the viewer."""
 
         def go_to_row(session: Session | None, event: gr.SelectData) -> tuple:
