@@ -1,4 +1,7 @@
-"""Page: a tab for every task that has a method, the API and the MCP tools, and how they are served."""
+"""Page: a tab for every task that has a method, the API and the MCP tools, and how they are served.
+
+Environment: MEDAPP_PRECOMPUTE=0 computes the result of an example at the first click on it, not ahead of that.
+"""
 
 import atexit
 import os
@@ -216,7 +219,7 @@ def launch_page(demo: Page, **options: object) -> NoReturn:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # a background script ignores SIGINT itself
         threading.Thread(target=sandbox.start, daemon=True).start()
         CleanupThread(results_folder(), uploads_folder()).start()  # Gradio does not remove unfinished uploads
-        if not runtime.spaces:  # ZeroGPU computes on request only
+        if not runtime.spaces and os.environ.get("MEDAPP_PRECOMPUTE") != "0":  # ZeroGPU computes on request only
             threading.Thread(target=compute_examples, daemon=True).start()
         demo.launch(
             **{

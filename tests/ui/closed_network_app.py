@@ -27,7 +27,7 @@ def loopback() -> None:
 def main() -> None:
     assert [name for _, name in socket.if_nameindex()] == ["lo"], "not closed"
     loopback()
-    with serving.run_app() as (address, _):
+    with serving.run_app(MEDAPP_PRECOMPUTE="0") as (address, _):
         client = Client(address, verbose=False)
         for name, files in ASKED.items():
             given = {role: handle_file(serving.ROOT / "examples" / path) for role, path in files.items()}

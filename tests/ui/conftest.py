@@ -54,6 +54,7 @@ def served(tmp_path_factory):
         "PYTHONPATH": os.pathsep.join(filter(None, (str(hooks), os.environ.get("PYTHONPATH")))),
         "MEDAPP_TEST_WATCH": str(away),
         "TMPDIR": str(temporary),
+        "MEDAPP_PRECOMPUTE": "0",
     }
     with serving.run_app(log, **environment) as (address, _):
         yield address

@@ -28,7 +28,7 @@ def asked(client: Client) -> dict:
 def main() -> None:
     place, spare = Path(sys.argv[1]), sys.argv[2]
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}m", "none", str(place)], check=True)
-    with serving.run_app(sys.stderr, TMPDIR=str(place), MEDAPP_SPARE_MB=spare) as (address, _):
+    with serving.run_app(sys.stderr, TMPDIR=str(place), MEDAPP_SPARE_MB=spare, MEDAPP_PRECOMPUTE="0") as (address, _):
         client, filler = Client(address, verbose=False), place / "filler"
         free = os.statvfs(place).f_bavail * os.statvfs(place).f_frsize
         filler.write_bytes(bytes(max(free - LEFT * 2**20, 0)))
