@@ -86,7 +86,7 @@ def create_component(option: Option) -> gr.Slider | gr.Dropdown | gr.Textbox | g
     return gr.Dropdown(list(option.values), value=option.default, label=option.title, info=option.about)
 
 
-def layout_live_options(card: Card) -> dict[str, Any]:
+def lay_out_live_options(card: Card) -> dict[str, Any]:
     """Lay out the options beside the result, by name: a row of controls, a row of checkboxes, the option groups."""
     live = [o for o in card.options if o.live]
     grouped = {name for names in card.option_groups.values() for name in names}
@@ -105,7 +105,7 @@ def layout_live_options(card: Card) -> dict[str, Any]:
     return controls
 
 
-def layout_inputs(card: Card) -> tuple[dict[str, gr.File], dict[str, gr.Dropdown], dict[str, Any]]:
+def lay_out_inputs(card: Card) -> tuple[dict[str, gr.File], dict[str, gr.Dropdown], dict[str, Any]]:
     """Lay out what a run needs: upload boxes, required ones first, lists of their series, and options, all by name."""
     boxes: dict[str, gr.File] = {}
     series: dict[str, gr.Dropdown] = {}

@@ -39,7 +39,7 @@ def lay_out_form(task: Task, name: str, cards: Sequence[Card], examples: Sequenc
     for card in cards:
         with gr.Column(visible=card is cards[0]) as groups[card.name]:
             gr.HTML(html.render_method(card))
-            asked[card.name] = forms.layout_inputs(card)
+            asked[card.name] = forms.lay_out_inputs(card)
     with gr.Accordion(task.reference.title, open=False):
         about = task.reference.help
         gr.HTML(f'<p class="med-small">{about[0].upper()}{about[1:]}.</p>')

@@ -48,7 +48,7 @@ def lay_out_result(task: Task, name: str, cards: Sequence[Card]) -> TaskResult:
         for card in cards:
             if any(option.live for option in card.options):
                 with gr.Column(visible=card is cards[0], elem_id=f"{card.name}-live") as groups[card.name]:
-                    live[card.name] = forms.layout_live_options(card)
+                    live[card.name] = forms.lay_out_live_options(card)
             else:
                 live[card.name] = {}
         with gr.Tabs() as tabs:
