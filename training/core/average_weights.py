@@ -15,7 +15,10 @@ from torch import Tensor
 
 
 def average_states(states: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Of the tensors of each name, in float32, as the dtype of the first. Raises ValueError where names differ."""
+    """Return the mean of the tensors of each name, computed in float32, in the dtype of the first state.
+
+    Raises ValueError if the states have different names.
+    """
     if any(state.keys() != states[0].keys() for state in states):
         raise ValueError("these are weights of different networks")
     return {
@@ -25,6 +28,7 @@ def average_states(states: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def main(given: list[str] | None = None) -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("files", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, required=True)

@@ -13,10 +13,11 @@ PREDICTED_REGIONS, TRUE_REGIONS = (
 
 
 class Case(NamedTuple):
-    """`volumes` are in the order of the card's inputs, None where absent; `truth` is a label map, or the clean image.
+    """A patient in one condition, with the truth.
 
-    `options` are those that the condition asks for. `moving_truth` is the label map of the second image of a pair.
-    `image` tells several of one patient apart.
+    `volumes` are in the order of the card's inputs, None where absent; `truth` is a label map, or the clean image.
+    `options` are those that the condition needs. `moving_truth` is the label map of the second image of a pair. `image`
+    tells several images of one patient apart.
     """
 
     patient: str

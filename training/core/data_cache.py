@@ -7,7 +7,11 @@ CACHE_ROOT = Path("runs/data")
 
 
 def cache_folder(kind: str, data: Path, *makers: str) -> Path:
-    """One for each DATA, since two may give their files the same names, and for its `makers`, such as weights."""
+    """Return the cache folder of a kind of data made from DATA, and create it.
+
+    Two DATA folders may hold files of the same names, so each has its own; so has each set of `makers`, such as the
+    sha256 of weights.
+    """
     mark = zlib.crc32("\n".join((str(data.resolve()), *makers)).encode())
     path = CACHE_ROOT / f"{kind}-{mark:08x}"
     path.mkdir(parents=True, exist_ok=True)

@@ -13,8 +13,10 @@ STEPS_PER_EPOCH = 250  # steps of a training that draws its patches by chance, a
 
 
 class TrainingParser(argparse.ArgumentParser):
-    """Of a training of so many `steps`, or `epochs` where these are passes over the data, with a validation `every` so
-    many of them; a training may add its own."""
+    """The command-line options of a training of `steps`, or of `epochs` if these are passes over the data.
+
+    It is validated `every` so many of them. A training may add its own options.
+    """
 
     def __init__(self, about: str, *, steps: int = 0, epochs: int = 0, rate: float, every: int) -> None:
         super().__init__(description=about)
@@ -34,7 +36,7 @@ class TrainingParser(argparse.ArgumentParser):
         self.add_argument("--resume", action="store_true", help="never begin anew: OUT must hold what goes on")
 
     def parse_arguments(self, given: Sequence[str] | None = None) -> argparse.Namespace:
-        """What the command line asks for; ends the process where that cannot be."""
+        """Parse the command line; exit with a message if the arguments contradict each other."""
         args = self.parse_args(given)
         if "steps" in args and args.epochs:
             args.steps = STEPS_PER_EPOCH * args.epochs
@@ -43,7 +45,7 @@ class TrainingParser(argparse.ArgumentParser):
         return args
 
     def run_training(self, train: Callable[[argparse.Namespace], None], given: Sequence[str] | None = None) -> None:
-        """Train as asked for; what is wrong with DATA ends the process with a sentence."""
+        """Parse the command line and call `train`; exit with a message on a UserError."""
         args = self.parse_arguments(given)
         try:
             train(args)

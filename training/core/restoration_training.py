@@ -34,9 +34,11 @@ PatchSampler = Callable[[np.random.Generator], Patch]
 
 
 def focal_region_loss(output: Tensor, target: Tensor, labels: Tensor, beta: float = 1e-3) -> Tensor:
-    """Mean absolute error in which regions that fare badly weigh up to 1 + `beta`; (B, C, H, W) twice, (B, H, W).
+    """Return the mean absolute error of (B, C, H, W), in which regions (B, H, W) with large errors weigh up to 1 +
+    `beta`.
 
-    Yang et al. 2024, arXiv:2407.09268: a region weighs as its mean error over that of the worst region in the batch.
+    Yang et al. 2024, arXiv:2407.09268: the weight of a region is its mean error over that of the worst region in the
+    batch.
     """
     error = (output - target).abs()
     key = labels.long()
@@ -51,13 +53,13 @@ def focal_region_loss(output: Tensor, target: Tensor, labels: Tensor, beta: floa
 
 
 def equalize_errors(x: Tensor, y: Tensor) -> Tensor:
-    """(B, 1, 1, 1): weights of mean 1 with which every patch of the batch starts from the same error."""
+    """Return weights (B, 1, 1, 1) of mean 1 with which every patch of the batch starts from the same error."""
     weight = 1 / (x[:, : y.shape[1]] - y).abs().mean((1, 2, 3), keepdim=True).clamp(min=1e-3)
     return weight / weight.mean()
 
 
 def expand_weights(weights: dict[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
-    """Weights in float32; those of a network with fewer channels in and out are filled up with zeros."""
+    """Return weights in float32 that fit `net`; those of a network with fewer channels are filled up with zeros."""
     full = {name: torch.zeros_like(tensor) for name, tensor in net.state_dict().items()}
     for name, tensor in weights.items():
         full[name][tuple(slice(n) for n in tensor.shape)] = tensor.float()
@@ -65,12 +67,13 @@ def expand_weights(weights: dict[str, Tensor], net: nn.Module) -> dict[str, Tens
 
 
 def draw_batch(draw: PatchSampler, size: int, random: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw patches and stack them: x (B, C, H, W), labels (B, H, W), y (B, C, H, W)."""
     patches = [draw(random) for _ in range(size)]
     return tuple(torch.from_numpy(np.stack(part)) for part in zip(*patches, strict=True))
 
 
 def orient_randomly(patch: Patch, random: np.random.Generator) -> Patch:
-    """The patch in one of the eight orientations of a square."""
+    """Return the patch in one of the eight orientations of a square."""
     quarter, mirror = int(random.integers(4)), bool(random.integers(2))
 
     def turn(array: np.ndarray) -> np.ndarray:
@@ -82,7 +85,7 @@ def orient_randomly(patch: Patch, random: np.random.Generator) -> Patch:
 
 @torch.inference_mode()
 def psnr_gain(net: nn.Module, held: Sequence[Patch], device: torch.device) -> float:
-    """Mean PSNR in decibels that the network adds to held-out patches; only the target's channels count."""
+    """Return the mean PSNR in decibels that the network adds to held-out patches; only the target's channels count."""
     gains = []
     for patch in held:
         x, labels, y = (torch.from_numpy(part)[None].to(device) for part in patch)
@@ -136,7 +139,7 @@ def train_restoration(
 
 
 def restoration_parser(about: str, steps: int) -> TrainingParser:
-    """Those that all three trainings have."""
+    """Return the parser of the options that all three restoration trainings share."""
     made = TrainingParser(about, steps=steps, rate=1e-3, every=250)
     made.add_argument("--batch", type=int, default=8)
     made.add_argument("--beta", type=float, default=0.1, help="of the focal region loss")

@@ -66,23 +66,24 @@ class Run:
 
     @property
     def minutes(self) -> float:
-        """Of all the processes together."""
+        """The minutes that the run has taken, in all of its processes together."""
         return self.minutes_before + (time.time() - self.started) / 60
 
     @property
     def is_finished(self) -> bool:
+        """Whether all steps are done."""
         return self.step >= self.steps
 
     def is_over_time(self, minutes: float) -> bool:
-        """Whether this process has worked for so long; 0 is never."""
+        """Return whether this process has run for so many minutes; 0 means no limit."""
         return bool(minutes) and time.time() - self.started > 60 * minutes
 
     def is_checkpoint_due(self, minutes: float) -> bool:
-        """Whether the last checkpoint is so old."""
+        """Return whether the last checkpoint is so many minutes old."""
         return time.time() - self.saved > 60 * minutes
 
     def optimize(self, loss: Tensor, *extra: float) -> None:
-        """One step down the gradient of the loss; `extra` are further numbers for the log."""
+        """Take one step down the gradient of the loss; `extra` are further numbers for the log."""
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
@@ -90,25 +91,25 @@ class Run:
         self.count_step([loss.item(), *extra] if extra else loss.item())
 
     def count_step(self, loss: Any) -> None:
-        """Count a step whose gradient has been followed."""
+        """Count a step of the optimiser: update schedule, average and log."""
         self.scheduler.step()
         self.average.update_parameters(self.net)
         self.losses.append(loss)
         self.step += 1
 
     def log_scores(self, scores: dict[str, float]) -> None:
-        """Log the scores of a validation beside the mean loss since the one before."""
+        """Log the scores of a validation beside the mean loss since the last one."""
         loss = round(float(np.mean(self.losses)), 4)
         row = {"step": self.step, "loss": loss, "minutes": round(self.minutes, 1)}
         self.log_row(row | {name: round(value, 4) for name, value in scores.items()})
 
     def print_progress(self, every: int = 50) -> None:
-        """Say now and then how the loss goes."""
+        """Print the mean loss now and then."""
         if self.step % every == 0:
             print(self.step, np.mean(self.losses[-every:], 0).round(4), f"{self.minutes:.1f} min", flush=True)
 
     def log_row(self, row: dict[str, Any]) -> None:
-        """A line for the screen, `log.csv`, and TensorBoard where that is installed: `tensorboard --logdir OUT`."""
+        """Write a row to the screen, to `log.csv`, and to TensorBoard if it is installed (`tensorboard --logdir OUT`)."""
         self.losses.clear()
         print(row, flush=True)
         fresh = not (self.out / "log.csv").exists()
@@ -124,7 +125,7 @@ class Run:
 
     @cached_property
     def tensorboard(self) -> Any:
-        """What writes for TensorBoard, None without it."""
+        """The TensorBoard writer, None if it is not installed."""
         if not find_spec("tensorboard"):
             return None
         from torch.utils.tensorboard import SummaryWriter
@@ -132,7 +133,7 @@ class Run:
         return SummaryWriter(str(self.out), purge_step=self.step)
 
     def update_best(self, score: float) -> bool:
-        """Whether this is the best score so far; it is from now on."""
+        """Keep the score if it is the best so far; return whether it is."""
         is_better = score > self.best
         self.best = max(score, self.best)
         return is_better
@@ -154,7 +155,7 @@ class Run:
         return network.eval()
 
     def save_checkpoint(self) -> None:
-        """Write the checkpoint; a kill in the middle leaves the one before."""
+        """Write the checkpoint atomically: a kill in the middle leaves the last one."""
         kept: dict[str, Any] = {name: part.state_dict() for name, part in self._parts.items()}
         kept |= {"random": self.generator.get_state(), "dropout": torch.get_rng_state()}
         kept |= {"step": self.step, "best": self.best, "minutes": self.minutes, "losses": self.losses}
@@ -164,21 +165,21 @@ class Run:
 
 
 def update_average(average: Tensor, current: Tensor, count: Tensor | int, decay: float = 0.998) -> Tensor:
-    """Exponential moving average that forgets the first steps fast; of counters, the last."""
+    """Return the exponential moving average, with less weight on the past in the first steps; integers are copied."""
     if not current.is_floating_point():
         return current
     return torch.lerp(average, current, 1 - min(decay, (1 + int(count)) / (10 + int(count))))
 
 
 def learning_rate_factor(step: int, steps: int, warmup: int) -> float:
-    """The learning rate's share: up in `warmup` steps, then down along a cosine."""
+    """Return the factor on the learning rate: linear warm-up, then a cosine to nearly zero."""
     return min(1, (step + 1) / warmup) * (0.5 + 0.5 * math.cos(math.pi * min(step / steps, 1))) + 1e-3
 
 
 def half_precision_weights(net: nn.Module) -> dict[str, Tensor]:
-    """The weights in 16 bits; variances beyond their range go into the convolutions before them.
+    """Return the weights in float16; variances beyond its range are moved into the convolutions before them.
 
-    For networks whose layers call them `conv` and `norm`.
+    For networks whose layers are called `conv` and `norm`.
     """
     net = copy.deepcopy(net)
     for part in net.modules():
@@ -191,7 +192,10 @@ def half_precision_weights(net: nn.Module) -> dict[str, Tensor]:
 
 
 def half_precision_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights as they are served: in 16 bits, counters as they are. Raises ValueError for what 16 bits cannot hold."""
+    """Return a state dict as it is served: float16, integers as they are.
+
+    Raises ValueError for values that float16 cannot hold.
+    """
     served = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in state.items()}
     if beyond := [k for k, v in served.items() if not v.isfinite().all()]:
         raise ValueError(f"beyond 16 bits, or not a number: {', '.join(beyond)}")

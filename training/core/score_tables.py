@@ -12,7 +12,7 @@ ROW_KEYS = ("patient", "image", "group", "condition")
 
 
 def group_table(rows: list[dict], figure: str) -> str:
-    """Markdown: a row per condition and, within it, per group."""
+    """Return Markdown: a row per condition and, within it, per group."""
     lines = ["| condition | group | n | mean ± sd | median (quartiles) | 95 % of mean |", "|---|---|---|---|---|---|"]
     for condition in dict.fromkeys(r["condition"] for r in rows):
         rows_here = [r for r in rows if r["condition"] == condition]
@@ -26,7 +26,7 @@ def group_table(rows: list[dict], figure: str) -> str:
 
 
 def condition_table(rows: list[dict], figures: tuple[str, ...]) -> str:
-    """Markdown: a row per figure, its mean ± standard deviation over patients in every condition."""
+    """Return Markdown: a row per metric, its mean ± standard deviation over patients in every condition."""
     conditions = list(dict.fromkeys(r["condition"] for r in rows))
     lines = [f"| | {' | '.join(conditions)} |", "|---" * (len(conditions) + 1) + "|"]
     for figure in figures:
@@ -40,10 +40,11 @@ def condition_table(rows: list[dict], figures: tuple[str, ...]) -> str:
 
 
 def method_table(rows: list[dict], figures: tuple[str, ...]) -> str:
-    """Markdown: a row per method, mean ± standard deviation of each figure over patients, then what tells it from ours.
+    """Return Markdown: a row per method with the mean ± standard deviation of each metric over patients, and a second
+    table of differences.
 
-    The second table holds the mean difference from ours, patient by patient, and the p of Wilcoxon's signed-rank test.
-    A method in a condition other than the first is named with it.
+    The second table holds the mean difference from ours, patient by patient, and the p-value of Wilcoxon's signed-rank
+    test. A method in another than the first condition is named with it.
     """
     first = rows[0]["condition"]
     methods: dict[str, list[dict]] = {}
@@ -64,15 +65,17 @@ def method_table(rows: list[dict], figures: tuple[str, ...]) -> str:
 
 
 def format_number(value: float, sign: str = "") -> str:
+    """Return the number with three digits after the point, fewer if it is large."""
     return f"{value:{sign}.{3 if abs(value) < 10 else 1 if abs(value) < 100 else 0}f}"
 
 
 def row_key(row: dict) -> tuple:
+    """Return what tells a row from others: patient, image, group and condition."""
     return tuple(row.get(name, "") for name in ROW_KEYS)
 
 
 def read_rows(path: Path) -> list[dict]:
-    """The rows that an earlier run wrote, none if it wrote none."""
+    """Return the rows that an earlier run wrote, none if there is no file."""
     if not path.exists():
         return []
     with path.open(newline="") as file:
@@ -81,7 +84,7 @@ def read_rows(path: Path) -> list[dict]:
 
 
 def write_rows(path: Path, rows: list[dict]) -> None:
-    """Write the rows as `earlier` reads them."""
+    """Write rows as CSV, as `read_rows` reads them."""
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))
         writer.writeheader()

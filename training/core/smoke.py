@@ -24,18 +24,18 @@ NESTED = ((1.0, 203, 204, 110), (0.85, 44, 45, 170), (0.35, 51, 52, 30))  # shar
 
 
 class ResumeError(UserError):
-    """A killed training did not go on as if nothing had happened."""
+    """A killed training did not resume as if it had not been killed."""
 
 
 class Trial(NamedTuple):
-    """How a training is tried: what makes its DATA, and its arguments for a few steps."""
+    """How a training is tried: a function that makes its DATA, and its arguments for a few steps."""
 
     data: Callable[[Path], None]
     arguments: tuple[str, ...]
 
 
 def noisy_box(shape: tuple[int, ...], seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Noise about 60 of 255 with a brighter box, and the box, bool."""
+    """Return noise about 60 of 255 with a brighter box, uint8, and the box, bool."""
     random = np.random.default_rng(seed)
     box = np.zeros(shape, bool)
     box[tuple(slice(n // 3, n // 3 + n // 4) for n in shape)] = True
@@ -43,6 +43,7 @@ def noisy_box(shape: tuple[int, ...], seed: int) -> tuple[np.ndarray, np.ndarray
 
 
 def make_gliomas(folder: Path) -> None:
+    """Write 18 studies of three slices, as `segment_glioma_ar2unet` reads them."""
     for number in range(18):
         study = folder / f"TCGA_{SITES[number % 3]}_{number:04d}_19990101"
         study.mkdir()
@@ -53,6 +54,7 @@ def make_gliomas(folder: Path) -> None:
 
 
 def make_ct_doses(folder: Path) -> None:
+    """Write three slices with four noisy versions each, as `restore_ct_rat` reads them."""
     for number, part in enumerate(("train", "train", "validation")):
         image = noisy_box((256, 256), number)[0].astype(np.float32)
         low = np.stack([image + np.random.default_rng(n).normal(0, 20, image.shape) for n in range(4)])
@@ -60,6 +62,7 @@ def make_ct_doses(folder: Path) -> None:
 
 
 def make_pet_counts(folder: Path) -> None:
+    """Write three stacks of slices with full and fewer counts, as `restore_pet_rat` reads them."""
     for number, part in enumerate(("train", "train", "validation")):
         full = np.stack([noisy_box((96, 96), 10 * number + n)[0] for n in range(4)]).astype(np.float32)
         low = np.random.default_rng(number).poisson(full).astype(np.float32)
@@ -68,13 +71,14 @@ def make_pet_counts(folder: Path) -> None:
 
 
 def make_pathology_fields(folder: Path) -> None:
+    """Write 12 pictures, as `restore_pathology_rat` reads them."""
     for number in range(12):
         image = np.stack([noisy_box((576, 576), 3 * number + c)[0] for c in range(3)], -1)
         Image.fromarray(image).save(folder / f"TCGA-{number:02d}.png")
 
 
 def make_brains(folder: Path, count: int = 8, size: float = 1.0) -> None:
-    """Ellipsoids of cortex, white matter and ventricle, each in two halves; none like another."""
+    """Write T1 and labels of ellipsoids of cortex, white matter and ventricle, each in two halves and no two alike."""
     half = np.array(BRAIN_MM) * size
     reach = half.astype(int) // SPACING_MM * SPACING_MM + 10
     affine = nib.affines.from_matvec(np.eye(3) * SPACING_MM, -reach)
@@ -92,7 +96,7 @@ def make_brains(folder: Path, count: int = 8, size: float = 1.0) -> None:
 
 
 def make_strokes(folder: Path) -> None:
-    """Brains, and masks packed as `training.data.stroke_lesions` unpacks them: boxes of 2 to 10 ml in MNI space."""
+    """Write brains, and masks packed as `training.data.stroke_lesions` unpacks them: boxes of 2 to 10 ml in MNI space."""
     for kind in ("brain_t1", "stroke_masks"):
         (folder / kind).mkdir()
     make_brains(folder / "brain_t1", 5)
@@ -114,6 +118,7 @@ def make_strokes(folder: Path) -> None:
 
 
 def make_small_brains(folder: Path) -> None:
+    """Write three brains of half the size."""
     (folder / "brain_t1").mkdir()
     make_brains(folder / "brain_t1", 3, 0.5)
 
@@ -137,7 +142,7 @@ TRIALS = {
 
 
 def check_resume(name: str, out: Path) -> None:
-    """Run one training at one go and killed in between. Raises Differs."""
+    """Run a training without and with a kill in between. Raises ResumeError if the weights differ."""
     trial, data = TRIALS[name], out / name / "data"
     if not data.exists():
         data.mkdir(parents=True)
@@ -154,6 +159,7 @@ def check_resume(name: str, out: Path) -> None:
 
 
 def main(given: list[str] | None = None) -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("training", nargs="*", choices=[[], *TRIALS], help="all unless said")
     parser.add_argument("--out", type=Path, required=True)

@@ -33,7 +33,7 @@ def bootstrap_mean(values: np.ndarray) -> tuple[float, float]:
 
 
 def summarize_by_group(rows: list[dict], figures: tuple[str, ...]) -> dict[str, dict[str, Summary]]:
-    """Group to figure to summary; first over all patients, unless the groups are methods on the same patients."""
+    """Return group to metric to summary; first over all patients, unless the groups are methods on the same patients."""
     groups = list(dict.fromkeys(sorted(r["group"] for r in rows)))
     methods = "ours" in groups
     parts = {g: [r for r in rows if r["group"] == g] for g in groups}
@@ -42,13 +42,13 @@ def summarize_by_group(rows: list[dict], figures: tuple[str, ...]) -> dict[str, 
 
 
 def summarize_by_condition(rows: list[dict], figures: tuple[str, ...]) -> dict[str, dict[str, dict[str, Summary]]]:
-    """Condition to group to figure to summary."""
+    """Return condition to group to metric to summary."""
     conditions = dict.fromkeys(r["condition"] for r in rows)
     return {c: summarize_by_group([r for r in rows if r["condition"] == c], figures) for c in conditions}
 
 
 def mean_per_patient(rows: list[dict], figure: str) -> dict[str, float]:
-    """One value a patient, the mean over their images."""
+    """Return one value a patient, the mean over their images."""
     kept: dict[str, list[float]] = {}
     for row in rows:
         if row.get(figure) is not None:
@@ -57,21 +57,21 @@ def mean_per_patient(rows: list[dict], figure: str) -> dict[str, float]:
 
 
 def paired_differences(rows: list[dict], ours: list[dict], figure: str) -> np.ndarray:
-    """(N,) a figure in `rows` less that in `ours`, for every patient who has it in both."""
+    """Return (N,) a metric in `rows` minus that in `ours`, for every patient who has both."""
     mine, theirs = (mean_per_patient(part, figure) for part in (rows, ours))
     return np.array([value - theirs[patient] for patient, value in mine.items() if patient in theirs])
 
 
 def wilcoxon_p(difference: np.ndarray) -> float:
-    """p of Wilcoxon's signed-rank test of (N,) against nothing."""
+    """Return the p-value of Wilcoxon's signed-rank test of the differences (N,) against zero."""
     return float(wilcoxon(difference).pvalue) if difference.any() else 1.0
 
 
 def compare_methods(rows: list[dict], figures: tuple[str, ...]) -> list[dict]:
-    """Every method against ours in the same condition, patient by patient: a line a figure that both have.
+    """Compare every method with ours in the same condition, patient by patient: a row a metric that both have.
 
-    Holds the mean difference (method less ours), its 95 % bootstrap interval, and the p of Wilcoxon's signed-rank
-    test, not corrected for the number of tests.
+    A row holds the mean difference (method minus ours), its 95 % bootstrap interval, and the p-value of Wilcoxon's
+    signed-rank test, not corrected for the number of tests.
     """
     lines = []
     for condition in dict.fromkeys(r["condition"] for r in rows):

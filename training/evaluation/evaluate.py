@@ -31,7 +31,7 @@ from training.evaluation import report_page, scores
 
 
 def select_cases(card: Card, data: Path, part: str, subject: str) -> tuple[str, Iterator[Case]]:
-    """The training's cases of a part where DATA is laid out as for it, else all of anyone's folder."""
+    """Return the part and its cases if DATA is laid out as for the training, else "all" and those of any folder."""
     if find_spec(f"training.methods.{card.name}"):
         training = importlib.import_module(f"training.methods.{card.name}")
         if any(data.glob(training.LAYOUT)):
@@ -40,14 +40,14 @@ def select_cases(card: Card, data: Path, part: str, subject: str) -> tuple[str, 
 
 
 def describe_origin(provenance: Provenance) -> dict:
-    """Where figures come from: weights with their sha256, machine, versions, and the command."""
+    """Return where scores come from: weights with their sha256, device, versions, and the command."""
     machine = {"device": provenance.device, "engine": provenance.engine, "precision": provenance.precision}
     command = shlex.join(["python", "-m", "training.evaluation.evaluate", *sys.argv[1:]])
     return {"weights": dict(provenance.weights), **machine, "versions": dict(provenance.versions), "command": command}
 
 
 def write_summaries(out: Path, rows: list[dict], scorer: scores.Scorer, about: dict) -> str:
-    """Write the summaries and the page of all rows; the markdown is returned too."""
+    """Write summary.json, summary.md and report.html of all rows; return the Markdown."""
     numbers, compared = (
         summarize_by_condition(rows, scorer.figures),
         compare_methods(rows, scorer.methods or scorer.shown),
@@ -92,7 +92,7 @@ def main() -> None:
 
 
 def evaluate(args: argparse.Namespace) -> str:
-    """Score every case and write what there is of it. Raises UserError where nothing can be scored."""
+    """Score every case and write the results. Raises UserError if nothing can be scored."""
     given: dict[str, Any] = dict(pair.split("=", 1) for pair in args.set)
     card = runtime.find_card(args.pipeline)
     settings, patients, left = card.parse_settings(given), set[str](), dict[str, str]()

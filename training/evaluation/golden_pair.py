@@ -30,11 +30,11 @@ TOLERANCES = {
 
 
 class RefusedError(UserError):
-    """What was asked for is not done, and the text says why."""
+    """The request cannot be carried out, for the reason in the message."""
 
 
 class Difference(NamedTuple):
-    """How far a file of the output is from the golden one; `allowed` is the tolerance of its kind."""
+    """How far an output file is from the golden one; `allowed` is the tolerance for its kind."""
 
     file: str
     kind: str
@@ -47,8 +47,11 @@ class Difference(NamedTuple):
 
 
 def make_golden_pair(card: Card, folder: Path) -> dict[str, Any]:
-    """Copy the pipeline's smallest example to `folder`/input, run it, keep what the command line writes in
-    `folder`/output, and write golden.json beside them; returns its content. Raises Refused."""
+    """Copy the pipeline's smallest example to `folder`/input, run it, and write output and golden.json to `folder`.
+
+    The files that the command line writes go to `folder`/output. Returns the content of golden.json. Raises
+    RefusedError.
+    """
     example = smallest_example(card)
     (folder / "input").mkdir(parents=True)
     inputs = {name: f"input/{path.name}" for name, path in example.images.items()}
@@ -74,8 +77,11 @@ def make_golden_pair(card: Card, folder: Path) -> dict[str, Any]:
 
 
 def smallest_example(card: Card) -> examples.Example:
-    """The synthetic example with the fewest bytes whose settings fit on a command line: one of the pipeline's own, or
-    else of another whose images have the names of its inputs, without settings. Raises Refused if there is none."""
+    """Return the synthetic example with the fewest bytes whose settings fit on a command line.
+
+    It is one of the pipeline's own, or else of another whose images have the names of its inputs, without settings.
+    Raises RefusedError if there is none.
+    """
     every = [e for e in examples.every() if e.synthetic]
     own = [e for e in every if e.pipeline == card.name and not any("\n" in str(v) for v in e.settings.values())]
     needed, taken = {i.name for i in card.inputs if not i.optional}, {i.name for i in card.inputs}
@@ -88,9 +94,9 @@ def smallest_example(card: Card) -> examples.Example:
 
 
 def run_app(card: Card, images: Mapping[str, Path], settings: Mapping[str, Any], out: Path, **environment: str) -> None:
-    """Run the app's command line on the images, by torch on the CPU, in a process of its own; files go to `out`.
+    """Run the app's command line on the images with torch on the CPU in a separate process; files go to `out`.
 
-    `environment` is added to this process's. Raises Refused with what the app said.
+    `environment` is added to this process's. Raises RefusedError with the app's message.
     """
     named = {source.name for source in card.inputs if source.optional}
     command = [sys.executable, "-m", "medapp", "run", card.name, "--out", str(out), "--device", "cpu", "--quiet"]
@@ -107,7 +113,10 @@ def run_app(card: Card, images: Mapping[str, Path], settings: Mapping[str, Any],
 
 
 def compare_outputs(folder: Path, out: Path) -> list[Difference]:
-    """Every golden file of `folder` beside that of the same name in `out`. Raises Refused for one that is not there."""
+    """Compare every golden file of `folder` with that of the same name in `out`.
+
+    Raises RefusedError if one is missing.
+    """
     index = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))
     differences = []
     for path in (folder / name for name in index["sha256"] if name.startswith("output/")):
@@ -120,6 +129,7 @@ def compare_outputs(folder: Path, out: Path) -> list[Difference]:
 
 
 def sha256(path: Path) -> str:
+    """Return the sha256 of a file, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

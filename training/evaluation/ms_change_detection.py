@@ -26,12 +26,12 @@ NEW = 1
 
 
 def count_touched(lesions: np.ndarray, by: np.ndarray) -> int:
-    """How many lesions (X, Y, Z) bool are touched by another mask."""
+    """Return how many lesions of (X, Y, Z) bool are touched by another mask."""
     return len(np.unique(label_components(lesions)[0][by & lesions]))
 
 
 def score_interval(data: Path, before: str, after: str) -> dict[str, str | float | None]:
-    """Lesions of each fate, found and true; how many of the new ones are found, and how many found ones are new."""
+    """Return counts of lesions by change class, found and true, and how many new ones were found and are right."""
     (flair, _, mask), (earlier, _, mask_before) = read_patient(data, after), read_patient(data, before)
     min_lesion_ml = runtime.find_card(METHOD).parse_settings({})["min_lesion_ml"]
     result = runtime.run(METHOD, flair, None, None, earlier)
@@ -49,6 +49,7 @@ def score_interval(data: Path, before: str, after: str) -> dict[str, str | float
 
 
 def score_people(data: Path, people: list[str]) -> Iterator[dict[str, str | float | None]]:
+    """Score every interval between two scans of these people."""
     for who in people:
         for before, after in pairwise(
             name for name in list_patients(data) if person_of(name) == who

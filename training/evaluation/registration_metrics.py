@@ -32,7 +32,7 @@ COST_METRICS = ("job_seconds", "seconds", "cpu_seconds", "memory_mb")
 
 
 def score_case(case: Case, result: Result, settings: Mapping[str, Any], peers: tuple[str, ...]) -> list[Row]:
-    """A row a method: ours, and where no labels were uploaded its parts, the affine alone, and the `peers`.
+    """Return a row for ours and, where no labels were uploaded, for its ablations, the affine alone, and the `peers`.
 
     `job_seconds` is the whole job from the raw images, `seconds` and `cpu_seconds` are the deformable part alone;
     `memory_mb` is ours for the whole job, a peer's for its own process.
@@ -64,7 +64,7 @@ def score_case(case: Case, result: Result, settings: Mapping[str, Any], peers: t
 
 
 def prepared_pair(result: Result) -> Pair:
-    """The pair as the served pipeline prepared it, from its result; its regions must be in the 36 classes."""
+    """Return the pair as the served pipeline prepared it, from its result; its regions must be in the 36 classes."""
     fixed, moving = (result.volumes[f"{role}_prepared"] for role in ("fixed", "moving"))
     fixed_labels = result.volumes["labels"]
     moving_labels = transform_header(result.volumes["moving_labels"], result.affine)
@@ -72,7 +72,7 @@ def prepared_pair(result: Result) -> Pair:
 
 
 def run_ablations(pair: Pair, refined: bool) -> Iterator[tuple[str, torch.Tensor, Row]]:
-    """Name, displacement (3, D, H, W) in voxels, seconds: "ours" and what is left when a part of it is taken away."""
+    """Yield name, displacement (3, D, H, W) in voxels and seconds of "ours" and of what is left without a part of it."""
     card = runtime.find_card("register_brain_textscf")
     net = runtime.load_network(card, runtime.select_device(None), {}, "textscf")
     device = next(net.parameters()).device
@@ -98,9 +98,10 @@ def run_ablations(pair: Pair, refined: bool) -> Iterator[tuple[str, torch.Tensor
 
 
 def score_field(field: Deformation, affine: np.ndarray, fixed: Volume, truth: Volume, moving_truth: Volume) -> Row:
-    """Dice of all labels of the fixed map and of the 36 classes, HD95 in mm, folding in % and SDlogJ in the brain.
+    """Return Dice of all labels and of the 36 classes, HD95 in mm, folding in % and SDlogJ in the brain.
 
-    `field` lies on the grid of `fixed`, whose brain is where it is not black; the maps keep the numbers of the set.
+    `field` lies on the grid of `fixed`, whose brain is where it is not black; the label maps keep the data set's
+    numbers.
     """
     warped = field.warp(moving_truth, affine).array
     regions = translate_labels(truth.array)
@@ -118,7 +119,7 @@ def score_field(field: Deformation, affine: np.ndarray, fixed: Volume, truth: Vo
 
 
 def label_dice(warped: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Dice (L,) of every label above 0 of the truth; both (I, J, K) of whole numbers."""
+    """Return Dice (L,) of every label above 0 of the truth; both (I, J, K) of whole numbers."""
     warped, truth = (np.asarray(labels).astype(np.int64).ravel() for labels in (warped, truth))
     size = 1 + max(int(warped.max()), int(truth.max()))
     count, other, both = (np.bincount(a, minlength=size) for a in (truth, warped, truth[truth == warped]))

@@ -24,14 +24,14 @@ RegisterPair = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class Peer(NamedTuple):
-    """The module that must be installed, and what gives the displacement (3, I, J, K) of a fixed and a moving image."""
+    """The module that must be installed, and the function from fixed and moving image to displacement (3, I, J, K)."""
 
     module: str
     register: RegisterPair
 
 
 class Cost(NamedTuple):
-    """Of the registration alone, without reading, writing and imports; `memory_mb` is the whole process's peak."""
+    """The cost of the registration alone, without reading, writing and imports; `memory_mb` is the process's peak."""
 
     seconds: float
     cpu_seconds: float
@@ -115,7 +115,7 @@ PEERS: Mapping[str, Peer] = {
 
 
 def choose_peers(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The peers of these names, "all" for those that are installed. Raises ValueError for what is not there."""
+    """Return the peers of these names, the installed ones for "all". Raises ValueError for one that is missing."""
     installed = tuple(name for name, peer in PEERS.items() if find_spec(peer.module))
     if "all" in names:
         return installed
@@ -127,9 +127,9 @@ def choose_peers(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def run_peer(name: str, fixed: np.ndarray, moving: np.ndarray) -> tuple[np.ndarray, Cost]:
-    """The displacement (3, I, J, K) in voxels, fixed to moving, by a peer in its own process, and what it cost.
+    """Run a peer in a separate process; return its displacement (3, I, J, K) in voxels, fixed to moving, and its cost.
 
-    Images (I, J, K) from 0 to 1, voxels of 1 mm. Raises CalledProcessError, with what the peer said, if it fails.
+    Images (I, J, K) are from 0 to 1 on voxels of 1 mm. Raises CalledProcessError if the peer fails.
     """
     with tempfile.TemporaryDirectory() as folder:
         for role, image in (("fixed", fixed), ("moving", moving)):

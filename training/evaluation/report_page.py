@@ -29,10 +29,9 @@ def render_html(
     tests: Sequence[Mapping[str, object]],
     about: Mapping[str, object],
 ) -> str:
-    """The page; `figures` are those that are drawn, `numbers` and `tests` are as `training.core.statistics` makes
-    them.
+    """Return the page. `figures` are the metrics to draw, `numbers` and `tests` come from `training.core.statistics`.
 
-    `about` is what else `summary.json` tells: weights, settings, versions, command. The page loads nothing.
+    `about` is what else `summary.json` holds: weights, settings, versions, command. The page loads nothing.
     """
     title = f"Evaluation of {about['pipeline']}"
     columns = list(dict.fromkeys(key for row in rows for key in row))
@@ -67,7 +66,7 @@ def render_html(
 
 
 def draw_raincloud(rows: list[Row], figure: str) -> go.Figure:
-    """Half a violin, a box and the points of every condition and group, a point a patient; of FEW the points alone."""
+    """Draw half a violin, a box and a point per patient of every condition and group; points alone for few patients."""
     picture = go.Figure()
     groups = list(dict.fromkeys(row["group"] for row in rows))
     conditions = list(dict.fromkeys(row["condition"] for row in rows))
@@ -91,10 +90,10 @@ def draw_raincloud(rows: list[Row], figure: str) -> go.Figure:
 
 
 def draw_bland_altman(rows: list[Row], condition: str) -> go.Figure | None:
-    """Difference of the volume from the reference's over the mean of both, an image a point; None without volumes.
+    """Draw the difference of the volume from the reference's over their mean, a point per image; None without volumes.
 
-    Of methods, ours. Lines: the mean difference, and 1.96 standard deviations to either side. After Bland and Altman
-    1986, doi:10.1016/S0140-6736(86)90837-8.
+    Of several methods, ours. Lines are the mean difference and 1.96 standard deviations to either side. After Bland and
+    Altman 1986, doi:10.1016/S0140-6736(86)90837-8.
     """
     images = [row for row in rows if row["condition"] == condition]
     images = [row for row in images if row["group"] == "ours"] or images
@@ -120,7 +119,7 @@ def draw_bland_altman(rows: list[Row], condition: str) -> go.Figure | None:
 
 
 def origin_lines(about: Mapping[str, object]) -> list[tuple[str, object]]:
-    """What `summary.json` tells beside the figures, a line each; what is empty is passed over."""
+    """Return what `summary.json` holds beside the scores, a pair a line, without what is empty."""
     lines: list[tuple[str, object]] = []
     for name, value in about.items():
         if isinstance(value, Mapping):

@@ -42,7 +42,7 @@ GAUSSIANS = (0.5, 0.7, 0.9, 1.2, 1.6, 2.2)  # pixels
 
 
 def best_denoised(image: np.ndarray, reference: np.ndarray, span: float, slow: bool = True) -> dict[str, np.ndarray]:
-    """Each peer's best of (H, W) or (H, W, K), which it sees divided by `span`; BM3D, for slices, only if `slow`."""
+    """Return each peer's best answer for (H, W) or (H, W, K), which it sees divided by `span`; BM3D only if `slow`."""
     x, y = image / span, reference / span
     sigma = float(np.sqrt(np.mean((x - y) ** 2)))
 
@@ -57,7 +57,7 @@ def best_denoised(image: np.ndarray, reference: np.ndarray, span: float, slow: b
 
 
 def enlarge_by_filters(small: np.ndarray, scale: int) -> dict[str, np.ndarray]:
-    """(h, w, 3) uint8 enlarged by the filters of every picture viewer."""
+    """Enlarge (h, w, 3) uint8 by the filters of common picture viewers."""
     size = (small.shape[1] * scale, small.shape[0] * scale)
     kinds = {
         "bilinear": Image.Resampling.BILINEAR,

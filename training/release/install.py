@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save
 
 
 def install(pipeline: str, content: bytes) -> str:
-    """Write the content of a weights file to weights/ and its sha256 into the pipeline's card; returns the sha256."""
+    """Write the content of a weights file to weights/ and its sha256 into the pipeline's card; return the sha256."""
     module = importlib.import_module(f"medapp.pipelines.{pipeline}")
     source = Path(str(module.__file__))
     target = source.parents[2] / "weights" / module.CARD.weights.file
@@ -30,13 +30,13 @@ def install(pipeline: str, content: bytes) -> str:
 
 
 def pack_parts(parts: Mapping[str, Path]) -> bytes:
-    """One safetensors file of several: every tensor's name begins with that of its part."""
+    """Return one safetensors file of several, in which every tensor's name begins with that of its part."""
     states = {part: load_file(file) for part, file in parts.items()}
     return save({f"{part}.{name}": tensor for part, state in states.items() for name, tensor in state.items()})
 
 
 def read_weights(files: list[str]) -> bytes:
-    """The content of the one file, or of the files given as PART=FILE packed."""
+    """Return the content of the one file, or of the PART=FILE files packed into one."""
     if len(files) == 1 and "=" not in files[0]:
         return Path(files[0]).read_bytes()
     if not all("=" in file for file in files):

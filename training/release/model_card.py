@@ -37,11 +37,11 @@ python -m training.release.publish {name} --repo {repo} --verify
 
 
 def model_card(card: Card, text: str, repo: str, revision: str, scores: Path | None = None) -> ModelCard:
-    """The Hub's card: `text` is weights/NAME.md, `scores` a folder that `training.evaluation.evaluate` wrote, for the
-    model index.
+    """Return the Hub's model card from `text`, that of weights/NAME.md, and from the pipeline's card.
 
-    Front matter that the text leaves out is read off it: data sets and metrics are those that the card names. Raises
-    Refused where the text has no licence that the Hub knows, contradicts the card's, or has no scores.
+    `scores` is a folder that `training.evaluation.evaluate` wrote, for the model index. Data sets and metrics that the
+    front matter leaves out are those that the text names. Raises RefusedError if the text has no licence that the Hub
+    knows, contradicts the card, or has no scores.
     """
     try:
         ours = ModelCard(text)
@@ -85,7 +85,7 @@ def _named(names: tuple[str, ...], text: str) -> list[str] | None:
 
 
 def _results(card: Card, task: str | None, datasets: list[str], folder: Path) -> list[EvalResult]:
-    """A mean over patients for every condition and known metric of summary.json. Raises Refused for other weights'."""
+    """A mean over patients for every condition and known metric of summary.json. Raises RefusedError for other weights'."""
     try:
         summary_file = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -29,9 +29,9 @@ from training.release.repository import check_repository, hub_errors_in_words
 
 
 def prepare_folder(card: Card, repo: str, revision: str, folder: Path, scores: Path | None = None) -> None:
-    """Write the model card, NOTICE, the weights and the golden pair to `folder`. Raises Refused.
+    """Write the model card, NOTICE, the weights and the golden pair to `folder`.
 
-    The weights are those beside the app; their sha256 is to be that of the pipeline's card.
+    The weights are those beside the app; their sha256 must be that of the pipeline's card. Raises RefusedError.
     """
     file = weight_files.find_weights_folder() / card.weights.file
     if card.weights.third_party:
@@ -59,7 +59,7 @@ def publish(
 ) -> list[str]:
     """Upload the pipeline's weights in one commit and tag it with `revision`, by default that of its card.
 
-    Returns what is to be told. Raises Refused, before anything is written if it can be known before.
+    Returns messages for the user. Raises RefusedError, before anything is written if it can be known before.
     """
     card = find_card(name)
     tag = revision or card.weights.revision
@@ -92,7 +92,7 @@ def publish(
 
 
 def publish_space(repo: str, private: bool = False) -> list[str]:
-    """Upload the app as a Space; what it holds besides is removed. Raises Refused."""
+    """Upload the app as a Space; other files of the Space are removed. Raises RefusedError."""
     with hub_errors_in_words(repo), tempfile.TemporaryDirectory() as place:
         api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
         check_repository(api, repo, "space", private, "medapp/serving/runtime.py")
@@ -105,10 +105,10 @@ def publish_space(repo: str, private: bool = False) -> list[str]:
 
 
 def verify(name: str, repo: str, revision: str | None = None) -> list[golden_pair.Difference]:
-    """Pull weights and golden pair, make the output again with the app, and tell how far every file is from its golden.
+    """Pull weights and golden pair, run the app on the input, and compare every output file with the golden one.
 
-    The app runs in a process of its own, with an empty Hub cache and without the weights that lie beside it. Raises
-    Refused where a file is not what golden.json says, or a difference is not allowed.
+    The app runs in a separate process, with an empty Hub cache and without its local weights. Raises RefusedError if a
+    file is not what golden.json says, or a difference is not allowed.
     """
     card = find_card(name)
     if revision not in (None, card.weights.revision):
@@ -138,7 +138,10 @@ def verify(name: str, repo: str, revision: str | None = None) -> list[golden_pai
 
 
 def find_card(name: str) -> Card:
-    """The pipeline's card. Raises Refused for one that has no weights yet, OptionError for an unknown one."""
+    """Return the pipeline's card.
+
+    Raises RefusedError for one that has no weights yet, OptionError for an unknown one.
+    """
     module = golden_pair.ROOT / "medapp" / "pipelines" / f"{name}.py"
     if name not in runtime.load_cards() and module.is_file() and not name.startswith("_"):
         raise RefusedError(f"{name} has no weights yet: its card holds no sha256.")
@@ -209,7 +212,7 @@ def _command(args: argparse.Namespace) -> Callable[[], Sequence[object]]:
 
 
 def _dry_run(args: argparse.Namespace) -> list[str]:
-    """Write what would be uploaded; a line for every file. Raises Refused if the folder holds something."""
+    """Write what would be uploaded; a line for every file. Raises RefusedError if the folder holds something."""
     folder: Path = args.dry_run.resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RefusedError(f"{folder} is not an empty folder.")

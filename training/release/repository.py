@@ -13,9 +13,10 @@ INITIAL_FILES = {".gitattributes", "README.md"}  # what a repository may hold th
 
 
 def check_repository(api: HfApi, repo: str, kind: str, private: bool, mark: str) -> bool:
-    """Whether the repository is there. Raises Refused if the token may not write it, or it holds something else.
+    """Return whether the repository exists.
 
-    `mark` is a file by which one of ours is known.
+    `mark` is a file by which one of ours is known. Raises RefusedError if the token may not write it, or it holds
+    something else.
     """
     if not get_token():
         raise RefusedError("There is no token: log in with `hf auth login`, or set HF_TOKEN to one that may write.")
@@ -41,7 +42,7 @@ def check_repository(api: HfApi, repo: str, kind: str, private: bool, mark: str)
 
 @contextmanager
 def hub_errors_in_words(repo: str) -> Iterator[None]:
-    """Turns what the Hub's client raises into one sentence, without addresses or tokens."""
+    """Raise RefusedError with one sentence, without addresses or tokens, for errors of the Hub's client."""
     try:
         yield
     except UserError:

@@ -16,7 +16,7 @@ LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.py[co]", "*.pyi", "*.pth", "
 
 
 def gather_files(folder: Path) -> None:
-    """Copy the app into `folder`. Raises Refused where the Space could not run as the app does here."""
+    """Copy the app into `folder`. Raises RefusedError if the Space could not run as the app does here."""
     check_front_matter(ROOT)
     for card in runtime.load_cards().values():
         beside = weight_files.find_weights_folder() / Path(card.weights.file).name
@@ -34,7 +34,7 @@ def gather_files(folder: Path) -> None:
 
 
 def check_front_matter(root: Path) -> None:
-    """Check README's front matter: a Gradio Space of the pinned version that starts app.py. Raises Refused."""
+    """Check README's front matter: a Gradio Space of the pinned version that starts app.py. Raises RefusedError."""
     try:
         data = SpaceCard.load(root / "README.md").data
     except (ValueError, yaml.YAMLError) as error:

@@ -14,23 +14,23 @@ WEIGHTS = "weights.safetensors"  # of a trained candidate, fp16, in its folder
 
 
 class Candidate(NamedTuple):
-    """`build` makes the network at a share of its full widths; `loss` is what it learns by, of a batch."""
+    """A network or loss to compare: `build` makes the network at a share of its full widths, `loss` scores a batch."""
 
     build: Callable[[float], nn.Module]
     loss: Callable[[nn.Module, Batch], Tensor]
 
 
 class StudyData(Protocol):
-    """What the candidates of a study learn from and are scored on; `about` says it in words."""
+    """The data that the candidates of a study learn from and are scored on; `about` describes it."""
 
     about: str
 
     def draw(self, rng: RandomSource) -> Batch:
-        """A batch on the CPU, always the same for the same seed."""
+        """Draw a batch on the CPU, always the same for the same seed."""
         ...
 
     def score(self, net: nn.Module) -> Iterator[dict[str, Any]]:
-        """For each held-out image `patient` and the study's figures, None where one is not defined."""
+        """Yield for each held-out image `patient` and the study's metrics, None where one is not defined."""
         ...
 
 
@@ -63,9 +63,10 @@ class Study:
 
 
 def scale_width(width: int, share: float) -> int:
-    """A share of so many channels, one at least."""
+    """Return a share of so many channels, at least one."""
     return max(1, round(width * share))
 
 
 def folder_name(candidate: str) -> str:
+    """Return the name of a candidate's folder."""
     return candidate.lower().replace(" ", "-").replace(",", "")

@@ -36,7 +36,7 @@ Row = dict[str, Any]
 def train_candidate(
     study: Study, candidate: Candidate, study_data: StudyData, out: Path, seed: int, args: argparse.Namespace
 ) -> Run:
-    """The whole training of one network; goes on from the checkpoint in `out`."""
+    """Train one network, resuming from the checkpoint in `out`."""
     torch.manual_seed(seed)
     net, rng = candidate.build(args.share).to(args.device), RandomSource(seed)
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=1e-3)
@@ -67,7 +67,7 @@ def train_candidate(
 def compare_candidates(
     study: Study, study_data: StudyData, args: argparse.Namespace
 ) -> tuple[list[Row], dict[str, dict[str, float]]]:
-    """A row for each network, seed and image, and for each network what it cost, the mean over seeds."""
+    """Return a row for each network, seed and image, and each network's costs, averaged over seeds."""
     rows: list[Row] = []
     costs: dict[str, dict[str, float]] = {}
     for name, candidate in study.candidates.items():
@@ -94,7 +94,7 @@ def compare_candidates(
 
 
 def average_seeds(rows: list[Row], figures: tuple[str, ...], ours: str) -> list[Row]:
-    """A row for each network and patient, the mean over seeds and images, as `by_method` takes them."""
+    """Return a row for each network and patient, the mean over seeds and images, as `method_table` takes them."""
     kept: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         kept.setdefault((row["patient"], row["group"]), []).append(row)
@@ -107,7 +107,7 @@ def average_seeds(rows: list[Row], figures: tuple[str, ...], ours: str) -> list[
 
 
 def command_line(args: argparse.Namespace) -> str:
-    """What was asked for, folders by what they are."""
+    """Return the command of this comparison, with placeholders for folders."""
     options = {name: getattr(args, name) for name in ("steps", "seeds", "share", "batch", "cases", "held", "rate")}
     words = [
         f"--{name} {' '.join(map(str, v)) if isinstance(v, list) else f'{v:g}'}" for name, v in options.items() if v
@@ -118,7 +118,7 @@ def command_line(args: argparse.Namespace) -> str:
 
 
 def render_report(study: Study, study_data: StudyData, rows: list[Row], costs: dict, args: argparse.Namespace) -> str:
-    """The comparison in Markdown: how it was made, what each costs, how each does, and what tells them apart."""
+    """Return the comparison in Markdown: how it was made, costs, scores and differences."""
     ours = next(iter(study.candidates))
     seeds = ", ".join(map(str, args.seeds))
     lines = [

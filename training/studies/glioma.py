@@ -52,7 +52,7 @@ class PatientData:
 
 
 def load_data(data: Path, size: Size) -> PatientData:
-    """Patients as in the training: those of its training part, and of its test part."""
+    """Return patients of the training part to learn from, and of the test part to be scored on."""
     parts = split_patients(sorted(p.name for p in (data / "lgg").iterdir() if p.is_dir()))
     names_of_parts = parts["train"][: size.cases], parts["test"][: size.held]
     fitted, held = ([load_patient(data / "lgg" / name) for name in names] for names in names_of_parts)
@@ -60,7 +60,7 @@ def load_data(data: Path, size: Size) -> PatientData:
 
 
 def make_phantom() -> PatientData:
-    """Patients of two slices, a box in one."""
+    """Return patients of two slices, with a box in one."""
     mask = np.zeros((2, SIDE, SIDE), bool)
     mask[0, 60:110, 70:120] = True
     noise = np.random.default_rng(0).standard_normal((2, 3, SIDE, SIDE))

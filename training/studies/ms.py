@@ -61,7 +61,7 @@ class ExamData:
 
 
 def load_data(data: Path, size: Size) -> ExamData:
-    """Patients and brains as in the training; held out are LEFT and brains with made-up lesions, and without any.
+    """Return patients and brains as in the training; held out are HELD_OUT and brains with and without made-up lesions.
 
     A patient who was scanned several times counts once, with the mean.
     """
@@ -83,7 +83,7 @@ def load_data(data: Path, size: Size) -> ExamData:
 
 
 class BoxSource:
-    """A brighter box in noise, in place of a clinic."""
+    """A brighter box in noise, in place of patients."""
 
     def sample(self, rng: RandomSource) -> Patch:
         target = torch.zeros(48, 48, 48)
@@ -98,13 +98,13 @@ def make_phantom() -> ExamData:
 
 
 def loss(net: nn.Module, batch: Batch) -> Tensor:
-    """Overlap alone, with which the training begins; a comparison is too short for what it goes on with."""
+    """Return the overlap loss alone, with which the training begins; a comparison is too short for the rest."""
     x, y, known = batch
     return segmentation_loss(net(x)[:, 0].float(), y, known, weight=0.0)
 
 
 def build_with_attention(form: str) -> Callable[[float], RSANet]:
-    """RSANet as served, with its attention ("010"), without ("000"), or with non-local attention in its place."""
+    """Return a builder of RSANet with its attention ("010"), without ("000"), or with "non-local" attention."""
 
     def made(share: float) -> RSANet:
         widths = [WIDTH_UNIT * scale_width(4, share) * n for n in (1, 2, 4, 8)]

@@ -59,7 +59,7 @@ class SliceData:
 
 
 def load_data(data: Path, size: Size) -> SliceData:
-    """DATA as `training.data.restoration_data ct` makes it: slices of its training part, and of all other patients."""
+    """Return slices of the training part of what `training.data.restoration_data ct` makes, and of all other patients."""
     files: dict[bool, list[tuple[str, Path]]] = {True: [], False: []}
     for file in sorted(data.glob("*.npz")):
         with np.load(file) as kept:
@@ -73,7 +73,7 @@ def load_data(data: Path, size: Size) -> SliceData:
 
 
 def thin_evenly(files: list, most: int) -> list:
-    """So many of them, evenly."""
+    """Return at most so many of the files, evenly spaced."""
     return files[:: -(-len(files) // most)] if files else []
 
 
@@ -93,7 +93,7 @@ def make_phantom() -> SliceData:
 
 
 class OneRegion(nn.Module):
-    """A RAT to which everything is one region."""
+    """A RAT that sees the whole image as one region."""
 
     def __init__(self, net: RAT) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class OneRegion(nn.Module):
 
 
 def build_rat(share: float) -> RAT:
-    """As served; at first what goes in comes out."""
+    """Return RAT as served, initialised to the identity."""
     net = RAT(width=2 * scale_width(12, share), middle_blk_num=3, limit=4096)
     nn.init.zeros_(net.ending.weight)
     nn.init.zeros_(net.ending.bias)

@@ -70,7 +70,7 @@ class HeadData:
 
 
 def load_data(data: Path, size: Size) -> HeadData:
-    """Heads of the training part, and of the test part; what is not yet painted is, and kept."""
+    """Return heads of the training part and of the test part; missing ones are painted and kept."""
     shapes = {part: LesionShapes(data / "stroke_masks", part) for part in ("train", "test")}
     fitted = (load_head(data, "train", number, shapes["train"]) for number in range(size.cases))
     return HeadData(
@@ -79,7 +79,7 @@ def load_data(data: Path, size: Size) -> HeadData:
 
 
 def make_phantom() -> HeadData:
-    """Four slices with a box in two of them."""
+    """Return four slices with a box in two of them."""
     image, mask = np.zeros(load_template().shape, np.uint8), np.zeros(load_template().shape, bool)
     image[60:140, 60:170, 88:92] = 120
     mask[80:100, 90:120, 88:90] = True
@@ -93,6 +93,8 @@ def make_phantom() -> HeadData:
 
 
 def loss_by(criterion: Callable[[Tensor, Tensor], Tensor]) -> Callable[[nn.Module, Batch], Tensor]:
+    """Return a loss that applies `criterion` to the network's answer."""
+
     def loss(net: nn.Module, batch: Batch) -> Tensor:
         x, y = batch
         return criterion(net(x.contiguous(memory_format=torch.channels_last)).float(), y)
@@ -101,7 +103,7 @@ def loss_by(criterion: Callable[[Tensor, Tensor], Tensor]) -> Callable[[nn.Modul
 
 
 def start_rare(build: Callable[[float], nn.Module]) -> Callable[[float], nn.Module]:
-    """The same networks, which set out from lesion being as rare as it is."""
+    """Return a builder whose networks start with lesion as rare as it is."""
 
     def made(share: float) -> nn.Module:
         net = build(share)
@@ -115,6 +117,7 @@ def start_rare(build: Callable[[float], nn.Module]) -> Callable[[float], nn.Modu
 
 
 def build_raxnet(share: float) -> RAXNet:
+    """Return RAX-Net at a share of its full widths."""
     return RAXNet(1, [scale_width(32 * n, share) for n in (1, 2, 4, 8)], INPUT_CHANNELS)
 
 
