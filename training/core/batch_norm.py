@@ -1,8 +1,12 @@
 """Batch norm statistics: when they follow each batch, and when they stand still."""
 
-from torch import nn
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
 
 from medapp.networks.unet3d import UNet3D
+from training.core.precision import autocast
 
 FREEZE_NORMS_AFTER = 0.3  # share of the steps after which the norms no longer follow each patch
 
@@ -15,3 +19,16 @@ def freeze_batch_norms(net: UNet3D, is_frozen: bool) -> None:
     for part in net.modules():
         if isinstance(part, nn.BatchNorm3d):
             part.train(not is_frozen)
+
+
+@torch.no_grad()
+def recalibrate_batch_norms(net: nn.Module, norms: list[nn.BatchNorm2d], batches: Iterable[Tensor]) -> None:
+    """Give the batch norms the mean statistics over many batches instead of those of the last ten."""
+    for layer in norms:
+        layer.reset_running_stats()
+        layer.momentum = None  # cumulative mean
+    for x in batches:
+        with autocast(x.device):
+            net(x)
+    for layer in norms:
+        layer.momentum = 0.1

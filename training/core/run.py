@@ -109,7 +109,7 @@ class Run:
             print(self.step, np.mean(self.losses[-every:], 0).round(4), f"{self.minutes:.1f} min", flush=True)
 
     def log_row(self, row: dict[str, Any]) -> None:
-        """Write a row to the screen, to `log.csv`, and to TensorBoard if it is installed (`tensorboard --logdir OUT`)."""
+        """Write a row to the screen, `log.csv` and, if it is installed, TensorBoard (`tensorboard --logdir OUT`)."""
         self.losses.clear()
         print(row, flush=True)
         fresh = not (self.out / "log.csv").exists()

@@ -96,7 +96,7 @@ def make_brains(folder: Path, count: int = 8, size: float = 1.0) -> None:
 
 
 def make_strokes(folder: Path) -> None:
-    """Write brains, and masks packed as `training.data.stroke_lesions` unpacks them: boxes of 2 to 10 ml in MNI space."""
+    """Write brains, and masks packed as `stroke_lesions` unpacks them: boxes of 2 to 10 ml in MNI space."""
     for kind in ("brain_t1", "stroke_masks"):
         (folder / kind).mkdir()
     make_brains(folder / "brain_t1", 5)

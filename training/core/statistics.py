@@ -33,7 +33,7 @@ def bootstrap_mean(values: np.ndarray) -> tuple[float, float]:
 
 
 def summarize_by_group(rows: list[dict], figures: tuple[str, ...]) -> dict[str, dict[str, Summary]]:
-    """Return group to metric to summary; first over all patients, unless the groups are methods on the same patients."""
+    """Return group to metric to summary; first over all patients, unless groups are methods on the same patients."""
     groups = list(dict.fromkeys(sorted(r["group"] for r in rows)))
     methods = "ours" in groups
     parts = {g: [r for r in rows if r["group"] == g] for g in groups}

@@ -72,7 +72,7 @@ def prepared_pair(result: Result) -> Pair:
 
 
 def run_ablations(pair: Pair, refined: bool) -> Iterator[tuple[str, torch.Tensor, Row]]:
-    """Yield name, displacement (3, D, H, W) in voxels and seconds of "ours" and of what is left without a part of it."""
+    """Yield name, displacement (3, D, H, W) in voxels and seconds of "ours" and of ours without a part."""
     card = runtime.find_card("register_brain_textscf")
     net = runtime.load_network(card, runtime.select_device(None), {}, "textscf")
     device = next(net.parameters()).device

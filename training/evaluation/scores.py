@@ -49,7 +49,7 @@ def provenance_of(result: Result) -> Provenance:
 
 
 def score_regions(case: Case, result: Result, settings: Mapping[str, Any], with_peers: tuple[str, ...]) -> list[Row]:
-    """Return metrics over the regions of the truth, choroid plexus counted to the lateral ventricles, and Dice of each."""
+    """Return metrics over the regions of the truth, choroid plexus joined to the ventricles, and Dice of each."""
     compared = regional_volumes.measure_regions(result, case.truth)
     table = compared.tables["regions"]
     dice, distance = (table.columns.index(name) for name in ("Dice", "HD95 (mm)"))

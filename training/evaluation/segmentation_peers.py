@@ -63,7 +63,7 @@ def load_peer(folder: Path, method: str) -> Peer:
 
 
 def run_peers(method: str, case: Case, settings: Mapping[str, Any], folders: tuple[str, ...]) -> dict[str, Answer]:
-    """Return, by the name of each peer, the method's answer for a case with it. Raises OptionError as `load_peer` does."""
+    """Return by peer the method's answer for a case with its network. Raises OptionError as `load_peer` does."""
     card, answers = runtime.find_card(method), {}
     options = dict(settings) | dict(case.options)
     for folder in folders:

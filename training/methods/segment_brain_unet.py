@@ -28,7 +28,7 @@ from medapp.imaging.volume import Volume
 from medapp.io import files
 from medapp.networks.coarse_to_fine import COARSE_MM, FINE_MM, CoarseToFine
 from medapp.networks.unet3d import UNet3D
-from training.core.batch_norm import freeze_batch_norms
+from training.core.batch_norm import FREEZE_NORMS_AFTER, freeze_batch_norms
 from training.core.case import Case
 from training.core.options import TrainingParser
 from training.core.random_source import RandomSource
@@ -40,7 +40,6 @@ from training.data.labelled_brains import list_scans, split_scans, training_scan
 
 SEED = 20261129
 REAL_SHARE = 0.06  # share of the scans that are of whole real heads, and for each of these as much again
-SETTLED = 0.3  # share of the steps after which the norms no longer follow each scan
 CONDITIONS: dict[str, dict[str, Any]] = {
     "head": {"way": "made up"},
     "neck": {"way": "made up", "neck": 1.0, "cut": 0.0},
@@ -140,7 +139,7 @@ def train(args: argparse.Namespace) -> None:
     run = Run(out, net, optimizer, rng.generator, args.steps)
     mm = {"coarse": COARSE_MM, "fine": FINE_MM}[part]
     while not run.is_finished:
-        freeze_batch_norms(net, bool(args.like) or run.step > SETTLED * args.steps)
+        freeze_batch_norms(net, bool(args.like) or run.step > FREEZE_NORMS_AFTER * args.steps)
         pool = real if real and rng.bernoulli(REAL_SHARE + REAL_SHARE * len(real)) else brains
         head = pool[rng.randint(len(pool))]
         patch = TrainingPatch(*(x.to(args.device) for x in lesson(head, rng)))

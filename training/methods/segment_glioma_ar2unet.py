@@ -9,7 +9,7 @@ post-contrast) and `NNN_mask.png` where slice NNN has an abnormality; or anyone'
 import argparse
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from medapp.imaging.geometry import resample, with_spacing
 from medapp.imaging.volume import Volume
 from medapp.networks.ar2unet import AR2UNet
 from medapp.pipelines.segment_glioma_ar2unet import CARD
+from training.core.batch_norm import recalibrate_batch_norms
 from training.core.case import Case
 from training.core.options import TrainingParser
 from training.core.precision import autocast
@@ -67,19 +68,6 @@ def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
     overlap = (probability * target).sum()
     dice = 1 - (2 * overlap + 1) / (probability.sum() + target.sum() + 1)
     return F.binary_cross_entropy_with_logits(logits, target) + dice
-
-
-@torch.no_grad()
-def recalibrate_batch_norms(net: nn.Module, norms: list[nn.BatchNorm2d], batches: Iterable[Tensor]) -> None:
-    """Give the batch norms the mean statistics over many batches instead of those of the last ten."""
-    for layer in norms:
-        layer.reset_running_stats()
-        layer.momentum = None  # cumulative mean
-    for x in batches:
-        with autocast(x.device):
-            net(x)
-    for layer in norms:
-        layer.momentum = 0.1
 
 
 @torch.inference_mode()

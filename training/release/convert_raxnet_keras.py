@@ -39,7 +39,7 @@ def read_layers(file: Path) -> dict[str, dict[str, np.ndarray]]:
 
 
 def convert_layers(layers: Layers) -> dict[str, Tensor]:
-    """Return the state dict of a RAXNet of the widths found. Raises ValueError if the layers are not those of RAX-Net."""
+    """Return the state dict of a RAXNet of these widths. Raises ValueError if the layers are not those of RAX-Net."""
     kinds: dict[str, list[str]] = {}
     for name in sorted(layers, key=lambda name: int((re.search(r"_(\d+)$", name) or [0, 0])[1])):
         kinds.setdefault(re.sub(r"_\d+$", "", name), []).append(name)

@@ -85,7 +85,7 @@ def _named(names: tuple[str, ...], text: str) -> list[str] | None:
 
 
 def _results(card: Card, task: str | None, datasets: list[str], folder: Path) -> list[EvalResult]:
-    """A mean over patients for every condition and known metric of summary.json. Raises RefusedError for other weights'."""
+    """Return the mean of every condition and known metric of summary.json. Raises RefusedError for other weights'."""
     try:
         summary_file = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

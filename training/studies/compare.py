@@ -18,11 +18,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from training.core.batch_norm import recalibrate_batch_norms
 from training.core.precision import autocast
 from training.core.random_source import RandomSource
 from training.core.run import Run, half_precision_weights
 from training.core.score_tables import method_table, read_rows, write_rows
-from training.methods.segment_glioma_ar2unet import recalibrate_batch_norms
 from training.studies import WEIGHTS, Candidate, Size, Study, StudyData, folder_name
 from training.studies.catalogue import STUDIES
 

@@ -59,7 +59,7 @@ class SliceData:
 
 
 def load_data(data: Path, size: Size) -> SliceData:
-    """Return slices of the training part of what `training.data.restoration_data ct` makes, and of all other patients."""
+    """Return slices of the training part of what `restoration_data ct` makes, and of all other patients."""
     files: dict[bool, list[tuple[str, Path]]] = {True: [], False: []}
     for file in sorted(data.glob("*.npz")):
         with np.load(file) as kept:
