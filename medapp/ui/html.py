@@ -14,7 +14,7 @@ from medapp.imaging.volume import Grid
 from medapp.io.raster import NO_PIXEL_SIZE_REMARK
 from medapp.io.validation import DISK_FULL_MESSAGE, is_disk_full
 from medapp.presenters.base import Presenter
-from medapp.presenters.catalogue import get_metric, get_title
+from medapp.presenters.catalogue import BEFORE, get_metric, get_title
 from medapp.presenters.task import Task
 from medapp.rendering.html_templates import HtmlTemplates
 from medapp.result import NOT_A_DIAGNOSIS, Result, Table
@@ -83,36 +83,66 @@ def render_table(table: Table) -> str:
     return TEMPLATES.render_macro("table", table.columns, table.rows)
 
 
+def render_comparison(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return a table whose first column names the row, numbers with four digits; nothing without rows."""
+    cells = [[_format_cell(cell) for cell in row] for row in rows]
+    return TEMPLATES.render_macro("comparison", columns, cells)
+
+
+def _format_cell(value: object) -> object:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, int | float) else value
+
+
+def render_metric_comparison(result: Result, keys: Sequence[str], before: str, after: str) -> str:
+    """Return a table of those of the metrics that the result has; `before` and `after` title the values' columns."""
+    metrics = {key: metric for key, metric in result.metrics.items() if metric.value is not None}
+    rows = []
+    for key in keys:
+        if key in metrics:
+            definition, old = get_metric(key), metrics.get(f"{key}{BEFORE}")
+            values = old.value if old else None, metrics[key].value
+            rows.append((definition.title, *values, metrics[key].unit, definition.help))
+    return render_comparison(("Metric", before, after, "Unit", "Meaning"), rows)
+
+
 def render_image_quality(result: Result) -> str:
     """Return the metrics before and after restoration side by side, and the data range that they refer to."""
     metrics = {key: metric for key, metric in result.metrics.items() if metric.value is not None}
-    rows = []
-    for key in QUALITY_METRICS:
-        if key in metrics:
-            before = metrics.get(f"{key}_before")
-            values = f"{before.value:.4g}" if before else "", f"{metrics[key].value:.4g}"
-            rows.append((get_title(key), *values, metrics[key].unit, get_metric(key).help))
     sentences = [f"{metrics['regions'].value} regions."] if "regions" in metrics else []
     if "data_range" in metrics:
         data_range = f"{metrics['data_range'].value:g} {metrics['data_range'].unit}".rstrip()
         sentences.append(f"PSNR and SSIM refer to a data range of {data_range}, over all slices.")
     else:
-        sentences.append("No clean image was given, so nothing says how near this is to the truth.")
-    columns = ("Metric", "Before", "Restored", "Unit", "Meaning")
-    return TEMPLATES.render_macro("comparison", columns, rows) + render_help(" ".join(sentences))
+        sentences.append("No clean image was given, so the error is not known.")
+    return render_metric_comparison(result, QUALITY_METRICS, "Before", "Restored") + render_help(" ".join(sentences))
+
+
+def render_readings(readings: Sequence[tuple[str, str]]) -> str:
+    """Return values at a point, by title, in a line."""
+    return TEMPLATES.render_macro("readings", readings)
+
+
+def render_flicker(first: str, second: str) -> str:
+    """Return two images, by their addresses, that are displayed by turns."""
+    return TEMPLATES.render_macro("flicker", first, second)
+
+
+def render_table_help(result: Result) -> str:
+    """Return what the values of the result's tables mean."""
+    return TEMPLATES.render_macro("table_help", [table.about for table in result.tables.values() if table.about])
 
 
 def render_difference_help(comparison: Any) -> str:
     """Return what the signed difference maps of a slice comparison show."""
     limits = f"±{comparison.span:g} {comparison.unit}".rstrip()
     if "Reference" in comparison.stacks:
-        sentence = f"What is wrong before and after: image minus reference, both from {limits}. Black is no error."
+        sentence = f"Error before and after: image minus reference, both within {limits}. Black is no error."
     else:
         sentence = (
-            f"What was changed: restored minus before, {limits}. It should look like noise: an edge or an organ that "
-            "shows here was changed too. With a clean image to compare with, this becomes a map of the error."
+            f"Change: restored minus input, within {limits}. It should look like noise: an edge or an organ that is "
+            "visible here was changed, too. With a clean image, this is the error."
         )
-    return render_help(f"{sentence} Orange: the value is too high, or was raised. Blue: too low, or lowered.")
+    return render_help(f"{sentence} Orange: too high, or raised. Blue: too low, or lowered.")
 
 
 def render_region_count(count: int, here: int, region_map: Any) -> str:

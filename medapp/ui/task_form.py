@@ -42,7 +42,7 @@ def lay_out_form(task: Task, name: str, cards: Sequence[Card], examples: Sequenc
             asked[card.name] = forms.lay_out_inputs(card)
     with gr.Accordion(task.reference.title, open=False):
         about = task.reference.help
-        gr.HTML(f'<p class="med-small">{about[0].upper()}{about[1:]}.</p>')
+        gr.HTML(html.render_help(f"{about[0].upper()}{about[1:]}."))
         reference = forms.create_upload_box("Image or label map", f"{name}-reference")
         by_voxels = gr.Checkbox(
             False,
@@ -54,7 +54,7 @@ def lay_out_form(task: Task, name: str, cards: Sequence[Card], examples: Sequenc
     example_inputs = ExampleInputs(name, cards, task.reference.name)
     with gr.Row() as buttons:
         run = gr.Button(task.run, variant="primary", elem_id=f"{name}-run")
-    gr.HTML('<p class="med-small"><b>Examples</b>: click one to see its result</p>', visible=bool(examples))
+    gr.HTML(html.render_help("Examples: click one to see its result."), visible=bool(examples))
     gallery = gr.Gallery(
         [(forms.render_thumbnail(example), example.title) for example in examples],
         show_label=False,

@@ -139,7 +139,7 @@ def lay_out_preview(frame: Frame) -> PairPreview:
         button = gr.Button(PREVIEW, visible=bool(frame.cards[0].preview), elem_id=f"{name}-look")
     with frame.above:
         with gr.Accordion("Preprocessed inputs", open=False, visible=False, elem_id=f"{name}-prepared") as accordion:
-            gr.HTML('<p class="med-small">Without skull, aligned, voxels of 1 mm, values from 0 to 1.</p>')
+            gr.HTML(html.render_help("Without skull, aligned, voxels of 1 mm, values from 0 to 1."))
             images = {role: lay_out_image(label) for role, label in IMAGES.items()}
         kept = gr.State(None, time_to_live=LIFETIME, delete_callback=close_session)
     return PairPreview(name, button, accordion, images, kept)

@@ -14,7 +14,7 @@ from medapp.rendering.lesion_charts import AXIS_ENDS
 from medapp.rendering.slice_grids import PLANE_NORMALS, PLANES, Plane
 from medapp.result import Result
 from medapp.ui import form as forms
-from medapp.ui import payload
+from medapp.ui import html, payload
 from medapp.ui.error_messages import report_errors
 from medapp.ui.events import LIVE
 from medapp.ui.panels.base import (
@@ -153,7 +153,7 @@ class RegistrationPanel:
             self.pair: gr.Radio(visible=view in PAIRED),
             self.way: gr.Radio(visible=view == GRID),
             self.step: gr.Slider(visible=view == GRID),
-            self.about: f'<p class="med-small">{about}</p>',
+            self.about: html.render_help(about),
             self.swipe: gr.ImageSlider(value=section.pair(pair), visible=True)
             if view == SWIPE
             else gr.ImageSlider(visible=False),
@@ -269,14 +269,14 @@ def lay_out_registration(frame: Frame) -> RegistrationPanel:
         with gr.Tab("Three planes") as planes_tab:
             viewer = Viewer(elem_id=f"{name}-viewer", height=620)
         with gr.Tab("Side by side") as beside_tab:
-            gr.HTML('<p class="med-small">The fixed and the warped moving image; both follow each other.</p>')
+            gr.HTML(html.render_help("The fixed and the warped moving image; both crosshairs move together."))
             beside = []
             with gr.Row():
                 for side in SIDES:
                     with gr.Column(min_width=420):
                         beside.append(Viewer(elem_id=f"{name}-{side}", height=460, sync=f"{name}-both"))
         with gr.Tab("Arrows"):
-            gr.HTML('<p class="med-small">From points of the fixed image to where they go in the moving one.</p>')
+            gr.HTML(html.render_help("From points of the fixed image to their places in the moving image."))
             scale = gr.Slider(1, 5, 1, step=0.5, label="Arrow scale", elem_id=f"{name}-longer")
             arrows = gr.Plot(show_label=False, format="png", elem_id=f"{name}-arrows")
     return RegistrationPanel(

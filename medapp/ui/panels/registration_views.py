@@ -24,6 +24,7 @@ from medapp.rendering.deformation_maps import GridSource
 from medapp.rendering.layers import Layer
 from medapp.rendering.slice_grids import PLANE_NORMALS, Plane, make_slice_grid
 from medapp.result import Result
+from medapp.ui import html
 
 SIDE = 640  # pixels of the longer side
 FIXED, ALIGNED, WARPED, OTHER = "Fixed", "Moving, aligned", "Moving, warped", "Warped, prompts B"
@@ -177,8 +178,7 @@ class Section:
 
 def flicker(first: np.ndarray, second: np.ndarray) -> str:
     """Two pictures by turns, as markup."""
-    images = "".join(f'<img alt="{when}" src="{_address(p)}">' for when, p in (("first", first), ("second", second)))
-    return f'<div class="med-flicker" role="img" aria-label="The two images by turns">{images}</div>'
+    return html.render_flicker(_address(first), _address(second))
 
 
 def _address(picture: np.ndarray) -> str:

@@ -232,9 +232,7 @@ def lay_out_restoration(frame: Frame) -> RestorationPanel:
     with frame.tabs:
         with gr.Tab("Zoom"), gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=220):
-                gr.HTML(
-                    '<p class="med-small">Click where to zoom; every panel shows the same part in the same window.</p>'
-                )
+                gr.HTML(html.render_help("Click where to zoom; every panel shows the same part in the same window."))
                 overview = lay_out_image("Click where to zoom", f"{name}-overview", show_label=False, buttons=[])
                 zoom = gr.Slider(2, 16, 4, step=1, label="Zoom")
                 across = gr.Slider(0, 1, 0.5, step=0.01, label="Left to right")

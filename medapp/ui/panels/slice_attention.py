@@ -8,6 +8,7 @@ import gradio as gr
 from medapp.analysis.ms_lesions import PLANE_AXES
 from medapp.presenters.ms_lesions import get_attention
 from medapp.rendering import attention_maps
+from medapp.ui import html
 from medapp.ui.error_messages import report_errors
 from medapp.ui.events import LIVE
 from medapp.ui.session import Session, parse_position
@@ -80,7 +81,7 @@ class SliceAttention:
 def lay_out_attention(name: str) -> SliceAttention:
     """A hidden tab inside the current tabs."""
     with gr.Tab("Attention", visible=False) as tab:
-        gr.HTML(f'<p class="med-small">{ATTENTION_HELP}</p>')
+        gr.HTML(html.render_help(ATTENTION_HELP))
         with gr.Row():
             titles = [(plane.capitalize(), plane) for plane in PLANE_AXES]
             plane = gr.Radio(titles, value="axial", label="Slices", elem_id=f"{name}-attention-plane")
