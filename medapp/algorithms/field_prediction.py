@@ -16,7 +16,7 @@ def predict_flow(net: TextSCF, moving: Tensor, fixed: Tensor, regions: Tensor, f
     device = fixed.device.type
     dtype = choose_half_precision(device)
     with torch.autocast(device, dtype, enabled=dtype is not None):
-        feature = net.backbone(moving, fixed)
+        feature = net.extract_features(moving, fixed)
     raw = net.flow(feature.float(), regions[:, ::2, ::2, ::2].long(), filters)
     coarse = 2 * integrate_velocity(raw / 2)
     return Flow(F.interpolate(coarse, fixed.shape[2:], mode="trilinear", align_corners=False), coarse, raw, feature)
@@ -31,7 +31,7 @@ def predict_network_field(
     `regions` (D, H, W) are those of the fixed image; `filters` replace those of the network's own prompts.
     """
     source, target = (F.avg_pool3d(image[None, None], 2) for image in (moving, fixed))
-    filters = net.filters() if filters is None else filters
+    filters = net.make_filters() if filters is None else filters
     flow = predict_flow(net, source, target, regions[None, ::2, ::2, ::2], filters).flow
     return 2 * F.interpolate(flow, fixed.shape, mode="trilinear", align_corners=False)[0]
 

@@ -85,9 +85,9 @@ def classify_voxels(net, image: np.ndarray) -> np.ndarray:
         device = next(net.parameters()).device
         dtype = choose_half_precision(device.type)
         with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not None):
-            classes = net.labels(x.to(device))
+            classes = net.predict_labels(x.to(device))
     else:
-        classes = net.labels(x)
+        classes = net.predict_labels(x)
     box = tuple(slice(m // 2, m // 2 + n) for m, n in zip(padding, image.shape, strict=True))
     return classes[0].cpu().numpy()[box]
 

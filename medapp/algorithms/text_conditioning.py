@@ -39,7 +39,7 @@ def make_filters(
     """Return the filters (3, 36, 2n) of the prompts, and notes. Raises InputError if the encoder does not fit."""
     changed = parse_names(names)
     if encoder == OWN_ENCODER and not changed and template == PROMPT_TEMPLATE:
-        return net.filters(), ()
+        return net.make_filters(), ()
     own_encoder = make_encoder(get_network("text"))
     prompts = make_prompts(changed, template)
     if encoder == OWN_ENCODER:
@@ -55,7 +55,7 @@ def make_filters(
         ]
     if changed:
         notes.append("Prompts changed for: " + ", ".join(CLASS_NAMES[label] for label in sorted(changed)) + ".")
-    return net.filters(text.to(net.text.device)), tuple(notes)
+    return net.make_filters(text.to(net.text.device)), tuple(notes)
 
 
 def predict_field(

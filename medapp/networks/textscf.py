@@ -119,7 +119,7 @@ class Head(nn.Module):
         nn.init.normal_(self.flow.weight, 0, 1e-5)
         nn.init.zeros_(self.flow.bias)
 
-    def filters(self, text: Tensor) -> Tensor:
+    def make_filters(self, text: Tensor) -> Tensor:
         """Embeddings (36, d) -> filters (3, 36, 2n), one a component of the displacement."""
         return torch.stack([f(text) for f in (self.generate_flow_x, self.generate_flow_y, self.generate_flow_z)])
 
@@ -139,7 +139,7 @@ class TextSCF(nn.Module):
     `diffeomorphic` the head's field is a velocity, integrated at half resolution.
 
     The embeddings that the weights were trained on are stored with them in the buffer `text` (36, d), background first.
-    `filters(text)` is computed once for a set of prompts and passed to `forward`, which then needs no text.
+    `make_filters(text)` is computed once for a set of prompts and passed to `forward`, which then needs no text.
     `up4` belongs to the release's state dict and is unused, there and here.
     """
 
@@ -161,11 +161,11 @@ class TextSCF(nn.Module):
         self.up4 = Conv(2 * n, 2 * n, up=True)
         self.flow = Head(2 * n, dim, hidden)
 
-    def filters(self, text: Tensor | None = None) -> Tensor:
+    def make_filters(self, text: Tensor | None = None) -> Tensor:
         """Return filters (3, 36, 2n), one a component and region, of embeddings (36, d), by default `self.text`."""
-        return self.flow.filters(self.text if text is None else text)
+        return self.flow.make_filters(self.text if text is None else text)
 
-    def backbone(self, moving: Tensor, fixed: Tensor) -> Tensor:
+    def extract_features(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """Return the feature (B, 2n, D/2, H/2, W/2) from which the head computes the displacement."""
         half = self.ec3(self.ec2(self.ec1(self.eninput(torch.cat((moving, fixed), 1)))))
         quarter = self.ec5(self.ec4(half))
@@ -185,8 +185,8 @@ class TextSCF(nn.Module):
         if any(n % 16 for n in size) or moving.shape != fixed.shape or labels.shape != (len(fixed), *size):
             shapes = tuple(moving.shape), tuple(fixed.shape), tuple(labels.shape)
             raise ValueError(f"moving and fixed are (B, 1, D, H, W) by sixteens, labels (B, D, H, W), not {shapes}")
-        feature = self.backbone(moving, fixed)
-        filters = self.filters() if filters is None else filters
+        feature = self.extract_features(moving, fixed)
+        filters = self.make_filters() if filters is None else filters
         half = raw = self.flow(feature, labels[:, ::2, ::2, ::2].long(), filters)
         if self.diffeomorphic:
             half = 2 * integrate_velocity(raw / 2)  # the velocity counts in voxels of the half grid

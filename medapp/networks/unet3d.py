@@ -50,7 +50,7 @@ class UNet3D(nn.Module):
         self.decoders = nn.ModuleList(nn.Sequential(Conv(w, w), Conv(w, w)) for w in widths[:-1])
         self.leave = nn.Linear(width, 8 * classes)
 
-    def features(self, x: Tensor) -> Tensor:
+    def extract_features(self, x: Tensor) -> Tensor:
         """(B, channels, X, Y, Z) -> (B, X/2, Y/2, Z/2, width); ValueError unless sides divide by `stride`."""
         if any(n % self.stride for n in x.shape[2:]):
             raise ValueError(f"sides must be multiples of {self.stride}, not {tuple(x.shape[2:])}")
@@ -66,19 +66,19 @@ class UNet3D(nn.Module):
             y = decoder(skips.pop() + F.interpolate(up(y), scale_factor=2.0, mode="nearest"))
         return y.permute(0, 2, 3, 4, 1)
 
-    def logits(self, features: Tensor) -> Tensor:
+    def predict_logits(self, features: Tensor) -> Tensor:
         """Features (..., width) of any blocks -> logits (..., 8, classes) of their voxels in C order."""
         return self.leave(features).unflatten(-1, (8, self.classes))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, X, Y, Z) -> logits (B, classes, X, Y, Z)."""
-        y = self.logits(self.features(x))  # (B, X/2, Y/2, Z/2, 8, classes)
+        y = self.predict_logits(self.extract_features(x))  # (B, X/2, Y/2, Z/2, 8, classes)
         return merge_blocks(y.unflatten(4, (2, 2, 2)).permute(0, 7, 1, 2, 3, 4, 5, 6))
 
-    def labels(self, x: Tensor) -> Tensor:
+    def predict_labels(self, x: Tensor) -> Tensor:
         """(B, channels, X, Y, Z) -> the likeliest class (B, X, Y, Z) uint8, without holding all logits at once."""
-        y = self.features(x)
-        best = [self.logits(slab).argmax(-1).byte() for slab in y.split(8, dim=1)]
+        y = self.extract_features(x)
+        best = [self.predict_logits(slab).argmax(-1).byte() for slab in y.split(8, dim=1)]
         return merge_blocks(torch.cat(best, 1).unflatten(4, (2, 2, 2)))
 
 

@@ -82,12 +82,12 @@ class Engine:
         return forward(x, *more)
 
     @torch.inference_mode()
-    def labels(self, x: Tensor) -> Tensor:
-        """Return the network's own `labels` of (B, C, *size), on the CPU, in the 16-bit type if its output agrees.
+    def predict_labels(self, x: Tensor) -> Tensor:
+        """Return the network's `predict_labels` of (B, C, *size) on the CPU, in the 16-bit type if its output agrees.
 
         For networks in torch whose output at every voxel would take too much memory.
         """
-        return self._call_in_torch(self.net.labels, x).cpu()
+        return self._call_in_torch(self.net.predict_labels, x).cpu()
 
     @torch.inference_mode()
     def forward_with_attention(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:

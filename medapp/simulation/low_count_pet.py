@@ -97,10 +97,10 @@ def simulate_acquisition(
     """Simulate the expected sinogram of slices (B, H, W) >= 0 with `counts` (B,) true counts each, 0 in empty ones."""
     h, w = activity.shape[1:]
     system = build_system_matrix(h, w, str(activity.device))
-    lines = system.forward(activity) * pixel_mm
+    lines = system.project(activity) * pixel_mm
     bright = torch.quantile(activity.flatten(1), 0.995, dim=1).amax()
     outline = F.max_pool2d((activity > OUTLINE_SHARE * bright).float()[:, None], 3, 1, 1)[:, 0]
-    attenuation = (-WATER_ATTENUATION * pixel_mm * system.forward(outline)).exp()
+    attenuation = (-WATER_ATTENUATION * pixel_mm * system.project(outline)).exp()
     trues = lines * attenuation
     scale = counts / trues.sum((1, 2)).clamp(min=1e-12)
     gain = attenuation * scale[:, None, None]
@@ -141,14 +141,14 @@ def _reconstruct_osem(scan: Acquisition, counted: Tensor, iterations: int) -> Te
     h, w = scan.shape
     system = build_system_matrix(h, w, str(counted.device))
     gain = scan.gain * scan.pixel_mm
-    sensitivity = [system.back(gain[:, k::SUBSETS], k) for k in range(SUBSETS)]
+    sensitivity = [system.back_project(gain[:, k::SUBSETS], k) for k in range(SUBSETS)]
     start = (counted - scan.background).sum((1, 2)).clamp(min=0) / gain.sum((1, 2)).clamp(min=1e-12)
     image = (start / max(h, w)).clamp(min=1e-9)[:, None, None].expand(-1, h, w).contiguous()
     for _ in range(iterations):
         for k in range(SUBSETS):
-            expected = gain[:, k::SUBSETS] * system.forward(image, k) + scan.background[:, k::SUBSETS]
+            expected = gain[:, k::SUBSETS] * system.project(image, k) + scan.background[:, k::SUBSETS]
             ratio = counted[:, k::SUBSETS] / expected.clamp(min=1e-9)
-            image = image * system.back(gain[:, k::SUBSETS] * ratio, k) / sensitivity[k].clamp(min=1e-12)
+            image = image * system.back_project(gain[:, k::SUBSETS] * ratio, k) / sensitivity[k].clamp(min=1e-12)
     return image
 
 

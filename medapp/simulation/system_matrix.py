@@ -36,15 +36,15 @@ class SystemMatrix:
             self.matrices.append(_make_sparse(row, column, value, size, device))
             self.adjoints.append(_make_sparse(column, row, value, size[::-1], device))
 
-    def forward(self, images: Tensor, subset: int | None = None) -> Tensor:
+    def project(self, images: Tensor, subset: int | None = None) -> Tensor:
         """Project images (B, H, W) to line integrals (B, V, D), of all views or of one subset."""
         flat = images.flatten(1).t().contiguous()
         if subset is not None:
             return (self.matrices[subset] @ flat).t().reshape(len(images), -1, self.detectors)
-        each = torch.stack([self.forward(images, k) for k in range(SUBSETS)], 2)  # (B, V / SUBSETS, SUBSETS, D)
+        each = torch.stack([self.project(images, k) for k in range(SUBSETS)], 2)  # (B, V / SUBSETS, SUBSETS, D)
         return each.flatten(1, 2)
 
-    def back(self, lines: Tensor, subset: int) -> Tensor:
+    def back_project(self, lines: Tensor, subset: int) -> Tensor:
         """Apply the adjoint to lines (B, V / SUBSETS, D) of one subset: (B, H, W)."""
         flat = lines.flatten(1).t().contiguous()
         return (self.adjoints[subset] @ flat).t().reshape(len(lines), *self.shape)

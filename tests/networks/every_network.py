@@ -77,8 +77,8 @@ def registered() -> None:
         with torch.autocast("cpu", kind, enabled=kind is not None), torch.inference_mode():
             net(moving[None], fixed[None], labels)
     with autocast("cpu"):
-        feature = net.backbone(moving[None], fixed[None])
-    net.flow(feature.float(), labels[:, ::2, ::2, ::2], net.filters()).sum().backward()
+        feature = net.extract_features(moving[None], fixed[None])
+    net.flow(feature.float(), labels[:, ::2, ::2, ::2], net.make_filters()).sum().backward()
     deformable_refinement.refine_field(moving[0], fixed[0], regions=(labels[0], labels[0]))
 
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from medapp.networks.rat import RAT, RegionAttention, plan_attention
+from medapp.networks.rat import RAT, RegionAttention
+from medapp.networks.region_tokens import plan_attention
 
 PARITY = Path(__file__).parent.parent / "parity"
 SMALL = dict(img_channel=1, width=16, middle_blk_num=6, enc_blk_nums=(1, 2), dec_blk_nums=(2, 1))

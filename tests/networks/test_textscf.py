@@ -50,7 +50,7 @@ def test_reproduces_the_authors_fields(fixture, integrated):
 
 @torch.no_grad()
 def test_reproduces_the_authors_filters_and_integration(fixture):
-    torch.testing.assert_close(released(fixture).filters(), fixture["filters_xyz"], **close)
+    torch.testing.assert_close(released(fixture).make_filters(), fixture["filters_xyz"], **close)
     torch.testing.assert_close(integrate_velocity(fixture["vecint_in"]), fixture["vecint_out"], **close)
 
 
@@ -58,7 +58,7 @@ def test_reproduces_the_authors_filters_and_integration(fixture):
 def test_filters_made_beforehand_serve_as_well(fixture):
     net = released(fixture)
     inputs = fixture["x"], fixture["y"], fixture["y_seg"][:, 0]
-    filters = net.filters(fixture["text_features"])
+    filters = net.make_filters(fixture["text_features"])
     torch.testing.assert_close(net(*inputs, filters).flow, net(*inputs).flow)
 
 
@@ -66,7 +66,7 @@ def test_filters_made_beforehand_serve_as_well(fixture):
 def test_a_filter_moves_its_own_region_and_no_other(fixture):
     net = released(fixture)
     x, y, labels = fixture["x"], fixture["y"], fixture["y_seg"][:, 0]
-    filters = net.filters()
+    filters = net.make_filters()
     other = filters.clone()
     other[:, 17] += 1
     changed = (net(x, y, labels, other).half != net(x, y, labels, filters).half).any(1)
@@ -100,7 +100,7 @@ def test_other_sizes_are_refused():
 def test_learns_through_the_text():
     net, x = TextSCF(**SMALL), torch.rand(1, 1, 16, 16, 16)
     text = torch.randn(36, 24, requires_grad=True)
-    net(x, x.flip(2), torch.full((1, 16, 16, 16), 5), net.filters(text)).flow.square().mean().backward()
+    net(x, x.flip(2), torch.full((1, 16, 16, 16), 5), net.make_filters(text)).flow.square().mean().backward()
     assert text.grad[5].abs().max() > 0
     assert text.grad[6].abs().max() == 0
 

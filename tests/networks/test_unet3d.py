@@ -18,7 +18,7 @@ def test_labels_are_the_best_logits():
     net, x = UNet3D(**SMALL).eval(), torch.randn(2, 1, 40, 8, 12)
     logits = net(x)
     assert logits.shape == (2, 5, 40, 8, 12)
-    labels = net.labels(x)
+    labels = net.predict_labels(x)
     assert labels.dtype == torch.uint8  # and best but for rounding, which depends on the processor
     torch.testing.assert_close(logits.gather(1, labels.long()[:, None])[:, 0], logits.amax(1))
 
@@ -26,9 +26,9 @@ def test_labels_are_the_best_logits():
 @torch.no_grad()
 def test_logits_at_places_are_those_of_the_whole():
     net, x = UNet3D(**SMALL).eval(), torch.randn(1, 1, 8, 12, 16)
-    features = net.features(x)
+    features = net.extract_features(x)
     assert features.shape == (1, 4, 6, 8, 8)
-    block = net.logits(features[0, 1, 2, 3])  # (8, classes)
+    block = net.predict_logits(features[0, 1, 2, 3])  # (8, classes)
     torch.testing.assert_close(block.T.reshape(5, 2, 2, 2), net(x)[0, :, 2:4, 4:6, 6:8], rtol=1e-4, atol=1e-5)
 
 
@@ -57,4 +57,4 @@ def test_learns_which_side_is_which():
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert (net.labels(x).long() == truth).float().mean() > 0.97
+    assert (net.predict_labels(x).long() == truth).float().mean() > 0.97

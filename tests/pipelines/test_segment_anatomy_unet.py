@@ -18,7 +18,7 @@ LEFT, RIGHT, STEM = (CLASS_NAMES.index(name) for name in ("Left-Hippocampus", "R
 class Bands:
     """Stands in for the network: tells the regions of the phantom by their brightness; remembers the image."""
 
-    def labels(self, x: torch.Tensor) -> torch.Tensor:
+    def predict_labels(self, x: torch.Tensor) -> torch.Tensor:
         self.seen = x[0, 0]
         low, high = self.seen[self.seen > -1.3].quantile(torch.tensor([0.15, 0.8]))
         self.head, self.ball = self.seen > low - 1.2 * (high - low), self.seen > high + 0.9 * (high - low)

@@ -73,11 +73,11 @@ def test_the_matrices_are_adjoint_and_agree_with_the_rays():
     system = build_system_matrix(40, 50, "cpu")
     random = torch.Generator().manual_seed(0)
     image = torch.rand(1, 40, 50, generator=random)
-    lines = system.forward(image)
+    lines = system.project(image)
     expected = projection.project(image, projection.make_angles(lines.shape[1]))
     torch.testing.assert_close(lines, expected, rtol=1e-3, atol=2e-3)
-    other = torch.rand(system.forward(image, 3).shape, generator=random)
-    torch.testing.assert_close((system.forward(image, 3) * other).sum(), (image * system.back(other, 3)).sum())
+    other = torch.rand(system.project(image, 3).shape, generator=random)
+    torch.testing.assert_close((system.project(image, 3) * other).sum(), (image * system.back_project(other, 3)).sum())
 
 
 def test_large_pictures_are_made_coarser_inside():

@@ -81,7 +81,7 @@ def run_ablations(pair: Pair, refined: bool) -> Iterator[tuple[str, torch.Tensor
         for volume in (pair.moving, pair.fixed, pair.moving_regions, pair.fixed_regions)
     )
     both = moving_regions, fixed_regions
-    predict_start = partial(predict_network_field, net, moving, fixed, fixed_regions, net.filters())
+    predict_start = partial(predict_network_field, net, moving, fixed, fixed_regions, net.make_filters())
     variants: dict[str, Callable[[], torch.Tensor]] = {
         "ours": (lambda: refine_field(moving, fixed, predict_start(), regions=both)) if refined else predict_start,
         "affine": lambda: torch.zeros(3, *fixed.shape),

@@ -132,7 +132,7 @@ def initialize_weights(net: TextSCF) -> None:
 def predict_flow(net: TextSCF, moving: Tensor, fixed: Tensor, regions: Tensor, filters: Tensor) -> Flow:
     """What `net.forward` does, the backbone alone in 16 bits: squaring needs more."""
     with autocast(moving.device):
-        feature = net.backbone(moving, fixed)
+        feature = net.extract_features(moving, fixed)
     raw = net.flow(feature.float(), regions[:, ::2, ::2, ::2].long(), filters)
     half = 2 * integrate_velocity(raw / 2)
     return Flow(F.interpolate(half, fixed.shape[2:], mode="trilinear", align_corners=False), half, raw, feature)
@@ -143,7 +143,7 @@ def predict_field(net: TextSCF, moving: Tensor, fixed: Tensor, regions: Tensor) 
     """The field (3, D, H, W) of a pair at 1 mm, (D, H, W), in voxels, on the CPU; the network sees it at 2 mm."""
     device = net.text.device
     source, target = (F.avg_pool3d(image[None, None], 2).to(device) for image in (moving, fixed))
-    flow = predict_flow(net, source, target, regions[None, ::2, ::2, ::2].to(device), net.filters()).flow.cpu()
+    flow = predict_flow(net, source, target, regions[None, ::2, ::2, ::2].to(device), net.make_filters()).flow.cpu()
     return 2 * F.interpolate(flow, fixed.shape, mode="trilinear", align_corners=False)[0]
 
 
@@ -219,7 +219,7 @@ def train(args: argparse.Namespace) -> None:
             continue
         pair = draw_pair(scans[fixed], scans[moving], rng)
         source, target = (image[None, None].to(args.device) for image in (pair.moving, pair.fixed))
-        filters = net.filters(words.drawn(rng).to(args.device))
+        filters = net.make_filters(words.drawn(rng).to(args.device))
         flow = predict_flow(net, source, target, pair.regions[None].to(args.device), filters)
         similar = local_correlation(warp(source, flow.flow), target, target[0, 0] > 0.02)
         shared = soft_label_dice(flow.flow[0].cpu(), pair.moving_parcels, pair.fixed_parcels)

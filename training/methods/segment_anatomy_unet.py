@@ -150,8 +150,8 @@ def train(args: argparse.Namespace) -> None:
         index, classes = choose_blocks(target, rng)
         image, index, classes = (part.to(args.device) for part in (image, index, classes))
         with autocast(args.device):
-            features = net.features(image[None, None])
-            logits = net.logits(features.flatten(0, 3)[index])
+            features = net.extract_features(image[None, None])
+            logits = net.predict_logits(features.flatten(0, 3)[index])
         run.optimize(segmentation_loss(logits.flatten(0, 1), classes.flatten()))
 
         if run.step % args.every == 0 or run.is_finished:
