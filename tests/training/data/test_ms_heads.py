@@ -16,7 +16,7 @@ from medapp.networks.rsanet import RSANet
 from medapp.pipelines.segment_ms_rsanet import CARD
 from training.core.random_source import RandomSource
 from training.data import glioma_flair, ms_heads, ms_patients
-from training.data.labelled_brains import STEP_MM, LabelledScan
+from training.data.labelled_brains import MARGIN, STEP_MM, LabelledScan
 from training.data.ms_lesions import (
     NUCLEI,
     WHITE,
@@ -36,7 +36,7 @@ SIZE = (32, 32, 32)
 
 def phantom() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A ball of white matter under a cortex, two ventricles in it: tissue uint8, T1 (white 1), depth in mm."""
-    side = 48 + 2 * ms_heads.MARGIN
+    side = 48 + 2 * MARGIN
     x, y, z = np.indices((side,) * 3) - (side - 1) / 2
     radius = np.sqrt(x**2 + y**2 + z**2)
     right = x > 0
