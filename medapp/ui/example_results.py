@@ -3,6 +3,7 @@
 import threading
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 
 from medapp.examples import Example
 from medapp.result import Result
@@ -15,7 +16,7 @@ _results: dict[Example, Result] = {}
 
 
 def compute_example(example: Example, progress: Progress | None = None) -> Result:
-    """What the method makes of an example; nobody's data are in it, and so it is kept."""
+    """Run the example's method, or return the result kept from before; it holds nobody's data."""
     with _locks[example.name]:
         if example not in _results:
             card = runtime.find_card(example.pipeline)
@@ -25,5 +26,14 @@ def compute_example(example: Example, progress: Progress | None = None) -> Resul
 
 
 def is_computed(example: Example) -> bool:
-    """Whether the result is there already."""
+    """Whether the example's result is kept."""
     return example in _results
+
+
+def add_example_note(result: Result, example: Example) -> Result:
+    """Return the result of an example with the example's source and licence as its first note."""
+    kind = "Synthetic example." if example.synthetic else "Example."
+    about = example.about.removeprefix("Synthetic. ")
+    return replace(
+        result, notes=(f"{kind} {about} Source: {example.source}. Licence: {example.licence}.", *result.notes)
+    )

@@ -1,18 +1,15 @@
 """HTML of the page: its small pieces, from templates that escape all text, and the sentences in them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from medapp.card import Card
-from medapp.examples import Example
 from medapp.imaging.geometry import slice_axis, to_display_slices
 from medapp.imaging.volume import Grid
 from medapp.io.raster import NO_PIXEL_SIZE_REMARK
-from medapp.io.validation import DISK_FULL_MESSAGE, is_disk_full
 from medapp.presenters.base import Presenter
 from medapp.presenters.catalogue import BEFORE, get_metric, get_title
 from medapp.presenters.task import Task
@@ -220,24 +217,3 @@ def describe_method(card: Card) -> dict[str, str]:
         "Licence of the weights": card.licence,
         "Cite": card.cite,
     }
-
-
-def add_example_note(result: Result, example: Example) -> Result:
-    """Return the result of an example with the example's source and licence as its first note."""
-    kind = "Synthetic example." if example.synthetic else "Example."
-    about = example.about.removeprefix("Synthetic. ")
-    return replace(
-        result, notes=(f"{kind} {about} Source: {example.source}. Licence: {example.licence}.", *result.notes)
-    )
-
-
-def explain_error(error: Exception) -> str:
-    """Explain an unexpected exception to the user, without its own text, which may hold what they wrote."""
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error).lower()):
-        return "Not enough memory for this image; try a smaller or coarser one."
-    if is_disk_full(error):
-        return f"{DISK_FULL_MESSAGE} Try again in an hour."
-    return (
-        "Something went wrong in the app itself: the fault is ours, not your file's. What was shown before is still "
-        f"there. If you report it, say: {type(error).__name__}."
-    )

@@ -27,7 +27,7 @@ from medapp.ui import html, queue
 from medapp.ui.error_messages import report_errors
 from medapp.ui.events import AT_ONCE, GPU, LIVE, PRIVATE
 from medapp.ui.example_inputs import ExampleInputs, RunInputs
-from medapp.ui.example_results import compute_example, is_computed
+from medapp.ui.example_results import add_example_note, compute_example, is_computed
 from medapp.ui.gradio_compat import PredictBodyInternal
 from medapp.ui.panels.base import Frame, Panel, presenter_of
 from medapp.ui.session import Session, check_cancelled, close_session, visitors
@@ -270,7 +270,7 @@ class TaskTab:
         result, truth = compute_example(example, lambda fraction, stage: queue.check_abandoned()), example.truth()
         presenter = get_presenter(form.card)
         result = presenter.recompute(result, truth, form.card.parse_settings(example.settings)) if truth else result
-        result = html.add_example_note(result, example)
+        result = add_example_note(result, example)
         session = Session(result, presenter.start(result), truth, example.volumes(form.card.inputs)[0])
         updates = self.show(session, is_new=True)
         if self.example_inputs.has_newer_uploads(data):
