@@ -40,6 +40,7 @@ class Example:
         ]
 
     def truth(self) -> Volume | None:
+        """The reference, or None."""
         return files.read([self.reference], name="reference", colour=True) if self.reference else None
 
 

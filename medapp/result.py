@@ -41,6 +41,7 @@ class Table:
     about: str = ""
 
     def csv(self) -> str:
+        """The table as comma-separated values, titles first."""
         text = io.StringIO()
         writer = csv.writer(text)
         writer.writerow(self.columns)

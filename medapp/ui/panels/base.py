@@ -39,13 +39,20 @@ class Panel(Protocol):
     """
 
     @property
-    def inputs(self) -> list[Any]: ...
+    def inputs(self) -> list[Any]:
+        """What `prepare` reads besides the form."""
+
     @property
-    def shown(self) -> list[Any]: ...
+    def shown(self) -> list[Any]:
+        """What `show` fills."""
+
     @property
-    def drawn(self) -> list[Any]: ...
+    def drawn(self) -> list[Any]:
+        """What `draw` fills."""
+
     @property
-    def buttons(self) -> list[Any]: ...
+    def buttons(self) -> list[Any]:
+        """What rests while something runs."""
 
     def prepare(self, form: Form, data: dict, volumes: Volumes) -> tuple[Volumes, Callable[[Result], Result]]:
         """The images as they go into the method, and what is to be added to the result for it."""

@@ -28,18 +28,18 @@ from medapp.ui.panels.base import (
 from medapp.ui.panels.metric_table import render_readings, render_registration_metrics
 from medapp.ui.panels.pair_preview import PairPreview, lay_out_preview
 from medapp.ui.panels.registration_views import (
-    ABOUT,
     FLICKER,
     GRID,
     GRIDS,
     PAIRED,
     PAIRS,
     SWIPE,
+    VIEW_HELP,
     VIEWS,
-    Section,
-    flicker,
-    pairs,
-    views,
+    RegistrationSlice,
+    list_pairs,
+    list_views,
+    render_flicker,
 )
 from medapp.ui.session import Session, parse_position
 from medapp.ui.tab import Tab, Volumes
@@ -121,8 +121,8 @@ class RegistrationPanel:
         return {
             self.plane: "Axial",
             **self._draw_section(session, SWIPE, "Axial", pair, way, GRID_SPACING),
-            self.view: gr.Radio(choices=views(result), value=SWIPE),
-            self.pair: gr.Radio(choices=pairs(result), value=pair, visible=True),
+            self.view: gr.Radio(choices=list_views(result), value=SWIPE),
+            self.pair: gr.Radio(choices=list_pairs(result), value=pair, visible=True),
             self.numbers: render_registration_metrics(result),
             self.table: fill_table(result, presenter_of(result).table_name),
             **self.preview.show(result, is_open=False),
@@ -137,16 +137,16 @@ class RegistrationPanel:
             self.viewer: build_scene(layers, session.folder, mm=session.mm),
             self.beside[0]: build_scene(fixed, session.folder, mm=session.mm),
             self.beside[1]: build_scene(warped, session.folder, mm=session.mm),
-            self.arrows: Section(session.result, "axial", session.mm).arrows(1),
+            self.arrows: RegistrationSlice(session.result, "axial", session.mm).plot_arrows(1),
         }
 
     def _draw_section(self, session: Session, view: str, plane: str, pair: str, way: str, step: float) -> dict:
         """The plane through the session's point in the chosen view; the other views are hidden."""
         cut = _find_plane(plane)
-        section = Section(session.result, cut, session.mm)
+        section = RegistrationSlice(session.result, cut, session.mm)
         low, high = section.span
         position = int(np.clip(round(session.mm[PLANE_NORMALS[cut]]), low, high))
-        about = GRID_HELP[GRIDS[way]] + "." if view == GRID else ABOUT[view]
+        about = GRID_HELP[GRIDS[way]] + "." if view == GRID else VIEW_HELP[view]
         is_picture = view not in (SWIPE, FLICKER)
         return {
             self.slice: gr.Slider(minimum=low, maximum=high, value=position, label=_label_position(cut)),
@@ -154,16 +154,16 @@ class RegistrationPanel:
             self.way: gr.Radio(visible=view == GRID),
             self.step: gr.Slider(visible=view == GRID),
             self.about: html.render_help(about),
-            self.swipe: gr.ImageSlider(value=section.pair(pair), visible=True)
+            self.swipe: gr.ImageSlider(value=section.draw_pair(pair), visible=True)
             if view == SWIPE
             else gr.ImageSlider(visible=False),
-            self.picture: gr.Image(value=section.picture(view, pair, way, step), visible=True)
+            self.picture: gr.Image(value=section.draw_view(view, pair, way, step), visible=True)
             if is_picture
             else gr.Image(visible=False),
-            self.flicker: gr.HTML(value=flicker(*section.pair(pair)), visible=True)
+            self.flicker: gr.HTML(value=render_flicker(*section.draw_pair(pair)), visible=True)
             if view == FLICKER
             else gr.HTML(visible=False),
-            self.reading: gr.HTML(value=render_readings(section.read(session.mm)), visible=is_picture),
+            self.reading: gr.HTML(value=render_readings(section.read_values(session.mm)), visible=is_picture),
         }
 
     def connect(self, tab: Tab) -> None:
@@ -186,8 +186,8 @@ class RegistrationPanel:
         def go_to_pixel(
             session: Session | None, view: str, plane: str, pair: str, way: str, step: float, event: gr.SelectData
         ) -> dict:
-            section = Section(session.result, _find_plane(plane), session.mm) if session else None
-            mm = section.under(*event.index) if section else None
+            section = RegistrationSlice(session.result, _find_plane(plane), session.mm) if session else None
+            mm = section.find_position(*event.index) if section else None
             if session is None or mm is None:
                 return {**nothing, self.viewer: gr.skip()}
             session.mm = mm
@@ -217,7 +217,7 @@ class RegistrationPanel:
         def draw_arrows(session: Session | None, plane: str, scale: float) -> Any:
             if session is None:
                 return gr.skip()
-            return Section(session.result, _find_plane(plane), session.mm).arrows(scale)
+            return RegistrationSlice(session.result, _find_plane(plane), session.mm).plot_arrows(scale)
 
         chosen, pointed = [tab.kept, *self.choices], [tab.kept, self.plane, self.scale]
         for control in self.choices:

@@ -22,7 +22,7 @@ from medapp.ui.panels.base import (
     presenter_of,
 )
 from medapp.ui.panels.region_editor import RegionEditor
-from medapp.ui.panels.slice_comparison import OVERVIEW, PAIRS, Compared, Part
+from medapp.ui.panels.slice_comparison import OVERVIEW_SIZE, PAIRS, SliceComparison, ZoomArea
 from medapp.ui.region_map import RegionMap, create_region_map
 from medapp.ui.session import Session
 from medapp.ui.tab import Tab, Volumes
@@ -108,14 +108,14 @@ class RestorationPanel:
     def show(self, session: Session, card: Card, is_new: bool) -> dict:
         """Before and after, the metrics, the table and the regions."""
         result = session.result
-        comparison = Compared(result)
+        comparison = SliceComparison(result)
         number = comparison.count // 2
         pair, window = comparison.pairs[0], next(iter(comparison.windows), None)
         return {
             self.pair: gr.Radio(choices=comparison.pairs, value=pair, visible=len(comparison.pairs) > 1),
             self.window: gr.Dropdown(choices=list(comparison.windows), value=window, visible=bool(comparison.windows)),
             self.slice: gr.Slider(maximum=max(2, comparison.count), value=number + 1, visible=comparison.count > 1),
-            self.swipe: comparison.pair(pair, number, window),
+            self.swipe: comparison.draw_pair(pair, number, window),
             self.numbers: html.render_image_quality(result),
             self.table: fill_table(result, presenter_of(result).table_name),
             self.planes: gr.Tab(visible=comparison.count > 1),
@@ -135,7 +135,7 @@ class RestorationPanel:
 
     def draw(self, session: Session) -> dict:
         """The zoom, the difference, and the viewer for volumes."""
-        comparison, part = Compared(session.result), Part()
+        comparison, part = SliceComparison(session.result), ZoomArea()
         layers = self._list_layers(session.result)
         return {
             **self._draw_parts(comparison, comparison.count // 2, next(iter(comparison.windows), None), part),
@@ -145,12 +145,12 @@ class RestorationPanel:
             self.down: part.down,
         }
 
-    def _draw_parts(self, comparison: Compared, number: int, window: str | None, part: Part) -> dict:
+    def _draw_parts(self, comparison: SliceComparison, number: int, window: str | None, area: ZoomArea) -> dict:
         return {
-            self.overview: comparison.overview(number, window, part),
-            self.inset: comparison.insets(number, window, part),
+            self.overview: comparison.draw_overview(number, window, area),
+            self.inset: comparison.draw_insets(number, window, area),
             self.about: html.render_difference_help(comparison),
-            self.difference: comparison.difference(number),
+            self.difference: comparison.draw_difference(number),
         }
 
     def _list_layers(self, result: Result) -> dict[str, Layer]:
@@ -167,19 +167,25 @@ class RestorationPanel:
         self.editor.wire(tab)
 
         def swipe(session: Session | None, pair: str, window: str | None, number: int) -> Any:
-            return gr.skip() if session is None else Compared(session.result).pair(pair, int(number) - 1, window)
+            return (
+                gr.skip()
+                if session is None
+                else SliceComparison(session.result).draw_pair(pair, int(number) - 1, window)
+            )
 
         def zoom(
             session: Session | None, window: str | None, number: int, across: float, down: float, times: float
         ) -> dict:
             if session is None:
                 return {part: gr.skip() for part in self.parts}
-            return self._draw_parts(Compared(session.result), int(number) - 1, window, Part(across, down, times))
+            return self._draw_parts(
+                SliceComparison(session.result), int(number) - 1, window, ZoomArea(across, down, times)
+            )
 
         def aim(session: Session | None, number: int, event: gr.SelectData) -> tuple:
             if session is None:
                 return gr.skip(), gr.skip()
-            frame = slices.make_frame(session.result.volumes["restored"].grid, int(number) - 1, OVERVIEW)
+            frame = slices.make_frame(session.result.volumes["restored"].grid, int(number) - 1, OVERVIEW_SIZE)
             return round(event.index[0] / frame.width, 3), round(event.index[1] / frame.height, 3)
 
         def go_to_row(session: Session | None, event: gr.SelectData) -> tuple:
