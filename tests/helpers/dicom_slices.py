@@ -1,4 +1,4 @@
-"""DICOM datasets made by hand: a volume cut into slices, and where the pixels of a segmentation lie."""
+"""DICOM datasets made by hand: a volume cut into slices, and the positions of a segmentation's pixels."""
 
 from pathlib import Path
 
@@ -31,7 +31,8 @@ def phantom() -> np.ndarray:
     return array
 
 
-def bare(uid: str, series: str, **changes: object) -> Dataset:
+def new_dataset(uid: str, series: str, **changes: object) -> Dataset:
+    """An MR dataset of the SOP class `uid` with an identity that must not get out."""
     ds = Dataset()
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -50,8 +51,8 @@ def bare(uid: str, series: str, **changes: object) -> Dataset:
     ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
     ds.BitsAllocated = ds.BitsStored = 16
     ds.HighBit, ds.PixelRepresentation = 15, 0
-    for word, value in changes.items():
-        setattr(ds, word, value)
+    for keyword, value in changes.items():
+        setattr(ds, keyword, value)
     return ds
 
 
@@ -61,21 +62,21 @@ def slices(
     """The volume cut along axis 2, one dataset each, written out by the standard's own equation (C.7.6.2.1-1)."""
     array, series, out = phantom() if array is None else array, series or generate_uid(), []
     for k in range(array.shape[2]):
-        ds = bare(MRImageStorage, series, InstanceNumber=array.shape[2] - k)
+        ds = new_dataset(MRImageStorage, series, InstanceNumber=array.shape[2] - k)
         ds.Columns, ds.Rows = array.shape[:2]
         ds.ImagePositionPatient = [float(x) for x in lps[:3, 3] + k * lps[:3, 2]]
         between_columns, between_rows = np.linalg.norm(lps[:3, :2], axis=0)
         ds.ImageOrientationPatient = [float(x) for x in (*lps[:3, 0] / between_columns, *lps[:3, 1] / between_rows)]
         ds.PixelSpacing, ds.SliceThickness = [float(between_rows), float(between_columns)], 3.0
         ds.PixelData = np.ascontiguousarray(array[:, :, k].T).tobytes()
-        for word, value in changes.items():
-            setattr(ds, word, value)
+        for keyword, value in changes.items():
+            setattr(ds, keyword, value)
         out.append(ds)
     return out
 
 
-def saved(folder: Path, datasets: list[Dataset], seed: int = 0) -> list[Path]:
-    """Written without extension and in no order."""
+def save_all(folder: Path, datasets: list[Dataset], seed: int = 0) -> list[Path]:
+    """Save without extension and in random order."""
     folder.mkdir(exist_ok=True)
     paths = []
     for n in np.random.default_rng(seed).permutation(len(datasets)):
@@ -87,7 +88,7 @@ def saved(folder: Path, datasets: list[Dataset], seed: int = 0) -> list[Path]:
 def multiframe(order: list[int], compress: bool = False) -> Dataset:
     """An enhanced MR with the slices of the phantom in the given order."""
     array, single = phantom(), slices()
-    ds = bare(EnhancedMRImageStorage, generate_uid(), NumberOfFrames=len(order))
+    ds = new_dataset(EnhancedMRImageStorage, generate_uid(), NumberOfFrames=len(order))
     ds.Columns, ds.Rows = array.shape[:2]
     shared, measures, orientation = Dataset(), Dataset(), Dataset()
     measures.PixelSpacing, measures.SliceThickness = single[0].PixelSpacing, 3.0
@@ -109,14 +110,15 @@ def multiframe(order: list[int], compress: bool = False) -> Dataset:
 
 
 def assert_refused(paths: list[Path], words: str) -> None:
+    """Reading raises InputError with one sentence that contains `words` and nothing of the patient."""
     with pytest.raises(InputError, match=words) as caught:
         files.read(paths)
     assert "Secret" not in str(caught.value) and str(caught.value).endswith(".")
 
 
-def lit_mm(seg: Dataset, number: int) -> np.ndarray:
-    """(n, 3) RAS millimetres of the pixels of a segment, from the SEG alone and the standard's equation, sorted."""
-    shared, found = seg.SharedFunctionalGroupsSequence[0], []
+def segment_mm(seg: Dataset, number: int) -> np.ndarray:
+    """Sorted RAS+ millimetres (n, 3) of the pixels of a segment, from the SEG alone by the standard's equation."""
+    shared, positions = seg.SharedFunctionalGroupsSequence[0], []
     frames = seg.pixel_array.reshape(-1, seg.Rows, seg.Columns)
     for group, pixels in zip(seg.PerFrameFunctionalGroupsSequence, frames, strict=True):
         where = group if "SegmentIdentificationSequence" in group else shared
@@ -125,15 +127,16 @@ def lit_mm(seg: Dataset, number: int) -> np.ndarray:
             between_rows, between_columns = map(float, shared.PixelMeasuresSequence[0].PixelSpacing)
             origin = np.array(group.PlanePositionSequence[0].ImagePositionPatient, float)
             rows, columns = np.nonzero(pixels)
-            found.append(
+            positions.append(
                 origin
                 + np.outer(columns * between_columns, orientation[0])
                 + np.outer(rows * between_rows, orientation[1])
             )
-    points = np.concatenate(found) * [-1, -1, 1]
+    points = np.concatenate(positions) * [-1, -1, 1]
     return points[np.lexsort(points.T)]
 
 
 def expected_mm(mask: Volume, value: int) -> np.ndarray:
+    """The same of the voxels of a mask that have a value."""
     points = mask.grid.to_mm(np.argwhere(mask.array == value))
     return points[np.lexsort(points.T)]

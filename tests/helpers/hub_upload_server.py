@@ -1,4 +1,4 @@
-"""A Hub on this computer: it takes repositories, files by LFS, commits and tags, and gives files back."""
+"""A fake Hugging Face Hub on this computer: it accepts repositories, LFS files, commits and tags, and serves files."""
 
 import base64
 import hashlib
@@ -37,7 +37,7 @@ class Repo:
         return (oid, self.commits[oid]) if oid in self.commits else None
 
 
-class Hub(ThreadingHTTPServer):
+class FakeHub(ThreadingHTTPServer):
     """`repos` are known by "models/USER/NAME" and "spaces/USER/NAME"; `requests` are (method, path), as they came."""
 
     daemon_threads = True
@@ -46,25 +46,25 @@ class Hub(ThreadingHTTPServer):
         self.repos: dict[str, Repo] = {}
         self.objects: dict[str, bytes] = {}
         self.requests: list[tuple[str, str]] = []
-        super().__init__(("127.0.0.1", 0), Talk)
+        super().__init__(("127.0.0.1", 0), HubHandler)
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
-    def made(self, name: str, files: dict[str, bytes], private: bool = False) -> Repo:
-        """A repository that was there before, with these files on main."""
+    def add_repo(self, name: str, files: dict[str, bytes], private: bool = False) -> Repo:
+        """Add an existing repository with these files on main."""
         repo = self.repos[name] = Repo(private)
         repo.commit(files)
         return repo
 
 
-class Talk(BaseHTTPRequestHandler):
+class HubHandler(BaseHTTPRequestHandler):
     """`ROUTES`, at the end, tell which method answers what."""
 
     protocol_version = "HTTP/1.1"
-    server: Hub
+    server: FakeHub
 
     def handle_any(self) -> None:
         path = unquote(urlsplit(self.path).path)
@@ -101,7 +101,7 @@ class Talk(BaseHTTPRequestHandler):
         name, role = self.user
         if not name:
             return self.refuse(401)
-        return self.say({"name": name, "type": "user", "orgs": [], "auth": {"accessToken": {"role": role}}})
+        return self.send_json({"name": name, "type": "user", "orgs": [], "auth": {"accessToken": {"role": role}}})
 
     def create(self) -> None:
         asked = json.loads(self.body)
@@ -111,9 +111,9 @@ class Talk(BaseHTTPRequestHandler):
             return self.refuse(403)
         address = f"{self.server.address}/{'' if kind == 'models' else f'{kind}/'}{name}"
         if f"{kind}/{name}" in self.server.repos:
-            return self.say({"error": "You already created this", "url": address}, 409)
-        self.server.made(f"{kind}/{name}", {".gitattributes": b""}, asked.get("visibility") == "private")
-        return self.say({"url": address, "name": name})
+            return self.send_json({"error": "You already created this", "url": address}, 409)
+        self.server.add_repo(f"{kind}/{name}", {".gitattributes": b""}, asked.get("visibility") == "private")
+        return self.send_json({"url": address, "name": name})
 
     def validate(self) -> None:
         asked = json.loads(self.body)
@@ -123,14 +123,14 @@ class Talk(BaseHTTPRequestHandler):
         for name in ("tags", "datasets", "metrics"):
             if name in front and not all(isinstance(each, str) for each in front[name]):
                 wrong.append(f'"{name}" must be a list of words')
-        self.say({"errors": [{"message": each} for each in wrong], "warnings": []}, 400 if wrong else 200)
+        self.send_json({"errors": [{"message": each} for each in wrong], "warnings": []}, 400 if wrong else 200)
 
     def info(self, kind: str, name: str, revision: str | None = None) -> None:
         if repo := self.repo(kind, name):
             if not (found := repo.at(revision or "main")):
                 return self.refuse(404, "RevisionNotFound")
             files = [{"rfilename": path} for path in found[1]]
-            self.say({"id": name, "sha": found[0], "private": repo.private, "siblings": files})
+            self.send_json({"id": name, "sha": found[0], "private": repo.private, "siblings": files})
         return None
 
     def tree(self, kind: str, name: str, revision: str) -> None:
@@ -138,7 +138,7 @@ class Talk(BaseHTTPRequestHandler):
             if not (found := repo.at(revision)):
                 return self.refuse(404, "RevisionNotFound")
             files = [{"type": "file", "path": p, "size": len(b), "oid": blob(b)} for p, b in found[1].items()]
-            self.say(files)
+            self.send_json(files)
         return None
 
     def refs(self, kind: str, name: str) -> None:
@@ -147,7 +147,7 @@ class Talk(BaseHTTPRequestHandler):
                 {"name": n, "ref": f"refs/tags/{n}", "targetCommit": c} for n, c in repo.refs.items() if n != "main"
             ]
             main = {"name": "main", "ref": "refs/heads/main", "targetCommit": repo.refs["main"]}
-            self.say({"branches": [main], "converts": [], "tags": told})
+            self.send_json({"branches": [main], "converts": [], "tags": told})
 
     def preupload(self, kind: str, name: str, revision: str) -> None:
         if repo := self.repo(kind, name, write=True):
@@ -156,7 +156,7 @@ class Talk(BaseHTTPRequestHandler):
                 mode = "lfs" if b"\0" in base64.b64decode(each["sample"]) or each["size"] > 1e6 else "regular"
                 oid = blob(there[each["path"]]) if each["path"] in there else None
                 files.append({"path": each["path"], "uploadMode": mode, "shouldIgnore": False, "oid": oid})
-            self.say({"files": files})
+            self.send_json({"files": files})
 
     def batch(self, kind: str | None, name: str) -> None:
         if self.repo(kind or "models", name, write=True):
@@ -165,18 +165,18 @@ class Talk(BaseHTTPRequestHandler):
                 actions = {"upload": {"href": f"{self.server.address}/store/{each['oid']}"}}
                 actions["verify"] = {"href": f"{self.server.address}/stored"}
                 told.append(each if each["oid"] in self.server.objects else {**each, "actions": actions})
-            self.say({"transfer": "basic", "objects": told})
+            self.send_json({"transfer": "basic", "objects": told})
 
     def store(self, oid: str) -> None:
         if hashlib.sha256(self.body).hexdigest() != oid:
             return self.refuse(400)
         self.server.objects[oid] = self.body
-        return self.say({})
+        return self.send_json({})
 
     def stored(self) -> None:
         asked = json.loads(self.body)
         there = len(self.server.objects.get(asked["oid"], b"")) == asked["size"]
-        self.say({} if there else {"error": "not there"}, 200 if there else 404)
+        self.send_json({} if there else {"error": "not there"}, 200 if there else 404)
 
     def commit(self, kind: str, name: str, revision: str) -> None:
         if repo := self.repo(kind, name, write=True):
@@ -189,15 +189,17 @@ class Talk(BaseHTTPRequestHandler):
                 elif key == "deletedFile":
                     del files[value["path"]]
             oid = repo.commit(files)
-            self.say({"success": True, "commitOid": oid, "commitUrl": f"{self.server.address}/{name}/commit/{oid}"})
+            self.send_json(
+                {"success": True, "commitOid": oid, "commitUrl": f"{self.server.address}/{name}/commit/{oid}"}
+            )
 
     def tag(self, kind: str, name: str, revision: str) -> None:
         if repo := self.repo(kind, name, write=True):
             asked = json.loads(self.body)["tag"]
             if asked in repo.refs:
-                return self.say({"error": "Tag reference exists already"}, 409)
+                return self.send_json({"error": "Tag reference exists already"}, 409)
             repo.refs[asked] = repo.at(revision)[0]
-            self.say({})
+            self.send_json({})
         return None
 
     def resolve(self, kind: str | None, name: str, revision: str, path: str) -> None:
@@ -212,9 +214,9 @@ class Talk(BaseHTTPRequestHandler):
             self.send(200, files[path], {"ETag": f'"{digest}"', "X-Repo-Commit": oid, "Accept-Ranges": "bytes"})
         return None
 
-    # --- how it is said
+    # --- replies
 
-    def say(self, content: object, status: int = 200) -> None:
+    def send_json(self, content: object, status: int = 200) -> None:
         self.send(status, json.dumps(content).encode(), {"Content-Type": "application/json"})
 
     def refuse(self, status: int, code: str = "", **headers: str) -> None:

@@ -34,10 +34,12 @@ def assert_is_phantom(volume: Volume) -> None:
 
 
 def bright_mm(volume: Volume) -> np.ndarray:
+    """RAS+ millimetres (3,) of the brightest voxel."""
     return volume.grid.to_mm(np.array(np.unravel_index(volume.array.argmax(), volume.shape)))
 
 
 def save_nifti(path: Path, array: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
+    """Save with nibabel and return the path."""
     nib.save(nib.Nifti1Image(array, affine), path)
     return path
 
@@ -53,14 +55,16 @@ def sitk_image(array: np.ndarray, affine: np.ndarray = AFFINE) -> sitk.Image:
     return image
 
 
-def zipped(path: Path, **contents: bytes) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as box:
+def save_zip(path: Path, **contents: bytes) -> Path:
+    """Save a zip of files by name and return the path."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in contents.items():
-            box.writestr(name, data)
+            archive.writestr(name, data)
     return path
 
 
 def assert_refused(*paths: Path, words: str, **options: object) -> None:
+    """Reading raises InputError with one sentence that contains the regular expression `words` and no folder."""
     with pytest.raises(InputError, match=words) as caught:
         files.read(paths, **options)
     text = str(caught.value)

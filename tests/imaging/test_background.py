@@ -24,7 +24,7 @@ def z_scored(volume: Volume) -> np.ndarray:
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "minimum", "-10", "-1000"])
-def test_a_z_scored_brain_is_seen_as_the_clean_one(clean, value):
+def test_a_z_scored_brain_becomes_like_the_original(clean, value):
     inside, scores = clean.array > 0, z_scored(clean)
     flat = float(scores[inside].min()) if value == "minimum" else float(value)
     scan = clean.new_like(np.where(inside, scores, flat).astype(np.float32))
@@ -58,7 +58,7 @@ def test_voxels_of_the_head_that_have_the_backgrounds_value_stay(clean):
 
 
 @pytest.mark.parametrize("off", [1e-6, 2e-3])
-def test_a_background_that_wavers_a_little_is_flat(clean, off):
+def test_a_nearly_flat_background_is_flattened(clean, off):
     inside, scores = clean.array > 0, z_scored(clean)
     wavering = np.random.default_rng(2).normal(0, off, clean.shape)
     again = zero_background(clean.new_like(np.where(inside, scores, wavering).astype(np.float32))).array
@@ -74,7 +74,7 @@ def test_holes_within_the_head_are_background_too(clean, value):
     assert (again[~inside] == 0).all() and (again[inside] > 0).mean() > 0.99
 
 
-def test_usual_scans_are_returned_as_they_are(clean):
+def test_usual_scans_are_unchanged(clean):
     ringing = np.where(clean.array > 0, clean.array, np.where(np.indices(clean.shape)[0] % 7 == 0, -3, 0))
     noisy = clean.array + np.random.default_rng(1).random(clean.shape).astype(np.float32)
     for array in (clean.array, clean.array.astype(np.uint8), ringing, noisy, np.full((9, 9, 9), 5.0)):

@@ -29,7 +29,7 @@ def head(numbers):
 @pytest.mark.parametrize(
     ("numbering", "numbers"), [("FreeSurfer aseg", ASEG), ("Neuromorphometrics", NEURO), ("OASIS-35", OASIS)]
 )
-def test_recognised_and_translated(numbering, numbers):
+def test_numberings_are_identified_and_translated(numbering, numbers):
     labels = head(numbers)
     assert identify_numbering(labels) == identify_numbering(labels.astype(np.float32)) == numbering
     classes = translate_labels(labels)
@@ -38,7 +38,7 @@ def test_recognised_and_translated(numbering, numbers):
         assert set(np.unique(classes[labels == number])) == {known}, number
 
 
-def test_what_has_no_side_is_divided_at_the_midplane():
+def test_structures_without_a_side_are_divided_at_the_midplane():
     labels = head({k: NEURO[k] for k in (45, 44, 101, 100)} | {39: 6, 38: 25})
     labels[5:15, :, 5] = 72  # vermis, across the middle at x = 9.5
     classes = translate_labels(labels)

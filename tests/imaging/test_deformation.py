@@ -13,7 +13,7 @@ from medapp.imaging.volume import Volume
 from medapp.io.files import write
 
 
-def test_simpleitk_sends_points_where_we_do(tmp_path):
+def test_points_are_mapped_as_by_simpleitk(tmp_path):
     deformation = smooth_deformation(FIXED)
     transform = itk_transform(tmp_path, deformation)
     points = FIXED.to_mm(np.random.default_rng(1).uniform(1, np.array(FIXED.shape) - 2, (200, 3)))
@@ -23,7 +23,7 @@ def test_simpleitk_sends_points_where_we_do(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["image", "labels"])
-def test_simpleitk_warps_as_we_do(tmp_path, kind):
+def test_images_are_warped_as_by_simpleitk(tmp_path, kind):
     moving, deformation = asymmetric_image(MOVING), smooth_deformation(FIXED)
     if kind == "labels":
         moving = moving.new_like((moving.array > 0.3).astype(np.uint8) + 1, labels={1: "a", 2: "b"})
@@ -48,7 +48,7 @@ def test_colour_is_warped_too():
     np.testing.assert_allclose(drawn.array[..., 1], smooth_deformation(FIXED).warp(asymmetric_image(MOVING)).array)
 
 
-def test_resampled_onto_another_grid_it_is_the_same_field():
+def test_resampling_keeps_the_field():
     fine = rotated_grid((60, 60, 60), (0.7, 0.7, 0.7), (12, -18, 25))
     there = smooth_deformation(FIXED).resample(fine)
     points = FIXED.to_mm(np.random.default_rng(1).uniform(12, 18, (100, 3)))
@@ -61,7 +61,7 @@ def test_resampled_onto_another_grid_it_is_the_same_field():
     )
 
 
-def test_composed_is_one_after_the_other():
+def test_composition_is_one_after_the_other():
     first, second = (
         smooth_deformation(FIXED),
         smooth_deformation(rotated_grid((50, 50, 50), (1.5, 1.5, 1.5), (40, 0, 0)), seed=3),
@@ -76,7 +76,7 @@ def test_composed_is_one_after_the_other():
     np.testing.assert_allclose(first.compose(AFFINE).transform_points(points), affinely, atol=1e-4)
 
 
-def test_inverted_it_leads_back():
+def test_the_inverse_maps_back():
     where = rotated_grid((70, 66, 64), (1.1, 1.2, 1.4), (12, -18, 25))
     deformation = smooth_deformation(where)
     back, left = deformation.invert()
@@ -85,7 +85,7 @@ def test_inverted_it_leads_back():
     assert np.linalg.norm(back.transform_points(deformation.transform_points(points)) - points, axis=1).max() < 0.03
 
 
-def test_a_fold_is_said_not_hidden():
+def test_folding_shows_in_the_error_of_the_inverse():
     vectors = np.zeros((3, 20, 20, 20), np.float32)
     vectors[0] = -1.5 * (np.arange(20) - 9.5)[:, None, None] * (np.abs(np.arange(20) - 9.5) < 4)[:, None, None]
     deformation = Deformation(vectors, np.eye(4))
@@ -93,7 +93,7 @@ def test_a_fold_is_said_not_hidden():
     assert deformation.invert()[1].max() > 0.1
 
 
-def test_measures_on_fields_that_are_known():
+def test_measures_of_known_fields():
     matrix = from_matvec(Rotation.from_euler("z", 10, degrees=True).as_matrix() @ np.diag([1.2, 0.9, 1.1]))
     linear = Deformation.from_affine(matrix, FIXED)
     determinant = linear.jacobian_determinant()
@@ -110,7 +110,7 @@ def test_measures_on_fields_that_are_known():
     )
 
 
-def test_sdlogj_is_learn2regs():
+def test_sdlogj_is_that_of_learn2reg():
     deformation = smooth_deformation(FIXED)
     voxels = np.tensordot(np.linalg.inv(FIXED.affine[:3, :3]), deformation.vectors, 1)
     gradient = np.stack([[ndimage.correlate1d(v, [-0.5, 0, 0.5], axis=a) for a in range(3)] for v in voxels])

@@ -22,7 +22,7 @@ def oblique(shape=(20, 24, 9), spacing=(1.0, 0.8, 4.0), axes=(0, 1, 2), signs=(1
 @pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 0, 2)])
 @pytest.mark.parametrize("signs", [(1, 1, 1), (-1, 1, -1)])
 @pytest.mark.parametrize("codes", ["RAS", "LPS"])
-def test_turning_axes_there_and_back_changes_no_voxel(axes, signs, codes):
+def test_reorienting_there_and_back_changes_no_voxel(axes, signs, codes):
     grid = oblique(axes=axes, signs=signs)
     volume = Volume(np.random.default_rng(0).normal(size=grid.shape).astype(np.float32), grid.affine)
     turned = resample(volume, reorient(grid, codes))
@@ -74,12 +74,12 @@ def test_coarser_pixels_do_not_alias():
     assert small.array[1:-1, 1:-1].std() < 0.05 and abs(small.array[2:-2].mean() - 0.5) < 0.02
 
 
-def test_what_reaches_over_kilometres_is_not_drawn_in_millimetres():
+def test_too_large_an_extent_is_refused():
     with pytest.raises(InputError, match="18000 × 18000 × 900 mm"):
         with_isotropic_spacing(Grid((20, 20, 1), np.diag([900.0, 900, 900, 1])), 1.0)
 
 
-def test_respaced_keeps_the_outer_faces():
+def test_with_spacing_keeps_the_outer_faces():
     grid = Grid((10, 12, 5), np.diag([2.0, 1.0, 5.0, 1]))
     new = with_spacing(grid, (1.0, 2.0, 5.0))
     assert new.shape == (20, 6, 5)

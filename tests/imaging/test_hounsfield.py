@@ -7,7 +7,7 @@ from phantoms import ct_body, mr_head
 from medapp.imaging.hounsfield import is_hounsfield
 
 
-def test_values_of_a_ct_are_recognised():
+def test_a_ct_is_recognised():
     assert (
         is_hounsfield(ct_body())
         and is_hounsfield(np.maximum(ct_body(), -1000))

@@ -41,7 +41,7 @@ def test_superpixels_are_about_as_many_as_asked_and_keep_to_edges(shape):
     assert not set(labels[:, :39].ravel()) & set(labels[:, 43:].ravel())
 
 
-def test_merged_removed_and_added():
+def test_regions_are_merged_removed_and_added():
     labels = squares()
     merged = index_maps.merge_regions(labels, 1, 4)
     assert whole(merged) and merged.max() == 3 and merged[0, 0] == merged[-1, -1] != merged[0, -1]
@@ -77,7 +77,7 @@ def test_a_slice_takes_the_numbers_of_its_neighbour():
     assert after[0, 0] > 4 and after[7, 0] == 1 and after[-1, -1] == 4
 
 
-def test_measured_in_millimetres_the_largest_first():
+def test_regions_are_measured_in_millimetres_the_largest_first():
     labels = squares()
     labels[:8] = 1
     image = labels * 10.0

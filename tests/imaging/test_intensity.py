@@ -50,7 +50,7 @@ def test_a_bright_scalp_does_not_set_the_scale():
     assert calm > 8 * glaring
 
 
-def test_an_ordinary_head_is_not_dimmed_and_a_constant_one_survives():
+def test_an_ordinary_head_is_not_clipped_and_a_constant_one_survives():
     np.testing.assert_array_equal(clip_bright(head()), head())
     np.testing.assert_array_equal(clip_bright(np.full((3, 3, 3), 7)), np.full((3, 3, 3), 7))
 
@@ -66,7 +66,7 @@ def shaded(strength: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return array * np.exp(strength * (0.7 * x - 0.4 * y * z + 0.5 * z * z)), array > 0, lesion
 
 
-def test_shading_is_taken_out_and_lesions_stay_as_bright_as_they_were():
+def test_the_bias_field_is_removed_and_lesions_keep_their_contrast():
     array, white, lesion = shaded(0.6)
     even = correct_bias_field(array, white)
     own = even[white & ~lesion]
@@ -76,7 +76,7 @@ def test_shading_is_taken_out_and_lesions_stay_as_bright_as_they_were():
     assert abs(normalize_to_tissue(even, white)[lesion].mean() - 3 * 0.8) < 0.15
 
 
-def test_without_shading_or_tissue_an_image_stays_as_it_is():
+def test_without_bias_field_or_tissue_an_image_is_unchanged():
     array, white, _ = shaded(0.0)
     np.testing.assert_allclose(correct_bias_field(array, white)[white], array[white], rtol=0.02)
     np.testing.assert_array_equal(correct_bias_field(array, white & False), array.astype(np.float32))

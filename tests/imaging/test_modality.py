@@ -20,7 +20,7 @@ def test_headers_and_units_come_first():
     assert detect_modality(Volume(ct_body(), np.eye(4))) == "CT" and detect_modality(Volume(mr_head(), np.eye(4))) == ""
 
 
-def test_the_wrong_kind_is_refused_in_words():
+def test_the_wrong_modality_is_refused():
     with pytest.raises(InputError, match=r"looks like CT.*needs MRI"):
         refuse_modality(Volume(ct_body(), np.eye(4), name="FLAIR"), {"CT", "PET"}, "MRI")
     refuse_modality(Volume(mr_head(), np.eye(4)), {"CT", "PET"}, "MRI")

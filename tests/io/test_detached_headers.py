@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from detached_files import meta_text, nrrd_text, put, raw
-from oblique import AFFINE, assert_is_phantom, assert_refused, phantom, save_nifti, sitk_image, zipped
+from oblique import AFFINE, assert_is_phantom, assert_refused, phantom, save_nifti, save_zip, sitk_image
 
 from medapp.io import files
 
@@ -17,7 +17,7 @@ def test_nrrd_with_its_voxels_in_a_packed_file_in_a_zip_and_a_folder(tmp_path: P
     paths = put(tmp_path / "up", both)
     assert_is_phantom(files.read(paths))
     assert_is_phantom(files.read([tmp_path / "up"]))
-    assert_is_phantom(files.read([zipped(tmp_path / "a.zip", **{f"study/{n}": d for n, d in both.items()})]))
+    assert_is_phantom(files.read([save_zip(tmp_path / "a.zip", **{f"study/{n}": d for n, d in both.items()})]))
     paths[1].rename(tmp_path / "up" / "x.raw")
     (tmp_path / "up" / "x.raw").write_bytes(raw())  # as a browser leaves it that unpacks what it fetches
     assert_is_phantom(files.read([tmp_path / "up"]))
@@ -44,7 +44,7 @@ def test_voxels_in_a_file_for_each_slice(tmp_path: Path, kind: str, form: str) -
     assert_refused(*sorted(tmp_path.iterdir()), words="together with s003.raw")
 
 
-def test_files_of_the_same_name_are_told_apart_by_their_folder_or_not_at_all(tmp_path: Path) -> None:
+def test_files_of_the_same_name_are_distinguished_by_their_folder(tmp_path: Path) -> None:
     head = nrrd_text("data file: x.raw")
     one = put(tmp_path / "a", {"x.nhdr": head, "x.raw": raw()})
     two = put(tmp_path / "b", {"x.raw": bytes(864)})

@@ -78,7 +78,7 @@ def test_metaimage_in_every_form(tmp_path: Path) -> None:
         assert_is_phantom(files.read(put(tmp_path / "one", {"x.mha": meta_text(data=word) + raw()})))
 
 
-def test_text_that_is_no_number_or_too_large_for_its_type_is_refused(tmp_path: Path) -> None:
+def test_text_that_is_not_a_number_or_does_not_fit_its_type_is_refused(tmp_path: Path) -> None:
     for data, key in (
         (b"1 2 x " * 200, "not a number"),
         (b"1 2 99999 " * 200, "cannot hold"),

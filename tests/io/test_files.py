@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from oblique import AFFINE, BRIGHT, assert_refused, bright_mm, phantom, save_nifti, sitk_image, zipped
+from oblique import AFFINE, BRIGHT, assert_refused, bright_mm, phantom, save_nifti, save_zip, sitk_image
 from PIL import Image
 
 from medapp.errors import InputError
@@ -25,7 +25,7 @@ def test_every_format_puts_the_bright_voxel_at_the_same_millimetres(tmp_path: Pa
     elif ".mg" in name:
         nib.save(nib.MGHImage(array, AFFINE), path)
     elif name == "a.zip":
-        zipped(
+        save_zip(
             path,
             **{
                 "study/scan.nii.gz": save_nifti(tmp_path / "in.nii.gz", array).read_bytes(),
@@ -67,7 +67,7 @@ def test_truncated_files_are_refused(tmp_path: Path) -> None:
         assert_refused(tmp_path / name, words="truncated|damaged|not an image")
 
 
-def test_a_header_that_promises_too_much_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+def test_a_header_that_announces_too_much_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     header = nib.Nifti1Header()
     header.set_data_shape((30000, 30000, 30000))
     for name, data in {
@@ -78,7 +78,7 @@ def test_a_header_that_promises_too_much_is_refused_before_anything_is_read(tmp_
         assert_refused(tmp_path / name, words="too large.*30000 × 30000 × 30000")
 
 
-def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
+def test_files_that_are_not_images_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("hello")
     (tmp_path / "empty.nii").write_bytes(b"")
     (tmp_path / "junk.mha").write_bytes(bytes(range(256)) * 9)
@@ -94,7 +94,7 @@ def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
         files.read([])
 
 
-def test_damaged_bytes_never_escape_as_another_error(tmp_path: Path) -> None:
+def test_damaged_bytes_never_raise_another_error(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     save_nifti(tmp_path / "a.nii", phantom())
     nib.save(nib.MGHImage(phantom(), AFFINE), tmp_path / "a.mgh")

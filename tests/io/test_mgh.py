@@ -14,7 +14,7 @@ def remarks(folder: Path, name: str, data: bytes) -> tuple[str, ...]:
     return files.read(put(folder, {name: data})).remarks
 
 
-def test_mgh_whose_flag_calls_its_geometry_unknown(tmp_path: Path) -> None:
+def test_mgh_without_valid_geometry_gets_remarks(tmp_path: Path) -> None:
     data = bytearray(nib.MGHImage(phantom(), AFFINE).to_bytes())
     assert not remarks(tmp_path, "x.mgh", bytes(data))
     data[28:30] = bytes(2)

@@ -29,7 +29,7 @@ def scan(low: float = -40.5) -> np.ndarray:
 
 @pytest.mark.parametrize("nothing", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("name", ["a.nii.gz", "a.mha", "a.nrrd", "a.mgz", "a.tif"])
-def test_a_background_without_numbers_takes_the_smallest_value(tmp_path: Path, name: str, nothing: float) -> None:
+def test_a_background_of_nan_gets_the_smallest_value(tmp_path: Path, name: str, nothing: float) -> None:
     array = scan()
     array[~ball()] = nothing
     path = tmp_path / name
@@ -61,7 +61,7 @@ def test_a_mask_of_ones_and_nothing_stays_a_mask(tmp_path: Path) -> None:
     np.testing.assert_array_equal(soft.array > 0, ball(3))
 
 
-def test_holes_within_are_told_and_many_are_refused(tmp_path: Path) -> None:
+def test_holes_get_a_remark_and_many_are_refused(tmp_path: Path) -> None:
     noise = np.random.default_rng(1).random(ball().shape)
     for share in (0.1, 0.4):
         holed = np.where(noise < share, np.nan, scan(0))
@@ -80,6 +80,6 @@ def test_a_small_object_in_a_large_field_is_found(tmp_path: Path) -> None:
     np.testing.assert_array_equal(volume.array > 0, np.isfinite(array))
 
 
-def test_what_is_whole_is_left_alone() -> None:
+def test_an_image_without_missing_values_is_unchanged() -> None:
     volume = Volume(np.zeros((3, 3, 3), np.float32), AFFINE)
     assert fill_missing(volume) is volume

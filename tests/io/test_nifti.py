@@ -10,7 +10,7 @@ import pytest
 import SimpleITK as sitk
 from detached_files import put, raw
 from nibabel.spm99analyze import Spm99AnalyzeImage
-from oblique import AFFINE, BRIGHT, assert_is_phantom, assert_refused, phantom, save_nifti, zipped
+from oblique import AFFINE, BRIGHT, assert_is_phantom, assert_refused, phantom, save_nifti, save_zip
 
 from medapp.imaging.volume import Volume
 from medapp.io import files
@@ -38,7 +38,7 @@ def test_nifti_dimensions_of_one_are_squeezed(tmp_path: Path, shape: tuple[int, 
     assert volume.shape == (5, 4, 3 if len(shape) > 2 and shape[2] == 3 else 1)
 
 
-def test_nifti_takes_sform_then_qform_then_says_that_it_lies_nowhere(tmp_path: Path) -> None:
+def test_nifti_uses_sform_then_qform_and_remarks_where_both_are_missing(tmp_path: Path) -> None:
     def saved(sform: np.ndarray | None, qform: np.ndarray | None) -> Volume:
         image = nib.Nifti1Image(phantom(), None)
         image.header.set_zooms((0.9, 1.7, 4.0))
@@ -67,7 +67,7 @@ def test_nifti_in_metres_becomes_millimetres(tmp_path: Path) -> None:
     np.testing.assert_allclose(files.read([tmp_path / "a.nii"]).spacing, nib.affines.voxel_sizes(AFFINE), rtol=1e-5)
 
 
-def test_nifti_refusals(tmp_path: Path) -> None:
+def test_invalid_nifti_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.nii"
     assert_refused(save_nifti(path, np.ones((4, 4, 4, 3), np.uint8)), words="4 dimensions: 3 time points")
     assert_refused(save_nifti(path, np.ones((4, 4, 4, 1, 3), np.float32)), words="vector")
@@ -134,7 +134,7 @@ def test_a_pair_of_header_and_image(tmp_path: Path, kind: type, order: str) -> N
     assert_is_phantom(files.read(pair[::-1]))
     assert_is_phantom(files.read([tmp_path / "up"]))
     both = {f"x/{p.name}": p.read_bytes() for p in pair}
-    assert_is_phantom(files.read([zipped(tmp_path / "a.zip", **both, **{"__MACOSX/x/._x.hdr": b"junk"})]))
+    assert_is_phantom(files.read([save_zip(tmp_path / "a.zip", **both, **{"__MACOSX/x/._x.hdr": b"junk"})]))
     packed = put(tmp_path / "gz", {f"{p.name}.gz": gzip.compress(p.read_bytes()) for p in pair})
     assert_is_phantom(files.read(packed))
     assert_is_phantom(files.read([pair[0], packed[1]]))
@@ -146,7 +146,7 @@ def test_a_pair_of_header_and_image(tmp_path: Path, kind: type, order: str) -> N
     assert_refused(*packed, words="more than")
 
 
-def test_analyze_says_that_left_and_right_are_not_known(tmp_path: Path) -> None:
+def test_analyze_gets_a_remark_about_left_and_right(tmp_path: Path) -> None:
     for order in "<>":
         header = Spm99AnalyzeImage.header_class(endianness=order)
         header.set_data_dtype(f"{order}i2")
@@ -160,7 +160,7 @@ def test_analyze_says_that_left_and_right_are_not_known(tmp_path: Path) -> None:
         assert volume.axis_codes == "LAS"
 
 
-def test_headers_with_the_wrong_mark(tmp_path: Path) -> None:
+def test_headers_with_the_wrong_magic(tmp_path: Path) -> None:
     whole = save_nifti(tmp_path / "x.nii", phantom()).read_bytes()
     assert_is_phantom(files.read(put(tmp_path / "a", {"x.hdr": whole[:348], "x.img": raw()})))
     assert_is_phantom(files.read(put(tmp_path / "b", {"x.nii": whole[:344] + b"ni1\0" + whole[348:]})))
@@ -168,7 +168,7 @@ def test_headers_with_the_wrong_mark(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
-def test_nifti_whose_voxels_begin_nowhere(tmp_path: Path, kind: type) -> None:
+def test_nifti_without_the_offset_of_its_voxels(tmp_path: Path, kind: type) -> None:
     whole = kind(phantom(), AFFINE).to_bytes()
     at, field, size = (108, "<f", 348) if kind is nib.Nifti1Image else (168, "<q", 540)
     zero = whole[:at] + struct.pack(field, 0) + whole[at + struct.calcsize(field) :]
@@ -183,7 +183,7 @@ def test_nifti_whose_voxels_begin_nowhere(tmp_path: Path, kind: type) -> None:
     assert_refused(*put(tmp_path, {"x.nii": within}), words="offset")
 
 
-def test_nifti_without_a_position_says_which_size_it_takes(tmp_path: Path) -> None:
+def test_nifti_without_a_position_gets_a_remark_about_its_size(tmp_path: Path) -> None:
     image = nib.Nifti1Image(phantom(), None)
     image.header.set_zooms((0.9, 1.7, 4.0))
     nib.save(image, tmp_path / "a.nii")
@@ -204,7 +204,7 @@ def test_nifti_units(tmp_path: Path, unit: str, scale: float) -> None:
     assert not volume.remarks
 
 
-def test_a_broken_quaternion_does_not_matter_beside_an_sform(tmp_path: Path) -> None:
+def test_an_invalid_quaternion_does_not_matter_beside_an_sform(tmp_path: Path) -> None:
     data = bytearray(save_nifti(tmp_path / "a.nii", phantom()).read_bytes())
     data[252:254] = struct.pack("<h", 1)
     data[256:268] = struct.pack("<3f", 0.9, 0.9, 0.9)
@@ -212,7 +212,7 @@ def test_a_broken_quaternion_does_not_matter_beside_an_sform(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("slope", [0.0, np.nan])
-def test_a_nifti_whose_slope_is_nothing_keeps_its_values(tmp_path: Path, slope: float) -> None:
+def test_a_nifti_with_an_invalid_slope_keeps_its_values(tmp_path: Path, slope: float) -> None:
     data = bytearray(save_nifti(tmp_path / "a.nii", phantom()).read_bytes())
     data[112:120] = struct.pack("<2f", slope, slope)
     np.testing.assert_array_equal(files.read(put(tmp_path, {"a.nii": bytes(data)})).array, phantom())

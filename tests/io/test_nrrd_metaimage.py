@@ -6,15 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from detached_files import LPS, meta_text, nrrd_text, put, raw, vectors
-from oblique import AFFINE, BRIGHT, assert_is_phantom, assert_refused, phantom, sitk_image, zipped
+from detached_files import LPS, meta_text, nrrd_text, nrrd_vectors, put, raw
+from oblique import AFFINE, BRIGHT, assert_is_phantom, assert_refused, phantom, save_zip, sitk_image
 
 from medapp import cli
+from medapp.errors import InputError
 from medapp.io import files
 from medapp.io.placement import NO_ORIGIN_REMARK, NO_POSITION_REMARK, NO_SPACING_REMARK
 
 
-def test_images_without_a_position_say_so(tmp_path: Path) -> None:
+def test_images_without_a_position_get_a_remark(tmp_path: Path) -> None:
     head = "ObjectType = Image\nNDims = 3\nDimSize = 2 2 2\nElementType = MET_UCHAR\nElementDataFile = LOCAL\n"
     (tmp_path / "a.mha").write_bytes(head.encode() + bytes(range(8)))
     head = "NRRD0004\ntype: uchar\ndimension: 3\nsizes: 2 2 2\nspacings: 1 1 1\nencoding: raw\n\n"
@@ -26,7 +27,7 @@ def test_images_without_a_position_say_so(tmp_path: Path) -> None:
 
 def test_header_and_data_in_one_zip(tmp_path: Path) -> None:
     sitk.WriteImage(sitk_image(phantom()), tmp_path / "a.mhd")
-    path = zipped(tmp_path / "a.zip", **{f"x/{n}": (tmp_path / n).read_bytes() for n in ("a.mhd", "a.raw")})
+    path = save_zip(tmp_path / "a.zip", **{f"x/{n}": (tmp_path / n).read_bytes() for n in ("a.mhd", "a.raw")})
     np.testing.assert_array_equal(files.read([path]).array, phantom())
 
 
@@ -51,13 +52,13 @@ def test_itk_further_dimensions_and_vectors_are_refused(tmp_path: Path) -> None:
     assert_refused(tmp_path / "d.mha", words="too large")
 
 
-def test_an_order_of_bytes_that_is_not_told_is_asked_for(tmp_path: Path) -> None:
+def test_a_missing_byte_order_is_asked_for(tmp_path: Path) -> None:
     assert_refused(*put(tmp_path, {"x.nrrd": nrrd_text("", endian=None) + raw()}), words="endian: little")
 
 
-def test_layers_of_a_segmentation_are_called_layers(tmp_path: Path) -> None:
+def test_overlapping_segments_are_refused_as_such(tmp_path: Path) -> None:
     four = {"dimension": "4", "type": "uchar", "kinds": "list domain domain domain",
-            "space_directions": "none " + vectors(LPS[:3, :3])}  # fmt: skip
+            "space_directions": "none " + nrrd_vectors(LPS[:3, :3])}  # fmt: skip
     marks = ("Segmentation_MasterRepresentation:=Binary labelmap", "Segment0_Layer:=0", "Segment1_Layer:=1")
     for count in (2, 3):
         head = nrrd_text(*marks, "", sizes=f"{count} 9 8 6", **four)
@@ -71,8 +72,8 @@ def test_layers_of_a_segmentation_are_called_layers(tmp_path: Path) -> None:
     assert_is_phantom(files.read(put(tmp_path, {"y.seg.nrrd": flat})))
 
 
-def test_axes_of_an_nrrd_that_are_not_of_space(tmp_path: Path) -> None:
-    last = {"dimension": "4", "space_directions": vectors(LPS[:3, :3]) + " none"}
+def test_nonspatial_axes_of_an_nrrd(tmp_path: Path) -> None:
+    last = {"dimension": "4", "space_directions": nrrd_vectors(LPS[:3, :3]) + " none"}
     for kind in ("time", "list", "???"):
         head = nrrd_text("", sizes="9 8 6 1", kinds=f"domain domain domain {kind}", **last)
         assert_is_phantom(files.read(put(tmp_path, {"x.nrrd": head + raw()})))
@@ -84,7 +85,7 @@ def test_colours_of_an_nrrd(tmp_path: Path) -> None:
     rgb = np.random.default_rng(0).integers(0, 255, (3, 9, 8, 6)).astype(np.uint8)
     for kind in ("RGB-color", "vector"):
         head = nrrd_text("", dimension="4", type="uchar", sizes="3 9 8 6", kinds=f"{kind} domain domain domain",
-                         space_directions="none " + vectors(LPS[:3, :3]))  # fmt: skip
+                         space_directions="none " + nrrd_vectors(LPS[:3, :3]))  # fmt: skip
         volume = files.read(put(tmp_path, {"x.nrrd": head + rgb.tobytes(order="F")}), colour=True)
         np.testing.assert_array_equal(volume.array, np.moveaxis(rgb, 0, -1))
         np.testing.assert_allclose(volume.affine, AFFINE, atol=1e-4)
@@ -93,8 +94,8 @@ def test_colours_of_an_nrrd(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("unit", "scale"), [("mm", 1), ("m", 1000), ("meters", 1000), ("cm", 10), ("um", 1e-3)])
 def test_units_of_nrrd_and_metaimage(tmp_path: Path, unit: str, scale: float) -> None:
     fine = np.diag([1 / scale] * 3 + [1]) @ LPS
-    head = nrrd_text(f'space units: "{unit}" "{unit}" "{unit}"', "", space_directions=vectors(fine[:3, :3]),
-                     space_origin=vectors(fine[:3, 3:]))  # fmt: skip
+    head = nrrd_text(f'space units: "{unit}" "{unit}" "{unit}"', "", space_directions=nrrd_vectors(fine[:3, :3]),
+                     space_origin=nrrd_vectors(fine[:3, 3:]))  # fmt: skip
     assert_is_phantom(files.read(put(tmp_path, {"x.nrrd": head + raw()})))
     spacing = " ".join(repr(v / scale) for v in (1.7, 0.9, 4.0))
     offset = " ".join(map(repr, fine[:3, 3].tolist()))
@@ -119,7 +120,7 @@ def remarks(folder: Path, name: str, data: bytes) -> tuple[str, ...]:
     return files.read(put(folder, {name: data})).remarks
 
 
-def test_metaimage_says_what_is_assumed(tmp_path: Path) -> None:
+def test_metaimage_remarks_on_what_is_assumed(tmp_path: Path) -> None:
     for changes, expected in (
         ({"ElementSpacing": None}, {NO_SPACING_REMARK}),
         ({"Offset": None}, {NO_ORIGIN_REMARK}),
@@ -131,7 +132,7 @@ def test_metaimage_says_what_is_assumed(tmp_path: Path) -> None:
         assert set(remarks(tmp_path, "x.mha", meta_text(data="LOCAL", **changes) + raw())) == expected, changes
 
 
-def test_nrrd_says_what_is_assumed(tmp_path: Path) -> None:
+def test_nrrd_remarks_on_what_is_assumed(tmp_path: Path) -> None:
     bare = {"space": None, "space_directions": None, "space_origin": None}
     for changes, expected in (
         (bare, {NO_SPACING_REMARK, NO_POSITION_REMARK}),
@@ -150,8 +151,16 @@ def test_nrrd_says_what_is_assumed(tmp_path: Path) -> None:
         assert set(remarks(tmp_path, "x.nrrd", text + raw())) == expected, changes
 
 
-def test_nrrd_spaces_lie_where_they_say(tmp_path: Path) -> None:
+def test_nrrd_spaces(tmp_path: Path) -> None:
     signs = {"left-posterior-superior": (1, 1), "LPS": (1, 1), "RAS": (-1, -1), "left-anterior-superior": (1, -1)}
     for space, (x, y) in signs.items():
         volume = files.read(put(tmp_path, {"x.nrrd": nrrd_text("", space=space) + raw()}))
         np.testing.assert_allclose(np.diag([x, y, 1, 1]) @ volume.affine, AFFINE, atol=1e-4, err_msg=space)
+
+
+@pytest.mark.parametrize("origin", [{}, {"space_origin": None}])
+def test_nrrd_directions_without_a_space_are_called_unspecified(tmp_path: Path, origin: dict) -> None:
+    data = nrrd_text("", space=None, **origin) + raw()
+    with pytest.raises(InputError, match=r"space: left-posterior-superior") as caught:
+        files.read(put(tmp_path, {"x.nrrd": data}))
+    assert "damaged" not in str(caught.value)

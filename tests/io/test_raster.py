@@ -14,7 +14,7 @@ from medapp.io import files
     ("name", "dtype"),
     [("a.png", np.uint8), ("a.png", np.uint16), ("a.tif", np.uint8), ("a.tif", np.uint16), ("a.tif", np.float32)],
 )
-def test_pictures_lie_as_drawn(tmp_path: Path, name: str, dtype: type) -> None:
+def test_pictures_have_display_orientation(tmp_path: Path, name: str, dtype: type) -> None:
     drawn = np.zeros((6, 9), dtype)  # rows, columns
     drawn[0, 8] = 60_000 if dtype == np.uint16 else 200  # top right of the picture: front, and the patient's left
     Image.fromarray(drawn).save(tmp_path / name)

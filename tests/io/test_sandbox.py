@@ -4,6 +4,7 @@ import os
 import signal
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,6 +87,8 @@ def read_with_stopped_process(scan: Path, kill: int | None) -> InputError:
 
     caller = threading.Thread(target=call)
     caller.start()
+    while sandbox.idle_readers:  # until the call has taken the process
+        time.sleep(0.01)
     if kill:
         os.kill(pid, kill)
     caller.join(30)

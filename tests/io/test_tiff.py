@@ -55,7 +55,7 @@ def test_colours_in_planes_or_not(tmp_path: Path, planar: bool, deep: bool, opti
     assert (REDUCED_DEPTH_REMARK in volume.remarks) == deep
 
 
-def test_what_pillow_packs_by_lzw_or_jpeg(tmp_path: Path) -> None:
+def test_lzw_and_jpeg(tmp_path: Path) -> None:
     for kind in (np.uint8, np.uint16, np.float32, np.int32):
         Image.fromarray(GREY.astype(kind)).save(tmp_path / "a.tif", compression="tiff_lzw")
         np.testing.assert_array_equal(files.read([tmp_path / "a.tif"]).array[..., 0], GREY.astype(kind).T)
@@ -94,7 +94,7 @@ def test_slices_in_colour_planes_in_either_order(tmp_path: Path, axes: str) -> N
     assert tiff.PAGES_AS_SLICES_REMARK.format(4) in volume.remarks
 
 
-def test_channels_that_are_no_colours_and_time_points_are_told(tmp_path: Path) -> None:
+def test_time_points_and_channels_that_are_not_colours_are_refused(tmp_path: Path) -> None:
     stains = {"axes": "CYX", "Channel": {"Name": ["DAPI", "FITC", "Cy5"]}}
     path = saved(tmp_path, np.moveaxis(RGB, -1, 0).copy(), ome=True, photometric="minisblack", metadata=stains)
     assert_refused(path, words="3 channels .DAPI, FITC, Cy5.", colour=True)
@@ -110,7 +110,7 @@ def test_channels_that_are_no_colours_and_time_points_are_told(tmp_path: Path) -
     assert_refused(saved(tmp_path, GREY.astype(np.complex64)), words="complex")
 
 
-def test_an_ome_tiff_of_several_files_is_not_looked_for(tmp_path: Path) -> None:
+def test_an_ome_tiff_of_several_files_is_refused(tmp_path: Path) -> None:
     path = saved(tmp_path, STACK, ome=True, photometric="minisblack", metadata={"axes": "ZYX"})
     text = tifffile.TiffFile(path).pages[0].description
     for old, new, words in (
@@ -140,7 +140,7 @@ def test_sizes_of_imagej_and_ome(tmp_path: Path) -> None:
     assert NO_PIXEL_SIZE_REMARK in files.read([saved(tmp_path, STACK[0], ome=True, metadata=micro)]).remarks
 
 
-def test_transparency_and_depth_of_pictures_are_told(tmp_path: Path) -> None:
+def test_transparency_and_depth_of_pictures_get_remarks(tmp_path: Path) -> None:
     alpha = np.full((70, 50, 1), 255, np.uint8)
     for level, expected in ((255, False), (0, True)):
         alpha[3, 4] = level
@@ -153,7 +153,7 @@ def test_transparency_and_depth_of_pictures_are_told(tmp_path: Path) -> None:
             assert (TRANSPARENCY_REMARK in volume.remarks) == expected
 
 
-def test_a_photograph_lies_as_its_orientation_says(tmp_path: Path) -> None:
+def test_the_exif_orientation_is_applied(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[274] = 6  # turned by a quarter, clockwise
     Image.fromarray(GREY.astype(np.uint8)).save(tmp_path / "a.png", exif=exif)
@@ -162,7 +162,7 @@ def test_a_photograph_lies_as_its_orientation_says(tmp_path: Path) -> None:
     assert files.read([tmp_path / "a.jpg"], colour=True).shape == (70, 50, 1)
 
 
-def test_damaged_tiffs_are_refused_soon(tmp_path: Path) -> None:
+def test_damaged_tiffs_are_refused_quickly(tmp_path: Path) -> None:
     whole = saved(tmp_path, GREY.astype(np.float64), compression="deflate", rowsperstrip=10).read_bytes()
     plain = saved(tmp_path, GREY.astype(np.float64)).read_bytes()
     for data in (whole, plain):

@@ -21,7 +21,7 @@ from medapp.io.transforms import (
 )
 
 
-def test_itk_files_come_back(tmp_path):
+def test_itk_files_round_trip(tmp_path):
     deformation = smooth_deformation(FIXED)
     path = write_displacement(deformation, tmp_path / "d.nii.gz")
     image = nib.load(path)
@@ -40,7 +40,7 @@ def test_itk_files_come_back(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "tolerance"), [("d.npz", 0.1), ("d.nii.gz", 1e-4)])
-def test_learn2reg_files_come_back(tmp_path, name, tolerance):
+def test_learn2reg_files_round_trip(tmp_path, name, tolerance):
     deformation = smooth_deformation(FIXED)
     back = read_learn2reg(write_learn2reg(deformation, tmp_path / name), FIXED)
     assert np.abs(back.vectors - deformation.vectors)[:, 8:-8, 8:-8, 8:-8].max() < tolerance
@@ -48,7 +48,7 @@ def test_learn2reg_files_come_back(tmp_path, name, tolerance):
         read_learn2reg(tmp_path / name, MOVING)
 
 
-def test_learn2regs_evaluation_warps_as_we_do(tmp_path):
+def test_learn2reg_evaluation_warps_alike(tmp_path):
     moving = asymmetric_image(FIXED)
     deformation = smooth_deformation(FIXED)
     field = np.moveaxis(nib.load(write_learn2reg(deformation, tmp_path / "d.nii.gz")).get_fdata(), -1, 0)

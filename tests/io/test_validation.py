@@ -7,7 +7,7 @@ import pytest
 from medapp.io.validation import safe_text, translate_errors
 
 
-def test_running_out_of_memory_is_not_called_a_damaged_file() -> None:
+def test_running_out_of_memory_is_passed_on() -> None:
     with pytest.raises(MemoryError), translate_errors(Path("a"), "NIfTI"):
         raise MemoryError
     assert safe_text(Path("/home/somebody/a b.nii")) == "a b.nii" and len(safe_text("x" * 500)) == 60

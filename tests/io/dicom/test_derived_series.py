@@ -67,7 +67,7 @@ def test_a_restored_series_comes_back_in_place_with_its_values(tmp_path, modalit
     assert [pydicom.dcmread(p).InstanceNumber for p in paths] == [1, 2, 3, 4, 5]
 
 
-def test_uids_are_new_but_for_the_study_and_the_frame_of_reference(tmp_path):
+def test_uids_are_new_except_study_and_frame_of_reference(tmp_path):
     inputs = series(tmp_path / "in", "CT")
     source = files.read(inputs)
     old = [pydicom.dcmread(p) for p in inputs]

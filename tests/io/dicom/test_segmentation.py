@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-from dicom_slices import LPS, assert_refused, expected_mm, lit_mm, multiframe, phantom, saved, slices
+from dicom_slices import LPS, assert_refused, expected_mm, multiframe, phantom, save_all, segment_mm, slices
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
@@ -19,11 +19,11 @@ from medapp.io import files
 @pytest.fixture
 def sources(tmp_path: Path) -> dict[str, list[Path]]:
     return {
-        "single": saved(tmp_path / "single", slices()),
-        "tilted": saved(
+        "single": save_all(tmp_path / "single", slices()),
+        "tilted": save_all(
             tmp_path / "tilted", slices(lps=LPS @ np.array([[1, 0, 0, 0], [0, 1, 0.5, 0], [0, 0, 1, 0], [0, 0, 0, 1]]))
         ),
-        "multi": saved(tmp_path / "multi", [multiframe([3, 0, 5, 1, 4, 2])]),
+        "multi": save_all(tmp_path / "multi", [multiframe([3, 0, 5, 1, 4, 2])]),
     }
 
 
@@ -37,7 +37,7 @@ def test_a_segmentation_lies_over_the_images(tmp_path: Path, sources: dict[str, 
     path = files.write_dicom_seg(mask, tmp_path / "mask.seg.dcm")
     seg = hd.seg.segread(path)
     for number, value in ((1, 1), (2, 4)):
-        np.testing.assert_allclose(lit_mm(seg, number), expected_mm(mask, value), atol=1e-4)
+        np.testing.assert_allclose(segment_mm(seg, number), expected_mm(mask, value), atol=1e-4)
     source = pydicom.dcmread(sources[kind][0])
     assert seg.FrameOfReferenceUID == source.FrameOfReferenceUID and seg.StudyInstanceUID == source.StudyInstanceUID
     assert seg.SegmentationType == "BINARY" and [seg.get_segment_description(n).segment_label for n in (1, 2)] == [
@@ -102,13 +102,13 @@ def test_what_is_read_can_have_a_segmentation(tmp_path: Path, name: str) -> None
     if name == "spacing that changes":
         series = series[:6] + series[7::2]
     UNUSUAL[name](series)
-    volume = files.read(saved(tmp_path / "s", series))
+    volume = files.read(save_all(tmp_path / "s", series))
     assert len(volume.headers) == volume.shape[2]
     parts = (volume.array > 20).astype(np.uint8) + (volume.array > 30)
     mask = volume.new_like(parts, labels={1: "lesion", 2: "core"})
     path = files.write_dicom_seg(mask, tmp_path / "a.dcm")
     for value in (1, 2):
-        np.testing.assert_allclose(lit_mm(pydicom.dcmread(path), value), expected_mm(mask, value), atol=1e-3)
+        np.testing.assert_allclose(segment_mm(pydicom.dcmread(path), value), expected_mm(mask, value), atol=1e-3)
     seg = hd.seg.segread(path)
     assert seg.get_volume(combine_segments=True).array.sum() == mask.array.sum()
     named = [r.ReferencedSOPInstanceUID for one in seg.get("ReferencedSeriesSequence", []) for r in one[0x0008114A]]
@@ -132,12 +132,10 @@ def test_regions_of_the_brain_are_anatomy_and_those_not_found_are_left_out(
     assert [one.segment_label for one in found] == ["Left-Hippocampus", "Right-Hippocampus"]
     assert {one.segmented_property_category.value for one in found} == {"91723000"}
     assert {one.segmented_property_type.value for one in found} == {"5366008"}
-    np.testing.assert_allclose(lit_mm(seg, 2), expected_mm(volume.new_like(array), 30), atol=1e-4)
+    np.testing.assert_allclose(segment_mm(seg, 2), expected_mm(volume.new_like(array), 30), atol=1e-4)
 
 
-def test_each_frame_of_a_segmentation_names_the_image_it_was_drawn_on(
-    tmp_path: Path, sources: dict[str, list[Path]]
-) -> None:
+def test_each_frame_of_a_segmentation_names_its_source_image(tmp_path: Path, sources: dict[str, list[Path]]) -> None:
     volume = files.read(sources["single"])
     path = files.write_dicom_seg(
         volume.new_like((volume.array == 1000).astype(np.uint8), labels={1: "lesion"}), tmp_path / "a.dcm"
@@ -149,10 +147,10 @@ def test_each_frame_of_a_segmentation_names_the_image_it_was_drawn_on(
 
 
 def test_a_series_that_does_not_give_its_thickness_can_have_a_segmentation(tmp_path: Path) -> None:
-    volume = files.read(saved(tmp_path / "s", slices(SliceThickness=None)))
+    volume = files.read(save_all(tmp_path / "s", slices(SliceThickness=None)))
     mask = volume.new_like((volume.array == 1000).astype(np.uint8), labels={1: "lesion"})
     path = files.write_dicom_seg(mask, tmp_path / "a.dcm")
-    np.testing.assert_allclose(lit_mm(pydicom.dcmread(path), 1), expected_mm(mask, 1), atol=1e-4)
+    np.testing.assert_allclose(segment_mm(pydicom.dcmread(path), 1), expected_mm(mask, 1), atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["single", "multi"])
@@ -164,7 +162,7 @@ def test_an_empty_mask_is_a_segmentation_too(tmp_path: Path, sources: dict[str, 
     assert not pydicom.dcmread(path).pixel_array.any() and hd.seg.segread(path).number_of_segments == 1
 
 
-def test_a_mask_on_another_grid_is_brought_back_and_one_without_headers_refused(
+def test_a_mask_on_another_grid_is_resampled_and_one_without_headers_refused(
     tmp_path: Path, sources: dict[str, list[Path]]
 ) -> None:
     volume = files.read(sources["single"])
@@ -173,7 +171,7 @@ def test_a_mask_on_another_grid_is_brought_back_and_one_without_headers_refused(
         mask.array[::-1], affine=mask.affine @ nib.affines.from_matvec(np.diag([-1.0, 1, 1]), [8, 0, 0])
     )
     path = files.write_dicom_seg(turned, tmp_path / "a.dcm")
-    np.testing.assert_allclose(lit_mm(pydicom.dcmread(path), 1), expected_mm(mask, 1), atol=1e-4)
+    np.testing.assert_allclose(segment_mm(pydicom.dcmread(path), 1), expected_mm(mask, 1), atol=1e-4)
     with pytest.raises(InputError, match="read from DICOM"):
         files.write_dicom_seg(mask.new_like(mask.array, headers=()), tmp_path / "b.dcm")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from dicom_slices import LPS, RAS, assert_refused, multiframe, phantom, saved, slices
+from dicom_slices import LPS, RAS, assert_refused, multiframe, phantom, save_all, slices
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
@@ -38,25 +38,25 @@ def renumbered(datasets: list[Dataset], start: int = 1) -> list[Dataset]:
 
 
 def test_slices_that_share_one_uid_are_all_read(tmp_path: Path) -> None:
-    volume = files.read(saved(tmp_path / "s", slices(SOPInstanceUID=generate_uid())))
+    volume = files.read(save_all(tmp_path / "s", slices(SOPInstanceUID=generate_uid())))
     np.testing.assert_array_equal(volume.array, phantom())
     np.testing.assert_allclose(volume.affine, RAS, atol=1e-6)
 
 
-def test_one_slice_sent_twice_is_taken_once_with_a_note(tmp_path: Path) -> None:
+def test_a_slice_uploaded_twice_is_used_once_with_a_remark(tmp_path: Path) -> None:
     again = slices()[2]  # a uid of its own, the same pixels
     series = slices()
     again.SeriesInstanceUID, again.ContentTime = series[0].SeriesInstanceUID, "101112"
-    volume = files.read(saved(tmp_path / "s", [*series, again]))
+    volume = files.read(save_all(tmp_path / "s", [*series, again]))
     np.testing.assert_array_equal(volume.array, phantom())
     assert "1 image was uploaded twice" in volume.remarks[0]
 
 
-def test_another_image_at_the_same_place_is_not_a_copy(tmp_path: Path) -> None:
+def test_another_image_at_the_same_position_is_not_a_copy(tmp_path: Path) -> None:
     series = slices()
     other = slices(phantom() + 1)[2]
     other.SeriesInstanceUID = series[0].SeriesInstanceUID
-    assert_refused(saved(tmp_path / "s", [*series, other]), "several images")
+    assert_refused(save_all(tmp_path / "s", [*series, other]), "several images")
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_two_scans_under_one_series_uid_are_a_choice(
     uid = generate_uid()
     first = renumbered(slices(series=uid, SliceThickness=4.0, **{word: values[0]}))
     second = renumbered(slices(phantom() + 1, series=uid, SliceThickness=4.0, **{word: values[1]}))
-    paths = saved(tmp_path / "s", first + moved(second, millimetres))
+    paths = save_all(tmp_path / "s", first + moved(second, millimetres))
     found = titles(paths)
     assert len(found) == 2 and all(words in title for words, title in zip(told, found, strict=True))
     assert all("6 slices of 9×8" in title for title in found)
@@ -91,24 +91,24 @@ def test_two_scans_under_one_series_uid_are_a_choice(
     np.testing.assert_array_equal(arrays[1], phantom() + 1)
 
 
-def test_two_scans_that_only_their_numbers_tell_apart(tmp_path: Path) -> None:
+def test_two_scans_that_differ_only_in_their_instance_numbers(tmp_path: Path) -> None:
     uid = generate_uid()
-    paths = saved(
+    paths = save_all(
         tmp_path / "s", renumbered(slices(series=uid)) + renumbered(slices(phantom() + 1, series=uid), start=7)
     )
     assert "pass 1 of 2" in titles(paths)[0]
     np.testing.assert_array_equal(files.read(paths, "2").array, phantom() + 1)
 
 
-def test_a_scan_taken_in_two_packages_is_one(tmp_path: Path) -> None:
+def test_a_scan_acquired_in_two_packages_is_one(tmp_path: Path) -> None:
     one = slices(SliceThickness=4.0)
     for k, ds in enumerate(one):
         ds.AcquisitionNumber, ds.AcquisitionTime = 1 + k % 2, f"10101{k % 2}"
-    np.testing.assert_array_equal(files.read(saved(tmp_path / "s", one)).array, phantom())
+    np.testing.assert_array_equal(files.read(save_all(tmp_path / "s", one)).array, phantom())
     blocks = slices()
     for k, ds in enumerate(blocks):
         ds.AcquisitionNumber, ds.SeriesNumber = 1 + k // 3, 3 + k // 3
-    np.testing.assert_array_equal(files.read(saved(tmp_path / "b", blocks)).array, phantom())
+    np.testing.assert_array_equal(files.read(save_all(tmp_path / "b", blocks)).array, phantom())
 
 
 def test_frames_of_two_echoes_in_one_enhanced_file(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_frames_of_two_echoes_in_one_enhanced_file(tmp_path: Path) -> None:
         echo = Dataset()
         echo.EffectiveEchoTime = 10.0 if n < 6 else 80.0
         group.MREchoSequence = [echo]
-    paths = saved(tmp_path / "s", [ds])
+    paths = save_all(tmp_path / "s", [ds])
     assert [title.count("echo time") for title in titles(paths)] == [1, 1]
     volume = files.read(paths, "2")
     np.testing.assert_array_equal(volume.array, phantom() * np.arange(1, 7))
@@ -131,14 +131,14 @@ def scout(**changes: object) -> list[Dataset]:
     return slices(phantom()[..., :3], lps, SeriesNumber=1, **changes)
 
 
-def test_a_scout_is_set_aside_by_its_name_or_its_flag_and_said(tmp_path: Path) -> None:
-    scan = saved(tmp_path / "scan", slices())
+def test_a_scout_is_excluded_by_its_name_or_flag_with_a_remark(tmp_path: Path) -> None:
+    scan = save_all(tmp_path / "scan", slices())
     for name, changes in {
         "named": {"SeriesDescription": "Scout_3plane"},
         "protocol": {"ProtocolName": "AAHead localizer"},
         "flagged": {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]},
     }.items():
-        paths = scan + saved(tmp_path / name, scout(**changes))
+        paths = scan + save_all(tmp_path / name, scout(**changes))
         volume = files.read(paths)
         np.testing.assert_array_equal(volume.array, phantom())
         assert "Ignored: 3 slices of 9×8, coronal (series 1), a " in volume.remarks[-1]
@@ -148,8 +148,8 @@ def test_a_scout_is_set_aside_by_its_name_or_its_flag_and_said(tmp_path: Path) -
         shutil.rmtree(tmp_path / name)
 
 
-def test_a_scout_that_nothing_tells_is_a_choice_that_shows_what_each_is(tmp_path: Path) -> None:
-    paths = saved(tmp_path / "s", slices()) + saved(tmp_path / "s", scout(SeriesDescription="Head"))
+def test_a_scout_that_looks_like_a_scan_is_offered_as_a_choice(tmp_path: Path) -> None:
+    paths = save_all(tmp_path / "s", slices()) + save_all(tmp_path / "s", scout(SeriesDescription="Head"))
     found = titles(paths)
     assert found == [
         "1. Head, 3 slices of 9×8, coronal (series 1)",
@@ -160,7 +160,7 @@ def test_a_scout_that_nothing_tells_is_a_choice_that_shows_what_each_is(tmp_path
         files.read(paths, "3")
 
 
-def test_a_series_with_images_in_three_planes_is_set_aside(tmp_path: Path) -> None:
+def test_a_series_with_images_in_three_planes_is_excluded(tmp_path: Path) -> None:
     deep = np.concatenate([phantom(), phantom()], axis=2)
     turns = [np.eye(3), np.array([[0, 0, 1], [1, 0, 0], [0, 1, 0]]), np.array([[1, 0, 0], [0, 0, 1], [0, 1, 0]])]
     uid = generate_uid()
@@ -169,35 +169,35 @@ def test_a_series_with_images_in_three_planes_is_set_aside(tmp_path: Path) -> No
         for turn in turns
         for ds in slices(phantom()[..., :2], nib.affines.from_matvec(turn * 4.0), uid, SeriesDescription="Head")
     ]
-    volume = files.read(saved(tmp_path / "s", slices(deep)) + saved(tmp_path / "p", planes))
+    volume = files.read(save_all(tmp_path / "s", slices(deep)) + save_all(tmp_path / "p", planes))
     assert volume.shape == (9, 8, 12) and "Ignored" in volume.remarks[-1]
 
 
-def test_every_slice_a_series_of_its_own_is_one_stack(tmp_path: Path) -> None:
+def test_slices_with_separate_series_uids_form_one_stack(tmp_path: Path) -> None:
     one = slices()
     for ds in one:
         ds.SeriesInstanceUID = generate_uid()
-    volume = files.read(saved(tmp_path / "s", one) + saved(tmp_path / "t", scout(SeriesDescription="Scout")))
+    volume = files.read(save_all(tmp_path / "s", one) + save_all(tmp_path / "t", scout(SeriesDescription="Scout")))
     np.testing.assert_array_equal(volume.array, phantom())
     assert "6 series of one slice each form one stack" in volume.remarks[0] and len(volume.headers) == 6
 
 
-def test_pictures_beside_the_scan_are_set_aside(tmp_path: Path) -> None:
+def test_pictures_beside_the_scan_are_excluded(tmp_path: Path) -> None:
     picture = slices(np.zeros((9, 8, 1), np.uint16))[0]
     picture.SOPClassUID = SecondaryCaptureImageStorage
     for word in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
         del picture[word]
-    paths = saved(tmp_path / "s", [*slices(), picture]) + [Path(get_testdata_file("SC_rgb_rle.dcm"))]
+    paths = save_all(tmp_path / "s", [*slices(), picture]) + [Path(get_testdata_file("SC_rgb_rle.dcm"))]
     volume = files.read(paths)
     np.testing.assert_array_equal(volume.array, phantom())
     assert "Ignored" in volume.remarks[-1]
 
 
-def test_one_odd_image_in_a_whole_series_is_set_aside(tmp_path: Path) -> None:
+def test_one_odd_image_in_a_full_series_is_excluded(tmp_path: Path) -> None:
     deep = np.concatenate([phantom(), phantom()], axis=2)
     uid = generate_uid()
     odd = slices(phantom()[:7, :6, :1], series=uid)
-    volume = files.read(saved(tmp_path / "s", slices(deep, series=uid) + odd))
+    volume = files.read(save_all(tmp_path / "s", slices(deep, series=uid) + odd))
     np.testing.assert_array_equal(volume.array, deep)
     assert "1 slice of 7×6" in volume.remarks[-1]
 
@@ -220,10 +220,10 @@ def at(steps: list[float]) -> list[Dataset]:
         ([0, 1, 2, 3, 4, 5.5], None),
     ],
 )
-def test_spacing_that_changes_along_the_scan_is_drawn_evenly_by_true_positions(
+def test_varying_spacing_is_resampled_evenly_from_true_positions(
     tmp_path: Path, steps: list[float], depth: int | None
 ) -> None:
-    volume = files.read(saved(tmp_path / "s", at(steps)))
+    volume = files.read(save_all(tmp_path / "s", at(steps)))
     assert "distance between slices changes" in volume.remarks[0] and "missing" not in " ".join(volume.remarks)
     assert depth is None or volume.shape[2] == depth
     assert len(volume.headers) == volume.shape[2]
@@ -235,14 +235,14 @@ def test_spacing_that_changes_along_the_scan_is_drawn_evenly_by_true_positions(
 
 
 def test_two_stretches_with_nothing_between_them_are_refused(tmp_path: Path) -> None:
-    assert_refused(saved(tmp_path / "s", at([0, 1, 2, 9, 10, 11])), "6 slices are missing")
+    assert_refused(save_all(tmp_path / "s", at([0, 1, 2, 9, 10, 11])), "6 slices are missing")
 
 
-def test_numbers_and_uids_hold_however_the_files_come(tmp_path: Path) -> None:
+def test_numbers_and_uids_do_not_depend_on_the_order_of_files(tmp_path: Path) -> None:
     uid = generate_uid()
     both = renumbered(slices(series=uid, EchoTime=10)) + renumbered(slices(phantom() + 1, series=uid, EchoTime=20))
     for seed in range(4):
-        paths = saved(tmp_path / str(seed), both, seed=seed)
+        paths = save_all(tmp_path / str(seed), both, seed=seed)
         with pytest.raises(files.SeveralSeriesError) as caught:
             files.read(paths)
         for name in ("2", caught.value.series[1].uid):
@@ -251,28 +251,28 @@ def test_numbers_and_uids_hold_however_the_files_come(tmp_path: Path) -> None:
             files.read(paths, uid)
 
 
-def test_slices_that_all_claim_one_place_are_no_choice_of_single_slices(tmp_path: Path) -> None:
+def test_slices_at_one_position_are_not_a_choice_of_single_slices(tmp_path: Path) -> None:
     for name, changes in {"numbers": {}, "times": {"word": "AcquisitionTime"}}.items():
         series = renumbered(slices(ImagePositionPatient=[0, 0, 0]))
         for k, ds in enumerate(series):
             if changes:
                 ds.AcquisitionTime = f"10101{k}"
-        assert_refused(saved(tmp_path / name, series), "several images")
+        assert_refused(save_all(tmp_path / name, series), "several images")
 
 
 def test_time_points_of_one_slice_are_a_choice(tmp_path: Path) -> None:
     uid = generate_uid()
     points = [slices(phantom()[..., :1] + n, series=uid, TemporalPositionIdentifier=n)[0] for n in (1, 2, 3)]
-    paths = saved(tmp_path / "s", points)
+    paths = save_all(tmp_path / "s", points)
     assert [title.split(", ")[3].split(" (")[0] for title in titles(paths)] == [f"time point {n}" for n in (1, 2, 3)]
     np.testing.assert_array_equal(files.read(paths, "2").array, phantom()[..., :1] + 2)
 
 
-def test_many_directions_at_one_b_value_are_told_apart_by_their_order(tmp_path: Path) -> None:
+def test_many_directions_at_one_b_value_are_distinguished_by_their_order(tmp_path: Path) -> None:
     uid = generate_uid()
-    paths = saved(tmp_path / "s", renumbered(slices(series=uid, DiffusionBValue=0.0)))
+    paths = save_all(tmp_path / "s", renumbered(slices(series=uid, DiffusionBValue=0.0)))
     for n in range(1, 4):
-        paths += saved(
+        paths += save_all(
             tmp_path / str(n), renumbered(slices(phantom() + n, series=uid, DiffusionBValue=1000.0), start=1 + 6 * n)
         )
     assert [title.count("b-value 1000.0, pass") for title in titles(paths)] == [0, 1, 1, 1]
@@ -281,15 +281,15 @@ def test_many_directions_at_one_b_value_are_told_apart_by_their_order(tmp_path: 
 
 def test_the_same_uids_in_two_folders_with_other_pixels_are_two_scans(tmp_path: Path) -> None:
     first = renumbered(slices())
-    paths = saved(tmp_path / "a", first)
+    paths = save_all(tmp_path / "a", first)
     for ds in first:
         ds.PixelData = bytes(np.frombuffer(ds.PixelData, np.uint16) + np.uint16(1))
-    paths += saved(tmp_path / "b", first, seed=1)
+    paths += save_all(tmp_path / "b", first, seed=1)
     assert len(titles(paths)) == 2
     np.testing.assert_array_equal(files.read(paths, "1").array, phantom())
     np.testing.assert_array_equal(files.read(paths, "2").array, phantom() + 1)
 
 
-def test_a_table_of_contents_beside_the_images_is_passed_over(tmp_path: Path) -> None:
-    paths = saved(tmp_path / "s", slices()) + [Path(get_testdata_file("DICOMDIR"))]
+def test_a_dicomdir_beside_the_images_is_ignored(tmp_path: Path) -> None:
+    paths = save_all(tmp_path / "s", slices()) + [Path(get_testdata_file("DICOMDIR"))]
     np.testing.assert_array_equal(files.read(paths).array, phantom())

@@ -30,7 +30,7 @@ def bounded():
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_it_is_refused_in_one_sentence(name: str, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+def test_every_hostile_file_is_refused_in_one_sentence(name: str, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     (tmp_path / "up").mkdir()
     paths = CASES[name](tmp_path / "up")
     began = time.process_time()
@@ -44,11 +44,11 @@ def test_it_is_refused_in_one_sentence(name: str, tmp_path: Path, capfd: pytest.
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_what_the_truncated_ones_were_cut_from_is_read(name: str, tmp_path: Path) -> None:
+def test_the_complete_files_are_read(name: str, tmp_path: Path) -> None:
     assert files.read(put(name, WHOLE[name], tmp_path)).array.size
 
 
-def test_what_is_read_says_nothing_of_whom(tmp_path: Path, capfd: pytest.CaptureFixture, recwarn) -> None:
+def test_nothing_that_is_read_identifies_the_patient(tmp_path: Path, capfd: pytest.CaptureFixture, recwarn) -> None:
     odd = {"PatientName": SECRET * 99, "SeriesDescription": SECRET * 99, "StudyDate": SECRET, "Units": SECRET * 9}
     ds = dicom(**odd)
     ds.add_new(0x00091001, "LO", SECRET)
@@ -63,13 +63,13 @@ def test_what_is_read_says_nothing_of_whom(tmp_path: Path, capfd: pytest.Capture
     assert SECRET not in " ".join(kept) + "".join(capfd.readouterr()) + " ".join(str(w.message) for w in recwarn)
 
 
-def test_the_patient_is_gone_once_a_file_is_opened(tmp_path: Path) -> None:
+def test_patient_elements_are_removed_on_reading(tmp_path: Path) -> None:
     (path,) = saved(dicom())(tmp_path)
     opened = pixels.read_dataset(path)
     assert "PatientName" not in opened and "PatientID" not in opened
 
 
-def test_no_memory_of_ours_fills_what_a_packed_file_lacks(tmp_path: Path) -> None:
+def test_missing_compressed_data_is_not_filled_with_memory(tmp_path: Path) -> None:
     for name in ("z.mha", "z.nrrd"):
         whole = put(name, WHOLE[name], tmp_path)
         np.testing.assert_array_equal(files.read(whole).array.ravel("F"), np.arange(27))
@@ -90,13 +90,13 @@ def test_free_text_and_unknown_fields_do_not_reach_itk(tmp_path: Path) -> None:
         assert files.read(put(name, data, tmp_path)).shape == (3, 3, 3)
 
 
-def test_a_reading_that_takes_too_long_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_stops_at_the_time_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(validation.time, "monotonic", iter(range(0, 10**6, limits.MAX_READ_SECONDS + 1)).__next__)
     with pytest.raises(InputError, match="seconds to read"):
         files.read(put("a.zip", WHOLE["a.zip"], tmp_path))
 
 
-def test_two_at_once_do_not_see_each_other(tmp_path: Path) -> None:
+def test_parallel_reads_do_not_mix(tmp_path: Path) -> None:
     found: dict[int, set] = {n: set() for n in range(4)}
 
     def read(n: int) -> None:

@@ -8,7 +8,7 @@ import huggingface_hub.constants
 import nibabel as nib
 import numpy as np
 import pytest
-from hub_upload_server import Hub, Talk
+from hub_upload_server import FakeHub, HubHandler
 from huggingface_hub import ModelCard
 from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
@@ -30,8 +30,8 @@ def card():
 
 @pytest.fixture
 def server(monkeypatch, tmp_path):
-    """A Hub with nothing in it, the token of one who may write, an empty cache."""
-    server = Hub()
+    """An empty Hub, the token of one who may write, an empty cache."""
+    server = FakeHub()
     for name in ("HF_HUB_OFFLINE", "HTTP_PROXY", "ALL_PROXY", "MEDAPP_REPO", f"MEDAPP_REPO_{NAME.upper()}"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
@@ -154,7 +154,7 @@ def test_an_upload_that_broke_off_before_the_tag_is_finished(server, card, capsy
 )
 def test_who_may_not_write_is_told_before_anything_is_written(server, capsys, monkeypatch, token, repo, words):
     monkeypatch.setenv("HF_TOKEN", token)
-    server.made("models/ada/bert", {".gitattributes": b"", "config.json": b"{}"})
+    server.add_repo("models/ada/bert", {".gitattributes": b"", "config.json": b"{}"})
     code, said = told(capsys, NAME, "--repo", repo)
     assert code == 2 and words in said
     assert list(server.repos) == ["models/ada/bert"] and len(server.repos["models/ada/bert"].commits) == 1
@@ -162,7 +162,7 @@ def test_who_may_not_write_is_told_before_anything_is_written(server, capsys, mo
 
 @pytest.mark.usefixtures("quick")
 def test_private_stays_private(server, capsys):
-    server.made(f"models/{REPO}", {})
+    server.add_repo(f"models/{REPO}", {})
     code, said = told(capsys, NAME, "--repo", REPO, "--private")
     assert code == 2 and "is public" in said
     assert told(capsys, NAME, "--repo", "ada/hidden", "--private")[0] == 0
@@ -170,7 +170,7 @@ def test_private_stays_private(server, capsys):
 
 
 def test_nothing_to_verify(server, capsys):
-    server.made(f"models/{REPO}", {})
+    server.add_repo(f"models/{REPO}", {})
     code, said = told(capsys, NAME, "--repo", REPO, "--verify")
     assert code == 2 and "no golden pair" in said
     code, said = told(capsys, NAME, "--repo", "ada/none", "--verify")
@@ -187,7 +187,7 @@ def test_the_hub_is_away(server, capsys):
 
 @pytest.mark.usefixtures("quick")
 def test_an_upload_that_breaks_off_is_told_in_words(server, capsys, monkeypatch):
-    monkeypatch.setattr(Talk, "store", lambda self, oid: self.refuse(507))
+    monkeypatch.setattr(HubHandler, "store", lambda self, oid: self.refuse(507))
     code, said = told(capsys, NAME, "--repo", REPO)
     assert code == 2 and "answered 507" in said
     assert not server.repos[f"models/{REPO}"].commits[server.repos[f"models/{REPO}"].refs["main"]].get("README.md")
@@ -294,7 +294,7 @@ def test_the_app_goes_up_as_a_space_and_nothing_else(server, capsys, monkeypatch
     monkeypatch.setattr(runtime, "load_cards", dict)
     monkeypatch.setenv("MEDAPP_WEIGHTS", str(root / "weights"))
     kept = (".gitattributes", "README.md", "medapp/serving/runtime.py", "old.py")
-    server.made("spaces/ada/app", dict.fromkeys(kept, b""))
+    server.add_repo("spaces/ada/app", dict.fromkeys(kept, b""))
     code, said = told(capsys, "space", "--repo", "ada/app")
     assert code == 0 and "/commit/" in said
     there = server.repos["spaces/ada/app"]
