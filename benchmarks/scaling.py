@@ -93,7 +93,7 @@ def measure_way(way: Way) -> dict:
 
 
 def measure_in_process(way: Way) -> dict | None:
-    """What `measured` finds in a process of its own, confined to the threads; None, and why on stderr, if it fails."""
+    """What `measure_way` finds in a separate process, limited to the threads; None, and why on stderr, if it fails."""
     limits = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
     more = dict.fromkeys(limits, str(way.threads))
     command = [sys.executable, "-m", "benchmarks.scaling", "--one", json.dumps(way)]

@@ -20,7 +20,7 @@ OTHER_HEAD_SHARE, BARE_SHARE = (
 
 
 def draw_contrast(t1: Tensor, tissue: Tensor, rng: RandomSource) -> tuple[Tensor, str]:
-    """The brain in some contrast, in units of white matter, and what that is like; T1 0 to 1."""
+    """Return the brain in a random contrast, white matter 1, and what it resembles ("t1", ...); T1 is 0 to 1."""
     way = rng.uniform(0, 1)
     white = (TISSUE_GROUP[tissue.long()] == 1) | (TISSUE_GROUP[tissue.long()] == 5)
     level = t1[white].median() if white.sum() > 100 else t1.max()
@@ -38,7 +38,7 @@ def draw_contrast(t1: Tensor, tissue: Tensor, rng: RandomSource) -> tuple[Tensor
 
 
 def add_pathology(image: Tensor, far: Tensor, spacing: float, rng: RandomSource) -> Tensor:
-    """Now and then lesions, tumours and holes in the brain."""
+    """Add lesions, tumours and cavities to some of the brains."""
     if rng.bernoulli(0.2):
         spots = rng.smooth_field(tuple(image.shape), rng.uniform(5, 15) / spacing)[0] > rng.uniform(1.5, 3)
         image = torch.where(spots & (far < -2), image * rng.uniform(0.5, 1) + rng.uniform(-0.3, 1), image)
@@ -57,7 +57,7 @@ def add_pathology(image: Tensor, far: Tensor, spacing: float, rng: RandomSource)
 
 
 def choose_surroundings(head: Head, rng: RandomSource) -> str:
-    """What is to surround a brain."""
+    """Return what is to surround a brain: the name of another head, "made up" or "none"."""
     at, others = rng.uniform(0, 1), [*head.around]
     if at < OTHER_HEAD_SHARE and others:
         return others[rng.randint(len(others))]
@@ -68,7 +68,7 @@ def add_surroundings(
     head: Head, places: list[Tensor], mirrored: bool, picture: Tensor, flesh: Tensor, far: Tensor, rng: RandomSource,
     like: str, way: str,
 ) -> Tensor:  # fmt: skip
-    """A brain with what surrounds it, both in units of white matter."""
+    """Return a brain with what surrounds it, both in units of white matter."""
     bright = draw_brightness(like, rng)
     groups = TISSUE_GROUP[flesh.long()]
     wet = torch.isin(groups, FLUID_TISSUES)
@@ -101,7 +101,9 @@ def add_surroundings(
 
 
 def sample_other_head(head: Head, who: str, places: list[Tensor], mirrored: bool, rng: RandomSource) -> Tensor:
-    """Another head fitted round the brain, (X, Y, Z), white matter about 1, in a made-up contrast; 0 where it ends."""
+    """Return another head fitted round the brain in a random contrast: (X, Y, Z), white matter about 1, 0 where it
+    ends.
+    """
     at = [(p + room[0]) / HEAD_STEP for p, room in zip(places, HEAD_MARGIN, strict=True)]
     value = sample_linear([head.around[who]], Pose(at, mirrored))[0] / WHITE_LEVEL
     fine = rng.smooth_field(tuple(value.shape), 8)[0]
@@ -119,7 +121,7 @@ def sample_other_head(head: Head, who: str, places: list[Tensor], mirrored: bool
 def randomize_surroundings(
     picture: Tensor, t1: Tensor, tissue: Tensor, far: Tensor, rng: RandomSource, like: str
 ) -> Tensor:
-    """A real head's own surroundings round the brain, in its own contrast or in a made-up one."""
+    """Return a brain with its own real head round it, in that head's contrast or in a random one."""
     white = float(t1[(tissue == 1)].median()) if (tissue == 1).any() else 0.7
     own = t1 / white
     if like == "t1" and rng.bernoulli(0.7):

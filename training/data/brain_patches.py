@@ -25,7 +25,11 @@ PATCH = (80, 96, 80)  # voxels of FINE
 
 
 class TrainingPatch(NamedTuple):
-    """`x` (C, X, Y, Z) as when served; `far` in mm from the brain, negative within, and `known`, bool, (X, Y, Z)."""
+    """What a part of brain extraction learns from.
+
+    `x` (C, X, Y, Z) is as when served, `far` (X, Y, Z) the signed distance from the brain in mm, negative inside,
+    `known` (X, Y, Z) bool tells where that is so.
+    """
 
     x: Tensor
     far: Tensor
@@ -33,7 +37,7 @@ class TrainingPatch(NamedTuple):
 
 
 def draw_coarse_patch(head: Head, rng: RandomSource, **options) -> TrainingPatch:
-    """A whole head on COARSE voxels."""
+    """Draw a whole head on COARSE voxels."""
     view = draw_field_of_view(head, HEAD_SPACING, rng, options.get("cut", 0.3), options.get("neck", 0.6))
     image, far = simulate_head(head, view, rng, options.get("way", ""), options.get("coarse", 0.5))
     size = [max(8, round(n * HEAD_SPACING / COARSE_SPACING)) for n in image.shape]
@@ -51,7 +55,7 @@ def draw_coarse_patch(head: Head, rng: RandomSource, **options) -> TrainingPatch
 
 
 def smooth_before_coarse(image: Tensor) -> Tensor:
-    """As `resample` does before it draws on COARSE."""
+    """Smooth as `resample` does before it resamples to COARSE voxels."""
     sigma = math.sqrt((COARSE_SPACING / HEAD_SPACING) ** 2 - 1) / (2 * math.sqrt(2 * math.log(2)))
     side = math.exp(-0.5 / sigma**2)
     kernel = torch.tensor([side, 1, side]) / (1 + 2 * side)
@@ -64,7 +68,7 @@ def smooth_before_coarse(image: Tensor) -> Tensor:
 
 
 def draw_fine_patch(head: Head, rng: RandomSource, **options) -> TrainingPatch:
-    """A piece of the border on FINE voxels, with what the coarse network might have said."""
+    """Draw a piece of the border on FINE voxels, with a simulated answer of the coarse network."""
     view = FieldOfView(PATCH, FINE_SPACING, draw_border_point(head, rng) + rng.normal(3, scale=15))
     image, far = simulate_head(head, view, rng, options.get("way", ""), options.get("coarse", 0.5))
     inwards = simulate_coarse_answer(far, rng)
@@ -82,7 +86,7 @@ def draw_fine_patch(head: Head, rng: RandomSource, **options) -> TrainingPatch:
 
 
 def draw_border_point(head: Head, rng: RandomSource) -> Tensor:
-    """(3,) mm of the head's box: a place within 2 mm of the border of the brain, if one is soon found by chance."""
+    """Return a point (3,), in mm of the head's box, within 2 mm of the border of the brain if one is found soon."""
     at = [0, 0, 0]
     for _ in range(1000):
         at = [rng.randint(n) for n in head.near.shape]
@@ -92,7 +96,7 @@ def draw_border_point(head: Head, rng: RandomSource) -> Tensor:
 
 
 def simulate_coarse_answer(far: Tensor, rng: RandomSource) -> Tensor:
-    """How far inwards a voxel lies as a coarse network may tell: smooth, some mm off, here and there wrong."""
+    """Return how far inside a voxel lies as a coarse network may tell: smooth, some mm off, in places wrong."""
     size = tuple(far.shape)
     small = [max(2, round(n / COARSE_SPACING)) for n in size]
     out = -F.interpolate(F.interpolate(far[None, None], small, mode="area"), size, mode="trilinear")[0, 0]

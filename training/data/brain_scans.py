@@ -35,7 +35,7 @@ MIRRORED_CODE = torch.cat(
 
 
 class FieldOfView(NamedTuple):
-    """What is looked at: (X, Y, Z) voxels of `spacing` mm about a place `centre` (3,), RAS mm of a head's own box."""
+    """A box of (X, Y, Z) voxels of `spacing` mm about the point `centre` (3,), RAS mm of the head's own box."""
 
     size: tuple[int, int, int]
     spacing: float
@@ -43,7 +43,7 @@ class FieldOfView(NamedTuple):
 
 
 class SimulatedScan(NamedTuple):
-    """`image` as acquired, any scale; `far` the distance in mm from the brain, negative within; (X, Y, Z) each."""
+    """A scan on any intensity scale, and `far`, the signed distance in mm from the brain; (X, Y, Z) each."""
 
     image: Tensor
     far: Tensor
@@ -52,7 +52,7 @@ class SimulatedScan(NamedTuple):
 def draw_field_of_view(
     head: Head, spacing: float, rng: RandomSource, cut: float = 0.3, neck: float = 0.6
 ) -> FieldOfView:
-    """A field of view with the brain in it, or, in a share `cut`, most of it; a share `neck` with the neck."""
+    """Draw a field of view with the brain in it; in a share `cut` with most of it, in a share `neck` with the neck."""
     one = rng.uniform
     extent = 2 * head.half
     low = head.middle - head.half - torch.tensor([one(2, 50), one(5, 45), one(0, 40)])
@@ -69,7 +69,7 @@ def draw_field_of_view(
 
 
 def draw_points(view: FieldOfView, rng: RandomSource) -> tuple[list[Tensor], bool]:
-    """The millimetres of the head's box at every voxel seen, (X, Y, Z) three times, and whether it is mirrored.
+    """Return the mm of the head's box at every voxel, (X, Y, Z) three times, and whether the head is mirrored.
 
     The head is turned, stretched and bent.
     """
@@ -103,7 +103,7 @@ def draw_points(view: FieldOfView, rng: RandomSource) -> tuple[list[Tensor], boo
 
 
 def widen_ventricles(head: Head, places: list[Tensor], mm: float) -> list[Tensor]:
-    """The places that are seen where the ventricles are wider by `mm`."""
+    """Return the points that are seen where the ventricles are wider by `mm`."""
     at = torch.stack(
         [2 * (p - 1.5) / (4 * (n - 1)) - 1 for p, n in zip(places, head.push.shape[1:], strict=True)][::-1], -1
     )
@@ -114,9 +114,9 @@ def widen_ventricles(head: Head, places: list[Tensor], mm: float) -> list[Tensor
 def simulate_head(
     head: Head, view: FieldOfView, rng: RandomSource, surroundings: str = "", coarse: float = 0.5
 ) -> SimulatedScan:
-    """One made-up scan of a head, a share `coarse` of them in thick slices.
+    """Simulate a scan of a head, a share `coarse` of them in thick slices.
 
-    `way` is what surrounds a brain, by chance unless said: one of those `around` it, "made up", or "none".
+    `surroundings` is what surrounds a brain, drawn by chance if empty: one of those `around` it, "made up", or "none".
     """
     places, mirrored = draw_points(view, rng)
     if rng.bernoulli(0.35) and not head.whole:
@@ -145,13 +145,13 @@ def simulate_head(
 
 
 def load_heads(data: Path, names: Sequence[str], step: int, real: Sequence[str] = ("colin",)) -> list[Head]:
-    """Brains, with the average head and the `real` ones to be fitted round them, and after them the real ones whole."""
+    """Return the brains with the average head and the `real` ones to be fitted round them, then the real heads."""
     made = [load_head(data, name, step, ("average", *real)) for name in names]
     return made + [load_head(data, name, step, whole=True) for name in real]
 
 
 def contact_sheet(scans: list[SimulatedScan]) -> Image.Image:
-    """Three planes of each, the brain outlined: a row a scan."""
+    """Return a picture with a row a scan: three planes, plain and with the brain outlined."""
     rows = []
     for image, far in scans:
         tiles = []

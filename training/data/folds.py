@@ -40,14 +40,14 @@ MAP_NOTE = (
 
 
 class SliceListing(NamedTuple):
-    """The slices of one plane of all exams, and of which exam each is, (N,)."""
+    """The slices of one plane of all exams, and the exam of each, (N,)."""
 
     slices: PlaneSlices
     exam: np.ndarray
 
 
 class ExamLesions(NamedTuple):
-    """What is kept of an exam: its row of statistics, slices by plane as (at, mm² of lesion), and maps by plane."""
+    """The lesions of an exam: its row of statistics, slices by plane as (index, mm² of lesion), and maps by plane."""
 
     subject: str
     name: str
@@ -57,7 +57,7 @@ class ExamLesions(NamedTuple):
 
 
 def read_exam(exam: patient_folder.Exam) -> ExamLesions:
-    """Look at an exam. Raises InputError for what cannot be read."""
+    """Read an exam and measure its lesions. Raises InputError for what cannot be read."""
     truth = files.read([exam.files["truth"]], name="truth", colour=True, labels=True)
     image = files.read([exam.files["image"]], name="image", colour=True)
     grey = image if not image.is_colour else image.new_like(np.asarray(image.array, np.float32).mean(3))
@@ -68,7 +68,7 @@ def read_exam(exam: patient_folder.Exam) -> ExamLesions:
 
 
 def measure_exam(subject: str, name: str, image: Volume, mask: Volume) -> ExamLesions:
-    """The statistics of a grey image and a mask, bool, on one grid."""
+    """Return the statistics of a grey image and a bool mask on one grid."""
     along = io_orientation(mask.affine)
     inside = apply_orientation(np.asarray(mask.array), along) > 0
     low, high = colour.find_window(image.array, image.unit)
@@ -94,13 +94,13 @@ def measure_exam(subject: str, name: str, image: Volume, mask: Volume) -> ExamLe
 
 
 def resize_map(flat: np.ndarray) -> np.ndarray:
-    """(H, W) stretched to (CELLS, CELLS), by the nearest."""
+    """Resize (H, W) to (MAP_SIDE, MAP_SIDE) by nearest neighbour."""
     rows, columns = ((np.arange(MAP_SIDE) + 0.5) * n // MAP_SIDE for n in flat.shape)
     return flat[np.ix_(rows.astype(int), columns.astype(int))].astype(np.float32)
 
 
 def list_slices(exams: Iterable[ExamLesions], plane: str) -> SliceListing:
-    """The slices of a plane in which there is more than noise."""
+    """Return the slices of a plane in which there is more than noise."""
     rows = [(each.subject, at, size, each.name) for each in exams for at, size in each.slices.get(plane, ())]
     subject, at, size, exam = zip(*rows, strict=True) if rows else ((),) * 4
     return SliceListing(
@@ -109,7 +109,7 @@ def list_slices(exams: Iterable[ExamLesions], plane: str) -> SliceListing:
 
 
 def describe_fold(listing: SliceListing, plane: str, fold: Fold) -> dict:
-    """A fold for `folds.json`: the people held out, their slices by exam, how many by size of lesion, and the test."""
+    """Return a fold for `folds.json`: people held out, their slices by exam, counts by size of lesion, and the test."""
     slices, held = listing.slices, np.sort(fold.held)
     bins = slices.bins(plane)[held]
     exams: dict[str, list[int]] = {}
@@ -125,13 +125,13 @@ def describe_fold(listing: SliceListing, plane: str, fold: Fold) -> dict:
 
 
 def bin_names(plane: str) -> list[str]:
-    """The names of a plane's bins."""
+    """Return the names of a plane's bins."""
     borders = BIN_BORDERS[plane]
     return [f"to {border}" for border in borders] + [f"above {borders[-1]}"]
 
 
 def render_html(exams: Sequence[ExamLesions], folds: dict[str, list[dict]], title: str) -> str:
-    """The page: volumes, sizes by plane and fold, maps, and every exam."""
+    """Return the page: volumes, sizes by plane and fold, maps, and every exam."""
     volumes = np.array([each.row["volume_ml"] for each in exams])
     positive = np.log10(volumes[volumes > 0])
     histogram = go.Figure(go.Histogram(x=positive, nbinsx=20, marker_color=colour.to_css(colour.get_label_colour(1))))
@@ -193,7 +193,10 @@ def main() -> None:
 def write_folds(
     data: Path, out: Path, count: int = FOLDS, seed: int = SEED, subject: str = patient_folder.SUBJECT
 ) -> str:
-    """Write the three files; a line a fold is returned. Raises InputError without images, ValueError for few people."""
+    """Write the three files and return a line a fold.
+
+    Raises InputError without images, ValueError for too few people.
+    """
     roles = {"image": IMAGE_WORDS, "truth": patient_folder.MASK_WORDS}
     exams = [read_exam(exam) for exam in patient_folder.find_complete_exams(data, roles, list(roles), subject)]
     listings = {plane: list_slices(exams, plane) for plane in PLANES}

@@ -12,10 +12,11 @@ CROP = 144  # pixels a side of a training patch
 
 
 def augment_slices(image: Tensor, target: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Random view of a batch: (B, 3, SIDE, SIDE) and (B, 1, SIDE, SIDE) -> the same, CROP pixels a side.
+    """Return random views, CROP pixels a side, of a batch (B, 3, SIDE, SIDE) and its masks (B, 1, SIDE, SIDE).
 
-    Turned by any quarter and mirrored (uploads come in every orientation), rotated, scaled, bent; then contrast, coil
-    shading, blur and noise, and in some cases only FLAIR is left, copied to the other channels as the data set does.
+    They are turned by any quarter and mirrored (uploads come in every orientation), rotated, scaled and bent; then
+    contrast, coil shading, blur and noise change, and in some cases FLAIR replaces the other channels as the data set
+    does.
     """
     batch, device = len(image), image.device
 

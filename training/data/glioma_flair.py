@@ -1,7 +1,7 @@
 """Real FLAIR of people without MS, to paint lesions into: heads with a low-grade glioma, which itself is left out.
 
 DATA holds `lgg`, see `segment_glioma_ar2unet`; of its split, the part that AR2-UNet is trained on. The set gives no
-positions: 240 mm fields of view are assumed, and that each study is TALL mm high.
+positions: 240 mm fields of view are assumed, and that each study is HEAD_HEIGHT mm high.
 """
 
 from pathlib import Path
@@ -28,14 +28,15 @@ TRANSPLANTS = 6  # patients with MS whose lesions each is given in turn
 
 
 def list_heads(data: Path) -> list[str]:
+    """Return the names of the heads in the part that AR2-UNet is trained on."""
     names = sorted(p.name for p in (data / "lgg").iterdir() if p.is_dir())
     return sorted(split_patients(names)["train"])
 
 
 def longest_slab(folder: Path) -> tuple[list[Path], float]:
-    """The longest run of slices that are close enough to be joined, one in so many left out; mm from one to the next.
+    """Return the longest run of slices close enough to be joined, and the mm from one slice number to the next.
 
-    Positions are the numbers of the files; what is missing between two of a run is filled in by `volumes`.
+    Positions are the numbers of the files; slices missing within a run are filled in by `interpolate_volumes`.
     """
     files = sorted(folder.glob("[0-9][0-9][0-9].jpg"))
     number = np.array([int(f.stem) for f in files])
@@ -47,7 +48,7 @@ def longest_slab(folder: Path) -> tuple[list[Path], float]:
 
 
 def interpolate_volumes(folder: Path) -> dict[str, Volume] | None:
-    """`flair`, `t1` and `glioma` at 1 mm, axes along RAS; missing slices between their neighbours. None if too few."""
+    """Return `flair`, `t1` and `glioma` at 1 mm along RAS, missing slices interpolated; None for too few slices."""
     files, step = longest_slab(folder)
     number = np.array([int(f.stem) for f in files])
     if (number[-1] - number[0]) * step < LEAST_HEIGHT:

@@ -18,7 +18,7 @@ SEED = 20261121
 
 @dataclass
 class Patient:
-    """One study: `whole` and `stripped` are standardised (N, 3, SIDE, SIDE) fp16, `mask` is (N, SIDE, SIDE) bool."""
+    """A study: `whole` and `stripped` are standardised (N, 3, SIDE, SIDE) float16, `mask` is (N, SIDE, SIDE) bool."""
 
     name: str
     whole: np.ndarray
@@ -27,7 +27,7 @@ class Patient:
 
 
 def load_patient(folder: Path) -> Patient:
-    """Read one patient, standardise each sequence over the whole study, with the skull and without it."""
+    """Read a patient and standardise each sequence over the whole study, with the skull and without it."""
     files = sorted(folder.glob("[0-9][0-9][0-9].jpg"))
     image = np.stack([read_picture(f, "RGB") for f in files]).transpose(0, 3, 1, 2)  # (N, 3, SIDE, SIDE)
     masks = [f.with_name(f.stem + "_mask.png") for f in files]
@@ -36,7 +36,7 @@ def load_patient(folder: Path) -> Patient:
 
 
 def patient_from_case(case: Case) -> Patient:
-    """Anyone's: the slices that the pipeline would look at, in the middle of SIDE × SIDE pixels."""
+    """Return anyone's case as a patient: the pipeline's slices in the middle of SIDE × SIDE pixels."""
     pre, flair, post = case.volumes
     if flair is None:
         raise ValueError(f"{case.patient} has no FLAIR")
@@ -55,7 +55,7 @@ def patient_from_case(case: Case) -> Patient:
 
 
 def standardize_patient(name: str, image: np.ndarray, mask: np.ndarray) -> Patient:
-    """With the skull and without it: (N, 3, SIDE, SIDE) from 0 on, and (N, SIDE, SIDE) bool."""
+    """Return a patient from (N, 3, SIDE, SIDE), from 0 on, and its mask (N, SIDE, SIDE) bool."""
     brain = estimate_brain(image[:, 1]) | mask
     whole = np.stack([standardize(image[:, c]) for c in range(3)], 1)
     stripped = np.stack([standardize(image[:, c] * brain) for c in range(3)], 1)
@@ -63,11 +63,12 @@ def standardize_patient(name: str, image: np.ndarray, mask: np.ndarray) -> Patie
 
 
 def read_picture(file: Path, mode: str) -> np.ndarray:
+    """Return a picture as SIDE × SIDE pixels of a Pillow mode."""
     return np.asarray(Image.open(file).convert(mode).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
 
 def estimate_brain(flair: np.ndarray) -> np.ndarray:
-    """A slice-wise guess at the brain in (N, H, W), good enough to show a network what a stripped head looks like."""
+    """Return a slice-wise estimate of the brain in (N, H, W), good enough to simulate a stripped head."""
     threshold = 0.55 * np.median(flair[flair > flair.mean()])
     brain = np.zeros(flair.shape, bool)
     for index, piece in enumerate(flair):
@@ -81,14 +82,14 @@ def estimate_brain(flair: np.ndarray) -> np.ndarray:
 
 
 def study_site(name: str) -> str:
-    """TCGA_DU_1234 is of DU; of others nothing is known."""
+    """Return the site of a TCGA study, "DU" for TCGA_DU_1234, "" for others."""
     return name.split("_")[1] if name.startswith("TCGA_") else ""
 
 
 def split_patients(names: list[str], validation: float = 0.12, test: float = 0.14) -> dict[str, list[str]]:
-    """Divide patients into train, validation and test with every site in the same proportion; always the same way.
+    """Split patients into train, validation and test with every site in the same proportion, always the same way.
 
-    Patients of no known site are all of one, and one of them at least is in each part, if there are three.
+    Patients of no known site count as one site, with at least one of them in each part if there are three.
     """
     random = np.random.default_rng(SEED)
     parts: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
@@ -103,7 +104,7 @@ def split_patients(names: list[str], validation: float = 0.12, test: float = 0.1
 
 
 def read_slices(files: list[Path]) -> tuple[np.ndarray, np.ndarray]:
-    """The slices (row, column, slice, channel) uint8, and what is outlined in them (row, column, slice) bool."""
+    """Return slices (row, column, slice, channel) uint8 and their masks (row, column, slice) bool."""
     image = np.stack([np.asarray(Image.open(f).convert("RGB")) for f in files], 2)
     mask = np.zeros(image.shape[:3], bool)
     for number, file in enumerate(files):

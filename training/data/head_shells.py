@@ -21,7 +21,7 @@ LIKE_FLAIR = ((0, 0.03), (0.03, 0.4), (0.2, 1.5), (0, 0.2), (0.3, 1.6), (0.3, 0.
 
 
 def draw_brightness(kind: str, rng: RandomSource) -> Tensor:
-    """How bright each of TISSUES is, in units of white matter, in an image like "t1", "t2", "flair", or "any"."""
+    """Return how bright each of TISSUES is, in units of white matter, in an image like "t1", "t2", "flair" or "any"."""
     if kind == "any":
         out = torch.rand(len(TISSUES), generator=rng.generator) * rng.uniform(0.8, 2)
         if rng.bernoulli(0.7):
@@ -35,18 +35,18 @@ def draw_brightness(kind: str, rng: RandomSource) -> Tensor:
 
 
 class BrainShapes:
-    """Ellipsoids and tubes in the box of the brain: `places` (X, Y, Z) three times, mm as in HALF from its middle."""
+    """Ellipsoids and tubes round a brain: `places` (X, Y, Z) three times, mm from its middle as in HALF_BOX."""
 
     def __init__(self, places: Sequence[Tensor]) -> None:
         self.x, self.y, self.z = places
 
     def ball(self, centre: Sequence[float], axes: Sequence[float]) -> Tensor:
-        """About the distance in mm from an ellipsoid, negative inside, right at its border alone."""
+        """Return roughly the distance in mm from an ellipsoid, negative inside, exact at its border alone."""
         a, b, c = (((p - m) / r).square_() for p, m, r in zip((self.x, self.y, self.z), centre, axes, strict=True))
         return a.add_(b).add_(c).sqrt_().sub_(1).mul_(min(axes))
 
     def tube(self, x: Tensor | float, y: Tensor | float, across: float, along: float, top: float) -> Tensor:
-        """The same of a tube downwards from `top`, at x and y, which may change with z."""
+        """Return the same for a tube downwards from `top`, at x and y, which may change with z."""
         a, b = ((self.x - x) / across).square_(), ((self.y - y) / along).square_()
         out = a.add_(b).sqrt_().sub_(1).mul_(min(across, along))
         return torch.maximum(out, self.z - top)
@@ -55,10 +55,10 @@ class BrainShapes:
 def draw_tissues(
     places: Sequence[Tensor], far: Tensor, tail: Sequence[float], rng: RandomSource
 ) -> tuple[Tensor, Tensor]:
-    """The tissue (X, Y, Z) uint8 of a made-up head, and about how far each voxel is from its skin, in mm.
+    """Return the tissue (X, Y, Z) uint8 of a random head, and roughly the distance in mm from its skin.
 
-    `far` is the distance from the brain in millimetres, right up to 30 of them; `tail` where the brain ends downwards,
-    in the millimetres of `places`.
+    `far` is the distance from the brain in millimetres, exact up to 30 mm; `tail` is where the brain ends downwards, in
+    the millimetres of `places`.
     """
     size = tuple(far.shape)
     wide, coarse, fine = (rng.smooth_field(size, n)[0] for n in (40, 18, 7))
@@ -164,7 +164,7 @@ def draw_tissues(
 
 
 def render_tissues(tissue: Tensor, bright: Tensor, rng: RandomSource) -> Tensor:
-    """The signal (X, Y, Z) of a map of TISSUES, in units of white matter, each uneven in its own way."""
+    """Return the signal (X, Y, Z) of a map of TISSUES, in units of white matter, each with its own texture."""
     size = tuple(tissue.shape)
     uneven = torch.tensor([0, 0.1, 0.2, 0.1, 0.3, 0.12, 0.15, 0.2, 0.3, 0.05, 0.06, 0.2]) * rng.uniform(0.3, 1.5)
     grain = rng.smooth_field(size, 5)[0] * 0.6 + rng.normal(*size, scale=0.5)

@@ -28,7 +28,7 @@ STEP_MM = 0.25  # of the distance from the brain, kept as uint8
 class LabelledScan(NamedTuple):
     """One scan at 1 mm, axes along RAS: (X, Y, Z) uint8; `distance` is from the brain, in steps of STEP_MM.
 
-    `head` is the average head round it, on the grid of `template_head.fitted`.
+    `head` is the average head round it, on the grid of `template_head.fit_head`.
     """
 
     image: Tensor
@@ -38,11 +38,14 @@ class LabelledScan(NamedTuple):
 
 
 def list_scans(data: Path) -> list[str]:
+    """Return the names of the T1 scans in a folder."""
     return sorted(p.name.removesuffix("_t1.nii.gz") for p in data.glob("*_t1.nii.gz"))
 
 
 def split_scans(names: Sequence[str]) -> dict[str, list[str]]:
-    """The scans of "train", "validation" and "test": ours as always, of others every fifth to each of the last two."""
+    """Return the scans of "train", "validation" and "test": fixed ones of our set, of others every fifth for each of
+    the last two.
+    """
     held: dict[str, Sequence[str]] = {"validation": VALIDATION_SCANS, "test": TEST_SCANS}
     if not set(TEST_SCANS) & set(names):
         held = {"validation": names[2::5], "test": names[4::5]}
@@ -52,7 +55,7 @@ def split_scans(names: Sequence[str]) -> dict[str, list[str]]:
 
 
 def training_scans(data: Path, held: int = 1) -> tuple[list[str], list[str]]:
-    """The scans to learn from, and those to validate on. Raises UserError where these are fewer than `held`."""
+    """Return the scans to learn from and those to validate on. Raises UserError for fewer than `held` of the latter."""
     parts = split_scans(names := list_scans(data))
     if not parts["train"] or len(parts["validation"]) < held:
         few = f"{data} holds {len(names)} scans (ID_t1.nii.gz beside ID_labels.nii.gz)"
@@ -61,7 +64,7 @@ def training_scans(data: Path, held: int = 1) -> tuple[list[str], list[str]]:
 
 
 def load_scan(data: Path, name: str) -> LabelledScan:
-    """Read one scan, or what was kept of it."""
+    """Return a scan, read anew or from the cache."""
     kept = cache_folder("anatomy", data) / f"{name}.npz"
     if not kept.exists():
         image = files.read([data / f"{name}_t1.nii.gz"])
@@ -86,7 +89,7 @@ def load_scan(data: Path, name: str) -> LabelledScan:
 
 
 def load_average_head(scan: LabelledScan, data: Path, name: str) -> LabelledScan:
-    """The scan of `data` with the average head round it, made, or kept from before."""
+    """Return the scan with the average head fitted round it, made anew or from the cache."""
     kept = cache_folder("anatomy", data) / f"{name}_head.npy"
     if not kept.exists():
         np.save(kept, fit_head(scan.distance.numpy() == 0))

@@ -53,14 +53,17 @@ NEAR_LESION_SHARE = 0.66  # share of the patches that lie about a lesion, if the
 SHEET_TILES = ((2, 0, False), (2, 0, True), (1, 0, False), (0, 0, False), (2, 1, False), (2, 4, False), (2, 3, False))
 """Of a row of the sheet: axis, channel, outlined."""
 SIGNAL_LEVEL = {"flair": 2.2, "t1": 1.3, "t2": 1.8}  # brightness beside the noise that scanners add
-THICK_SLICES, THICK_FROM = (0.3, 6.0), 3.5  # as in `acquired`; voxels of a slice from which it is thick
-NOISE, SHADE = 0.05, 0.12  # at most, as in `scanned`: what is shared by researchers has been corrected
+THICK_SLICES, THICK_FROM = (0.3, 6.0), 3.5  # as in `simulate_sequences`; voxels of a slice from which it is thick
+NOISE, SHADE = 0.05, 0.12  # at most, as in `simulate_scan`: what is shared by researchers has been corrected
 REAL_SHARE, GLIOMA_SHARE = 0.45, 0.2  # shares of the patches; the rest is made up
 
 
 class PatientView(NamedTuple):
-    """What there is to be seen, before a scanner spoils it, (X, Y, Z) each: `images` by sequence; `target`, the share
-    of lesion; `known` bool, where that is so; `regions` by the sequence they are found in; RAS+ mm of the template."""
+    """What is seen of a patient before a scanner, (X, Y, Z) each.
+
+    `images` by sequence; `target`, the share of lesion; `known` bool, where that is so; `regions` by the sequence in
+    which they were found; `template_mm`, RAS+ mm of the template.
+    """
 
     images: dict[str, Tensor]
     target: Tensor
@@ -70,7 +73,7 @@ class PatientView(NamedTuple):
 
 
 class Patch(NamedTuple):
-    """What is learned from: `x` (CHANNELS, X, Y, Z) as when served, `target` and `known` as of a `Sight`."""
+    """A training patch: `x` (CHANNELS, X, Y, Z) as when served, `target` and `known` as of a `PatientView`."""
 
     x: Tensor
     target: Tensor
@@ -78,7 +81,7 @@ class Patch(NamedTuple):
 
 
 def points_to_mask(index: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """(X, Y, Z) uint8, 255 at every index (N, 3) that lies within."""
+    """Return (X, Y, Z) uint8, 255 at every index (N, 3) inside it."""
     out = torch.zeros(shape, dtype=torch.uint8)
     index = index.long()
     index = index[((index >= 0) & (index < torch.tensor(shape))).all(1)]
@@ -87,7 +90,9 @@ def points_to_mask(index: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def perturb_regions(regions: Tensor, pose: Pose, lesion: Tensor, rng: RandomSource) -> Tensor:
-    """Classes of a brain as a network may find them: borders a little off, some lesions taken for cortex or fluid."""
+    """Return classes of a brain as a network may find them: borders a little off, some lesions taken for cortex or
+    fluid.
+    """
     off = rng.smooth_field(tuple(lesion.shape), 12, 3) * rng.uniform(0, 1.2)
     perturbed = sample_nearest(regions, Pose([p + o for p, o in zip(pose.points, off, strict=True)], pose.mirrored))
     wrong = (lesion > 0.3) & (rng.smooth_field(tuple(lesion.shape), 9)[0] > rng.uniform(-1, 3))
@@ -107,7 +112,7 @@ def template_coordinates(template_affine: Tensor | None, pose: Pose, rng: Random
 def draw_made_up(
     head: TransplantBrain, size: tuple[int, int, int], rng: RandomSource, without: Collection[str] = ()
 ) -> PatientView:
-    """A made-up patient, none with the lesions of those in `without`."""
+    """Draw a view of a made-up patient, none with the lesions of people in `without`."""
     scan, who = head.scan, [name for name in head.transplants if name not in without]
     index = head.transplants[who[rng.randint(len(who))]]
     about = (
@@ -137,7 +142,7 @@ def draw_made_up(
 def simulate_extraction(
     images: dict[str, Tensor], t1: Tensor, tissue: Tensor, distance: Tensor, below: Tensor, rng: RandomSource
 ) -> dict[str, Tensor]:
-    """What surrounds the brain: mostly nothing, as extraction leaves it, tight or wide; sometimes a whole head."""
+    """Simulate brain extraction: mostly nothing is left round the brain, tight or wide; sometimes a whole head."""
     way = rng.uniform(0, 1)
     if way < 0.08:
         return {k: add_skull(image, distance, below, RandomSource(rng.randint(2**31))) for k, image in images.items()}
@@ -157,7 +162,7 @@ def simulate_extraction(
 def draw_real(
     real: RealPatient, size: tuple[int, int, int], rng: RandomSource, without: Collection[str] = ()
 ) -> PatientView:
-    """A real head, most often with lesions of others painted between its own."""
+    """Draw a view of a real head, most often with lesions of others painted between its own."""
     who = [name for name in real.transplants if name not in without]
     more = real.transplants[who[rng.randint(len(who))]] if who else torch.zeros(0, 3)
     about, own = None, real.lesions.nonzero()
@@ -191,8 +196,10 @@ def draw_real(
 def simulate_sequences(
     images: Mapping[str, Tensor], rng: RandomSource, share: float = 0.2, most: float = 5.0
 ) -> tuple[dict[str, Tensor], bool]:
-    """What scanners make of it, sequence by sequence, and which sequences there are: FLAIR always; a `share` in slices
-    of up to so many voxels. Whether those of FLAIR are thick."""
+    """Simulate a scanner, sequence by sequence, and which sequences there are; FLAIR is always one of them.
+
+    A `share` is in slices of up to `most` voxels. Returns the images, and whether the slices of FLAIR are thick.
+    """
     way = rng.uniform(0, 1)
     is_acquired = {"flair": True, "t1": way > 0.45, "t2": way < 0.04 or way > 0.88}
     out, coarse = {}, False
@@ -209,7 +216,7 @@ def simulate_sequences(
 
 
 def make_patch(view: PatientView, rng: RandomSource) -> Patch:
-    """What the network is shown of it, now and then without any regions, as where no brain is found."""
+    """Return the network's input for a view, now and then without any regions, as where no brain is found."""
     images, coarse = simulate_sequences(view.images, rng, *THICK_SLICES)
     sequence = "t1" if "t1" in images else "thick" if coarse and "thick" in view.regions else "flair"
     regions = view.regions[sequence].numpy()
@@ -225,7 +232,7 @@ def make_patch(view: PatientView, rng: RandomSource) -> Patch:
 
 
 class PatchSource:
-    """The brains named, all patients but those left out (`P14`, `p07`, ...), and heads with a glioma."""
+    """Patches of the named brains, of patients but those left out (`P14`, `p07`, ...), and of heads with a glioma."""
 
     def __init__(self, data: Path, brains: list[str], leave: Collection[str] = (), gliomas: bool = True) -> None:
         self.heads = [load_brain(data, name) for name in brains]
@@ -238,7 +245,7 @@ class PatchSource:
         self.gliomas = [real for real in rest if real is not None]
 
     def sample(self, rng: RandomSource, size: tuple[int, int, int] = PATCH) -> Patch:
-        """One patch, always the same for the same seed."""
+        """Draw a patch, always the same for the same seed."""
         way = rng.uniform(0, 1)
         if way < REAL_SHARE:
             scans = list(self.patients.values())[rng.randint(len(self.patients))]
@@ -251,7 +258,7 @@ class PatchSource:
 
 
 def contact_sheet(patches: list[Patch]) -> Image.Image:
-    """FLAIR in three planes through the most lesion, T1 beside it, lesions outlined once: a row a patch."""
+    """Return a picture with a row a patch: FLAIR in three planes, T1 beside it, lesions outlined once."""
     rows = []
     for x, target, _ in patches:
         volume, mask = x.numpy(), target.numpy() > 0.5

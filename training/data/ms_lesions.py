@@ -44,7 +44,7 @@ VENTRICLE = _per_tissue({3: 1, 4: 1, 11: 1, 12: 1}, 0) > 0
 
 
 def read_mask_bank(file: Path) -> dict[str, np.ndarray]:
-    """Patient -> indices (N, 3) of the lesion voxels in MNI space at 1 mm, axes along RAS, the first at CORNER."""
+    """Return patient -> indices (N, 3) of lesion voxels in MNI space at 1 mm along RAS, the first voxel at CORNER."""
     packed, masks = np.load(file), {}
     width = int(packed["shape"][0])
     for number, name in enumerate(packed["names"]):
@@ -58,7 +58,7 @@ def read_mask_bank(file: Path) -> dict[str, np.ndarray]:
 
 
 def fit_to_mni(tissue: np.ndarray) -> np.ndarray:
-    """(4, 4) from voxels of a brain (X, Y, Z) at 1 mm along RAS to RAS+ mm of MNI, by its nuclei and its extent."""
+    """Return (4, 4) from voxels of a brain (X, Y, Z) at 1 mm along RAS to RAS+ mm of MNI, by nuclei and extent."""
     white, cortex = WHITE.numpy(), CORTEX.numpy()
     cerebrum = np.argwhere((white | cortex)[tissue] & ~np.isin(TISSUE_CLASS.numpy()[tissue], (5, 6, 24, 25)))
     rows: list[list[np.ndarray]] = [[], [], []]
@@ -83,7 +83,7 @@ def fit_to_mni(tissue: np.ndarray) -> np.ndarray:
 
 
 def move_lesions(index: np.ndarray, affine: np.ndarray, shape: tuple[int, ...], rng: RandomSource) -> np.ndarray:
-    """Lesions of one brain roughly in another's place: (X, Y, Z) bool, perhaps mirrored, scaled, bent.
+    """Move lesions of one brain roughly to their place in another: (X, Y, Z) bool, perhaps mirrored, scaled, bent.
 
     `affine` (4, 4) sends voxels of the new brain to RAS+ millimetres of MNI.
     """
@@ -101,7 +101,7 @@ def move_lesions(index: np.ndarray, affine: np.ndarray, shape: tuple[int, ...], 
 
 
 def plant_lesions(rough: np.ndarray, tissue: np.ndarray, depth: np.ndarray, rng: RandomSource) -> np.ndarray:
-    """Lesions (X, Y, Z) bool pushed, each on its own, to where most of it lies in white matter, and cut to the brain.
+    """Shift each lesion of (X, Y, Z) bool to where most of it lies in white matter, and cut it to the brain.
 
     `depth` is the distance from the ventricles in millimetres: what was beside them stays beside them.
     """
@@ -132,7 +132,7 @@ def plant_lesions(rough: np.ndarray, tissue: np.ndarray, depth: np.ndarray, rng:
 def transplant_lesions(
     data: Path, tissue: np.ndarray, depth: np.ndarray, count: int, rng: RandomSource
 ) -> dict[str, np.ndarray]:
-    """Lesions of `count` people with MS, each of whom might have this brain: patient -> indices (N, 3) int16."""
+    """Return lesions of `count` people with MS as this brain might have them: patient -> indices (N, 3) int16."""
     affine, bank, out = fit_to_mni(tissue), read_mask_bank(data / "ms" / MASK_BANK), {}
     for number in torch.randperm(len(bank), generator=rng.generator)[:count].tolist():
         who = list(bank)[number]
@@ -142,7 +142,7 @@ def transplant_lesions(
 
 
 def thin_lesions(soft: Tensor, rng: RandomSource) -> Tensor:
-    """Some of the lesions (X, Y, Z), from all to a few: the load of a patient varies a hundredfold."""
+    """Keep some of the lesions (X, Y, Z), from all to a few: the load of patients varies a hundredfold."""
     labels, count = ndimage.label((soft > 0.2).numpy())
     if not count:
         return soft
@@ -151,7 +151,7 @@ def thin_lesions(soft: Tensor, rng: RandomSource) -> Tensor:
 
 
 def draw_specks(room: Tensor, rng: RandomSource) -> Tensor:
-    """A few small round lesions within `room` (X, Y, Z) bool: (X, Y, Z) 0 to 1."""
+    """Draw a few small round lesions within `room` (X, Y, Z) bool: (X, Y, Z) 0 to 1."""
     spots = torch.zeros(room.shape)
     places = room.flatten().nonzero()[:, 0]
     for _ in range(rng.randint(8) if len(places) else 0):
@@ -169,7 +169,7 @@ def draw_specks(room: Tensor, rng: RandomSource) -> Tensor:
 
 
 def synthesize_ms_flair(t1: Tensor, tissue: Tensor, depth: Tensor, rng: RandomSource) -> Tensor:
-    """FLAIR of a brain without lesions, white matter near 0.5, with what in it is bright by nature; (X, Y, Z)."""
+    """Return FLAIR (X, Y, Z) of a brain without lesions, white matter near 0.5, with normal hyperintensities."""
     size = tuple(t1.shape)
     white, fluid = 0.5, rng.uniform(0.0, 0.2)
     grey = white * rng.uniform(0.95, 1.2)
@@ -201,7 +201,7 @@ def synthesize_ms_flair(t1: Tensor, tissue: Tensor, depth: Tensor, rng: RandomSo
 
 
 def paint_lesions(images: dict[str, Tensor], soft: Tensor, rng: RandomSource) -> dict[str, Tensor]:
-    """The same brain with lesions: images by sequence with white matter near 0.5 (T1: 1), `soft` the lesions' share."""
+    """Paint lesions, whose share is `soft`, into images by sequence with white matter near 0.5 (T1: 1)."""
     if not soft.any():
         return images
     size = tuple(soft.shape)

@@ -29,7 +29,7 @@ TRANSPLANTS = 10  # patients whose lesions each brain is given in turn
 
 
 class TransplantBrain(NamedTuple):
-    """A brain without lesions, and where other people's would lie in it; all (X, Y, Z) as in `Scan`."""
+    """A brain without lesions, and where other people's would lie in it; all (X, Y, Z) as in `LabelledScan`."""
 
     scan: labelled_brains.LabelledScan
     depth: Tensor  # from the ventricles, in steps of STEP_MM
@@ -51,22 +51,22 @@ class RealPatient(NamedTuple):
     unknown: Tensor  # 255 where nothing is learned
     lesion_points: Tensor  # (M, 3), a voxel of each of its lesions
     regions: dict[str, Tensor]  # classes as the parcellation network finds them in FLAIR, "thick" slices of it, and T1
-    transplants: dict[str, Tensor]  # as of a `Head`
+    transplants: dict[str, Tensor]  # as of a `TransplantBrain`
     template_affine: Tensor | None
 
 
 def list_patients(data: Path) -> list[str]:
-    """The scans of real patients, SET_PATIENT or SET_PATIENT_TIME each: FLAIR, T1 and mask, in MNI space."""
+    """Return the scans of real patients, SET_PATIENT or SET_PATIENT_TIME each: FLAIR, T1 and mask, in MNI space."""
     return sorted(file.name.removesuffix("_flair.nii.gz") for file in (data / "ms").glob("*_flair.nii.gz"))
 
 
 def person_of(name: str) -> str:
-    """The person of a scan: `mslesseg_P14_T2` -> `P14`."""
+    """Return the person of a scan: `P14` for `mslesseg_P14_T2`."""
     return name.split("_")[1]
 
 
 def load_brain(data: Path, name: str) -> TransplantBrain:
-    """Read one brain and plant lesions in it, or read what was kept of that."""
+    """Return a brain and transplanted lesions, made anew or from the cache."""
     scan = labelled_brains.load_scan(data / "brain_t1", name)
     kept = cache_folder("ms", data) / f"{name}.npz"
     if not kept.exists():
@@ -83,18 +83,18 @@ def load_brain(data: Path, name: str) -> TransplantBrain:
 
 
 def parcellation_cache(data: Path) -> Path:
-    """Where real heads are kept with the regions that the weights of today find in them."""
+    """Return the cache folder for real heads with the regions that the current weights find in them."""
     return cache_folder("ms", data, runtime.find_card("segment_anatomy_unet").weights.sha256)
 
 
 def read_patient(data: Path, name: str) -> tuple[Volume, Volume, Volume]:
-    """FLAIR, T1 and mask of a real patient."""
+    """Return FLAIR, T1 and mask of a real patient."""
     flair, t1, mask = (files.read([data / "ms" / f"{name}_{role}.nii.gz"]) for role in ("flair", "t1", "mask"))
     return flair, t1, mask.new_like((mask.array > 0).astype(np.uint8), labels={1: "lesion"})
 
 
 def load_patient(data: Path, name: str, bank: Mapping[str, np.ndarray] | None = None) -> RealPatient:
-    """Read one patient, or what was kept of one; `bank` has the lesions of others in MNI space, see `masks`."""
+    """Return a patient, read anew or from the cache; `bank` has the lesions of others, see `read_mask_bank`."""
     kept = parcellation_cache(data) / f"{name}.npz"
     if not kept.exists():
         scans = dict(zip(("flair", "t1", "mask"), read_patient(data, name), strict=True))
@@ -120,7 +120,7 @@ def load_patient(data: Path, name: str, bank: Mapping[str, np.ndarray] | None = 
 
 
 def load_glioma(data: Path, name: str) -> RealPatient | None:
-    """A head with a glioma, which is not known to be MS or not; None where the set has too few slices of it."""
+    """Return a head with a glioma, in whose surroundings nothing is known; None if the set has too few slices of it."""
     arrays = glioma_flair.load_head(data, name, parcellation_cache(data) / f"{name}.npz")
     if arrays is None:
         return None
@@ -135,12 +135,12 @@ def load_glioma(data: Path, name: str) -> RealPatient | None:
 
 
 def correct_shading(image: np.ndarray, regions: np.ndarray) -> Tensor:
-    """(X, Y, Z) uint8 without shading, as the pipeline looks at it."""
+    """Return (X, Y, Z) uint8 without shading, as the pipeline corrects it."""
     return torch.from_numpy(np.rint(correct_bias_field(image, TISSUE_TABLE[0][regions])).clip(0, 255).astype(np.uint8))
 
 
 def lesion_points(lesions: Tensor) -> Tensor:
-    """(M, 3): a voxel of each lesion of (X, Y, Z) 0 or 255."""
+    """Return a voxel (M, 3) of each lesion of (X, Y, Z) 0 or 255."""
     labels, count = ndimage.label(lesions.numpy())
     places = ndimage.maximum_position(labels, labels, np.arange(1, count + 1)) if count else []
     return torch.tensor(places, dtype=torch.long).reshape(-1, 3)

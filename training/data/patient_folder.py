@@ -1,6 +1,6 @@
 """Folder: anyone's patients, images beside masks or BIDS, as cases for `training.evaluation.evaluate`.
 
-Plain, `WORD` telling what a file is (see `words` and TRUTHS): `ID_WORD.nii.gz`, such as `7_flair.nii.gz` and
+Plain, `WORD` telling what a file is (see `input_words` and TRUTH_WORDS): `ID_WORD.nii.gz`, such as `7_flair.nii.gz` and
 `7_mask.nii.gz`; a folder for each person, `7/flair.nii.gz` or `7/7_flair.nii.gz`; a folder for each kind,
 `images/7.nii.gz` and `masks/7.nii.gz`. The person is ID up to the first `_`, or the person's folder: where these are
 visits, a pattern of one's own tells who is who. In place of a file there may be a folder of DICOM files.
@@ -45,7 +45,7 @@ NATIVE_SPACES = ("orig", "individual", "t1w", "t2w", "flair")  # BIDS: spaces th
 
 
 class Exam(NamedTuple):
-    """Whose, which, and the file (or the folder of DICOM files) of each role that was found."""
+    """An exam: its person, its name, and the file (or the folder of DICOM files) of each role."""
 
     subject: str
     name: str
@@ -53,7 +53,7 @@ class Exam(NamedTuple):
 
 
 class FolderFile(NamedTuple):
-    """A file, what it is, and how good a choice among its like: less is better."""
+    """A file, the word that tells what it is, and its rank among files of the same word: less is better."""
 
     subject: str
     name: str
@@ -128,7 +128,7 @@ def input_words(source: Input, alone: bool) -> tuple[str, ...]:
 
 
 def truth_kind(card: Card) -> str:
-    """Which of TRUTHS a method is compared with. Raises InputError for one that is not scored."""
+    """Which of TRUTH_WORDS a method is compared with. Raises InputError for one that is not scored."""
     if card.task == "segmentation":
         return "lesions" if any(option.name == "threshold" for option in card.options) else "regions"
     if card.task not in ("restoration", "registration"):

@@ -1,6 +1,6 @@
 """PET slices with full and fewer counts: scanned phantoms of brain and torso, the real volume with noise added.
 
-`python -m training.data.restoration_data pet` calls `pet_pairs`.
+`python -m training.data.restoration_data pet` calls `make_pet_pairs`.
 """
 
 from pathlib import Path
@@ -74,7 +74,7 @@ def draw_brain_slices(path: Path, rng: np.random.Generator) -> tuple[np.ndarray,
 def draw_torso_slices(
     data: Path, own: list[dict[str, Any]], rng: np.random.Generator
 ) -> tuple[np.ndarray, float, float]:
-    """PET_BATCH phantoms over CT slices of one patient, as `brain_slices`, in stacks of NEIGHBOURS."""
+    """PET_BATCH phantoms over CT slices of one patient, as `draw_brain_slices`, in stacks of NEIGHBOURS."""
     side = int(rng.choice(SIDES[:3]))
     mm, fwhm = float(np.clip(rng.uniform(2, 5), 330 / side, 550 / side)), float(rng.uniform(4, 8))
     images = []

@@ -13,7 +13,7 @@ from training.data.brain_tissues import FLUID_TISSUES, RIM, TISSUE_CLASS, TISSUE
 
 
 def randomize_contrast(image: Tensor, tissue: Tensor, rng: RandomSource) -> Tensor:
-    """A made-up contrast: every tissue gets a mean of its own, and as much of the scan's texture as chance will."""
+    """Return a random contrast: every tissue gets a mean of its own, and part of the scan's texture."""
     groups = TISSUE_GROUP[tissue.long()]
     flat = groups.flatten()
     count = torch.bincount(flat, minlength=len(TISSUE_CLASS)).clamp(min=1)
@@ -34,7 +34,7 @@ def randomize_contrast(image: Tensor, tissue: Tensor, rng: RandomSource) -> Tens
 
 
 def vary_contrast(image: Tensor, tissue: Tensor, rng: RandomSource) -> Tensor:
-    """The scan's own contrast, bent; the rim left by whoever took the skull off may go."""
+    """Vary the scan's own contrast; the rim that skull stripping left may be removed."""
     image = image ** math.exp(rng.gauss(0.25))
     if rng.bernoulli(0.3):
         image = image * (tissue != RIM)
@@ -42,7 +42,7 @@ def vary_contrast(image: Tensor, tissue: Tensor, rng: RandomSource) -> Tensor:
 
 
 def box_blur(x: Tensor, times: int = 1) -> Tensor:
-    """(X, Y, Z) with every voxel the mean of the 27 around it, as often as wanted."""
+    """Return (X, Y, Z) with every voxel the mean of the 27 around it, `times` over."""
     x = x[None, None]
     for _ in range(times):
         for axis in range(3):
@@ -53,7 +53,7 @@ def box_blur(x: Tensor, times: int = 1) -> Tensor:
 
 
 def map_contrast(t1: Tensor, tissue: Tensor, knots: Sequence[float], rng: RandomSource, offset: float = 0.02) -> Tensor:
-    """A brain without lesions in another contrast, from its T1 in units of white matter, (X, Y, Z).
+    """Return a brain without lesions in another contrast, from its T1 in units of white matter, (X, Y, Z).
 
     `knots` are the new brightness where T1 is that of fluid, grey matter, white matter and above.
     """
@@ -64,7 +64,9 @@ def map_contrast(t1: Tensor, tissue: Tensor, knots: Sequence[float], rng: Random
 
 
 def synthesize_flair(image: Tensor, tissue: Tensor, rng: RandomSource) -> Tensor:
-    """Like FLAIR: fluid dark, grey matter hardly brighter than white, and often lesions, bright, in white matter."""
+    """Return an image like FLAIR: fluid dark, grey matter hardly brighter than white, often with bright lesions in
+    white matter.
+    """
     groups = TISSUE_GROUP[tissue.long()]
     white = (groups == 1) | (groups == 5)  # cerebral, cerebellar
     if not white.any():

@@ -14,7 +14,7 @@ from training.data.labelled_brains import MARGIN, STEP_MM, LabelledScan
 
 
 class Pose(NamedTuple):
-    """Where a patch lies in a scan: the voxel index along each axis, (X, Y, Z) each, and whether it is mirrored."""
+    """A patch of a scan: the voxel index along each axis, (X, Y, Z) each, and whether it is mirrored."""
 
     points: list[Tensor]
     mirrored: bool
@@ -23,7 +23,7 @@ class Pose(NamedTuple):
 def draw_pose(
     shape: tuple[int, ...], size: tuple[int, int, int], rng: RandomSource, about: Tensor | None = None
 ) -> Pose:
-    """A moved, turned, stretched, bent and perhaps mirrored patch of `size`, about an index (3,) if one is given."""
+    """Draw a moved, turned, stretched, bent, perhaps mirrored patch of `size`, about an index (3,) if given."""
     extent = torch.tensor(shape)
     room = (extent - 2 * MARGIN - torch.tensor(size)).clamp(min=0) / 2 + 10
     away = torch.rand(3, generator=rng.generator) * 2 - 1
@@ -50,7 +50,7 @@ def draw_pose(
 
 
 def sample_linear(images: Sequence[Tensor], pose: Pose) -> Tensor:
-    """Images of one scan, each (X, Y, Z) uint8, as they are seen: (C, *size) float32, 0 outside."""
+    """Sample images (X, Y, Z) uint8 of one scan linearly at a pose: (C, *size) float32, 0 outside."""
     shape = images[0].shape
     low = [max(int(p.min().floor()) - 1, 0) for p in pose.points]
     high = [min(int(p.max().ceil()) + 2, n) for p, n in zip(pose.points, shape, strict=True)]
@@ -63,7 +63,9 @@ def sample_linear(images: Sequence[Tensor], pose: Pose) -> Tensor:
 
 
 def sample_nearest(tissue: Tensor, pose: Pose, swap: Tensor = MIRRORED_TISSUE) -> Tensor:
-    """Tissue (X, Y, Z) uint8 as it is seen; where that is mirrored, `swap` has the other side of each number."""
+    """Sample tissue (X, Y, Z) uint8 at a pose by nearest neighbour; `swap` maps codes to the other side if it is
+    mirrored.
+    """
     size = pose.points[0].shape
     index, inside = torch.zeros(size, dtype=torch.int64), torch.ones(size, dtype=torch.bool)
     for p, n in zip(pose.points, tissue.shape, strict=True):
@@ -75,16 +77,17 @@ def sample_nearest(tissue: Tensor, pose: Pose, swap: Tensor = MIRRORED_TISSUE) -
 
 
 def depth_below_centre(scan: LabelledScan, pose: Pose) -> Tensor:
-    """How far below the middle of the brain each voxel lies, in millimetres, for the neck."""
+    """Return how far below the middle of the scan each voxel of a pose lies, in millimetres."""
     return (scan.image.shape[2] - 1) / 2 - pose.points[2]
 
 
 def draw_view(
     scan: LabelledScan, size: tuple[int, int, int], rng: RandomSource, face: bool = False
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Pose]:
-    """A patch of a scan in a random pose, which looks at the face and neck if asked to.
+    """Draw a patch of a scan in a random pose, at the face and neck if `face`.
 
-    Returns, all of `size`: image 0 to 1, tissue uint8, distance from the brain in millimetres, `below`; and the pose.
+    Returns, all of `size`: image 0 to 1, tissue uint8, distance from the brain in mm, depth below the centre in mm; and
+    the pose.
     """
     extent = torch.tensor(scan.image.shape)
     low = extent * torch.tensor([0.5, 0.65, 0]) + torch.tensor([0, 0, MARGIN - 10])

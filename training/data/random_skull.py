@@ -11,13 +11,13 @@ from training.data.template_head import HEAD_MARGIN, HEAD_STEP, WHITE_LEVEL
 
 
 def paste_brain(image: Tensor, around: Tensor, distance: Tensor) -> Tensor:
-    """The image where the brain is, and what is `around` it elsewhere."""
+    """Return the image inside the brain, and `around` outside it."""
     brain = (distance < 0.5).float()
     return image * brain + around.clamp(min=0) * (1 - brain)
 
 
 def add_skull(image: Tensor, distance: Tensor, below: Tensor, rng: RandomSource) -> Tensor:
-    """The brain within made-up fluid, skull with marrow, scalp, neck and face; sometimes only the first of these."""
+    """Surround the brain with random fluid, skull with marrow, scalp, neck and face; sometimes with fluid alone."""
     size = tuple(image.shape)
     far = distance + rng.smooth_field(size, 14)[0] * rng.uniform(0.3, 1.2)
     coarse, fine = rng.smooth_field(size, 32)[0], rng.smooth_field(size, 9)[0]
@@ -42,7 +42,7 @@ def add_skull(image: Tensor, distance: Tensor, below: Tensor, rng: RandomSource)
 
 
 def add_average_head(image: Tensor, scan: LabelledScan, distance: Tensor, pose: Pose, rng: RandomSource) -> Tensor:
-    """The brain within the average head, whose contrast and sharpness are made up."""
+    """Surround the brain with the average head in a random contrast and sharpness."""
     size = tuple(image.shape)
     points = [(p + room[0]) / HEAD_STEP for p, room in zip(pose.points, HEAD_MARGIN, strict=True)]
     value = sample_linear([scan.head], Pose(points, pose.mirrored))[0] / WHITE_LEVEL  # white matter would be 1
@@ -62,7 +62,7 @@ def add_average_head(image: Tensor, scan: LabelledScan, distance: Tensor, pose: 
 
 
 def add_fixed_skull(scan: LabelledScan, seed: int) -> np.ndarray:
-    """A whole scan with a made-up head around it, for validation."""
+    """Surround a whole scan with a head that depends on the seed alone, for validation."""
     image = scan.image.float() / 255
     below = ((image.shape[2] - 1) / 2 - torch.arange(image.shape[2])).expand(image.shape)
     return add_skull(image, scan.distance * STEP_MM, below, RandomSource(seed)).numpy()

@@ -25,28 +25,28 @@ TASKS = {"ct": "ct_fulldose", "pet": "pet"}
 
 
 def part_of(task: str, patient: str) -> str:
-    """The part, one of PARTS, that a patient of `ct` or `brain` belongs to."""
+    """Return the part, one of PARTS, to which a patient of `ct` or `brain` belongs."""
     return next((part for part, patients in HELD_BACK[task].items() if patient in patients), "train")
 
 
 def read_index(data: Path, task: str) -> list[dict[str, Any]]:
-    """The index entries of one task (`ct`, `pet`), in the index's order."""
+    """Return the index entries of one task (`ct`, `pet`), in the index's order."""
     index = json.loads((data / "index.json").read_text())
     return [entry for entry in index if entry["task"] == TASKS[task]]
 
 
 def named_generator(name: str) -> np.random.Generator:
-    """Random numbers that depend on the name alone, so that a resumed run makes what the first would have made."""
+    """Return a generator that depends on the name alone, so that a resumed run makes the same."""
     return np.random.default_rng([SEED, zlib.crc32(name.encode())])
 
 
 def read_ct_slice(path: Path) -> np.ndarray:
-    """A slice in HU, (H, W) float32, from 16-bit JPEG 2000 that stores HU + 1024."""
+    """Return a slice in HU, (H, W) float32, from 16-bit JPEG 2000 that stores HU + 1024."""
     return np.asarray(Image.open(path)).astype(np.float32) - 1024
 
 
 def write_npz(path: Path, **arrays: Any) -> None:
-    """Write an `.npz` under its name only once it is whole."""
+    """Write an `.npz` that appears under its name only once it is complete."""
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
         np.savez(file, **arrays)

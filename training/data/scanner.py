@@ -15,7 +15,7 @@ from training.data.random_contrast import box_blur
 
 
 def simulate_acquisition(image: Tensor, far: Tensor, spacing: float, rng: RandomSource, coarse: float) -> Tensor:
-    """What scanners and those who share scans do: shading, thick slices, blur, noise, black background, no face."""
+    """Simulate a scan as it is acquired and shared: shading, thick slices, blur, noise, black background, defacing."""
     size = tuple(image.shape)
     one = rng.uniform
     if rng.bernoulli(0.7):
@@ -49,7 +49,7 @@ def simulate_acquisition(image: Tensor, far: Tensor, spacing: float, rng: Random
 
 
 def dilate(mask: Tensor, voxels: int) -> Tensor:
-    """(X, Y, Z) of 0 and 1 with all that lies in boxes of so many voxels either way."""
+    """Dilate (X, Y, Z) of 0 and 1 by a box of so many voxels either way."""
     x = mask[None, None]
     for axis in range(3):
         side, pad = ([v if a == axis else w for a in range(3)] for v, w in ((2 * voxels + 1, 1), (voxels, 0)))
@@ -58,14 +58,14 @@ def dilate(mask: Tensor, voxels: int) -> Tensor:
 
 
 def add_magnitude_noise(image: Tensor, rng: RandomSource) -> Tensor:
-    """With the noise of a magnitude image, white matter 1."""
+    """Add the noise of a magnitude image, where white matter is 1."""
     level = rng.uniform(0, 0.12)
     real = image + rng.normal(*image.shape, scale=level)
     return real.abs() if rng.bernoulli(0.5) else (real.square() + rng.normal(*image.shape, scale=level).square()).sqrt()
 
 
 def simulate_thick_slices(image: Tensor, thickness: float, axis: int) -> Tensor:
-    """(X, Y, Z) as it comes back from slices of `thickness` voxels along `axis`."""
+    """Return (X, Y, Z) as it looks after acquisition in slices of `thickness` voxels along `axis`."""
     sizes = list(image.shape)
     sizes[axis] = max(2, round(sizes[axis] / thickness))
     small = F.interpolate(image[None, None], sizes, mode="area")
@@ -75,9 +75,9 @@ def simulate_thick_slices(image: Tensor, thickness: float, axis: int) -> Tensor:
 def simulate_scan(
     image: Tensor, rng: RandomSource, glare: float = math.inf, noise: float = 0.08, shade: float = 0.25
 ) -> Tensor:
-    """What scanners do: coil shading, thick slices or blur, noise, and an unknown scale; standardised.
+    """Simulate a scanner (coil shading, thick slices or blur, noise, unknown scale) and standardise intensities.
 
-    What is brighter than `glare` times the median of the head is cut to that first.
+    Intensities above `glare` times the median of the head are clipped first.
     """
     size = tuple(image.shape)
     if rng.bernoulli(0.8):
@@ -109,6 +109,6 @@ def simulate_scan(
 
 
 def resample_thick(volume: Volume, mm: float = 5.0) -> Volume:
-    """Redrawn with slices of so many millimetres, along the axis in which they are thickest already."""
+    """Resample to slices of `mm` millimetres, along the axis of the thickest slices."""
     across = np.arange(3) == slice_axis(volume.grid)
     return resample(volume, with_spacing(volume.grid, np.where(across, mm, volume.spacing)))

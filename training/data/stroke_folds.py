@@ -29,7 +29,7 @@ FOLDS, BATCH = 5, 32  # half of a batch has lesion
 
 
 class PlaneSlices(NamedTuple):
-    """Slices of one plane, all (N,): whose, which, and how many pixels of lesion are in it."""
+    """Slices of one plane: subject, slice index and pixels of lesion, (N,) each."""
 
     subject: np.ndarray
     at: np.ndarray
@@ -48,7 +48,7 @@ class Fold(NamedTuple):
 
 
 def list_slices(heads: Iterable[StrokeHead], plane: str) -> PlaneSlices:
-    """The slices of a plane in which there is more than noise."""
+    """Return the slices of a plane in which there is more than noise."""
     rows = []
     across = PLANES[plane]
     rest = tuple(axis for axis in range(3) if axis != across)
@@ -61,7 +61,8 @@ def list_slices(heads: Iterable[StrokeHead], plane: str) -> PlaneSlices:
 
 
 def split_folds(slices: PlaneSlices, plane: str, count: int = FOLDS, seed: int = SEED) -> list[Fold]:
-    """Folds of whole people, alike in the sizes of lesion; each gets as many slices without as with, if it has them.
+    """Split slices into folds of whole people, alike in the sizes of lesion, with as many slices without lesion as
+    with.
 
     Raises ValueError for fewer people with lesions than folds.
     """
@@ -101,13 +102,13 @@ def deal_batches(
 
 
 def lesion_size_p(slices: PlaneSlices, fold: Fold) -> float:
-    """p of the Mann–Whitney test that lesions are as large in the slices held out as in those that train."""
+    """Return the p-value of the Mann–Whitney test that lesions held out are as large as those that train."""
     train, held = (slices.pixels[part][slices.pixels[part] > 0] for part in fold)
     return float(mannwhitneyu(train, held).pvalue)
 
 
 def describe_folds(slices: PlaneSlices, folds: list[Fold], plane: str) -> str:
-    """A line a fold: people, slices held out in every bin and without lesion, and the test."""
+    """Return a line a fold: people, slices held out in every bin and without lesion, and the test."""
     lines = []
     for number, fold in enumerate(folds, 1):
         bins = slices.bins(plane)[fold.held]

@@ -46,7 +46,9 @@ STEP = 4  # voxels between the points at which the ventricles are looked for
 
 
 class StrokeHead(NamedTuple):
-    """A scan in template space: `image` standardised, (X, Y, Z) uint8 over CLIP; `mask` (X, Y, Z) bool; who it is."""
+    """A scan in template space: `image` (X, Y, Z) uint8 over CLIP, `mask` (X, Y, Z) bool, and the names of brain and
+    lesions.
+    """
 
     image: np.ndarray
     mask: np.ndarray
@@ -55,13 +57,13 @@ class StrokeHead(NamedTuple):
 
 
 def list_brains(data: Path, part: str) -> list[str]:
-    """The scans of one part of the split."""
+    """Return the scans of one part of the split."""
     return labelled_brains.split_scans(labelled_brains.list_scans(data / "brain_t1"))[part]
 
 
 @cache
 def align_to_template(data: Path, name: str) -> tuple[LabelledScan, np.ndarray]:
-    """A scan, and (4, 4) voxel index in the template -> voxel index in the scan."""
+    """Return a scan, and (4, 4) from voxel index in the template to voxel index in the scan."""
     scan = labelled_brains.load_scan(data / "brain_t1", name)
     kept = cache_folder("stroke", data) / f"{name}_affine.npy"
     if not kept.exists():
@@ -73,7 +75,7 @@ def align_to_template(data: Path, name: str) -> tuple[LabelledScan, np.ndarray]:
 
 
 def write_atomically(path: Path, write) -> None:
-    """Let `write` fill a file that appears whole or not at all, also when several write it at once."""
+    """Let `write` fill a file that appears complete or not at all, also when several processes write it at once."""
     fresh = path.with_name(f"{os.getpid()}_{path.name}")
     with fresh.open("wb") as file:
         write(file)
@@ -81,7 +83,7 @@ def write_atomically(path: Path, write) -> None:
 
 
 def draw_misalignment(rng: RandomSource, shape: tuple[int, ...]) -> np.ndarray:
-    """(4, 4) how the alignment of the pipeline may be off, and how heads differ: about the middle of the box."""
+    """Return (4, 4): how the alignment may be off and how heads differ, about the middle of the box."""
     turn = Rotation.from_euler("xyz", rng.normal(3, scale=3.5).numpy(), degrees=True).as_matrix()
     turn = turn * np.exp(rng.gauss(0.03) + rng.normal(3, scale=0.025).numpy()) + rng.normal(3, 3, scale=0.01).numpy()
     if rng.bernoulli(0.5):
@@ -94,7 +96,7 @@ def draw_misalignment(rng: RandomSource, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def scan_points(matrix: np.ndarray, shape: tuple[int, ...], swellings: list[tuple[np.ndarray, float, float]]) -> Tensor:
-    """(3, X, Y, Z) voxel index in the scan of every voxel; around each swelling's centre everything grows.
+    """Return the voxel index in the scan of every voxel, (3, X, Y, Z); tissue around each swelling's centre grows.
 
     A swelling is a centre (voxel index), a reach in voxels and a share from 0 to 1 by which distances shrink.
     """
@@ -111,7 +113,7 @@ def scan_points(matrix: np.ndarray, shape: tuple[int, ...], swellings: list[tupl
 
 
 def sample_scan(scan: LabelledScan, where: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Image (0 to 1), tissue and distance from the brain (mm) at points (3, X, Y, Z)."""
+    """Return image (0 to 1), tissue and distance from the brain (mm) at points (3, X, Y, Z)."""
     shape = torch.tensor(scan.image.shape)
     both = torch.stack([scan.image, 255 - scan.distance]).float()[None]
     grid = (where * (2 / (shape - 1))[:, None, None, None] - 1).flip(0).movedim(0, -1)
@@ -120,6 +122,7 @@ def sample_scan(scan: LabelledScan, where: Tensor) -> tuple[Tensor, Tensor, Tens
 
 
 def sample_tissue(scan: LabelledScan, where: Tensor) -> Tensor:
+    """Return tissue at points (3, X, Y, Z), 0 outside."""
     index = torch.zeros(where.shape[1:], dtype=torch.int64)
     inside = torch.ones(where.shape[1:], dtype=torch.bool)
     for at, n in zip(where.round().long(), scan.image.shape, strict=True):
@@ -129,7 +132,7 @@ def sample_tissue(scan: LabelledScan, where: Tensor) -> Tensor:
 
 
 def draw_swellings(scan: LabelledScan, matrix: np.ndarray, lesions: list, grid: Grid, rng: RandomSource) -> list:
-    """Where ventricles widen: by age, on both sides, and beside large lesions."""
+    """Return where ventricles widen: with age on both sides, and beside large lesions."""
     shape = tuple(-(-n // STEP) for n in grid.shape)
     coarse = sample_tissue(scan, scan_points(matrix @ np.diag([STEP, STEP, STEP, 1.0]), shape, []))
     ventricle = (TISSUE_GROUP[coarse.long()] == VENTRICLE).nonzero().numpy() * STEP
@@ -152,7 +155,7 @@ def draw_swellings(scan: LabelledScan, matrix: np.ndarray, lesions: list, grid: 
 
 
 def make_head(data: Path, part: str, number: int, shapes: LesionShapes) -> StrokeHead:
-    """Head `number` of a part of the split."""
+    """Make head `number` of a part of the split."""
     rng, grid = RandomSource(SEEDS[part] + number), load_template().grid
     names = list_brains(data, part)
     name = names[number % len(names)]
@@ -191,7 +194,7 @@ def make_head(data: Path, part: str, number: int, shapes: LesionShapes) -> Strok
 
 
 def load_head(data: Path, part: str, number: int, shapes: LesionShapes) -> StrokeHead:
-    """The same, kept on disk once it is made."""
+    """Return head `number` of a part of the split, made anew or from the cache."""
     kept = cache_folder("stroke", data) / part / f"{number:04d}.npz"
     if not kept.exists():
         new = make_head(data, part, number, shapes)
@@ -205,7 +208,7 @@ def load_head(data: Path, part: str, number: int, shapes: LesionShapes) -> Strok
 
 
 def contact_sheet(heads: list[StrokeHead]) -> np.ndarray:
-    """A picture (rows, columns, 3) uint8: of every head the slices through its lesion, bare, and with its outline."""
+    """Return a picture (rows, columns, 3) uint8 of slices through every head's lesion, plain and outlined."""
     rows = []
     for each in heads:
         lesion_voxels = np.argwhere(each.mask)

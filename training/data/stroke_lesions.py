@@ -1,8 +1,8 @@
 """Painted strokes: the shapes of real infarcts, given the look of old ones in T1 scans of other people.
 
 Nothing outside a brain's tissue is painted. An old infarct is a cavity nearly as dark as fluid, with strands and a rim
-of gliosis between fluid and white matter; some never hollow out. `ageing` paints what is easily taken for one: widened
-perivascular spaces and sulci, white-matter disease. Images are (X, Y, Z) float32 from 0 to 1 with voxels of 1 mm along
+of gliosis between fluid and white matter; some never hollow out. `paint_ageing` paints what is easily taken for one:
+widened perivascular spaces and sulci, white-matter disease. Images are (X, Y, Z) float32 from 0 to 1 with voxels of 1 mm along
 RAS, tissues are numbered as in `training.data.brain_tissues`; both are changed in place, nothing else is.
 """
 
@@ -32,7 +32,7 @@ Box = tuple[slice, slice, slice]
 
 
 class LesionShape(NamedTuple):
-    """A real lesion: (X, Y, Z) bool, cut out closely, and where it lies, (4, 4) voxel index -> MNI millimetres."""
+    """A real lesion: (X, Y, Z) bool, cut out closely, and (4, 4) from voxel index to MNI millimetres."""
 
     name: str
     mask: np.ndarray
@@ -52,7 +52,7 @@ class LesionShapes:
                     self.bins[size[at]].append((pack, int(at)))
 
     def draw(self, rng: RandomSource) -> LesionShape:
-        """A mask of a size drawn by SHARES."""
+        """Draw a mask, its size by SIZE_SHARES."""
         share = np.array(SIZE_SHARES) * [bool(kept) for kept in self.bins]
         size = int(np.searchsorted(np.cumsum(share / share.sum()), rng.uniform(0, 1)).clip(0, len(share) - 1))
         pack, at = self.bins[size][rng.randint(len(self.bins[size]))]
@@ -65,16 +65,16 @@ class LesionShapes:
 
 
 def split_masks(count: int) -> dict[str, np.ndarray]:
-    """The numbers below `count`, divided always in the same way."""
+    """Split the numbers below `count` into parts, always the same way."""
     order = np.random.default_rng(SEED).permutation(count)
     ends = (np.cumsum(list(SPLIT.values())) * count).round().astype(int)
     return dict(zip(SPLIT, np.split(order, ends[:-1]), strict=True))
 
 
 def place_lesion(shape: LesionShape, grid: Grid, rng: RandomSource) -> tuple[Box, np.ndarray] | None:
-    """The shape turned, stretched, moved, perhaps mirrored, its border made ragged: a box of the grid, bool in it.
+    """Turn, stretch, shift, perhaps mirror a shape and make its border ragged; return a box of the grid and bool in it.
 
-    None if it does not lie in the grid.
+    Returns None if it does not lie in the grid.
     """
     middle = apply_affine(shape.affine, (np.array(shape.mask.shape) - 1) / 2)
     side = np.diag([-1.0 if rng.bernoulli(0.5) else 1.0, 1, 1])
@@ -98,7 +98,7 @@ def place_lesion(shape: LesionShape, grid: Grid, rng: RandomSource) -> tuple[Box
 
 
 def reference_levels(image: Tensor, tissue: Tensor) -> tuple[float, float]:
-    """How bright the ventricles and the white matter of a scan are; the ventricles in their inner, darker half."""
+    """Return the brightness of the ventricles (their darker half) and of the white matter of a scan."""
     group = TISSUE_GROUP[tissue[::2, ::2, ::2].long()]
     few = image[::2, ::2, ::2]
     ventricle, white = few[group == VENTRICLE], few[group == WHITE]
@@ -108,9 +108,9 @@ def reference_levels(image: Tensor, tissue: Tensor) -> tuple[float, float]:
 def paint_infarct(
     image: Tensor, tissue: Tensor, shape_mask: np.ndarray, rng: RandomSource, levels: tuple[float, float]
 ) -> np.ndarray:
-    """Paint one lesion into a box of an image and say where it is: (X, Y, Z) bool, empty if there is no tissue.
+    """Paint a lesion into a box of an image, in place; return its mask (X, Y, Z) bool, empty if there is no tissue.
 
-    `wanted` (X, Y, Z) bool is its shape before it is kept to the tissue; `levels` are those of `fluid_and_white`.
+    `shape_mask` (X, Y, Z) bool is its shape before it is kept to the tissue; `levels` are those of `reference_levels`.
     """
     group = TISSUE_GROUP[tissue.long()].numpy()
     empty = (group == 0) | np.isin(group, FLUID_TISSUES)
@@ -152,7 +152,7 @@ def paint_infarct(
 
 
 def paint_ageing(image: Tensor, tissue: Tensor, rng: RandomSource, levels: tuple[float, float]) -> None:
-    """Paint what is no stroke; `levels` are those of `fluid_and_white`."""
+    """Paint changes of age that are no stroke, in place; `levels` are those of `reference_levels`."""
     fluid = levels[0]
     group = TISSUE_GROUP[tissue.long()]
     if rng.bernoulli(0.6):

@@ -18,7 +18,7 @@ BINS = (1, 200, 500, 1000, 2000, 3000)  # pixels of lesion in a slice, from whic
 
 
 class SliceSampler:
-    """The slices of one plane of many heads, and in which of them how much lesion lies."""
+    """The slices of one plane of many heads, binned by the size of their lesion."""
 
     def __init__(self, plane: str) -> None:
         self.plane, self.axis = plane, PLANES[plane]
@@ -36,9 +36,9 @@ class SliceSampler:
         self.heads.append(new)
 
     def draw(self, size: int, rng: RandomSource) -> tuple[Tensor, Tensor]:
-        """What is seen of slices, (size, 5, H, W) standardised, and masks (size, 1, H, W): five of eight with lesion.
+        """Draw slices (size, 5, H, W), standardised, and masks (size, 1, H, W): five of eight with lesion.
 
-        A bin is drawn by the root of what it holds, so that the rare sizes are seen oftener than they occur.
+        A bin is drawn by the square root of its count, so that rare sizes are seen more often than they occur.
         """
         share = np.cumsum(np.sqrt([len(kept) for kept in self.bins]))
         images, masks, templates = [], [], []
@@ -57,7 +57,7 @@ class SliceSampler:
 
 
 def to_standardized(image: Tensor) -> Tensor:
-    """From uint8 over CLIP to standardised intensities."""
+    """Return standardised intensities from uint8 over CLIP."""
     return image.float() * ((STANDARD_RANGE[1] - STANDARD_RANGE[0]) / 255) + STANDARD_RANGE[0]
 
 

@@ -153,7 +153,7 @@ def _add_surroundings(
 def simulate_sequence(
     random: np.random.Generator, head: SyntheticHead, bright: dict[str, float], grid: Grid, rim: float = 0.0
 ) -> Volume:
-    """One sequence on `grid`: the tissues as bright as `bright` says, a little uneven, `acquired`.
+    """One sequence on `grid`: the tissues as bright as `bright` says, a little uneven, through `simulate_scanner`.
 
     `rim` is what contrast agent adds, in patches, where the lesion borders on the brain.
     """

@@ -28,9 +28,9 @@ WHITE_LEVEL = 100  # of 255: where the average white matter lies in a fitted hea
 
 @cache
 def average_head() -> tuple[np.ndarray, np.ndarray]:
-    """The average head and the signed distance from its brain in millimetres, both (X, Y, Z) float32, RAS, 1 mm.
+    """Return the average head and the signed distance from its brain in mm, both (X, Y, Z) float32, RAS, 1 mm.
 
-    The brain is that of the MNI template, laid onto the head by an affine.
+    The brain is that of the MNI template, aligned to the head by an affine.
     """
     head = files.read([Path(str(shipped("pydeface") / "data" / "mean_reg2mean.nii.gz"))])
     head = resample(head, with_isotropic_spacing(reorient(head.grid), 1.0))
@@ -46,9 +46,9 @@ def average_head() -> tuple[np.ndarray, np.ndarray]:
 
 
 def fit_head(brain: np.ndarray, around: tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray:
-    """A head round a brain (X, Y, Z) bool, RAS, 1 mm: uint8 on every STEP-th voxel of its grid grown by ROOM.
+    """Fit a head round a brain (X, Y, Z) bool, RAS, 1 mm: uint8, every HEAD_STEP-th voxel of its grid and HEAD_MARGIN.
 
-    `around` is the head and the signed distance from its brain, by default the `average`.
+    `around` is the head and the signed distance from its brain, by default the `average_head`.
 
     A voxel so far from the brain gets what lies as far from that head's brain, in the direction to which the boxes
     round both brains point.

@@ -5,9 +5,9 @@ from scipy import ndimage
 
 
 def draw_abdomen(side: int, pixel: float, seed: int) -> np.ndarray:
-    """(side, side) float32 HU without noise, rows to the back and columns to the patient's left, after contrast.
+    """Return (side, side) float32 HU without noise, rows to the back and columns to the patient's left, after contrast.
 
-    The borders are as sharp as half a pixel; `seed` moves organs, vessels and lesions a little.
+    Borders are as sharp as half a pixel; `seed` moves organs, vessels and lesions a little.
     """
     rng = np.random.default_rng(seed)
     fine = 2 * side

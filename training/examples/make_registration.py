@@ -58,7 +58,7 @@ def integrate_velocity(velocity: np.ndarray, grid: Grid, steps: int = 7) -> Defo
 
 
 def rigid_about_brain(degrees: tuple[float, float, float], shift: tuple[float, float, float]) -> np.ndarray:
-    """(4, 4): a turn about `MIDDLE`, in degrees about x, y and z, and then a shift in millimetres."""
+    """(4, 4): a turn about `BRAIN_CENTRE`, in degrees about x, y and z, and then a shift in millimetres."""
     x, y, z = np.deg2rad(degrees)
     turn = euler2mat(z, y, x)
     return from_matvec(turn, np.array(BRAIN_CENTRE) - turn @ BRAIN_CENTRE + shift)

@@ -42,7 +42,7 @@ HIDDEN = 256
 
 
 def local_correlation(moved: Tensor, fixed: Tensor, inside: Tensor) -> Tensor:
-    """Mean squared local cross-correlation of two images (1, 1, D, H, W) where `inside` (D, H, W)."""
+    """Return the mean squared local cross-correlation of two images (1, 1, D, H, W) where `inside` (D, H, W)."""
 
     def mean(x: Tensor) -> Tensor:
         k = 2 * RADIUS + 1
@@ -56,9 +56,9 @@ def local_correlation(moved: Tensor, fixed: Tensor, inside: Tensor) -> Tensor:
 
 
 def soft_label_dice(flow: Tensor, moving: Tensor, fixed: Tensor) -> Tensor:
-    """Mean Dice of all labels of the fixed map; (3, D, H, W) in voxels, labels (D, H, W).
+    """Return the mean soft Dice of all labels of the fixed map; flow (3, D, H, W) in voxels, labels (D, H, W).
 
-    The moving labels are taken linearly, as weights of the eight voxels around each point, without a map for each.
+    The moving labels are sampled linearly, as weights of the eight voxels around each point, without a map for each.
     """
     size = torch.tensor(fixed.shape)
     index = fixed.nonzero()
@@ -80,7 +80,7 @@ def soft_label_dice(flow: Tensor, moving: Tensor, fixed: Tensor) -> Tensor:
 
 
 def gradient_energy(velocity: Tensor) -> Tensor:
-    """Mean squared gradient of (1, 3, D, H, W)."""
+    """Return the mean squared gradient of (1, 3, D, H, W)."""
     return sum(velocity.diff(dim=axis).square().mean() for axis in (2, 3, 4)) / 3
 
 
@@ -101,8 +101,8 @@ class PromptEmbeddings:
             ]
         self.ways = text_encoder.encode(sentences).view(len(REGION_NUMBERS), WORDINGS, -1)
 
-    def drawn(self, rng: RandomSource) -> Tensor:
-        """(36, d): the paper's prompts, or others by chance."""
+    def draw(self, rng: RandomSource) -> Tensor:
+        """Return embeddings (36, d) of the paper's prompts, or of random wordings."""
         if rng.bernoulli(0.3):
             return self.text
         pick = torch.randint(WORDINGS, (len(REGION_NUMBERS),), generator=rng.generator)
@@ -130,7 +130,7 @@ def initialize_weights(net: TextSCF) -> None:
 
 
 def predict_flow(net: TextSCF, moving: Tensor, fixed: Tensor, regions: Tensor, filters: Tensor) -> Flow:
-    """What `net.forward` does, the backbone alone in 16 bits: squaring needs more."""
+    """Return what `net.forward` does, with the backbone alone in 16 bits: squaring needs more."""
     with autocast(moving.device):
         feature = net.extract_features(moving, fixed)
     raw = net.flow(feature.float(), regions[:, ::2, ::2, ::2].long(), filters)
@@ -140,7 +140,7 @@ def predict_flow(net: TextSCF, moving: Tensor, fixed: Tensor, regions: Tensor, f
 
 @torch.inference_mode()
 def predict_field(net: TextSCF, moving: Tensor, fixed: Tensor, regions: Tensor) -> Tensor:
-    """The field (3, D, H, W) of a pair at 1 mm, (D, H, W), in voxels, on the CPU; the network sees it at 2 mm."""
+    """Return the field (3, D, H, W) in voxels of a pair at 1 mm, on the CPU; the network sees it at 2 mm."""
     device = net.text.device
     source, target = (F.avg_pool3d(image[None, None], 2).to(device) for image in (moving, fixed))
     flow = predict_flow(net, source, target, regions[None, ::2, ::2, ::2].to(device), net.make_filters()).flow.cpu()
@@ -148,7 +148,7 @@ def predict_field(net: TextSCF, moving: Tensor, fixed: Tensor, regions: Tensor) 
 
 
 def label_dice(moving: Tensor, fixed: Tensor, flow: Tensor) -> float:
-    """Mean Dice of the fixed map's labels, the moving ones taken at the nearest voxel."""
+    """Return the mean Dice of the fixed map's labels, the moving ones sampled at the nearest voxel."""
     moved = warp(moving[None, None].float(), flow[None], "nearest")[0, 0].long().flatten()
     own = fixed.long().flatten()
     a, b = torch.bincount(own, minlength=256), torch.bincount(moved, minlength=256)
@@ -158,7 +158,9 @@ def label_dice(moving: Tensor, fixed: Tensor, flow: Tensor) -> float:
 
 
 def validate(net: TextSCF, pairs: Sequence[tuple[AlignedScan, AlignedScan]], refined: bool) -> dict[str, float]:
-    """Means over pairs at 1 mm: Dice of all labels and of the regions, folding in %; `refined`, also afterwards."""
+    """Return means over pairs at 1 mm: Dice of all labels and of the regions, folding in %; if `refined`, also after
+    refinement.
+    """
     rows = []
     for fixed, moving in pairs:
         images = moving.image.float() / 255, fixed.image.float() / 255
@@ -181,7 +183,7 @@ def validate(net: TextSCF, pairs: Sequence[tuple[AlignedScan, AlignedScan]], ref
 
 
 def score_baselines(pairs: Sequence[tuple[AlignedScan, AlignedScan]]) -> dict[str, float]:
-    """Dice of all labels after the affine alone, and after refinement from nothing."""
+    """Return Dice of all labels after the affine alone, and after refinement without a start."""
     rows = []
     for fixed, moving in pairs:
         images = moving.image.float() / 255, fixed.image.float() / 255
@@ -219,7 +221,7 @@ def train(args: argparse.Namespace) -> None:
             continue
         pair = draw_pair(scans[fixed], scans[moving], rng)
         source, target = (image[None, None].to(args.device) for image in (pair.moving, pair.fixed))
-        filters = net.make_filters(words.drawn(rng).to(args.device))
+        filters = net.make_filters(words.draw(rng).to(args.device))
         flow = predict_flow(net, source, target, pair.regions[None].to(args.device), filters)
         similar = local_correlation(warp(source, flow.flow), target, target[0, 0] > 0.02)
         shared = soft_label_dice(flow.flow[0].cpu(), pair.moving_parcels, pair.fixed_parcels)

@@ -22,14 +22,14 @@ SIDE = 128  # pixels a side of a training patch, at full resolution
 
 
 def split_pictures(data: Path) -> dict[str, list[Path]]:
-    """Two thirds to train on, 4 to choose by, 6 for the test; always the same."""
+    """Split pictures: 6 for the test, 4 to choose by, the rest to train on; always the same way."""
     files = sorted(p for p in data.iterdir() if p.suffix in (".jpg", ".png", ".tif"))
     files = [files[i] for i in np.random.default_rng(SEED).permutation(len(files))]
     return {"test": files[:6], "validation": files[6:10], "train": files[10:]}
 
 
 def enlarge(small: np.ndarray, scale: int) -> np.ndarray:
-    """(h, w, 3) -> (3, scale·h, scale·w), as the pipeline hands it to the network."""
+    """Return (3, scale·h, scale·w) of (h, w, 3), as the pipeline hands it to the network."""
     x = torch.from_numpy(small).permute(2, 0, 1)[None]
     return F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=False)[0].numpy()
 
@@ -38,14 +38,19 @@ REDUCTIONS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.L
 
 
 def reduce_by_filter(rgb: np.ndarray, scale: int, kind: str) -> np.ndarray:
-    """As picture software makes it smaller: (H, W, 3) float32 in 0..1 -> (H // scale, W // scale, 3), 8 bit deep."""
+    """Reduce (H, W, 3) float32 in 0..1 by a filter of picture software to (H
+
+    scale, W
+
+    scale, 3), 8 bits deep.
+    """
     picture = Image.fromarray(np.round(rgb * 255).astype(np.uint8))
     small = picture.resize((rgb.shape[1] // scale, rgb.shape[0] // scale), REDUCTIONS[kind])
     return np.asarray(small, np.float32) / 255
 
 
 def degrade_randomly(rgb: np.ndarray, scale: int, random: np.random.Generator) -> np.ndarray:
-    """A degradation drawn at random: mostly none beyond the reduction itself."""
+    """Degrade at random: mostly by nothing beyond the reduction itself."""
     if random.random() < 0.7:
         return reduce_picture(rgb, scale, str(random.choice(("area", "bicubic", "lanczos"), p=(0.4, 0.4, 0.2))))
     blur = 0.0 if random.random() < 0.4 else random.uniform(0.1, 0.5)
@@ -55,12 +60,12 @@ def degrade_randomly(rgb: np.ndarray, scale: int, random: np.random.Generator) -
 
 
 def reduce_picture(rgb: np.ndarray, scale: int, kind: str) -> np.ndarray:
-    """Smaller without other harm: "area" or a filter of picture software."""
+    """Reduce a picture without other harm, by "area" or a filter of picture software."""
     return degrade_picture(rgb, scale, blur=0.0, noise=0.0) if kind == "area" else reduce_by_filter(rgb, scale, kind)
 
 
 def region_maps(rgb: np.ndarray, folder: Path, name: str) -> list[np.ndarray]:
-    """Region maps (H, W) of one picture: superpixels, one for all, and those of `folder` (made by Segment Anything)."""
+    """Return region maps (H, W) of a picture: superpixels, one for all, and those of `folder` by Segment Anything."""
     maps = [superpixels(rgb, 400).astype(np.int16), np.zeros(rgb.shape[:2], np.int16)]
     return maps + [np.load(file)["labels"].astype(np.int16) for file in sorted(folder.glob(f"{name}*.npz"))]
 

@@ -5,7 +5,7 @@ the patches keep the scan's own contrast, strongly varied; after a while the oth
 (domain randomisation as in SynthSeg, Billot et al. 2023, doi:10.1016/j.media.2023.102789), or with `--flair` one like
 FLAIR, with lesions and in thick slices too; most get a made-up skull, scalp and neck, or an average head round them.
 OUT gets `checkpoint.pt`, from which a killed run goes on as if nothing had happened, `best.safetensors` and `log.csv`;
-the scans, turned to RAS, are kept in `runs/data`. Of scans other than ours a few are held out, see `split`.
+the scans, turned to RAS, are kept in `runs/data`. Of scans other than ours a few are held out, see `split_scans`.
 """
 
 import argparse
@@ -55,9 +55,10 @@ MADE_UP_SHARE, EASY_SHARE = 0.3, 0.07  # share of the patches in a made-up contr
 def draw_patch(
     scans: list[LabelledScan], rng: RandomSource, made_up: float = MADE_UP_SHARE, flair: float = 0
 ) -> tuple[Tensor, Tensor]:
-    """One patch: image (X, Y, Z) standardised, classes (X, Y, Z) uint8.
+    """Draw a patch: image (X, Y, Z) standardised, classes (X, Y, Z) uint8.
 
-    `flair` is the share of those like FLAIR, half of them in thick slices; of the rest `made_up` have other contrasts.
+    `flair` is the share of patches like FLAIR, half of them in thick slices; of the rest `made_up` have random
+    contrasts.
     """
     size = WHOLE if rng.bernoulli(0.08) else PATCH
     scan, around = scans[rng.randint(len(scans))], rng.uniform(0, 1)
@@ -76,7 +77,7 @@ def draw_patch(
 
 
 def choose_blocks(target: Tensor, rng: RandomSource, near: int = 40_000, far: int = 8_000) -> tuple[Tensor, Tensor]:
-    """Blocks to learn from: those by a border between classes, and a few others.
+    """Choose blocks to learn from: those at a border between classes, and a few others.
 
     Classes (X, Y, Z) -> index (N,) of blocks of 2×2×2 voxels in C order, their classes (N, 8).
     """
@@ -93,7 +94,7 @@ def choose_blocks(target: Tensor, rng: RandomSource, near: int = 40_000, far: in
 
 
 def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross entropy plus one minus the mean Dice of the classes that are there: (N, C) and (N,)."""
+    """Return cross entropy plus one minus the mean Dice of the classes that are present: (N, C) and (N,)."""
     log = logits.float().log_softmax(-1)
     own = log.gather(1, target[:, None])[:, 0]
     total = log.exp().sum(0)
@@ -105,7 +106,7 @@ def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def class_dice(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Dice (36,) of every class; NaN where the truth has none."""
+    """Return Dice (36,) of every class; NaN where the truth has none."""
     both = np.bincount(truth.ravel().astype(np.int64) * 36 + prediction.ravel(), minlength=36 * 36).reshape(36, 36)
     count = both.sum(1)
     return np.where(count, 2 * both.diagonal() / np.maximum(count + both.sum(0), 1), np.nan)
@@ -201,7 +202,7 @@ def read_cases(data: Path, part: str) -> Iterator[Case]:
 
 
 def rotate_about_centre(turn: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """The turn (4, 4) about the middle of a box of voxels."""
+    """Return the rotation (4, 4) about the middle of a box of voxels."""
     middle = np.eye(4)
     middle[:3, 3] = (np.array(shape) - 1) / 2
     return middle @ turn @ np.linalg.inv(middle)

@@ -62,7 +62,7 @@ def extraction_loss(logits: Tensor, lesson: TrainingPatch, mm: float) -> Tensor:
 
 
 class WholeHead(NamedTuple):
-    """A whole real head, and its brain as it is meant here, on its grid."""
+    """A whole real head, and its brain, with sulci filled, on its grid."""
 
     name: str
     image: Volume
@@ -70,7 +70,7 @@ class WholeHead(NamedTuple):
 
 
 def read_whole_heads(data: Path) -> Iterator[WholeHead]:
-    """The heads of `heads`, if there are any; sulci are filled as in `brain_heads.closed`, in voxels of about 1 mm."""
+    """Yield the heads in `heads`, if any; sulci are filled as by `brain_heads.close_mask`, in voxels of about 1 mm."""
     for file in sorted((data / "heads").glob("*_t1.nii.gz")):
         name = file.name.removesuffix("_t1.nii.gz")
         image = files.read([file])
@@ -95,13 +95,13 @@ def validate(part: str, net: UNet3D, lessons: dict[str, list[TrainingPatch]]) ->
 
 
 def score_mask(prediction: np.ndarray, truth: WholeHead) -> tuple[float, float]:
-    """Dice and ml too much of a mask on the truth's grid."""
+    """Return Dice, and the millilitres too many, of a mask on the truth's grid."""
     brain = truth.brain.array > 0
     return mask_metrics.compute_dice(prediction, brain), float((prediction & ~brain).sum()) * truth.brain.grid.voxel_ml
 
 
 def score_whole_heads(part: str, net: CoarseToFine, real: list[WholeHead], refine: bool) -> dict[str, float]:
-    """Dice and ml too much of each whole real head, from the coarse network alone or from both."""
+    """Return Dice and millilitres too many for each real head, from the coarse network alone or from both."""
     scores = {}
     for truth in real:
         if refine:

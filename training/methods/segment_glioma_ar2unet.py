@@ -44,9 +44,9 @@ from training.data.patient_folder import read_cases as others
 
 
 def load_parts(data: Path) -> tuple[dict[str, list[str]], list[Patient], list[Patient]]:
-    """Who is in which part, whom to learn from, and whom to choose by.
+    """Return who is in which part, the patients to learn from, and those to choose the best weights by.
 
-    Raises InputError for a folder without images and masks, UserError where these are of fewer than three people.
+    Raises InputError for a folder without images and masks, UserError for fewer than three people.
     """
     exams: dict[str, list[Patient]] = {}
     if any(data.glob(LAYOUT)):
@@ -63,7 +63,7 @@ def load_parts(data: Path) -> tuple[dict[str, list[str]], list[Patient], list[Pa
 
 
 def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross entropy plus soft Dice over the whole batch, so that an empty slice counts as what it adds wrongly."""
+    """Return cross entropy plus soft Dice over the whole batch: an empty slice counts by its false positives."""
     probability = logits.sigmoid()
     overlap = (probability * target).sum()
     dice = 1 - (2 * overlap + 1) / (probability.sum() + target.sum() + 1)
@@ -72,7 +72,7 @@ def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def predict_probability(net: nn.Module, image: np.ndarray, device: torch.device) -> np.ndarray:
-    """Probability (N, H, W) of standardised slices (N, 3, H, W)."""
+    """Return the probability (N, H, W) of standardised slices (N, 3, H, W)."""
     out = []
     for piece in torch.from_numpy(image).split(8):
         x = piece.to(device).float().contiguous(memory_format=torch.channels_last)

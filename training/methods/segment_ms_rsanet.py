@@ -62,7 +62,7 @@ HELD_OUT = ("p07", "P14")  # patients that the served weights have not seen
 
 
 class Exam(NamedTuple):
-    """What is validated on: `x` (CHANNELS, X, Y, Z) float32, made as when served, and the truth (X, Y, Z) bool."""
+    """A validation exam: `x` (CHANNELS, X, Y, Z), made as when served, and the truth (X, Y, Z) bool."""
 
     kind: str
     x: np.ndarray
@@ -70,7 +70,7 @@ class Exam(NamedTuple):
 
 
 def make_exam(kind: str, scans: dict[str, Volume], truth: Volume) -> Exam:
-    """Images of one patient by role, on one grid, cut out and stacked by the pipeline's own ways."""
+    """Return images of one patient by role, on one grid, prepared and stacked as the pipeline does."""
     grid = make_working_grid(scans["flair"])
     view = prepare_scans(scans, find_anatomy(load_parcellation_network(), scans, grid, lambda share, stage: None), grid)
     x = stack_channels(view.images, view.maps)
@@ -80,21 +80,21 @@ def make_exam(kind: str, scans: dict[str, Volume], truth: Volume) -> Exam:
 
 @cache
 def load_parcellation_network() -> nn.Module:
-    """As the app serves it to this method."""
+    """Return the parcellation network as the app serves it to this method."""
     net = ANATOMY.build()
     net.load_state_dict(load_file(weight_files.locate_weights(ANATOMY.weights).path))
     return net.eval().requires_grad_(False)
 
 
 def patient_exams(data: Path, name: str) -> list[Exam]:
-    """A real patient: FLAIR alone, in thick slices, and with T1."""
+    """Return exams of a real patient: FLAIR alone, in thick slices, and with T1."""
     flair, t1, mask = read_patient(data, name)
     given = {"flair": {"flair": flair}, "thick": {"flair": resample_thick(flair)}, "t1": {"flair": flair, "t1": t1}}
     return [make_exam(f"{person_of(name)}_{kind}", scans, mask) for kind, scans in given.items()]
 
 
 def make_up_patient(head: TransplantBrain, seed: int) -> dict[str, tuple[Volume, Volume]]:
-    """FLAIR and mask of a made-up patient, and of the same brain without lesions."""
+    """Return FLAIR and mask of a made-up patient, and of the same brain without lesions."""
     free = head._replace(transplants={"none": torch.zeros(0, 3, dtype=torch.int16)})
     both = {}
     for kind, source in (("made", head), ("free", free)):
@@ -106,11 +106,12 @@ def make_up_patient(head: TransplantBrain, seed: int) -> dict[str, tuple[Volume,
 
 
 def made_up_exams(head: TransplantBrain, seed: int) -> list[Exam]:
+    """Return exams of a made-up patient, and of the same brain without lesions."""
     return [make_exam(kind, {"flair": flair}, truth) for kind, (flair, truth) in make_up_patient(head, seed).items()]
 
 
 def as_served(net: RSANet) -> Callable[[np.ndarray], np.ndarray]:
-    """The network as it is now, served as in the app: maps (CHANNELS, X, Y, Z) to the probability (X, Y, Z)."""
+    """Return the network as the app serves it: maps (CHANNELS, X, Y, Z) -> probability (X, Y, Z)."""
     engine = Engine(copy.deepcopy(net), next(net.parameters()).device.type)
     return lambda x: predict_lesions(engine, x.astype(np.float32))[0]
 
@@ -130,7 +131,9 @@ def validate(net: RSANet, exams: list[Exam], threshold: float = 0.5) -> dict[str
 
 
 def choose_threshold(net: RSANet, exams: list[Exam]) -> float:
-    """The lowest threshold, in steps of 0.05, at which brains without lesion hold no more than QUIET ml on average."""
+    """Return the lowest threshold, in steps of 0.05, at which brains without lesion hold at most FALSE_ML ml on
+    average.
+    """
     probability = as_served(net)
     free = [probability(exam.x) for exam in exams if exam.kind == "free"]
     levels = (n / 20 for n in range(6, 19))
@@ -161,7 +164,7 @@ LAYOUT = "ms/*_flair.nii.gz"  # by which DATA of `read_cases` is known
 def read_cases(data: Path, part: str) -> Iterator[Case]:
     """Real patients, with T1 and without and in thick slices; then brains with made-up lesions, and without any.
 
-    The part "test" is LEFT and brains that are not trained on, "train" the other patients, "validation" brains alone.
+    The part "test" is HELD_OUT and brains not trained on, "train" the other patients, "validation" brains alone.
     """
     for name in list_patients(data):
         if part == "validation" or (part != "all" and (person_of(name) in HELD_OUT) != (part == "test")):

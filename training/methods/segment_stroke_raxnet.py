@@ -48,7 +48,7 @@ HEADS_BEFORE, STEPS_PER_HEAD = 36, 10  # heads painted before the first step; th
 
 
 def add_input_channels(state: Mapping[str, Tensor], channels: int) -> dict[str, Tensor]:
-    """The state dict of a RAXNet that sees so many channels, and makes nothing of those that the given one did not."""
+    """Return the state dict of a RAXNet with so many input channels, which ignores the new ones."""
     first = [name for name in state if name in ("stem.1.weight", "ups.3.skip.weight")]
     more = {name: F.pad(state[name], (0, 0, 0, 0, 0, channels - state[name].shape[1])) for name in first}
     return {**state, **more}

@@ -68,13 +68,13 @@ HELD_OUT_UNRELATED = ("spleen", "bicycle", "chest x-ray", "lemon tree", "shoulde
 
 
 def mirrored_region(label: int) -> int:
-    """The same structure's region on the other side, itself in the middle."""
+    """Return the same structure's region on the other side, itself in the midline."""
     own = split_side(label)[1]
     return next((n for n in REGION_NUMBERS if n != label and split_side(n)[1] == own), label)
 
 
 def draw_phrase(label: int, rng: random.Random, synonyms: Mapping[str, tuple[str, ...]], sided: bool = True) -> str:
-    """One way to name a region."""
+    """Draw one way to name a region."""
     side, rest = split_side(label)
     name = rng.choice(synonyms[rest])
     if not (side and sided):
@@ -83,12 +83,13 @@ def draw_phrase(label: int, rng: random.Random, synonyms: Mapping[str, tuple[str
 
 
 def draw_unrelated(rng: random.Random, words: tuple[str, ...] = UNRELATED_WORDS) -> str:
+    """Draw a phrase about no region."""
     side = rng.choice(("", "", "left ", "right ", "l ", "r "))
     return side + rng.choice(words)
 
 
 def draw_sentences(size: int, rng: random.Random) -> tuple[list[str], Tensor]:
-    """Sentences, and which of nothing and the 35 regions they mean (B, 36), rows that add up to 1."""
+    """Draw sentences, and which of nothing and the 35 regions they mean (B, 36), rows that sum to 1."""
     sentences, means = [], torch.zeros(size, len(REGION_NUMBERS) + 1)
     for row in means:
         label = rng.choice(REGION_NUMBERS)
@@ -105,7 +106,7 @@ def draw_sentences(size: int, rng: random.Random) -> tuple[list[str], Tensor]:
 
 
 def shared_vocabulary(tokenizer) -> Tensor:
-    """(49408,) every token -> itself if the bank has it, else the first that it has not."""
+    """Return (49408,): every token -> itself if the sentence bank uses it, else the first unused token."""
     words = [
         *PROMPT_TEMPLATES,
         *SIDE_FORMS,
@@ -121,7 +122,7 @@ def shared_vocabulary(tokenizer) -> Tensor:
 
 
 def add_unknown_words(tokens: Tensor, other: int, rng: random.Random) -> Tensor:
-    """A sentence (77,) with a few unknown words before and after, seldom many."""
+    """Return a sentence (77,) with a few unknown words before and after, seldom many."""
     most = rng.choice((0, 0, 1, 2, 3)) if rng.random() < 0.97 else 24
     start, *words, end = tokens[: int(tokens.argmax()) + 1].tolist()
     before, after = ([other] * rng.randint(0, most) for _ in range(2))
@@ -130,7 +131,7 @@ def add_unknown_words(tokens: Tensor, other: int, rng: random.Random) -> Tensor:
 
 
 def encode_tokens(model, tokens: Tensor) -> Tensor:
-    """What `open_clip.CLIP.encode_text` does, no further than the longest sentence."""
+    """Return what `open_clip.CLIP.encode_text` does, no further than the longest sentence."""
     last = tokens.argmax(1)
     n = int(last.max()) + 1
     x = model.token_embedding(tokens[:, :n]) + model.positional_embedding[:n]
@@ -139,7 +140,7 @@ def encode_tokens(model, tokens: Tensor) -> Tensor:
 
 
 def train(model, tokenizer, steps: int, size: int, seed: int = 0) -> None:
-    """Softmax over the directions, which are learned too, and a pull towards them at LENGTH."""
+    """Train by softmax over the directions of the regions, which are learned too, and a pull towards them."""
     rng = random.Random(seed)
     torch.manual_seed(seed)
     table = shared_vocabulary(tokenizer)
@@ -168,7 +169,7 @@ def train(model, tokenizer, steps: int, size: int, seed: int = 0) -> None:
 
 
 def score_tower(model, seed: int = 1) -> dict[str, float]:
-    """How wordings and sentences kept aside lie to the paper's prompts: cosines, and shares that are nearest."""
+    """Return cosines of held-out wordings and sentences with the paper's prompts, and shares that are nearest."""
     rng = random.Random(seed)
     encoding = make_encoder(model).encode
     exact = F.normalize(encoding(make_prompts()), dim=1)
