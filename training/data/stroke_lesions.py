@@ -2,8 +2,8 @@
 
 Nothing outside a brain's tissue is painted. An old infarct is a cavity nearly as dark as fluid, with strands and a rim
 of gliosis between fluid and white matter; some never hollow out. `paint_ageing` paints what is easily taken for one:
-widened perivascular spaces and sulci, white-matter disease. Images are (X, Y, Z) float32 from 0 to 1 with voxels of 1 mm along
-RAS, tissues are numbered as in `training.data.brain_tissues`; both are changed in place, nothing else is.
+widened perivascular spaces and sulci, white-matter disease. Images are (X, Y, Z) float32 from 0 to 1 with voxels of 1
+mm along RAS, tissues are numbered as in `training.data.brain_tissues`; both are changed in place, nothing else is.
 """
 
 from pathlib import Path
