@@ -1,7 +1,10 @@
 """What trainings make of DATA once and keep, in `runs/data`."""
 
+import os
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO, Any
 
 CACHE_ROOT = Path("runs/data")
 
@@ -16,3 +19,11 @@ def cache_folder(kind: str, data: Path, *makers: str) -> Path:
     path = CACHE_ROOT / f"{kind}-{mark:08x}"
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+    """Let `write` fill a file that appears complete or not at all, also when several processes write it at once."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    with partial.open("wb") as file:
+        write(file)
+    partial.replace(path)

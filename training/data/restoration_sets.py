@@ -2,12 +2,13 @@
 
 import json
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from training.core.data_cache import write_atomically
 
 SEED = 20261203
 PARTS = ("train", "validation", "test")
@@ -47,15 +48,4 @@ def read_ct_slice(path: Path) -> np.ndarray:
 
 def write_npz(path: Path, **arrays: Any) -> None:
     """Write an `.npz` that appears under its name only once it is complete."""
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        np.savez(file, **arrays)
-    partial.rename(path)
-
-
-def cached(out: Path, part: str) -> Iterator[dict[str, np.ndarray]]:
-    """The cached files of one part (`train`, `validation`, `test`) in order of name, each as a dict of arrays."""
-    for path in sorted(out.glob("*.npz")):
-        with np.load(path) as file:
-            if str(file["part"]) == part:
-                yield {key: file[key] for key in file.files}
+    write_atomically(path, lambda file: np.savez(file, **arrays))

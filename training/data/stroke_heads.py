@@ -9,7 +9,6 @@ number.
 
 import argparse
 import math
-import os
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -24,11 +23,12 @@ from medapp.algorithms.affine_registration import register_affine
 from medapp.algorithms.mni_template import load_template
 from medapp.imaging.intensity import STANDARD_RANGE
 from medapp.imaging.volume import Grid, Volume
-from training.core.data_cache import cache_folder
+from training.core.data_cache import cache_folder, write_atomically
 from training.core.random_source import RandomSource
 from training.data import labelled_brains
 from training.data.brain_tissues import RIM, TISSUE_GROUP
 from training.data.labelled_brains import STEP_MM, LabelledScan
+from training.data.random_pose import Pose, sample_nearest
 from training.data.random_skull import add_skull
 from training.data.scanner import simulate_scan
 from training.data.stroke_lesions import (
@@ -74,14 +74,6 @@ def align_to_template(data: Path, name: str) -> tuple[LabelledScan, np.ndarray]:
     return scan, np.load(kept)
 
 
-def write_atomically(path: Path, write) -> None:
-    """Let `write` fill a file that appears complete or not at all, also when several processes write it at once."""
-    fresh = path.with_name(f"{os.getpid()}_{path.name}")
-    with fresh.open("wb") as file:
-        write(file)
-    fresh.replace(path)
-
-
 def draw_misalignment(rng: RandomSource, shape: tuple[int, ...]) -> np.ndarray:
     """Return (4, 4): how the alignment may be off and how heads differ, about the middle of the box."""
     turn = Rotation.from_euler("xyz", rng.normal(3, scale=3.5).numpy(), degrees=True).as_matrix()
@@ -118,23 +110,14 @@ def sample_scan(scan: LabelledScan, where: Tensor) -> tuple[Tensor, Tensor, Tens
     both = torch.stack([scan.image, 255 - scan.distance]).float()[None]
     grid = (where * (2 / (shape - 1))[:, None, None, None] - 1).flip(0).movedim(0, -1)
     image, near = F.grid_sample(both, grid[None], padding_mode="zeros", align_corners=True)[0]
-    return image / 255, sample_tissue(scan, where), (255 - near) * STEP_MM
-
-
-def sample_tissue(scan: LabelledScan, where: Tensor) -> Tensor:
-    """Return tissue at points (3, X, Y, Z), 0 outside."""
-    index = torch.zeros(where.shape[1:], dtype=torch.int64)
-    inside = torch.ones(where.shape[1:], dtype=torch.bool)
-    for at, n in zip(where.round().long(), scan.image.shape, strict=True):
-        inside &= (at >= 0) & (at < n)
-        index = index * n + at.clamp(0, n - 1)
-    return torch.take(scan.tissue, index) * inside
+    return image / 255, sample_nearest(scan.tissue, Pose(list(where), False)), (255 - near) * STEP_MM
 
 
 def draw_swellings(scan: LabelledScan, matrix: np.ndarray, lesions: list, grid: Grid, rng: RandomSource) -> list:
     """Return where ventricles widen: with age on both sides, and beside large lesions."""
     shape = tuple(-(-n // STEP) for n in grid.shape)
-    coarse = sample_tissue(scan, scan_points(matrix @ np.diag([STEP, STEP, STEP, 1.0]), shape, []))
+    points = scan_points(matrix @ np.diag([STEP, STEP, STEP, 1.0]), shape, [])
+    coarse = sample_nearest(scan.tissue, Pose(list(points), False))
     ventricle = (TISSUE_GROUP[coarse.long()] == VENTRICLE).nonzero().numpy() * STEP
     swellings = []
     middle = ventricle[:, 0].mean()
