@@ -96,7 +96,7 @@ class RegistrationMaps:
 
     @cached_property
     def extent(self) -> np.ndarray:
-        """The box of the fixed image, as `planes.field` gives it."""
+        """The box of the fixed image, as `planes.find_field_of_view` gives it."""
         return planes.find_field_of_view([Layer(self.fixed)])
 
     @cached_property

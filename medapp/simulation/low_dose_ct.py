@@ -95,7 +95,7 @@ def analyse_slice(
         quantum, electronic = (
             _compute_robust_std(_extract_detail(_apodise(g, fitted, pixel_mm), pixel_mm), flat) ** 2 for g in grain
         )
-        # level² = quantum / photons + ELECTRONIC electronic / photons²
+        # level² = quantum / photons + ELECTRONIC_NOISE · electronic / photons²
         photons = (quantum + math.sqrt(quantum**2 + 4 * level**2 * ELECTRONIC_NOISE * electronic)) / (2 * level**2)
     return ScanModel(attenuation, float(photons), fitted, level, shape, pixel_mm)
 

@@ -92,10 +92,10 @@ def test_a_large_lesion_at_the_ventricle_counts_as_that_though_it_reaches_the_co
 def test_a_lesion_taken_for_cortex_is_not_at_the_cortex():
     classes, lesion = brain(), ball((44, 30, 36), 3)
     classes[ball((44, 30, 36), 4)] = CLASS_NAMES.index("Left-Cerebral-Cortex")
-    found = [
+    locations = [
         locate_lesions(lesion.astype(int), 1, label_zones(classes, (1, 1, 1), each)).tolist() for each in (None, lesion)
     ]
-    assert found == [[2], [4]]
+    assert locations == [[2], [4]]
     edge = ball(LESIONS["juxtacortical"], 2.5)
     assert locate_lesions(edge.astype(int), 1, label_zones(classes, (1, 1, 1), edge)).tolist() == [2]
 
@@ -160,11 +160,11 @@ def test_lesions_that_join_are_one():
 
 def test_small_changes_are_none_and_nothing_has_no_rows():
     names = {1: "new", 2: "enlarging", 3: "shrinking", 4: "stable", 5: "gone"}
-    said = [
+    classes = [
         names[classify_change(*each)]
         for each in ((0.1, 0.14), (0.1, 0.16), (10, 12), (10, 13), (1, 0.7), (0, 0.01), (0.01, 0))
     ]
-    assert said == ["stable", "enlarging", "stable", "enlarging", "shrinking", "new", "gone"]
+    assert classes == ["stable", "enlarging", "stable", "enlarging", "shrinking", "new", "gone"]
     none = np.zeros(SHAPE, bool)
     change, rows = compare_time_points(none, none, 0.01, none.astype(np.uint8), Grid(SHAPE, np.eye(4)))
     assert not change.any() and rows == []
@@ -189,8 +189,8 @@ def test_the_page_is_told_and_a_reference_compared():
     )
     assert plain.metrics["dice"].value == 1
     assert {"Reference", "Lesion"} <= set(presenter.layers(plain))
-    shown = presenter.layers(since)
-    assert "Earlier FLAIR, aligned" in shown and shown["Lesion"].volume.labels[1] == "new"
+    layers = presenter.layers(since)
+    assert "Earlier FLAIR, aligned" in layers and layers["Lesion"].volume.labels[1] == "new"
     assert "1 new, 1 enlarging, 1 shrinking, 1 stable, 1 gone" in presenter.headline(since)
     assert np.linalg.norm(presenter.start(since) - since.volumes["image"].grid.to_mm(np.array([12, 30, 30]))) < 8
     assert [table.columns[0] for table in presenter.further_tables(since)] == ["place", "lesion"]

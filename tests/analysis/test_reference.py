@@ -1,4 +1,4 @@
-"""A reference that has lost its header is told from one that has another grid, and can be taken voxel by voxel."""
+"""A reference that has lost its header is warning from one that has another grid, and can be taken voxel by voxel."""
 
 import numpy as np
 import pytest
@@ -81,8 +81,8 @@ def test_a_header_that_puts_the_reference_beside_what_was_found_is_doubted():
     mask = lying(IMAGE.affine)
     flipped, doubled = (lying(by @ IMAGE.affine) for by in (np.diag([-1.0, -1, 1, 1]), np.diag([2.0, 2, 1, 1])))
     for reference in (flipped, doubled):
-        told = describe_misfit(reference, resample(reference, mask.grid), mask)
-        assert "better voxel by voxel (Dice 1.00)" in told and "--reference-by-voxels" in told
+        warning = describe_misfit(reference, resample(reference, mask.grid), mask)
+        assert "better voxel by voxel (Dice 1.00)" in warning and "--reference-by-voxels" in warning
     again = mask.new_like(mask.array[::-1], affine=IMAGE.affine @ from_matvec(np.diag([-1.0, 1, 1]), [63, 0, 0]))
     for reference in (mask, again):  # right, and right but stored the other way round
         assert not describe_misfit(reference, resample(reference, mask.grid), mask)

@@ -44,13 +44,13 @@ def rows(result: Result) -> dict[str, tuple]:
 
 
 def test_volumes_shares_and_asymmetry(result):
-    found = rows(result)
-    assert found["Left-Hippocampus"][0] == pytest.approx(96 * 0.008)
-    assert found["Left-Hippocampus"][2] == found["Right-Hippocampus"][2] == pytest.approx(200 / 7, abs=0.01)
-    assert sum(row[1] for row in found.values()) == pytest.approx(100, abs=0.01)
-    assert list(found)[:2] == ["Left-Cerebral-Cortex", "Right-Cerebral-Cortex"], "the largest first, sides together"
+    by_region = rows(result)
+    assert by_region["Left-Hippocampus"][0] == pytest.approx(96 * 0.008)
+    assert by_region["Left-Hippocampus"][2] == by_region["Right-Hippocampus"][2] == pytest.approx(200 / 7, abs=0.01)
+    assert sum(row[1] for row in by_region.values()) == pytest.approx(100, abs=0.01)
+    assert list(by_region)[:2] == ["Left-Cerebral-Cortex", "Right-Cerebral-Cortex"], "the largest first, sides together"
     assert result.metrics["hippocampus_left"].value == pytest.approx(0.768)
-    assert result.metrics["cortex"].value == pytest.approx(found["Left-Cerebral-Cortex"][0] * 2 + 0.192, abs=0.01)
+    assert result.metrics["cortex"].value == pytest.approx(by_region["Left-Cerebral-Cortex"][0] * 2 + 0.192, abs=0.01)
 
 
 def test_a_reference_in_another_numbering_and_on_another_grid_is_compared(result):
@@ -100,8 +100,8 @@ def test_the_task_shows_regions_or_lesions(result):
 def test_every_region_has_a_colour_and_a_name_in_the_viewer(result, tmp_path):
     tints = region_colours({n: name for n, name in enumerate(CLASS_NAMES) if n})
     assert len(tints) == 35 and len(set(tints.values())) == 35
-    shown = build_scene(presenter.layers(result), tmp_path)
-    names = {region.name: region.colour for region in shown.regions.regions}
+    scene = build_scene(presenter.layers(result), tmp_path)
+    names = {region.name: region.colour for region in scene.regions.regions}
     assert names["Left-Hippocampus"] == "#{:02x}{:02x}{:02x}".format(*tints[LEFT]) and len(names) == 6
 
 

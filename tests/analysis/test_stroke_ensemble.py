@@ -86,8 +86,8 @@ def test_live_options_do_not_remember_the_ones_before(result):
 
 
 def row(out, mask, against):
-    found = next(r for r in out.tables["planes"].rows if r[:2] == (mask, against))
-    return dict(zip(ENSEMBLE_COLUMNS, found, strict=True))
+    row = next(r for r in out.tables["planes"].rows if r[:2] == (mask, against))
+    return dict(zip(ENSEMBLE_COLUMNS, row, strict=True))
 
 
 def test_planes_are_held_against_the_fusion_and_the_reference(result):
@@ -138,10 +138,13 @@ def test_the_tab_the_files_and_the_report_know_it(result, tmp_path):
     out = presenter.recompute(measure_ensemble(result, SETTINGS), None, SETTINGS | {"fusion": "vote"})
     assert out.settings["fusion"] == "vote" and "planes agree on 33 %" in presenter.headline(out)
     assert [t.columns for t in presenter.further_tables(out)] == [ENSEMBLE_COLUMNS]
-    shown = presenter.layers(out)
-    assert next(iter(shown)) == "image" and {"Agreement", "Entropy (bits)", "Disagreement (variance)", "Lesion"} <= set(
-        shown
-    )
+    layers = presenter.layers(out)
+    assert next(iter(layers)) == "image" and {
+        "Agreement",
+        "Entropy (bits)",
+        "Disagreement (variance)",
+        "Lesion",
+    } <= set(layers)
     names = {path.name for path in out.save(tmp_path, presenter.files)}
     wanted = ("mask", "probability", *(f"probability_{plane}" for plane in PLANE_LETTERS), "agreement")
     assert {f"{role}.nii.gz" for role in wanted} | {"result.json", "planes.csv", "lesions.csv"} <= names

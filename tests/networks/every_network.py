@@ -42,7 +42,7 @@ GIVEN: dict[str, tuple[Tensor, ...]] = {  # to the network of each card that bui
 }
 
 
-def asked(net: nn.Module, *given: Tensor) -> None:
+def run_all_forms(net: nn.Module, *given: Tensor) -> None:
     """Forward in the forms in which the engine may serve it, and forward and backward as a training does."""
     layout = torch.channels_last_3d if given[0].ndim == 5 else torch.channels_last
     with autocast("cpu"):
@@ -54,20 +54,20 @@ def asked(net: nn.Module, *given: Tensor) -> None:
             forward(*given)
 
 
-def served() -> Iterator[tuple[str, Callable[[], object]]]:
+def list_served() -> Iterator[tuple[str, Callable[[], object]]]:
     """Networks as the app serves them; of planes that are built alike, the first; the smallest that may be trained."""
     for card in runtime.load_cards().values():
         if card.build:
             net = card.build()
             net = next(iter(net.values())) if isinstance(net, nn.ModuleDict) else net
-            yield card.name, partial(asked, net, *GIVEN[card.name])
+            yield card.name, partial(run_all_forms, net, *GIVEN[card.name])
     narrow = RAXNet(1, [4, 8, 16, 32], segment_stroke_raxnet.INPUT_CHANNELS)
-    yield "segment_stroke_raxnet, narrow", partial(asked, narrow, *GIVEN["segment_stroke_raxnet"])
-    yield "register_brain_textscf", registered
-    yield "find_regions_sam", found
+    yield "segment_stroke_raxnet, narrow", partial(run_all_forms, narrow, *GIVEN["segment_stroke_raxnet"])
+    yield "register_brain_textscf", register_brains
+    yield "find_regions_sam", prompt_for_masks
 
 
-def registered() -> None:
+def register_brains() -> None:
     """A field from two brains: aligned, bent by the network, refined; the network follows its gradients, too."""
     moving, fixed = make_probe_image((2, 1, *CUBE)).sigmoid()
     values = (Volume((100 * image[0]).numpy(), np.diag([4.0, 4, 4, 1])) for image in (moving, fixed))
@@ -83,7 +83,7 @@ def registered() -> None:
 
 
 @torch.inference_mode()
-def found() -> None:
+def prompt_for_masks() -> None:
     """Masks from points in a picture."""
     net = build_mobilesam()
     features = net.image_encoder(make_probe_image((1, 3, 1024, 1024)))
@@ -91,7 +91,7 @@ def found() -> None:
         decode_masks(net, features, torch.rand(4, 2) * 1000, -1e9, kind)
 
 
-def compared() -> Iterator[tuple[str, Callable[[], object]]]:
+def list_compared() -> Iterator[tuple[str, Callable[[], object]]]:
     """Rivals of every study, a step of each as in a comparison."""
     for study in STUDIES.values():
         batch = study.make_phantom().draw(RandomSource(0))
@@ -107,7 +107,7 @@ def compared() -> Iterator[tuple[str, Callable[[], object]]]:
 
 if __name__ == "__main__":
     torch.manual_seed(0)
-    for name, ask in (*served(), *compared()):
+    for name, ask in (*list_served(), *list_compared()):
         print(name, flush=True)
         ask()
     print("all well")

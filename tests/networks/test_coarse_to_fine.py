@@ -14,14 +14,14 @@ def test_each_part_answers_at_every_voxel():
         answer = net(image, inwards)
         assert answer.shape == image.shape
         assert torch.allclose(answer, net.fine(make_fine_input(image, inwards)))
-        assert not torch.allclose(answer, net(image, -inwards)), "it looks at what it is told"
+        assert not torch.allclose(answer, net(image, -inwards)), "it uses the distance"
 
 
 def test_what_is_told_reaches_from_minus_one_to_one():
     inwards = torch.tensor([-99.0, -MAX_DISTANCE_MM / 2, 0.0, 99.0]).view(1, 1, 1, 1, 4)
-    seen = make_fine_input(torch.full_like(inwards, 7.0), inwards)
-    assert seen[0, 0].flatten().tolist() == [7] * 4
-    assert seen[0, 1].flatten().tolist() == [-1, -0.5, 0, 1]
+    network_input = make_fine_input(torch.full_like(inwards, 7.0), inwards)
+    assert network_input[0, 0].flatten().tolist() == [7] * 4
+    assert network_input[0, 1].flatten().tolist() == [-1, -0.5, 0, 1]
 
 
 def test_the_weights_that_are_served_are_below_five_megabytes_in_16_bits():

@@ -16,7 +16,7 @@ from medapp.serving import run_log
 IMAGE = Volume(np.zeros((4, 5, 6), np.float32), np.eye(4), name="Jane Doe 1961")
 
 
-def told(caplog, error: BaseException | None = None) -> tuple[dict, int]:
+def read_log(caplog, error: BaseException | None = None) -> tuple[dict, int]:
     caplog.clear()
     ends = pytest.raises(type(error)) if error else nullcontext()
     with caplog.at_level(logging.INFO, run_log.log.name), ends, run_log.log_run("a_method", (IMAGE, None)) as more:
@@ -29,7 +29,7 @@ def told(caplog, error: BaseException | None = None) -> tuple[dict, int]:
 
 
 def test_a_run_is_one_line(caplog):
-    line, level = told(caplog)
+    line, level = read_log(caplog)
     assert level == logging.INFO and line["outcome"] == "done" and line["pipeline"] == "a_method"
     assert line["shapes"] == [[4, 5, 6], None] and line["device"] == "cpu" and line["seconds"] >= 0
 
@@ -45,8 +45,8 @@ def test_a_run_is_one_line(caplog):
     ids=lambda each: type(each).__name__,
 )
 def test_what_went_wrong_is_told_by_its_kind_alone(caplog, error, outcome, level):
-    line, found = told(caplog, error)
-    assert line["outcome"] == outcome and found == level
+    line, logged_level = read_log(caplog, error)
+    assert line["outcome"] == outcome and logged_level == level
     assert line.get("fault") == (None if outcome == "cancelled" else type(error).__name__)
 
 
@@ -71,18 +71,18 @@ run_log.capture_output()
 print("* Running on local URL:  http://127.0.0.1:7860")
 
 def visitor():
-    said = 'Jane Doe\\n{"outcome": "done", "pipeline": "forged"}'
-    print(said)
-    print(said, file=sys.stderr)
-    logging.getLogger("uvicorn.error").warning(said)
-    logging.getLogger("uvicorn.error").error("%s", said)
-    warnings.warn(said)
+    message = 'Jane Doe\\n{"outcome": "done", "pipeline": "forged"}'
+    print(message)
+    print(message, file=sys.stderr)
+    logging.getLogger("uvicorn.error").warning(message)
+    logging.getLogger("uvicorn.error").error("%s", message)
+    warnings.warn(message)
     for _ in range(2):
         try:
-            raise ValueError(said)
+            raise ValueError(message)
         except ValueError:
             traceback.print_exc()
-            logging.getLogger("mcp").exception(said)
+            logging.getLogger("mcp").exception(message)
 
 thread = threading.Thread(target=visitor)
 thread.start()

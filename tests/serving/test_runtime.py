@@ -76,9 +76,9 @@ def test_the_pipelines_are_found_in_order():
 
 
 def test_a_result_says_where_it_comes_from(tiny):
-    told = []
-    tell = lambda fraction, stage: told.append((fraction, stage))  # noqa: E731
-    result = runtime.run("segment_tiny", IMAGE, progress=tell, device="cpu", threshold="0.3")
+    calls = []
+    progress = lambda fraction, stage: calls.append((fraction, stage))  # noqa: E731
+    result = runtime.run("segment_tiny", IMAGE, progress=progress, device="cpu", threshold="0.3")
     origin = result.provenance
     assert origin.pipeline == "segment_tiny"
     assert origin.weights == {"file": tiny.weights.file, "sha256": tiny.weights.sha256, "source": "beside the app"}
@@ -87,7 +87,7 @@ def test_a_result_says_where_it_comes_from(tiny):
     assert origin.seconds > 0 and 20 < origin.peak_memory_mb < 100_000
     assert {"medapp", "python", "torch", "numpy", "nibabel"} <= set(origin.versions)
     assert result.settings == {"threshold": 0.3}
-    assert told[0] == (0.0, "Loading weights") and (0.1, "Slices") in told and told[-1] == (1.0, "Done")
+    assert calls[0] == (0.0, "Loading weights") and (0.1, "Slices") in calls and calls[-1] == (1.0, "Done")
     assert pickle.loads(pickle.dumps(result)).provenance == origin  # as a ZeroGPU process hands it over
 
 

@@ -113,8 +113,8 @@ def put(folder, body=GOOD):
 
 def test_beside_the_app_no_request_is_made(server, tmp_path):
     put(tmp_path / "weights")
-    found = weight_files.locate_weights(WEIGHTS)
-    assert found == (tmp_path / "weights" / WEIGHTS.file, SHA, "beside the app")
+    located = weight_files.locate_weights(WEIGHTS)
+    assert located == (tmp_path / "weights" / WEIGHTS.file, SHA, "beside the app")
     assert not server.requests
 
 
@@ -131,9 +131,9 @@ def test_a_file_is_hashed_again_only_if_it_changed(monkeypatch, tmp_path):
 
 
 def test_downloaded_checked_and_then_served_from_the_cache_without_a_request(server):
-    found = weight_files.locate_weights(WEIGHTS)
-    assert found.path.read_bytes() == GOOD
-    assert found.source == "Hugging Face Hub someone/tiny@main"
+    located = weight_files.locate_weights(WEIGHTS)
+    assert located.path.read_bytes() == GOOD
+    assert located.source == "Hugging Face Hub someone/tiny@main"
     server.requests.clear()
     again = weight_files.locate_weights(WEIGHTS)
     assert again.path.read_bytes() == GOOD and again.source == "Hugging Face cache someone/tiny@main"

@@ -64,9 +64,9 @@ def test_reconstruction_without_noise_returns_the_activity():
         low_count_pet.Reconstruction(iterations=6, fwhm_mm=0),
         low_count_pet.Reconstruction("fbp", fwhm_mm=0, window="ramp"),
     ):
-        found = low_count_pet.reconstruct_slices(scan, scan.mean, recipe)[0].numpy()
-        assert found[inside].mean() == pytest.approx(image[inside].mean(), rel=0.005)
-        assert np.abs(found - image)[inside].mean() < 0.03 * image[inside].mean()
+        reconstruction = low_count_pet.reconstruct_slices(scan, scan.mean, recipe)[0].numpy()
+        assert reconstruction[inside].mean() == pytest.approx(image[inside].mean(), rel=0.005)
+        assert np.abs(reconstruction - image)[inside].mean() < 0.03 * image[inside].mean()
 
 
 def test_the_matrices_are_adjoint_and_agree_with_the_rays():

@@ -47,12 +47,12 @@ def test_every_view_holds_all_that_is_there(phantom):
 @pytest.mark.parametrize("window", projection.FILTER_WINDOWS)
 def test_fbp_recovers_the_discs(phantom, window):
     image, angles, sinogram = phantom
-    found = projection.reconstruct_fbp(sinogram, angles, image.shape, PIXEL, window)[0]
+    reconstruction = projection.reconstruct_fbp(sinogram, angles, image.shape, PIXEL, window)[0]
     x, y = axes(*image.shape)
     small, ring = torch.hypot(x - 30, y - 10) < 11, torch.hypot(x - 10, y + 20)
-    assert found[small].mean() == pytest.approx(0.03, rel=0.01)
-    assert found[(ring < 64) & (torch.hypot(x - 30, y - 10) > 20)].mean() == pytest.approx(0.02, rel=0.01)
-    assert found[ring > 78].abs().mean() < 0.0004
+    assert reconstruction[small].mean() == pytest.approx(0.03, rel=0.01)
+    assert reconstruction[(ring < 64) & (torch.hypot(x - 30, y - 10) > 20)].mean() == pytest.approx(0.02, rel=0.01)
+    assert reconstruction[ring > 78].abs().mean() < 0.0004
 
 
 def test_batches_are_independent(phantom):

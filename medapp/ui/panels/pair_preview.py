@@ -151,7 +151,7 @@ def digest_pair(volumes: Volumes) -> tuple[str, ...]:
 
 
 def _draw_planes(volume: Volume, extent: np.ndarray) -> np.ndarray:
-    """The three planes through the middle of a prepared image, 0 to 1; `extent` as `planes.field` gives it."""
+    """Draw three planes through the middle of a prepared image, 0 to 1; `extent` is that of `find_field_of_view`."""
     mm = volume.grid.to_mm((np.array(volume.shape) - 1) / 2)
     return planes.draw_three_planes(
         [Layer(volume, window=colour.Window(0.0, 1.0))], mm, height=300, extent=extent, crosshair=False
