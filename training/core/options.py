@@ -25,15 +25,17 @@ class TrainingParser(argparse.ArgumentParser):
         self.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
         if steps:
             self.add_argument("--steps", type=int, default=steps)
-            self.add_argument("--epochs", type=int, help=f"in place of --steps, {STEPS_PER_EPOCH} of them each")
+            self.add_argument("--epochs", type=int, help=f"epochs of {STEPS_PER_EPOCH} steps, instead of --steps")
         else:
             self.add_argument("--epochs", type=int, default=epochs)
-        self.add_argument("--rate", type=float, default=rate, help="of learning, at its highest")
-        self.add_argument("--like", type=Path, help="weights to set out from, such as those in weights/")
-        self.add_argument("--every", type=int, default=every, help="steps (epochs) between validations")
+        self.add_argument("--rate", type=float, default=rate, help="highest learning rate")
+        self.add_argument("--like", type=Path, help="initial weights, such as a file in weights/")
+        self.add_argument("--every", type=int, default=every, help="steps (or epochs) between validations")
         self.add_argument("--keep", type=float, default=5, help="minutes between checkpoints")
-        self.add_argument("--minutes", type=float, default=0, help="stop after this time; run again to go on")
-        self.add_argument("--resume", action="store_true", help="never begin anew: OUT must hold what goes on")
+        self.add_argument(
+            "--minutes", type=float, default=0, help="minutes after which to stop; the same command resumes"
+        )
+        self.add_argument("--resume", action="store_true", help="fail if OUT holds no checkpoint to resume from")
 
     def parse_arguments(self, given: Sequence[str] | None = None) -> argparse.Namespace:
         """Parse the command line; exit with a message if the arguments contradict each other."""
@@ -41,7 +43,7 @@ class TrainingParser(argparse.ArgumentParser):
         if "steps" in args and args.epochs:
             args.steps = STEPS_PER_EPOCH * args.epochs
         if args.resume and not (Path(args.out) / CHECKPOINT).exists():
-            self.error(f"{args.out} holds no {CHECKPOINT} to go on from")
+            self.error(f"{args.out} holds no {CHECKPOINT} to resume from")
         return args
 
     def run_training(self, train: Callable[[argparse.Namespace], None], given: Sequence[str] | None = None) -> None:

@@ -142,6 +142,8 @@ def restoration_parser(about: str, steps: int) -> TrainingParser:
     """Return the parser of the options that all three restoration trainings share."""
     made = TrainingParser(about, steps=steps, rate=1e-3, every=250)
     made.add_argument("--batch", type=int, default=8)
-    made.add_argument("--beta", type=float, default=0.1, help="of the focal region loss")
-    made.add_argument("--even", action="store_true", help="low noise weighs as much as high noise")
+    made.add_argument("--beta", type=float, default=0.1, help="weight of regions in the focal region loss")
+    made.add_argument(
+        "--even", action="store_true", help="weight patches with low noise as much as those with high noise"
+    )
     return made

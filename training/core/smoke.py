@@ -161,7 +161,7 @@ def check_resume(name: str, out: Path) -> None:
 def main(given: list[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("training", nargs="*", choices=[[], *TRIALS], help="all unless said")
+    parser.add_argument("training", nargs="*", choices=[[], *TRIALS], help="all by default")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(given)
     for name in args.training or TRIALS:

@@ -181,7 +181,7 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=FOLDS)
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument(
-        "--subject", default=patient_folder.SUBJECT, help="pattern of the person in the names of the files"
+        "--subject", default=patient_folder.SUBJECT, help="regular expression that finds the person in file names"
     )
     args = parser.parse_args()
     try:

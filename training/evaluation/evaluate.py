@@ -70,20 +70,19 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument(
-        "--part", default="test", choices=["train", "validation", "test", "all"], help="of our own data"
+        "--part",
+        default="test",
+        choices=["train", "validation", "test", "all"],
+        help="part of the split, for data laid out as for the training",
     )
     parser.add_argument(
-        "--subject", default=patient_folder.SUBJECT, help="pattern of the person in the names of your files"
+        "--subject", default=patient_folder.SUBJECT, help="regular expression that finds the person in file names"
     )
-    parser.add_argument("--condition", help="only this one")
+    parser.add_argument("--condition", help="score this condition alone")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
-    parser.add_argument("--pairs", type=int, help="only so many patients, or pairs of them")
-    parser.add_argument(
-        "--peers", nargs="?", const="all", default="", metavar="NAMES", help="score also what a user would pick instead"
-    )
-    parser.add_argument(
-        "--more", action="store_true", help="keep what DIR holds of other patients, conditions, methods"
-    )
+    parser.add_argument("--pairs", type=int, help="number of patients, or pairs, to score")
+    parser.add_argument("--peers", nargs="?", const="all", default="", metavar="NAMES", help="score other tools too")
+    parser.add_argument("--more", action="store_true", help="add to the scores that DIR holds")
     args = parser.parse_args()
     try:
         print(evaluate(args))

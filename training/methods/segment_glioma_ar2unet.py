@@ -200,10 +200,10 @@ def main(given: list[str] | None = None) -> None:
     options.add_argument("--gate", choices=["decoder", "encoder"], default="encoder")
     options.add_argument("--warmup", type=int, default=200, help="steps")
     options.add_argument(
-        "--freeze", type=float, default=0.7, help="share of the epochs after which batch norms stand still"
+        "--freeze", type=float, default=0.7, help="share of the epochs after which batch norms are frozen"
     )
     options.add_argument(
-        "--empty", type=float, default=1.2, help="how often a lesion-free slice is drawn, to 1 for others"
+        "--empty", type=float, default=1.2, help="weight of a slice without lesion, where others weigh 1"
     )
     options.run_training(train, given)
 

@@ -137,14 +137,21 @@ def train(args: argparse.Namespace) -> None:
 
 def main(given: list[str] | None = None) -> None:
     options = TrainingParser(__doc__.splitlines()[0], steps=4000, rate=2e-3, every=400)
-    options.add_argument("--plane", choices=(*PLANES, "every"), required=True, help="every: what all set out from")
+    options.add_argument(
+        "--plane",
+        choices=(*PLANES, "every"),
+        required=True,
+        help="every: one network for all planes, from which the others start",
+    )
     options.add_argument("--batch", type=int, default=16)
     options.add_argument("--width", type=int, default=WIDTHS[0])
     options.add_argument("--loss", choices=LOSSES, default="balanced")
-    options.add_argument("--heads", type=int, default=300, help="how many are painted in the end")
-    options.add_argument("--before", type=int, default=HEADS_BEFORE, help="how many before the first step")
+    options.add_argument("--heads", type=int, default=300, help="number of painted heads")
     options.add_argument(
-        "--held", type=int, default=len(VALIDATION_HEADS) - 1, help="heads that validate, beside one without lesion"
+        "--before", type=int, default=HEADS_BEFORE, help="number of heads painted before the first step"
+    )
+    options.add_argument(
+        "--held", type=int, default=len(VALIDATION_HEADS) - 1, help="validation heads, besides one without lesion"
     )
     options.run_training(train, given)
 

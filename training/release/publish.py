@@ -182,12 +182,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("pipeline", help="a name from `python -m medapp list`, or `space` for the app itself")
     parser.add_argument("--repo", required=True, metavar="USER/NAME")
     parser.add_argument("--revision", metavar="TAG", help="the tag, if not the one that the pipeline's card names")
-    parser.add_argument("--private", action="store_true", help="nobody else sees the repository")
+    parser.add_argument("--private", action="store_true", help="make the repository private")
     parser.add_argument(
         "--scores", type=Path, metavar="DIR", help="what training.evaluation.evaluate wrote, for the model index"
     )
     parser.add_argument("--dry-run", type=Path, metavar="DIR", help="write what would be uploaded, and upload nothing")
-    parser.add_argument("--verify", action="store_true", help="pull what is there and repeat the golden pair")
+    parser.add_argument("--verify", action="store_true", help="pull what is published and repeat the golden pair")
     args = parser.parse_args(arguments)
     try:
         for line in _command(args)():

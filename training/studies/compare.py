@@ -144,13 +144,13 @@ def main(given: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--share", type=float, default=1.0, help="of the full widths of all networks")
-    parser.add_argument("--batch", type=int, help="the study's own unless said, as are the next three")
-    parser.add_argument("--cases", type=int, help="how many to learn from")
-    parser.add_argument("--held", type=int, help="how many to score on")
+    parser.add_argument("--share", type=float, default=1.0, help="share of the full widths of all networks")
+    parser.add_argument("--batch", type=int, help="the study's own by default, as are the next three")
+    parser.add_argument("--cases", type=int, help="images to learn from")
+    parser.add_argument("--held", type=int, help="images to score on")
     parser.add_argument("--rate", type=float)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--smoke", action="store_true", help="two steps of tiny networks on something made up")
+    parser.add_argument("--smoke", action="store_true", help="two steps of tiny networks on phantoms")
     args = parser.parse_args(given)
     study = STUDIES[args.study]
     args.rate = args.rate or study.rate

@@ -24,7 +24,7 @@ def test_resuming_needs_something_to_go_on_from(tmp_path, capsys):
     where = ["--data", str(tmp_path), "--out", str(tmp_path / "out"), "--resume"]
     with pytest.raises(SystemExit):
         options(steps=7).parse_arguments(where)
-    assert "no checkpoint.pt to go on from" in capsys.readouterr().err
+    assert "checkpoint.pt" in capsys.readouterr().err
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / CHECKPOINT).touch()
     assert options(steps=7).parse_arguments(where).resume
