@@ -1,21 +1,34 @@
-"""medapp: put your scan in, see what five published systems make of it.
+"""medapp: published medical-imaging networks on your own scans.
 
-     upload ──► Volume ──► preprocess ─► network ─► postprocess ──► Result ──┬─► pictures
-            files.read     └──────── one file in pipelines/ ──────┘          └─► files, report
-            imaging/               (network from networks/,                     tasks/ + views/
-                                    weights by hub, device by runtime)          report, result.save
+     upload ──► Volume ──► preprocess ─► network ─► postprocess ──► Result ──┬─► layers, charts, pictures
+             io.files      └──────── one file in pipelines/ ──────┘          └─► files, report
+                           (steps from algorithms/, measures from analysis/,     (presenters/, rendering/)
+                            network from networks/, weights by serving/)
 
-The law of imports, left sees right (import-linter checks it):
+A card (`card`) tells everything about a method before it runs: inputs, options, weights, what shows the result. The
+page (`ui`) and the command line (`cli`) are made from the cards; `serving.runtime` runs a method, and the presenter
+that its card names shows the result.
 
-    ui, cli  >  runtime  >  engine, hub, pipelines  >  networks, machine
-    ui, cli  >  report, tasks, examples             >  views
-    both arms  >  strokes, sclerosis  >  lesions, parcels, fusion, fidelity, ...  >  result, card  >  imaging  >  errors
-    pipelines, training  >  physics: how a scanner or a lens loses quality (physics, networks: torch, nothing of ours)
-    training >  medapp                                               (and never back)
+The law of imports: what stands higher sees what stands lower, neighbours do not see each other.
 
-`imaging`, `views` and `tasks` do not know torch; nobody but `ui` knows Gradio. Importing does nothing: no download, no
-device, no launch; but for one word to OpenMP, before anything loads it: threads that wait should sleep. Spinning ones
-wait for each other several times longer than the work takes when the machine is busy with a browser or a visitor more.
+    ui | cli
+    serving | presenters | examples
+    pipelines
+    algorithms | rendering
+    networks | simulation | analysis | hardware
+    result | card
+    options
+    io
+    imaging
+    limits | cache
+    errors
+
+`training` sees medapp and never back. Torch is known to networks, simulation, algorithms, pipelines, hardware and
+serving alone; Gradio to ui alone; file formats to io. import-linter checks all of it by the contracts in
+pyproject.toml.
+
+Importing does nothing: no download, no device, no launch. One exception: OpenMP is told, before anything loads it, that
+waiting threads should sleep. Threads that spin slow each other down several times when the machine is busy.
 """
 
 import os
