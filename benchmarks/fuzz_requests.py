@@ -42,23 +42,23 @@ class Visitor:
 
     def __init__(self, address: str) -> None:
         anew = httpx.Limits(max_keepalive_connections=0)  # the app closes what is idle
-        self.line = httpx.Client(base_url=address, timeout=600, limits=anew)
+        self.client = httpx.Client(base_url=address, timeout=600, limits=anew)
         self.session = secrets.token_hex(6)
-        self.config = self.line.get("config").json()
+        self.config = self.client.get("config").json()
         self.values = {each["id"]: each["props"].get("value") for each in self.config["components"]}
         self.events = [each for each in self.config["dependencies"] if each["backend_fn"]]
-        self.said: Counter[str] = Counter()
+        self.faults: Counter[str] = Counter()
 
-    def usual(self, event: dict) -> list:
+    def default_values(self, event: dict) -> list:
         return [self.values.get(number) for number in event["inputs"]]
 
     def post(self, door: str, body: Any) -> httpx.Response:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         try:
-            return self.line.post(f"gradio_api/{door}", content=raw, headers={"content-type": "application/json"})
+            return self.client.post(f"gradio_api/{door}", content=raw, headers={"content-type": "application/json"})
         except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as error:
             if len(raw) < 10**6:
-                self.said[f"{error} after {door} {raw[:300]!r}"] += 1
+                self.faults[f"{error} after {door} {raw[:300]!r}"] += 1
             return httpx.Response(413)  # refused before all of it was sent
 
     def join(self, event: dict, data: Any, **more: Any) -> int:
@@ -66,29 +66,32 @@ class Visitor:
         body = {"data": data, "fn_index": event["id"], "session_hash": self.session, **more}
         answer = self.post("queue/join", body)
         if answer.status_code == 200:
-            self.hear("queue/data", session_hash=self.session)
+            self.follow_stream("queue/data", session_hash=self.session)
         return answer.status_code
 
-    def hear(self, way: str, **asked: str) -> None:
-        with self.line.stream("GET", f"gradio_api/{way}", params=asked) as stream:
+    def follow_stream(self, way: str, **asked: str) -> None:
+        with self.client.stream("GET", f"gradio_api/{way}", params=asked) as stream:
             for line in stream.iter_lines():
                 if FAULT_WORDS in line:
-                    self.said[line[:200]] += 1
+                    self.faults[line[:200]] += 1
                 if "process_completed" in line or line.startswith(("event: complete", "event: error")):
                     break
 
-    def settle(self) -> None:
+    def fill_tabs(self) -> None:
         """Have a result in every tab."""
         for event in self.events:
             if event["targets"] and event["targets"][0][1] == "select" and len(event["outputs"]) > 25:
                 self.join(
-                    event, self.usual(event), event_data={"index": 0, "value": None}, trigger_id=event["targets"][0][0]
+                    event,
+                    self.default_values(event),
+                    event_data={"index": 0, "value": None},
+                    trigger_id=event["targets"][0][0],
                 )
 
 
 def malformed_bodies(visitor: Visitor, event: dict, rng: random.Random) -> Iterator[dict]:
     """Requests that are wrong in one place."""
-    usual, wrong = visitor.usual(event), rng.choice(WRONG_VALUES)
+    usual, wrong = visitor.default_values(event), rng.choice(WRONG_VALUES)
     base = {"data": usual, "fn_index": event["id"], "session_hash": visitor.session}
     if usual:
         place = rng.randrange(len(usual))
@@ -117,7 +120,10 @@ def attack_endpoints(visitor: Visitor, rounds: int, rng: random.Random) -> Count
                     status = visitor.post(door, body).status_code
                 counts[door.split("/")[0], status] += 1
             name = event["api_name"]
-            for door, sent in ((f"call/{name}", {"data": visitor.usual(event)[1:]}), (f"call/v2/{name}", {"x": 1})):
+            for door, sent in (
+                (f"call/{name}", {"data": visitor.default_values(event)[1:]}),
+                (f"call/v2/{name}", {"x": 1}),
+            ):
                 counts[
                     door.rsplit("/", 1)[0],
                     visitor.post(door, sent | {"session_hash": rng.choice(WRONG_VALUES)}).status_code,
@@ -135,7 +141,7 @@ def attack_endpoints(visitor: Visitor, rounds: int, rng: random.Random) -> Count
             "call/x/y",
             "upload_progress?upload_id=x",
         ):
-            with visitor.line.stream("GET", f"gradio_api/{way}") as stream:
+            with visitor.client.stream("GET", f"gradio_api/{way}") as stream:
                 counts[way[:14], stream.status_code] += 1
     return counts
 
@@ -152,9 +158,9 @@ def attack_tools(visitor: Visitor) -> Counter[tuple[str, int]]:
             call = {"name": names[number % len(names)], "arguments": arguments}
             body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
             raw = json.dumps(body).encode()
-            answer = visitor.line.post("gradio_api/mcp/", content=raw, headers=headers)
+            answer = visitor.client.post("gradio_api/mcp/", content=raw, headers=headers)
             counts["tools", answer.status_code] += 1
-            visitor.said["tools"] += FAULT_WORDS in answer.text
+            visitor.faults["tools"] += FAULT_WORDS in answer.text
     return counts
 
 
@@ -168,19 +174,19 @@ def main() -> None:
         with serving.run_app(log, MEDAPP_RATE="0", MEDAPP_PLACES="0") as (address, _):
             visitor = Visitor(address)
             if not args.fresh:
-                visitor.settle()
+                visitor.fill_tabs()
             counts = attack_endpoints(visitor, args.rounds, random.Random(args.seed)) + attack_tools(visitor)
         log.seek(0)
         faults = [line for line in log if '"failed"' in line]
     for (door, status), count in sorted(counts.items()):
         print(f"{door:16} {status} {count:6}")
     bad = sum(count for (_, status), count in counts.items() if status >= 500)
-    reported, total = sum(visitor.said.values()), sum(counts.values())
+    reported, total = sum(visitor.faults.values()), sum(counts.values())
     print(
         f"{total} requests: {bad} answered 500 or more, {reported} times “{FAULT_WORDS}”, "
         f"{len(faults)} faults in the log"
     )
-    for line in [*visitor.said, *faults[:20]]:
+    for line in [*visitor.faults, *faults[:20]]:
         print(line.rstrip())
     sys.exit(bool(bad or reported or faults))
 

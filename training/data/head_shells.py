@@ -40,7 +40,7 @@ class BrainShapes:
     def __init__(self, places: Sequence[Tensor]) -> None:
         self.x, self.y, self.z = places
 
-    def ball(self, centre: Sequence[float], axes: Sequence[float]) -> Tensor:
+    def ellipsoid(self, centre: Sequence[float], axes: Sequence[float]) -> Tensor:
         """Return roughly the distance in mm from an ellipsoid, negative inside, exact at its border alone."""
         a, b, c = (((p - m) / r).square_() for p, m, r in zip((self.x, self.y, self.z), centre, axes, strict=True))
         return a.add_(b).add_(c).sqrt_().sub_(1).mul_(min(axes))
@@ -79,16 +79,16 @@ def draw_tissues(
     lean = one(-0.25, 0.35)
     face = one(0.8, 1.1) * child
     if rng.bernoulli(0.9):
-        outside = torch.minimum(outside, shapes.ball((0, 42, -58 * face), (60 * face, 58, 62 * face)))
-        outside = torch.minimum(outside, shapes.ball((0, 45, -100 * face), (48 * face, 50 * face, 38)))
-        outside = torch.minimum(outside, shapes.ball((0, 100 * face, -62 * face), (14, one(12, 24), 20)))
+        outside = torch.minimum(outside, shapes.ellipsoid((0, 42, -58 * face), (60 * face, 58, 62 * face)))
+        outside = torch.minimum(outside, shapes.ellipsoid((0, 45, -100 * face), (48 * face, 50 * face, 38)))
+        outside = torch.minimum(outside, shapes.ellipsoid((0, 100 * face, -62 * face), (14, one(12, 24), 20)))
     neck_x, neck_y = one(-4, 4), one(-35, -15) - lean * (z + 60)
     neck = shapes.tube(neck_x, neck_y, one(50, 75) * child, one(52, 75) * child, -20)
     neck = neck - one(0, 0.5) * (-z - one(120, 170)).clamp(min=0)  # shoulders
     outside = torch.minimum(outside, neck)
     if rng.bernoulli(0.7):
         for side in (-1, 1):
-            outside = torch.minimum(outside, shapes.ball((side * (80 + one(0, 8)), -12, -42), (one(3, 9), 16, 26)))
+            outside = torch.minimum(outside, shapes.ellipsoid((side * (80 + one(0, 8)), -12, -42), (one(3, 9), 16, 26)))
 
     # soft tissue
     layer = (child * one(1, 7) + one(0, 3) * wide + one(0, 0.08) * (-z - 30).clamp(0, 90)).clamp(
@@ -107,15 +107,15 @@ def draw_tissues(
     paint(outside > -layer - 2, FAT)
     paint(outside > -one(0.8, 3), SKIN)
     # hollows and what fills them
-    paint(shapes.ball((0, 60, -72 * face), (one(6, 14), 34, 22)) < 2 * fine, AIR if rng.bernoulli(0.6) else GLAND)
+    paint(shapes.ellipsoid((0, 60, -72 * face), (one(6, 14), 34, 22)) < 2 * fine, AIR if rng.bernoulli(0.6) else GLAND)
     for side in (-1, 1):
-        paint(shapes.ball((side * 27, 62, -72 * face), (14, 18, 18)) < 0, AIR if rng.bernoulli(0.8) else GLAND)
-        paint(shapes.ball((side * 52, -18, -52), (9, 14, 14)) < 3 * fine, AIR if rng.bernoulli(0.6) else BONE)
-        paint(shapes.ball((side * 45, 25, -80 * face), (12, 14, 24)) < 2 * coarse, MUSCLE)  # chews
-    paint(shapes.ball((0, 52, -98 * face), (24, 30, 18)) < 0, MUSCLE)  # tongue
-    jaw = shapes.ball((0, 40, -104 * face), (44 * face, 52 * face, 12))
+        paint(shapes.ellipsoid((side * 27, 62, -72 * face), (14, 18, 18)) < 0, AIR if rng.bernoulli(0.8) else GLAND)
+        paint(shapes.ellipsoid((side * 52, -18, -52), (9, 14, 14)) < 3 * fine, AIR if rng.bernoulli(0.6) else BONE)
+        paint(shapes.ellipsoid((side * 45, 25, -80 * face), (12, 14, 24)) < 2 * coarse, MUSCLE)  # chews
+    paint(shapes.ellipsoid((0, 52, -98 * face), (24, 30, 18)) < 0, MUSCLE)  # tongue
+    jaw = shapes.ellipsoid((0, 40, -104 * face), (44 * face, 52 * face, 12))
     paint((jaw.abs() < 4) & (y > 5), BONE if rng.bernoulli(0.5) else MARROW)
-    paint(shapes.ball((0, 66, -92 * face), (24, 26, 5)).abs() < 2.5, BONE)  # teeth
+    paint(shapes.ellipsoid((0, 66, -92 * face), (24, 26, 5)).abs() < 2.5, BONE)  # teeth
     airway = 14 - 0.6 * lean * (z + 80)
     paint(shapes.tube(0, airway, one(5, 12), one(5, 10), -62) < fine, AIR)
     # the spine
@@ -135,17 +135,19 @@ def draw_tissues(
         thick = one(0.1, 0.35)
         paint((far < bone) & ((middle - 0.5).abs() < thick + 0.15 * fine), MARROW)
     if rng.bernoulli(0.6):
-        paint((far < bone) & (far > gap) & (shapes.ball((0, 85, -12), (22, 10, 14)) < 2 * fine), AIR)  # frontal sinus
-        paint((far > gap) & (shapes.ball((0, 38, -45), (12, 14, 10)) < 0), AIR)  # sphenoid sinus
+        paint(
+            (far < bone) & (far > gap) & (shapes.ellipsoid((0, 85, -12), (22, 10, 14)) < 2 * fine), AIR
+        )  # frontal sinus
+        paint((far > gap) & (shapes.ellipsoid((0, 38, -45), (12, 14, 10)) < 0), AIR)  # sphenoid sinus
     # the eyes
-    open_ = shapes.ball((0, 55, -36), (46, 40, 18)) < 0  # no bone in front of the orbits
+    open_ = shapes.ellipsoid((0, 55, -36), (46, 40, 18)) < 0  # no bone in front of the orbits
     for side in (-1, 1):
-        orbit = (shapes.ball((side * 29, 50, -36), (16, 28, 16)) < coarse) & (far > gap + 1.5)
+        orbit = (shapes.ellipsoid((side * 29, 50, -36), (16, 28, 16)) < coarse) & (far > gap + 1.5)
         paint(orbit, FAT)
-        paint(orbit & (shapes.ball((side * 24, 42, -36), (3, 24, 3)) < 0), CORD)  # nerve
-        rim = shapes.ball((side * 29, 50, -36), (14, 26, 14))
+        paint(orbit & (shapes.ellipsoid((side * 24, 42, -36), (3, 24, 3)) < 0), CORD)  # nerve
+        rim = shapes.ellipsoid((side * 29, 50, -36), (14, 26, 14))
         paint(orbit & (rim > -4) & (fine > 0.2), MUSCLE)
-        paint((shapes.ball((side * 31, 64, -36), (12.5, 12.5, 12.5)) < 0) & (far > gap), VITREOUS)
+        paint((shapes.ellipsoid((side * 31, 64, -36), (12.5, 12.5, 12.5)) < 0) & (far > gap), VITREOUS)
     del open_
     # what lies within the skull, and what leaves it
     paint(far < gap, FLUID)
@@ -154,7 +156,7 @@ def draw_tissues(
     if rng.bernoulli(0.6):
         paint((x.abs() < one(2, 6)) & (far > 0.3) & (far < one(2, 7)) & (z + 0.5 * y < 60) & (y < 40), VESSEL)
         for side in (-1, 1):
-            paint((shapes.ball((side * 38, -62, -38), (26, 16, 5)) < 0) & (far > 0.3) & (far < 7), VESSEL)
+            paint((shapes.ellipsoid((side * 38, -62, -38), (26, 16, 5)) < 0) & (far > 0.3) & (far < 7), VESSEL)
     paint((fine.abs() < 0.05) & (far < gap) & (far > 0.3), VESSEL)
     canal = shapes.tube(tail[0], back, one(8, 12), one(7, 10), tail[2] + 12)
     paint((canal < 0) & (far > 0), FLUID)

@@ -74,10 +74,10 @@ def find_exams(folder: Path, roles: Mapping[str, Sequence[str]], subject: str = 
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and _stem(path) and path.suffix != ".raw"]
     scans = [path for path in paths if re.match(r"sub-[^_]+_", path.name)]
     if scans:
-        candidates = [_bids(path, folder, known) for path in scans]
+        candidates = [_parse_bids_name(path, folder, known) for path in scans]
     else:
         shallow = dict.fromkeys(folder.joinpath(*path.relative_to(folder).parts[:2]) for path in paths)
-        candidates = [_plain(path, folder, known, subject) for path in shallow]
+        candidates = [_parse_plain_name(path, folder, known, subject) for path in shallow]
     kept: dict[tuple[str, str], dict[str, FolderFile]] = {}
     for each in sorted(filter(None, candidates), key=lambda each: each.rank):
         kept.setdefault((each.subject, each.name), {}).setdefault(each.word, each)
@@ -190,12 +190,12 @@ def _stem(path: Path) -> str:
     return "" if path.name.startswith(".") or not ends else path.name[: -len(ends[-1])]
 
 
-def _plainness(path: Path) -> tuple:
+def _file_rank(path: Path) -> tuple:
     """Less for shorter names, NIfTI first."""
     return len(_stem(path)), ".nii" not in path.name, path.as_posix()
 
 
-def _bids(path: Path, folder: Path, known: Sequence[str]) -> FolderFile | None:
+def _parse_bids_name(path: Path, folder: Path, known: Sequence[str]) -> FolderFile | None:
     *pieces, last = _stem(path).split("_")
     entities = dict(piece.split("-", 1) for piece in pieces if "-" in piece)
     word = "t1ce" if last.lower() == "t1w" and "ce" in entities else last.lower()
@@ -209,10 +209,10 @@ def _bids(path: Path, folder: Path, known: Sequence[str]) -> FolderFile | None:
         if key in entities and (key != "space" or space.lower() not in NATIVE_SPACES)
     )
     derived = "derivatives" in path.relative_to(folder).parts
-    return FolderFile(f"sub-{entities['sub']}", name, word, path, ("lesion" not in about, derived, *_plainness(path)))
+    return FolderFile(f"sub-{entities['sub']}", name, word, path, ("lesion" not in about, derived, *_file_rank(path)))
 
 
-def _plain(path: Path, folder: Path, known: Sequence[str], subject: str) -> FolderFile | None:
+def _parse_plain_name(path: Path, folder: Path, known: Sequence[str], subject: str) -> FolderFile | None:
     above = path.relative_to(folder).parts[:-1]
     stem = path.name if path.is_dir() else _stem(path)
     match = re.fullmatch(rf"(?:(.+?)[_-])?({'|'.join(map(re.escape, known))})", stem, re.IGNORECASE)
@@ -226,4 +226,4 @@ def _plain(path: Path, folder: Path, known: Sequence[str], subject: str) -> Fold
         name = above[0] if name in ("", above[0]) else f"{above[0]}/{name}"
     name = name or folder.name
     person = re.match(".*" if above and not shared and subject == SUBJECT else subject, name.split("/")[0])
-    return FolderFile(person[0] if person else name, name, word, path, _plainness(path))
+    return FolderFile(person[0] if person else name, name, word, path, _file_rank(path))

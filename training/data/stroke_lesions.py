@@ -161,21 +161,21 @@ def paint_ageing(image: Tensor, tissue: Tensor, rng: RandomSource, levels: tuple
             places = where.flatten().nonzero()[:, 0]
             for _ in range(rng.randint(most) if len(places) else 0):
                 _paint_perivascular_space(share, int(places[rng.randint(len(places))]), rng)
-        _darken(image, share * ((group == WHITE) | (group >= 5)), fluid)
+        _blend(image, share * ((group == WHITE) | (group >= 5)), fluid)
     if rng.bernoulli(0.5):  # caps and bands around the ventricles, patches in the white matter
         coarse = F.avg_pool3d((group == VENTRICLE).float()[None, None], 4, 4, ceil_mode=True)
         near = F.interpolate(F.avg_pool3d(coarse, 5, 1, 2), image.shape, mode="trilinear")[0, 0]
         size = tuple(image.shape)
         patches = rng.smooth_field(size, 9)[0] * 0.8 + rng.smooth_field(size, 22)[0] * 0.6
         reach = near / near.max() * rng.uniform(0, 4) + patches - rng.uniform(1.6, 3)
-        _darken(image, reach.clamp(0, 1) * rng.uniform(0.08, 0.35) * (group == WHITE), fluid)
+        _blend(image, reach.clamp(0, 1) * rng.uniform(0.08, 0.35) * (group == WHITE), fluid)
     if rng.bernoulli(0.5):  # sulci
         outside = F.max_pool3d(((group == 0) | (group == 42)).float()[None, None], 3, 1, 1)[0, 0]
         where = (rng.smooth_field(tuple(image.shape), 18)[0] - rng.uniform(0, 1.5)).clamp(0, 1)
-        _darken(image, outside * where * (group == CORTEX) * rng.uniform(0.5, 1), fluid)
+        _blend(image, outside * where * (group == CORTEX) * rng.uniform(0.5, 1), fluid)
 
 
-def _darken(image: Tensor, share: Tensor, level: float) -> None:
+def _blend(image: Tensor, share: Tensor, level: float) -> None:
     image.lerp_(torch.full_like(image, level), share)
 
 

@@ -64,30 +64,34 @@ def make_head(random: np.random.Generator, lesion: Lesion | None = None) -> Synt
     affine = template.affine @ from_matvec(np.eye(3), [-MARGIN] * 3)
     shape = t1.shape
     index = np.indices(shape, dtype=np.float32)
-    mm = index * _field(np.diag(affine)[:3]) + _field(affine[:3, 3])  # RAS+ millimetres of the template
+    mm = index * _as_vector_field(np.diag(affine)[:3]) + _as_vector_field(
+        affine[:3, 3]
+    )  # RAS+ millimetres of the template
 
-    shift = np.stack([3.0 * _waves(random, shape, 55) + 1.1 * _waves(random, shape, 22) for _ in range(3)])
-    shift += mm * _field(random.uniform(-0.04, 0.04, 3))
+    shift = np.stack(
+        [3.0 * _smooth_noise(random, shape, 55) + 1.1 * _smooth_noise(random, shape, 22) for _ in range(3)]
+    )
+    shift += mm * _as_vector_field(random.uniform(-0.04, 0.04, 3))
     if lesion:  # what lies around it has moved outwards
-        away = mm - _field(lesion.centre)
-        reach = _field(lesion.axes)
+        away = mm - _as_vector_field(lesion.centre)
+        reach = _as_vector_field(lesion.axes)
         shift -= lesion.push * away * np.exp(-((away / (1.5 * reach)) ** 2).sum(0))
     t1, grey, white = (ndimage.map_coordinates(a / a.max(), index + shift, order=1) for a in (t1, grey, white))
 
-    brain = _step(ndimage.gaussian_filter((t1 > 0.05).astype(np.float32), 0.8), 0.35, 0.65)
-    crisp = t1 + 1.2 * (t1 - ndimage.gaussian_filter(t1, 1.5)) + 0.05 * _waves(random, shape, 4)
-    solid = brain * _step(crisp, 0.38, 0.60)
-    white = _step(white + 0.5 * (white - ndimage.gaussian_filter(white, 2)), 0.25, 0.75)
+    brain = _smoothstep(ndimage.gaussian_filter((t1 > 0.05).astype(np.float32), 0.8), 0.35, 0.65)
+    crisp = t1 + 1.2 * (t1 - ndimage.gaussian_filter(t1, 1.5)) + 0.05 * _smooth_noise(random, shape, 4)
+    solid = brain * _smoothstep(crisp, 0.38, 0.60)
+    white = _smoothstep(white + 0.5 * (white - ndimage.gaussian_filter(white, 2)), 0.25, 0.75)
     tissue = {"white": solid * white, "grey": solid * (1 - white), "fluid": brain - solid}
     _add_surroundings(tissue, brain, mm, random)
 
-    vessel = tissue["fluid"] * 0.8 * _step(-np.abs(_waves(random, shape, 5)), -0.12, -0.02)
+    vessel = tissue["fluid"] * 0.8 * _smoothstep(-np.abs(_smooth_noise(random, shape, 5)), -0.12, -0.02)
     tissue |= {"vessel": vessel, "fluid": tissue["fluid"] - vessel, "lesion": np.zeros(shape, np.float32)}
     if lesion:
-        border = _radius(mm, lesion.centre, lesion.axes)
-        border = border + 0.15 * _waves(random, shape, 16) + 0.06 * _waves(random, shape, 6)
-        inside = 1 - _step(border, 0.86, 1.10)
-        inside *= _step(np.sign(lesion.centre[0]) * (mm[0] + shift[0]), 1, 4)  # it does not jump over the falx
+        border = _ellipsoid_radius(mm, lesion.centre, lesion.axes)
+        border = border + 0.15 * _smooth_noise(random, shape, 16) + 0.06 * _smooth_noise(random, shape, 6)
+        inside = 1 - _smoothstep(border, 0.86, 1.10)
+        inside *= _smoothstep(np.sign(lesion.centre[0]) * (mm[0] + shift[0]), 1, 4)  # it does not jump over the falx
         for name, share in (("white", 1.0), ("grey", 0.9), ("fluid", 0.12), ("vessel", 0.12)):
             taken = tissue[name] * inside * share
             tissue[name], tissue["lesion"] = tissue[name] - taken, tissue["lesion"] + taken
@@ -103,7 +107,9 @@ def surround_brain(
     is, `affine` (a diagonal one) sends voxels of 1 mm to RAS+ millimetres, `bright` is one of FLAIR, PRE and POST.
     """
     soft = np.clip(ndimage.gaussian_filter(brain.astype(np.float32), 0.8), 0, 1)
-    mm = np.indices(brain.shape, dtype=np.float32) * _field(np.diag(affine)[:3]) + _field(affine[:3, 3])
+    mm = np.indices(brain.shape, dtype=np.float32) * _as_vector_field(np.diag(affine)[:3]) + _as_vector_field(
+        affine[:3, 3]
+    )
     tissue = {"fluid": np.zeros(brain.shape, np.float32)}
     _add_surroundings(tissue, soft, mm, random)
     return image * soft * bright["white"] + sum(share * bright[name] for name, share in tissue.items())
@@ -116,33 +122,37 @@ def _add_surroundings(
     shape, outside = brain.shape, 1 - brain
     grown = ndimage.distance_transform_edt(brain < 0.5) < 22
     hull = ndimage.distance_transform_edt(grown) > 21
-    beyond = ndimage.distance_transform_edt(~hull).astype(np.float32) + 0.8 * _waves(random, shape, 30)
-    inner = 2.5 + 0.4 * _waves(random, shape, 40)
-    vault = _step(beyond, inner - 1, inner + 1)  # 0 inside the skull
+    beyond = ndimage.distance_transform_edt(~hull).astype(np.float32) + 0.8 * _smooth_noise(random, shape, 30)
+    inner = 2.5 + 0.4 * _smooth_noise(random, shape, 40)
+    vault = _smoothstep(beyond, inner - 1, inner + 1)  # 0 inside the skull
 
     base = int(np.argmin(np.abs(mm[2, 0, 0] - -4)))  # below this slice the head is more than the brain's hull
     depth = ndimage.distance_transform_edt(hull[:, :, base])[:, :, None]
     full = hull | ((mm[2] < -4) & (depth > -0.10 * (mm[2] + 4)))
     full = ndimage.gaussian_filter(full.astype(np.float32), 3) > 0.5
-    out = ndimage.distance_transform_edt(~full).astype(np.float32) + 0.8 * _waves(random, shape, 30)
-    skin = 7.5 + 0.9 * _waves(random, shape, 60)
-    scalp = _step(out, skin - 1, skin + 1) * (1 - _step(out, skin + 4, skin + 5.5))
-    within = 1 - _step(out, skin - 1, skin + 1)
+    out = ndimage.distance_transform_edt(~full).astype(np.float32) + 0.8 * _smooth_noise(random, shape, 30)
+    skin = 7.5 + 0.9 * _smooth_noise(random, shape, 60)
+    scalp = _smoothstep(out, skin - 1, skin + 1) * (1 - _smoothstep(out, skin + 4, skin + 5.5))
+    within = 1 - _smoothstep(out, skin - 1, skin + 1)
 
-    kind = _waves(random, shape, 11) + 0.4 * _waves(random, shape, 5)  # what the skull base and the face are made of
-    fat, muscle = _step(kind, 0.7, 1.2), _step(kind, -0.6, 0.0)
+    kind = _smooth_noise(random, shape, 11) + 0.4 * _smooth_noise(
+        random, shape, 5
+    )  # what the skull base and the face are made of
+    fat, muscle = _smoothstep(kind, 0.7, 1.2), _smoothstep(kind, -0.6, 0.0)
     for side in (-1, 1):
-        eye = _radius(mm, (31 * side, 58, -36), (12, 12.5, 12)) + 0.02 * _waves(random, shape, 9)
-        orbit = _radius(mm, (26 * side, 46, -36), (15, 26, 15)) + 0.06 * _waves(random, shape, 9)
-        nerve = _radius(mm, (24 * side, 38, -35), (4, 22, 3))
-        filled = 0.8 * (1 - _step(orbit, 0.9, 1.05)) * (1 - 0.6 * (1 - _step(nerve, 0.8, 1.2)))
-        fat = np.maximum(fat, filled) * _step(eye, 0.97, 1.08)
-        muscle = muscle * _step(eye, 0.97, 1.08)
-    nose = _radius(mm, (0, 62, -42), (13, 24, 24))
-    fat, muscle = fat * _step(nose, 0.9, 1.1), muscle * _step(nose, 0.8, 1.1)
-    far = _step(beyond, inner + 4, inner + 6)  # beyond the bone
+        eye = _ellipsoid_radius(mm, (31 * side, 58, -36), (12, 12.5, 12)) + 0.02 * _smooth_noise(random, shape, 9)
+        orbit = _ellipsoid_radius(mm, (26 * side, 46, -36), (15, 26, 15)) + 0.06 * _smooth_noise(random, shape, 9)
+        nerve = _ellipsoid_radius(mm, (24 * side, 38, -35), (4, 22, 3))
+        filled = 0.8 * (1 - _smoothstep(orbit, 0.9, 1.05)) * (1 - 0.6 * (1 - _smoothstep(nerve, 0.8, 1.2)))
+        fat = np.maximum(fat, filled) * _smoothstep(eye, 0.97, 1.08)
+        muscle = muscle * _smoothstep(eye, 0.97, 1.08)
+    nose = _ellipsoid_radius(mm, (0, 62, -42), (13, 24, 24))
+    fat, muscle = fat * _smoothstep(nose, 0.9, 1.1), muscle * _smoothstep(nose, 0.8, 1.1)
+    far = _smoothstep(beyond, inner + 4, inner + 6)  # beyond the bone
     soft = outside * vault * within * far
-    low = 0.6 * _step(4 * _waves(random, shape, 25) - mm[2], 25, 45)  # muscle instead of fat towards the neck
+    low = 0.6 * _smoothstep(
+        4 * _smooth_noise(random, shape, 25) - mm[2], 25, 45
+    )  # muscle instead of fat towards the neck
     rim = outside * scalp * vault
     tissue["fluid"] = tissue["fluid"] + outside * (1 - vault)
     tissue["fat"] = soft * fat + rim * (1 - low)
@@ -159,29 +169,29 @@ def simulate_sequence(
     """
     shape = head.tissue["lesion"].shape
     uneven = {
-        "lesion": 1 + 0.10 * _waves(random, shape, 12) + 0.05 * _waves(random, shape, 5),
-        "fat": 1 + 0.12 * _waves(random, shape, 18),
-        "bone": 1 + 0.5 * _waves(random, shape, 9),
+        "lesion": 1 + 0.10 * _smooth_noise(random, shape, 12) + 0.05 * _smooth_noise(random, shape, 5),
+        "fat": 1 + 0.12 * _smooth_noise(random, shape, 18),
+        "bone": 1 + 0.5 * _smooth_noise(random, shape, 9),
     }
     signal = sum(share * bright[name] * uneven.get(name, 1) for name, share in head.tissue.items())
     if rim:
         edge = ndimage.gaussian_filter(head.tissue["lesion"], 1.5)
-        patches = _step(_waves(random, shape, 14), 0.3, 1.3)
+        patches = _smoothstep(_smooth_noise(random, shape, 14), 0.3, 1.3)
         signal = signal + rim * patches * 4 * edge * (1 - edge) * head.tissue["lesion"]
-    signal = signal * (1 + 0.03 * _waves(random, shape, 7))
+    signal = signal * (1 + 0.03 * _smooth_noise(random, shape, 7))
     return simulate_scanner(random, signal, head.affine, grid)
 
 
 def simulate_scanner(random: np.random.Generator, signal: np.ndarray, affine: np.ndarray, grid: Grid) -> Volume:
     """What a scanner makes of a signal (X, Y, Z) placed by `affine`: slices of `grid`, coil shading, noise; int16."""
     clean = resample(Volume(signal.astype(np.float32), affine), grid).array
-    clean = clean * np.exp(0.07 * _waves(random, (*grid.shape[:2], 1), max(grid.shape) / 2.5))
+    clean = clean * np.exp(0.07 * _smooth_noise(random, (*grid.shape[:2], 1), max(grid.shape) / 2.5))
     noise = NOISE * random.standard_normal((2, *grid.shape))
     values = np.rint(np.hypot(clean + noise[0], noise[1])).astype(np.int16)
     return Volume(np.where(values > 3 * NOISE, values, np.int16(0)), grid.affine)  # as scanners do with air
 
 
-def _waves(random: np.random.Generator, shape: tuple[int, ...], length: float) -> np.ndarray:
+def _smooth_noise(random: np.random.Generator, shape: tuple[int, ...], length: float) -> np.ndarray:
     """Smooth float32 noise of standard deviation 1, bumps of about `length` voxels: cubic B-splines, axis by axis."""
     out = random.standard_normal([int(np.ceil(n / length)) + 4 for n in shape]).astype(np.float32)
     for axis, n in enumerate(shape):
@@ -192,17 +202,17 @@ def _waves(random: np.random.Generator, shape: tuple[int, ...], length: float) -
     return np.ascontiguousarray(out / out.std())
 
 
-def _field(vector: Sequence[float] | np.ndarray) -> np.ndarray:
+def _as_vector_field(vector: Sequence[float] | np.ndarray) -> np.ndarray:
     """(3,) as (3, 1, 1, 1) float32, to reckon with fields of vectors."""
     return np.array(vector, np.float32)[:, None, None, None]
 
 
-def _radius(mm: np.ndarray, centre: Sequence[float], axes: Sequence[float]) -> np.ndarray:
+def _ellipsoid_radius(mm: np.ndarray, centre: Sequence[float], axes: Sequence[float]) -> np.ndarray:
     """(I, J, K) distance from `centre` in units of an ellipsoid's half axes: below 1 inside."""
-    return np.sqrt((((mm - _field(centre)) / _field(axes)) ** 2).sum(0))
+    return np.sqrt((((mm - _as_vector_field(centre)) / _as_vector_field(axes)) ** 2).sum(0))
 
 
-def _step(x: np.ndarray, low: np.ndarray | float, high: np.ndarray | float) -> np.ndarray:
+def _smoothstep(x: np.ndarray, low: np.ndarray | float, high: np.ndarray | float) -> np.ndarray:
     """0 below `low`, 1 above `high`, smooth between."""
     t = np.clip((x - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)

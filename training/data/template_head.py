@@ -56,7 +56,7 @@ def fit_head(brain: np.ndarray, around: tuple[np.ndarray, np.ndarray] | None = N
     head, signed = around or average_head()
     grown = np.pad(brain, HEAD_MARGIN)[::HEAD_STEP, ::HEAD_STEP, ::HEAD_STEP]
     far = HEAD_STEP * (ndimage.distance_transform_edt(~grown) - ndimage.distance_transform_edt(grown))
-    (low, high), (own_low, own_high) = (np.array(_ends(mask), float).T for mask in (signed < 0, grown))
+    (low, high), (own_low, own_high) = (np.array(_find_extent(mask), float).T for mask in (signed < 0, grown))
     places = np.indices(grown.shape, np.float32)
     for axis, scale in enumerate((high - low) / (own_high - own_low)):
         places[axis] = low[axis] + (places[axis] - own_low[axis]) * scale
@@ -68,7 +68,7 @@ def fit_head(brain: np.ndarray, around: tuple[np.ndarray, np.ndarray] | None = N
     return np.rint(ndimage.map_coordinates(head, places, order=1)).clip(0, 255).astype(np.uint8)
 
 
-def _ends(mask: np.ndarray) -> list[tuple[int, int]]:
+def _find_extent(mask: np.ndarray) -> list[tuple[int, int]]:
     """The first and the last index of what is True, along each axis."""
     occupied = (np.flatnonzero(mask.any(tuple(a for a in range(3) if a != axis))) for axis in range(3))
     return [(int(index[0]), int(index[-1])) for index in occupied]

@@ -123,7 +123,7 @@ def compare_outputs(folder: Path, out: Path) -> list[Difference]:
         again = out / path.relative_to(folder / "output")
         if not again.is_file():
             raise RefusedError(f"The app wrote no {again.name}, which the golden output has.")
-        kind, far = _difference(path, again)
+        kind, far = _compare_files(path, again)
         differences.append(Difference(path.name, kind, far, index["tolerances"][kind]["allowed"]))
     return differences
 
@@ -134,10 +134,10 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _difference(golden: Path, again: Path) -> tuple[str, float]:
+def _compare_files(golden: Path, again: Path) -> tuple[str, float]:
     """What kind of file it is, and how far the two are apart, infinitely if they do not fit each other."""
     if golden.suffix in (".gz", ".png", ".npz"):
-        (first, first_affine), (second, second_affine) = _array(golden), _array(again)
+        (first, first_affine), (second, second_affine) = _read_array(golden), _read_array(again)
         labels = golden.suffix == ".gz" and first.dtype.kind in "iub"
         kind = "labels" if labels else "image"
         if first.shape != second.shape or not np.allclose(first_affine, second_affine, atol=1e-3):
@@ -149,10 +149,10 @@ def _difference(golden: Path, again: Path) -> tuple[str, float]:
             return kind, float(apart.sum() / ((first != 0) | (second != 0)).sum())
         first, second = first.astype(float), second.astype(float)
         return kind, float(np.nan_to_num(np.abs(first - second).max() / np.ptp(first), nan=np.inf))
-    return "numbers", _apart(_words(golden), _words(again))
+    return "numbers", _largest_difference(_read_tokens(golden), _read_tokens(again))
 
 
-def _array(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _read_array(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """The values of NIfTI, PNG or NumPy's .npz, and the affine, which only NIfTI has."""
     if path.suffix == ".gz":
         image = nib.load(path)
@@ -162,7 +162,7 @@ def _array(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(Image.open(path)), np.eye(4)
 
 
-def _words(path: Path) -> list[str]:
+def _read_tokens(path: Path) -> list[str]:
     """The words and numbers of a text; of result.json only what is to be the same: settings and metrics."""
     text = path.read_text(encoding="utf-8")
     if path.name == "result.json":
@@ -171,13 +171,13 @@ def _words(path: Path) -> list[str]:
     return re.findall(r"[^\s,;:\[\]{}\"]+", text)
 
 
-def _apart(first: list[str], second: list[str]) -> float:
+def _largest_difference(first: list[str], second: list[str]) -> float:
     if len(first) != len(second):
         return np.inf
-    return max((_distance(a, b) for a, b in zip(first, second, strict=True) if a != b), default=0.0)
+    return max((_token_difference(a, b) for a, b in zip(first, second, strict=True) if a != b), default=0.0)
 
 
-def _distance(first: str, second: str) -> float:
+def _token_difference(first: str, second: str) -> float:
     try:
         a, b = float(first), float(second)
     except ValueError:

@@ -36,7 +36,7 @@ python -m training.release.publish {name} --repo {repo} --verify
 """
 
 
-def model_card(card: Card, text: str, repo: str, revision: str, scores: Path | None = None) -> ModelCard:
+def make_model_card(card: Card, text: str, repo: str, revision: str, scores: Path | None = None) -> ModelCard:
     """Return the Hub's model card from `text`, that of weights/NAME.md, and from the pipeline's card.
 
     `scores` is a folder that `training.evaluation.evaluate` wrote, for the model index. Data sets and metrics that the
@@ -58,11 +58,11 @@ def model_card(card: Card, text: str, repo: str, revision: str, scores: Path | N
         raise RefusedError(
             f"{card.name} has no scores on its card yet: run training.evaluation.evaluate and write them there first."
         )
-    data.datasets = data.datasets or _named(DATASETS, f"{card.trained_on} {_data(ours.text)}")
-    data.metrics = data.metrics or _named(METRICS, f"{card.scores} {ours.text}")
+    data.datasets = data.datasets or _find_mentioned(DATASETS, f"{card.trained_on} {_data_paragraph(ours.text)}")
+    data.metrics = data.metrics or _find_mentioned(METRICS, f"{card.scores} {ours.text}")
     if scores:
         data.model_name = Path(card.weights.file).stem
-        data.eval_results = _results(card, data.pipeline_tag, data.datasets or [], scores)
+        data.eval_results = _make_eval_results(card, data.pipeline_tag, data.datasets or [], scores)
     use = USE.format(
         name=card.name,
         repo=repo,
@@ -74,17 +74,17 @@ def model_card(card: Card, text: str, repo: str, revision: str, scores: Path | N
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{ours.text.strip()}\n\n{use}")
 
 
-def _data(text: str) -> str:
+def _data_paragraph(text: str) -> str:
     """The paragraph on the data."""
     match = re.search(r"\*\*Data\.\*\*.*?(?=\n\n|\Z)", text, re.DOTALL)
     return match[0] if match else ""
 
 
-def _named(names: tuple[str, ...], text: str) -> list[str] | None:
+def _find_mentioned(names: tuple[str, ...], text: str) -> list[str] | None:
     return [name.lower() for name in names if re.search(rf"\b{re.escape(name)}\b", text)] or None
 
 
-def _results(card: Card, task: str | None, datasets: list[str], folder: Path) -> list[EvalResult]:
+def _make_eval_results(card: Card, task: str | None, datasets: list[str], folder: Path) -> list[EvalResult]:
     """Return the mean of every condition and known metric of summary.json. Raises RefusedError for other weights'."""
     try:
         summary_file = json.loads((folder / "summary.json").read_text(encoding="utf-8"))

@@ -24,7 +24,7 @@ from medapp.serving import runtime, weight_files
 from training.evaluation import golden_pair
 from training.evaluation.golden_pair import RefusedError
 from training.release import space
-from training.release.model_card import model_card
+from training.release.model_card import make_model_card
 from training.release.repository import check_repository, hub_errors_in_words
 
 
@@ -46,7 +46,7 @@ def prepare_folder(card: Card, repo: str, revision: str, folder: Path, scores: P
     text = file.with_suffix(".md")
     if not text.is_file():
         raise RefusedError(f"There is no {text.name} beside {file.name}, from which the model card is made.")
-    page = model_card(card, text.read_text(encoding="utf-8"), repo, revision, scores)
+    page = make_model_card(card, text.read_text(encoding="utf-8"), repo, revision, scores)
     folder.mkdir(parents=True, exist_ok=True)
     page.save(folder / "README.md")
     shutil.copyfile(golden_pair.ROOT / "NOTICE", folder / "NOTICE")

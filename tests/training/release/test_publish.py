@@ -17,7 +17,7 @@ from medapp.serving import runtime, weight_files
 from training.evaluation import golden_pair
 from training.evaluation.golden_pair import RefusedError
 from training.release import publish, space
-from training.release.model_card import model_card
+from training.release.model_card import make_model_card
 
 NAME = "restore_pet_rat"  # the smallest weights
 REPO = f"ada/{NAME}"
@@ -222,7 +222,7 @@ def test_unknown_and_unfinished_methods(capsys, monkeypatch):
 
 def page(card, scores=None):
     text = (golden_pair.ROOT / "weights" / card.weights.file).with_suffix(".md").read_text(encoding="utf-8")
-    return model_card(card, text, REPO, "v1", scores)
+    return make_model_card(card, text, REPO, "v1", scores)
 
 
 def test_every_card_of_ours_becomes_one_of_the_hub():
