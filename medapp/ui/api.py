@@ -4,6 +4,7 @@ import inspect
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,23 +39,24 @@ def add_endpoint(card: Card) -> None:
     @report_errors
     def call(*values: Any) -> tuple[dict, list[str]]:
         visitors.check_space()
-        given = dict(zip(names, values, strict=True))
-        notes = _use_present_names(given, former)
-        series = card.parse_series(str(given["series"] or "").replace(",", " ").split())
+        arguments = dict(zip(names, values, strict=True))
+        notes = _use_present_names(arguments, former)
+        series = card.parse_series(str(arguments["series"] or "").replace(",", " ").split())
         volumes = [
-            given[s.name]
-            and _read_volume(given[s.name], s.name, series, name=s.title, colour=s.colour, labels=s.labels)
-            for s in card.inputs
+            _read_volume(path, source.name, series, name=source.title, colour=source.colour, labels=source.labels)
+            if (path := arguments[source.name])
+            else None
+            for source in card.inputs
         ]
         labels = bool(presenter.reference and presenter.reference.labels)
-        how = {"name": "reference", "colour": colour, "labels": labels}
+        read_reference = partial(_read_volume, role="reference", series=series, name="reference", colour=colour)
         comparison = prepare_comparison(
             card,
             card.name_inputs(volumes),
-            lambda: given["reference"] and _read_volume(given["reference"], "reference", series, **how),
-            by_voxels=bool(given[BY_VOXELS]),
+            lambda: arguments["reference"] and read_reference(arguments["reference"], labels=labels),
+            by_voxels=bool(arguments[BY_VOXELS]),
         )
-        options = {o.name: given[o.name] for o in card.options}
+        options = {o.name: arguments[o.name] for o in card.options}
         result = runtime.run(card.name, *volumes, progress=lambda fraction, stage: queue.check_abandoned(), **options)
         if comparison.wanted:
             result, _ = comparison.apply(presenter, result, result.settings)
@@ -73,30 +75,30 @@ def add_endpoint(card: Card) -> None:
     )
     with gr.Group(visible=False):
         boxes = [gr.File(label=s.title) for s in sources]
-        knobs = [create_component(option) for option in card.options]
-        truth_box = gr.File(label="Reference")
+        controls = [create_component(option) for option in card.options]
+        reference_box = gr.File(label="Reference")
         series_box = gr.Textbox(label="Series")
         by_voxels = gr.Checkbox(False)
-        old_boxes = [gr.File(label=old) for s in sources for old in s.former]
-        old_knobs = [gr.JSON(None, label=old) for o in card.options for old in o.former]
-        facts, made = gr.JSON(), gr.File(file_count="multiple")
+        former_boxes = [gr.File(label=old) for s in sources for old in s.former]
+        former_controls = [gr.JSON(None, label=old) for o in card.options for old in o.former]
+        facts, files_box = gr.JSON(), gr.File(file_count="multiple")
         button = gr.Button()
     for name in (card.name, *card.former):
         button.click(
             endpoint,
-            [*boxes, *knobs, truth_box, series_box, by_voxels, *old_boxes, *old_knobs],
-            [facts, made],
+            [*boxes, *controls, reference_box, series_box, by_voxels, *former_boxes, *former_controls],
+            [facts, files_box],
             api_name=name,
             api_description=_describe_endpoint(card),
             **GPU,
         )
 
 
-def _use_present_names(given: dict[str, Any], former: Mapping[str, str]) -> list[str]:
-    """Move every value of `given` under a former name to the present one, in place; return a note on each."""
-    values = {old: given.pop(old) for old in former}
+def _use_present_names(arguments: dict[str, Any], former: Mapping[str, str]) -> list[str]:
+    """Move every value of `arguments` under a former name to the present one, in place; return a note on each."""
+    values = {old: arguments.pop(old) for old in former}
     used = {old: value for old, value in values.items() if value not in (None, "")}
-    given |= {former[old]: value for old, value in used.items()}
+    arguments |= {former[old]: value for old, value in used.items()}
     return [renaming_note(old, former[old]) for old in used]
 
 

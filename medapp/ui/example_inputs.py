@@ -39,9 +39,9 @@ def find_example(paths: Paths) -> Example | None:
 
 def keep_one_owner(boxes: Mapping[Box, Paths], lead: Example | None) -> dict[Box, Paths]:
     """Keep the files of one owner: the visitor's uploads if there are any, else the files of the example `lead`."""
-    mine = {box: uploaded_paths(paths) for box, paths in boxes.items()}
-    if any(mine.values()):
-        return {box: paths or None for box, paths in mine.items()}
+    uploads = {box: uploaded_paths(paths) for box, paths in boxes.items()}
+    if any(uploads.values()):
+        return {box: paths or None for box, paths in uploads.items()}
     return {box: paths if paths and find_example(paths) is lead else None for box, paths in boxes.items()}
 
 
@@ -89,22 +89,22 @@ class ExampleInputs:
         self.tab = tab
         self.boxes = [*(box for form in tab.by_name.values() for box in form.boxes.values()), tab.reference]
         controls = [control for form in tab.by_name.values() for control in (form.options | form.live).values()]
-        asked = {*self.boxes, *controls, tab.method, self.example_name, self.known_uploads}
-        emptied = [*self.boxes, *controls, self.example_name, *tab.clear_panel()]
+        inputs = {*self.boxes, *controls, tab.method, self.example_name, self.known_uploads}
+        outputs = [*self.boxes, *controls, self.example_name, *tab.clear_panel()]
         changes = [event for box in self.boxes for event in (box.upload, box.clear, box.delete)]
-        put = gr.on(
+        changed = gr.on(
             [*changes, tab.method.change],
             self.remove_example_files,
-            asked,
-            emptied,
+            inputs,
+            outputs,
             trigger_mode="multiple",
             **QUIET_EVENT,
         )
-        put.then(self.render, asked, self.summary, **QUIET_EVENT)
+        changed.then(self.render, inputs, self.summary, **QUIET_EVENT)
         for form in tab.by_name.values():
             for option in form.card.options:
                 if isinstance(option, Text | Landmarks | Points) and option.name in form.options:
-                    form.options[option.name].blur(self.render, asked, self.summary, **QUIET_EVENT)
+                    form.options[option.name].blur(self.render, inputs, self.summary, **QUIET_EVENT)
 
     def has_newer_uploads(self, data: dict) -> bool:
         """Whether something was uploaded after an example was clicked, when the form held `data`.
@@ -137,11 +137,11 @@ class ExampleInputs:
         changed: dict = {self.example_name: gr.skip()}
         changed |= {box: paths for box, paths in kept.items() if paths != before[box]}
         data[self.known_uploads][:] = [path for paths in kept.values() for path in uploaded_paths(paths)]
-        if (example is None or any(map(uploaded_paths, kept.values()))) and (gone := self.current_example(data)):
+        if (example is None or any(map(uploaded_paths, kept.values()))) and (former := self.current_example(data)):
             changed |= {
                 self.example_name: "",
                 **self.tab.clear_panel(),
-                **self.default_options(self.tab.by_name[gone.pipeline], data),
+                **self.default_options(self.tab.by_name[former.pipeline], data),
             }
         return changed
 
@@ -199,20 +199,20 @@ def _render_inputs(
     sources = sorted(card.inputs, key=lambda source: source.optional)
     rows = [(source.title, _describe_owner(boxes.get(source.name))) for source in sources]
     rows.append((title, _describe_owner(reference)))
-    written = [o for o in card.options if isinstance(o, Text | Landmarks | Points) and not o.live]
-    values = {o.name: texts.get(o.name, o.default) for o in written}
-    left = options_set_by(example, written, values)
-    asked = [o for o in written if not _is_same_value(o, values[o.name], o.default)]
-    rows += [(o.title, "example" if o in left else "yours") for o in asked]
+    text_options = [o for o in card.options if isinstance(o, Text | Landmarks | Points) and not o.live]
+    values = {o.name: texts.get(o.name, o.default) for o in text_options}
+    set_by_example = options_set_by(example, text_options, values)
+    changed = [o for o in text_options if not _is_same_value(o, values[o.name], o.default)]
+    rows += [(o.title, "example" if o in set_by_example else "yours") for o in changed]
     return html.render_inputs(rows)
 
 
 def _describe_owner(paths: Paths) -> str:
     if not paths:
         return "none"
-    mine = uploaded_paths(paths)
-    if not mine:
+    uploads = uploaded_paths(paths)
+    if not uploads:
         return "example"
-    name = Path(mine[0]).name
+    name = Path(uploads[0]).name
     short = name if len(name) <= MAX_NAME_LENGTH else f"{name[: MAX_NAME_LENGTH - 10]}…{name[-9:]}"
-    return f"yours ({short if len(mine) == 1 else f'{len(mine)} files'})"
+    return f"yours ({short if len(uploads) == 1 else f'{len(uploads)} files'})"

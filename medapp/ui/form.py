@@ -110,13 +110,13 @@ def lay_out_inputs(card: Card) -> tuple[dict[str, gr.File], dict[str, gr.Dropdow
     boxes: dict[str, gr.File] = {}
     series: dict[str, gr.Dropdown] = {}
 
-    def ask(source: Input) -> None:
+    def lay_out_box(source: Input) -> None:
         boxes[source.name] = create_upload_box(source.title, f"{card.name}-{source.name}")
         series[source.name] = gr.Dropdown([], label=f"Series for {source.title}", visible=False)
 
     for source in card.inputs:
         if not source.optional:
-            ask(source)
+            lay_out_box(source)
             if source.about:
                 gr.HTML(html.render_help(source.about))
     gr.HTML(html.render_help(FORMATS_HELP))
@@ -126,24 +126,24 @@ def lay_out_inputs(card: Card) -> tuple[dict[str, gr.File], dict[str, gr.Dropdow
     if more:
         with gr.Accordion(f"More sequences: {', '.join(source.title for source in more)}", open=False):
             for source in more:
-                ask(source)
-    asked = [o for o in card.options if not o.live]
-    options = {o.name: create_component(o) for o in asked if o.name not in grouped}
+                lay_out_box(source)
+    run_options = [o for o in card.options if not o.live]
+    options = {o.name: create_component(o) for o in run_options if o.name not in grouped}
     for title, names in card.option_groups.items():
         sources = [source for source in card.inputs if source.name in names]
-        more_options = [option for option in asked if option.name in names]
+        more_options = [option for option in run_options if option.name in names]
         if not (sources or more_options):
             continue
         with gr.Accordion(title, open=False):
             for source in sources:
                 if source.about:
                     gr.HTML(html.render_help(source.about))
-                ask(source)
+                lay_out_box(source)
             options |= {o.name: create_component(o) for o in more_options}
     for source in (source for source in card.inputs if source.name in replaced):
         with gr.Accordion(f"{source.title}, from a file", open=False):
             gr.HTML(html.render_help(source.about))
-            ask(source)
+            lay_out_box(source)
     for name, box in boxes.items():
         box.change(_hide_series, None, series[name], queue=False, api_visibility="private")
     return boxes, series, options

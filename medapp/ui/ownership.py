@@ -40,7 +40,7 @@ class Ownership:
             Holder, OrderedDict[str, set[str]]
         ] = {}  # their files, each with the sessions that have named it
         self._sessions: OrderedDict[str, Caller] = OrderedDict()
-        self._everybodys: set[str] = set()
+        self._public: set[str] = set()
         self._lock = threading.RLock()
 
     # ---- sessions
@@ -76,7 +76,7 @@ class Ownership:
     def publish(self, paths: Iterable[str | Path]) -> None:
         """Let everybody read these files, which are the app's own and are never removed."""
         with self._lock:
-            self._everybodys.update(os.path.realpath(path) for path in paths)
+            self._public.update(os.path.realpath(path) for path in paths)
 
     def check(self, path: str, caller: Caller, session: str | None = None) -> None:
         """Raise InputError unless the path is a regular file that the caller holds or that is public.
@@ -85,21 +85,21 @@ class Ownership:
         to name it.
         """
         try:
-            regular, real = stat.S_ISREG(os.lstat(path).st_mode), os.path.realpath(path)
+            is_regular, real = stat.S_ISREG(os.lstat(path).st_mode), os.path.realpath(path)
         except (OSError, ValueError):
-            regular, real = False, ""
-        if not regular:
+            is_regular, real = False, ""
+        if not is_regular:
             raise InputError(NOT_YOURS_MESSAGE)
         with self._lock:
-            holders, mine = self._holders.get(real, set()), _holder(caller, session)
+            holders, own_holder = self._holders.get(real, set()), _holder(caller, session)
             address = Holder("address", caller.address)
-            if mine not in holders and address in holders and mine.kind != "visitor":
-                if mine.kind == "session":
+            if own_holder not in holders and address in holders and own_holder.kind != "visitor":
+                if own_holder.kind == "session":
                     self._take(real, address)
-                self._give(real, mine, session)
-            if mine in self._holders.get(real, set()):
-                self._held[mine][real].update({session} if session else ())
-            elif real not in self._everybodys:
+                self._give(real, own_holder, session)
+            if own_holder in self._holders.get(real, set()):
+                self._held[own_holder][real].update({session} if session else ())
+            elif real not in self._public:
                 raise InputError(NOT_YOURS_MESSAGE)
 
     def opens(self, path: str, caller: Caller) -> bool:
@@ -113,16 +113,16 @@ class Ownership:
         except ValueError:  # contains a NUL
             return False
         with self._lock:
-            if real in self._everybodys:
+            if real in self._public:
                 return True
             for kind, name in self._holders.get(real, ()):
                 first = self._sessions.get(name)
-                near = name == caller.address and kind == "address"
-                near |= kind == "session" and first is not None and first.address == caller.address
+                is_near = name == caller.address and kind == "address"
+                is_near |= kind == "session" and first is not None and first.address == caller.address
                 if (
                     (kind == "visitor" and name == caller.cookie)
                     or (kind == "tools" and name == caller.address)
-                    or (near and caller.cookie is None)
+                    or (is_near and caller.cookie is None)
                 ):
                     return True
             return False
@@ -154,7 +154,7 @@ class Ownership:
 
     def _give(self, path: str, holder: Holder, session: str | None) -> None:
         with self._lock:
-            if path in self._everybodys:
+            if path in self._public:
                 return
             self._holders.setdefault(path, set()).add(holder)
             held = self._held.setdefault(holder, OrderedDict())
@@ -170,7 +170,7 @@ class Ownership:
             del self._held[holder]
         if not holders:
             del self._holders[path]
-            if remove and path not in self._everybodys:
+            if remove and path not in self._public:
                 _remove_file(path)
 
 
