@@ -80,7 +80,7 @@ def add_endpoint(card: Card) -> None:
         series_box = gr.Textbox(label="Series")
         by_voxels = gr.Checkbox(False)
         former_boxes = [gr.File(label=old) for s in sources for old in s.former]
-        former_controls = [gr.JSON(None, label=old) for o in card.options for old in o.former]
+        former_controls = [_create_former_option(old) for option in card.options for old in option.former]
         facts, files_box = gr.JSON(), gr.File(file_count="multiple")
         button = gr.Button()
     for name in (card.name, *card.former):
@@ -92,6 +92,13 @@ def add_endpoint(card: Card) -> None:
             api_description=_describe_endpoint(card),
             **GPU,
         )
+
+
+def _create_former_option(name: str) -> gr.JSON:
+    """Create a component for the value of an option under a former name; None if it is not used."""
+    component = gr.JSON(None, label=name)
+    component.api_info = dict  # any value; Gradio's own answer is no valid schema for MCP
+    return component
 
 
 def _use_present_names(arguments: dict[str, Any], former: Mapping[str, str]) -> list[str]:
