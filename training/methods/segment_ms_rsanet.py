@@ -41,7 +41,8 @@ from training.core.precision import autocast
 from training.core.random_source import RandomSource
 from training.core.run import Run, half_precision_weights
 from training.data.labelled_brains import list_scans, split_scans
-from training.data.ms_heads import WHOLE_BRAIN, Patch, PatchSource, draw_made_up, simulate_sequences
+from training.data.ms_acquisition import simulate_sequences
+from training.data.ms_heads import WHOLE_BRAIN, Patch, PatchSource, draw_made_up
 from training.data.ms_patients import TransplantBrain, list_patients, load_brain, person_of, read_patient
 from training.data.scanner import resample_thick
 
