@@ -139,7 +139,7 @@ def to_image_dtype(array: np.ndarray, path: Path) -> np.ndarray:
     """Return bool as uint8, floats as float32 and integers as they are, all in the machine's byte order.
 
     NaN and infinite values stay, see `missing_values`. Raises InputError for complex numbers, for other types, and for
-    values too large to be meant.
+    implausibly large values.
     """
     if array.dtype.kind == "b":
         return array.astype(np.uint8)
@@ -162,7 +162,7 @@ def to_image_dtype(array: np.ndarray, path: Path) -> np.ndarray:
 
 
 def is_valid_affine(affine: np.ndarray) -> bool:
-    """Tell whether `affine` (4, 4) is invertible, with voxel sizes and an origin (in mm) that can be meant."""
+    """Tell whether `affine` (4, 4) is invertible, with plausible voxel sizes and origin (in mm)."""
     if not np.isfinite(affine).all() or np.abs(affine[:3, 3]).max() > MAX_ORIGIN_MM:
         return False
     sizes = voxel_sizes(affine)

@@ -71,8 +71,8 @@ class HubHandler(BaseHTTPRequestHandler):
         self.server.requests.append((self.command, path))
         self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         for method, pattern, answer in ROUTES:
-            if self.command in method and (found := re.fullmatch(pattern, path)):
-                return getattr(self, answer)(**found.groupdict())
+            if self.command in method and (match := re.fullmatch(pattern, path)):
+                return getattr(self, answer)(**match.groupdict())
         return self.refuse(404)
 
     do_GET = do_HEAD = do_POST = do_PUT = handle_any
@@ -85,14 +85,14 @@ class HubHandler(BaseHTTPRequestHandler):
 
     def repo(self, kind: str, name: str, write: bool = False) -> Repo | None:
         """The repository, or None after a refusal."""
-        found = self.server.repos.get(f"{kind}/{name}")
+        repo = self.server.repos.get(f"{kind}/{name}")
         owner = self.user[0] == name.split("/")[0]
-        if found is None or (found.private and not owner):
+        if repo is None or (repo.private and not owner):
             self.refuse(404 if self.user[0] else 401)
         elif write and not (owner and self.user[1] == "write"):
             self.refuse(403)
         else:
-            return found
+            return repo
         return None
 
     # --- the protocol
@@ -117,8 +117,8 @@ class HubHandler(BaseHTTPRequestHandler):
 
     def validate(self) -> None:
         asked = json.loads(self.body)
-        found = re.match(r"---\n(.*?)\n---\n", asked["content"], re.DOTALL)
-        front = yaml.safe_load(found[1]) if found else {}
+        match = re.match(r"---\n(.*?)\n---\n", asked["content"], re.DOTALL)
+        front = yaml.safe_load(match[1]) if match else {}
         wrong = [] if front.get("license") in KNOWN_LICENCES else ['"license" must be one of those that are known']
         for name in ("tags", "datasets", "metrics"):
             if name in front and not all(isinstance(each, str) for each in front[name]):
@@ -127,45 +127,45 @@ class HubHandler(BaseHTTPRequestHandler):
 
     def info(self, kind: str, name: str, revision: str | None = None) -> None:
         if repo := self.repo(kind, name):
-            if not (found := repo.at(revision or "main")):
+            if not (commit := repo.at(revision or "main")):
                 return self.refuse(404, "RevisionNotFound")
-            files = [{"rfilename": path} for path in found[1]]
-            self.send_json({"id": name, "sha": found[0], "private": repo.private, "siblings": files})
+            files = [{"rfilename": path} for path in commit[1]]
+            self.send_json({"id": name, "sha": commit[0], "private": repo.private, "siblings": files})
         return None
 
     def tree(self, kind: str, name: str, revision: str) -> None:
         if repo := self.repo(kind, name):
-            if not (found := repo.at(revision)):
+            if not (commit := repo.at(revision)):
                 return self.refuse(404, "RevisionNotFound")
-            files = [{"type": "file", "path": p, "size": len(b), "oid": blob(b)} for p, b in found[1].items()]
+            files = [{"type": "file", "path": p, "size": len(b), "oid": blob(b)} for p, b in commit[1].items()]
             self.send_json(files)
         return None
 
     def refs(self, kind: str, name: str) -> None:
         if repo := self.repo(kind, name):
-            told = [
+            tags = [
                 {"name": n, "ref": f"refs/tags/{n}", "targetCommit": c} for n, c in repo.refs.items() if n != "main"
             ]
             main = {"name": "main", "ref": "refs/heads/main", "targetCommit": repo.refs["main"]}
-            self.send_json({"branches": [main], "converts": [], "tags": told})
+            self.send_json({"branches": [main], "converts": [], "tags": tags})
 
     def preupload(self, kind: str, name: str, revision: str) -> None:
         if repo := self.repo(kind, name, write=True):
-            there, files = repo.at(revision)[1], []
+            known, files = repo.at(revision)[1], []
             for each in json.loads(self.body)["files"]:
                 mode = "lfs" if b"\0" in base64.b64decode(each["sample"]) or each["size"] > 1e6 else "regular"
-                oid = blob(there[each["path"]]) if each["path"] in there else None
+                oid = blob(known[each["path"]]) if each["path"] in known else None
                 files.append({"path": each["path"], "uploadMode": mode, "shouldIgnore": False, "oid": oid})
             self.send_json({"files": files})
 
     def batch(self, kind: str | None, name: str) -> None:
         if self.repo(kind or "models", name, write=True):
-            told = []
+            objects = []
             for each in json.loads(self.body)["objects"]:
                 actions = {"upload": {"href": f"{self.server.address}/store/{each['oid']}"}}
                 actions["verify"] = {"href": f"{self.server.address}/stored"}
-                told.append(each if each["oid"] in self.server.objects else {**each, "actions": actions})
-            self.send_json({"transfer": "basic", "objects": told})
+                objects.append(each if each["oid"] in self.server.objects else {**each, "actions": actions})
+            self.send_json({"transfer": "basic", "objects": objects})
 
     def store(self, oid: str) -> None:
         if hashlib.sha256(self.body).hexdigest() != oid:
@@ -175,8 +175,8 @@ class HubHandler(BaseHTTPRequestHandler):
 
     def stored(self) -> None:
         asked = json.loads(self.body)
-        there = len(self.server.objects.get(asked["oid"], b"")) == asked["size"]
-        self.send_json({} if there else {"error": "not there"}, 200 if there else 404)
+        is_stored = len(self.server.objects.get(asked["oid"], b"")) == asked["size"]
+        self.send_json({} if is_stored else {"error": "not there"}, 200 if is_stored else 404)
 
     def commit(self, kind: str, name: str, revision: str) -> None:
         if repo := self.repo(kind, name, write=True):
@@ -204,10 +204,10 @@ class HubHandler(BaseHTTPRequestHandler):
 
     def resolve(self, kind: str | None, name: str, revision: str, path: str) -> None:
         if repo := self.repo(kind or "models", name):
-            found = repo.at(revision)
-            if not found:
+            commit = repo.at(revision)
+            if not commit:
                 return self.refuse(404, "RevisionNotFound")
-            oid, files = found
+            oid, files = commit
             if path not in files:
                 return self.refuse(404, "EntryNotFound", **{"X-Repo-Commit": oid})
             digest = hashlib.sha256(files[path]).hexdigest()

@@ -127,8 +127,8 @@ def test_an_ome_tiff_of_several_files_is_refused(tmp_path: Path) -> None:
 
 
 def test_sizes_of_imagej_and_ome(tmp_path: Path) -> None:
-    told = {"axes": "ZYX", "spacing": 3, "unit": "mm"}
-    volume = files.read([saved(tmp_path, STACK, imagej=True, resolution=(2, 4), metadata=told)])
+    metadata = {"axes": "ZYX", "spacing": 3, "unit": "mm"}
+    volume = files.read([saved(tmp_path, STACK, imagej=True, resolution=(2, 4), metadata=metadata)])
     np.testing.assert_allclose(volume.spacing, [0.5, 0.25, 3])
     assert NO_POSITION_REMARK in volume.remarks and NO_PIXEL_SIZE_REMARK not in volume.remarks
     sizes = {f"PhysicalSize{axis}": value for axis, value in zip("XYZ", (500, 0.25, 0.3), strict=True)}

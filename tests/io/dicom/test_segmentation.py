@@ -128,10 +128,10 @@ def test_regions_of_the_brain_are_anatomy_and_those_not_found_are_left_out(
     array[6, 2, 4], array[1, 5, 1] = 14, 30
     labels = {13: "Brain-Stem", 14: "Left-Hippocampus", 30: "Right-Hippocampus"}
     seg = hd.seg.segread(files.write_dicom_seg(volume.new_like(array, labels=labels), tmp_path / "labels.seg.dcm"))
-    found = [seg.get_segment_description(n) for n in seg.segment_numbers]
-    assert [one.segment_label for one in found] == ["Left-Hippocampus", "Right-Hippocampus"]
-    assert {one.segmented_property_category.value for one in found} == {"91723000"}
-    assert {one.segmented_property_type.value for one in found} == {"5366008"}
+    descriptions = [seg.get_segment_description(n) for n in seg.segment_numbers]
+    assert [description.segment_label for description in descriptions] == ["Left-Hippocampus", "Right-Hippocampus"]
+    assert {description.segmented_property_category.value for description in descriptions} == {"91723000"}
+    assert {description.segmented_property_type.value for description in descriptions} == {"5366008"}
     np.testing.assert_allclose(segment_mm(seg, 2), expected_mm(volume.new_like(array), 30), atol=1e-4)
 
 

@@ -257,14 +257,14 @@ def test_ct_values_that_are_1024_too_low_are_corrected_with_a_remark(tmp_path: P
 
 
 def test_slices_without_rescale_values_get_those_of_the_others(tmp_path: Path) -> None:
-    found = slices(body(1024).astype(np.uint16), **CT)
-    for header in found[2:]:
+    series = slices(body(1024).astype(np.uint16), **CT)
+    for header in series[2:]:
         header.RescaleSlope, header.RescaleIntercept = 1, -1024
-    volume = files.read(save_all(tmp_path / "s", found))
+    volume = files.read(save_all(tmp_path / "s", series))
     assert volume.unit == "HU" and volume.remarks[0].startswith("2 of the 6 slices do not give the scale")
     np.testing.assert_array_equal(volume.array, body(0))
-    found[5].RescaleIntercept = -1000
-    volume = files.read(save_all(tmp_path / "t", found))
+    series[5].RescaleIntercept = -1000
+    volume = files.read(save_all(tmp_path / "t", series))
     assert "may not match" in volume.remarks[0]
 
 

@@ -60,7 +60,7 @@ def test_another_image_at_the_same_position_is_not_a_copy(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("word", "values", "told"),
+    ("word", "values", "texts"),
     [
         ("EchoTime", (9.0, 90.0), ("echo time 9.0 ms", "echo time 90.0 ms")),
         ("DiffusionBValue", (0.0, 1000.0), ("b-value 0.0", "b-value 1000.0")),
@@ -75,17 +75,17 @@ def test_another_image_at_the_same_position_is_not_a_copy(tmp_path: Path) -> Non
 )
 @pytest.mark.parametrize("millimetres", [0.0, 1.0, 2.0])
 def test_two_scans_under_one_series_uid_are_a_choice(
-    tmp_path: Path, word: str, values: tuple, told: tuple[str, str], millimetres: float
+    tmp_path: Path, word: str, values: tuple, texts: tuple[str, str], millimetres: float
 ) -> None:
     uid = generate_uid()
     first = renumbered(slices(series=uid, SliceThickness=4.0, **{word: values[0]}))
     second = renumbered(slices(phantom() + 1, series=uid, SliceThickness=4.0, **{word: values[1]}))
     paths = save_all(tmp_path / "s", first + moved(second, millimetres))
-    found = titles(paths)
-    assert len(found) == 2 and all(words in title for words, title in zip(told, found, strict=True))
-    assert all("6 slices of 9×8" in title for title in found)
+    choices = titles(paths)
+    assert len(choices) == 2 and all(text in title for text, title in zip(texts, choices, strict=True))
+    assert all("6 slices of 9×8" in title for title in choices)
     arrays = [files.read(paths, str(n)).array for n in (1, 2)]
-    if told[0] == "kind FAT":  # sorted by name
+    if texts[0] == "kind FAT":  # sorted by name
         arrays.reverse()
     np.testing.assert_array_equal(arrays[0], phantom())
     np.testing.assert_array_equal(arrays[1], phantom() + 1)
@@ -150,8 +150,8 @@ def test_a_scout_is_excluded_by_its_name_or_flag_with_a_remark(tmp_path: Path) -
 
 def test_a_scout_that_looks_like_a_scan_is_offered_as_a_choice(tmp_path: Path) -> None:
     paths = save_all(tmp_path / "s", slices()) + save_all(tmp_path / "s", scout(SeriesDescription="Head"))
-    found = titles(paths)
-    assert found == [
+    choices = titles(paths)
+    assert choices == [
         "1. Head, 3 slices of 9×8, coronal (series 1)",
         "2. Ax FLAIR, 6 slices of 9×8, oblique axial (series 3)",
     ]

@@ -36,11 +36,11 @@ def test_every_hostile_file_is_refused_in_one_sentence(name: str, tmp_path: Path
     began = time.process_time()
     with pytest.raises(InputError) as caught:
         files.read(paths, colour=True)
-    said = str(caught.value)
+    message = str(caught.value)
     assert time.process_time() - began < SECONDS
-    assert said.endswith(".") and said.isprintable() and len(said) < 400 and str(tmp_path) not in said
-    assert not set(said) & set("<>/\\")
-    assert SECRET not in said + "".join(capfd.readouterr())
+    assert message.endswith(".") and message.isprintable() and len(message) < 400 and str(tmp_path) not in message
+    assert not set(message) & set("<>/\\")
+    assert SECRET not in message + "".join(capfd.readouterr())
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -97,17 +97,17 @@ def test_reading_stops_at_the_time_limit(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_parallel_reads_do_not_mix(tmp_path: Path) -> None:
-    found: dict[int, set] = {n: set() for n in range(4)}
+    values: dict[int, set] = {n: set() for n in range(4)}
 
     def read(n: int) -> None:
         (tmp_path / str(n)).mkdir()
         paths = put("scan.nii", nifti(voxels=np.full(432, n, "<i2").tobytes()), tmp_path / str(n))
         for _ in range(10):
-            found[n] |= set(np.unique(files.read(paths).array).tolist())
+            values[n] |= set(np.unique(files.read(paths).array).tolist())
 
-    threads = [threading.Thread(target=read, args=(n,)) for n in found]
+    threads = [threading.Thread(target=read, args=(n,)) for n in values]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == {n: {n} for n in found}
+    assert values == {n: {n} for n in values}
