@@ -20,8 +20,8 @@ BY_VOXELS_HINT = (
 MISFIT_WARNING = (
     "The reference fits better voxel by voxel (Dice {:.2f}) than by its header ({:.2f}): is its header wrong?"
 )
-SOFT_MASK_REMARK = "Reference: it holds fractions from 0 to 1; a voxel counts from 0.5 on."
-BY_VOXELS_REMARK = "Reference: it was taken voxel by voxel; what its header says of its place was not used."
+SOFT_MASK_REMARK = "Reference: it holds fractions from 0 to 1; voxels of 0.5 or more count."
+BY_VOXELS_REMARK = "Reference: taken voxel by voxel; the position in its header was ignored."
 
 
 def require_header(reference: Volume, image: Volume) -> None:
@@ -32,8 +32,8 @@ def require_header(reference: Volume, image: Volume) -> None:
 
 def describe_misplacement(reference: Volume, image: Volume) -> str:
     """Describe how far a reference lies from the image, in a sentence."""
-    message = f"The reference lies elsewhere ({measure_distance(reference.grid, image.grid):.0f} mm away)"
-    return f"{message}; it has the same shape: is its header lost?" if reference.shape == image.shape else f"{message}."
+    message = f"The reference lies {measure_distance(reference.grid, image.grid):.0f} mm away from the image"
+    return f"{message}, but has its shape: is its header lost?" if reference.shape == image.shape else f"{message}."
 
 
 def has_lost_header(reference: Volume, image: Volume) -> bool:

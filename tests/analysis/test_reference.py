@@ -69,7 +69,7 @@ def test_a_reference_without_its_header_costs_the_comparison_and_the_switch_brin
     volumes = {card.inputs[1 if card.inputs[0].optional else 0].name: IMAGE}
     reference = lying(np.eye(4))
     refused = prepare_comparison(card, volumes, lambda: reference)
-    assert refused.reference is None and refused.lost_header and "is its header lost?" in refused.note
+    assert refused.reference is None and refused.lost_header and "header lost" in refused.note
     taken = prepare_comparison(card, volumes, lambda: reference, by_voxels=True)
     assert taken.reference is not None and taken.reference.grid.is_same(IMAGE.grid) and not taken.note
     assert BY_VOXELS_REMARK in taken.reference.remarks

@@ -62,7 +62,7 @@ def test_a_mask_that_lies_on_the_image_is_taken(method, image):
     ("reference", "why"),
     [
         (replace(blob(), affine=AWAY), "lost"),
-        (blob(np.eye(4) + 400 * np.eye(4, k=3), (30, 28, 24)), "elsewhere"),
+        (blob(np.eye(4) + 400 * np.eye(4, k=3), (30, 28, 24)), "mm away"),
         (replace(scan(), name="reference"), "not a mask"),
         (InputError("It cannot be read."), "cannot be read"),
     ],
