@@ -27,12 +27,12 @@ def average_states(states: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     }
 
 
-def main(given: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("files", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args(given)
+    args = parser.parse_args(arguments)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     save_file(average_states([load_file(file) for file in args.files]), args.out)
 

@@ -37,18 +37,18 @@ class TrainingParser(argparse.ArgumentParser):
         )
         self.add_argument("--resume", action="store_true", help="fail if OUT holds no checkpoint to resume from")
 
-    def parse_arguments(self, given: Sequence[str] | None = None) -> argparse.Namespace:
+    def parse_arguments(self, arguments: Sequence[str] | None = None) -> argparse.Namespace:
         """Parse the command line; exit with a message if the arguments contradict each other."""
-        args = self.parse_args(given)
+        args = self.parse_args(arguments)
         if "steps" in args and args.epochs:
             args.steps = STEPS_PER_EPOCH * args.epochs
         if args.resume and not (Path(args.out) / CHECKPOINT).exists():
             self.error(f"{args.out} holds no {CHECKPOINT} to resume from")
         return args
 
-    def run_training(self, train: Callable[[argparse.Namespace], None], given: Sequence[str] | None = None) -> None:
+    def run_training(self, train: Callable[[argparse.Namespace], None], arguments: Sequence[str] | None = None) -> None:
         """Parse the command line and call `train`; exit with a message on a UserError."""
-        args = self.parse_arguments(given)
+        args = self.parse_arguments(arguments)
         try:
             train(args)
         except UserError as error:

@@ -158,12 +158,12 @@ def check_resume(name: str, out: Path) -> None:
         raise ResumeError(f"{name}: a killed run ended with other weights than one that was not.")
 
 
-def main(given: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("training", nargs="*", choices=[[], *TRIALS], help="all by default")
     parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args(given)
+    args = parser.parse_args(arguments)
     for name in args.training or TRIALS:
         check_resume(name, args.out)
         print(f"{name}: well", flush=True)

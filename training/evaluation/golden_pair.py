@@ -38,11 +38,11 @@ class Difference(NamedTuple):
 
     file: str
     kind: str
-    found: float
+    value: float
     allowed: float
 
     def __str__(self) -> str:
-        difference = f"differs by {self.found:.2g}" if self.found else "exact"
+        difference = f"differs by {self.value:.2g}" if self.value else "exact"
         return f"{self.file}: {difference} (allowed {self.allowed:g})"
 
 

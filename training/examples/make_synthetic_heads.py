@@ -118,7 +118,7 @@ def write_case(
 ) -> None:
     """Write the images, the painted reference if there is one, and `case.json`.
 
-    `told` is the title, what the case is about, and where it comes from; `more` goes into `case.json` as it is.
+    `texts` are the title, what the case is about, and where it comes from; `more` goes into `case.json` as it is.
     """
     title, about, source = texts
     folder.mkdir(parents=True, exist_ok=True)

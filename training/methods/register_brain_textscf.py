@@ -264,13 +264,13 @@ def read_cases(data: Path, part: str) -> Iterator[Case]:
                 yield Case(f"{fixed}-{moving}", "OASIS-1", condition, volumes, truth, moving_truth=moving_truth)
 
 
-def main(given: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> None:
     options = TrainingParser(__doc__.splitlines()[0], steps=2000, rate=1e-3, every=200)
     options.add_argument("--width", type=int, default=8)
     options.add_argument("--dice", type=float, default=1.0, help="weight of the labels' overlap")
     options.add_argument("--smooth", type=float, default=0.5, help="weight of the velocity's squared gradient")
     options.add_argument("--refined", action="store_true", help="validate, and choose the best, after refinement")
-    options.run_training(train, given)
+    options.run_training(train, arguments)
 
 
 if __name__ == "__main__":

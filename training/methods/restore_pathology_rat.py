@@ -90,10 +90,10 @@ def read_cases(data: Path, part: str) -> Iterator[Case]:
                 )
 
 
-def main(given: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> None:
     own = restoration_parser(__doc__.splitlines()[0], 6000)
     own.add_argument("--regions", default="runs/regions/pathology", help="folder of region maps of the pictures")
-    args = own.parse_arguments(given)
+    args = own.parse_arguments(arguments)
     parts = split_pictures(Path(args.data))
     fields = [np.asarray(Image.open(f).convert("RGB"), np.float32) / 255 for f in parts["train"]]
     maps = [region_maps(rgb, Path(args.regions), f.stem) for f, rgb in zip(parts["train"], fields, strict=True)]

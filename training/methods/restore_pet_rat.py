@@ -88,10 +88,10 @@ def read_cases(data: Path, part: str) -> Iterator[Case]:
                 )
 
 
-def main(given: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> None:
     own = restoration_parser(__doc__.splitlines()[0], 3000)
     own.add_argument("--regions", default="runs/regions/pet", help="folder of region maps by Segment Anything")
-    args = own.parse_arguments(given)
+    args = own.parse_arguments(arguments)
     scans = [PetScan(file, Path(args.regions)) for file in sorted(Path(args.data).glob("*.npz"))]
     fitted, held = ([s for s in scans if s.part == part] for part in ("train", "validation"))
 

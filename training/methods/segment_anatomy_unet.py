@@ -208,11 +208,11 @@ def rotate_about_centre(turn: np.ndarray, shape: tuple[int, int, int]) -> np.nda
     return middle @ turn @ np.linalg.inv(middle)
 
 
-def main(given: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> None:
     options = TrainingParser(__doc__.splitlines()[0], steps=7000, rate=4e-3, every=400)
     options.add_argument("--width", type=int, default=32)
     options.add_argument("--flair", type=float, default=0.0, help="share of the patches that look like FLAIR")
-    options.run_training(train, given)
+    options.run_training(train, arguments)
 
 
 if __name__ == "__main__":

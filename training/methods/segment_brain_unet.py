@@ -178,13 +178,13 @@ def read_cases(data: Path, part: str) -> Iterator[Case]:
             yield Case(name, "made up", condition, (Volume(image.numpy(), np.eye(4)),), brain)
 
 
-def main(given: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> None:
     options = TrainingParser(__doc__.splitlines()[0], steps=24000, rate=2e-3, every=500)
     options.add_argument("--part", choices=("coarse", "fine"), required=True)
     options.add_argument("--width", type=int, default=0, help="channels of the first level, that of the app by default")
     options.add_argument("--real", nargs="*", default=["colin"], help="whole heads to learn from, such as mass_T3")
     options.add_argument("--coarse", help="weights of the coarse part, for the validation of the fine one")
-    options.run_training(train, given)
+    options.run_training(train, arguments)
 
 
 if __name__ == "__main__":

@@ -193,7 +193,7 @@ def read_cases(data: Path, part: str) -> Iterator[Case]:
         )
 
 
-def main(given: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> None:
     options = TrainingParser(__doc__.splitlines()[0], epochs=40, rate=2e-3, every=2)
     options.add_argument("--batch", type=int, default=8)
     options.add_argument("--width", type=int, default=16)
@@ -205,7 +205,7 @@ def main(given: list[str] | None = None) -> None:
     options.add_argument(
         "--empty", type=float, default=1.2, help="weight of a slice without lesion, where others weigh 1"
     )
-    options.run_training(train, given)
+    options.run_training(train, arguments)
 
 
 if __name__ == "__main__":

@@ -234,12 +234,12 @@ def train(args: argparse.Namespace) -> None:
         print("threshold to be served at:", choose_threshold(run.average.module.eval(), exams))
 
 
-def main(given: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> None:
     options = TrainingParser(__doc__.splitlines()[0], steps=3500, rate=2e-3, every=250)
     options.add_argument("--leave", nargs="*", default=[], help="patients left out of training, to validate on")
     options.add_argument("--batch", type=int, default=4, help="patches a step")
     options.add_argument("--brains", type=int, help="number of brains, all by default")
-    options.run_training(train, given)
+    options.run_training(train, arguments)
 
 
 if __name__ == "__main__":

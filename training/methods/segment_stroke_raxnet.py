@@ -135,7 +135,7 @@ def train(args: argparse.Namespace) -> None:
             break
 
 
-def main(given: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> None:
     options = TrainingParser(__doc__.splitlines()[0], steps=4000, rate=2e-3, every=400)
     options.add_argument(
         "--plane",
@@ -153,7 +153,7 @@ def main(given: list[str] | None = None) -> None:
     options.add_argument(
         "--held", type=int, default=len(VALIDATION_HEADS) - 1, help="validation heads, besides one without lesion"
     )
-    options.run_training(train, given)
+    options.run_training(train, arguments)
 
 
 if __name__ == "__main__":

@@ -206,21 +206,21 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch", type=int, default=128)
-    given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     model = build_text_encoder()
     from open_clip import SimpleTokenizer
 
-    train(model.train(), SimpleTokenizer(context_length=77), given.steps, given.batch)
+    train(model.train(), SimpleTokenizer(context_length=77), args.steps, args.batch)
     model.half().float()
     scores = score_tower(model)
     print(json.dumps(scores, indent=1))
     config = {"model_cfg": TEXT_ENCODER_CONFIG, "preprocess_cfg": PREPROCESS}
-    (given.out / "text_tower.json").write_text(json.dumps(config, indent=1) + "\n")
+    (args.out / "text_tower.json").write_text(json.dumps(config, indent=1) + "\n")
     state = {name: value.half().contiguous() for name, value in model.state_dict().items() if name != "attn_mask"}
-    save_file(state, given.out / "text_tower.safetensors")
-    (given.out / "scores.json").write_text(json.dumps(scores, indent=1) + "\n")
+    save_file(state, args.out / "text_tower.safetensors")
+    (args.out / "scores.json").write_text(json.dumps(scores, indent=1) + "\n")
 
 
 if __name__ == "__main__":

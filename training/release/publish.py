@@ -131,7 +131,7 @@ def verify(name: str, repo: str, revision: str | None = None) -> list[golden_pai
             **{weight_files.name_repo_variable(card.weights): repo},
         )
         differences = golden_pair.compare_outputs(place / "golden", place / "output")
-    wrong = [each for each in differences if not each.found <= each.allowed]
+    wrong = [each for each in differences if not each.value <= each.allowed]
     if wrong:
         raise RefusedError(f"The golden output was not reproduced: {'; '.join(map(str, wrong))}.")
     return differences

@@ -137,7 +137,7 @@ def render_report(study: Study, study_data: StudyData, rows: list[Row], costs: d
     return "\n".join([*lines, "", table, ""])
 
 
-def main(given: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument("--data", type=Path)
@@ -151,7 +151,7 @@ def main(given: list[str] | None = None) -> None:
     parser.add_argument("--rate", type=float)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--smoke", action="store_true", help="two steps of tiny networks on phantoms")
-    args = parser.parse_args(given)
+    args = parser.parse_args(arguments)
     study = STUDIES[args.study]
     args.rate = args.rate or study.rate
     if args.smoke:

@@ -271,9 +271,9 @@ def test_differences_are_measured_by_kind(card, tmp_path):
         (folder / "c.csv").write_text(text)
         (folder / "d.csv").write_text(f"{'yn'[more]},1")
     found = {each.file: each for each in golden_pair.compare_outputs(tmp_path, again)}
-    assert found["a.nii.gz"].kind == "image" and found["a.nii.gz"].found == pytest.approx(1e-3)
-    assert found["b.nii.gz"].kind == "labels" and found["b.nii.gz"].found == pytest.approx(1 / 8)
-    assert found["c.csv"].found == pytest.approx(2 / 102) and found["d.csv"].found == np.inf
+    assert found["a.nii.gz"].kind == "image" and found["a.nii.gz"].value == pytest.approx(1e-3)
+    assert found["b.nii.gz"].kind == "labels" and found["b.nii.gz"].value == pytest.approx(1 / 8)
+    assert found["c.csv"].value == pytest.approx(2 / 102) and found["d.csv"].value == np.inf
     assert "exact" in str(golden_pair.compare_outputs(tmp_path, tmp_path / "output")[0])
     (again / "c.csv").unlink()
     with pytest.raises(RefusedError, match=r"wrote no c\.csv"):
