@@ -20,8 +20,8 @@ ASKED = {
 
 def loopback() -> None:
     """Bring up `lo`, the only interface there is."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as found:
-        fcntl.ioctl(found, 0x8914, struct.pack("16sh", b"lo", 0x1 | 0x40))  # SIOCSIFFLAGS: up, running
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as connection:
+        fcntl.ioctl(connection, 0x8914, struct.pack("16sh", b"lo", 0x1 | 0x40))  # SIOCSIFFLAGS: up, running
 
 
 def main() -> None:

@@ -10,10 +10,10 @@ GRAVE = {"serious", "critical"}
 
 def faults(page) -> list[str]:
     """What axe finds that is serious and ours to mend, a line for each element."""
-    found = Axe().run(page).response["violations"]
+    violations = Axe().run(page).response["violations"]
     return [
         f"{each['id']}: {node['html'][:120]} {[why['message'] for why in node['any']]}"
-        for each in found
+        for each in violations
         if each["impact"] in GRAVE and each["id"] not in THEIRS
         for node in each["nodes"]
     ]

@@ -9,7 +9,7 @@ import pytest
 
 @pytest.mark.skipif(not namespaces.is_available("-rn", "true"), reason="no network namespaces here")
 def test_the_app_answers_without_a_network(tmp_path):
-    said = namespaces.run_script("-rn", app.__file__, cwd=tmp_path)
-    told = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
-    assert [each["pipeline"] for each in told] == list(app.ASKED)
-    assert all(each["files"] >= 2 for each in told)
+    output = namespaces.run_script("-rn", app.__file__, cwd=tmp_path)
+    answers = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    assert [each["pipeline"] for each in answers] == list(app.ASKED)
+    assert all(each["files"] >= 2 for each in answers)

@@ -145,8 +145,8 @@ def test_both_in_one_box_are_the_visitors_alone(form, tmp_path):
 def test_ones_own_further_sequence_does_not_go_with_an_examples_image(form, tmp_path):
     own = copied(THREE.images["t1"], tmp_path)
     tab, chosen, data = form(THREE, t1=own)
-    said = str(started(tab, data))
-    assert "FLAIR, Post-contrast T1, Reference" in said and "No FLAIR image" in said
+    message = str(started(tab, data))
+    assert "FLAIR, Post-contrast T1, Reference" in message and "No FLAIR image" in message
     emptied = tab.example_inputs.remove_example_files(data)
     assert emptied[chosen.boxes["flair"]] is None and chosen.boxes["t1"] not in emptied
 
@@ -231,13 +231,15 @@ def other_values(tab) -> dict:
 
 def test_the_list_says_what_goes_in(form, tmp_path):
     tab, chosen, data = form(THREE)
-    said = tab.example_inputs.render(data)
-    assert 'aria-live="polite"' in said
-    assert "FLAIR: <b>example</b>; Pre-contrast T1: <b>example</b>" in said and "Reference: <b>example</b>" in said
+    message = tab.example_inputs.render(data)
+    assert 'aria-live="polite"' in message
+    assert (
+        "FLAIR: <b>example</b>; Pre-contrast T1: <b>example</b>" in message and "Reference: <b>example</b>" in message
+    )
     own = copied(THREE.images["flair"], tmp_path, "<b>my & scan.nii.gz")
     data |= tab.example_inputs.remove_example_files(data | {chosen.boxes["flair"]: own}) | {chosen.boxes["flair"]: own}
-    said = tab.example_inputs.render(data)
-    assert "FLAIR: <b>yours (&lt;b&gt;my &amp; scan.nii.gz)</b>; Pre-contrast T1: <b>none</b>" in said
+    message = tab.example_inputs.render(data)
+    assert "FLAIR: <b>yours (&lt;b&gt;my &amp; scan.nii.gz)</b>; Pre-contrast T1: <b>none</b>" in message
     many = tab.example_inputs.render(data | {chosen.boxes["flair"]: own * 24})
     assert "yours (24 files)" in many and "Reference: <b>none</b>" in many
     tab, chosen, data = form(BENT)

@@ -15,8 +15,8 @@ from medapp.io import files, validation
 def test_a_full_disk_is_told_and_the_app_goes_on(tmp_path, spare):
     if not namespaces.is_available("-rm", "mount", "-t", "tmpfs", "none", str(tmp_path)):
         pytest.skip("no mount namespaces here")
-    said = namespaces.run_script("-rm", app.__file__, str(tmp_path), str(spare))
-    refused, answered = (json.loads(line) for line in said.splitlines() if line.startswith("{"))
+    output = namespaces.run_script("-rm", app.__file__, str(tmp_path), str(spare))
+    refused, answered = (json.loads(line) for line in output.splitlines() if line.startswith("{"))
     assert ("disk" if spare == 0 else "507 Insufficient Storage") in refused["refused"]
     assert answered["pipeline"] == "segment_glioma_ar2unet" and answered["files"] >= 2
 

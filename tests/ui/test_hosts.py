@@ -67,9 +67,9 @@ def test_a_space_answers_to_its_own_name(environment):
 
 async def app(scope, receive, send):
     """Tells the address and the scheme that it sees, and the forwarded host."""
-    told = dict(scope["headers"]).get(b"x-forwarded-host", b"-").decode()
+    forwarded = dict(scope["headers"]).get(b"x-forwarded-host", b"-").decode()
     await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": f"{scope['client'][0]} {scope['scheme']} {told}".encode()})
+    await send({"type": "http.response.body", "body": f"{scope['client'][0]} {scope['scheme']} {forwarded}".encode()})
 
 
 FORWARDED = {"x-forwarded-for": "9.9.9.9", "x-forwarded-proto": "https", "x-forwarded-host": "scans.example.org"}

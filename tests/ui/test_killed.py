@@ -48,9 +48,9 @@ def test_an_app_in_the_background_of_a_script_ends_when_it_is_told_to():
 
 
 def test_an_app_that_is_told_to_end_while_a_network_computes_ends_well_and_leaves_nothing(tmp_path):
-    said = tmp_path / "log.txt"
-    with said.open("w") as log, serving.run_app(log, TMPDIR=str(tmp_path)):
-        while '"outcome": "done"' not in said.read_text():  # the next example has begun
+    path = tmp_path / "log.txt"
+    with path.open("w") as log, serving.run_app(log, TMPDIR=str(tmp_path)):
+        while '"outcome": "done"' not in path.read_text():  # the next example has begun
             time.sleep(0.2)
     assert not list(tmp_path.glob("medapp-app-*"))
 

@@ -12,12 +12,12 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_what_was_left_is_gone_after_its_time():
     given = os.environ | {"MEDAPP_LIFETIME": "6", "PYTHONPATH": str(ROOT)}
     given.pop("GRADIO_TEMP_DIR", None)
-    said = subprocess.run(
+    process = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("short_lifetime_app.py"))],
         env=given,
         capture_output=True,
         check=True,
     )
-    then, later = (json.loads(line) for line in said.stdout.decode().splitlines() if line.startswith("{"))
+    then, later = (json.loads(line) for line in process.stdout.decode().splitlines() if line.startswith("{"))
     assert then["scan.nii"] >= 1 and then["mask.nii"] >= 1 and then["sessions"] == 1
     assert later["scan.nii"] == later["mask.nii"] == 0

@@ -86,9 +86,9 @@ def test_an_event_that_does_not_exist_is_not_looked_for(client, number):
 
 
 def test_values_of_other_kinds_are_named(page):
-    def word(fn, data, said=None):
+    def word(fn, data, event_data=None):
         with pytest.raises(MalformedRequestError) as refused:
-            check_values(fn, page.blocks, data, said)
+            check_values(fn, page.blocks, data, event_data)
         return str(refused.value)
 
     fn = next(fn for fn in page.fns.values() if fn.api_name == "segment_glioma_ar2unet")
@@ -113,12 +113,12 @@ def test_no_values_are_taken_for_a_fault_of_ours(page, monkeypatch, caplog):
 
     words = {}
 
-    async def ask(fn, data, said):
+    async def ask(fn, data, event_data):
         try:
-            event = gr.EventData(None, said) if said is not None else None
+            event = gr.EventData(None, event_data) if event_data is not None else None
             await page.process_api(fn, data, request=request, session_hash="malformed", event_data=event)
         except gr.Error as error:
-            words[fn.name, repr(data)[:200], repr(said)[:200]] = error.message
+            words[fn.name, repr(data)[:200], repr(event_data)[:200]] = error.message
 
     async def everything():
         kinds = {(fn.name, len(fn.inputs)): fn for fn in page.fns.values() if fn.inputs and fn.name != "pick"}

@@ -26,8 +26,8 @@ def page(shared_page):
 
 
 def test_places_and_changes_are_told(page):
-    said = page.inner_text("#segmentation-numbers")
-    assert all(word in said for word in ("periventricular", "deep white matter", "volume then (ml)", "Enlarging"))
+    numbers = page.inner_text("#segmentation-numbers")
+    assert all(word in numbers for word in ("periventricular", "deep white matter", "volume then (ml)", "Enlarging"))
     assert "since the earlier scan" in page.inner_text("#segmentation-status")
     page.wait_for_function("document.querySelector('#segmentation-viewer').innerText.includes('new')")
     assert "Earlier FLAIR, aligned" in page.inner_text("#segmentation-viewer")

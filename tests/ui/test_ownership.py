@@ -215,15 +215,15 @@ def usual(fn) -> list:
 @pytest.fixture
 def read(monkeypatch):
     """The paths that are read."""
-    found: list = []
+    paths_read: list = []
 
     def spy(paths, *_, **__):
-        found.extend(paths)
+        paths_read.extend(paths)
         raise InputError("It would have been read.")
 
     monkeypatch.setattr(sandbox, "read", spy)
     monkeypatch.setattr(files, "read", spy)
-    return found
+    return paths_read
 
 
 def test_no_event_reads_what_is_not_its_callers(page, attacks, read):

@@ -15,9 +15,9 @@ KINDS = [example.pipeline == NAME for example in examples.of_task("segmentation"
 
 def show(page, regions: bool) -> None:
     """Click the first example of that kind and wait for its result."""
-    said = "Brain " if regions else "ml in"
+    headline = "Brain " if regions else "ml in"
     example_button(page, "segmentation", KINDS.index(regions)).click()
-    page.wait_for_function(f"document.querySelector('#segmentation-status h2').textContent.includes('{said}')")
+    page.wait_for_function(f"document.querySelector('#segmentation-status h2').textContent.includes('{headline}')")
     page.wait_for_selector("#segmentation-viewer canvas")
     page.wait_for_timeout(2500)
 

@@ -71,25 +71,25 @@ def click(page, x: float, y: float) -> None:
 def test_regions_are_found_merged_taken_back_and_used(page, tmp_path):
     put(page, SLICE)
     choose(page, "Regions", "superpixels")
-    said = press(page, "find", "regions found")
-    found = count(page)
-    assert int(said.split()[0]) == found > 3
+    headline = press(page, "find", "regions found")
+    before_edit = count(page)
+    assert int(headline.split()[0]) == before_edit > 3
 
     page.get_by_label("Merge", exact=True).click()
     click(page, 0.25, 0.8)
     page.wait_for_selector("#restoration-region-editor-hint :text('merge it with')")
     click(page, 0.75, 0.8)
-    assert changed(page, found) == found - 1
+    assert changed(page, before_edit) == before_edit - 1
     page.click("#restoration-region-editor-undo")
-    assert changed(page, found - 1) == found
+    assert changed(page, before_edit - 1) == before_edit
 
     page.get_by_label("Remove", exact=True).click()
     click(page, 0.25, 0.8)
-    assert changed(page, found) == found - 1
+    assert changed(page, before_edit) == before_edit - 1
 
     assert "HU" in press(page, "run", "Noise")
     assert "changed them" in page.inner_text("#restoration-status")
-    assert f"{found - 1} regions" in page.inner_text("#restoration-numbers")
+    assert f"{before_edit - 1} regions" in page.inner_text("#restoration-numbers")
     swipe = picture(page, "#restoration-swipe")
     assert (swipe.max(-1) > 60).mean() > 0.2, "the slice is drawn"
 
@@ -97,7 +97,7 @@ def test_regions_are_found_merged_taken_back_and_used(page, tmp_path):
     dicom = pydicom.dcmread(next(tmp_path.rglob("*.dcm")))
     assert (dicom.Rows, dicom.Columns) == (128, 128) and dicom.Modality == "CT"
     labels = nib.load(next(tmp_path.rglob("*regions.nii.gz")))
-    assert len(np.unique(labels.dataobj)) == found - 1
+    assert len(np.unique(labels.dataobj)) == before_edit - 1
     facts = json.loads(next(tmp_path.rglob("*result.json")).read_text())
     assert facts["settings"]["regions"] == "superpixels, changed by hand"
     assert facts["metrics"]["noise"]["value"] < facts["metrics"]["noise_before"]["value"]

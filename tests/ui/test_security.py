@@ -26,8 +26,8 @@ async def app(scope, receive, send):
     """Reads and answers everything, for everybody."""
     while (await receive()).get("more_body"):
         pass
-    found = [(b"content-type", b"text/plain"), (b"access-control-allow-origin", b"*"), (b"cache-control", b"public")]
-    await send({"type": "http.response.start", "status": 200, "headers": found})
+    errors = [(b"content-type", b"text/plain"), (b"access-control-allow-origin", b"*"), (b"cache-control", b"public")]
+    await send({"type": "http.response.start", "status": 200, "headers": errors})
     await send({"type": "http.response.body", "body": b"here"})
 
 
@@ -182,16 +182,16 @@ def posted(path: str) -> dict:
 
 def poured(path: str, pieces: list[bytes]) -> int:
     """The status of the answer to what comes without saying beforehand how much it is."""
-    told, left = [], list(pieces)
+    statuses, left = [], list(pieces)
 
     async def receive():
         return {"type": "http.request", "body": left.pop(0), "more_body": bool(left)}
 
     async def send(message):
-        told.append(message.get("status"))
+        statuses.append(message.get("status"))
 
     asyncio.run(SecurityMiddleware(app)(posted(path), receive, send))
-    return told[0]
+    return statuses[0]
 
 
 def test_what_is_sent_has_an_end(guarded, monkeypatch):
@@ -215,14 +215,14 @@ def test_a_disk_that_fills_while_an_upload_comes_in_stops_it(guarded, monkeypatc
 
 
 def test_gradio_learns_of_half_an_upload_in_the_way_in_which_it_tidies_up(guarded):
-    found, messages = [], [{"type": "http.request", "body": b"a", "more_body": True}, {"type": "http.disconnect"}]
+    errors, messages = [], [{"type": "http.request", "body": b"a", "more_body": True}, {"type": "http.disconnect"}]
 
     async def reads(scope, receive, send):
         try:
             while (await receive()).get("more_body"):
                 pass
         except MultiPartException as error:
-            found.append(error)
+            errors.append(error)
             raise
 
     async def receive():
@@ -230,7 +230,7 @@ def test_gradio_learns_of_half_an_upload_in_the_way_in_which_it_tidies_up(guarde
 
     guarded()
     asyncio.run(SecurityMiddleware(reads)(posted(security.UPLOAD_PATH), receive, None))
-    assert len(found) == 1 and not messages
+    assert len(errors) == 1 and not messages
 
 
 def test_one_address_cannot_keep_everything_open(guarded, monkeypatch):
@@ -239,22 +239,22 @@ def test_one_address_cannot_keep_everything_open(guarded, monkeypatch):
 
     async def held(who: str) -> int:
         """The status that the last of three sees who come one after the other and stay."""
-        told = []
+        statuses = []
 
         async def stays(scope, receive, send):
-            if len(told) < 2:
-                told.append(0)
+            if len(statuses) < 2:
+                statuses.append(0)
                 await outer(scope, receive, hear)
             else:
                 await send({"type": "http.response.start", "status": 200, "headers": []})
 
         async def hear(message):
-            told.append(message.get("status"))
+            statuses.append(message.get("status"))
 
         outer = SecurityMiddleware(stays)
         await outer(posted("/") | {"method": "GET", "client": (who, 1)}, None, hear)
         assert not outer.open_requests
-        return told[2]
+        return statuses[2]
 
     assert asyncio.run(held("a")) == 429
     monkeypatch.setenv("MEDAPP_RATE", "0")
@@ -263,8 +263,8 @@ def test_one_address_cannot_keep_everything_open(guarded, monkeypatch):
 
 @pytest.fixture
 def uploads(served, tmp_path_factory):
-    (found,) = (tmp_path_factory.getbasetemp() / "temporary").glob("medapp-app-*/uploads")
-    return found
+    (errors,) = (tmp_path_factory.getbasetemp() / "temporary").glob("medapp-app-*/uploads")
+    return errors
 
 
 def test_half_an_upload_leaves_nothing(served, uploads):
@@ -317,11 +317,11 @@ def test_the_running_page_is_guarded(served):
 
 
 def test_the_page_keeps_to_its_policy(page):
-    told = []
-    page.on("console", lambda message: told.append(message.text))
+    statuses = []
+    page.on("console", lambda message: statuses.append(message.text))
     page.reload()
     page.wait_for_selector("#segmentation-run")
     page.wait_for_timeout(3000)
     made = page.evaluate("() => new Function('return 1')()")
-    refused = [text for text in told if "Content Security Policy" in text and "iframe-resizer" not in text]
+    refused = [text for text in statuses if "Content Security Policy" in text and "iframe-resizer" not in text]
     assert made == 1 and not refused

@@ -65,7 +65,7 @@ def app(tmp_path_factory):
             view = component.Viewer(build_scene(layers(0.5), folder, mm=FIRST), elem_id="one", sync="pair", height=420)
             threshold = gr.Slider(0.05, 1.0, 0.5, step=0.05, label="Threshold", elem_id="threshold")
             jump, swap = gr.Button("Jump"), gr.Button("Phantom")
-            told = gr.Textbox(label="Told", elem_id="told")
+            reading = gr.Textbox(label="Told", elem_id="told")
         with gr.Tab("Two"):
             other = component.Viewer(elem_id="two", sync="pair", height=300)
             fill = gr.Button("Fill")
@@ -74,7 +74,7 @@ def app(tmp_path_factory):
         blobs = {"phantom": Layer(phantom, window=Window(0, 990))}
         swap.click(lambda: build_scene(blobs, folder, mm=(0, 0, 10)), None, view)
         fill.click(lambda: build_scene({"MNI152": Layer(image)}, folder), None, other)
-        view.select(tell, None, told)
+        view.select(tell, None, reading)
         view.nowebgl(lambda: gr.Group(visible=True), None, fallback)
     _, url, _ = demo.launch(
         prevent_thread_lock=True, quiet=True, head=component.render_prefetch_link(), allowed_paths=[str(folder)]
@@ -216,10 +216,10 @@ def test_a_click_tells_python(page):
     box = page.locator("#one canvas").bounding_box()
     page.locator("#one canvas").click(position={"x": box["width"] * 0.22, "y": box["height"] * 0.22})
     page.wait_for_function("document.querySelector('#told textarea').value !== ''")
-    told = page.locator("#told textarea").input_value()
-    assert told.startswith(f"mm {np.round(at(page)).tolist()} read ['MNI152', 'Probability']")
+    reading = page.locator("#told textarea").input_value()
+    assert reading.startswith(f"mm {np.round(at(page)).tolist()} read ['MNI152', 'Probability']")
     page.locator("#one canvas").press("ArrowLeft")
-    page.wait_for_function("old => document.querySelector('#told textarea').value !== old", arg=told)
+    page.wait_for_function("old => document.querySelector('#told textarea').value !== old", arg=reading)
 
 
 def test_right_front_and_head_are_where_a_radiologist_expects_them(page):

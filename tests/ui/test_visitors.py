@@ -39,9 +39,9 @@ class Visitor:
             return {"status": joined.status_code, **joined.json()}
         with self.line.stream("GET", "gradio_api/queue/data", params={"session_hash": body["session_hash"]}) as stream:
             for line in stream.iter_lines():
-                told = json.loads(line[5:]) if line.startswith("data:") else {}
-                if told.get("msg") == "process_completed":
-                    return told["output"]
+                message = json.loads(line[5:]) if line.startswith("data:") else {}
+                if message.get("msg") == "process_completed":
+                    return message["output"]
         return {}
 
 
