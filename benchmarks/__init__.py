@@ -1,0 +1,1 @@
+"""Measures time, memory, load and robustness of the app."""

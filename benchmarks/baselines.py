@@ -1,4 +1,4 @@
-"""Rivals: what the methods are measured beside in `benchmarks.scaling`, on the same image."""
+"""Baselines of the methods in `benchmarks.scaling`, on the same image."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

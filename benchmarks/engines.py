@@ -1,4 +1,4 @@
-"""What each engine makes of a pipeline's network: `python -m benchmarks.engines segment_glioma_ar2unet --size 192 192`.
+"""Time and error of each engine with a pipeline's network: `python -m benchmarks.engines PIPELINE --size 192 192`.
 
 All engines answer the same slices in turn, round after round, so that what else the machine does burdens them alike.
 Seconds are the least of the rounds; processor seconds count every thread and suffer less from a busy machine.

@@ -1,4 +1,4 @@
-"""Malformed requests to every event, endpoint and tool of a running app: none may be its own fault.
+"""Send malformed requests to every event, endpoint and tool of a running app.
 
     python -m benchmarks.fuzz_requests [--rounds N] [--seed N]
 

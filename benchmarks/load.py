@@ -1,4 +1,4 @@
-"""The page under load: `python -m benchmarks.load [--visitors 50] [--runs 1000] [--hour] [--out FILE.csv]`.
+"""Load test of the page: `python -m benchmarks.load [--visitors 50] [--runs 1000] [--hour] [--out FILE.csv]`.
 
 Starts the app on a port of this machine and waits till it has worked out its examples. First all visitors, each with
 a session of their own, ask for the same run at once over the loopback; then `--warm` runs are made, and after them

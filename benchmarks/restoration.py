@@ -1,4 +1,4 @@
-"""Restoration beside what a user would pick instead: `python -m benchmarks.restoration [--size 512] [--paper]`.
+"""Time and memory of restoration beside other denoisers: `python -m benchmarks.restoration [--size 512] [--paper]`.
 
 Each way has a process of its own, so that its peak memory is its own, and works on the same noisy slice; ratios are to
 non-local means of scikit-image in the same run. Loading is not counted, one warming run is not either.

@@ -1,4 +1,4 @@
-"""The app in a process of its own, on a free port of this machine's loopback."""
+"""Run the app in a separate process on a free port of the loopback."""
 
 import os
 import signal

@@ -1,0 +1,1 @@
+"""What all trainings share: runs, options, losses, statistics and reports."""

@@ -1,4 +1,4 @@
-"""The mean of several sets of weights of one network.
+"""Average several sets of weights of one network.
 
 `python -m training.core.average_weights FILE FILE ... --out FILE`.
 

@@ -1,4 +1,4 @@
-"""Batch norm statistics: when they follow each batch, and when they stand still."""
+"""Batch norms: freezing them, and recalibrating their statistics."""
 
 from collections.abc import Iterable
 

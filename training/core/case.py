@@ -1,4 +1,4 @@
-"""Case: one patient in one condition, with the truth, for `training.evaluation.evaluate`."""
+"""A test case for `training.evaluation.evaluate`: a patient in one condition, with the truth."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

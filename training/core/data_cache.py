@@ -1,4 +1,4 @@
-"""What trainings make of DATA once and keep, in `runs/data`."""
+"""Cache of what trainings compute from DATA once, in `runs/data`."""
 
 import os
 import zlib

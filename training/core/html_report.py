@@ -1,4 +1,4 @@
-"""HTML report: a page that stands alone, with Plotly charts and tables that a click sorts."""
+"""Stand-alone HTML pages with Plotly charts and sortable tables."""
 
 from collections.abc import Iterable, Sequence
 from html import escape

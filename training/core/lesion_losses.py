@@ -1,4 +1,4 @@
-"""Losses for lesions of logits and targets of any one shape, summed over the whole batch as RAX-Net's authors do."""
+"""Losses for lesions: logits and targets of one shape, summed over the whole batch as RAX-Net's authors do."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Options of the command line that every training has: what it learns from, where it writes, how long it takes."""
+"""Command-line options that every training has."""
 
 import argparse
 from collections.abc import Callable, Sequence

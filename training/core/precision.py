@@ -1,4 +1,4 @@
-"""Precision: in how many bits a training computes, decided here for all of them."""
+"""Numerical precision of all trainings."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Random source: every number that a training draws by chance, from one generator."""
+"""Random numbers of a training, all from one generator."""
 
 import torch
 import torch.nn.functional as F

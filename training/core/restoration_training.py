@@ -1,4 +1,4 @@
-"""What the trainings of the three RAT methods share: the focal region loss and the loop.
+"""Focal region loss and training loop of the three RAT methods.
 
 A training is a `draw` of random patches, a set of fixed held-out ones, and this loop; it writes `checkpoint.pt`, from
 which a killed run goes on, `best.safetensors` and `log.csv`.

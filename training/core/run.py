@@ -1,4 +1,4 @@
-"""Run: a training that outlives its process, with its checkpoint, its log and its best score."""
+"""A resumable training run, with its checkpoint, log and best score."""
 
 import copy
 import csv

@@ -1,4 +1,4 @@
-"""Score tables: rows of scores as CSV and as Markdown."""
+"""Tables of scores as CSV and Markdown."""
 
 import csv
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A training tried out in seconds, without data: `python -m training.core.smoke [TRAINING ...] --out OUT`.
+"""Try trainings in seconds, without data: `python -m training.core.smoke [TRAINING ...] --out OUT`.
 
 Makes a miniature of what the training reads, in noise and boxes, and lets it take a few steps twice: at one go, and
 killed on the way. Both must end with the same weights. OUT gets `TRAINING/data`, `TRAINING/whole`, `TRAINING/killed`.

@@ -1,4 +1,4 @@
-"""Statistics of scores: summaries over patients, and whether a method differs from ours."""
+"""Statistics of scores: summaries over patients, and tests of methods against ours."""
 
 from collections.abc import Iterable
 

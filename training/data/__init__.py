@@ -1,0 +1,1 @@
+"""Reads and makes up what the methods learn from."""

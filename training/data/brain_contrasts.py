@@ -1,4 +1,4 @@
-"""How bright a brain is, what is wrong with it, and what surrounds it, all made up, in units of white matter."""
+"""Random contrast, pathology and surroundings of a brain, in units of white matter."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Heads to learn brain extraction from: brains without skull, whole real heads, and what lies around brains in those.
+"""Heads to learn brain extraction from: skull-stripped brains, whole heads, and surroundings fitted to brains.
 
 The brain includes the fluid of its sulci and ventricles: it is what is marked as brain, closed by CLOSING_MM. What is
 made of DATA is kept in `runs/data`.

@@ -1,4 +1,4 @@
-"""What the two parts of brain extraction are shown in training: whole heads, and pieces of the brain's border."""
+"""Training patches of brain extraction: whole heads for the coarse part, pieces of the border for the fine one."""
 
 import math
 from typing import NamedTuple

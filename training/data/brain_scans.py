@@ -1,4 +1,4 @@
-"""Scans of whole heads to learn brain extraction from, as scanners spoil them: any contrast, slices, field of view.
+"""Simulated scans of whole heads to learn brain extraction from: any contrast, slices and field of view.
 
 `python -m training.data.brain_scans --data DATA --out SHEET.png` draws a sheet of them to be looked at.
 """

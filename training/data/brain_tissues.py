@@ -1,4 +1,4 @@
-"""Tissues of a labelled brain: the 36 classes, and a few finer ones that made-up contrasts need."""
+"""Tissue codes of a labelled brain: the 36 classes, and finer ones that random contrasts need."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""CT pairs: full-dose slices, and the same with the noise of lower doses."""
+"""CT slices at full dose, paired with simulated lower doses."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Folds and lesions of anyone's data: `python -m training.data.folds FOLDER --out DIR [--folds 5] [--seed N]`.
+"""Cross-validation folds and lesion statistics: `python -m training.data.folds FOLDER --out DIR [--folds 5]`.
 
 FOLDER holds images and masks as `training.data.patient_folder` says. Writes `statistics.csv` (a row an exam),
 `folds.json` and, with pictures, `lesions.html`. Each plane has folds of its own, of whole people and alike in the sizes

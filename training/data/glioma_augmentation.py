@@ -1,4 +1,4 @@
-"""Augmentation of slices with gliomas: random views, contrast, shading, blur, noise, missing sequences."""
+"""Augmentation of slices with gliomas."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Real FLAIR of people without MS, to paint lesions into: heads with a low-grade glioma, which itself is left out.
+"""Real FLAIR of people without MS, to paint lesions into: heads with a low-grade glioma, which is masked out.
 
 DATA holds `lgg`, see `segment_glioma_ar2unet`; of its split, the part that AR2-UNet is trained on. The set gives no
 positions: 240 mm fields of view are assumed, and that each study is HEAD_HEIGHT mm high.

@@ -1,4 +1,4 @@
-"""Patients of TCGA-LGG and anyone's, as slices for AR2-UNet: read, standardised, divided into parts."""
+"""Patients of TCGA-LGG, or of any folder, as standardised slices for AR2-UNet."""
 
 from dataclasses import dataclass
 from pathlib import Path

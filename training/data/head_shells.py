@@ -1,4 +1,4 @@
-"""Made-up skull, scalp, face and neck round any brain, as a map of tissues, and how bright these are."""
+"""Random skull, scalp, face and neck round any brain: a map of tissues, and their brightness."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Labelled brains: T1 scans without skull and their Neuromorphometrics labels, read once and kept at 1 mm along RAS."""
+"""T1 scans without skull and their Neuromorphometrics labels, cached at 1 mm along RAS."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Acquisition of MS scans: what skull stripping and scanners leave of a patient's images."""
+"""Simulated skull stripping and scanner for MS."""
 
 import math
 from collections.abc import Mapping

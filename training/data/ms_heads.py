@@ -1,4 +1,4 @@
-"""Heads with MS to learn from, patch by patch: made-up ones and the few real ones, in all the ways scanners spoil them.
+"""Training patches for MS, made up and real.
 
 `python -m training.data.ms_heads --data DATA --out SHEET.png` draws a sheet of them to be looked at. DATA holds
 `brain_t1` and `ms`; what takes long is kept in `runs/data`.

@@ -1,4 +1,4 @@
-"""MS lesions where there were none: real shapes planted in other brains, and FLAIR, T1 and T2 of brain and lesion made.
+"""MS lesions of real shapes transplanted into other brains, and FLAIR, T1 and T2 synthesised with them.
 
 Contrasts come from the tissues of a T1 scan and are not just anything, since what looks like a lesion and is none (rims
 and caps of the ventricles, choroid plexus, septum, insula, flow) has to look as it does in FLAIR.

@@ -1,4 +1,4 @@
-"""Patients with MS, heads with a glioma and healthy brains as MS training reads them, kept at 1 mm along RAS."""
+"""Patients with MS, heads with a glioma and healthy brains, cached at 1 mm along RAS."""
 
 from collections.abc import Mapping
 from pathlib import Path

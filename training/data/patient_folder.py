@@ -1,4 +1,4 @@
-"""Folder: anyone's patients, images beside masks or BIDS, as cases for `training.evaluation.evaluate`.
+"""Cases of any folder of patients, images beside masks or BIDS, for `training.evaluation.evaluate`.
 
 Plain, `WORD` telling what a file is (see `input_words` and TRUTH_WORDS): `ID_WORD.nii.gz`, such as `7_flair.nii.gz` and
 `7_mask.nii.gz`; a folder for each person, `7/flair.nii.gz` or `7/7_flair.nii.gz`; a folder for each kind,

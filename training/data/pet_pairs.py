@@ -1,4 +1,4 @@
-"""PET slices with full and fewer counts: scanned phantoms of brain and torso, the real volume with noise added.
+"""PET slices with full and fewer counts, of brain and torso phantoms and of a real scan.
 
 `python -m training.data.restoration_data pet` calls `make_pet_pairs`.
 """

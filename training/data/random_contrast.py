@@ -1,4 +1,4 @@
-"""Random contrast: a brain's own contrast varied, another one made up, or one like FLAIR."""
+"""Random contrasts of a brain: its own varied, another one, or one like FLAIR."""
 
 import math
 from collections.abc import Sequence

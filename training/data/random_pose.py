@@ -1,4 +1,4 @@
-"""Random pose: where a patch lies in a scan, turned, stretched, bent and mirrored, and what is seen there."""
+"""Random poses of a patch in a scan, and sampling there."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Random skull: what lies around a brain, made up or taken from the average head."""
+"""Random surroundings of a brain: a made-up skull, or the average head."""
 
 import numpy as np
 import torch

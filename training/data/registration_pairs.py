@@ -1,4 +1,4 @@
-"""Pairs of brains to learn registration from: scans aligned to one, seen in random poses and contrasts."""
+"""Training pairs for registration: aligned scans in random poses and contrasts."""
 
 import math
 from pathlib import Path

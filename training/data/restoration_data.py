@@ -1,4 +1,4 @@
-"""Image pairs for restoration, degraded by physics.
+"""Make image pairs for restoration, degraded by physics.
 
 `python -m training.data.restoration_data ct|pet --data DATA --out OUT`.
 

@@ -1,4 +1,4 @@
-"""Restoration sets: what is there to learn restoration from, who is held back, and how what is made of it is kept."""
+"""The CT and PET sets of restoration: index, split and files."""
 
 import json
 import zlib

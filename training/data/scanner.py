@@ -1,4 +1,4 @@
-"""A scanner, and those who share its scans: what they make of a head, on voxels of any size."""
+"""Simulated scanners: shading, thick slices, blur, noise and intensity scale."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Folds and batches of slices as RAX-Net's authors meant them: `python -m training.data.stroke_folds --data DATA`.
+"""Folds and batches of slices as RAX-Net's authors describe: `python -m training.data.stroke_folds --data DATA`.
 
 Slices with lesion are divided by its size into bins, people into folds that are alike in them, and every slice of
 every bin comes into one batch an epoch, with as many without lesion. In the authors' own lists people cross from fold

@@ -1,4 +1,4 @@
-"""Painted strokes: the shapes of real infarcts, given the look of old ones in T1 scans of other people.
+"""Painted strokes: shapes of real infarcts with the look of old ones in T1.
 
 Nothing outside a brain's tissue is painted. An old infarct is a cavity nearly as dark as fluid, with strands and a rim
 of gliosis between fluid and white matter; some never hollow out. `paint_ageing` paints what is easily taken for one:

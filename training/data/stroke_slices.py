@@ -1,4 +1,4 @@
-"""Slices of painted heads along one axis: drawn so that every size of lesion is seen, and varied."""
+"""Slices of painted heads along one axis, sampled by size of lesion and augmented."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""A synthetic head: the MNI template bent at random, with skull, scalp and perhaps a lesion painted; and its scan."""
+"""Synthetic heads: the MNI template deformed at random, with skull, scalp and lesion, and their simulated scans."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What lies around a brain in a real head: the average head that pydeface ships, fitted round any brain."""
+"""The average head that pydeface ships, fitted round any brain."""
 
 from functools import cache
 from importlib.resources import files as shipped

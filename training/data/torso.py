@@ -1,4 +1,4 @@
-"""An abdomen drawn from ellipses in Hounsfield units: what CT looks like, and nobody's."""
+"""A CT phantom of the abdomen, drawn from ellipses in Hounsfield units."""
 
 import numpy as np
 from scipy import ndimage

@@ -1,0 +1,1 @@
+"""Scores methods as the app serves them, beside other tools."""

@@ -1,4 +1,4 @@
-"""Scores a pipeline as the app serves it.
+"""Score a pipeline as the app serves it.
 
 `python -m training.evaluation.evaluate PIPELINE DATA --out DIR [--peers [NAMES]]`.
 

@@ -1,4 +1,4 @@
-"""Golden pair: a small input and what the served pipeline made of it, so that anyone can check published weights."""
+"""Golden pair: a small input and the output of the served pipeline, to check published weights with."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What is said to have changed in MS, against masks of both times.
+"""Score the change between two MS scans against masks of both time points.
 
 `python -m training.evaluation.ms_change_detection DATA --out FILE`.
 

@@ -1,4 +1,4 @@
-"""The figures of one registered pair: the served result, its parts by themselves, and the peers, by the true labels.
+"""Metrics of one registered pair: the served result, its ablations and the peers, by the true labels.
 
 All are scored alike, on the fixed image's own grid, with the moving label map drawn once through displacement and
 affine. The parts and the peers start from the pair as the served result prepared it, and from its affine.

@@ -1,4 +1,4 @@
-"""What a user would pick instead for the deformable part of a registration, for `training.evaluation.evaluate --peers`.
+"""Other tools for the deformable part of a registration, for `training.evaluation.evaluate --peers`.
 
 Each gets the same prepared pair: both brains cut out, aligned by our affine, scaled, on one grid of 1 mm; so only the
 deformable part differs. Each runs in a process of its own, `python -m training.evaluation.registration_peers PEER

@@ -1,4 +1,4 @@
-"""Report page: an evaluation as one HTML page that stands alone, with rainclouds, Bland–Altman plots and every case."""
+"""The evaluation as one HTML page, with rainclouds, Bland–Altman plots and every case."""
 
 from collections.abc import Mapping, Sequence
 

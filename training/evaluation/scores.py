@@ -1,4 +1,4 @@
-"""The figures of one case, per task: what `training.evaluation.evaluate` writes as rows."""
+"""Metrics of one case, by kind of result: the rows that `training.evaluation.evaluate` writes."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple

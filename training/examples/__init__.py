@@ -1,0 +1,1 @@
+"""Makes the app's synthetic examples."""

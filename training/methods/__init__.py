@@ -1,0 +1,1 @@
+"""Trains the methods, one file a method, named like its pipeline."""

@@ -1,0 +1,1 @@
+"""Installs, converts and publishes weights, and publishes the app."""

@@ -1,4 +1,4 @@
-"""Study: candidates that are trained alike, what they learn from and how they are scored; one file for each subject."""
+"""Studies: candidates that are trained alike, their data and their scores; one file a subject."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Every study by name."""
+"""All studies by name."""
 
 from training.studies import Study, glioma, ms, restoration, stroke
 

@@ -1,4 +1,4 @@
-"""Trains networks or losses alike and compares them: `python -m training.studies.compare STUDY --data DATA --out OUT`.
+"""Train networks or losses alike and compare them: `python -m training.studies.compare STUDY --data DATA --out OUT`.
 
 All of a study see the same batches in the same order for as many steps, by the same optimiser, and are scored on the
 same images, which none has seen; nothing is chosen by them. DATA is the folder of all data, for `restoration-regions`

@@ -1,4 +1,4 @@
-"""RSANet's attention by slices for MS lesions, against none and against non-local attention."""
+"""RSANet's slice attention for MS lesions, against none and against non-local attention."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path

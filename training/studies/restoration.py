@@ -1,4 +1,4 @@
-"""RAT for low-dose CT, attending within regions, against the same network for which all is one region."""
+"""RAT for low-dose CT with attention within regions, against the same network with one region."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Networks, and losses, for strokes in axial slices of painted heads."""
+"""Networks and losses for strokes in axial slices of painted heads."""
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence

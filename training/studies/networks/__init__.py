@@ -1,1 +1,1 @@
-"""Networks by others, written from their papers, to be trained beside ours by `training.studies.compare`."""
+"""Networks of other authors, written from their papers, for `training.studies.compare`."""
