@@ -10,6 +10,7 @@ import pytest
 from gradio_client import Client
 
 from medapp.serving import run_log
+from medapp.ui.connections import connections
 from medapp.ui.page import Page
 
 
@@ -25,8 +26,9 @@ def little():
     demo.close()
 
 
-def test_who_leaves_is_forgotten(little):
+def test_who_leaves_is_forgotten(little, monkeypatch):
     demo, address = little
+    monkeypatch.setattr(connections, "grace", 1.0)
     client = Client(address, verbose=False)
     with pytest.raises(Exception, match="fault is ours"):
         client.predict("a", api_name="/fail")
