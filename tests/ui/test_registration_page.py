@@ -31,7 +31,7 @@ def page(shared_page):
 
 
 def test_the_error_against_the_known_deformation_is_told(page):
-    row = page.inner_text("#registration-numbers tr:has-text('(TRE)')")
+    row = page.inner_text("#registration-numbers tr:has-text('Target registration error, mean')")
     before, after = map(float, re.findall(r"\d+\.\d+", row)[:2])
     assert after < 0.7 * before
     page.get_by_role("button", name="Landmarks", exact=True).click()

@@ -127,7 +127,7 @@ def test_what_is_degraded_on_purpose_is_measured(page):
 
 def test_an_example_is_shown_with_its_reference_and_zoomed(page):
     example_button(page, "restoration", 0).click()
-    page.wait_for_function(f"{STATUS}.includes('against the clean image')")
+    page.wait_for_function(f"{STATUS}.includes('against the reference')")
     page.get_by_role("tab", name="Zoom").locator("visible=true").click()
     page.wait_for_selector("#restoration-inset img")
     before = page.get_attribute("#restoration-inset img", "src")

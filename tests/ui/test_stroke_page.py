@@ -36,7 +36,7 @@ def changed(page, before: str) -> None:
 def test_the_planes_are_compared_with_the_fusion_and_the_reference(page):
     numbers = planes(page)
     assert all(word in numbers for word in ("axial", "coronal", "sagittal", "fusion", "reference", "HD95"))
-    assert "not counted" in page.inner_text("#segmentation-numbers")
+    assert "of at least" in page.inner_text("#segmentation-numbers")
     page.wait_for_function("document.querySelector('#segmentation-viewer').innerText.includes('3 planes')")
     legend = page.inner_text("#segmentation-viewer")
     for caption in ("3 planes", "Entropy", "Disagreement", "MNI template", "Probability, axial", "Reference"):
