@@ -146,4 +146,4 @@ def test_a_series_is_chosen_by_its_number_for_each_input(tmp_path, capsys):
     assert main([*run, str(tmp_path / "none"), "--series", "9"]) == 2
     assert main([*run, str(tmp_path / "none"), "--series", "t9=1"]) == 2
     said = capsys.readouterr().err
-    assert "holds 2" in said and "no input 't9'" in said
+    assert "no series 9" in said and "no input 't9'" in said
