@@ -1,8 +1,9 @@
 """Digests of what every example gives through the command line, to prove that a change of the code changes no answer.
 
 `python -m benchmarks.digest_outputs --out FILE.json` writes them, `--against FILE.json` compares them with earlier ones
-and ends with 1 if any differs. Seconds, memory, versions and DICOM's uids and dates are left out. Digests hold for one
-kind of processor: another one rounds otherwise.
+and ends with 1 if any differs. Seconds, memory, versions and DICOM's uids and dates are left out. Of JSON and CSV the
+numbers have a digest of their own, so that a change of words alone is seen to be one. Digests hold for one kind of
+processor: another one rounds otherwise.
 """
 
 import argparse
@@ -60,12 +61,34 @@ def digest_file(path: Path) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
+def digest_numbers(path: Path) -> str:
+    """The digest of the numbers alone in a file of words: metrics and tables of a JSON, cells of a CSV."""
+    if path.suffix == ".json":
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        values = [metric["value"] for metric in facts["metrics"].values()]
+        cells = [cell for table in facts["tables"].values() for row in table["rows"] for cell in row]
+    else:
+        values, cells = [], path.read_text(encoding="utf-8").replace("\n", ",").split(",")
+    numbers = [repr(value) for value in (*values, *cells) if _is_number(value)]
+    return hashlib.sha256(" ".join(numbers).encode()).hexdigest()[:16]
+
+
+def _is_number(value: object) -> bool:
+    try:
+        float(str(value))
+    except ValueError:
+        return False
+    return True
+
+
 def digest_example(example: examples.Example) -> dict[str, str]:
     """Name of each output file, and "printed", to its digest."""
     with TemporaryDirectory() as folder:
         printed = run_example(example, Path(folder))
         files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
         found = {str(path.relative_to(folder)): digest_file(path) for path in files}
+        words = [path for path in files if path.suffix in (".json", ".csv")]
+        found |= {f"{path.relative_to(folder)}, numbers": digest_numbers(path) for path in words}
     return found | {"printed": hashlib.sha256(printed.encode()).hexdigest()[:16]}
 
 
