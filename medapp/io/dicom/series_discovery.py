@@ -71,7 +71,8 @@ def _split_series(
         return [_make_part(uid, numbers, headers)._replace(exclusion="a localizer")]
     remarks: tuple[str, ...] = ()
     if scouts:
-        remarks = (f"{len(scouts)} localizer {'image' if len(scouts) == 1 else 'images'} of the series were left out.",)
+        subject = "1 localizer image was" if len(scouts) == 1 else f"{len(scouts)} localizer images were"
+        remarks = (f"{subject} left out of the series.",)
         numbers = [n for n in numbers if n not in set(scouts)]
     groups: dict[tuple, list[int]] = defaultdict(list)
     for n in sorted(numbers, key=lambda n: str(headers[n].get("SOPInstanceUID"))):  # independent of the order of upload
