@@ -65,7 +65,7 @@ class RegistrationPresenter(Presenter):
             length, "heat", window=span, opacity=0.0, colour_map=deformation_maps.MAGNITUDE_COLOUR_MAP
         )
         window = colour.Window(-end, end)
-        layers["Log Jacobian"] = Layer(log, "heat", window=window, opacity=0.0, colour_map="RdBu_r")
+        layers["Log Jacobian"] = Layer(log, "heat", window=window, opacity=0.0, colour_map=difference_maps.SIGNED_MAP)
         if "labels" in volumes:
             layers[get_layer_title("labels")] = Layer(volumes["labels"], "mask", opacity=0.0, contour=1)
         return layers

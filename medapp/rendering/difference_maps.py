@@ -2,7 +2,9 @@
 
 from functools import cache
 
+import matplotlib
 import numpy as np
+from matplotlib.colors import ListedColormap
 from PIL import Image, ImageDraw
 
 from medapp.rendering import annotations
@@ -11,6 +13,8 @@ from medapp.rendering import annotations
 POSITIVE_COLOURS = ((0, 0, 0), (213, 94, 0), (255, 214, 170))
 NEGATIVE_COLOURS = ((0, 0, 0), (0, 114, 188), (170, 226, 255))
 SIGNED_COLOURS = (NEGATIVE_COLOURS, POSITIVE_COLOURS)
+COLOUR_SHARES = (0, 0.6, 1)  # of the scale, where these colours lie
+SIGNED_MAP = "medapp_blue_orange"  # the same colours as a map of matplotlib's
 SCALE_WIDTH = 96  # pixels, with the numbers
 
 
@@ -35,9 +39,12 @@ def _make_colour_table() -> np.ndarray:
     """(255, 3) uint8: from negative over zero, at 127, to positive."""
     share = np.linspace(0, 1, 128)
     low, high = (
-        np.stack([np.interp(share, (0, 0.6, 1), c) for c in zip(*ends, strict=True)], -1) for ends in SIGNED_COLOURS
+        np.stack([np.interp(share, COLOUR_SHARES, c) for c in zip(*ends, strict=True)], -1) for ends in SIGNED_COLOURS
     )
     return np.rint(np.concatenate([low[:0:-1], high])).astype(np.uint8)
+
+
+matplotlib.colormaps.register(ListedColormap(_make_colour_table() / 255, SIGNED_MAP), force=True)
 
 
 def draw_signed_scale(end: float, unit: str, height: int) -> np.ndarray:

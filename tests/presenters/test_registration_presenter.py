@@ -19,6 +19,7 @@ from medapp.io import transforms
 from medapp.presenters import PRESENTERS
 from medapp.presenters.registration_maps import MAX_KEPT, get_maps
 from medapp.presenters.report import render_report, save_with_report
+from medapp.rendering.colour import apply_colour_map
 from medapp.result import Metric, Provenance, Result, Table
 
 presenter = PRESENTERS["registration"]
@@ -247,3 +248,9 @@ def test_pictures_are_kept_of_the_last_results_alone():
     assert get_maps(results[-1]) is seen[-1] and get_maps(results[-MAX_KEPT]) is seen[-MAX_KEPT]
     assert get_maps(results[0]) is not seen[0]
     assert get_maps(results[-MAX_KEPT + 1]) is not seen[-MAX_KEPT + 1], "asked for longest ago"
+
+
+def test_the_log_jacobian_has_the_colours_of_its_legend(result):
+    layer = presenter.layers(result)["Log Jacobian"]
+    blue, black, orange = apply_colour_map(np.array([0.2, 0.5, 0.8]), layer.colour_map)
+    assert blue[2] > 2 * blue[0] and orange[0] > 2 * orange[2] and black.max() < 10
