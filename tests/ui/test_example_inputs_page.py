@@ -65,6 +65,7 @@ def test_a_reference_of_pet_does_not_go_over_to_ct(page):
 
 def test_landmarks_of_an_example_go_with_its_images(page, tmp_path):
     own = shutil.copy(BENT.images["fixed"], tmp_path / "mine.nii.gz")
+    page.set_default_timeout(300_000)
     page.get_by_role("tab", name="Registration").click()
     click(page, "registration", BENT.name)
     says(page, "registration", "Landmarks: example")
