@@ -43,7 +43,7 @@ class RegistrationPresenter(Presenter):
         "moving_labels",
     )
     table_name = "regions"
-    chart_titles = ("Dice by region", "Voxel HD95 by region", "Change of volume")
+    chart_titles = ("Dice", "Voxel HD95", "Volume change")
     image_role = "fixed"
 
     def inputs(self, result: Result) -> dict[str, Volume]:
@@ -81,9 +81,9 @@ class RegistrationPresenter(Presenter):
             )
 
         return {
-            "Dice by region": partial(registration_charts.plot_before_after, table, "Dice"),
-            "Voxel HD95 by region": partial(registration_charts.plot_before_after, table, "voxel HD95", "mm"),
-            "Change of volume": draw_volume_change,
+            "Dice": partial(registration_charts.plot_before_after, table, "Dice"),
+            "Voxel HD95": partial(registration_charts.plot_before_after, table, "voxel HD95", "mm"),
+            "Volume change": draw_volume_change,
         }
 
     def recompute(self, result: Result, reference: Volume | None, settings: Settings) -> Result:

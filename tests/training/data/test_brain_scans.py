@@ -167,12 +167,12 @@ def test_the_loss_is_lowest_for_the_distance_itself():
 @pytest.mark.parametrize("part", ["coarse", "fine"])
 def test_a_lesson_fits_the_network(part):
     it = head(step={"coarse": 2, "fine": 1}[part])
-    lesson = getattr(brain_patches, part)(it, RandomSource(3))
+    lesson = getattr(brain_patches, f"draw_{part}_patch")(it, RandomSource(3))
     stride = brain_patches.NETWORK_STRIDES[part]
     assert lesson.x.shape[0] == {"coarse": 1, "fine": 2}[part] and lesson.x.shape[1:] == lesson.far.shape
     assert not any(n % stride for n in lesson.far.shape)
     assert lesson.x.isfinite().all() and (lesson.far < 0).any() and (lesson.far > 0).any()
-    lessons = [lesson, *(getattr(brain_patches, part)(it, RandomSource(seed)) for seed in range(4, 10))]
+    lessons = [lesson, *(getattr(brain_patches, f"draw_{part}_patch")(it, RandomSource(seed)) for seed in range(4, 10))]
     assert not all(each.known.all() for each in lessons), "some images end within what is shown"
     for each in lessons:
         assert (each.far[~each.known] == FAR_MM).all()
