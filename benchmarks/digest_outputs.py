@@ -20,6 +20,7 @@ import pydicom
 
 from medapp import examples
 from medapp.serving import runtime
+from training.evaluation import golden_pair
 
 VARYING = ("seconds", "peak_memory_mb", "versions", "device")  # facts of a run, not of its answer
 UNIQUE = ("UI", "DA", "TM", "DT")  # DICOM's kinds of value that no two runs share
@@ -27,17 +28,11 @@ UNIQUE = ("UI", "DA", "TM", "DT")  # DICOM's kinds of value that no two runs sha
 
 def run_example(example: examples.Example, folder: Path) -> str:
     """Run the example as a user would, with its files written to `folder`; what was printed."""
-    sources = runtime.find_card(example.pipeline).inputs
-    required = [str(example.images[source.name]) for source in sources if not source.optional]
-    command = [sys.executable, "-m", "medapp", "run", example.pipeline, *required]
-    for source in sources:
-        if source.optional and source.name in example.images:
-            command += [f"--{source.name.replace('_', '-')}", str(example.images[source.name])]
-    for name, value in example.settings.items():
-        command += ["--set", f"{name}={value}"]
+    card = runtime.find_card(example.pipeline)
+    command = golden_pair.make_run_command(card, example.images, example.settings, folder)
     if example.reference:
         command += ["--reference", str(example.reference)]
-    done = subprocess.run([*command, "--quiet", "--out", str(folder)], capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{example.name}: {done.stderr}")
     return "\n".join(line for line in done.stdout.splitlines() if not line.startswith("wrote "))

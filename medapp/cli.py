@@ -114,8 +114,7 @@ def _run(args: argparse.Namespace) -> None:
     ]
     if args.reference:
         _files(args.reference)  # a wrong path is wrong use
-    labels = bool(presenter.reference and presenter.reference.labels)
-    how = {"name": "reference", "colour": colour, "labels": labels}
+    how = {"name": "reference", "colour": colour, "labels": presenter.has_label_reference}
     comparison = prepare_comparison(
         card,
         card.name_inputs(volumes),

@@ -117,10 +117,6 @@ class Result:
             "versions": dict(origin.versions),
         }
 
-    def save(self, folder: Path, roles: tuple[str, ...] = ("mask", "probability")) -> list[Path]:
-        """The paths that `write_files` writes."""
-        return self.write_files(folder, roles).paths
-
     def write_files(
         self,
         folder: Path,

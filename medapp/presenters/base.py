@@ -43,6 +43,11 @@ class Presenter:
     chart_titles: tuple[str, ...] = ()
     image_role = "image"
 
+    @property
+    def has_label_reference(self) -> bool:
+        """Whether its results are compared with a mask or a label map."""
+        return self.reference is not None and self.reference.labels
+
     def image(self, result: Result) -> Volume:
         """The image that the other layers lie on."""
         return result.volumes[self.image_role]

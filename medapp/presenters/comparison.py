@@ -75,7 +75,7 @@ def prepare_comparison(
         if reference is not None:
             if presenter.reference is None:
                 raise InputError("This method's results are compared with nothing.")
-            if presenter.reference.labels:
+            if presenter.has_label_reference:
                 reference = binarize_soft_mask(reference)
             image = volumes.get("moving") or next(volume for volume in volumes.values() if volume is not None)
             if by_voxels:

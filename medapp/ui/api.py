@@ -4,7 +4,6 @@ import inspect
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +47,11 @@ def add_endpoint(card: Card) -> None:
             else None
             for source in card.inputs
         ]
-        labels = bool(presenter.reference and presenter.reference.labels)
-        read_reference = partial(_read_volume, role="reference", series=series, name="reference", colour=colour)
+        how = {"name": "reference", "colour": colour, "labels": presenter.has_label_reference}
         comparison = prepare_comparison(
             card,
             card.name_inputs(volumes),
-            lambda: arguments["reference"] and read_reference(arguments["reference"], labels=labels),
+            lambda: arguments["reference"] and _read_volume(arguments["reference"], "reference", series, **how),
             by_voxels=bool(arguments[BY_VOXELS]),
         )
         options = {o.name: arguments[o.name] for o in card.options}

@@ -19,8 +19,8 @@ Step = Callable[[float, str], None]  # called with the share that is done, 0 to 
 class Tab(Protocol):
     """The tab of one task: its components, its forms by method, and its ways to run something.
 
-    `kept` holds the session, `status` the headline, `results` is shown once there is a result, `everything` is all that
-    a run may read.
+    `kept` holds the session, `method` chooses the method, `reference` is the box of the reference, `status` the
+    headline; `results` is shown once there is a result.
     """
 
     task: Task
@@ -28,22 +28,10 @@ class Tab(Protocol):
     examples: list[Example]
     by_name: dict[str, Form]
     kept: gr.State
-
-    @property
-    def method(self) -> gr.Radio:
-        """The choice of the method."""
-
-    @property
-    def reference(self) -> gr.File:
-        """The box of the reference."""
-
-    @property
-    def status(self) -> gr.HTML:
-        """The headline."""
-
-    @property
-    def results(self) -> gr.Column:
-        """What is shown once there is a result."""
+    method: gr.Radio
+    reference: gr.File
+    status: gr.HTML
+    results: gr.Column
 
     @property
     def everything(self) -> set:

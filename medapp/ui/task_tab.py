@@ -26,7 +26,7 @@ from medapp.ui import form as forms
 from medapp.ui import html, queue
 from medapp.ui.error_messages import report_errors
 from medapp.ui.events import AT_ONCE, GPU, LIVE, PRIVATE
-from medapp.ui.example_inputs import ExampleInputs, RunInputs
+from medapp.ui.example_inputs import RunInputs
 from medapp.ui.example_results import add_example_note, compute_example, is_computed
 from medapp.ui.gradio_compat import PredictBodyInternal
 from medapp.ui.panels.base import Frame, Panel, presenter_of
@@ -50,49 +50,24 @@ class TaskTab:
                 self.form = lay_out_form(task, name, cards, self.examples)
             with gr.Column(scale=5, min_width=360):
                 self.result = lay_out_result(task, name, cards)
-        result = self.result
+        form, result = self.form, self.result
+        self.method, self.reference, self.example_inputs = form.method, form.reference, form.example_inputs
+        self.status, self.results = result.status, result.everything
         self.panel = lay_out_panel(
-            Frame(name, cards, self.form.buttons, result.above, result.pictures, result.report, result.tabs)
+            Frame(name, cards, form.buttons, result.above, result.pictures, result.report, result.tabs)
         )
-        with self.form.buttons:
+        with form.buttons:
             self.stop = gr.Button("Cancel", variant="stop", interactive=False, elem_id=f"{name}-cancel")
         titles = dict.fromkeys(title for card in cards for title in get_presenter(card).chart_titles)
         with result.tabs:
             self.last_tabs = lay_out_result_tabs(name, list(titles))
         self.kept = gr.State(None, time_to_live=LIFETIME, delete_callback=close_session)
-        self.by_name = {
-            card.name: forms.Form(card, *self.form.asked[card.name], result.live[card.name]) for card in cards
-        }
+        self.by_name = {card.name: forms.Form(card, *form.asked[card.name], result.live[card.name]) for card in cards}
         self._connect()
         self.panel.connect(self)
         self.example_inputs.wire(self)
 
     # ---- components by what they are for
-    @property
-    def method(self) -> gr.Radio:
-        """The choice of the method."""
-        return self.form.method
-
-    @property
-    def reference(self) -> gr.File:
-        """The box of the reference."""
-        return self.form.reference
-
-    @property
-    def example_inputs(self) -> ExampleInputs:
-        """The list of what goes in."""
-        return self.form.example_inputs
-
-    @property
-    def status(self) -> gr.HTML:
-        """The headline."""
-        return self.result.status
-
-    @property
-    def results(self) -> gr.Column:
-        """What is shown once there is a result."""
-        return self.result.everything
-
     def clear_panel(self) -> dict:
         """What an example has left in the panel, emptied, by component."""
         return self.panel.clear()

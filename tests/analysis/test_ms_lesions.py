@@ -201,7 +201,7 @@ def test_the_page_is_told_and_a_reference_compared():
 
 def test_a_bundle_holds_the_change_and_says_what_it_is(tmp_path):
     out = measure_ms_lesions(result(painted(2), painted(1)), SETTINGS)
-    names = [path.name for path in out.save(tmp_path, presenter.files)]
+    names = [path.name for path in out.write_files(tmp_path, presenter.files).paths]
     assert {"change.nii.gz", "places.nii.gz", "change.csv", "places.csv", "zones.nii.gz"} <= set(names)
     assert all(name in {output.file for output in OUTPUTS} for name in names)
     assert "enlarging" in render_report(out, presenter, CARD.title)

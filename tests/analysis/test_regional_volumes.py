@@ -109,7 +109,7 @@ def test_report_and_files(result, tmp_path):
     compared = measure_regions(result, result.volumes["labels"])
     page = render_report(compared, presenter, "Regions")
     assert "Left hippocampus" in page and "Comparison with the reference" in page and "None" not in page
-    written = {path.name for path in result.save(tmp_path, presenter.files)}
+    written = {path.name for path in result.write_files(tmp_path, presenter.files).paths}
     assert written == {"labels.nii.gz", "labels.label", "brain.nii.gz", "regions.csv", "result.json"}
     lines = (tmp_path / "labels.label").read_text().splitlines()
     assert any(line.startswith(f"{LEFT} ") and line.endswith('"Left-Hippocampus"') for line in lines)

@@ -145,7 +145,7 @@ def test_the_tab_the_files_and_the_report_know_it(result, tmp_path):
         "Disagreement (variance)",
         "Lesion",
     } <= set(layers)
-    names = {path.name for path in out.save(tmp_path, presenter.files)}
+    names = {path.name for path in out.write_files(tmp_path, presenter.files).paths}
     wanted = ("mask", "probability", *(f"probability_{plane}" for plane in PLANE_LETTERS), "agreement")
     assert {f"{role}.nii.gz" for role in wanted} | {"result.json", "planes.csv", "lesions.csv"} <= names
     assert names <= {output.file for output in OUTPUTS} and "lesion-wise F1" in render_report(out, presenter, "Stroke")

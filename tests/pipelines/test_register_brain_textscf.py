@@ -64,7 +64,7 @@ def test_everything_lies_on_the_fixed_grid_and_says_where_it_comes_from(pair, re
 
 
 def test_simpleitk_makes_the_same_image_of_the_files(pair, result, tmp_path):
-    result.save(tmp_path, ("warped",))
+    result.write_files(tmp_path, ("warped",))
     reference = sitk.ReadImage(str(tmp_path / "warped.nii.gz"))
     field = sitk.DisplacementFieldTransform(
         sitk.ReadImage(str(tmp_path / "displacement.nii.gz"), sitk.sitkVectorFloat64)

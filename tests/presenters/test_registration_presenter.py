@@ -189,7 +189,7 @@ def test_the_report_shows_the_images_the_grid_and_the_map(result):
 
 
 def test_the_files_move_points_as_the_result_does(result, tmp_path):
-    written = {path.name for path in result.save(tmp_path, presenter.files)}
+    written = {path.name for path in result.write_files(tmp_path, presenter.files).paths}
     assert written == {
         "warped.nii.gz", "labels.nii.gz", "warped_labels.nii.gz", "displacement.nii.gz", "inverse_displacement.nii.gz",
         "affine.tfm", "disp_learn2reg.npz", "regions.csv", "result.json",
@@ -212,7 +212,7 @@ def test_the_files_move_points_as_the_result_does(result, tmp_path):
 def test_learn2reg_counts_voxels_from_fixed_to_moving(result, tmp_path):
     even = tuple(n - n % 2 for n in result.volumes["fixed"].shape)
     cut = Deformation(result.deformation.vectors[:, : even[0], : even[1], : even[2]], result.deformation.affine)
-    replace(result, deformation=cut).save(tmp_path)
+    replace(result, deformation=cut).write_files(tmp_path)
     read = transforms.read_learn2reg(tmp_path / "disp_learn2reg.npz", cut.grid)
     voxels = np.tensordot(np.linalg.inv(cut.affine[:3, :3]), read.vectors, 1)
     moving = result.volumes["moving"].array
@@ -224,7 +224,7 @@ def test_learn2reg_counts_voxels_from_fixed_to_moving(result, tmp_path):
 
 def test_a_result_without_a_deformation_writes_none(tmp_path):
     image = Volume(np.zeros((4, 4, 4), np.float32), np.eye(4))
-    assert [path.name for path in Result({"warped": image}).save(tmp_path, ("warped",))] == [
+    assert [path.name for path in Result({"warped": image}).write_files(tmp_path, ("warped",)).paths] == [
         "warped.nii.gz",
         "result.json",
     ]
@@ -237,7 +237,7 @@ def test_the_bundle_holds_what_was_made(result, tmp_path):
             "register_test_displacement.nii.gz" in names
             and "a table of the result" not in archive.read("README.txt").decode()
         )
-    assert nib.load(result.save(tmp_path, ("warped",))[0]).shape == result.volumes["fixed"].shape
+    assert nib.load(result.write_files(tmp_path, ("warped",)).paths[0]).shape == result.volumes["fixed"].shape
 
 
 def test_pictures_are_kept_of_the_last_results_alone():

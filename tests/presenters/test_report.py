@@ -203,7 +203,7 @@ def test_a_full_disk_and_a_closed_folder_are_not_hidden(result, tmp_path, monkey
 
     monkeypatch.setattr("medapp.io.files.write", full)
     with pytest.raises(OSError, match="full"):
-        result.save(tmp_path)
+        result.write_files(tmp_path)
 
 
 def test_what_has_not_changed_is_not_written_again(result, tmp_path, monkeypatch):

@@ -93,18 +93,26 @@ def smallest_example(card: Card) -> examples.Example:
     return min(candidates, key=lambda e: sum(path.stat().st_size for path in e.images.values()))
 
 
+def make_run_command(
+    card: Card, images: Mapping[str, Path], settings: Mapping[str, Any], out: Path, *flags: str
+) -> list[str]:
+    """Make the app's command line for the images, by input, and the settings; its files go to `out`."""
+    command = [sys.executable, "-m", "medapp", "run", card.name, "--out", str(out), *flags, "--quiet"]
+    command += [str(images[source.name]) for source in card.inputs if not source.optional]
+    for source in card.inputs:
+        if source.optional and source.name in images:
+            command += [f"--{source.name.replace('_', '-')}", str(images[source.name])]
+    for name, value in settings.items():
+        command += ["--set", f"{name}={value}"]
+    return command
+
+
 def run_app(card: Card, images: Mapping[str, Path], settings: Mapping[str, Any], out: Path, **environment: str) -> None:
     """Run the app's command line on the images with torch on the CPU in a separate process; files go to `out`.
 
     `environment` is added to this process's. Raises RefusedError with the app's message.
     """
-    named = {source.name for source in card.inputs if source.optional}
-    command = [sys.executable, "-m", "medapp", "run", card.name, "--out", str(out), "--device", "cpu", "--quiet"]
-    command += [str(images[source.name]) for source in card.inputs if not source.optional]
-    for name in named & images.keys():
-        command += [f"--{name.replace('_', '-')}", str(images[name])]
-    for name, value in settings.items():
-        command += ["--set", f"{name}={value}"]
+    command = make_run_command(card, images, settings, out, "--device", "cpu")
     variables = os.environ | {"MEDAPP_ENGINE": "torch"} | environment
     done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -93,6 +93,20 @@ def fill_table(result: Result, name: str) -> gr.Dataframe:
     )
 
 
+def lay_out_image_slider(label: str, elem_id: str) -> gr.ImageSlider:
+    """Two pictures, one over the other, with a handle between them."""
+    return gr.ImageSlider(
+        format="png",
+        show_label=False,
+        label=label,
+        type="numpy",
+        max_height=640,
+        buttons=DOWNLOAD_BUTTONS,
+        interactive=False,
+        elem_id=elem_id,
+    )
+
+
 def lay_out_image(label: str, elem_id: str | None = None, **more: Any) -> gr.Image:
     """A picture that can be downloaded and enlarged."""
     look: dict[str, Any] = {"format": "png", "buttons": DOWNLOAD_BUTTONS, "interactive": False}

@@ -18,10 +18,10 @@ from medapp.ui import html, payload
 from medapp.ui.error_messages import report_errors
 from medapp.ui.events import LIVE
 from medapp.ui.panels.base import (
-    DOWNLOAD_BUTTONS,
     Frame,
     fill_table,
     lay_out_image,
+    lay_out_image_slider,
     lay_out_table,
     presenter_of,
 )
@@ -249,16 +249,7 @@ def lay_out_registration(frame: Frame) -> RegistrationPanel:
             )
             step = gr.Slider(4, 20, GRID_SPACING, step=1, label="Grid spacing (mm)", visible=False)
         about = gr.HTML(elem_id=f"{name}-about")
-        swipe = gr.ImageSlider(
-            format="png",
-            show_label=False,
-            label="Two images",
-            type="numpy",
-            max_height=640,
-            buttons=DOWNLOAD_BUTTONS,
-            interactive=False,
-            elem_id=f"{name}-swipe",
-        )
+        swipe = lay_out_image_slider("Two images", f"{name}-swipe")
         picture = lay_out_image("The plane", f"{name}-picture", height=640, visible=False, show_label=False)
         flicker_ = gr.HTML(visible=False, elem_id=f"{name}-flicker")
         reading_ = gr.HTML(visible=False, elem_id=f"{name}-reading")

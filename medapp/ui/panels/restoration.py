@@ -14,10 +14,10 @@ from medapp.ui import form as forms
 from medapp.ui import html, payload
 from medapp.ui.events import LIVE
 from medapp.ui.panels.base import (
-    DOWNLOAD_BUTTONS,
     Frame,
     fill_table,
     lay_out_image,
+    lay_out_image_slider,
     lay_out_table,
     presenter_of,
 )
@@ -222,16 +222,7 @@ def lay_out_restoration(frame: Frame) -> RestorationPanel:
             pair = gr.Radio(list(PAIRS)[:1], value=next(iter(PAIRS)), label="Swipe", elem_id=f"{name}-pair")
             window = gr.Dropdown([], label="Window", visible=False, elem_id=f"{name}-window")
             slice_ = gr.Slider(1, 2, 1, step=1, label="Slice", visible=False, elem_id=f"{name}-slice")
-        swipe = gr.ImageSlider(
-            format="png",
-            show_label=False,
-            label="Before and after",
-            type="numpy",
-            max_height=640,
-            buttons=DOWNLOAD_BUTTONS,
-            interactive=False,
-            elem_id=f"{name}-swipe",
-        )
+        swipe = lay_out_image_slider("Before and after", f"{name}-swipe")
     with frame.report:
         numbers = gr.HTML(elem_id=f"{name}-numbers")
         table = lay_out_table(name, "Regions: click a row to zoom there")

@@ -101,7 +101,7 @@ def test_a_result_from_dicom_is_saved_as_both(tmp_path):
     source = files.read(series(tmp_path / "in", "CT"))
     regions = Volume(np.ones(source.shape, np.uint16), source.affine, {1: "region 1"})
     result = Result({"image": source, "restored": source.new_like(source.array + 0.5), "regions": regions})
-    written = result.save(tmp_path / "out", ("restored", "regions"))
+    written = result.write_files(tmp_path / "out", ("restored", "regions")).paths
     assert [p.name for p in written] == ["restored.nii.gz", "restored_dicom", "regions.nii.gz", "result.json"]
     assert len(list((tmp_path / "out" / "restored_dicom").iterdir())) == 5
 
@@ -110,5 +110,5 @@ def test_a_coloured_picture_is_saved_as_it_was_read(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 255, (7, 11, 3)).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "in.png")
     picture = files.read([tmp_path / "in.png"], colour=True)
-    Result({"restored": picture}).save(tmp_path / "out", ("restored",))
+    Result({"restored": picture}).write_files(tmp_path / "out", ("restored",))
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / "restored.png")), pixels)
