@@ -1,5 +1,6 @@
 """Region editor: regions found at a button, shown over the image, and edited by clicks before they are used."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -15,6 +16,7 @@ from medapp.ui import html
 from medapp.ui.error_messages import report_errors
 from medapp.ui.events import GPU, PRIVATE
 from medapp.ui.example_inputs import RunInputs
+from medapp.ui.panels.base import Frame, lay_out_image
 from medapp.ui.region_map import RegionMap, create_region_map
 from medapp.ui.session import Session, close_session, visitors
 from medapp.ui.tab import Step, Tab, Volumes
@@ -35,49 +37,33 @@ MODE_HELP = {
 }
 
 
+@dataclass(frozen=True)
 class RegionEditor:
-    """The panel in which regions are edited, and the button that finds them."""
+    """The components that edit regions, and the button that finds them; `region_map` holds the `RegionMap`."""
 
-    def __init__(self, name: str) -> None:
-        """`name` begins the components' ids."""
-        self.name = name
+    name: str
+    find: gr.Button
+    accordion: gr.Accordion
+    summary: gr.HTML
+    hint: gr.HTML
+    picture: gr.Image
+    mode: gr.Radio
+    slice: gr.Slider
+    everywhere: gr.Checkbox
+    undo: gr.Button
+    reset: gr.Button
+    download: gr.DownloadButton
+    region_map: gr.State
 
-    def button(self) -> None:
-        """Lay out the button that finds regions."""
-        self.find = gr.Button(FIND_BUTTON, elem_id=f"{self.name}-find")
+    @property
+    def map_outputs(self) -> list[Any]:
+        """What `show` fills."""
+        return [self.summary, self.hint, self.picture, self.undo, self.reset, self.region_map]
 
-    def panel(self) -> None:
-        """Lay out the panel, hidden until there are regions."""
-        name = self.name
-        with gr.Accordion("Edit regions", open=True, visible=False, elem_id=f"{name}-region-editor") as panel:
-            self.summary = gr.HTML(elem_id=f"{name}-region-editor-words")
-            self.hint = gr.HTML(elem_id=f"{name}-region-editor-hint")
-            with gr.Row(equal_height=False):
-                with gr.Column(scale=3, min_width=320):
-                    self.picture = gr.Image(
-                        format="png",
-                        label="Regions over the image",
-                        show_label=False,
-                        buttons=["download", "fullscreen"],
-                        interactive=False,
-                        height=520,
-                        elem_id=f"{name}-region-editor-picture",
-                    )
-                with gr.Column(scale=1, min_width=180):
-                    self.mode = gr.Radio(
-                        list(MODE_HELP), value=INSPECT, label="Click action", elem_id=f"{name}-region-editor-mode"
-                    )
-                    self.slice = gr.Slider(1, 2, 1, step=1, label="Slice", visible=False)
-                    self.everywhere = gr.Checkbox(False, label="In every slice", visible=False)
-                    self.undo = gr.Button("Undo", interactive=False, elem_id=f"{name}-region-editor-undo")
-                    self.reset = gr.Button(
-                        "Reset to detected", interactive=False, elem_id=f"{name}-region-editor-reset"
-                    )
-                    self.download = gr.DownloadButton("Download region map", elem_id=f"{name}-region-editor-download")
-        self.accordion = panel
-        self.region_map = gr.State(None, time_to_live=LIFETIME, delete_callback=close_session)
-        self.map_outputs = [self.summary, self.hint, self.picture, self.undo, self.reset, self.region_map]
-        self.panel_outputs = [*self.map_outputs, self.accordion, self.slice, self.everywhere, self.download, self.mode]
+    @property
+    def panel_outputs(self) -> list[Any]:
+        """What `open` fills."""
+        return [*self.map_outputs, self.accordion, self.slice, self.everywhere, self.download, self.mode]
 
     # ---- display
     def show(self, region_map: RegionMap, hint: str = "") -> dict:
@@ -117,7 +103,7 @@ class RegionEditor:
         }
 
     # ---- events
-    def wire(self, tab: Tab) -> None:
+    def connect(self, tab: Tab) -> None:
         """Connect the components, once the tab has all of its own."""
 
         @report_errors
@@ -216,6 +202,44 @@ class RegionEditor:
         self.slice.input(
             show_slice, [self.region_map, self.slice], self.map_outputs, trigger_mode="always_last", **quiet
         )
+
+
+def lay_out_region_editor(frame: Frame) -> RegionEditor:
+    """The button beside Run, and the editor above the result, hidden until there are regions."""
+    name = frame.name
+    with frame.buttons:
+        find = gr.Button(FIND_BUTTON, elem_id=f"{name}-find")
+    begin = f"{name}-region-editor"
+    with frame.above:
+        with gr.Accordion("Edit regions", open=True, visible=False, elem_id=begin) as accordion:
+            summary = gr.HTML(elem_id=f"{begin}-words")
+            hint = gr.HTML(elem_id=f"{begin}-hint")
+            with gr.Row(equal_height=False):
+                with gr.Column(scale=3, min_width=320):
+                    picture = lay_out_image("Regions over the image", f"{begin}-picture", show_label=False, height=520)
+                with gr.Column(scale=1, min_width=180):
+                    mode = gr.Radio(list(MODE_HELP), value=INSPECT, label="Click action", elem_id=f"{begin}-mode")
+                    slice_ = gr.Slider(1, 2, 1, step=1, label="Slice", visible=False)
+                    everywhere = gr.Checkbox(False, label="In every slice", visible=False)
+                    undo = gr.Button("Undo", interactive=False, elem_id=f"{begin}-undo")
+                    reset = gr.Button("Reset to detected", interactive=False, elem_id=f"{begin}-reset")
+                    download = gr.DownloadButton("Download region map", elem_id=f"{begin}-download")
+        region_map = gr.State(None, time_to_live=LIFETIME, delete_callback=close_session)
+    return RegionEditor(
+        name=name,
+        find=find,
+        accordion=accordion,
+        summary=summary,
+        hint=hint,
+        picture=picture,
+        mode=mode,
+        slice=slice_,
+        everywhere=everywhere,
+        undo=undo,
+        reset=reset,
+        download=download,
+        region_map=region_map,
+    )
 
 
 def _find_structure(region_map: RegionMap, row: int, column: int) -> np.ndarray:

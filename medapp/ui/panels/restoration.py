@@ -21,7 +21,7 @@ from medapp.ui.panels.base import (
     lay_out_table,
     presenter_of,
 )
-from medapp.ui.panels.region_editor import RegionEditor
+from medapp.ui.panels.region_editor import RegionEditor, lay_out_region_editor
 from medapp.ui.panels.slice_comparison import OVERVIEW_SIZE, PAIRS, SliceComparison, ZoomArea
 from medapp.ui.region_map import RegionMap, create_region_map
 from medapp.ui.session import Session
@@ -164,7 +164,7 @@ class RestorationPanel:
 
     def connect(self, tab: Tab) -> None:
         """Follow the choices, the zoom and the table."""
-        self.editor.wire(tab)
+        self.editor.connect(tab)
 
         def swipe(session: Session | None, pair: str, window: str | None, number: int) -> Any:
             return (
@@ -212,11 +212,7 @@ class RestorationPanel:
 def lay_out_restoration(frame: Frame) -> RestorationPanel:
     """The panel in its tab."""
     name = frame.name
-    editor = RegionEditor(name)
-    with frame.buttons:
-        editor.button()
-    with frame.above:
-        editor.panel()
+    editor = lay_out_region_editor(frame)
     with frame.pictures:
         with gr.Row():
             pair = gr.Radio(list(PAIRS)[:1], value=next(iter(PAIRS)), label="Swipe", elem_id=f"{name}-pair")
