@@ -10,6 +10,7 @@ from medapp.imaging.volume import Volume
 from medapp.presenters.task import ReferenceInput
 from medapp.rendering import planes
 from medapp.rendering.layers import Layer
+from medapp.rendering.view import View
 from medapp.result import Result, Table
 
 Settings = Mapping[str, Any]
@@ -61,6 +62,10 @@ class Presenter:
         """Caption to layer, from the bottom up, the first the image: here it alone."""
         image = self.image(result)
         return {image.name: Layer(image)}
+
+    def view(self, result: Result) -> View:
+        """What the stage of the page shows: here the layers."""
+        return View(self.layers(result))
 
     def table(self, result: Result) -> Table | None:
         """A row for each lesion or region; None where there is no such table."""

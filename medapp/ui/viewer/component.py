@@ -18,11 +18,14 @@ from medapp.ui.viewer import niivue_asset
 from medapp.ui.viewer.scene import Scene, script_file
 
 HERE = Path(__file__).parent
-SCRIPTS = ("viewer.js", "viewer_layers.js", "viewer_controls.js")  # pieces of one function
+SCRIPTS = (  # pieces of one function, each a part of the stage
+    "shader.js", "textures.js", "live_mask.js", "regions.js", "maps.js", "comparison.js", "warp.js", "view_3d.js",
+    "window.js", "layout.js", "readout.js", "picture.js", "stage.js",
+)  # fmt: skip
 
 
 class Viewer(gr.HTML):
-    """A `gr.HTML` whose value is a `Scene`. The crosshairs of viewers with the same `sync` name move together.
+    """A `gr.HTML` whose value is a `Scene`; the page's scripts find it as `medapp.stages[name]`.
 
     Events: `select` when the visitor has moved the crosshair, with `evt.mm` (RAS+), `evt.voxel` and `evt.values`;
     `nowebgl` when the browser cannot draw, with `evt.reason`, so that the page can show the server's pictures instead.
@@ -30,12 +33,14 @@ class Viewer(gr.HTML):
 
     data_model = Scene
 
-    def __init__(self, value: Scene | None = None, *, sync: str = "", height: int = 720, **rest: Any) -> None:
-        """Create a viewer of this height in pixels; `rest` are arguments of `gr.HTML`."""
+    def __init__(self, value: Scene | None = None, *, name: str = "", **rest: Any) -> None:
+        """Create the viewer of the tab `name`, as high as what holds it; `rest` are arguments of `gr.HTML`.
+
+        Its controls move into the element "`name`-layers" of the page, if there is one.
+        """
         template = (HERE / "viewer.html").read_text("utf-8")
         for placeholder, content in {
-            "HEIGHT": str(height),
-            "SYNC": escape(sync),
+            "NAME": escape(name),
             "CDN": escape(json.dumps(niivue_asset.CDN)),
             "INTEGRITY": niivue_asset.INTEGRITY,
         }.items():

@@ -5,20 +5,23 @@ from functools import cache
 from pathlib import Path
 
 import gradio as gr
-import matplotlib
 import numpy as np
 
 from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Grid, Volume
 from medapp.rendering import colour
 from medapp.rendering.layers import Layer
+from medapp.rendering.view import LiveMask, Tile, View, Warp
 from medapp.ui.gradio_compat import FileData, GradioModel
 from medapp.ui.ownership import ownership
 from medapp.ui.viewer import niivue_asset
 from medapp.ui.viewer.label_codes import encode_labels, to_unsigned
+from medapp.ui.viewer.surface_files import SceneSurface, list_colours, write_surface
+from medapp.ui.viewer.texture_files import SceneTexture, write_texture
 from medapp.ui.viewer.volume_files import limit_grid, write_volume
 
 DEFAULT_MAP_WINDOW = colour.Window(0.0, 1.0)
+MAX_LOG_JACOBIAN = 1.0  # of the warp's texture
 
 
 class WindowPreset(GradioModel):
@@ -30,7 +33,7 @@ class WindowPreset(GradioModel):
 
 
 class SceneImage(GradioModel):
-    """The image at the bottom, displayed in its first preset. `low` and `high` are its smallest and largest value."""
+    """An image, the bottom one displayed in its first preset. `low` and `high` are its smallest and largest value."""
 
     file: FileData
     name: str
@@ -42,17 +45,18 @@ class SceneImage(GradioModel):
 
 
 class LegendEntry(GradioModel):
-    """A line of the legend: one label of one mask, in a CSS colour."""
+    """A line of the legend: one label of one mask, in a CSS colour. `is_shown` at first."""
 
     name: str
     colour: str
     is_present: bool
+    is_shown: bool
 
 
 class SceneRegions(GradioModel):
     """All masks in one label map, see `encode_labels`: code c stands for the regions `members[c - 1]`."""
 
-    file: FileData
+    texture: SceneTexture
     regions: list[LegendEntry]
     members: list[list[int]]
     opacity: float
@@ -60,46 +64,117 @@ class SceneRegions(GradioModel):
 
 
 class SceneMap(GradioModel):
-    """A heat map, transparent at `low`, or in the middle if `signed`; or, if `solid`, an image over the other one."""
+    """Values as bytes: 0 is `low`, 255 `high`. Transparent at 0, or at the middle if `signed`."""
 
-    file: FileData
+    texture: SceneTexture
     name: str
+    unit: str
     low: float
     high: float
     colours: list[list[int]]
-    opacity: float
-    solid: bool = False
-    signed: bool = False
+    signed: bool
+
+
+class SceneLive(GradioModel):
+    """Probabilities, a channel each, 255 for 1; see `LiveMask`. `regions` are the legend's entries of its mask."""
+
+    texture: SceneTexture
+    names: list[str]
+    colours: list[str]
+    settings: dict[str, float | str | bool]
+    switches: list[str]
+    weights: list[str]
+    regions: list[int]
+    voxel_ml: float
+
+
+class SceneWarp(GradioModel):
+    """A displacement in RAS+ mm in the first three channels, `peak` for 255 and -`peak` for 1, and in the fourth the
+    natural logarithm of the Jacobian determinant, `log_peak` for 255; 0 is 128. `mask` holds 255 where arrows belong."""
+
+    texture: SceneTexture
+    mask: SceneTexture | None
+    image: str
+    peak: float
+    log_peak: float
+
+
+class SceneTile(GradioModel):
+    """See `Tile`."""
+
+    plane: str
+    box: list[float]
+    shows: str
+    warp: float | None
+    caption: str
 
 
 class Scene(GradioModel):
-    """What the viewer displays. `crosshair` is in RAS+ mm; None leaves it where it is."""
+    """What the viewer displays. `crosshair` is in RAS+ mm; None leaves it where it is.
+
+    `key` tells one kind of result from another: what the visitor has switched off stays so only within one.
+    """
 
     script: FileData | None
+    key: str
+    title: str
     image: SceneImage
+    others: list[SceneImage]
+    brain: FileData | None
     regions: SceneRegions | None
-    heats: list[SceneMap]
+    maps: list[SceneMap]
+    live: SceneLive | None
+    warp: SceneWarp | None
+    surfaces: list[SceneSurface]
+    compared: str
+    comparison: str
+    map: str
+    arrangements: dict[str, list[SceneTile]]
+    arrangement: str
     radiological: bool
     crosshair: list[float] | None
 
 
 def build_scene(
-    layers: Mapping[str, Layer], folder: Path, *, mm: Sequence[float] | None = None, radiological: bool = True
+    view: View,
+    folder: Path,
+    *,
+    mm: Sequence[float] | None = None,
+    radiological: bool = True,
+    key: str = "",
+    title: str = "",
 ) -> Scene:
-    """Build a scene of layers by caption, the image first and the rest from the bottom up; write files into `folder`.
+    """Build a scene of a view; write files into `folder`.
 
     The crosshair moves to `mm` (RAS+ mm), or stays. Files are named by content, so that unchanged layers in the same
-    folder are neither written nor sent again. Masks are resampled to the image's grid; a very large image is
-    resampled to a coarser one, and a remark says so.
+    folder are neither written nor sent again. Masks and maps are resampled to the image's grid; a very large image is
+    resampled to a coarser one, and a remark says so. `title` says what is displayed, on saved pictures.
     """
-    (name, image), *rest = layers.items()
+    (name, image), *rest = view.layers.items()
     grid = limit_grid(image.volume.grid)
-    masks = [(caption, layer) for caption, layer in rest if layer.kind == "mask"]
+    masks = {caption: layer for caption, layer in rest if layer.kind == "mask"}
+    regions = _build_regions(masks, grid, folder) if masks else None
     return Scene(
         script=script_file(),
+        key=key,
+        title=title,
         image=_build_image(name, image, grid, folder),
-        regions=_build_regions(masks, grid, folder) if masks else None,
-        heats=[_build_map(caption, layer, folder) for caption, layer in rest if layer.kind != "mask"],
+        others=[
+            _build_image(caption, layer, limit_grid(layer.volume.grid), folder)
+            for caption, layer in rest
+            if layer.kind == "image"
+        ],
+        brain=None if view.brain is None else write_volume(_cut_out(image, view.brain), grid, folder),
+        regions=regions,
+        maps=[_build_map(caption, layer, grid, folder) for caption, layer in rest if layer.kind == "heat"],
+        live=None if view.live is None else _build_live(view.live, masks, grid, folder),
+        warp=None if view.warp is None else _build_warp(view.warp, folder),
+        surfaces=[write_surface(surface, folder) for surface in view.surfaces],
+        compared=view.compared,
+        comparison=view.comparison,
+        map=view.map,
+        arrangements={title: [_build_tile(tile) for tile in tiles] for title, tiles in view.arrangements.items()},
+        arrangement=view.arrangement,
         radiological=radiological,
         crosshair=None if mm is None else [float(x) for x in mm],
     )
@@ -137,41 +212,54 @@ def _list_presets(layer: Layer, low: float, high: float) -> list[WindowPreset]:
     if volume.is_colour:
         return [WindowPreset(name="Full range", low=low, high=high)]
     auto = colour.find_window(volume.array, volume.unit)
-    windows = {"As set": layer.window} if layer.window else {}
     if volume.unit == "HU":
-        windows |= {preset.capitalize(): window for preset, window in colour.CT_WINDOWS.items()}
+        windows = {preset.capitalize(): window for preset, window in colour.CT_WINDOWS.items()}
         windows = dict(sorted(windows.items(), key=lambda item: item[1] != (layer.window or auto)))
     else:
-        middle, span = (auto.low + auto.high) / 2, auto.high - auto.low
-        windows["Auto"] = auto
-        windows["Bright lesions"] = colour.Window(middle, auto.high + span / 10)
-        windows["Narrow"] = colour.Window(auto.low + span / 4, auto.high - span / 4)
-    windows["Full range"] = colour.Window(low, high if high > low else low + 1)
+        first = layer.window or auto
+        middle, span = (first.low + first.high) / 2, first.high - first.low
+        windows = {"Automatic": first}
+        windows["Bright lesions"] = colour.Window(middle, first.high + span / 10)
+        windows["Narrow"] = colour.Window(first.low + span / 4, first.high - span / 4)
+    windows["Full range"] = colour.Window(low, max(high, low + 1e-6))
     return [WindowPreset(name=name, low=window.low, high=window.high) for name, window in windows.items()]
 
 
-def _build_map(name: str, layer: Layer, folder: Path) -> SceneMap:
-    is_image = layer.kind == "image"
-    window = layer.window or (
-        colour.find_window(layer.volume.array, layer.volume.unit) if is_image else DEFAULT_MAP_WINDOW
-    )
-    steps = matplotlib.colormaps["gray" if is_image else layer.colour_map](np.linspace(0, 1, 16))[:, :3]
+def _cut_out(layer: Layer, brain: Volume) -> Volume:
+    """The brain in the image's window, uint8 on its own grid, 0 elsewhere: its opacity in the 3-D view."""
+    image = layer.volume
+    window = layer.window or colour.find_window(image.array, image.unit)
+    inside = resample(brain, onto=image.grid).array > 0
+    values = np.rint(colour.apply_window(image.array, window) * 255).astype(np.uint8)
+    return Volume(values * inside, image.affine)
+
+
+def _build_map(name: str, layer: Layer, grid: Grid, folder: Path) -> SceneMap:
+    window = layer.window or DEFAULT_MAP_WINDOW
+    volume = layer.volume if grid.is_same(layer.volume.grid) else resample(layer.volume, onto=grid)
+    values = np.rint(colour.apply_window(volume.array, window) * 255).astype(np.uint8)
+    is_signed = window.low < 0 < window.high
+    if is_signed:
+        values[volume.array == 0] = 128
     return SceneMap(
-        file=write_volume(layer.volume, limit_grid(layer.volume.grid), folder),
+        texture=write_texture(values, grid.affine, folder),
         name=name,
+        unit=layer.volume.unit,
         low=window.low,
         high=window.high,
-        colours=np.rint(steps * 255).astype(int).tolist(),
-        opacity=layer.opacity,
-        solid=is_image,
-        signed=not is_image and window.low < 0 < window.high,
+        colours=list_colours(layer.colour_map),
+        signed=is_signed,
     )
 
 
-def _build_regions(masks: Sequence[tuple[str, Layer]], grid: Grid, folder: Path) -> SceneRegions:
+def _list_values(volume: Volume, label_map: np.ndarray) -> list[int]:
+    return sorted({*volume.labels, *np.unique(label_map).tolist()} - {0})
+
+
+def _build_regions(masks: Mapping[str, Layer], grid: Grid, folder: Path) -> SceneRegions:
     entries: list[LegendEntry] = []
     label_maps, values = [], []
-    for caption, layer in masks:
+    for caption, layer in masks.items():
         volume = layer.volume
         mask = volume if volume.labels else volume.new_like(volume.array != 0, labels={1: caption})
         label_maps.append(to_unsigned(resample(mask, onto=grid).array))
@@ -181,14 +269,65 @@ def _build_regions(masks: Sequence[tuple[str, Layer]], grid: Grid, folder: Path)
             label = mask.labels.get(value, f"label {value}")
             name = label if len(masks) == 1 else caption if len(values[-1]) == 1 else f"{caption}: {label}"
             rgb = layer.colour or (layer.colours or {}).get(value) or colour.get_label_colour(value)
-            is_present = value < len(counts) and bool(counts[value])
-            entries.append(LegendEntry(name=name, colour=colour.to_css(rgb), is_present=is_present))
+            entries.append(
+                LegendEntry(
+                    name=name,
+                    colour=colour.to_css(rgb),
+                    is_present=value < len(counts) and bool(counts[value]),
+                    is_shown=layer.opacity > 0,
+                )
+            )
     codes, members = encode_labels(label_maps, values)
-    top = max((layer for _, layer in masks), key=lambda layer: layer.opacity)
+    top = max(masks.values(), key=lambda layer: layer.opacity)
     return SceneRegions(
-        file=write_volume(Volume(codes, grid.affine, labels={1: "code"}), grid, folder),
+        texture=write_texture(codes, grid.affine, folder),
         regions=entries,
         members=members,
-        opacity=top.opacity,
+        opacity=top.opacity or 0.9,
         outline=top.contour > 0,
+    )
+
+
+def _build_live(live: LiveMask, masks: Mapping[str, Layer], grid: Grid, folder: Path) -> SceneLive:
+    volumes = [v if grid.is_same(v.grid) else resample(v, onto=grid) for v in live.probabilities.values()]
+    channels = [np.rint(np.clip(volume.array, 0, 1) * 255).astype(np.uint8) for volume in volumes]
+    before, own = 0, range(0)
+    for caption, layer in masks.items():
+        count = len(_list_values(layer.volume, layer.volume.array)) if layer.volume.labels else 1
+        if caption == live.caption:
+            own = range(before, before + count)
+        before += count
+    return SceneLive(
+        texture=write_texture(np.stack(channels, axis=-1), grid.affine, folder),
+        names=list(live.probabilities),
+        colours=[colour.to_css(rgb) for rgb in live.colours],
+        settings=dict(live.settings),
+        switches=list(live.switches),
+        weights=list(live.weights),
+        regions=list(own),
+        voxel_ml=grid.voxel_ml,
+    )
+
+
+def _build_warp(warp: Warp, folder: Path) -> SceneWarp:
+    field = warp.deformation
+    peak = max(0.1, float(np.abs(field.vectors).max()))
+    log = np.log(np.maximum(field.jacobian_determinant(), 1e-6))
+    shares = [*(field.vectors / peak), np.clip(log / MAX_LOG_JACOBIAN, -1, 1)]
+    channels = np.stack([np.rint(share * 127 + 128).astype(np.uint8) for share in shares], axis=-1)
+    mask = None
+    if warp.mask is not None:
+        mask = write_texture(warp.mask.astype(np.uint8) * 255, field.affine, folder, halve=True)
+    return SceneWarp(
+        texture=write_texture(channels, field.affine, folder, halve=True),
+        mask=mask,
+        image=warp.caption,
+        peak=peak,
+        log_peak=MAX_LOG_JACOBIAN,
+    )
+
+
+def _build_tile(tile: Tile) -> SceneTile:
+    return SceneTile(
+        plane=tile.plane, box=list(tile.box), shows=tile.shows, warp=tile.warp, caption=tile.caption or tile.shows
     )
