@@ -225,7 +225,7 @@ def launch_page(demo: Page, **options: object) -> NoReturn:
             **{
                 "theme": theme.create_theme(),
                 "css": theme.CSS,
-                "head": component.render_prefetch_link(),
+                "head": component.render_head(),
                 "max_file_size": MAX_UPLOAD,
                 "state_session_capacity": MAX_SESSIONS,
                 "mcp_server": True,

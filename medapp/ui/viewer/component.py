@@ -20,7 +20,7 @@ from medapp.ui.viewer.scene import Scene, script_file
 HERE = Path(__file__).parent
 SCRIPTS = (  # pieces of one function, each a part of the stage
     "shader.js", "textures.js", "live_mask.js", "regions.js", "maps.js", "comparison.js", "warp.js", "view_3d.js",
-    "window.js", "layout.js", "readout.js", "picture.js", "stage.js",
+    "window.js", "layout.js", "pointer.js", "readout.js", "picture.js", "stage.js",
 )  # fmt: skip
 
 
@@ -84,10 +84,12 @@ def move_crosshair(mm: Sequence[float]) -> dict[str, Any]:
     return gr.update(jump=[*(float(x) for x in mm), next(_jumps)])
 
 
-def render_prefetch_link() -> str:
-    """Return the HTML for `launch(head=...)` that lets browsers fetch the script ahead of the first image.
+def render_head() -> str:
+    """Return the HTML for `launch(head=...)`: the style of the controls, which leave the viewer for the panel, and a link
+    that lets browsers fetch NiiVue's script ahead of the first image.
 
-    Fetches the script, for at most three seconds, if it is not in the cache. The viewer also works without this link.
+    Fetches the script, for at most three seconds, if it is not in the cache. The viewer also works without the link.
     """
+    style = f"<style>{(HERE / 'controls.css').read_text('utf-8')}</style>"
     file = script_file()
-    return f'<link rel="prefetch" as="script" href="gradio_api/file={quote(file.path)}">' if file else ""
+    return style + (f'<link rel="prefetch" as="script" href="gradio_api/file={quote(file.path)}">' if file else "")
