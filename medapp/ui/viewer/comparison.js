@@ -13,9 +13,9 @@ function createComparison(stage) {
     name = other ? wanted : '';
     stage.field('other').value = name;
     if (other && !image) {
-      image = await stage.loadVolume(other.file, { colormap: 'gray', ...stage.window.current() });
+      image = await stage.loadVolume(other.file, { colormap: 'gray' });
       if (name !== wanted || stage.scene !== scene) { image = null; return; }
-      image.name = other.file.url;
+      Object.assign(image, { name: other.file.url, ...stage.window.forOther(other) });
       nv.addVolume(image);
       stage.surfaces.hideOverlays();
     }
@@ -38,6 +38,7 @@ function createComparison(stage) {
     show,
     get name() { return name; },
     get volume() { return image; },
+    get image() { return stage.scene.others.find((one) => one.name === name); },
     setSwipe(share) {
       shader.set({ swipe: Math.min(1, Math.max(0, share)) });
       stage.field('swipe').value = shader.values.swipe;

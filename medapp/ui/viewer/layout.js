@@ -10,6 +10,7 @@ const TALL = [
   tile('axial', [0, 0, 1, 0.54]), tile('render', [0, 0.54, 0.5, 0.46]),
   tile('coronal', [0.5, 0.54, 0.5, 0.23]), tile('sagittal', [0.5, 0.77, 0.5, 0.23]),
 ];
+const GAP = 5; // pixels of the page around each tile
 const BASIC = { all: 'All', axial: 'Axial', coronal: 'Coronal', sagittal: 'Sagittal', render: '3-D' };
 
 function createLayout(stage) {
@@ -69,7 +70,10 @@ function createLayout(stage) {
     const { clientWidth: width, clientHeight: height } = stage.view;
     tiles = stage.scene?.arrangements[name] ?? (name === 'all' ? (width < height ? TALL : WIDE) : []);
     if (tiles.length) {
-      nv.setCustomLayout(tiles.map(({ plane, box }) => ({ sliceType: PLANES[plane], position: box })));
+      const [gapX, gapY] = [GAP / width, GAP / height];
+      nv.setCustomLayout(tiles.map(({ plane, box: [x, y, w, h] }) => ({
+        sliceType: PLANES[plane], position: [x + gapX, y + gapY, w - 2 * gapX, h - 2 * gapY],
+      })));
       nv.setSliceType(3);
       tiles = tiles.filter((one) => one.plane !== 'render');
     } else {

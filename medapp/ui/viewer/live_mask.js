@@ -144,6 +144,13 @@ function createLiveMask(stage) {
 
   return {
     isDrawn,
+    markNear() { // once regions and probabilities are there
+      const entries = ['labels', 'chances'].map((name) => textures.get(name)).filter((entry) => entry?.url)
+        .map((entry) => ({ ...entry, least: entry.channels > 1 || entry.linear ? 6 : 1 }));
+      const { bytes, shape, scale } = entries.length ? markNear(entries) : { bytes: new Uint8Array(1), shape: [1, 1, 1], scale: [1, 1, 1] };
+      textures.upload3D('near', bytes, shape, 1, true);
+      shader.set({ nearScale: scale });
+    },
     get names() { return live()?.names ?? []; },
     get isDirty() { return dirty; },
     async load() {
@@ -160,6 +167,17 @@ function createLiveMask(stage) {
       if (several) {
         const [a, b, c] = live().colours.map(toUnit);
         shader.set({ colour1: a, colour2: b, colour3: c ?? b });
+        const key = (text, paint) => {
+          const line = Object.assign(document.createElement('span'), { className: 'mv-key' });
+          const swatch = Object.assign(document.createElement('span'), { className: 'mv-swatch' });
+          swatch.style.background = paint;
+          line.append(swatch, text);
+          return line;
+        };
+        const { names, colours } = live();
+        stage.side.querySelector('.mv-networks').replaceChildren(...names.map((name, i) => key(name, colours[i])));
+        stage.side.querySelector('.mv-agreement').replaceChildren(
+          ...names.map((_, i) => key(`${i + 1} of ${names.length} agree`, AGREEMENT[i + 3 - names.length])));
       }
       const { regions } = stage.scene.regions;
       const first = regions[live().regions.find((id) => regions[id].is_present) ?? live().regions[0]];

@@ -1,8 +1,10 @@
 // Shader of the slices: image, compared image, map, regions and live mask in one pass. All that can be switched or moved
 // is a uniform, so that nothing is uploaded again. NiiVue finds uniforms by their lines: one a line.
 
-const UNITS = { labels: 20, palette: 21, chances: 22, kept: 23, values: 24, ramp: 25, field: 26 }; // 0 to 15 are NiiVue's
+const UNITS = { labels: 20, palette: 21, chances: 22, kept: 23, values: 24, ramp: 25, field: 26,
+  near: 28 }; // 0 to 15 are NiiVue's
 const SHOWS = { bottom: 0, top: 1, swipe: 2, checkerboard: 3, difference: 4, overlay: 5 };
+const AGREEMENT = ['#7b8fc0', '#ecc078', '#ff6e1e']; // one, two and three networks: darker to brighter for every eye
 const MASKS = { mask: 0, agreement: 1, first: 2, second: 3, third: 4 };
 
 const SLICES = `#version 300 es
@@ -14,6 +16,7 @@ uniform highp sampler3D labels;
 uniform highp sampler2D palette;
 uniform highp sampler3D chances;
 uniform highp sampler3D kept;
+uniform highp sampler3D near;
 uniform highp sampler3D values;
 uniform highp sampler2D ramp;
 uniform highp sampler3D field;
@@ -42,7 +45,11 @@ uniform vec3 liveColour;
 uniform vec3 colour1;
 uniform vec3 colour2;
 uniform vec3 colour3;
+uniform vec3 agree1;
+uniform vec3 agree2;
+uniform vec3 agree3;
 uniform vec3 lens;
+uniform vec3 nearScale;
 uniform float pixel;
 in vec3 texPos;
 out vec4 color;
@@ -69,6 +76,54 @@ vec3 paintSigned(float d) {
   return hue * smoothstep(0.0, 0.45, abs(d));
 }
 
+vec3 paintLive(vec3 rgb, vec3 here, float code, bool edge, vec3 edgeColour) {
+  vec3 p = texture(chances, here).rgb;
+  if (mask == 1) { // by how many networks agree
+    vec3 votes = step(vec3(threshold), p) * step(1e-6, weights);
+    float n = votes.x + votes.y + votes.z;
+    if (n > 0.5) rgb = mix(rgb, n > 2.5 ? agree3 : n > 1.5 ? agree2 : agree1, 0.7);
+    if (edge) rgb = vec3(1.0);
+  } else if (mask > 1) { // one network
+    vec3 hue = mask == 2 ? colour1 : mask == 3 ? colour2 : colour3;
+    if (inside(here)) rgb = mix(rgb, hue, 0.55);
+    if (edge) rgb = hue;
+  } else {
+    vec4 own = look(code, 2);
+    if (labelFill > 0.0 && inside(here)) rgb = mix(rgb, own.a > 0.0 ? own.rgb : liveColour, labelFill);
+    if (edge) rgb = mix(rgb, edgeColour, labelLine);
+  }
+  if (veil > 0.0 && mask < 2) {
+    float f = clamp(fuse(p), 1e-4, 1.0 - 1e-4);
+    float bits = -(f * log2(f) + (1.0 - f) * log2(1.0 - f));
+    rgb = mix(rgb, vec3(1.0, 0.72, 0.1), veil * bits * step(0.02, fuse(p)));
+  }
+  return rgb;
+}
+
+vec3 paintRegions(vec3 rgb, vec3 here, vec3 dx, vec3 dy) { // lines of two pixels lie just outside, so that they hide nothing
+  float code = texture(labels, here).r;
+  vec4 look0 = look(code, 0);
+  float id = look(code, 1).r, grown = id, grownCode = code;
+  bool seeks = live == 1 && !inside(here), edge = false;
+  vec3 edgeColour = liveColour;
+  for (int i = 0; i < 8; i++) {
+    vec2 step2 = i < 4 ? vec2(i == 0 ? 1.8 : i == 1 ? -1.8 : 0.0, i == 2 ? 1.8 : i == 3 ? -1.8 : 0.0)
+                       : vec2(i < 6 ? 1.3 : -1.3, i % 2 == 0 ? 1.3 : -1.3);
+    vec3 q = here + step2.x * dx + step2.y * dy;
+    float other = texture(labels, q).r;
+    float otherId = look(other, 1).r;
+    if (otherId > grown) { grown = otherId; grownCode = other; }
+    if (seeks && !edge && inside(q)) { edge = true; vec4 c = look(other, 2); if (c.a > 0.0) edgeColour = c.rgb; }
+  }
+  if (id > 0.0) rgb = mix(rgb, look0.rgb, labelFill * look0.a);
+  if (grown > id) {
+    vec3 rim = look(grownCode, 0).rgb;
+    if (id > 0.0 && rim == look0.rgb) rim = look(grownCode, 3).rgb;
+    rgb = mix(rgb, rim, labelLine);
+  }
+  return live == 1 ? paintLive(rgb, here, code, edge, edgeColour) : rgb;
+}
+
 void main() {
   vec3 dx = dFdx(texPos), dy = dFdy(texPos);
   vec3 here = texPos;
@@ -89,7 +144,7 @@ void main() {
       rgb = place.x < swipe ? top : bottom;
       float gap = abs(place.x - swipe) * tile.z;
       line = max(1.0 - smoothstep(0.5 * pixel, 1.5 * pixel, gap),
-        1.0 - smoothstep(6.0 * pixel, 7.0 * pixel, length((place - vec2(swipe, 0.5)) * tile.zw)));
+        1.0 - smoothstep(6.0 * pixel, 7.0 * pixel, length((place - vec2(swipe, 0.06)) * tile.zw)));
     }
     if (show == 3) {
       vec2 cell = floor((gl_FragCoord.xy - tile.xy) / (40.0 * pixel));
@@ -110,47 +165,7 @@ void main() {
     rgb = mix(rgb, texture(ramp, vec2(v, 0.5)).rgb, mapOpacity * smoothstep(0.01, 0.2, strength));
   }
 
-  float code = texture(labels, here).r;
-  vec4 look0 = look(code, 0);
-  float id = look(code, 1).r, grown = id, grownCode = code;
-  bool is = live == 1 && inside(here);
-  bool edge = false;
-  vec3 edgeColour = liveColour;
-  for (int i = -1; i <= 1; i++)
-    for (int j = -1; j <= 1; j++) {
-      if (i == 0 && j == 0) continue;
-      vec3 q = here + (float(i) * dx + float(j) * dy) * (i * j == 0 ? 1.8 : 1.3) * pixel;
-      float other = texture(labels, q).r;
-      float otherId = look(other, 1).r;
-      if (otherId > grown) { grown = otherId; grownCode = other; }
-      if (live == 1 && !is && !edge && inside(q)) { edge = true; vec4 c = look(other, 2); if (c.a > 0.0) edgeColour = c.rgb; }
-    }
-  if (id > 0.0) rgb = mix(rgb, look0.rgb, labelFill * look0.a);
-  if (grown > id) {
-    vec3 rim = look(grownCode, 0).rgb;
-    if (id > 0.0 && rim == look0.rgb) rim = look(grownCode, 3).rgb;
-    rgb = mix(rgb, rim, labelLine);
-  }
-  if (live == 1) {
-    vec3 p = texture(chances, here).rgb;
-    vec3 on = step(1e-6, weights);
-    vec4 own = look(code, 2);
-    vec3 hue = mask == 2 ? colour1 : mask == 3 ? colour2 : mask == 4 ? colour3 : own.a > 0.0 ? own.rgb : liveColour;
-    if (mask == 1) {
-      vec3 votes = step(vec3(threshold), p) * on;
-      float n = votes.x + votes.y + votes.z;
-      if (n > 0.5) rgb = mix(rgb, n > 2.5 ? colour3 : n > 1.5 ? colour2 : colour1, 0.6);
-      if (edge) rgb = vec3(1.0);
-    } else {
-      if (is) rgb = mix(rgb, hue, mask > 1 ? 0.55 : labelFill);
-      if (edge) rgb = mix(rgb, mask > 1 ? hue : edgeColour, mask > 1 ? 1.0 : labelLine);
-    }
-    if (veil > 0.0 && mask < 2) {
-      float f = clamp(fuse(p), 1e-4, 1.0 - 1e-4);
-      float bits = -(f * log2(f) + (1.0 - f) * log2(1.0 - f));
-      rgb = mix(rgb, vec3(1.0, 0.72, 0.1), veil * bits * step(0.02, fuse(p)));
-    }
-  }
+  if (texture(near, here * nearScale).r > 0.0) rgb = paintRegions(rgb, here, dx * pixel, dy * pixel);
   rgb = mix(rgb, vec3(1.0, 0.82, 0.25), line);
   if (lens.z > 0.0 && abs(length(off) - lens.z) < pixel) rgb = vec3(0.9);
   color = vec4(rgb, opacity);
@@ -158,14 +173,15 @@ void main() {
 
 const KINDS = { // how a uniform is set; all others are floats
   tile: '4fv', fieldScale: '3fv', boxMM: '3fv', weights: '3fv', liveColour: '3fv', colour1: '3fv', colour2: '3fv',
-  colour3: '3fv', lens: '3fv', show: '1i', mapSigned: '1i', live: '1i', vote: '1i', mask: '1i',
+  colour3: '3fv', agree1: '3fv', agree2: '3fv', agree3: '3fv', lens: '3fv', nearScale: '3fv', show: '1i', mapSigned: '1i', live: '1i', vote: '1i', mask: '1i',
 };
 
 function createShader(nv) {
   const values = {
     show: 0, swipe: 0.5, warp: 0, peak: 0, fieldScale: [1, 1, 1], boxMM: [1, 1, 1], gridMM: 0, mapOpacity: 0, mapSigned: 0,
     labelFill: 0, labelLine: 0, live: 0, threshold: 0.5, weights: [1, 0, 0], vote: 0, mask: 0, veil: 0,
-    liveColour: [1, 0.43, 0.12], colour1: [1, 1, 1], colour2: [1, 1, 1], colour3: [1, 1, 1], lens: [0, 0, 0], pixel: 1,
+    liveColour: [1, 0.43, 0.12], colour1: [1, 1, 1], colour2: [1, 1, 1], colour3: [1, 1, 1], lens: [0, 0, 0], nearScale: [1, 1, 1],
+    agree1: toUnit(AGREEMENT[0]), agree2: toUnit(AGREEMENT[1]), agree3: toUnit(AGREEMENT[2]), pixel: 1,
     mmToTexture: [1, 0, 0, 0, 1, 0, 0, 0, 1],
   };
   nv.setCustomSliceShader(SLICES);

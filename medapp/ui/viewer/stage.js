@@ -2,11 +2,11 @@
 // together, once for each mounted component, as the body of a function with the arguments element, trigger, props, watch.
 
 const OPTIONS = {
-  backColor: [0, 0, 0, 1], fontColor: [0.92, 0.92, 0.92, 1], crosshairColor: [0.45, 1, 0.55, 0.85],
+  backColor: [0, 0, 0, 1], fontColor: [0.92, 0.92, 0.92, 1], crosshairColor: [0.45, 1, 0.55, 0.6],
   crosshairWidthUnit: 'mm', crosshairGap: 14, fontMinPx: 13, logLevel: 'error',
   isRadiologicalConvention: true, sagittalNoseLeft: true, isSliceMM: true, showAllOrientationMarkers: true,
   show3Dcrosshair: false, clipPlaneColor: [0, 0, 0, 0], dragAndDropEnabled: false, isColorbar: false, showLegend: false,
-  loadingText: '', viewModeHotKey: '', clipPlaneHotKey: '', cycleClipPlaneHotKey: '', multiplanarForceRender: true,
+  loadingText: '', meshThicknessOn2D: 0, viewModeHotKey: '', clipPlaneHotKey: '', cycleClipPlaneHotKey: '', multiplanarForceRender: true,
 };
 const page = (window.medapp ??= { stages: {}, radiological: null, script: null });
 
@@ -129,7 +129,7 @@ function createStage(element, trigger, props) {
     nv.drawCrosshairs3D = (...rest) => { // as thin as can be seen, whatever the scale of the tile
       const tile = nv.screenSlices.at(-1);
       if (!rest[3] || !stage.field('cross').checked) return;
-      nv.opts.crosshairWidth = Math.abs((1.5 * devicePixelRatio * tile.fovMM[0]) / tile.leftTopWidthHeight[2]);
+      nv.opts.crosshairWidth = Math.abs((1.2 * devicePixelRatio * tile.fovMM[0]) / tile.leftTopWidthHeight[2]);
       if (nv.crosshairs3D) nv.crosshairs3D.mm[0] = NaN; // made anew
       drawCross(...rest);
     };
@@ -218,6 +218,7 @@ function createStage(element, trigger, props) {
     await stage.regions.load(before?.regions);
     if (stage.scene !== scene) return;
     await stage.live.load();
+    stage.live.markNear();
     if (scene.regions) stage.regions.paint();
     await stage.comparison.load(isNew);
     if (stage.scene !== scene) return;
@@ -226,6 +227,8 @@ function createStage(element, trigger, props) {
     if (stage.scene !== scene) return;
     stage.layout.set(stage.layout.name);
     await stage.surfaces.load();
+    if (stage.scene !== scene) return;
+    nv.createOnLocationChange();
     root.dataset.shown = scene.key; // for tests: everything is there
   }
 

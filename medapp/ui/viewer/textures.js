@@ -60,7 +60,7 @@ function createTextures(nv) {
     units.clear();
     upload2D('palette', new Uint8Array(256 * 4 * 4), 256, 4, false);
     upload2D('ramp', new Uint8Array(4), 1, 1, true);
-    for (const name of ['labels', 'chances', 'kept', 'values']) upload3D(name, new Uint8Array(1), [1, 1, 1], 1, false);
+    for (const name of ['labels', 'chances', 'kept', 'values', 'near']) upload3D(name, new Uint8Array(1), [1, 1, 1], 1, false);
     upload3D('field', new Uint8Array([128, 128, 128, 128]), [1, 1, 1], 4, true);
   }
 
@@ -70,6 +70,21 @@ function createTextures(nv) {
   }
 
   return { load, keep, upload2D, upload3D, clear, get: (name) => units.get(name) };
+}
+
+function markNear(entries, size = 4) { // blocks of the grid that hold any of the bytes, for a texture that tells where to look
+  const [first] = entries;
+  const [nx, ny, nz] = first.shape;
+  const shape = first.shape.map((n) => Math.ceil(n / size));
+  const out = new Uint8Array(shape[0] * shape[1] * shape[2]);
+  for (const { bytes, channels, least = 1 } of entries)
+    for (let z = 0, i = 0; z < nz; z++)
+      for (let y = 0; y < ny; y++) {
+        const row = shape[0] * ((y / size | 0) + shape[1] * (z / size | 0));
+        for (let x = 0; x < nx; x++)
+          for (let c = 0; c < channels; c++, i++) if (bytes[i] >= least) out[row + (x / size | 0)] = 255;
+      }
+  return { bytes: out, shape, scale: [nx, ny, nz].map((n, i) => n / (shape[i] * size)) };
 }
 
 function readBytes(entry, frac) { // the channels of the voxel at shares (0 to 1) of the image's box, as in the shader

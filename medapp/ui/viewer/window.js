@@ -1,4 +1,4 @@
-// Window: the grey values that are black and white, the same for every image on the stage.
+// Window: the grey values that are black and white; images that are compared follow it.
 
 function formatNumber(x) { return Number.isInteger(x) ? String(x) : Number(x.toPrecision(3)).toString(); }
 
@@ -22,17 +22,24 @@ function createWindow(stage) {
     nv.refreshLayers(image, 0);
     const other = stage.comparison.volume;
     if (other) {
-      Object.assign(other, { cal_min: image.cal_min, cal_max: image.cal_max });
+      Object.assign(other, forOther(stage.comparison.image));
       nv.refreshLayers(other, nv.volumes.indexOf(other));
     }
     stage.draw();
     follow();
   }
 
+  function forOther(other) { // of an image of other values: as the first one's window lies to its first preset
+    const [first, own] = [stage.scene.image.presets[0], other.presets[0]];
+    const { cal_min: low, cal_max: high } = stage.nv.volumes[0];
+    const move = (x) => own.low + ((x - first.low) / (first.high - first.low)) * (own.high - own.low);
+    return { cal_min: move(low), cal_max: move(high) };
+  }
+
   return {
     follow,
     set,
-    current: () => ({ cal_min: stage.nv.volumes[0].cal_min, cal_max: stage.nv.volumes[0].cal_max }),
+    forOther,
     usePreset(index) { const preset = stage.scene.image.presets[index]; set(preset.low, preset.high); },
     load() {
       const { presets, low, high } = stage.scene.image;
