@@ -28,7 +28,7 @@ function createLayout(stage) {
   const drawAll = nv.drawSceneCore.bind(nv);
   nv.drawSceneCore = (...rest) => {
     index = 0;
-    shader.set({ pixel: devicePixelRatio });
+    shader.set({ pixel: stage.canvas.width / Math.max(1, stage.canvas.clientWidth) });
     const answer = drawAll(...rest);
     stage.drawAbove();
     return answer;

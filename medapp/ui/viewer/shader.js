@@ -157,12 +157,12 @@ void main() {
     vec3 g = at * boxMM / gridMM;
     vec3 d = abs(fract(g - 0.5) - 0.5) / max(fwidth(g), vec3(1e-5));
     float near = min(axCorSag == 2 ? d.y : d.x, axCorSag == 0 ? d.y : d.z);
-    rgb = mix(vec3(0.35, 0.95, 1.0), rgb, 0.3 + 0.7 * smoothstep(0.4, 1.4, near));
+    rgb = mix(vec3(0.35, 0.95, 1.0), rgb, 0.45 + 0.55 * smoothstep(0.4, 1.3, near));
   }
   if (mapOpacity > 0.0) {
     float v = texture(values, here).r;
     float strength = mapSigned == 1 ? abs(v * 255.0 - 128.0) / 127.0 : v;
-    rgb = mix(rgb, texture(ramp, vec2(v, 0.5)).rgb, mapOpacity * smoothstep(0.01, 0.2, strength));
+    rgb = mix(rgb, texture(ramp, vec2(v, 0.5)).rgb, mapOpacity * (mapSigned == 1 ? smoothstep(0.04, 0.45, strength) : smoothstep(0.01, 0.2, strength)));
   }
 
   if (texture(near, here * nearScale).r > 0.0) rgb = paintRegions(rgb, here, dx * pixel, dy * pixel);
