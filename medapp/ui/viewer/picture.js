@@ -18,7 +18,7 @@ function createPicture(stage) {
 
   function drawBar(pen, scale) {
     const tile = nv.screenSlices.find(({ axCorSag, fovMM }) => axCorSag < 3 && fovMM[0]);
-    if (!tile || stage.scene.image.remark.includes('pixel size')) return;
+    if (!tile || stage.scene.image.is_picture) return;
     const [left, top, width, height] = tile.leftTopWidthHeight;
     const perMM = width / Math.abs(tile.fovMM[0]);
     const mm = BARS.findLast((length) => length * perMM < width * 0.25);

@@ -18,12 +18,14 @@ function createReadout(stage) {
     if (!scene) return;
     const place = [...mm].slice(0, 3);
     const frac = nv.mm2frac(place, 0, true);
-    stage.say('place', `${formatPlace(place)} mm`);
+    const pixel = [vox[0], nv.volumes[0].dimsRAS[2] - 1 - vox[1]];
+    stage.say('place', scene.image.is_picture ? `Pixel ${pixel.join(', ')}` : `${formatPlace(place)} mm`);
     const read = { [scene.image.name]: values[0]?.value };
     const other = nv.volumes.indexOf(stage.comparison.volume);
     if (other > 0) read[stage.comparison.name] = values[other]?.value;
     const texts = Object.entries(read).map(([name, value]) =>
       `${name} ${value === undefined ? '–' : formatNumber(value)} ${scene.image.unit}`.trim());
+    if (nv.volumes[0].hdr.datatypeCode === 128) texts.length = 0; // of a colour picture one number says nothing
     const pairs = [...stage.live.read(frac), stage.maps.read(frac), ...stage.warp.read(frac, place)].filter(Boolean);
     const inside = stage.regions.namesAt(frac);
     stage.say('values', [...texts, ...pairs.map((pair) => pair.join(' ')), ...inside].join('  ·  '));

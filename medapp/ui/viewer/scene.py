@@ -9,6 +9,7 @@ import numpy as np
 
 from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Grid, Volume
+from medapp.io.raster import NO_PIXEL_SIZE_REMARK
 from medapp.rendering import colour
 from medapp.rendering.layers import Layer
 from medapp.rendering.view import LiveMask, Tile, View, Warp
@@ -33,7 +34,10 @@ class WindowPreset(GradioModel):
 
 
 class SceneImage(GradioModel):
-    """An image, the bottom one displayed in its first preset. `low` and `high` are its smallest and largest value."""
+    """An image, the bottom one displayed in its first preset. `low` and `high` are its smallest and largest value.
+
+    `is_picture`: nothing tells where it lies or how large its pixels are.
+    """
 
     file: FileData
     name: str
@@ -42,6 +46,7 @@ class SceneImage(GradioModel):
     low: float
     high: float
     remark: str
+    is_picture: bool
 
 
 class LegendEntry(GradioModel):
@@ -204,6 +209,7 @@ def _build_image(name: str, layer: Layer, grid: Grid, folder: Path) -> SceneImag
         low=low,
         high=max(high, low + 1e-6),
         remark=f"Shown at {size} mm to fit the browser's memory; results use all voxels." if is_coarser else "",
+        is_picture=volume.is_colour or NO_PIXEL_SIZE_REMARK in volume.remarks,
     )
 
 

@@ -206,6 +206,9 @@ function createStage(element, trigger, props) {
       stage.warp.measureBox();
       stage.window.load();
       stage.layout.reset();
+      stage.field('cross').checked = !stage.layout.findFlat();
+      nv.opts.isOrientationTextVisible = !scene.image.is_picture;
+      root.classList.toggle('mv-picture', scene.image.is_picture);
       stage.goTo(scene.crosshair ?? nv.frac2mm([0.5, 0.5, 0.5], 0, true));
     } else {
       stage.scene = scene;
