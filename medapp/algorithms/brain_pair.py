@@ -119,8 +119,18 @@ def skull_strip(head: Volume, regions: Volume, grid: Grid) -> tuple[Volume, Volu
 
 def brain_mask(labelled: np.ndarray) -> np.ndarray:
     """Return (I, J, K) bool on 1 mm voxels: the labelled voxels closed, filled and dilated."""
-    inside = labelled | ndimage.binary_closing(labelled, iterations=CLOSING_ITERATIONS)
-    return ndimage.binary_dilation(ndimage.binary_fill_holes(inside), iterations=DILATION_ITERATIONS)
+    return ndimage.binary_dilation(_enclose(labelled), iterations=DILATION_ITERATIONS)
+
+
+def outline_brain(regions: Volume, onto: Grid) -> Volume:
+    """Return the brain for display, 1 inside, on another grid: the regions (labels) closed and filled."""
+    shares = resample(regions.new_like(_enclose(regions.array > 0).astype(np.float32), labels={}), onto)
+    return shares.new_like((shares.array >= 0.5).astype(np.uint8), labels={1: "brain"}, name="brain", headers=())
+
+
+def _enclose(labelled: np.ndarray) -> np.ndarray:
+    closed = labelled | ndimage.binary_closing(labelled, iterations=CLOSING_ITERATIONS)
+    return ndimage.binary_fill_holes(closed)
 
 
 def _require_brain(regions: Volume, name: str) -> Volume:

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from medapp.algorithms.brain_pair import transform_header
+from medapp.algorithms.brain_pair import outline_brain, transform_header
 from medapp.algorithms.head_orientation import (
     count_plausible_regions,
     has_head_layout,
@@ -103,6 +103,7 @@ def segment(
     except WeightsError:
         return replace(result, notes=(*result.notes, UNCHECKED_NOTE)) if is_small else result
     coarse, regions = parcellate_coarsely(anatomy, scans["flair"])
+    result = replace(result, volumes={**result.volumes, "brain": outline_brain(regions, flair.grid)})
     ml, in_head = measure_region_volumes(regions), has_head_layout(regions)
     is_t2 = count_plausible_regions(ml) >= MIN_CLEAR_REGIONS and guess_contrast(coarse.array, regions.array) == "T2"
     if not is_small and in_head and not is_t2:

@@ -1,13 +1,14 @@
 """Multiple sclerosis lesions on FLAIR, with T1 and T2 if available, and changes since an earlier scan, by RSANet."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import product
 
 import numpy as np
 import torch
 
-from medapp.algorithms.brain_pair import transform_header
+from medapp.algorithms.brain_pair import outline_brain, transform_header
 from medapp.algorithms.head_orientation import ORIENTATION_WARNING
 from medapp.algorithms.input_checks import require_head
 from medapp.algorithms.ms_input import (
@@ -144,6 +145,9 @@ def segment(
         Volume(label_zones(anatomy.regions, grid.spacing, lesion), grid.affine, labels=LOCATIONS), reference_scan.grid
     )
     volumes["zones"] = flair.new_like(zone.array, labels=LOCATIONS, name="zones", unit="", remarks=(), headers=())
+    if anatomy.regions.any():
+        regions = Volume(anatomy.regions, grid.affine, labels=REGION_NAMES)
+        volumes["brain"] = replace(outline_brain(regions, reference_scan.grid), affine=flair.affine)
     volumes |= {role: transform_header(volume, motions[role]) for role, volume in others.items()}
     input_notes = describe_inputs(
         flair, others, motions, scans, anatomy, grid, bool(tables) or bool(anatomy.rotation_text)

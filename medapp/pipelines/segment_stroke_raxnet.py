@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from medapp.algorithms.brain_pair import outline_brain
 from medapp.algorithms.input_checks import require_head
 from medapp.algorithms.mni_template import TemplatePlacement, load_template, load_template_mask, register_template
 from medapp.algorithms.scan_plausibility import doubt_scan
@@ -83,6 +84,8 @@ def segment(
         *(partial(resample, Volume(array, template_affine), onto=image.grid) for array in arrays.values())
     )
     volumes = {"image": image}
+    if placement.oriented and placement.oriented.regions.brain.array.any():
+        volumes["brain"] = outline_brain(placement.oriented.regions.labels, image.grid)
     for role, resampled in zip(arrays, native_volumes, strict=True):
         kept = (
             resampled.array

@@ -46,7 +46,7 @@ METRICS = (
     MetricDefinition(
         "lesion_f1", "Lesion-wise F1", "F1", help="1: all lesions found, none too many", against_reference=True
     ),
-    MetricDefinition("agreed", "Agreement of planes", unit="%", help="Of what any plane marks, marked by all"),
+    MetricDefinition("agreed", "Marked by all networks", unit="%", help="Of the voxels that any network marks"),
     MetricDefinition("fit", "Correlation with template", "Template fit", help="After alignment; 1 is the same image"),
     MetricDefinition("new", "New lesions", "New"),
     MetricDefinition("enlarging", "Enlarging lesions", "Enlarging"),
@@ -128,7 +128,7 @@ OUTPUTS = (
     Output(
         "variance", "Disagreement (variance)", "variance.nii.gz", "the variance of the planes' probabilities, 0 to 0.25"
     ),
-    Output("entropy", "Entropy (bits)", "entropy.nii.gz", "the entropy of the fused probability in bits, 0 to 1"),
+    Output("entropy", "Entropy", "entropy.nii.gz", "the entropy of the fused probability in bits, 0 to 1"),
     Output(
         "places",
         "Lesions by place",

@@ -14,8 +14,11 @@ from medapp.presenters.catalogue import get_layer_title
 from medapp.presenters.mask_reference import check_mask_reference
 from medapp.presenters.task import SEGMENTATION
 from medapp.rendering import colour, lesion_charts, lesion_mesh, planes, svg
+from medapp.rendering.brain_window import find_brain_window
 from medapp.rendering.layers import Layer
 from medapp.rendering.slice_grids import is_flat
+from medapp.rendering.surfaces import make_surface
+from medapp.rendering.view import LiveMask, View
 from medapp.result import Result
 
 REFERENCE_COLOUR = (86, 180, 233)
@@ -27,18 +30,42 @@ class LesionPresenter(Presenter):
     title = "Lesions"
     reference = SEGMENTATION.reference
     files: tuple[str, ...] = ("mask", "probability")
+    made: tuple[str, ...] = ("brain",)
     table_name = "lesions"
     chart_titles: tuple[str, ...] = ("3-D", "Volumes", "Details")
 
+    def brain(self, result: Result) -> Volume | None:
+        """The brain mask on the grid of the image, None where the method has found none."""
+        return result.volumes.get("brain")
+
+    def sequences(self, result: Result) -> dict[str, Volume]:
+        """Title to volume of the further images that were put in."""
+        rest = {r: v for r, v in self.inputs(result).items() if r not in (self.image_role, "reference")}
+        return {volume.name: volume for volume in rest.values()}
+
     def layers(self, result: Result) -> dict[str, Layer]:
-        """The image, the probability, the mask and the reference."""
-        volumes = result.volumes
-        layers = super().layers(result)
+        """The images, each in the window of its brain, the probability, the mask and the reference."""
+        volumes, brain, image = result.volumes, self.brain(result), self.image(result)
+        layers = {image.name: Layer(image, window=find_brain_window(image, brain))}
+        for title, volume in self.sequences(result).items():
+            layers[title] = Layer(volume, window=find_brain_window(volume, brain), opacity=0.0)
         layers[get_layer_title("probability")] = Layer(volumes["probability"], "heat", opacity=0.0)
         layers[get_layer_title("mask")] = Layer(volumes["mask"], "mask", opacity=0.9, contour=2)
         if "reference" in volumes:
             layers["Reference"] = Layer(volumes["reference"], "mask", colour=REFERENCE_COLOUR, opacity=0.9, contour=2)
         return layers
+
+    def live(self, result: Result) -> LiveMask:
+        """The probability, which the page thresholds by itself."""
+        title = get_layer_title("probability")
+        return LiveMask(get_layer_title("mask"), {title: result.volumes["probability"]}, dict(result.settings))
+
+    def view(self, result: Result) -> View:
+        """The layers, the brain with the lesions shining through it, and the mask that follows its options."""
+        layers = self.layers(result)
+        lesion = layers[get_layer_title("mask")]
+        surface = make_surface(lesion.volume, "Lesions", lesion.colours, is_seen_through=True)
+        return View(layers, brain=self.brain(result), surfaces=[surface] if surface else [], live=self.live(result))
 
     def charts(self, result: Result) -> dict[str, Callable[[], Figure]]:
         """Surfaces, the volume by slice, and how the probability is distributed."""

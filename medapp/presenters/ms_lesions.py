@@ -1,20 +1,28 @@
 """Lesions of multiple sclerosis: by their places, or by their change since an earlier scan."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
+from plotly.graph_objects import Figure
 
 from medapp.analysis.ms_lesions import CHANGE_CLASSES, NEW, PLANE_AXES, measure_ms_lesions
 from medapp.imaging.volume import Volume
 from medapp.presenters.base import Settings
 from medapp.presenters.catalogue import get_layer_title
 from medapp.presenters.lesions import LesionPresenter
-from medapp.rendering import planes
+from medapp.rendering import attention_maps, planes
 from medapp.rendering.layers import Layer
+from medapp.rendering.view import View, lay_out_columns
 from medapp.result import Result, Table
 
 ATTENTION = {plane: f"attention_{plane}" for plane in PLANE_AXES}
 PLACE_COLOURS = {1: (255, 110, 30), 2: (240, 228, 66), 3: (0, 190, 140), 4: (230, 140, 190)}
 CHANGE_COLOURS = {1: (255, 110, 30), 2: (240, 228, 66), 3: (86, 180, 233), 4: (190, 190, 190), 5: (60, 110, 230)}
-SEQUENCES = {"t1": "T1, aligned", "t2": "T2, aligned", "baseline": "Earlier FLAIR, aligned"}
+THEN_AND_NOW = "Then and now"
+EARLIER = "Earlier FLAIR, aligned"
+SEQUENCES = {"t1": "T1, aligned", "t2": "T2, aligned", "baseline": EARLIER}
 
 
 class MsLesionPresenter(LesionPresenter):
@@ -23,21 +31,38 @@ class MsLesionPresenter(LesionPresenter):
     title = "MS lesions"
     files = (*LesionPresenter.files, "places", "change", "probability_baseline", "zones")
     charted_tables = tuple(ATTENTION.values())
+    chart_titles = (*LesionPresenter.chart_titles, "Attention")
+
+    def sequences(self, result: Result) -> dict[str, Volume]:
+        """Those of this exam, and the FLAIR of the earlier one."""
+        return {title: result.volumes[role] for role, title in SEQUENCES.items() if role in result.volumes}
 
     def layers(self, result: Result) -> dict[str, Layer]:
-        """Also the further sequences; the lesions in the colours of their places or of their change."""
-        volumes = result.volumes
-        image, *others = super().layers(result).items()
-        layers = dict([image])
-        layers |= {title: Layer(volumes[role], opacity=0.0) for role, title in SEQUENCES.items() if role in volumes}
+        """Also the earlier probability; the lesions in the colours of their places or of their change."""
+        volumes, layers = result.volumes, super().layers(result)
+        lesions = {title: layers.pop(title) for title in list(layers) if layers[title].kind == "mask"}
         if "probability_baseline" in volumes:
-            layers[get_layer_title("probability_baseline")] = Layer(
-                volumes["probability_baseline"], "heat", opacity=0.0
-            )
-        layers |= dict(others)
+            earlier = Layer(volumes["probability_baseline"], "heat", opacity=0.0)
+            layers[get_layer_title("probability_baseline")] = earlier
         role, colours = ("change", CHANGE_COLOURS) if "change" in volumes else ("places", PLACE_COLOURS)
-        layers[get_layer_title("mask")] = Layer(volumes[role], "mask", colours=colours, opacity=0.9, contour=2)
-        return layers
+        lesions[get_layer_title("mask")] = Layer(volumes[role], "mask", colours=colours, opacity=0.9, contour=2)
+        return layers | lesions
+
+    def view(self, result: Result) -> View:
+        """With an earlier scan both beside each other, and what has changed."""
+        view = super().view(result)
+        if "baseline" not in result.volumes:
+            return view
+        now = self.image(result).name
+        pictures = (("Then", EARLIER, None), ("Now", now, None), ("Now minus then", "difference", None))
+        tiles = lay_out_columns(pictures, {"axial": 0.56, "sagittal": 0.44})
+        return replace(view, arrangements={THEN_AND_NOW: tiles}, arrangement=THEN_AND_NOW)
+
+    def charts(self, result: Result) -> dict[str, Callable[[], Figure]]:
+        """Also which slices the network attends to, where it saw the head at once."""
+        charts = super().charts(result)
+        attention = get_attention(result)
+        return charts | ({"Attention": partial(attention_maps.plot_attention, attention)} if attention else {})
 
     def measure(self, result: Result, settings: Settings, reference: Volume | None) -> Result:
         """Also where the lesions lie, and what became of them."""

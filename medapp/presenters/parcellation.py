@@ -15,10 +15,14 @@ from medapp.presenters.catalogue import get_layer_title
 from medapp.presenters.mask_reference import check_mask_reference
 from medapp.presenters.task import SEGMENTATION
 from medapp.rendering import planes, region_charts
+from medapp.rendering.brain_window import find_brain_window
 from medapp.rendering.layers import Layer
+from medapp.rendering.surfaces import make_surface
+from medapp.rendering.view import View
 from medapp.result import Result
 
 FIRST_REGIONS = ("Left-Hippocampus", "Right-Hippocampus")  # where one looks first
+MAX_SURFACE_TRIANGLES = 18_000  # of the border of the brain; those between regions come on top
 DISAGREEMENT_COLOUR = (255, 0, 200)
 
 
@@ -38,13 +42,23 @@ class ParcellationPresenter(Presenter):
         labels = volumes["labels"]
         present = {n: labels.labels[n] for n in np.unique(labels.array).tolist() if n}
         regions = labels.new_like(labels.array, labels=present or dict(labels.labels))
-        layers = super().layers(result)
+        image = self.image(result)
+        layers = {image.name: Layer(image, window=find_brain_window(image, volumes["brain"]))}
         layers[get_layer_title("labels")] = Layer(regions, "mask", colours=region_colours(present), opacity=0.45)
         if "disagreement" in volumes:
             layers["Differs from the reference"] = Layer(
                 volumes["disagreement"], "mask", colour=DISAGREEMENT_COLOUR, opacity=0.4
             )
         return layers
+
+    def view(self, result: Result) -> View:
+        """The regions as surfaces in their colours, and the image in the window of the brain, within it."""
+        layers, brain = self.layers(result), result.volumes["brain"]
+        regions = layers[get_layer_title("labels")]
+        surface = make_surface(
+            regions.volume, "Regions", regions.colours, smooth=0.6, max_triangles=MAX_SURFACE_TRIANGLES
+        )
+        return View(layers, brain=brain, surfaces=[surface] if surface else [])
 
     def charts(self, result: Result) -> dict[str, Callable[[], Figure]]:
         """Surfaces, volumes, and the overlap with the reference."""

@@ -21,8 +21,10 @@ from medapp.presenters.task import REGISTRATION
 from medapp.rendering import colour, deformation_maps, difference_maps, planes, registration_charts
 from medapp.rendering.layers import Layer
 from medapp.rendering.slice_grids import make_slice_grid
+from medapp.rendering.view import View, Warp, lay_out_columns
 from medapp.result import Result
 
+FIXED, MOVING = "Fixed", "Moving, aligned"
 MIN_OVERLAP = 0.5  # of the smaller of two boxes
 MAX_LABELS = 64  # different values: integers of no more are taken for labels
 
@@ -39,7 +41,7 @@ class RegistrationPresenter(Presenter):
         "fixed_prepared",
         "moving_prepared",
         "between",
-        "warped_against",
+        "warped_b",
         "moving_labels",
     )
     table_name = "regions"
@@ -54,21 +56,35 @@ class RegistrationPresenter(Presenter):
     def layers(self, result: Result) -> dict[str, Layer]:
         """The images, all in one window, the maps of the deformation, and the regions."""
         maps, volumes = get_maps(result), result.volumes
-        layers = {"Fixed": Layer(maps.fixed, window=maps.window)}
-        layers["Moving, aligned"] = Layer(maps.aligned, window=maps.window, opacity=0.0)
-        layers[get_layer_title("warped")] = Layer(maps.warped, window=maps.window, opacity=0.0)
-        if "co_warped" in volumes and not volumes["co_warped"].labels:
-            layers[get_layer_title("co_warped")] = Layer(volumes["co_warped"], opacity=0.0)
-        length, log = maps.inside
-        span, end = colour.Window(0.0, maps.ends["length"]), maps.ends["log"]
-        layers["Displacement (mm)"] = Layer(
-            length, "heat", window=span, opacity=0.0, colour_map=deformation_maps.MAGNITUDE_COLOUR_MAP
-        )
-        window = colour.Window(-end, end)
-        layers["Log Jacobian"] = Layer(log, "heat", window=window, opacity=0.0, colour_map=difference_maps.SIGNED_MAP)
+        layers = {FIXED: Layer(maps.fixed, window=maps.window)}
+        layers[MOVING] = Layer(maps.aligned, window=maps.window, opacity=0.0)
+        if "warped_b" in volumes:
+            layers["Warped, prompts B"] = Layer(maps.scaled("warped_b"), window=maps.window, opacity=0.0)
+        co_warped = volumes.get("co_warped")
+        if co_warped is not None and not co_warped.labels:
+            layers[get_layer_title("co_warped")] = Layer(co_warped, opacity=0.0)
+        for title, (volume, window) in maps.heat.items():
+            tint = difference_maps.SIGNED_MAP if window.low < 0 else deformation_maps.MAGNITUDE_COLOUR_MAP
+            layers[title] = Layer(volume, "heat", window=window, opacity=0.0, colour_map=tint)
         if "labels" in volumes:
             layers[get_layer_title("labels")] = Layer(volumes["labels"], "mask", opacity=0.0, contour=1)
+        if co_warped is not None and co_warped.labels:
+            layers[get_layer_title("co_warped")] = Layer(co_warped, "mask", opacity=0.0, contour=1)
         return layers
+
+    def view(self, result: Result) -> View:
+        """The moving image over the fixed one, which its deformation plays on, and the brain coloured by it."""
+        maps, layers = get_maps(result), self.layers(result)
+        pictures = ((FIXED, FIXED, None), ("Warped", MOVING, 1.0), ("Moving", MOVING, 0.0))
+        return View(
+            layers,
+            brain=maps.brain,
+            surfaces=[maps.surface] if maps.surface else [],
+            warp=Warp(MOVING, maps.field, maps.head, maps.log_jacobian),
+            compared=MOVING,
+            comparison="swipe",
+            arrangements={"Side by side": lay_out_columns(pictures)},
+        )
 
     def charts(self, result: Result) -> dict[str, Callable[[], Figure]]:
         """The overlap and the distance of each region, and how volumes change."""

@@ -1,17 +1,23 @@
 """The volumes that pictures of a registration are drawn from: images on one scale, and maps of the deformation."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from threading import Lock
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from scipy import ndimage
 
 from medapp.analysis import field_discontinuity
+from medapp.analysis.mask_metrics import find_bounding_box
 from medapp.imaging.deformation import Deformation
 from medapp.imaging.volume import Volume
 from medapp.rendering import colour, deformation_maps, difference_maps, planes
+from medapp.rendering.colour import Window
 from medapp.rendering.layers import Layer
+from medapp.rendering.surfaces import make_surface, sample_values
+from medapp.rendering.view import Surface
 from medapp.result import Result
 
 INTENSITY_PERCENTILES = (5, 95)  # between which two images are brought to one scale
@@ -79,12 +85,40 @@ class RegistrationMaps:
         )
 
     @cached_property
-    def inside(self) -> tuple[Volume, Volume]:
-        """Length and log Jacobian in the head, 0 beside it, for a viewer that paints nothing there."""
-        length, log = (
-            v.new_like(np.where(self.head, v.array, np.float32(0))) for v in (self.length, self.log_jacobian)
-        )
-        return length, log
+    def heat(self) -> dict[str, tuple[Volume, Window]]:
+        """Title to map and the window of its colours; maps are 0 beside the head, where nothing is to be painted."""
+        ends = self.ends
+        heat = {"Displacement": (self.length, Window(0.0, ends["length"]))}
+        heat["Log Jacobian"] = self.log_jacobian, Window(-ends["log"], ends["log"])
+        if self.jumps is not None:
+            heat["Jump at borders"] = self.jumps, Window(0.0, ends["jump"])
+        if "between" in self.volumes:
+            between = replace(self.volumes["between"], unit="mm")
+            heat["Difference of prompts"] = between, Window(0.0, ends["between"])
+        return {
+            title: (volume.new_like(np.where(self.head, volume.array, np.float32(0))), window)
+            for title, (volume, window) in heat.items()
+        }
+
+    @cached_property
+    def brain(self) -> Volume | None:
+        """The labelled voxels with the holes in them; None without regions."""
+        if "labels" not in self.volumes or not self.head.any():
+            return None
+        box = find_bounding_box(self.head)
+        inside = np.zeros(self.head.shape, np.uint8)
+        inside[box] = ndimage.binary_fill_holes(self.head[box])
+        return Volume(inside, self.fixed.affine, labels={1: "brain"}, name="Brain")
+
+    @cached_property
+    def surface(self) -> Surface | None:
+        """The brain, or the head where there are no regions, coloured by the displacement."""
+        inside = self.brain or Volume(self.head.astype(np.uint8), self.fixed.affine)
+        surface = make_surface(inside, "Displacement", unit="mm")
+        if surface is None:
+            return None
+        values = sample_values(self.length, surface.vertices)
+        return replace(surface, values=values, window=Window(0.0, self.ends["length"]))
 
     @cached_property
     def jumps(self) -> Volume | None:

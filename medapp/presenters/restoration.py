@@ -1,8 +1,10 @@
 """Restoration: an image before and after, what changed, and its regions."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from plotly.graph_objects import Figure
@@ -13,9 +15,16 @@ from medapp.imaging.volume import Volume
 from medapp.presenters.base import Picture, Presenter, Settings, find_centre
 from medapp.presenters.catalogue import get_layer_title
 from medapp.presenters.task import RESTORATION
-from medapp.rendering import colour, planes, quality_charts
+from medapp.rendering import colour, difference_maps, planes, quality_charts
 from medapp.rendering.layers import Layer
+from medapp.rendering.slice_grids import find_plane
+from medapp.rendering.view import Plane, View, lay_out_columns
 from medapp.result import Result
+
+
+RESTORED, BEFORE, REFERENCE = "Restored", "Before", "Reference"
+_upsampled: WeakKeyDictionary[Volume, Volume] = WeakKeyDictionary()
+_differences: WeakKeyDictionary[Result, tuple[Volume, float]] = WeakKeyDictionary()
 
 
 class RestorationPresenter(Presenter):
@@ -28,16 +37,28 @@ class RestorationPresenter(Presenter):
     chart_titles = ("Values", "Noise power")
 
     def layers(self, result: Result) -> dict[str, Layer]:
-        """The images, all in one window, and the regions."""
-        volumes, image = result.volumes, self.image(result)
-        window = get_window(result)
-        layers = {image.name: Layer(image, window=window)}
-        layers[get_layer_title("restored")] = Layer(volumes["restored"], window=window)
+        """The restored image, the others on its grid and in its window, the difference, and the regions."""
+        volumes, window = result.volumes, get_window(result)
+        difference, end = get_difference(result)
+        layers = {RESTORED: Layer(volumes["restored"], window=window)}
+        layers[BEFORE] = Layer(get_upsampled(result), window=window, opacity=0.0)
         if "reference" in volumes:
-            layers["Reference"] = Layer(volumes["reference"], window=window, opacity=0.0)
+            layers[REFERENCE] = Layer(volumes["reference"], window=window, opacity=0.0)
+        title = "Restored minus reference" if "reference" in volumes else "Restored minus before"
+        span = colour.Window(-end, end)
+        layers[title] = Layer(difference, "heat", span, opacity=0.0, colour_map=difference_maps.SIGNED_MAP)
         if "regions" in volumes:
             layers[get_layer_title("regions")] = Layer(volumes["regions"], "mask", opacity=0.0, contour=1)
         return layers
+
+    def view(self, result: Result) -> View:
+        """Before at the left of a line, restored at its right; all images beside each other in an arrangement."""
+        layers = self.layers(result)
+        shown = [title for title in (BEFORE, RESTORED, REFERENCE) if title in layers]
+        grid = result.volumes["restored"].grid
+        rows: dict[Plane, float] | None = {find_plane(grid): 1.0} if is_flat(grid) else None
+        tiles = lay_out_columns([(title, title, None) for title in shown], rows)
+        return View(layers, compared=BEFORE, comparison="swipe", arrangements={"Side by side": tiles})
 
     def charts(self, result: Result) -> dict[str, Callable[[], Figure]]:
         """How values and noise are distributed, before and after."""
@@ -113,6 +134,25 @@ def get_window(result: Result) -> colour.Window | None:
     return None if clean.is_colour else colour.find_window(clean.array, clean.unit)
 
 
+def get_upsampled(result: Result) -> Volume:
+    """The image before on the grid of the restored one; kept as long as the image is."""
+    image, grid = result.volumes["image"], result.volumes["restored"].grid
+    if image.grid.is_same(grid):
+        return image
+    kept = _upsampled.get(image)
+    if kept is None or not kept.grid.is_same(grid):
+        kept = _upsampled[image] = replace(image, array=upsample_to_grid(image, grid), affine=grid.affine, headers=())
+    return kept
+
+
+def get_difference(result: Result) -> tuple[Volume, float]:
+    """What `compute_difference` gives, and where its scale ends; kept as long as the result is."""
+    if result not in _differences:
+        difference = compute_difference(result)
+        _differences[result] = difference, difference_maps.find_scale_end(difference.array)
+    return _differences[result]
+
+
 def compute_difference(result: Result) -> Volume:
     """Restored minus reference, signed, or minus the image where there is no reference; colours by their mean."""
     restored, reference = result.volumes["restored"], result.volumes.get("reference")
@@ -120,4 +160,5 @@ def compute_difference(result: Result) -> Volume:
     array = restored.array.astype(np.float32) - base
     if restored.is_colour:
         array = array.mean(axis=3)
-    return restored.new_like(array, name="change" if reference is None else "error", headers=())
+    unit = "of 255" if restored.is_colour else restored.unit
+    return restored.new_like(array, name="change" if reference is None else "error", unit=unit, headers=())

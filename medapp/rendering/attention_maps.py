@@ -16,7 +16,7 @@ from medapp.rendering.lesion_charts import AXIS_ENDS, CHART_INK, CHART_TEMPLATE,
 from medapp.rendering.slice_grids import Plane
 from medapp.result import Table
 
-ATTENTION_COLOUR_MAP = "cividis"  # of even lightness, also for the colour-blind
+ATTENTION_COLOUR_MAP = "plasma"
 SIDE_VIEWS: dict[str, Plane] = {"coronal": "sagittal", "sagittal": "coronal", "axial": "sagittal"}
 """Plane of the slices -> the plane in which they are seen edge-on."""
 VOXELS_PER_SLAB = 8  # so that the borders of slabs are sharp

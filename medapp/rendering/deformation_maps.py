@@ -21,7 +21,7 @@ GRID_COLOUR = (255, 214, 60)
 FOLDING_COLOUR = (60, 255, 90)
 MIN_DETERMINANT = 1e-3  # smaller determinants, and foldings, are shown as this
 OPACITY_OUTSIDE = 0.3  # opacity of the maps outside the head
-MAGNITUDE_COLOUR_MAP = "inferno"
+MAGNITUDE_COLOUR_MAP = "plasma"
 
 
 def sample_displacement(deformation: Deformation, onto: Grid) -> np.ndarray:

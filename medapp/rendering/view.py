@@ -12,6 +12,7 @@ from medapp.rendering.colour import Window
 from medapp.rendering.layers import Layer
 
 Colour = tuple[int, int, int]
+Plane = Literal["axial", "coronal", "sagittal", "render"]
 Comparison = Literal["bottom", "top", "swipe", "checkerboard", "difference", "blink", "overlay"]
 
 
@@ -55,12 +56,14 @@ class LiveMask:
 class Warp:
     """A deformation that the stage plays from 0 to 100 % on the layer named `caption`, the moving image after the affine.
 
-    `mask` (I, J, K) bool on the field's grid is where arrows are drawn.
+    `mask` (I, J, K) bool on the field's grid is where arrows are drawn. `log_jacobian`, the natural logarithm of the
+    Jacobian determinant on the same grid, is computed where it is not given.
     """
 
     caption: str
     deformation: Deformation
     mask: np.ndarray | None = None
+    log_jacobian: Volume | None = None
 
 
 @dataclass(frozen=True)
@@ -71,11 +74,26 @@ class Tile:
     probabilities "agreement" or the title of one. `warp` is the share of the deformation, 0 to 1; None for what is chosen.
     """
 
-    plane: Literal["axial", "coronal", "sagittal", "render"]
+    plane: Plane
     box: tuple[float, float, float, float]
     shows: str = ""
     warp: float | None = None
     caption: str = ""
+
+
+def lay_out_columns(
+    pictures: Sequence[tuple[str, str, float | None]], rows: Mapping[Plane, float] | None = None
+) -> list[Tile]:
+    """Lay out a column for each picture (caption, what it shows, share of the warp), all equally wide.
+
+    `rows` are the planes from the top with their shares of the height; they should add up to 1.
+    """
+    tiles, top, width = [], 0.0, 1 / len(pictures)
+    for plane, height in (rows or {"axial": 0.55, "coronal": 0.45}).items():
+        for number, (caption, shows, warp) in enumerate(pictures):
+            tiles.append(Tile(plane, (number * width, top, width, height), shows, warp, caption))
+        top += height
+    return tiles
 
 
 @dataclass(frozen=True, eq=False)

@@ -158,7 +158,7 @@ def build_scene(
     (name, image), *rest = view.layers.items()
     grid = limit_grid(image.volume.grid)
     masks = {caption: layer for caption, layer in rest if layer.kind == "mask"}
-    regions = _build_regions(masks, grid, folder) if masks else None
+    regions, own = _build_regions(masks, grid, folder) if masks else (None, {})
     return Scene(
         script=script_file(),
         key=key,
@@ -172,7 +172,7 @@ def build_scene(
         brain=None if view.brain is None else write_volume(_cut_out(image, view.brain), grid, folder),
         regions=regions,
         maps=[_build_map(caption, layer, grid, folder) for caption, layer in rest if layer.kind == "heat"],
-        live=None if view.live is None else _build_live(view.live, masks, grid, folder),
+        live=None if view.live is None else _build_live(view.live, own, grid, folder),
         warp=None if view.warp is None else _build_warp(view.warp, folder),
         surfaces=[write_surface(surface, folder) for surface in view.surfaces],
         compared=view.compared,
@@ -258,15 +258,13 @@ def _build_map(name: str, layer: Layer, grid: Grid, folder: Path) -> SceneMap:
     )
 
 
-def _list_values(volume: Volume, label_map: np.ndarray) -> list[int]:
-    return sorted({*volume.labels, *np.unique(label_map).tolist()} - {0})
-
-
-def _build_regions(masks: Mapping[str, Layer], grid: Grid, folder: Path) -> SceneRegions:
+def _build_regions(masks: Mapping[str, Layer], grid: Grid, folder: Path) -> tuple[SceneRegions, dict[str, range]]:
+    """The regions of all masks, and by the caption of a mask which of them are its own."""
     entries: list[LegendEntry] = []
     label_maps, values = [], []
+    own: dict[str, range] = {}
     for caption, layer in masks.items():
-        volume = layer.volume
+        volume, before = layer.volume, len(entries)
         mask = volume if volume.labels else volume.new_like(volume.array != 0, labels={1: caption})
         label_maps.append(to_unsigned(resample(mask, onto=grid).array))
         counts = np.bincount(label_maps[-1].ravel())
@@ -283,26 +281,22 @@ def _build_regions(masks: Mapping[str, Layer], grid: Grid, folder: Path) -> Scen
                     is_shown=layer.opacity > 0,
                 )
             )
+        own[caption] = range(before, len(entries))
     codes, members = encode_labels(label_maps, values)
     top = max(masks.values(), key=lambda layer: layer.opacity)
-    return SceneRegions(
+    regions = SceneRegions(
         texture=write_texture(codes, grid.affine, folder),
         regions=entries,
         members=members,
         opacity=top.opacity or 0.9,
         outline=top.contour > 0,
     )
+    return regions, own
 
 
-def _build_live(live: LiveMask, masks: Mapping[str, Layer], grid: Grid, folder: Path) -> SceneLive:
+def _build_live(live: LiveMask, own: Mapping[str, range], grid: Grid, folder: Path) -> SceneLive:
     volumes = [v if grid.is_same(v.grid) else resample(v, onto=grid) for v in live.probabilities.values()]
     channels = [np.rint(np.clip(volume.array, 0, 1) * 255).astype(np.uint8) for volume in volumes]
-    before, own = 0, range(0)
-    for caption, layer in masks.items():
-        count = len(_list_values(layer.volume, layer.volume.array)) if layer.volume.labels else 1
-        if caption == live.caption:
-            own = range(before, before + count)
-        before += count
     return SceneLive(
         texture=write_texture(np.stack(channels, axis=-1), grid.affine, folder),
         names=list(live.probabilities),
@@ -310,7 +304,7 @@ def _build_live(live: LiveMask, masks: Mapping[str, Layer], grid: Grid, folder: 
         settings=dict(live.settings),
         switches=list(live.switches),
         weights=list(live.weights),
-        regions=list(own),
+        regions=list(own[live.caption]),
         voxel_ml=grid.voxel_ml,
     )
 
@@ -318,7 +312,9 @@ def _build_live(live: LiveMask, masks: Mapping[str, Layer], grid: Grid, folder: 
 def _build_warp(warp: Warp, folder: Path) -> SceneWarp:
     field = warp.deformation
     peak = max(0.1, float(np.abs(field.vectors).max()))
-    log = np.log(np.maximum(field.jacobian_determinant(), 1e-6))
+    log = (
+        np.log(np.maximum(field.jacobian_determinant(), 1e-6)) if warp.log_jacobian is None else warp.log_jacobian.array
+    )
     shares = [*(field.vectors / peak), np.clip(log / MAX_LOG_JACOBIAN, -1, 1)]
     channels = np.stack([np.rint(share * 127 + 128).astype(np.uint8) for share in shares], axis=-1)
     mask = None

@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import os
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
@@ -13,6 +12,7 @@ from medapp.imaging.geometry import resample, with_spacing
 from medapp.imaging.volume import Grid, Volume
 from medapp.rendering import colour
 from medapp.ui.gradio_compat import FileData
+from medapp.ui.viewer.texture_files import write_file
 
 MAX_VOXELS = 48_000_000  # a browser needs about 12 bytes of graphics memory for each
 MAX_SIDE = 512  # voxels along an axis
@@ -39,9 +39,7 @@ def write_volume(volume: Volume, grid: Grid, folder: Path) -> FileData:
         image = nib.Nifti1Image(array, volume.affine)
         image.header.set_slope_inter(slope, inter)
         image.header.set_xyzt_units("mm")
-        part = path.with_suffix(f".{os.getpid()}.part")
-        part.write_bytes(gzip.compress(image.to_bytes(), 1, mtime=0))
-        os.replace(part, path)
+        write_file(path, gzip.compress(image.to_bytes(), 1, mtime=0))
     return FileData(path=str(path), orig_name=path.name)
 
 
