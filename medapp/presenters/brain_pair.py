@@ -7,7 +7,6 @@ from medapp.rendering.layers import Layer
 from medapp.rendering.view import View, lay_out_columns
 from medapp.result import Result
 
-
 FIXED, MOVING = get_layer_title("fixed_prepared"), get_layer_title("moving_prepared")
 
 

@@ -18,7 +18,7 @@ from medapp.presenters.base import Picture, Presenter, Settings, find_centre
 from medapp.presenters.catalogue import get_layer_title
 from medapp.presenters.registration_maps import get_maps
 from medapp.presenters.task import REGISTRATION
-from medapp.rendering import colour, deformation_maps, difference_maps, planes, registration_charts
+from medapp.rendering import deformation_maps, difference_maps, planes, registration_charts
 from medapp.rendering.layers import Layer
 from medapp.rendering.slice_grids import make_slice_grid
 from medapp.rendering.view import View, Warp, lay_out_columns

@@ -21,7 +21,6 @@ from medapp.rendering.slice_grids import find_plane
 from medapp.rendering.view import Plane, View, lay_out_columns
 from medapp.result import Result
 
-
 RESTORED, BEFORE, REFERENCE = "Restored", "Before", "Reference"
 _upsampled: WeakKeyDictionary[Volume, Volume] = WeakKeyDictionary()
 _differences: WeakKeyDictionary[Result, tuple[Volume, float]] = WeakKeyDictionary()

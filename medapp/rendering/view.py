@@ -12,6 +12,7 @@ from medapp.rendering.colour import Window
 from medapp.rendering.layers import Layer
 
 Colour = tuple[int, int, int]
+UNIT_WINDOW = Window(0.0, 1.0)
 Plane = Literal["axial", "coronal", "sagittal", "render"]
 Comparison = Literal["bottom", "top", "swipe", "checkerboard", "difference", "blink", "overlay"]
 
@@ -29,7 +30,7 @@ class Surface:
     faces: np.ndarray
     colour: Colour | np.ndarray = (205, 200, 195)
     values: np.ndarray | None = None
-    window: Window = Window(0.0, 1.0)
+    window: Window = UNIT_WINDOW
     colour_map: str = "plasma"
     unit: str = ""
     is_seen_through: bool = False
@@ -40,8 +41,8 @@ class LiveMask:
     """Probabilities by title, 0 to 1 on the image's grid, which the browser fuses and thresholds by itself.
 
     It draws the mask named `caption` among the layers. `settings` are the values of the options by name: "threshold",
-    "min_lesion_ml", and for several probabilities "fusion" ("mean", "vote" or "weighted"); `switches` and `weights` name
-    the options of each probability, in their order. `colours` are those of the single probabilities.
+    "min_lesion_ml", and for several probabilities "fusion" ("mean", "vote" or "weighted"); `switches` and `weights`
+    name the options of each probability, in their order. `colours` are those of the single probabilities.
     """
 
     caption: str
@@ -54,7 +55,7 @@ class LiveMask:
 
 @dataclass(frozen=True, eq=False)
 class Warp:
-    """A deformation that the stage plays from 0 to 100 % on the layer named `caption`, the moving image after the affine.
+    """A deformation that the stage plays from 0 to 100 % on the layer named `caption`: the moving image, aligned.
 
     `mask` (I, J, K) bool on the field's grid is where arrows are drawn. `log_jacobian`, the natural logarithm of the
     Jacobian determinant on the same grid, is computed where it is not given.
@@ -71,7 +72,8 @@ class Tile:
     """One picture of an arrangement: a plane, its box as shares (left, top, width, height) of the stage, what it shows.
 
     `shows`: "" for what is chosen, the caption of an image layer, "difference", or for a live mask of several
-    probabilities "agreement" or the title of one. `warp` is the share of the deformation, 0 to 1; None for what is chosen.
+    probabilities "agreement" or the title of one. `warp` is the share of the deformation, 0 to 1; None for what is
+    chosen.
     """
 
     plane: Plane

@@ -85,8 +85,9 @@ def move_crosshair(mm: Sequence[float]) -> dict[str, Any]:
 
 
 def render_head() -> str:
-    """Return the HTML for `launch(head=...)`: the style of the controls, which leave the viewer for the panel, and a link
-    that lets browsers fetch NiiVue's script ahead of the first image.
+    """Return the HTML for `launch(head=...)`: the style of the controls, which leave the viewer for the panel.
+
+    A link besides lets browsers fetch NiiVue's script ahead of the first image.
 
     Fetches the script, for at most three seconds, if it is not in the cache. The viewer also works without the link.
     """

@@ -11,6 +11,7 @@ from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Grid, Volume
 from medapp.io.raster import NO_PIXEL_SIZE_REMARK
 from medapp.rendering import colour
+from medapp.rendering.deformation_maps import compute_log_jacobian
 from medapp.rendering.layers import Layer
 from medapp.rendering.view import LiveMask, Tile, View, Warp
 from medapp.ui.gradio_compat import FileData, GradioModel
@@ -94,8 +95,11 @@ class SceneLive(GradioModel):
 
 
 class SceneWarp(GradioModel):
-    """A displacement in RAS+ mm in the first three channels, `peak` for 255 and -`peak` for 1, and in the fourth the
-    natural logarithm of the Jacobian determinant, `log_peak` for 255; 0 is 128. `mask` holds 255 where arrows belong."""
+    """A displacement in RAS+ mm in the first three channels, `peak` for 255 and -`peak` for 1; 0 is 128.
+
+    The fourth is the natural logarithm of the Jacobian determinant, `log_peak` for 255. `mask` holds 255 where arrows
+    belong.
+    """
 
     texture: SceneTexture
     mask: SceneTexture | None
@@ -312,9 +316,10 @@ def _build_live(live: LiveMask, own: Mapping[str, range], grid: Grid, folder: Pa
 def _build_warp(warp: Warp, folder: Path) -> SceneWarp:
     field = warp.deformation
     peak = max(0.1, float(np.abs(field.vectors).max()))
-    log = (
-        np.log(np.maximum(field.jacobian_determinant(), 1e-6)) if warp.log_jacobian is None else warp.log_jacobian.array
-    )
+    if warp.log_jacobian is None:
+        log = compute_log_jacobian(field.jacobian_determinant())
+    else:
+        log = warp.log_jacobian.array
     shares = [*(field.vectors / peak), np.clip(log / MAX_LOG_JACOBIAN, -1, 1)]
     channels = np.stack([np.rint(share * 127 + 128).astype(np.uint8) for share in shares], axis=-1)
     mask = None

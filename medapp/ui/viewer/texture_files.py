@@ -23,7 +23,10 @@ class SceneTexture(GradioModel):
 
 
 def write_texture(array: np.ndarray, affine: np.ndarray, folder: Path, *, halve: bool = False) -> SceneTexture:
-    """Write uint8 voxels (I, J, K) or (I, J, K, C) with an `affine` (4, 4) to RAS+ mm; `halve` averages blocks of 2³."""
+    """Write uint8 voxels (I, J, K) or (I, J, K, C) with an `affine` (4, 4) to RAS+ mm.
+
+    `halve` averages blocks of 2 x 2 x 2 voxels.
+    """
     voxels = turn_to_ras(array, affine)
     size = np.array(voxels.shape[:3])
     if halve:
