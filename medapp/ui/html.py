@@ -31,13 +31,13 @@ REGION_SOURCES = {
 
 
 def render_header() -> str:
-    """Return the page's title."""
-    return TEMPLATES.render_macro("header")
+    """Return the page's title, and the notice that this is no medical device and for how long files are kept."""
+    return TEMPLATES.render_macro("header", NOT_A_DIAGNOSIS, LIFETIME // 60 + 10)
 
 
-def render_banner() -> str:
-    """Return the notice that this is no medical device, and for how long files are kept."""
-    return TEMPLATES.render_macro("banner", NOT_A_DIAGNOSIS, LIFETIME // 60 + 10)
+def render_whose(card: Card) -> str:
+    """Return the name of the method that has made the shown result."""
+    return TEMPLATES.render_macro("whose", card)
 
 
 def render_method(card: Card) -> str:

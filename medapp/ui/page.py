@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, NoReturn
 
@@ -34,10 +34,9 @@ from medapp.ui.example_results import compute_example
 from medapp.ui.exchange import OUTCOME_KEY
 from medapp.ui.gradio_compat import InvalidPathError
 from medapp.ui.ownership import NOT_YOURS_MESSAGE, find_values, ownership
-from medapp.ui.panels.base import Frame, Panel
-from medapp.ui.panels.registration import lay_out_registration
-from medapp.ui.panels.restoration import lay_out_restoration
-from medapp.ui.panels.segmentation import lay_out_segmentation
+from medapp.ui.panels.base import Panel
+from medapp.ui.panels.registration import RegistrationPanel
+from medapp.ui.panels.restoration import RestorationPanel
 from medapp.ui.request_checks import ANOTHERS_SESSION_MESSAGE, RequestChecker
 from medapp.ui.security import SecurityMiddleware
 from medapp.ui.session import visitors
@@ -47,11 +46,7 @@ from medapp.ui.uploads import resolve_upload
 from medapp.ui.viewer import component
 from medapp.ui.workspace import LIFETIME, results_folder, uploads_folder
 
-PANELS: dict[str, Callable[[Frame], Panel]] = {
-    "segmentation": lay_out_segmentation,
-    "restoration": lay_out_restoration,
-    "registration": lay_out_registration,
-}
+PANELS = {"segmentation": Panel, "restoration": RestorationPanel, "registration": RegistrationPanel}
 MAX_UPLOAD = "600mb"
 
 
@@ -169,11 +164,14 @@ def build_page() -> Page:
     gr.set_static_paths([FOLDER])  # served from where they are, see `example_inputs`
     ownership.publish(paths())
     with Page(
-        title="medapp", delete_cache=(CLEANUP_INTERVAL, LIFETIME), analytics_enabled=False, fill_width=True
+        title="medapp",
+        delete_cache=(CLEANUP_INTERVAL, LIFETIME),
+        analytics_enabled=False,
+        fill_width=True,
+        fill_height=True,
     ) as demo:
-        gr.HTML(html.render_header())
-        gr.HTML(html.render_banner())
-        with gr.Tabs():
+        gr.HTML(html.render_header(), elem_id="page-head")
+        with gr.Tabs(overflow_behavior="wrap", elem_id="page-tabs"):
             for name, task in TASKS.items():
                 own = [card for card in cards if card.task == name]
                 if own:  # a task without a method is not offered
@@ -224,8 +222,7 @@ def launch_page(demo: Page, **options: object) -> NoReturn:
         demo.launch(
             **{
                 "theme": theme.create_theme(),
-                "css": theme.CSS,
-                "head": component.render_head(),
+                "head": theme.render_head() + component.render_head(),
                 "max_file_size": MAX_UPLOAD,
                 "state_session_capacity": MAX_SESSIONS,
                 "mcp_server": True,

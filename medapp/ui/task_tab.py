@@ -1,4 +1,4 @@
-"""A tab: the form on the left, the result on the right, and what happens at its buttons.
+"""A tab: the form in a drawer, the picture, the panel beside it, and what happens at its buttons.
 
 What is particular to a task is its panel's (`ui/panels`) and its presenters' (`presenters`).
 """
@@ -29,8 +29,9 @@ from medapp.ui.events import AT_ONCE, GPU, LIVE, PRIVATE
 from medapp.ui.example_inputs import RunInputs
 from medapp.ui.example_results import add_example_note, compute_example, is_computed
 from medapp.ui.gradio_compat import PredictBodyInternal
-from medapp.ui.panels.base import Frame, Panel, presenter_of
+from medapp.ui.panels.base import Frame, Panel
 from medapp.ui.session import Session, check_cancelled, close_session, visitors
+from medapp.ui.stage import lay_out_stage, presenter_of
 from medapp.ui.tab import Step, Volumes
 from medapp.ui.task_form import lay_out_form
 from medapp.ui.task_result import lay_out_result, lay_out_result_tabs
@@ -42,28 +43,31 @@ KEPT_DRAWINGS = 2  # folders with files: the browser may still fetch those of th
 class TaskTab:
     """The tab of one task inside the current `gr.Blocks`; `name` begins the components' ids."""
 
-    def __init__(self, task: Task, name: str, cards: Sequence[Card], lay_out_panel: Callable[[Frame], Panel]) -> None:
+    def __init__(self, task: Task, name: str, cards: Sequence[Card], panel_class: type[Panel]) -> None:
         self.task, self.name, self.cards = task, name, cards
         self.examples = [e for e in of_task(name) if any(e.pipeline == card.name for card in cards)]
-        with gr.Row(equal_height=False):
-            with gr.Column(scale=2, min_width=320):
+        with gr.Row(elem_id=f"{name}-work", elem_classes="work"):
+            with gr.Column(elem_id=f"{name}-drawer", elem_classes="drawer"):
                 self.form = lay_out_form(task, name, cards, self.examples)
-            with gr.Column(scale=5, min_width=360):
+            with gr.Column(elem_id=f"{name}-stage", elem_classes="stage"):
+                self.stage = lay_out_stage(name)
+            with gr.Column(elem_id=f"{name}-panel", elem_classes="side-panel"):
                 self.result = lay_out_result(task, name, cards)
         form, result = self.form, self.result
         self.method, self.reference, self.example_inputs = form.method, form.reference, form.example_inputs
         self.status, self.results = result.status, result.everything
-        self.panel = lay_out_panel(
-            Frame(name, cards, form.buttons, result.above, result.pictures, result.report, result.tabs)
+        self.panel = panel_class(
+            Frame(name, cards, self.stage, form.buttons, result.above, result.live, result.report, result.tabs)
         )
-        with form.buttons:
-            self.stop = gr.Button("Cancel", variant="stop", interactive=False, elem_id=f"{name}-cancel")
         titles = dict.fromkeys(title for card in cards for title in get_presenter(card).chart_titles)
         with result.tabs:
             self.last_tabs = lay_out_result_tabs(name, list(titles))
         self.kept = gr.State(None, time_to_live=LIFETIME, delete_callback=close_session)
-        self.by_name = {card.name: forms.Form(card, *form.asked[card.name], result.live[card.name]) for card in cards}
+        self.by_name = {
+            card.name: forms.Form(card, *form.asked[card.name], result.options[card.name]) for card in cards
+        }
         self._connect()
+        self.stage.connect(self.kept, self.method)
         self.panel.connect(self)
         self.example_inputs.wire(self)
 
@@ -75,13 +79,14 @@ class TaskTab:
     @property
     def shown(self) -> list[Any]:
         """What `show` fills."""
-        return [self.status, self.results, self.last_tabs.provenance, self.kept, *self.panel.shown]
+        own = [self.status, self.results, self.last_tabs.provenance, self.kept]
+        return [*own, *self.stage.shown, *self.panel.shown]
 
     @property
     def drawn(self) -> list[Any]:
         """What `draw` fills."""
         tabs = self.last_tabs
-        return [*tabs.charts.values(), tabs.archive, tabs.files, *self.panel.drawn]
+        return [*tabs.charts.values(), tabs.archive, tabs.files]
 
     @property
     def everything(self) -> set:
@@ -106,7 +111,8 @@ class TaskTab:
             self.results: gr.Column(visible=True),
             self.last_tabs.provenance: html.render_provenance(result, card),
             self.kept: session,
-            **self.panel.show(session, card, is_new),
+            **self.stage.show(session, card, is_new),
+            **self.panel.show(session),
         }
 
     def draw(self, session: Session | None) -> dict:
@@ -125,9 +131,6 @@ class TaskTab:
     def _draw(self, session: Session) -> dict:
         charts, tabs = presenter_of(session.result).charts(session.result), self.last_tabs
         drawn = {plot: try_to_draw(charts.get(title, lambda: None), None) for title, plot in tabs.charts.items()}
-        drawn |= try_to_draw(
-            lambda: self.panel.draw(session), {part: gr.update(value=None) for part in self.panel.drawn}
-        )
         archive, files = self._write_files(session)
         return {
             **drawn,
@@ -269,16 +272,18 @@ class TaskTab:
         lists = [box for each in self.by_name.values() for box in each.series.values()]
         boxes = [box for each in self.by_name.values() for box in each.boxes.values()]
         options = [option for each in self.by_name.values() for option in (each.options | each.live).values()]
-        look = f"() => document.getElementById('{self.name}-status').scrollIntoView({{block: 'nearest'}})"
         for asked in (form.run.click, form.gallery.select):
-            asked(None, js=look, **AT_ONCE)  # the result may lie above or, on a phone, below
+            asked(None, js=f"() => window.medappPage.fold('{self.name}')", **AT_ONCE)
         self.follow(form.run, self.start, everything, [*shown, *lists, form.by_voxels])
         self.reference.change(
             lambda: gr.Checkbox(False, visible=False), None, form.by_voxels, show_progress="hidden", **AT_ONCE
         )
         for each in self.by_name.values():
-            for option in each.live.values():
-                moved = option.input(self.recompute, everything, shown, **LIVE)
+            for name, option in each.live.items():
+                set_live = f"(value) => window.medappPage.setLive('{self.name}', '{name}', value)"
+                option.input(None, option, None, js=set_live, **AT_ONCE)
+                rests = option.release if isinstance(option, gr.Slider) else option.input
+                moved = rests(self.recompute, everything, shown, **LIVE)
                 moved.then(self.draw, self.kept, self.drawn, **LIVE)
 
         @report_errors
@@ -297,13 +302,13 @@ class TaskTab:
                 self.example_inputs.summary,
                 self.example_inputs.example_name,
             ],
-            show_progress_on=[self.status],
+            show_progress_on=[self.stage.progress],
             trigger_mode="multiple",
             **GPU,
             **PRIVATE,
         )
         done.success(self.draw, self.kept, self.drawn, show_progress="minimal", **PRIVATE)
-        self.stop.click(_cancel, None, None, **AT_ONCE)
+        self.stage.cancel.click(_cancel, None, None, **AT_ONCE)
         groups = [*form.groups.items(), *self.result.groups.items()]
         self.method.change(
             lambda chosen: {group: gr.update(visible=name == chosen) for name, group in groups},
@@ -315,10 +320,10 @@ class TaskTab:
     def follow(self, button: gr.Button, job: Callable, inputs: set, outputs: list, *, draws: bool = True) -> None:
         """At a click do the job in the queue, free the buttons whatever came of it, then draw the rest."""
         resting = [self.form.run, *self.panel.buttons]
-        first = button.click(lambda: _set_buttons(resting, False), None, [*resting, self.stop], **AT_ONCE)
-        done = first.then(job, inputs, outputs, show_progress_on=[self.status], **GPU, **PRIVATE)
+        first = button.click(lambda: _set_buttons(resting, False), None, [*resting, self.stage.cancel], **AT_ONCE)
+        done = first.then(job, inputs, outputs, show_progress_on=[self.stage.progress], **GPU, **PRIVATE)
         for end in (done.success, done.failure):
-            end(lambda: _set_buttons(resting, True), None, [*resting, self.stop], **AT_ONCE)
+            end(lambda: _set_buttons(resting, True), None, [*resting, self.stage.cancel], **AT_ONCE)
         if draws:
             done.success(self.draw, self.kept, self.drawn, show_progress="minimal", **PRIVATE)
 

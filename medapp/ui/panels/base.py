@@ -1,19 +1,20 @@
-"""Panel: what a tab shows of its results, and what can be done with them there."""
+"""Panel: what a tab shows beside its picture, and what can be done with it there."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import gradio as gr
 
 from medapp.card import Card
-from medapp.presenters import get_presenter
-from medapp.presenters.base import Presenter
 from medapp.result import Result
-from medapp.serving import runtime
+from medapp.ui import html, payload
+from medapp.ui.events import HIDDEN
 from medapp.ui.form import Form
 from medapp.ui.session import Session
+from medapp.ui.stage import Stage, presenter_of
 from medapp.ui.tab import Tab, Volumes
+from medapp.ui.viewer.component import move_crosshair
 
 DOWNLOAD_BUTTONS: Any = ["download", "fullscreen"]
 
@@ -24,63 +25,81 @@ class Frame:
 
     name: str
     cards: Sequence[Card]
+    stage: Stage
     buttons: gr.Row  # beside Run
     above: gr.Column  # between the headline and what shows only once there is a result
-    pictures: gr.Column  # on top of the result
+    live: gr.Column  # the options that apply to a result
     report: gr.Tab  # the result's first tab
     tabs: gr.Tabs  # for further tabs after the first
 
 
-class Panel(Protocol):
-    """The components of a panel, and what fills them.
+class Panel:
+    """The table and the figures of a tab; a task that has more to show derives its own, and overrides what differs."""
 
-    `inputs` are components that `prepare` reads besides the form, `shown` those that `show` fills, `drawn` those that
-    `draw` fills, `buttons` those that rest while something runs.
-    """
+    table_label = "Click a row to go there"
+
+    def __init__(self, frame: Frame) -> None:
+        """Lay out the components in their places."""
+        self.name, self.stage = frame.name, frame.stage
+        with frame.report:
+            self.table = gr.Dataframe(
+                interactive=False,
+                buttons=["copy"],
+                max_height=320,
+                label=self.table_label,
+                elem_id=f"{self.name}-table",
+            )
+            self.numbers = gr.HTML(elem_id=f"{self.name}-numbers")
 
     @property
     def inputs(self) -> list[Any]:
         """What `prepare` reads besides the form."""
+        return []
 
     @property
     def shown(self) -> list[Any]:
         """What `show` fills."""
-
-    @property
-    def drawn(self) -> list[Any]:
-        """What `draw` fills."""
+        return [self.table, self.numbers]
 
     @property
     def buttons(self) -> list[Any]:
         """What rests while something runs."""
+        return []
 
     def prepare(self, form: Form, data: dict, volumes: Volumes) -> tuple[Volumes, Callable[[Result], Result]]:
         """The images as they go into the method, and what is to be added to the result for it."""
+        return volumes, lambda result: result
 
     def clear(self) -> dict:
         """What else an example has left, emptied, by component: it goes when the visitor's own files come."""
+        return {}
 
-    def show(self, session: Session, card: Card, is_new: bool) -> dict:
-        """What is looked at first, by component; `is_new` if it is another result than the one before."""
+    def show(self, session: Session) -> dict:
+        """What belongs to the picture, by component."""
+        return {
+            self.table: fill_table(session.result, presenter_of(session.result).table_name),
+            self.numbers: self.render_numbers(session.result),
+        }
 
-    def draw(self, session: Session) -> dict:
-        """The rest, by component."""
+    def render_numbers(self, result: Result) -> str:
+        """The figures of a result as HTML."""
+        further = presenter_of(result).further_tables(result)
+        return html.render_metrics(result) + "".join(map(html.render_table, further))
 
     def connect(self, tab: Tab) -> None:
-        """Connect the panel's own components."""
+        """Connect the panel's own components: a click on a row of the table moves the crosshair there."""
 
+        def go_to_row(session: Session | None, event: gr.SelectData) -> Any:
+            if session is None:
+                return gr.skip()
+            presenter = presenter_of(session.result)
+            table = presenter.table(session.result)
+            if table is None or not table.rows:
+                return gr.skip()
+            session.mm = payload.row_position(presenter.locate, session.result, event.row_value)
+            return move_crosshair(session.mm)
 
-def presenter_of(result: Result) -> Presenter:
-    """What shows a result of `runtime.run`."""
-    assert result.provenance is not None
-    return get_presenter(runtime.find_card(result.provenance.pipeline))
-
-
-def lay_out_table(name: str, label: str, max_height: int = 320) -> gr.Dataframe:
-    """A table whose rows can be clicked."""
-    return gr.Dataframe(
-        interactive=False, buttons=["copy"], max_height=max_height, label=label, elem_id=f"{name}-table"
-    )
+        self.table.select(go_to_row, tab.kept, self.stage.viewer, **HIDDEN)
 
 
 def fill_table(result: Result, name: str) -> gr.Dataframe:
@@ -90,20 +109,6 @@ def fill_table(result: Result, name: str) -> gr.Dataframe:
         value=[list(row) for row in table.rows] if table else [],
         headers=list(table.columns) if table else ["region"],
         visible=table is not None,
-    )
-
-
-def lay_out_image_slider(label: str, elem_id: str) -> gr.ImageSlider:
-    """Two pictures, one over the other, with a handle between them."""
-    return gr.ImageSlider(
-        format="png",
-        show_label=False,
-        label=label,
-        type="numpy",
-        max_height=640,
-        buttons=DOWNLOAD_BUTTONS,
-        interactive=False,
-        elem_id=elem_id,
     )
 
 

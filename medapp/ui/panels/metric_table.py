@@ -1,7 +1,5 @@
 """Metric table: metrics before and after beside each other, with their meaning, as HTML."""
 
-from collections.abc import Sequence
-
 from medapp.result import Result, Table
 from medapp.ui import html
 
@@ -37,10 +35,3 @@ def render_prompt_table(table: Table) -> str:
     """Return the regions that two sets of prompts move the furthest apart."""
     rows = sorted(table.rows, key=lambda row: -float(row[1]))[:MAX_REGIONS]
     return html.render_comparison(table.columns, rows)
-
-
-def render_readings(readings: Sequence[tuple[str, str]]) -> str:
-    """Return the values at a point in a line; without any, what to do."""
-    if not readings:
-        return html.render_help("Click in the picture to read the field there.")
-    return html.render_readings(readings)

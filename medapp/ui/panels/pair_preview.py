@@ -120,7 +120,7 @@ class PairPreview:
                     **self.show(result, is_open=True),
                     self.kept: visitors.keep(request.session_hash, pair, f"{self.name}-looked"),
                     tab.status: html.render_headline(summary, [advice, *used.notes, *result.notes], result.warnings),
-                    **({tab.results: gr.Column(visible=False)} if is_new else {}),
+                    **({tab.results: gr.Column(visible="hidden")} if is_new else {}),
                 }
 
             return tab.attempt(PREVIEW, work, data, request, progress)

@@ -102,6 +102,10 @@ class RegionEditor:
             self.mode: INSPECT,
         }
 
+    def close(self) -> dict:
+        """Without regions."""
+        return {self.accordion: gr.Accordion(visible=False), self.region_map: None}
+
     # ---- events
     def connect(self, tab: Tab) -> None:
         """Connect the components, once the tab has all of its own."""
@@ -129,7 +133,7 @@ class RegionEditor:
                         f"{region_map.count} regions found",
                         [f"Edit them below if you like, then press {tab.task.run}.", *used.notes, *result.notes],
                     ),
-                    **({tab.results: gr.Column(visible=False)} if is_other else {}),
+                    **({tab.results: gr.Column(visible="hidden")} if is_other else {}),
                 }
 
             return tab.attempt(FIND_BUTTON, work, data, request, progress)
