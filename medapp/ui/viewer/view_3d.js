@@ -15,6 +15,7 @@ function createSurfaces(stage) {
   const draw3D = nv.draw3D.bind(nv);
   nv.draw3D = (rect = [0, 0, 0, 0], ...rest) => {
     const box = rect[2] ? rect : [0, 0, gl.canvas.width, gl.canvas.height];
+    if (!(box[2] >= 1 && box[3] >= 1)) return push(box); // a tab that is not shown
     const { renderAzimuth, renderElevation, volScaleMultiplier, clipPlaneDepthAziElevs } = nv.scene;
     const state = JSON.stringify([version, box, renderAzimuth, renderElevation, volScaleMultiplier, clipPlaneDepthAziElevs]);
     if (!isReady || nv.uiData.mouseDepthPicker) return isReady ? draw3D(rect, ...rest) : push(box);
