@@ -35,6 +35,7 @@ from medapp.ui.stage import lay_out_stage, presenter_of
 from medapp.ui.tab import Step, Volumes
 from medapp.ui.task_form import lay_out_form
 from medapp.ui.task_result import lay_out_result, lay_out_result_tabs
+from medapp.ui.toggle import lay_out_toggle
 from medapp.ui.workspace import LIFETIME
 
 KEPT_DRAWINGS = 2  # folders with files: the browser may still fetch those of the last but one
@@ -48,6 +49,7 @@ class TaskTab:
         self.examples = [e for e in of_task(name) if any(e.pipeline == card.name for card in cards)]
         with gr.Row(elem_id=f"{name}-work", elem_classes="work"):
             with gr.Column(elem_id=f"{name}-drawer", elem_classes="drawer"):
+                lay_out_toggle(f"{name}-work", "drawer-closed", f"{name}-drawer", "Close the form", "✕")
                 self.form = lay_out_form(task, name, cards, self.examples)
             with gr.Column(elem_id=f"{name}-stage", elem_classes="stage"):
                 self.stage = lay_out_stage(name)

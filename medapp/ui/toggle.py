@@ -23,6 +23,6 @@ def lay_out_toggle(row: str, class_name: str, controls: str, label: str, sign: s
         html_template=button,
         js_on_load=SCRIPT,
         apply_default_css=False,
-        elem_id=f"{row}-{class_name}",
+        padding=False,
         elem_classes="toggle-box",
     )
