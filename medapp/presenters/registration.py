@@ -78,7 +78,6 @@ class RegistrationPresenter(Presenter):
         pictures = ((FIXED, FIXED, None), ("Warped", MOVING, 1.0), ("Moving", MOVING, 0.0))
         return View(
             layers,
-            brain=maps.brain,
             surfaces=[maps.surface] if maps.surface else [],
             warp=Warp(MOVING, maps.field, maps.head, maps.log_jacobian),
             compared=MOVING,

@@ -70,9 +70,7 @@ def warp_view() -> View:
     moving = image.new_like((1000 * ball(image, np.add((0, 0, 5), SHIFT), 15)).astype(np.int16), name="Moving")
     vectors = np.tile(np.array(SHIFT, np.float32)[:, None, None, None], (1, *image.shape))
     layers = {"Fixed": Layer(fixed), "Moving": Layer(moving)}
-    return View(
-        layers, warp=Warp("Moving", Deformation(vectors, OBLIQUE)), compared="Moving", comparison="difference"
-    )
+    return View(layers, warp=Warp("Moving", Deformation(vectors, OBLIQUE)), compared="Moving", comparison="difference")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,88 @@
+"""Write the first view of each tab: what the page shows of one example before anything is computed.
+
+`python -m training.examples.make_first_views` computes the examples anew, which takes a few minutes, and writes the
+folder `first_view` beside their images. To be run after any change of what the methods give or the stage shows.
+"""
+
+import gzip
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from medapp import examples
+from medapp.examples import Example
+from medapp.imaging.volume import Volume
+from medapp.presenters import get_presenter
+from medapp.presenters.comparison import prepare_comparison
+from medapp.rendering.layers import Layer
+from medapp.rendering.view import View
+from medapp.result import Result
+from medapp.serving import runtime
+from medapp.ui.first_view import find_folder, write_first_view
+from medapp.ui.viewer.scene import build_scene
+from medapp.ui.viewer.texture_files import write_file
+
+CHOSEN = ("stroke_whole_head", "pathology_twice", "known_deformation")
+LEFT_OUT = ("MNI template, aligned", "Jump at borders")  # for size; they are there once something is computed
+IMAGE_LEVELS, MAP_LEVELS = 64, 30  # of the window: finer steps hardly show
+
+
+def main() -> None:
+    """Write all of them, and say how large they are."""
+    for example in examples.every():
+        if example.name in CHOSEN:
+            folder = write_view(example, compute_result(example))
+            print(f"{example.name}: {sum(file.stat().st_size for file in folder.iterdir()) / 1e6:.2f} MB")
+
+
+def compute_result(example: Example) -> Result:
+    """Run the example's method and compare with the example's reference, as the page does."""
+    card = runtime.find_card(example.pipeline)
+    volumes = example.volumes(card.inputs)
+    result = runtime.run(card.name, *volumes, **example.settings)
+    given = dict(zip((i.name for i in card.inputs), volumes, strict=True))
+    return prepare_comparison(card, given, example.truth).apply(get_presenter(card), result, result.settings)[0]
+
+
+def write_view(example: Example, result: Result) -> Path:
+    """Write the first view of an example; returns its folder."""
+    card, folder = runtime.find_card(example.pipeline), find_folder(example)
+    presenter = get_presenter(card)
+    shutil.rmtree(folder, ignore_errors=True)
+    view = reduce_view(presenter.view(result))
+    scene = build_scene(view, folder, mm=presenter.start(result), key=card.name, title=card.title)
+    for file in folder.iterdir():
+        write_file(file, gzip.compress(gzip.decompress(file.read_bytes()), 9, mtime=0))
+    facts = result.facts() | {"device": "", "engine": "", "seconds": 0, "peak_memory_mb": 0, "versions": {}}
+    write_first_view(folder, scene, presenter.headline(result), facts)
+    return folder
+
+
+def reduce_view(view: View) -> View:
+    """The view with fewer grey values, and without what is seldom looked at."""
+    layers: Mapping[str, Layer] = {title: layer for title, layer in view.layers.items() if title not in LEFT_OUT}
+    return replace(view, layers={title: reduce_layer(layer) for title, layer in layers.items()})
+
+
+def reduce_layer(layer: Layer) -> Layer:
+    """The layer with values in steps of its window; masks, colours and images of few values stay."""
+    volume, window = layer.volume, layer.window
+    if layer.kind == "mask" or volume.is_colour or window is None or volume.unit == "HU":
+        return layer
+    step = (window.high - window.low) / (MAP_LEVELS if layer.kind == "heat" else IMAGE_LEVELS)
+    return replace(layer, volume=round_values(volume, step))
+
+
+def round_values(volume: Volume, step: float) -> Volume:
+    """The volume with values rounded to steps, whole ones if they are larger than 1; 0 stays 0."""
+    if volume.array.dtype.kind in "iub" and step < 2:
+        return volume
+    whole = np.floor(step) if step >= 1 else step
+    return volume.new_like((np.rint(volume.array / whole) * whole).astype(np.float32), headers=())
+
+
+if __name__ == "__main__":
+    main()
