@@ -1,6 +1,6 @@
 // Live mask: probabilities that the browser fuses and thresholds by itself, with volume and number of the lesions.
 
-function findComponents(isInside, [nx, ny, nz]) { // runs along x, joined where they share a face
+function findComponents(isInside, [nx, ny, nz]) { // runs along x, joined where they touch, be it at a corner
   const from = [], to = [], parent = []; // of each run, within its row
   const first = new Int32Array(ny * nz + 1); // run of each row
   const find = (run) => {
@@ -10,7 +10,7 @@ function findComponents(isInside, [nx, ny, nz]) { // runs along x, joined where 
   const join = (row, other) => { // both lists of runs are in order
     let i = first[row], j = first[other];
     while (i < first[row + 1] && j < first[other + 1]) {
-      if (from[i] < to[j] && from[j] < to[i]) {
+      if (from[i] <= to[j] && from[j] <= to[i]) {
         const [a, b] = [find(i), find(j)];
         parent[Math.max(a, b)] = Math.min(a, b);
       }
@@ -29,8 +29,13 @@ function findComponents(isInside, [nx, ny, nz]) { // runs along x, joined where 
       parent.push(parent.length);
     }
     first[row + 1] = from.length;
-    if (row % ny) join(row, row - 1);
-    if (row >= ny) join(row, row - ny);
+    const y = row % ny;
+    if (y) join(row, row - 1);
+    if (row >= ny) {
+      if (y) join(row, row - ny - 1);
+      join(row, row - ny);
+      if (y + 1 < ny) join(row, row - ny + 1);
+    }
   }
   const roots = parent.map((_, run) => find(run));
   const sizes = new Map();

@@ -224,7 +224,8 @@ def test_regions_and_maps_show_and_hide(page):
 def test_the_browser_counts_as_the_server_does(page, chance, threshold, smallest):
     """The vote of three networks of which two say the same is what these two say."""
     page.evaluate(js(f"s.set('min_lesion_ml', {smallest}) && s.set('threshold', {threshold})"))
-    labels, count = ndimage.label(np.rint(chance.array * 255) >= threshold * 255)
+    corners = np.ones((3, 3, 3))
+    labels, count = ndimage.label(np.rint(chance.array * 255) >= threshold * 255, corners)
     ml = np.bincount(labels.ravel())[1:] * chance.grid.voxel_ml
     kept = ml[ml >= smallest]
     expected = f"{kept.sum():.1f} ml in {len(kept)} lesion{'s' if len(kept) != 1 else ''}"
