@@ -83,7 +83,8 @@ class Card:
     `reference` raises InputError for a reference that the method's result cannot be compared with, before anything is
     computed. `presenter` names what shows its results (see `presenters`); `preview` is the method that shows how its
     inputs are prepared, "" for none: it takes the same inputs. `option_groups` maps a title to the optional inputs and
-    the options that are collapsed under it. `former` are names that the method had before, taken for one release.
+    the options that are collapsed under it. `is_companion`: it serves the published methods, and is listed after them.
+    `former` are names that the method had before, taken for one release.
     """
 
     name: str
@@ -105,6 +106,7 @@ class Card:
     networks: Mapping[str, Network] = field(default_factory=dict)
     preview: str = ""
     option_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    is_companion: bool = False
     former: tuple[str, ...] = ()
 
     def arrange_inputs(self, given: Sequence[T]) -> tuple[T | None, ...]:

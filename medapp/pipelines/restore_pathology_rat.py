@@ -142,7 +142,7 @@ CARD = Card(
     name="restore_pathology_rat",
     task="restoration",
     presenter="restoration",
-    title="H&E super-resolution, ×2 or ×4 (RAT)",
+    title="H&E super-resolution (RAT)",
     about="Upsamples a picture of an H&E-stained section two or four times and sharpens it.",
     inputs=restoration_inputs("H&E picture", "One field as PNG, JPEG or TIFF, not a whole slide.", colour=True),
     options=(

@@ -80,7 +80,8 @@ CARD = Card(
     name="segment_anatomy_unet",
     task="segmentation",
     presenter="parcellation",
-    title="Brain regions and volumes (3-D U-Net)",
+    title="Brain regions (3-D U-Net)",
+    is_companion=True,
     about="Segments the regions of the brain, left and right, on MRI with or without the skull, and measures them.",
     inputs=(
         Input("image", "Brain MRI", "Preferably T1 of about 1 mm; other contrasts and thick slices are possible."),

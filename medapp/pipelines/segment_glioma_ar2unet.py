@@ -204,7 +204,7 @@ CARD = Card(
     name="segment_glioma_ar2unet",
     task="segmentation",
     presenter="lesions",
-    title="Low-grade glioma: FLAIR abnormality (AR2-UNet)",
+    title="Glioma on FLAIR (AR2-UNet)",
     about="Segments the FLAIR abnormality of lower-grade glioma, from FLAIR alone or with T1 before and after "
     "contrast.",
     inputs=(

@@ -269,7 +269,7 @@ CARD = Card(
     name="segment_ms_rsanet",
     task="segmentation",
     presenter="ms_lesions",
-    title="Multiple sclerosis lesions on FLAIR (RSANet)",
+    title="MS lesions on FLAIR (RSANet)",
     about="Segments multiple sclerosis lesions in 3-D and shows their locations, their change since an earlier scan, "
     "and the attention of the network between slices.",
     inputs=(

@@ -50,14 +50,16 @@ loaded_networks: dict[tuple[str, str], Any] = {}  # by sha256 of the weights and
 
 @cache
 def load_cards() -> dict[str, Card]:
-    """Return every pipeline's card by name, ordered by task, then name; the first call imports the pipelines.
+    """Return every pipeline's card by name, ordered by task, then name, companions last; the first call imports them.
 
     A card whose sha256 is all zeros has no weights yet and is left out.
     """
     names = [m.name for m in pkgutil.iter_modules(pipelines.__path__) if not m.name.startswith("_")]
     all_cards = [importlib.import_module(f"{pipelines.__name__}.{name}").CARD for name in names]
     with_weights = [card for card in all_cards if card.weights.sha256.strip("0")]
-    return {card.name: card for card in sorted(with_weights, key=lambda card: (card.task, card.name))}
+    return {
+        card.name: card for card in sorted(with_weights, key=lambda card: (card.task, card.is_companion, card.name))
+    }
 
 
 def find_card(name: str) -> Card:

@@ -2,13 +2,14 @@
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from medapp.examples import Example
 from medapp.result import Result
 from medapp.serving import runtime
 
+EXAMPLE_KINDS = ("Synthetic example.", "Example.")
 Progress = Callable[[float, str], None]
 
 _locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # by example, held while it is computed
@@ -30,9 +31,16 @@ def is_computed(example: Example) -> bool:
     return example in _results
 
 
+def split_example_note(notes: Sequence[str]) -> tuple[str, list[str]]:
+    """Split the notes of a result into that of `add_example_note`, "" for no example, and the others."""
+    if notes and notes[0].startswith(EXAMPLE_KINDS):
+        return notes[0], list(notes[1:])
+    return "", list(notes)
+
+
 def add_example_note(result: Result, example: Example) -> Result:
     """Return the result of an example with the example's source and licence as its first note."""
-    kind = "Synthetic example." if example.synthetic else "Example."
+    kind = EXAMPLE_KINDS[0] if example.synthetic else EXAMPLE_KINDS[1]
     about = example.about.removeprefix("Synthetic. ")
     return replace(
         result, notes=(f"{kind} {about} Source: {example.source}. Licence: {example.licence}.", *result.notes)

@@ -151,7 +151,7 @@ def lay_out_inputs(card: Card) -> tuple[dict[str, gr.File], dict[str, gr.Dropdow
 
 def create_upload_box(title: str, elem_id: str) -> gr.File:
     """Create a box for the files of one image; any file name is accepted, since DICOM files often have no suffix."""
-    return gr.File(label=title, file_count="multiple", height=132, elem_id=elem_id)
+    return gr.File(label=title, file_count="multiple", height=96, elem_id=elem_id)
 
 
 def _read_volume(paths: list[str], series: str | None, source: Input) -> Volume:

@@ -55,9 +55,9 @@ def summarize_result(presenter: Presenter, result: Result) -> str:
     return f"{result.doubt} {presenter.headline(result)}".strip()
 
 
-def render_headline(sentence: str, notes: Sequence[str], warnings: Sequence[str] = ()) -> str:
-    """Return the top of a result: its sentence, a coloured box of warnings, then the notes."""
-    return TEMPLATES.render_macro("headline", sentence, notes, warnings)
+def render_headline(sentence: str, notes: Sequence[str], warnings: Sequence[str] = (), example: str = "") -> str:
+    """Return the top of a result: its sentence, a coloured box of warnings, the notes, and what the example is."""
+    return TEMPLATES.render_macro("headline", sentence, notes, warnings, example)
 
 
 def render_question(sentence: str) -> str:

@@ -20,6 +20,19 @@ class TaskForm:
     """The components: `asked` holds the boxes, lists and options of each card, `groups` what is shown of it alone."""
 
     method: gr.Radio
+    gr.HTML(html.render_help("Examples: click one to see its result."), visible=bool(examples))
+    gallery = gr.Gallery(
+        [(forms.render_thumbnail(example), example.title) for example in examples],
+        show_label=False,
+        visible=bool(examples),
+        columns=GALLERY_COLUMNS,
+        height=THUMBNAIL_HEIGHT * -(-len(examples) // GALLERY_COLUMNS) + 10,
+        allow_preview=False,
+        interactive=False,
+        format="png",
+        buttons=[],
+        elem_id=f"{name}-examples",
+    )
     asked: dict[str, tuple[dict, dict, dict]]
     groups: dict[str, gr.Column]
     reference: gr.File
@@ -30,14 +43,14 @@ class TaskForm:
     gallery: gr.Gallery
 
 
-def lay_out_form(task: Task, name: str, cards: Sequence[Card], examples: Sequence[Example]) -> TaskForm:
-    """The form inside the current column; `name` begins the components' ids."""
+def lay_out_form(task: Task, name: str, cards: Sequence[Card], examples: Sequence[Example], chosen: Card) -> TaskForm:
+    """The form inside the current column, with that method `chosen`; `name` begins the components' ids."""
     titles = [(card.title, card.name) for card in cards]
-    method = gr.Radio(titles, value=titles[0][1], label="Method", visible=len(titles) > 1, elem_id=f"{name}-method")
+    method = gr.Radio(titles, value=chosen.name, label="Method", elem_id=f"{name}-method", elem_classes="methods")
     asked: dict[str, tuple[dict, dict, dict]] = {}
     groups: dict[str, gr.Column] = {}
     for card in cards:
-        with gr.Column(visible=card is cards[0]) as groups[card.name]:
+        with gr.Column(visible=card is chosen) as groups[card.name]:
             gr.HTML(html.render_method(card))
             asked[card.name] = forms.lay_out_inputs(card)
     with gr.Accordion(task.reference.title, open=False):
@@ -52,19 +65,6 @@ def lay_out_form(task: Task, name: str, cards: Sequence[Card], examples: Sequenc
             elem_id=f"{name}-by-voxels",
         )
     example_inputs = ExampleInputs(name, cards, task.reference.name)
-    with gr.Row() as buttons:
+    with gr.Row(elem_classes="run-row") as buttons:
         run = gr.Button(task.run, variant="primary", elem_id=f"{name}-run")
-    gr.HTML(html.render_help("Examples: click one to see its result."), visible=bool(examples))
-    gallery = gr.Gallery(
-        [(forms.render_thumbnail(example), example.title) for example in examples],
-        show_label=False,
-        visible=bool(examples),
-        columns=GALLERY_COLUMNS,
-        height=THUMBNAIL_HEIGHT * -(-len(examples) // GALLERY_COLUMNS) + 10,
-        allow_preview=False,
-        interactive=False,
-        format="png",
-        buttons=[],
-        elem_id=f"{name}-examples",
-    )
     return TaskForm(method, asked, groups, reference, by_voxels, example_inputs, buttons, run, gallery)

@@ -38,7 +38,7 @@ class ResultTabs:
     provenance: gr.HTML
 
 
-def lay_out_result(task: Task, name: str, cards: Sequence[Card]) -> TaskResult:
+def lay_out_result(task: Task, name: str, cards: Sequence[Card], chosen: Card) -> TaskResult:
     """The panel inside the current column; `name` begins the components' ids."""
     lay_out_toggle(f"{name}-work", "panel-wide", f"{name}-panel", "Widen the panel", "⇤")
     status = gr.HTML(html.render_welcome(task), elem_id=f"{name}-status")
@@ -49,7 +49,7 @@ def lay_out_result(task: Task, name: str, cards: Sequence[Card]) -> TaskResult:
         with gr.Column() as live:
             for card in cards:
                 if any(option.live for option in card.options):
-                    with gr.Column(visible=card is cards[0], elem_id=f"{card.name}-live") as groups[card.name]:
+                    with gr.Column(visible=card is chosen, elem_id=f"{card.name}-live") as groups[card.name]:
                         options[card.name] = forms.lay_out_live_options(card)
                 else:
                     options[card.name] = {}

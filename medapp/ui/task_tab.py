@@ -27,7 +27,7 @@ from medapp.ui import html, queue
 from medapp.ui.error_messages import report_errors
 from medapp.ui.events import AT_ONCE, GPU, HIDDEN, LIVE, PRIVATE
 from medapp.ui.example_inputs import RunInputs
-from medapp.ui.example_results import add_example_note, compute_example, is_computed
+from medapp.ui.example_results import add_example_note, compute_example, is_computed, split_example_note
 from medapp.ui.first_view import load_first_view
 from medapp.ui.gradio_compat import PredictBodyInternal
 from medapp.ui.panels.base import Frame, Panel
@@ -48,14 +48,16 @@ class TaskTab:
     def __init__(self, task: Task, name: str, cards: Sequence[Card], panel_class: type[Panel]) -> None:
         self.task, self.name, self.cards = task, name, cards
         self.examples = [e for e in of_task(name) if any(e.pipeline == card.name for card in cards)]
+        self.first = load_first_view(name)
+        chosen = next((card for card in cards if self.first and card.name == self.first.example.pipeline), cards[0])
         with gr.Row(elem_id=f"{name}-work", elem_classes="work"):
             with gr.Column(elem_id=f"{name}-drawer", elem_classes="drawer"):
                 lay_out_toggle(f"{name}-work", "drawer-closed", f"{name}-drawer", "Close the form", "✕")
-                self.form = lay_out_form(task, name, cards, self.examples)
+                self.form = lay_out_form(task, name, cards, self.examples, chosen)
             with gr.Column(elem_id=f"{name}-stage", elem_classes="stage"):
                 self.stage = lay_out_stage(name)
             with gr.Column(elem_id=f"{name}-panel", elem_classes="side-panel"):
-                self.result = lay_out_result(task, name, cards)
+                self.result = lay_out_result(task, name, cards, chosen)
         form, result = self.form, self.result
         self.method, self.reference, self.example_inputs = form.method, form.reference, form.example_inputs
         self.status, self.results = result.status, result.everything
@@ -65,7 +67,6 @@ class TaskTab:
         titles = dict.fromkeys(title for card in cards for title in get_presenter(card).chart_titles)
         with result.tabs:
             self.last_tabs = lay_out_result_tabs(name, list(titles))
-        self.first = load_first_view(name)
         self.kept = gr.State(None, time_to_live=LIFETIME, delete_callback=close_session)
         self.by_name = {
             card.name: forms.Form(card, *form.asked[card.name], result.options[card.name]) for card in cards
@@ -110,8 +111,9 @@ class TaskTab:
         result, card = session.result, self.form_of(session.result).card
         session.shown += 1
         summary = html.summarize_result(get_presenter(card), result)
+        example, notes = split_example_note(result.notes)
         return {
-            self.status: html.render_headline(summary, result.notes, result.warnings),
+            self.status: html.render_headline(summary, notes, result.warnings, example),
             self.results: gr.Column(visible=True),
             self.last_tabs.provenance: html.render_provenance(result, card),
             self.kept: session,
@@ -267,8 +269,9 @@ class TaskTab:
             return {self.status: gr.skip()}
         result, card = self.first.result, self.by_name[self.first.example.pipeline].card
         summary = f"{result.doubt} {self.first.headline}".strip()
+        example, notes = split_example_note(result.notes)
         return {
-            self.status: html.render_headline(summary, result.notes, result.warnings),
+            self.status: html.render_headline(summary, notes, result.warnings, example),
             self.results: gr.Column(visible=True),
             self.stage.viewer: self.first.scene,
             self.stage.whose: html.render_whose(card),
