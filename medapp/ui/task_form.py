@@ -1,4 +1,4 @@
-"""Task form: the left side of a tab, which asks for the images, the options and the reference."""
+"""Task form: the left side of a tab, where a method, its images and its options are chosen."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,27 +12,12 @@ from medapp.ui import form as forms
 from medapp.ui import html
 from medapp.ui.example_inputs import ExampleInputs
 
-GALLERY_COLUMNS, THUMBNAIL_HEIGHT = 3, 145
-
 
 @dataclass(frozen=True)
 class TaskForm:
     """The components: `asked` holds the boxes, lists and options of each card, `groups` what is shown of it alone."""
 
     method: gr.Radio
-    gr.HTML(html.render_help("Examples: click one to see its result."), visible=bool(examples))
-    gallery = gr.Gallery(
-        [(forms.render_thumbnail(example), example.title) for example in examples],
-        show_label=False,
-        visible=bool(examples),
-        columns=GALLERY_COLUMNS,
-        height=THUMBNAIL_HEIGHT * -(-len(examples) // GALLERY_COLUMNS) + 10,
-        allow_preview=False,
-        interactive=False,
-        format="png",
-        buttons=[],
-        elem_id=f"{name}-examples",
-    )
     asked: dict[str, tuple[dict, dict, dict]]
     groups: dict[str, gr.Column]
     reference: gr.File
@@ -47,6 +32,7 @@ def lay_out_form(task: Task, name: str, cards: Sequence[Card], examples: Sequenc
     """The form inside the current column, with that method `chosen`; `name` begins the components' ids."""
     titles = [(card.title, card.name) for card in cards]
     method = gr.Radio(titles, value=chosen.name, label="Method", elem_id=f"{name}-method", elem_classes="methods")
+    gallery = lay_out_gallery(name, examples)
     asked: dict[str, tuple[dict, dict, dict]] = {}
     groups: dict[str, gr.Column] = {}
     for card in cards:
@@ -68,3 +54,20 @@ def lay_out_form(task: Task, name: str, cards: Sequence[Card], examples: Sequenc
     with gr.Row(elem_classes="run-row") as buttons:
         run = gr.Button(task.run, variant="primary", elem_id=f"{name}-run")
     return TaskForm(method, asked, groups, reference, by_voxels, example_inputs, buttons, run, gallery)
+
+
+def lay_out_gallery(name: str, examples: Sequence[Example]) -> gr.Gallery:
+    """The examples in a row that scrolls; a click on one shows its result."""
+    return gr.Gallery(
+        [(forms.render_thumbnail(example), example.title) for example in examples],
+        label="Examples",
+        visible=bool(examples),
+        columns=max(1, len(examples)),
+        height=170,
+        allow_preview=False,
+        interactive=False,
+        format="png",
+        buttons=[],
+        elem_id=f"{name}-examples",
+        elem_classes="examples",
+    )
