@@ -30,8 +30,9 @@ class TaskResult:
 
 @dataclass(frozen=True)
 class ResultTabs:
-    """The tabs that follow the task's own: charts by title, files, provenance."""
+    """The tabs that follow the task's own: charts by title, each in a tab, files, provenance."""
 
+    chart_tabs: dict[str, gr.Tab]
     charts: dict[str, gr.Plot]
     archive: gr.DownloadButton
     files: gr.File
@@ -61,13 +62,14 @@ def lay_out_result(task: Task, name: str, cards: Sequence[Card], chosen: Card) -
 
 def lay_out_result_tabs(name: str, chart_titles: Sequence[str]) -> ResultTabs:
     """The last tabs, inside the current ones."""
+    chart_tabs: dict[str, gr.Tab] = {}
     charts: dict[str, gr.Plot] = {}
     for title in chart_titles:
-        with gr.Tab(title):
+        with gr.Tab(title) as chart_tabs[title]:
             charts[title] = gr.Plot(show_label=False, format="png")
     with gr.Tab("Files"):
         archive = gr.DownloadButton("Everything as one zip", interactive=False, elem_id=f"{name}-zip")
         files = gr.File(label="Single files", file_count="multiple", interactive=False, elem_id=f"{name}-files")
     with gr.Tab("Provenance"):
         provenance = gr.HTML()
-    return ResultTabs(charts, archive, files, provenance)
+    return ResultTabs(chart_tabs, charts, archive, files, provenance)

@@ -84,7 +84,7 @@ class TaskTab:
     @property
     def shown(self) -> list[Any]:
         """What `show` fills."""
-        own = [self.status, self.results, self.last_tabs.provenance, self.kept]
+        own = [self.status, self.results, self.last_tabs.provenance, self.kept, *self.last_tabs.chart_tabs.values()]
         return [*own, *self.stage.shown, *self.panel.shown]
 
     @property
@@ -117,9 +117,14 @@ class TaskTab:
             self.results: gr.Column(visible=True),
             self.last_tabs.provenance: html.render_provenance(result, card),
             self.kept: session,
+            **self._show_chart_tabs(card),
             **self.stage.show(session, card, is_new),
             **self.panel.show(session),
         }
+
+    def _show_chart_tabs(self, card: Card) -> dict:
+        titles = get_presenter(card).chart_titles
+        return {tab: gr.Tab(visible=title in titles) for title, tab in self.last_tabs.chart_tabs.items()}
 
     def draw(self, session: Session | None) -> dict:
         """The charts and files, after what is looked at first; one that fails costs the others nothing.
@@ -261,7 +266,8 @@ class TaskTab:
     @property
     def first_shown(self) -> list[Any]:
         """What `show_first_view` fills."""
-        return [self.status, self.results, self.stage.viewer, self.stage.whose, self.panel.table, self.panel.numbers]
+        own = [self.status, self.results, self.panel.table, self.panel.numbers, *self.last_tabs.chart_tabs.values()]
+        return [*own, *self.stage.shown]
 
     def show_first_view(self) -> dict:
         """The result of an example that ships with the app, by component; nothing is computed for it."""
@@ -275,6 +281,7 @@ class TaskTab:
             self.results: gr.Column(visible=True),
             self.stage.viewer: self.first.scene,
             self.stage.whose: html.render_whose(card),
+            **self._show_chart_tabs(card),
             **self.panel.show_facts(result),
         }
 
