@@ -18,7 +18,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "examples"
 @dataclass(frozen=True, eq=False)
 class Example:
     """One case: `images` maps an input's name to its file; `reference` is what to compare with, or None; `settings` are
-    the options that are not at their defaults."""
+    the options that are not at their defaults; `look` says in a line what to look at."""
 
     name: str
     pipeline: str
@@ -30,6 +30,7 @@ class Example:
     licence: str
     synthetic: bool
     settings: dict[str, Any] = field(default_factory=dict)
+    look: str = ""
 
     def volumes(self, inputs: Sequence[Input]) -> list[Volume | None]:
         """Read the images in the order of the inputs, named by their titles; None where there is none."""
@@ -54,6 +55,11 @@ def every() -> tuple[Example, ...]:
     """The examples of all tabs."""
     folders = sorted(FOLDER.iterdir()) if FOLDER.is_dir() else []
     return tuple(e for folder in folders for e in of_task(folder.name))
+
+
+def thumbnail_file(example: Example) -> Path:
+    """Where the picture of an example's image and result lies, if there is one."""
+    return next(iter(example.images.values())).parent / "thumbnail.webp"
 
 
 def of_file(path: Path | str) -> Example | None:
@@ -85,4 +91,5 @@ def _load(file: Path) -> Example:
         case["licence"],
         bool(case["synthetic"]),
         case.get("settings", {}),
+        case.get("look", ""),
     )

@@ -19,17 +19,13 @@ from medapp.examples import Example
 from medapp.options import Landmarks, Option, Points, Text
 from medapp.ui import html
 from medapp.ui.form import Form
+from medapp.ui.own_files import shorten_name, uploaded_paths
+from medapp.ui.scan_offer import ScanOffer
 from medapp.ui.tab import Tab
 
 Box = TypeVar("Box")
 Paths = list[str] | None
-MAX_NAME_LENGTH = 40  # characters of a file's name in the list
 QUIET_EVENT: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-
-
-def uploaded_paths(paths: Paths) -> list[str]:
-    """Return those files of a box that the visitor has uploaded."""
-    return [path for path in paths or () if examples.of_file(path) is None]
 
 
 def find_example(paths: Paths) -> Example | None:
@@ -80,6 +76,7 @@ class ExampleInputs:
         """Lay out the list; `reference` is what the tab calls the image to compare with."""
         self.title = reference
         first = next(iter(cards))
+        self.offer = ScanOffer(name)
         self.summary = gr.HTML(_render_inputs(first, {}, None, reference, {}, None), elem_id=f"{name}-used")
         self.example_name = gr.Textbox(visible=False)  # of the example in the form; sent with the form's values
         self.known_uploads = gr.State([])  # the uploads in the boxes after the last upload
@@ -100,7 +97,10 @@ class ExampleInputs:
             trigger_mode="multiple",
             **QUIET_EVENT,
         )
-        changed.then(self.render, inputs, self.summary, **QUIET_EVENT)
+        used = self.offer.button.click(self.use_scan, inputs, [*self.boxes, self.offer.button], **QUIET_EVENT)
+        for event in (changed, used.then(self.remove_example_files, inputs, outputs, **QUIET_EVENT)):
+            event.then(self.render, inputs, self.summary, **QUIET_EVENT)
+            event.then(self.offer_scan, inputs, self.offer.button, **QUIET_EVENT)
         for form in tab.by_name.values():
             for option in form.card.options:
                 if isinstance(option, Text | Landmarks | Points) and option.name in form.options:
@@ -153,6 +153,14 @@ class ExampleInputs:
         values = {name: data[control] for name, control in controls.items()}
         return {controls[o.name]: o.default for o in options_set_by(example, form.card.options, values)}
 
+    def offer_scan(self, data: dict) -> gr.Button:
+        """Return the button that offers the visitor's scan of another method."""
+        return self.offer.render(self.tab, data)
+
+    def use_scan(self, data: dict) -> dict:
+        """Return the visitor's scan of another method in the box of the chosen one."""
+        return self.offer.use(self.tab, data)
+
     def render(self, data: dict) -> str:
         """Return the list above Run for the chosen method."""
         form = self.tab.by_name[data[self.tab.method]]
@@ -166,6 +174,7 @@ class ExampleInputs:
         boxes = {name: [str(path)] for name, path in example.images.items()}
         reference = [str(example.reference)] if example.reference else None
         return {
+            self.offer.button: gr.Button(visible=False),
             self.summary: _render_inputs(card, boxes, reference, self.title, example.settings, example),
             self.example_name: example.name,
         }
@@ -197,22 +206,21 @@ def _render_inputs(
 ) -> str:
     """Return the list: the owner of every image, of the reference, and of every text that is not the default."""
     sources = sorted(card.inputs, key=lambda source: source.optional)
-    rows = [(source.title, _describe_owner(boxes.get(source.name))) for source in sources]
-    rows.append((title, _describe_owner(reference)))
+    rows = [(source.title, *_describe_owner(boxes.get(source.name))) for source in sources]
+    rows.append((title, *_describe_owner(reference)))
     text_options = [o for o in card.options if isinstance(o, Text | Landmarks | Points) and not o.live]
     values = {o.name: texts.get(o.name, o.default) for o in text_options}
     set_by_example = options_set_by(example, text_options, values)
     changed = [o for o in text_options if not _is_same_value(o, values[o.name], o.default)]
-    rows += [(o.title, "example" if o in set_by_example else "yours") for o in changed]
+    rows += [(o.title, "example" if o in set_by_example else "yours", "") for o in changed]
     return html.render_inputs(rows)
 
 
-def _describe_owner(paths: Paths) -> str:
+def _describe_owner(paths: Paths) -> tuple[str, str]:
+    """Whose the files of a box are, and their name or number if they are the visitor's."""
     if not paths:
-        return "none"
+        return "none", ""
     uploads = uploaded_paths(paths)
     if not uploads:
-        return "example"
-    name = Path(uploads[0]).name
-    short = name if len(name) <= MAX_NAME_LENGTH else f"{name[: MAX_NAME_LENGTH - 10]}…{name[-9:]}"
-    return f"yours ({short if len(uploads) == 1 else f'{len(uploads)} files'})"
+        return "example", ""
+    return "yours", shorten_name(Path(uploads[0]).name) if len(uploads) == 1 else f"{len(uploads)} files"

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -9,7 +10,7 @@ import numpy as np
 
 from medapp.card import Card, Input
 from medapp.errors import InputError
-from medapp.examples import Example
+from medapp.examples import Example, thumbnail_file
 from medapp.imaging.volume import Volume
 from medapp.io import files, sandbox
 from medapp.options import Choice, Landmarks, Option, Points, Slider, Text, Toggle
@@ -163,6 +164,12 @@ def _hide_series() -> gr.Dropdown:
 
 
 @cache
+def find_thumbnail(example: Example) -> Path | np.ndarray:
+    """Return the picture of an example that ships with the app, or one of its image alone, uint8 (H, W, 3)."""
+    file = thumbnail_file(example)
+    return file if file.is_file() else render_thumbnail(example)
+
+
 def render_thumbnail(example: Example) -> np.ndarray:
     """Return uint8 (H, W, 3) of an example: the axial plane through its reference mask, or through the middle."""
     image = files.read([next(iter(example.images.values()))], colour=True)

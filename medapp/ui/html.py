@@ -164,8 +164,8 @@ def render_help(sentence: str) -> str:
     return TEMPLATES.render_macro("help", sentence)
 
 
-def render_inputs(rows: Sequence[tuple[str, str]]) -> str:
-    """Return the line that lists by title whose file is used."""
+def render_inputs(rows: Sequence[tuple[str, str, str]]) -> str:
+    """Return the table of what is used: title, whose it is ("yours", "example" or "none"), and the file's name."""
     return TEMPLATES.render_macro("inputs", rows)
 
 

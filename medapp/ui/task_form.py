@@ -59,11 +59,11 @@ def lay_out_form(task: Task, name: str, cards: Sequence[Card], examples: Sequenc
 def lay_out_gallery(name: str, examples: Sequence[Example]) -> gr.Gallery:
     """The examples in a row that scrolls; a click on one shows its result."""
     return gr.Gallery(
-        [(forms.render_thumbnail(example), example.title) for example in examples],
+        [(forms.find_thumbnail(example), describe_example(example)) for example in examples],
         label="Examples",
         visible=bool(examples),
         columns=max(1, len(examples)),
-        height=170,
+        height=208,
         allow_preview=False,
         interactive=False,
         format="png",
@@ -71,3 +71,8 @@ def lay_out_gallery(name: str, examples: Sequence[Example]) -> gr.Gallery:
         elem_id=f"{name}-examples",
         elem_classes="examples",
     )
+
+
+def describe_example(example: Example) -> str:
+    """The caption of an example: its title, and below it what to look at."""
+    return "\n".join(filter(None, (example.title, example.look, "Synthetic" if example.synthetic else "")))

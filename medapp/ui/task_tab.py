@@ -353,6 +353,7 @@ class TaskTab:
                 self.method,
                 self.reference,
                 self.example_inputs.summary,
+                self.example_inputs.offer.button,
                 self.example_inputs.example_name,
             ],
             show_progress_on=[self.stage.progress],

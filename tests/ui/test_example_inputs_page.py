@@ -9,6 +9,8 @@ from medapp import examples
 CASES = {example.name: example for example in examples.every()}
 HEALTHY, BENT = CASES["no_lesion"].images["flair"], CASES["known_deformation"]
 
+TABLE = r"document.getElementById(id).innerText.replace(/\t/g, ': ').replace(/\n+/g, '; ')"
+
 
 def click(page, tab: str, name: str) -> None:
     """Click an example and wait until it is in the form."""
@@ -18,14 +20,12 @@ def click(page, tab: str, name: str) -> None:
 
 
 def says(page, tab: str, words: str) -> None:
-    """Wait until the list above Run says so."""
-    page.wait_for_function("([id, words]) => document.getElementById(id).innerText.includes(words)",
-                           arg=[f"{tab}-used", words])  # fmt: skip
+    """Wait until the table above Run says so, its cells joined by colons and its rows by semicolons."""
+    page.wait_for_function(f"([id, words]) => {TABLE}.includes(words)", arg=[f"{tab}-used", words])
 
 
 def lacks(page, tab: str, words: str) -> None:
-    page.wait_for_function("([id, words]) => !document.getElementById(id).innerText.includes(words)",
-                           arg=[f"{tab}-used", words])  # fmt: skip
+    page.wait_for_function(f"([id, words]) => !{TABLE}.includes(words)", arg=[f"{tab}-used", words])
 
 
 def test_three_sequences_then_ones_own_flair(page, tmp_path):
@@ -35,7 +35,7 @@ def test_three_sequences_then_ones_own_flair(page, tmp_path):
     page.locator("#segment_glioma_ar2unet-flair button[aria-label=Clear]").first.click()
     lacks(page, "segmentation", "example")
     put_file(page, "#segment_glioma_ar2unet-flair", own)
-    says(page, "segmentation", "FLAIR: yours (healthy.nii.gz); Pre-contrast T1: none; Post-contrast T1: none; Ref")
+    says(page, "segmentation", "FLAIR: yours healthy.nii.gz; Pre-contrast T1: none; Post-contrast T1: none; Ref")
     page.click("#segmentation-run")
     page.wait_for_function("document.querySelector('#segmentation-status').innerText.includes('Nothing found')")
     assert "Dice" not in page.inner_text("#segmentation-status")
@@ -46,7 +46,7 @@ def test_a_second_file_in_an_examples_box_is_the_visitors_alone(page, tmp_path):
     own = shutil.copy(HEALTHY, tmp_path / "healthy.nii.gz")
     click(page, "segmentation", "three_sequences_temporal")
     put_file(page, "#segment_glioma_ar2unet-flair", own)
-    says(page, "segmentation", "FLAIR: yours (healthy.nii.gz); Pre-contrast T1: none")
+    says(page, "segmentation", "FLAIR: yours healthy.nii.gz; Pre-contrast T1: none")
     click(page, "segmentation", "three_sequences_temporal")
     lacks(page, "segmentation", "yours")
 
@@ -58,7 +58,7 @@ def test_a_reference_of_pet_does_not_go_over_to_ct(page):
     page.locator("#restoration-method input[value=restore_ct_rat]").check()
     says(page, "restoration", "CT: none; Region map: none; Reference: none")
     put_file(page, "#restore_ct_rat-image", CASES["ct_small_dicom"].images["image"])
-    says(page, "restoration", "CT: yours (image.dcm); Region map: none; Reference: none")
+    says(page, "restoration", "CT: yours image.dcm; Region map: none; Reference: none")
     page.locator("#restoration-method input[value=restore_pet_rat]").check()
     says(page, "restoration", "PET: none")
 
@@ -70,5 +70,5 @@ def test_landmarks_of_an_example_go_with_its_images(page, tmp_path):
     click(page, "registration", BENT.name)
     says(page, "registration", "Landmarks: example")
     put_file(page, "#register_brain_textscf-fixed", own)
-    says(page, "registration", "Fixed image: yours (mine.nii.gz); Moving image: none")
+    says(page, "registration", "Fixed image: yours mine.nii.gz; Moving image: none")
     lacks(page, "registration", "Landmarks")
