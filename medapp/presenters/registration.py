@@ -25,6 +25,7 @@ from medapp.rendering.view import View, Warp, lay_out_columns
 from medapp.result import Result
 
 FIXED, MOVING = "Fixed", "Moving, aligned"
+PROMPTS_A, PROMPTS_B = "Warped, prompts A", "Warped, prompts B"
 MIN_OVERLAP = 0.5  # of the smaller of two boxes
 MAX_LABELS = 64  # different values: integers of no more are taken for labels
 
@@ -59,7 +60,7 @@ class RegistrationPresenter(Presenter):
         layers = {FIXED: Layer(maps.fixed, window=maps.window)}
         layers[MOVING] = Layer(maps.aligned, window=maps.window, opacity=0.0)
         if "warped_b" in volumes:
-            layers["Warped, prompts B"] = Layer(maps.scaled("warped_b"), window=maps.window, opacity=0.0)
+            layers[PROMPTS_B] = Layer(maps.scaled("warped_b"), window=maps.window, opacity=0.0)
         co_warped = volumes.get("co_warped")
         if co_warped is not None and not co_warped.labels:
             layers[get_layer_title("co_warped")] = Layer(co_warped, opacity=0.0)
@@ -75,7 +76,20 @@ class RegistrationPresenter(Presenter):
     def view(self, result: Result) -> View:
         """The moving image over the fixed one, which its deformation plays on, and the brain coloured by it."""
         maps, layers = get_maps(result), self.layers(result)
+        pictures: tuple[tuple[str, str, float | None], ...]
         pictures = ((FIXED, FIXED, None), ("Warped", MOVING, 1.0), ("Moving", MOVING, 0.0))
+        if PROMPTS_B in layers:  # the two sets of prompts are compared, with the fixed image beside them
+            layers = {PROMPTS_A: Layer(maps.warped, window=maps.window), **layers}
+            pictures = ((PROMPTS_A, PROMPTS_A, None), (PROMPTS_B, PROMPTS_B, None), ("A minus B", "difference", None))
+            return View(
+                layers,
+                surfaces=[maps.surface] if maps.surface else [],
+                warp=Warp(MOVING, maps.field, maps.head, maps.log_jacobian),
+                compared=PROMPTS_B,
+                comparison="swipe",
+                arrangements={"Prompts A and B": lay_out_columns(pictures)},
+                arrangement="Prompts A and B",
+            )
         return View(
             layers,
             surfaces=[maps.surface] if maps.surface else [],
@@ -122,7 +136,10 @@ class RegistrationPresenter(Presenter):
             raise InputError("It lies elsewhere than the moving image.")
 
     def start(self, result: Result) -> np.ndarray:
-        """In the middle of the regions, or of the image, (3,) RAS+ mm."""
+        """Where two sets of prompts differ most, else in the middle of the regions or the image, (3,) RAS+ mm."""
+        between = result.volumes.get("between")
+        if between is not None and between.array.any():
+            return between.grid.to_mm(np.array(np.unravel_index(np.argmax(between.array), between.shape)))
         labels = result.volumes.get("labels")
         if labels is None or not labels.array.any():
             return super().start(result)
