@@ -127,15 +127,28 @@ def test_layers_share_one_window_and_the_maps_are_on_their_scales(result, region
     if not regions:
         head &= layers["Log Jacobian"].volume.array != 0
         assert head.sum() > 0.97 * (result.volumes["labels"].array > 0).sum()
-    fixed, aligned, warped = (layer.volume.array[head] for layer in images)
+    fixed, aligned = (layer.volume.array[head] for layer in images)
+    warped = get_maps(result if regions else bare(result)).warped.array[head]
     assert np.abs(warped - fixed).mean() < 0.7 * np.abs(aligned - fixed).mean(), "other units are no difference"
     log = layers["Log Jacobian"]
     assert log.window.low == -log.window.high
     determinant = result.deformation.jacobian_determinant()
     np.testing.assert_allclose(np.exp(log.volume.array[head]), determinant[head], rtol=1e-4)
     assert (log.volume.array[~head] == 0).mean() > 0.98, "beside the head nothing is painted"
-    assert layers["Displacement (mm)"].volume.array[head].max() == pytest.approx(8, abs=0.01)
+    assert layers["Displacement"].volume.array[head].max() == pytest.approx(8, abs=0.01)
     assert presenter.layers(result)["Fixed"].volume is presenter.layers(result)["Fixed"].volume
+
+
+def test_the_deformation_plays_on_the_moving_image_and_colours_the_brain(result):
+    view = presenter.view(result)
+    assert view.warp.caption == view.compared == "Moving, aligned" and view.comparison == "swipe"
+    (surface,) = view.surfaces
+    assert surface.unit == "mm" and 2_000 < len(surface.faces) < 70_000
+    index = np.rint(result.deformation.grid.to_index(surface.vertices)).astype(int)
+    near = result.deformation.magnitude[tuple(index.T)]
+    assert np.abs(surface.values - near).mean() < 0.2
+    shares = {(tile.shows, tile.warp) for tile in view.arrangements["Side by side"]}
+    assert shares == {("Fixed", None), ("Moving, aligned", 1.0), ("Moving, aligned", 0.0)}
 
 
 def test_what_is_drawn_is_made_once(result):

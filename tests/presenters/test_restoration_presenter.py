@@ -45,7 +45,23 @@ def test_layers_share_one_window_and_figures_draw(reference):
     assert len({layer.window for layer in layers.values() if layer.kind == "image"}) == 1
     figures = presenter.charts(made)
     assert tuple(figures) == presenter.chart_titles
-    assert all(len(draw().data) == 2 + reference for draw in figures.values())
+    assert [len(draw().data) for draw in figures.values()] == [2 + reference, 1 + reference]
+
+
+@pytest.mark.parametrize("reference", [True, False])
+def test_before_lies_over_restored_and_the_difference_is_signed(reference):
+    made = result(reference)
+    view = presenter.view(made)
+    base, before = view.layers["Restored"].volume, view.layers["Before"].volume
+    assert next(iter(view.layers)) == "Restored" and (view.compared, view.comparison) == ("Before", "swipe")
+    assert base.grid.is_same(before.grid) and view.layers["Regions"].opacity == 0
+    change = view.layers["Restored minus reference" if reference else "Restored minus before"]
+    other = made.volumes["reference"] if reference else before
+    np.testing.assert_allclose(change.volume.array, base.array.astype(np.float32) - other.array, atol=1e-4)
+    assert change.window.low == -change.window.high
+    assert {tile.shows for tile in view.arrangements["Side by side"]} == {"Before", "Restored"} | (
+        {"Reference"} if reference else set()
+    )
 
 
 def test_the_difference_is_signed_and_against_the_reference_where_there_is_one():

@@ -4,11 +4,13 @@
 folder `first_view` beside their images. To be run after any change of what the methods give or the stage shows.
 """
 
+import argparse
 import gzip
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -21,21 +23,30 @@ from medapp.rendering.layers import Layer
 from medapp.rendering.view import View
 from medapp.result import Result
 from medapp.serving import runtime
-from medapp.ui.first_view import find_folder, write_first_view
+from medapp.ui.first_view import find_folder, read_first_view, write_first_view
 from medapp.ui.viewer.scene import build_scene
 from medapp.ui.viewer.texture_files import write_file
 
 CHOSEN = ("stroke_whole_head", "pathology_twice", "known_deformation")
 LEFT_OUT = ("MNI template, aligned", "Jump at borders")  # for size; they are there once something is computed
-IMAGE_LEVELS, MAP_LEVELS = 64, 30  # of the window: finer steps hardly show
+IMAGE_LEVELS, MAP_LEVELS = 64, 26  # of the window: finer steps hardly show
 
 
 def main() -> None:
-    """Write all of them, and say how large they are."""
+    """Write all of them, and say how large they are; or compare them, and end with 1 if any differs."""
+    parser = argparse.ArgumentParser(description="Write the first view of each tab.")
+    parser.add_argument("--check", action="store_true", help="compare what is there with what the methods give")
+    check, differences = parser.parse_args().check, []
     for example in examples.every():
-        if example.name in CHOSEN:
+        if example.name not in CHOSEN:
+            continue
+        if check:
+            differences += find_differences(example, compute_result(example))
+        else:
             folder = write_view(example, compute_result(example))
             print(f"{example.name}: {sum(file.stat().st_size for file in folder.iterdir()) / 1e6:.2f} MB")
+    if differences:
+        raise SystemExit("\n".join(differences))
 
 
 def compute_result(example: Example) -> Result:
@@ -59,6 +70,22 @@ def write_view(example: Example, result: Result) -> Path:
     facts = result.facts() | {"device": "", "engine": "", "seconds": 0, "peak_memory_mb": 0, "versions": {}}
     write_first_view(folder, scene, presenter.headline(result), facts)
     return folder
+
+
+def find_differences(example: Example, result: Result) -> list[str]:
+    """List what the first view of an example says otherwise than a result: headline, metrics, tables, regions."""
+    shipped, presenter = read_first_view(example), get_presenter(runtime.find_card(example.pipeline))
+    pairs = {
+        "headline": (shipped.headline, presenter.headline(result)),
+        "metrics": (dict(shipped.result.metrics), dict(result.metrics)),
+        "tables": ([t.csv() for t in shipped.result.tables.values()], [t.csv() for t in result.tables.values()]),
+    }
+    with TemporaryDirectory() as folder:
+        scene = build_scene(reduce_view(presenter.view(result)), Path(folder))
+    if scene.regions is not None and shipped.scene.regions is not None:  # files are named by their content
+        names = [Path(regions.texture.file.path).name for regions in (shipped.scene.regions, scene.regions)]
+        pairs["regions"] = names[0], names[1]
+    return [f"{example.name}: {name} is {old}, not {new}" for name, (old, new) in pairs.items() if old != new]
 
 
 def reduce_view(view: View) -> View:
