@@ -190,8 +190,8 @@ class RegistrationPresenter(Presenter):
         onto = make_slice_grid(maps.fixed.grid, "axial", mm, pixel=pixel, **look)
         fixed, warped = (planes.paint_layers([Layer(v, window=maps.window)], onto) for v in (maps.fixed, maps.warped))
         end = maps.ends["log"]
-        lines = deformation_maps.draw_grid(warped, onto, maps.field, "moving")
-        caption = f"{deformation_maps.GRID_HELP['moving']}; over the warped image, every 8 mm."
+        lines = deformation_maps.draw_grid(warped, onto, maps.field)
+        caption = f"{deformation_maps.GRID_HELP}; over the warped image, every 8 mm."
         jacobian = deformation_maps.draw_jacobian(fixed, onto, maps.log_jacobian, end, maps.mask)
         scaled = difference_maps.join_pictures([jacobian, difference_maps.draw_signed_scale(end, "", len(jacobian))])
         legend = "Log Jacobian determinant. Orange: larger in the moving image; blue: smaller; green: folding."
