@@ -415,7 +415,7 @@ class TaskTab:
             sentence = visitors.take_failure(request.session_hash)
             return html.render_failure(sentence) if sentence else gr.skip()
 
-        done.failure(tell, None, self.status, **AT_ONCE)
+        done.failure(tell, None, self.status, js=f"() => window.medappPage.unfold('{self.name}')", **AT_ONCE)
 
 
 def try_to_draw(draw: Callable[[], Any], otherwise: Any) -> Any:
@@ -430,7 +430,7 @@ def try_to_draw(draw: Callable[[], Any], otherwise: Any) -> Any:
 
 def _cancel(request: gr.Request) -> gr.Button:
     visitors.cancel(request.session_hash)
-    return gr.Button("Cancelling…", interactive=False)
+    return gr.Button("Cancelling…")
 
 
 def _set_buttons(resting: list, are_free: bool) -> list:
