@@ -306,7 +306,9 @@ class TaskTab:
         index = body.event_data.get("index") if isinstance(body.event_data, dict) else None
         return isinstance(index, int) and 0 <= index < len(self.examples) and is_computed(self.examples[index])
 
-    def pick_example(self, data: dict, event: gr.SelectData, request: gr.Request, progress: gr.Progress) -> dict:
+    def pick_example(
+        self, data: dict, event: gr.SelectData, request: gr.Request, progress: gr.Progress | None = None
+    ) -> dict:
         """Put an example into the form, and show its result."""
         example = self.examples[event.index]
         form = self.by_name[example.pipeline]
