@@ -9,6 +9,7 @@ import gradio as gr
 from medapp.errors import UserError
 from medapp.io.validation import DISK_FULL_MESSAGE, is_disk_full
 from medapp.serving import run_log
+from medapp.ui.session import visitors
 
 
 def to_gradio_error(error: Exception) -> gr.Error:
@@ -35,6 +36,22 @@ def report_errors(handler: Callable) -> Callable:
             raise
         except Exception as error:
             raise to_gradio_error(error) from error
+
+    return wrapped
+
+
+def keep_failure(handler: Callable) -> Callable:
+    """Wrap a handler that gets the request, so that `visitors.take_failure` tells what its gr.Error said."""
+
+    @wraps(handler)
+    def wrapped(*args: Any, **more: Any) -> Any:
+        try:
+            return handler(*args, **more)
+        except gr.Error as error:
+            request = next((arg for arg in (*args, *more.values()) if isinstance(arg, gr.Request)), None)
+            if request is not None:
+                visitors.note_failure(request.session_hash, str(error.message))
+            raise
 
     return wrapped
 

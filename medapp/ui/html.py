@@ -60,6 +60,11 @@ def render_headline(sentence: str, notes: Sequence[str], warnings: Sequence[str]
     return TEMPLATES.render_macro("headline", sentence, notes, warnings, example)
 
 
+def render_failure(sentence: str) -> str:
+    """Return why nothing came of a run."""
+    return TEMPLATES.render_macro("failure", sentence)
+
+
 def render_question(sentence: str) -> str:
     """Return the question which of several series is meant."""
     return TEMPLATES.render_macro("question", sentence)

@@ -2,6 +2,7 @@
 
 window.medappPage = {
   fold(tab) { document.getElementById(`${tab}-work`)?.classList.add('drawer-closed'); },
+  unfold(tab) { if (window.innerWidth >= 1220) document.getElementById(`${tab}-work`)?.classList.remove('drawer-closed'); },
   setLive(tab, name, value) { window.medapp?.stages[tab]?.set(name, value); },
   markMethod(tab, method) { // whether the shown result is of another method than the chosen one
     const shown = document.querySelector(`#${tab}-whose [data-method]`);

@@ -86,7 +86,8 @@ class Visitors:
     def __init__(self) -> None:
         """Start without visitors."""
         self._sessions: dict[str, dict[str, Closable]] = {}
-        self._cancel_flags: dict[str, threading.Event] = {}
+        self._cancel_flags: dict[str, list[threading.Event]] = {}
+        self._failures: dict[str, str] = {}
 
     def keep(self, visitor: str, session: S, place: str = "") -> S:
         """Make this the visitor's session at a place and close the previous one.
@@ -130,6 +131,7 @@ class Visitors:
     def leave(self, visitor: str) -> None:
         """Cancel the visitor's run and remove their files."""
         self.cancel(visitor)
+        self.take_failure(visitor)
         self._close(visitor)
 
     def _close(self, visitor: str) -> None:
@@ -139,18 +141,27 @@ class Visitors:
     @contextmanager
     def running(self, visitor: str) -> Iterator[threading.Event]:
         """A context for one run of the visitor's: yields its cancel flag."""
-        flag = self._cancel_flags[visitor] = threading.Event()
+        flag = threading.Event()
+        self._cancel_flags[visitor] = [*self._cancel_flags.get(visitor, ()), flag]
         try:
             yield flag
         finally:
-            if self._cancel_flags.get(visitor) is flag:
-                del self._cancel_flags[visitor]
+            others = [other for other in self._cancel_flags.pop(visitor, ()) if other is not flag]
+            if others:
+                self._cancel_flags[visitor] = others
 
     def cancel(self, visitor: str) -> None:
-        """Ask the visitor's run to stop at its next step."""
-        flag = self._cancel_flags.pop(visitor, None)
-        if flag:
+        """Ask the visitor's runs to stop at their next step."""
+        for flag in self._cancel_flags.pop(visitor, ()):
             flag.set()
+
+    def note_failure(self, visitor: str, sentence: str) -> None:
+        """Remember why the visitor's last run failed, until `take_failure`."""
+        self._failures[visitor] = sentence
+
+    def take_failure(self, visitor: str) -> str:
+        """Return why the visitor's last run failed, and forget it; "" if it is not known."""
+        return self._failures.pop(visitor, "")
 
 
 visitors = Visitors()

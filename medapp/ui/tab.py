@@ -41,7 +41,7 @@ class Tab(Protocol):
     def clear_panel(self) -> dict:
         """What an example has left in the panel, emptied, by component."""
 
-    def open_first_view(self, request: gr.Request) -> Session | None:
+    def open_first_view(self, request: gr.Request, progress: gr.Progress | None = None) -> Session | None:
         """The session of the first view, once something is asked of it; None where there is none."""
 
     def form_of(self, result: Result) -> Form:

@@ -24,14 +24,15 @@ from medapp.result import Result
 from medapp.serving import run_log, runtime
 from medapp.ui import form as forms
 from medapp.ui import html, queue
-from medapp.ui.error_messages import report_errors
+from medapp.ui.error_messages import keep_failure, report_errors
 from medapp.ui.events import AT_ONCE, GPU, HIDDEN, LIVE, PRIVATE
 from medapp.ui.example_inputs import RunInputs
 from medapp.ui.example_results import add_example_note, compute_example, is_computed, split_example_note
 from medapp.ui.first_view import load_first_view
 from medapp.ui.gradio_compat import PredictBodyInternal
 from medapp.ui.panels.base import Frame, Panel
-from medapp.ui.session import Session, check_cancelled, close_session, visitors
+from medapp.ui.run import run_of
+from medapp.ui.session import Session, close_session, visitors
 from medapp.ui.stage import lay_out_stage, presenter_of
 from medapp.ui.tab import Step, Volumes
 from medapp.ui.task_form import lay_out_form
@@ -215,13 +216,7 @@ class TaskTab:
         form = self.by_name[data[self.method]]
         used = self.example_inputs.select_run_inputs(form, data)
         visitors.check_space(request.session_hash)
-        with visitors.running(request.session_hash) as flag:
-
-            def step(fraction: float, stage: str) -> None:
-                check_cancelled(flag)
-                queue.check_abandoned()
-                progress(fraction, desc=stage)
-
+        with run_of(request, progress) as step:
             try:
                 step(0.0, "Reading the files")
                 return work(step, form, used, form.read_volumes(used.data))
@@ -230,8 +225,12 @@ class TaskTab:
             except InputError as error:
                 raise InputError(" ".join((*used.notes, str(error)))) from error
             except CancelledError as message:
-                gr.Info(str(message))
-                return {self.status: gr.skip()}
+                return self.say_cancelled(message)
+
+    def say_cancelled(self, message: CancelledError) -> dict:
+        """Nothing but word of it."""
+        gr.Info(str(message))
+        return {self.status: gr.skip()}
 
     def ask_for_series(self, which: forms.SeriesChoiceNeeded, button: str) -> dict:
         """The list of series of an upload that holds several."""
@@ -242,9 +241,9 @@ class TaskTab:
         }
 
     @report_errors
-    def recompute(self, data: dict, request: gr.Request) -> dict:
+    def recompute(self, data: dict, request: gr.Request, progress: gr.Progress = gr.Progress()) -> dict:  # noqa: B008
         """Apply the live options to the kept result."""
-        session: Session | None = data[self.kept] or self.open_first_view(request)
+        session: Session | None = data[self.kept] or self.open_first_view(request, progress)
         if session is None:
             return {self.status: gr.skip()}
         options = self.form_of(session.result).live
@@ -252,21 +251,28 @@ class TaskTab:
         session.result = presenter_of(session.result).recompute(session.result, session.reference, settings)
         return self.show(session, is_new=False)
 
-    def _open_example(self, example: Example, request: gr.Request) -> Session:
+    def _open_example(self, example: Example, request: gr.Request, progress: gr.Progress | None) -> Session:
         """A session with the result of an example, which is not kept yet."""
         visitors.check_space(request.session_hash)
         card = self.by_name[example.pipeline].card
-        result, truth = compute_example(example, lambda fraction, stage: queue.check_abandoned()), example.truth()
+        with run_of(request, progress) as step:
+            result, truth = compute_example(example, step), example.truth()
         presenter = get_presenter(card)
         result = presenter.recompute(result, truth, card.parse_settings(example.settings)) if truth else result
         result = add_example_note(result, example)
         return Session(result, presenter.start(result), truth, example.volumes(card.inputs)[0])
+
+    def show_groups(self, method: str) -> dict:
+        """The boxes and options of a method, by component, without those of the others."""
+        groups = [*self.form.groups.items(), *self.result.groups.items()]
+        return {group: gr.update(visible=name == method) for name, group in groups}
 
     # ---- what is there at first
     @property
     def first_shown(self) -> list[Any]:
         """What `show_first_view` fills."""
         own = [self.status, self.results, self.panel.table, self.panel.numbers, *self.last_tabs.chart_tabs.values()]
+        own += [self.method, *self.form.groups.values(), *self.result.groups.values()]
         return [*own, *self.stage.shown]
 
     def show_first_view(self) -> dict:
@@ -279,17 +285,19 @@ class TaskTab:
         return {
             self.status: html.render_headline(summary, notes, result.warnings, example),
             self.results: gr.Column(visible=True),
+            self.method: card.name,
+            **self.show_groups(card.name),
             self.stage.viewer: self.first.scene,
             self.stage.whose: html.render_whose(card),
             **self._show_chart_tabs(card),
             **self.panel.show_facts(result),
         }
 
-    def open_first_view(self, request: gr.Request) -> Session | None:
+    def open_first_view(self, request: gr.Request, progress: gr.Progress | None = None) -> Session | None:
         """The session of the first view, once something is asked of it; None where there is none."""
         if self.first is None:
             return None
-        session = self._open_example(self.first.example, request)
+        session = self._open_example(self.first.example, request, progress)
         visitors.keep(request.session_hash, session, self.name)
         return session
 
@@ -298,11 +306,16 @@ class TaskTab:
         index = body.event_data.get("index") if isinstance(body.event_data, dict) else None
         return isinstance(index, int) and 0 <= index < len(self.examples) and is_computed(self.examples[index])
 
-    def pick_example(self, data: dict, event: gr.SelectData, request: gr.Request) -> dict:
+    def pick_example(
+        self, data: dict, event: gr.SelectData, request: gr.Request, progress: gr.Progress | None = None
+    ) -> dict:
         """Put an example into the form, and show its result."""
         example = self.examples[event.index]
         form = self.by_name[example.pipeline]
-        session = self._open_example(example, request)
+        try:
+            session = self._open_example(example, request, progress)
+        except CancelledError as message:
+            return self.say_cancelled(message)
         updates = self.show(session, is_new=True)
         if self.example_inputs.has_newer_uploads(data):
             session.close()
@@ -340,11 +353,18 @@ class TaskTab:
                 moved.then(self.draw, self.kept, self.drawn, **LIVE)
 
         @report_errors
-        def pick(data: dict, event: gr.SelectData, request: gr.Request) -> dict:
-            return self.pick_example(data, event, request)
+        def pick(
+            data: dict,
+            event: gr.SelectData,
+            request: gr.Request,
+            progress: gr.Progress = gr.Progress(),  # noqa: B008
+        ) -> dict:
+            return self.pick_example(data, event, request, progress)
+
+        form.gallery.select(lambda: gr.Button("Cancel", interactive=True), None, self.stage.cancel, **AT_ONCE)
 
         done = form.gallery.select(
-            queue.use_display_line(pick, self.is_example_computed),
+            queue.use_display_line(keep_failure(pick), self.is_example_computed),
             everything,
             [
                 *shown,
@@ -361,32 +381,43 @@ class TaskTab:
             **GPU,
             **PRIVATE,
         )
+        self._tell_failure(done)
         done.success(self.draw, self.kept, self.drawn, show_progress="minimal", **PRIVATE)
 
         @report_errors
-        def open_first(session: Session | None, request: gr.Request) -> Session | None:
-            return session or self.open_first_view(request)
+        def open_first(
+            session: Session | None,
+            request: gr.Request,
+            progress: gr.Progress = gr.Progress(),  # noqa: B008
+        ) -> Session | None:
+            return session or self.open_first_view(request, progress)
 
         opened = self.result.tabs.select(open_first, self.kept, self.kept, **HIDDEN)
         opened.then(self.draw_once, self.kept, self.drawn, **HIDDEN)
-        self.stage.cancel.click(_cancel, None, None, **AT_ONCE)
-        groups = [*form.groups.items(), *self.result.groups.items()]
+        self.stage.cancel.click(_cancel, None, self.stage.cancel, **AT_ONCE)
         self.method.change(
-            lambda chosen: {group: gr.update(visible=name == chosen) for name, group in groups},
-            self.method,
-            [group for _, group in groups],
-            **AT_ONCE,
+            self.show_groups, self.method, [*form.groups.values(), *self.result.groups.values()], **AT_ONCE
         )
 
     def follow(self, button: gr.Button, job: Callable, inputs: set, outputs: list, *, draws: bool = True) -> None:
         """At a click do the job in the queue, free the buttons whatever came of it, then draw the rest."""
         resting = [self.form.run, *self.panel.buttons]
         first = button.click(lambda: _set_buttons(resting, False), None, [*resting, self.stage.cancel], **AT_ONCE)
-        done = first.then(job, inputs, outputs, show_progress_on=[self.stage.progress], **GPU, **PRIVATE)
+        done = first.then(keep_failure(job), inputs, outputs, show_progress_on=[self.stage.progress], **GPU, **PRIVATE)
         for end in (done.success, done.failure):
             end(lambda: _set_buttons(resting, True), None, [*resting, self.stage.cancel], **AT_ONCE)
+        self._tell_failure(done)
         if draws:
             done.success(self.draw, self.kept, self.drawn, show_progress="minimal", **PRIVATE)
+
+    def _tell_failure(self, done: Any) -> None:
+        """Say in the panel why nothing came of an event, where the sentence stays."""
+
+        def tell(request: gr.Request) -> Any:
+            sentence = visitors.take_failure(request.session_hash)
+            return html.render_failure(sentence) if sentence else gr.skip()
+
+        done.failure(tell, None, self.status, js=f"() => window.medappPage.unfold('{self.name}')", **AT_ONCE)
 
 
 def try_to_draw(draw: Callable[[], Any], otherwise: Any) -> Any:
@@ -399,9 +430,10 @@ def try_to_draw(draw: Callable[[], Any], otherwise: Any) -> Any:
         return otherwise
 
 
-def _cancel(request: gr.Request) -> None:
+def _cancel(request: gr.Request) -> gr.Button:
     visitors.cancel(request.session_hash)
+    return gr.Button("Cancelling…")
 
 
 def _set_buttons(resting: list, are_free: bool) -> list:
-    return [*(gr.Button(interactive=are_free) for _ in resting), gr.Button(interactive=not are_free)]
+    return [*(gr.Button(interactive=are_free) for _ in resting), gr.Button("Cancel", interactive=not are_free)]
