@@ -13,7 +13,7 @@ from medapp.presenters.base import Picture, Presenter, Settings, describe_side
 from medapp.presenters.catalogue import get_layer_title
 from medapp.presenters.mask_reference import check_mask_reference
 from medapp.presenters.task import SEGMENTATION
-from medapp.rendering import colour, lesion_charts, lesion_mesh, planes, svg
+from medapp.rendering import colour, lesion_charts, planes, svg
 from medapp.rendering.brain_window import find_brain_window
 from medapp.rendering.layers import Layer
 from medapp.rendering.slice_grids import is_flat
@@ -32,7 +32,7 @@ class LesionPresenter(Presenter):
     files: tuple[str, ...] = ("mask", "probability")
     made: tuple[str, ...] = ("brain",)
     table_name = "lesions"
-    chart_titles: tuple[str, ...] = ("3-D", "Volumes", "Details")
+    chart_titles: tuple[str, ...] = ("Volumes", "Probability")
 
     def brain(self, result: Result) -> Volume | None:
         """The brain mask on the grid of the image, None where the method has found none."""
@@ -68,12 +68,11 @@ class LesionPresenter(Presenter):
         return View(layers, brain=self.brain(result), surfaces=[surface] if surface else [], live=self.live(result))
 
     def charts(self, result: Result) -> dict[str, Callable[[], Figure]]:
-        """Surfaces, the volume by slice, and how the probability is distributed."""
+        """The volume by slice, and how the probability is distributed."""
         volumes = result.volumes
         return {
-            "3-D": partial(lesion_mesh.plot_lesion_surfaces, volumes["mask"], volumes["image"]),
             "Volumes": partial(lesion_charts.plot_volume_by_slice, volumes["mask"], volumes.get("reference")),
-            "Details": partial(
+            "Probability": partial(
                 lesion_charts.plot_probability_histogram, volumes["probability"], result.settings["threshold"]
             ),
         }

@@ -8,7 +8,7 @@ import numpy as np
 from plotly.graph_objects import Figure
 
 from medapp.analysis.regional_volumes import measure_regions
-from medapp.imaging.brain_labels import region_colours
+from medapp.imaging.brain_labels import region_colours, split_side
 from medapp.imaging.volume import Volume
 from medapp.presenters.base import Picture, Presenter, Settings, describe_side, find_centre
 from medapp.presenters.catalogue import get_layer_title
@@ -22,7 +22,11 @@ from medapp.rendering.view import View
 from medapp.result import Result
 
 FIRST_REGIONS = ("Left-Hippocampus", "Right-Hippocampus")  # where one looks first
-MAX_SURFACE_TRIANGLES = 18_000  # of the border of the brain; those between regions come on top
+INNER_STRUCTURES = (
+    "Lateral-Ventricle", "Inf-Lat-Ventricle", "3rd-Ventricle", "4th-Ventricle", "Thalamus", "Caudate", "Putamen",
+    "Pallidum", "Hippocampus", "Amygdala", "Accumbens", "Ventral-DC", "Brain-Stem",
+)  # fmt: skip
+MAX_SURFACE_TRIANGLES = 30_000  # of the border of all structures; those between them come on top
 DISAGREEMENT_COLOUR = (255, 0, 200)
 
 
@@ -34,7 +38,7 @@ class ParcellationPresenter(Presenter):
     files = ("labels", "brain")
     made = ("disagreement",)
     table_name = "regions"
-    chart_titles = ("3-D", "Volumes", "Details")
+    chart_titles = ("Volumes", "Dice")
 
     def layers(self, result: Result) -> dict[str, Layer]:
         """The image, the regions, and where the reference differs."""
@@ -52,21 +56,29 @@ class ParcellationPresenter(Presenter):
         return layers
 
     def view(self, result: Result) -> View:
-        """The regions as surfaces in their colours, and the image in the window of the brain, within it."""
+        """The brain with its inner structures shining through it, in their colours."""
         layers, brain = self.layers(result), result.volumes["brain"]
         regions = layers[get_layer_title("labels")]
+        names = regions.volume.labels
+        inner = np.array(
+            [split_side(names.get(n, ""))[1] in INNER_STRUCTURES for n in range(max(names, default=0) + 1)]
+        )
+        kept = regions.volume.array * inner[regions.volume.array]
         surface = make_surface(
-            regions.volume, "Regions", regions.colours, smooth=0.6, max_triangles=MAX_SURFACE_TRIANGLES
+            regions.volume.new_like(kept),
+            "Inner structures",
+            regions.colours,
+            max_triangles=MAX_SURFACE_TRIANGLES,
+            is_seen_through=True,
         )
         return View(layers, brain=brain, surfaces=[surface] if surface else [])
 
     def charts(self, result: Result) -> dict[str, Callable[[], Figure]]:
-        """Surfaces, volumes, and the overlap with the reference."""
+        """Volumes, and the overlap with the reference."""
         table = result.tables[self.table_name]
         return {
-            "3-D": partial(region_charts.plot_region_surfaces, result.volumes["labels"], result.volumes["brain"]),
             "Volumes": partial(region_charts.plot_region_volumes, table),
-            "Details": partial(region_charts.plot_region_dice, table),
+            "Dice": partial(region_charts.plot_region_dice, table),
         }
 
     def recompute(self, result: Result, reference: Volume | None, settings: Settings) -> Result:

@@ -10,7 +10,7 @@ from plotly.graph_objects import Figure
 
 from medapp.analysis.region_overlap import PREDICTED_SOURCE
 from medapp.errors import InputError
-from medapp.imaging.brain_labels import identify_numbering
+from medapp.imaging.brain_labels import identify_numbering, region_colours
 from medapp.imaging.deformation import folding_percent
 from medapp.imaging.geometry import covered_fraction
 from medapp.imaging.volume import Volume
@@ -68,7 +68,9 @@ class RegistrationPresenter(Presenter):
             tint = difference_maps.SIGNED_MAP if window.low < 0 else deformation_maps.MAGNITUDE_COLOUR_MAP
             layers[title] = Layer(volume, "heat", window=window, opacity=0.0, colour_map=tint)
         if "labels" in volumes:
-            layers[get_layer_title("labels")] = Layer(volumes["labels"], "mask", opacity=0.0, contour=1)
+            tints = region_colours(volumes["labels"].labels)
+            regions = Layer(volumes["labels"], "mask", colours=tints, opacity=0.0, contour=1)
+            layers[get_layer_title("labels")] = regions
         if co_warped is not None and co_warped.labels:
             layers[get_layer_title("co_warped")] = Layer(co_warped, "mask", opacity=0.0, contour=1)
         return layers
@@ -194,16 +196,6 @@ class RegistrationPresenter(Presenter):
         scaled = difference_maps.join_pictures([jacobian, difference_maps.draw_signed_scale(end, "", len(jacobian))])
         legend = "Log Jacobian determinant. Orange: larger in the moving image; blue: smaller; green: folding."
         return [*pictures, Picture(lines, caption), Picture(scaled, legend)]
-
-
-def list_warped_layers(result: Result) -> dict[str, Layer]:
-    """The layers of a second viewer beside the first: the warped image, and its regions where there are any."""
-    maps = get_maps(result)
-    layers = {get_layer_title("warped"): Layer(maps.warped, window=maps.window)}
-    if "warped_labels" in result.volumes:
-        regions = Layer(result.volumes["warped_labels"], "mask", opacity=0.0, contour=1)
-        layers[get_layer_title("warped_labels")] = regions
-    return layers
 
 
 def _as_label_map(volume: Volume) -> Volume:

@@ -114,7 +114,7 @@ class RegistrationMaps:
     def surface(self) -> Surface | None:
         """The brain, or the head where there are no regions, coloured by the displacement."""
         inside = self.brain or Volume(self.head.astype(np.uint8), self.fixed.affine)
-        surface = make_surface(inside, "Displacement", unit="mm")
+        surface = make_surface(inside, "Displacement", smooth=1.0, unit="mm")
         if surface is None:
             return None
         values = sample_values(self.length, surface.vertices)

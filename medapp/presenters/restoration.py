@@ -65,7 +65,7 @@ class RestorationPresenter(Presenter):
         volumes = {name: result.volumes[role] for name, role in roles.items() if role in result.volumes}
         return {
             "Values": partial(quality_charts.plot_histograms, volumes),
-            "Noise power": partial(quality_charts.plot_spectra, volumes),
+            "Noise power": lambda: quality_charts.plot_noise_power(compute_noise(result)),
         }
 
     def recompute(self, result: Result, reference: Volume | None, settings: Settings) -> Result:
@@ -150,6 +150,18 @@ def get_difference(result: Result) -> tuple[Volume, float]:
         difference = compute_difference(result)
         _differences[result] = difference, difference_maps.find_scale_end(difference.array)
     return _differences[result]
+
+
+def compute_noise(result: Result) -> dict[str, Volume]:
+    """The errors against the reference, before and restored; where there is none, what has been removed."""
+    restored, before = result.volumes["restored"], get_upsampled(result)
+    reference = result.volumes.get("reference")
+    if reference is None:
+        return {"removed": restored.new_like(before.array.astype(np.float32) - restored.array)}
+    return {
+        name: restored.new_like(volume.array.astype(np.float32) - reference.array)
+        for name, volume in (("before", before), ("restored", restored))
+    }
 
 
 def compute_difference(result: Result) -> Volume:

@@ -1,5 +1,7 @@
 """Charts of a lesion mask and its probability, and the look of all charts, for light and dark pages."""
 
+import textwrap
+
 import numpy as np
 import plotly.graph_objects as go
 
@@ -10,6 +12,7 @@ from medapp.rendering.slice_grids import slice_axis
 CHART_INK = "#767676"  # legible on white and on near black
 GRID_LINE_COLOUR = "rgba(128,128,128,0.25)"
 NO_LESION = "No lesion at this threshold"
+LINE_LENGTH = 84  # characters in a chart of 640 pixels
 AXIS_ENDS = (("left", "right"), ("back", "front"), ("foot", "head"))  # of the RAS axes
 CHART_TEMPLATE = go.layout.Template(
     layout={
@@ -69,7 +72,8 @@ def plot_volume_by_slice(mask: Volume, reference: Volume | None = None) -> go.Fi
             name="reference",
             hovertemplate=hover,
         )
-    return _set_layout(figure, title, "Volume in the slice (ml)", reference is not None)
+    figure = _set_layout(figure, title, "Volume in the slice (ml)", reference is not None)
+    return explain(figure, "How much lesion each slice holds. The bars add up to the lesion volume.")
 
 
 def plot_probability_histogram(probability: Volume, threshold: float | None = None) -> go.Figure:
@@ -97,7 +101,22 @@ def plot_probability_histogram(probability: Volume, threshold: float | None = No
         )
     figure.update_yaxes(type="log", rangemode="normal", dtick=1, range=[-0.3, float(np.log10(counts.max())) + 0.3])
     figure.update_xaxes(range=[0, 1])
-    return _set_layout(figure, "Probability", "Voxels (logarithmic)")
+    figure = _set_layout(figure, "Probability of lesion", "Voxels (logarithmic)")
+    return explain(
+        figure,
+        "How many voxels have which probability. The more there are beside the threshold, the more the lesion volume "
+        "depends on it.",
+    )
+
+
+def explain(figure: go.Figure, sentence: str) -> go.Figure:
+    """Put a sentence above a chart that says what there is to see, and the legend, if there is one, between them."""
+    lines = textwrap.wrap(sentence, LINE_LENGTH)
+    top = 18 * len(lines) + (44 if figure.layout.showlegend else 18)
+    height = figure.layout.height + top
+    title = {"text": "<br>".join(lines), "font": {"size": 13}, "x": 0.01, "y": 1 - 16 / height, "yanchor": "top"}
+    figure.update_layout(title=title, height=height, margin={"t": top + 14})
+    return figure.update_layout(legend={"orientation": "h", "x": 0, "y": 1.01, "yanchor": "bottom"})
 
 
 def plot_message(text: str) -> go.Figure:

@@ -8,11 +8,16 @@ from scipy import ndimage
 
 from medapp.imaging.volume import Volume
 from medapp.rendering import colour
-from medapp.rendering.lesion_charts import CHART_INK, CHART_TEMPLATE, plot_message
+from medapp.rendering.lesion_charts import CHART_INK, CHART_TEMPLATE, explain, plot_message
 from medapp.rendering.slice_grids import slice_axis
 
 PATCH_PIXELS = 64  # a side of the squares whose power is averaged
 SPECTRUM_SLICES = 8
+REMOVED_HELP = (
+    "The power of what was removed, from coarse to fine. Much at the coarse end, at the left, would be structure of "
+    "the image that was removed with the noise."
+)
+LEFT_HELP = "The power of the error against the reference, from coarse to fine: the lower the line, the better."
 SERIES_COLOURS = (CHART_INK, colour.to_css(colour.get_label_colour(1)), colour.to_css(colour.get_label_colour(2)))
 
 
@@ -33,13 +38,19 @@ def plot_histograms(volumes: Mapping[str, Volume]) -> go.Figure:
         )  # fmt: skip
     first = next(iter(volumes.values()))
     unit = "brightness, of 255" if first.is_colour else first.unit
-    return _set_layout(figure, f"Value ({unit})" if unit else "Value", "Voxels (%)")
+    figure = _set_layout(figure, f"Value ({unit})" if unit else "Value", "Voxels (%)")
+    return explain(
+        figure, "How often each value occurs. Even tissue is a peak, which noise widens: restored it is narrower."
+    )
 
 
-def plot_spectra(volumes: Mapping[str, Volume]) -> go.Figure:
-    """Plot the power spectrum of each volume's slices as a line on a logarithmic axis, over cycles per mm."""
+def plot_noise_power(noise: Mapping[str, Volume]) -> go.Figure:
+    """Plot the power spectrum of noise images as lines on a logarithmic axis, over cycles per mm.
+
+    One alone is what has been removed, several are the noise that is left.
+    """
     figure = go.Figure()
-    for (name, volume), tint in zip(volumes.items(), SERIES_COLOURS, strict=False):
+    for (name, volume), tint in zip(noise.items(), SERIES_COLOURS, strict=False):
         frequency, power = compute_spectrum(volume)
         if len(power):
             figure.add_scatter(
@@ -49,8 +60,9 @@ def plot_spectra(volumes: Mapping[str, Volume]) -> go.Figure:
     if not figure.data:
         return plot_message("The image is too small for a power spectrum")
     figure.update_yaxes(type="log", rangemode="normal", exponentformat="power", nticks=6)
-    unit = next(iter(volumes.values())).unit
-    return _set_layout(figure, "Frequency (cycles per mm)", f"Power ({unit or 'value'}² mm²)")
+    unit = next(iter(noise.values())).unit
+    figure = _set_layout(figure, "Coarse to fine (cycles per mm)", f"Power ({unit or 'value'}² mm²)")
+    return explain(figure, REMOVED_HELP if len(noise) == 1 else LEFT_HELP)
 
 
 def compute_spectrum(volume: Volume) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,6 @@
 """Surfaces of masks and label maps for the 3-D view, smoothed, with as many triangles as a browser draws fluently."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ from nibabel.affines import from_matvec
 from scipy import ndimage
 from skimage.measure import marching_cubes
 
-from medapp.analysis.mask_metrics import find_bounding_box
+from medapp.analysis.mask_metrics import find_bounding_box, label_components
 from medapp.imaging.volume import Grid, Volume
 from medapp.rendering.colour import get_label_colour
 from medapp.rendering.view import Colour, Surface
@@ -16,6 +16,8 @@ from medapp.rendering.view import Colour, Surface
 MAX_TRIANGLES = 60_000
 LEVEL = 0.5  # of the smoothed mask at its surface
 LIFTED = 0.55  # of what is too thin to reach the level
+MAX_PIECES = 100  # of one label that have a surface of their own
+MARGIN = 3  # blocks around a mask, so that its surface closes
 GROWTH = 1.2  # of the blocks, until the triangles are few enough
 
 
@@ -40,11 +42,11 @@ def make_surface(
     block = choose_block(part > 0, labels.spacing, max_triangles)
     pieces, paints = [], []
     for number in np.unique(part[part > 0]).tolist():
-        own = find_bounding_box(part == number)
-        corner = start + [s.start for s in own]
-        pieces.append(_make_piece(part[own] == number, corner, block, labels.affine, smooth))
-        rgb = (colours or {}).get(number, get_label_colour(number))
-        paints.append(np.tile(np.uint8(rgb), (len(pieces[-1][0]), 1)))
+        rgb = np.uint8((colours or {}).get(number, get_label_colour(number)))
+        for own, inside in _split_pieces(part == number):
+            corner = start + [s.start for s in own]
+            pieces.append(_make_piece(inside, corner, block, labels.affine, smooth))
+            paints.append(np.tile(rgb, (len(pieces[-1][0]), 1)))
     before = np.cumsum([0, *(len(vertices) for vertices, _ in pieces)])
     vertices = np.concatenate([vertices for vertices, _ in pieces])
     faces = np.concatenate([faces + n for (_, faces), n in zip(pieces, before, strict=False)])
@@ -77,15 +79,30 @@ def sample_values(volume: Volume, vertices: np.ndarray) -> np.ndarray:
     return ndimage.map_coordinates(volume.array, volume.grid.to_index(vertices).T, order=1, mode="nearest")
 
 
+def _split_pieces(mask: np.ndarray) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
+    """Yield the box of each connected piece of (I, J, K) bool and the piece in it; the smallest of many as one."""
+    labels, count = label_components(mask)
+    for number, own in enumerate(ndimage.find_objects(labels, min(count, MAX_PIECES)), 1):
+        yield own, labels[own] == number
+    if count > MAX_PIECES:
+        own = find_bounding_box(labels > MAX_PIECES)
+        yield own, labels[own] > MAX_PIECES
+
+
 def _make_piece(
     inside: np.ndarray, start: np.ndarray, block: np.ndarray, affine: np.ndarray, smooth: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Vertices (N, 3) in RAS+ mm and triangles (M, 3) of a mask whose first voxel has the index `start`."""
-    coarse = np.pad(average_blocks(inside, block), 3)
-    field = ndimage.gaussian_filter(coarse, smooth)
+    coarse = np.pad(average_blocks(inside, block), MARGIN)
+    step = Grid(inside.shape, affine).spacing * block  # mm
+    field = ndimage.gaussian_filter(coarse, smooth * np.sqrt(step.max() / step))
     thin = (coarse > 0) & (ndimage.maximum_filter(field, 3) < LEVEL)  # would vanish
     field[thin] = LIFTED
-    onto = from_matvec(np.diag(block.astype(float)), start + (block - 1) / 2 - 3 * block)
+    finer = np.maximum(1, np.rint(step / step.min())).astype(int)  # between thick slices the surface is curved
+    if finer.max() > 1:
+        size = (np.array(field.shape) - 1) * finer + 1
+        field = ndimage.zoom(field, size / field.shape, order=3, mode="nearest")
+    onto = from_matvec(np.diag(block / finer), start + (block - 1) / 2 - MARGIN * block)
     vertices, faces, _, _ = marching_cubes(field, LEVEL, allow_degenerate=False)
     if np.linalg.det(affine[:3, :3]) > 0:  # triangles turn inwards in such a grid
         faces = faces[:, ::-1]
