@@ -87,20 +87,19 @@ def test_a_reference_of_another_kind_is_refused_in_words(result):
 
 
 def test_the_task_shows_regions_or_lesions(result):
-    assert presenter.chart_titles == PRESENTERS["lesions"].chart_titles
     assert presenter.headline(result) == "Brain 31 ml; 6 regions; hippocampi 0.8 left, 0.6 ml right"
     point = presenter.locate(result, ["Right-Hippocampus", 1])
     index = tuple(np.rint(result.volumes["labels"].grid.to_index(point)).astype(int))
     assert result.volumes["labels"].array[index] == RIGHT
     bare, compared = (presenter.charts(r) for r in (result, measure_regions(result, result.volumes["labels"])))
     assert tuple(bare) == presenter.chart_titles and all(draw().data for draw in compared.values())
-    assert bare["Volumes"]().data and not bare["Details"]().data, "nothing to compare with"
+    assert bare["Volumes"]().data and not bare["Dice"]().data, "nothing to compare with"
 
 
 def test_every_region_has_a_colour_and_a_name_in_the_viewer(result, tmp_path):
     tints = region_colours({n: name for n, name in enumerate(CLASS_NAMES) if n})
     assert len(tints) == 35 and len(set(tints.values())) == 35
-    scene = build_scene(presenter.layers(result), tmp_path)
+    scene = build_scene(presenter.view(result), tmp_path)
     names = {region.name: region.colour for region in scene.regions.regions}
     assert names["Left-Hippocampus"] == "#{:02x}{:02x}{:02x}".format(*tints[LEFT]) and len(names) == 6
 

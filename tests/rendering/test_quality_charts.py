@@ -34,14 +34,14 @@ def test_the_figures_have_a_line_for_every_image():
     volumes = {"before": noise(10), "restored": noise(10, 1)}
     coloured = Volume(np.zeros((64, 64, 1, 3), np.uint8) + np.arange(64, dtype=np.uint8)[:, None, None, None], AFFINE)
     for given in (volumes, {"before": coloured, "restored": coloured}):
-        for draw in (quality_charts.plot_histograms, quality_charts.plot_spectra):
+        for draw in (quality_charts.plot_histograms, quality_charts.plot_noise_power):
             figure = draw(given)
             assert [line.name for line in figure.data] == ["before", "restored"]
             assert all(np.isfinite(line.y).all() for line in figure.data)
-    assert "HU" in quality_charts.plot_spectra(volumes).layout.yaxis.title.text
+    assert "HU" in quality_charts.plot_noise_power(volumes).layout.yaxis.title.text
 
 
 def test_what_has_no_figure_says_why():
     flat = Volume(np.zeros((4, 4, 1), np.float32), AFFINE)
     assert quality_charts.plot_histograms({"before": flat}).layout.annotations[0].text
-    assert quality_charts.plot_spectra({"before": flat}).layout.annotations[0].text
+    assert quality_charts.plot_noise_power({"before": flat}).layout.annotations[0].text
