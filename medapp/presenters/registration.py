@@ -16,7 +16,7 @@ from medapp.imaging.geometry import covered_fraction
 from medapp.imaging.volume import Volume
 from medapp.presenters.base import Picture, Presenter, Settings, find_centre
 from medapp.presenters.catalogue import get_layer_title
-from medapp.presenters.registration_maps import get_maps
+from medapp.presenters.registration_maps import PROMPTS_MAP, get_maps
 from medapp.presenters.task import REGISTRATION
 from medapp.rendering import deformation_maps, difference_maps, planes, registration_charts
 from medapp.rendering.layers import Layer
@@ -89,6 +89,7 @@ class RegistrationPresenter(Presenter):
                 warp=Warp(MOVING, maps.field, maps.head, maps.log_jacobian),
                 compared=PROMPTS_B,
                 comparison="swipe",
+                map=PROMPTS_MAP,
                 arrangements={"Prompts A and B": lay_out_columns(pictures)},
                 arrangement="Prompts A and B",
             )

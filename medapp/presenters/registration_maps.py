@@ -21,6 +21,7 @@ from medapp.rendering.view import Surface
 from medapp.result import Result
 
 INTENSITY_PERCENTILES = (5, 95)  # between which two images are brought to one scale
+PROMPTS_MAP = "Difference of prompts"
 MIN_SPAN = 0.5  # mm: where the scale of two fields' difference ends at least, so that noise is not painted as much
 MAX_KEPT = 3  # results whose maps are kept: eight times a float32 image each
 
@@ -94,7 +95,7 @@ class RegistrationMaps:
             heat["Jump at borders"] = self.jumps, Window(0.0, ends["jump"])
         if "between" in self.volumes:
             between = replace(self.volumes["between"], unit="mm")
-            heat["Difference of prompts"] = between, Window(0.0, ends["between"])
+            heat[PROMPTS_MAP] = between, Window(0.0, ends["between"])
         return {
             title: (volume.new_like(np.where(self.head, volume.array, np.float32(0))), window)
             for title, (volume, window) in heat.items()

@@ -136,15 +136,10 @@ def test_what_the_majority_reaches_is_the_vote(planes, tenths, threshold):
 
 def test_the_tab_the_files_and_the_report_know_it(result, tmp_path):
     out = presenter.recompute(measure_ensemble(result, SETTINGS), None, SETTINGS | {"fusion": "vote"})
-    assert out.settings["fusion"] == "vote" and "planes agree on 33 %" in presenter.headline(out)
+    assert out.settings["fusion"] == "vote" and "33 % are marked by all" in presenter.headline(out)
     assert [t.columns for t in presenter.further_tables(out)] == [ENSEMBLE_COLUMNS]
     layers = presenter.layers(out)
-    assert next(iter(layers)) == "image" and {
-        "Agreement",
-        "Entropy (bits)",
-        "Disagreement (variance)",
-        "Lesion",
-    } <= set(layers)
+    assert next(iter(layers)) == "image" and {"Entropy", "Disagreement (variance)", "Lesion"} <= set(layers)
     names = {path.name for path in out.write_files(tmp_path, presenter.files).paths}
     wanted = ("mask", "probability", *(f"probability_{plane}" for plane in PLANE_LETTERS), "agreement")
     assert {f"{role}.nii.gz" for role in wanted} | {"result.json", "planes.csv", "lesions.csv"} <= names

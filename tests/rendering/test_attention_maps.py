@@ -1,20 +1,19 @@
-"""Attention comes back from its table and is drawn as it is."""
+"""Attention comes back from its table, a map for each plane."""
 
 import numpy as np
 
-from medapp.analysis.ms_lesions import PLANE_AXES, make_attention_table, read_attention
+from medapp.analysis.ms_lesions import make_attention_table, read_attention
 from medapp.rendering.attention_maps import plot_attention
 
 
-def test_attention_is_kept_and_drawn_as_it_is():
+def test_attention_is_kept_and_drawn():
     at = [-20.0, -4.0, 12.0, 28.0]
     weights = np.full((4, 4), 0.1) + 0.6 * np.eye(4)[[3, 0, 1, 2]]
     table = make_attention_table(weights, at)
     again, positions = read_attention(table)
     np.testing.assert_allclose(again, weights, atol=1e-4)
     np.testing.assert_allclose(positions, at)
-    heat = plot_attention({plane: table for plane in PLANE_AXES}).data
-    assert [one.name for one in heat] == list(PLANE_AXES)
-    np.testing.assert_allclose(heat[0].z, weights, atol=1e-4)
-    np.testing.assert_allclose(heat[0].y, at)
-    assert not plot_attention({}).data
+    figure = plot_attention({"axial": table, "coronal": table})
+    np.testing.assert_allclose(figure.data[1].z, weights, atol=1e-4)
+    assert "foot to head" in figure.layout.xaxis.title.text and "back to front" in figure.layout.xaxis2.title.text
+    assert "too large" in plot_attention({}).layout.annotations[0].text
