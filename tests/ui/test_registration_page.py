@@ -10,7 +10,6 @@ from conftest import example_button, unpacked
 
 from medapp import examples
 from medapp.serving import runtime
-from medapp.ui.panels.registration_views import BETWEEN, FLICKER, SWIPE, VIEWS
 
 NAME = "register_brain_textscf"
 pytestmark = [
@@ -36,26 +35,6 @@ def test_the_error_against_the_known_deformation_is_told(page):
     assert after < 0.7 * before
     page.get_by_role("button", name="Landmarks").first.click()
     assert page.locator("label:has-text('Landmarks') textarea").input_value().count("\n") > 100
-
-
-def test_every_view_draws_its_own_picture(page):
-    offered = page.locator("#registration-view input")
-    seen = set()
-    for view in VIEWS:
-        choice = page.locator(f"#registration-view label:has-text('{view}')")
-        if view == BETWEEN:
-            assert offered.count() == len(VIEWS) - 1, "only one set of words"
-            continue
-        choice.click()
-        shown = {SWIPE: "swipe", FLICKER: "flicker"}.get(view, "picture")
-        page.wait_for_function(
-            """([where, seen]) => {
-                const image = document.querySelector(`#registration-${where} img`);
-                return image && image.naturalWidth > 100 && !seen.includes(image.src);
-            }""",
-            arg=[shown, sorted(seen)],
-        )
-        seen.add(page.locator(f"#registration-{shown} img").first.get_attribute("src"))
 
 
 def test_itk_makes_the_same_image_of_the_files(page, tmp_path):
