@@ -1,6 +1,7 @@
 """Page: a tab for every task that has a method, the API and the MCP tools, and how they are served.
 
 Environment: MEDAPP_PRECOMPUTE=0 computes the result of an example at the first click on it, not ahead of that.
+MEDAPP_FIRST_VIEW=0 begins with empty tabs in place of the result of an example.
 """
 
 import atexit
@@ -30,6 +31,7 @@ from medapp.ui.caller import caller_of_request
 from medapp.ui.cleanup import CLEANUP_INTERVAL, CleanupThread
 from medapp.ui.connections import connections
 from medapp.ui.error_messages import to_gradio_error
+from medapp.ui.events import AT_ONCE
 from medapp.ui.example_results import compute_example
 from medapp.ui.exchange import OUTCOME_KEY
 from medapp.ui.gradio_compat import InvalidPathError
@@ -176,7 +178,9 @@ def build_page() -> Page:
                 own = [card for card in cards if card.task == name]
                 if own:  # a task without a method is not offered
                     with gr.Tab(task.title, id=name):
-                        TaskTab(task, name, own, PANELS[name])
+                        tab = TaskTab(task, name, own, PANELS[name])
+                    if os.environ.get("MEDAPP_FIRST_VIEW") != "0":
+                        demo.load(tab.show_first_view, None, tab.first_shown, show_progress="hidden", **AT_ONCE)
         for card in cards:
             api.add_endpoint(card)
         demo.unload(demo.leave)

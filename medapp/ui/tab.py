@@ -11,6 +11,7 @@ from medapp.imaging.volume import Volume
 from medapp.presenters.task import Task
 from medapp.result import Result
 from medapp.ui.form import Form
+from medapp.ui.session import Session
 
 Volumes = list[Volume | None]
 Step = Callable[[float, str], None]  # called with the share that is done, 0 to 1, and the stage; raises CancelledError
@@ -39,6 +40,9 @@ class Tab(Protocol):
 
     def clear_panel(self) -> dict:
         """What an example has left in the panel, emptied, by component."""
+
+    def open_first_view(self, request: gr.Request) -> Session | None:
+        """The session of the first view, once something is asked of it; None where there is none."""
 
     def form_of(self, result: Result) -> Form:
         """The form of the method that made the result."""

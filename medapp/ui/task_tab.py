@@ -14,7 +14,7 @@ import gradio as gr
 
 from medapp.card import Card
 from medapp.errors import CancelledError, InputError
-from medapp.examples import of_task
+from medapp.examples import Example, of_task
 from medapp.io import sandbox
 from medapp.presenters import get_presenter
 from medapp.presenters.comparison import prepare_comparison
@@ -25,9 +25,10 @@ from medapp.serving import run_log, runtime
 from medapp.ui import form as forms
 from medapp.ui import html, queue
 from medapp.ui.error_messages import report_errors
-from medapp.ui.events import AT_ONCE, GPU, LIVE, PRIVATE
+from medapp.ui.events import AT_ONCE, GPU, HIDDEN, LIVE, PRIVATE
 from medapp.ui.example_inputs import RunInputs
 from medapp.ui.example_results import add_example_note, compute_example, is_computed
+from medapp.ui.first_view import load_first_view
 from medapp.ui.gradio_compat import PredictBodyInternal
 from medapp.ui.panels.base import Frame, Panel
 from medapp.ui.session import Session, check_cancelled, close_session, visitors
@@ -64,6 +65,7 @@ class TaskTab:
         titles = dict.fromkeys(title for card in cards for title in get_presenter(card).chart_titles)
         with result.tabs:
             self.last_tabs = lay_out_result_tabs(name, list(titles))
+        self.first = load_first_view(name)
         self.kept = gr.State(None, time_to_live=LIFETIME, delete_callback=close_session)
         self.by_name = {
             card.name: forms.Form(card, *form.asked[card.name], result.options[card.name]) for card in cards
@@ -129,6 +131,12 @@ class TaskTab:
             if session is not None and session.folder.exists():
                 raise
             return nothing
+
+    def draw_once(self, session: Session | None) -> dict:
+        """The charts and files of a first view whose session has just been opened."""
+        if session is None or session.written is not None or session.shown:
+            return {component: gr.skip() for component in self.drawn}
+        return self.draw(session)
 
     def _draw(self, session: Session) -> dict:
         charts, tabs = presenter_of(session.result).charts(session.result), self.last_tabs
@@ -227,15 +235,53 @@ class TaskTab:
         }
 
     @report_errors
-    def recompute(self, data: dict) -> dict:
+    def recompute(self, data: dict, request: gr.Request) -> dict:
         """Apply the live options to the kept result."""
-        session: Session | None = data[self.kept]
+        session: Session | None = data[self.kept] or self.open_first_view(request)
         if session is None:
             return {self.status: gr.skip()}
         options = self.form_of(session.result).live
         settings = dict(session.result.settings) | {name: data[option] for name, option in options.items()}
         session.result = presenter_of(session.result).recompute(session.result, session.reference, settings)
         return self.show(session, is_new=False)
+
+    def _open_example(self, example: Example, request: gr.Request) -> Session:
+        """A session with the result of an example, which is not kept yet."""
+        visitors.check_space(request.session_hash)
+        card = self.by_name[example.pipeline].card
+        result, truth = compute_example(example, lambda fraction, stage: queue.check_abandoned()), example.truth()
+        presenter = get_presenter(card)
+        result = presenter.recompute(result, truth, card.parse_settings(example.settings)) if truth else result
+        result = add_example_note(result, example)
+        return Session(result, presenter.start(result), truth, example.volumes(card.inputs)[0])
+
+    # ---- what is there at first
+    @property
+    def first_shown(self) -> list[Any]:
+        """What `show_first_view` fills."""
+        return [self.status, self.results, self.stage.viewer, self.stage.whose, self.panel.table, self.panel.numbers]
+
+    def show_first_view(self) -> dict:
+        """The result of an example that ships with the app, by component; nothing is computed for it."""
+        if self.first is None:
+            return {self.status: gr.skip()}
+        result, card = self.first.result, self.by_name[self.first.example.pipeline].card
+        summary = f"{result.doubt} {self.first.headline}".strip()
+        return {
+            self.status: html.render_headline(summary, result.notes, result.warnings),
+            self.results: gr.Column(visible=True),
+            self.stage.viewer: self.first.scene,
+            self.stage.whose: html.render_whose(card),
+            **self.panel.show_facts(result),
+        }
+
+    def open_first_view(self, request: gr.Request) -> Session | None:
+        """The session of the first view, once something is asked of it; None where there is none."""
+        if self.first is None:
+            return None
+        session = self._open_example(self.first.example, request)
+        visitors.keep(request.session_hash, session, self.name)
+        return session
 
     def is_example_computed(self, body: PredictBodyInternal) -> bool:
         """Whether the result of the example that is asked for is there already."""
@@ -246,12 +292,7 @@ class TaskTab:
         """Put an example into the form, and show its result."""
         example = self.examples[event.index]
         form = self.by_name[example.pipeline]
-        visitors.check_space(request.session_hash)
-        result, truth = compute_example(example, lambda fraction, stage: queue.check_abandoned()), example.truth()
-        presenter = get_presenter(form.card)
-        result = presenter.recompute(result, truth, form.card.parse_settings(example.settings)) if truth else result
-        result = add_example_note(result, example)
-        session = Session(result, presenter.start(result), truth, example.volumes(form.card.inputs)[0])
+        session = self._open_example(example, request)
         updates = self.show(session, is_new=True)
         if self.example_inputs.has_newer_uploads(data):
             session.close()
@@ -310,6 +351,13 @@ class TaskTab:
             **PRIVATE,
         )
         done.success(self.draw, self.kept, self.drawn, show_progress="minimal", **PRIVATE)
+
+        @report_errors
+        def open_first(session: Session | None, request: gr.Request) -> Session | None:
+            return session or self.open_first_view(request)
+
+        opened = self.result.tabs.select(open_first, self.kept, self.kept, **HIDDEN)
+        opened.then(self.draw_once, self.kept, self.drawn, **HIDDEN)
         self.stage.cancel.click(_cancel, None, None, **AT_ONCE)
         groups = [*form.groups.items(), *self.result.groups.items()]
         self.method.change(

@@ -9,6 +9,7 @@ import gradio as gr
 from medapp.card import Card
 from medapp.result import Result
 from medapp.ui import html, payload
+from medapp.ui.error_messages import report_errors
 from medapp.ui.events import HIDDEN
 from medapp.ui.form import Form
 from medapp.ui.session import Session
@@ -76,9 +77,13 @@ class Panel:
 
     def show(self, session: Session) -> dict:
         """What belongs to the picture, by component."""
+        return self.show_facts(session.result)
+
+    def show_facts(self, result: Result) -> dict:
+        """What needs no volumes of the result, by component."""
         return {
-            self.table: fill_table(session.result, presenter_of(session.result).table_name),
-            self.numbers: self.render_numbers(session.result),
+            self.table: fill_table(result, presenter_of(result).table_name),
+            self.numbers: self.render_numbers(result),
         }
 
     def render_numbers(self, result: Result) -> str:
@@ -89,17 +94,19 @@ class Panel:
     def connect(self, tab: Tab) -> None:
         """Connect the panel's own components: a click on a row of the table moves the crosshair there."""
 
-        def go_to_row(session: Session | None, event: gr.SelectData) -> Any:
+        @report_errors
+        def go_to_row(session: Session | None, event: gr.SelectData, request: gr.Request) -> Any:
+            session = session or tab.open_first_view(request)
             if session is None:
-                return gr.skip()
+                return gr.skip(), gr.skip()
             presenter = presenter_of(session.result)
             table = presenter.table(session.result)
             if table is None or not table.rows:
-                return gr.skip()
+                return session, gr.skip()
             session.mm = payload.row_position(presenter.locate, session.result, event.row_value)
-            return move_crosshair(session.mm)
+            return session, move_crosshair(session.mm)
 
-        self.table.select(go_to_row, tab.kept, self.stage.viewer, **HIDDEN)
+        self.table.select(go_to_row, tab.kept, [tab.kept, self.stage.viewer], **HIDDEN)
 
 
 def fill_table(result: Result, name: str) -> gr.Dataframe:
