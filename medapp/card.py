@@ -83,7 +83,8 @@ class Card:
     `reference` raises InputError for a reference that the method's result cannot be compared with, before anything is
     computed. `presenter` names what shows its results (see `presenters`); `preview` is the method that shows how its
     inputs are prepared, "" for none: it takes the same inputs. `option_groups` maps a title to the optional inputs and
-    the options that are collapsed under it. `former` are names that the method had before, taken for one release.
+    the options that are collapsed under it. `paper` is the title, authors and year of the paper whose method it is,
+    "" for a common method. `former` are names that the method had before, taken for one release.
     """
 
     name: str
@@ -106,6 +107,7 @@ class Card:
     preview: str = ""
     option_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     former: tuple[str, ...] = ()
+    paper: str = ""
 
     def arrange_inputs(self, given: Sequence[T]) -> tuple[T | None, ...]:
         """Return one value an input, in the card's order, None for a missing one.

@@ -18,7 +18,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "examples"
 @dataclass(frozen=True, eq=False)
 class Example:
     """One case: `images` maps an input's name to its file; `reference` is what to compare with, or None; `settings` are
-    the options that are not at their defaults."""
+    the options that are not at their defaults; `look` says in one line what to look at."""
 
     name: str
     pipeline: str
@@ -30,6 +30,7 @@ class Example:
     licence: str
     synthetic: bool
     settings: dict[str, Any] = field(default_factory=dict)
+    look: str = ""
 
     def volumes(self, inputs: Sequence[Input]) -> list[Volume | None]:
         """Read the images in the order of the inputs, named by their titles; None where there is none."""
@@ -71,6 +72,11 @@ def _by_file() -> dict[str, Example]:
     return {str(path): e for e in every() for path in (*e.images.values(), e.reference) if path}
 
 
+@cache
+def _read_looks() -> dict[str, str]:
+    return json.loads((FOLDER / "looks.json").read_text(encoding="utf-8"))
+
+
 def _load(file: Path) -> Example:
     case = json.loads(file.read_text(encoding="utf-8"))
     reference = case.get("reference")
@@ -85,4 +91,5 @@ def _load(file: Path) -> Example:
         case["licence"],
         bool(case["synthetic"]),
         case.get("settings", {}),
+        _read_looks().get(file.parent.name, ""),
     )

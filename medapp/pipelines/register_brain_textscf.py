@@ -262,6 +262,7 @@ CARD = Card(
     build=None,
     run=register,
     licence="CC BY-NC 4.0 (the scans of the training data)",
+    paper="Spatially Covariant Image Registration with Text Prompts. Chen et al., 2023",
     cite="Chen et al. 2023, arXiv:2311.15607; Jia et al. 2022, arXiv:2208.04939; Avants et al. 2008, "
     "doi:10.1016/j.media.2007.06.004",
     trained_on="18 skull-stripped T1 scans of 13 people of OASIS-1, labels by Neuromorphometrics (MICCAI 2012), in "

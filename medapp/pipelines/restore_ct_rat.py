@@ -172,6 +172,7 @@ CARD = Card(
     run=restore,
     networks=region_networks(*REGION_METHODS),
     licence="CC BY 4.0",
+    paper="Region Attention Transformer for Medical Image Restoration. Yang et al., 2024",
     cite="Yang et al. 2024, arXiv:2407.09268; Kirillov et al. 2023, arXiv:2304.02643; Zhang et al. 2023, "
     "arXiv:2306.14289",
     trained_on="7 patients of chest, abdomen and head CT at full dose (The Cancer Imaging Archive and others, see "

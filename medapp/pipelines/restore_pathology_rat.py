@@ -161,6 +161,7 @@ CARD = Card(
     run=restore,
     networks=region_networks(*REGION_METHODS),
     licence="CC BY-NC-SA 4.0 (fields of the training data)",
+    paper="Region Attention Transformer for Medical Image Restoration. Yang et al., 2024",
     cite="Yang et al. 2024, arXiv:2407.09268; Kirillov et al. 2023, arXiv:2304.02643; Zhang et al. 2023, "
     "arXiv:2306.14289",
     trained_on="20 fields of MoNuSeg (H&E, 40×, one per patient), downsampled by area, bicubic and Lanczos filters, "

@@ -137,6 +137,7 @@ CARD = Card(
     run=restore,
     networks=region_networks(*REGION_METHODS),
     licence="CC BY-NC 4.0 (labels of the training data)",
+    paper="Region Attention Transformer for Medical Image Restoration. Yang et al., 2024",
     cite="Yang et al. 2024, arXiv:2407.09268; Kirillov et al. 2023, arXiv:2304.02643; Zhang et al. 2023, "
     "arXiv:2306.14289",
     trained_on="Phantoms of 18 brains and of torsos from 6 patients' CT, and 90 slices of one real FDG scan, with "

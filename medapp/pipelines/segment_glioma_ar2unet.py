@@ -247,6 +247,7 @@ CARD = Card(
     run=segment,
     networks={"anatomy": ANATOMY},
     licence="CC BY-NC-SA 4.0 (masks of the training data)",
+    paper="A Few-Shot Attention Recurrent Residual U-Net for Crack Segmentation. Katsamenis et al., 2023",
     cite="Katsamenis et al. 2023, arXiv:2303.01582; Buda et al. 2019, doi:10.1016/j.compbiomed.2019.05.002",
     trained_on="65 patients of the TCGA-LGG FLAIR abnormality set (Buda 2019; Mazurowski 2017; Pedano 2016). The "
     "network is the released form of AR2-UNet, whose gate acts on the decoder's features.",

@@ -296,6 +296,8 @@ CARD = Card(
     networks={"anatomy": ANATOMY},
     option_groups={"Earlier scan (optional)": ("baseline",)},
     licence="CC BY-NC-SA 4.0 (masks of heads into which lesions were inserted; see NOTICE)",
+    paper="RSANet: Recurrent Slice-wise Attention Network for Multiple Sclerosis Lesion Segmentation. "
+    "Zhang et al., 2019",
     cite="Zhang et al. 2019, arXiv:2002.12470",
     trained_on="Two patients with FLAIR, T1 and consensus masks (Ljubljana, Lesjak 2018; MSLesSeg, Guarnera 2025), "
     "and synthetic lesions with the shapes of 28 people's, in 13 FLAIR scans of people with a glioma (TCGA-LGG) and "

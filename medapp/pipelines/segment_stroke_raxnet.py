@@ -239,6 +239,8 @@ CARD = Card(
     networks={"anatomy": ANATOMY},
     option_groups={"Weights of the planes": tuple(f"weight_{plane}" for plane in PLANE_LETTERS)},
     licence="CC BY-NC 4.0 (labels of the brains into which lesions were inserted; see NOTICE)",
+    paper="RAX-NET: Residual Attention Xception Network for Brain Ischemic Stroke Segmentation in T1-Weighted MRI. "
+    "Mousavi, 2025",
     cite="Mousavi 2025, medRxiv, doi:10.1101/2025.09.26.25336733",
     trained_on="Synthetic lesions, not real ones: the shapes of real strokes (105 chronic, 1,149 acute), mirrored, "
     "deformed and given the intensities of old infarcts, in T1 scans of 13 healthy people of OASIS-1, some with a "

@@ -2,7 +2,7 @@
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from medapp.examples import Example
@@ -10,6 +10,7 @@ from medapp.result import Result
 from medapp.serving import runtime
 
 Progress = Callable[[float, str], None]
+KINDS = ("Synthetic example.", "Example.")  # how the note of an example begins
 
 _locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # by example, held while it is computed
 _results: dict[Example, Result] = {}
@@ -32,8 +33,13 @@ def is_computed(example: Example) -> bool:
 
 def add_example_note(result: Result, example: Example) -> Result:
     """Return the result of an example with the example's source and licence as its first note."""
-    kind = "Synthetic example." if example.synthetic else "Example."
+    kind = KINDS[0] if example.synthetic else KINDS[1]
     about = example.about.removeprefix("Synthetic. ")
     return replace(
         result, notes=(f"{kind} {about} Source: {example.source}. Licence: {example.licence}.", *result.notes)
     )
+
+
+def find_example_note(notes: Sequence[str]) -> str:
+    """Return the note that `add_example_note` has added; "" without one."""
+    return next((note for note in notes if note.startswith(KINDS)), "")

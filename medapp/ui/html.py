@@ -15,6 +15,7 @@ from medapp.presenters.catalogue import BEFORE, get_metric, get_title
 from medapp.presenters.task import Task
 from medapp.rendering.html_templates import HtmlTemplates
 from medapp.result import NOT_A_DIAGNOSIS, Result, Table
+from medapp.ui.example_results import find_example_note
 from medapp.ui.workspace import LIFETIME
 
 TEMPLATES = HtmlTemplates(Path(__file__).parent / "templates", macros="page_parts.html")
@@ -56,8 +57,20 @@ def summarize_result(presenter: Presenter, result: Result) -> str:
 
 
 def render_headline(sentence: str, notes: Sequence[str], warnings: Sequence[str] = ()) -> str:
-    """Return the top of a result: its sentence, a coloured box of warnings, then the notes."""
-    return TEMPLATES.render_macro("headline", sentence, notes, warnings)
+    """Return the top of a result: its sentence, a coloured box of warnings, the notes, and an example's folded away."""
+    credits = find_example_note(notes)
+    others = [note for note in notes if note != credits]
+    return TEMPLATES.render_macro("headline", sentence, others, warnings, credits)
+
+
+def render_failure(sentence: str) -> str:
+    """Return why nothing came of what was asked; nothing for an empty sentence."""
+    return TEMPLATES.render_macro("failure", sentence)
+
+
+def render_title(words: str) -> str:
+    """Return the title of a part of the form."""
+    return TEMPLATES.render_macro("title", words)
 
 
 def render_question(sentence: str) -> str:

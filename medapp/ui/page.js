@@ -1,7 +1,7 @@
 // What the events of the page ask of the browser, see stage.py and task_tab.py.
 
 window.medappPage = {
-  fold(tab) { document.getElementById(`${tab}-work`)?.classList.add('drawer-closed'); },
+  fold(tab) { document.getElementById(`${tab}-work`)?.classList.add('drawer-closed', 'is-asked'); },
   setLive(tab, name, value) { window.medapp?.stages[tab]?.set(name, value); },
   markMethod(tab, method) { // whether the shown result is of another method than the chosen one
     const shown = document.querySelector(`#${tab}-whose [data-method]`);

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, NoReturn
 
@@ -21,6 +21,7 @@ os.environ.setdefault("GRADIO_TEMP_DIR", str(workspace.uploads_folder()))  # Gra
 import gradio as gr
 from uvicorn.config import LOGGING_CONFIG
 
+from medapp.card import Card
 from medapp.errors import InputError, UserError
 from medapp.examples import FOLDER, of_task, paths
 from medapp.io import sandbox
@@ -34,6 +35,7 @@ from medapp.ui.error_messages import to_gradio_error
 from medapp.ui.events import AT_ONCE
 from medapp.ui.example_results import compute_example
 from medapp.ui.exchange import OUTCOME_KEY
+from medapp.ui.first_view import load_first_view
 from medapp.ui.gradio_compat import InvalidPathError
 from medapp.ui.ownership import NOT_YOURS_MESSAGE, find_values, ownership
 from medapp.ui.panels.base import Panel
@@ -158,6 +160,12 @@ async def install_middleware(app: Any) -> AsyncIterator[None]:
     yield
 
 
+def order_cards(task: str, cards: Sequence[Card]) -> list[Card]:
+    """The method of the first view, then the other methods of papers, then the rest."""
+    first = load_first_view(task)
+    return sorted(cards, key=lambda card: (first is None or card.name != first.example.pipeline, not card.paper))
+
+
 def build_page() -> Page:
     """Lay out and wire the whole page; weights are loaded at the first run."""
     cards = list(runtime.load_cards().values())
@@ -175,7 +183,7 @@ def build_page() -> Page:
         gr.HTML(html.render_header(), elem_id="page-head")
         with gr.Tabs(overflow_behavior="wrap", elem_id="page-tabs"):
             for name, task in TASKS.items():
-                own = [card for card in cards if card.task == name]
+                own = order_cards(name, [card for card in cards if card.task == name])
                 if own:  # a task without a method is not offered
                     with gr.Tab(task.title, id=name):
                         tab = TaskTab(task, name, own, PANELS[name])

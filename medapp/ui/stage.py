@@ -1,5 +1,6 @@
 """Stage: the picture of a tab, and what lies over it: whose result it shows, and how far a run has come."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +8,7 @@ import gradio as gr
 import numpy as np
 
 from medapp.card import Card
+from medapp.examples import Example
 from medapp.presenters import get_presenter
 from medapp.presenters.base import Presenter
 from medapp.rendering import planes
@@ -14,6 +16,7 @@ from medapp.result import Result
 from medapp.serving import runtime
 from medapp.ui import html
 from medapp.ui.events import AT_ONCE, LIVE
+from medapp.ui.example_cards import lay_out_example_cards
 from medapp.ui.session import Session
 from medapp.ui.toggle import lay_out_toggle
 from medapp.ui.viewer.component import Viewer
@@ -26,6 +29,7 @@ AXES = ("Right to left", "Back to front", "Foot to head")
 class Stage:
     """The components: `whose` names the method of the shown result, `progress` is where a run tells how far it is.
 
+    `failure` says why nothing came of a run, and `strip` shows the examples until one or a run has been asked for.
     `plain` holds the pictures of the server, for browsers without WebGL, at the `shares` of the image's box.
     """
 
@@ -35,8 +39,10 @@ class Stage:
     picture: gr.Image
     shares: list[gr.Slider]
     whose: gr.HTML
+    failure: gr.HTML
     progress: gr.HTML
     cancel: gr.Button
+    strip: gr.Gallery
 
     @property
     def shown(self) -> list[Any]:
@@ -74,7 +80,7 @@ class Stage:
             slider.input(draw, [kept, *self.shares], self.picture, **LIVE)
 
 
-def lay_out_stage(name: str) -> Stage:
+def lay_out_stage(name: str, examples: Sequence[Example]) -> Stage:
     """The stage inside the current column; `name` begins the components' ids."""
     lay_out_toggle(f"{name}-work", "drawer-closed", f"{name}-drawer", "Inputs and examples", "☰")
     viewer = Viewer(elem_id=f"{name}-viewer", name=name)
@@ -83,10 +89,12 @@ def lay_out_stage(name: str) -> Stage:
         with gr.Row():
             shares = [gr.Slider(0, 1, 0.5, step=0.005, label=label) for label in AXES]
     whose = gr.HTML(elem_id=f"{name}-whose", elem_classes="whose")
+    failure = gr.HTML(elem_id=f"{name}-failed", elem_classes="failed")
     with gr.Column(elem_classes="running"):
         progress = gr.HTML(elem_id=f"{name}-progress", elem_classes="progress")
-        cancel = gr.Button("Cancel", variant="stop", interactive=False, elem_id=f"{name}-cancel")
-    return Stage(name, viewer, plain, picture, shares, whose, progress, cancel)
+        cancel = gr.Button("Cancel", variant="stop", visible=False, elem_id=f"{name}-cancel")
+    strip = lay_out_example_cards(examples, f"{name}-strip")
+    return Stage(name, viewer, plain, picture, shares, whose, failure, progress, cancel, strip)
 
 
 def presenter_of(result: Result) -> Presenter:

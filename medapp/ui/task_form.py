@@ -10,9 +10,8 @@ from medapp.examples import Example
 from medapp.presenters.task import Task
 from medapp.ui import form as forms
 from medapp.ui import html
+from medapp.ui.example_cards import lay_out_example_cards
 from medapp.ui.example_inputs import ExampleInputs
-
-GALLERY_COLUMNS, THUMBNAIL_HEIGHT = 3, 145
 
 
 @dataclass(frozen=True)
@@ -52,19 +51,8 @@ def lay_out_form(task: Task, name: str, cards: Sequence[Card], examples: Sequenc
             elem_id=f"{name}-by-voxels",
         )
     example_inputs = ExampleInputs(name, cards, task.reference.name)
-    with gr.Row() as buttons:
+    with gr.Row(elem_classes="run-row") as buttons:
         run = gr.Button(task.run, variant="primary", elem_id=f"{name}-run")
-    gr.HTML(html.render_help("Examples: click one to see its result."), visible=bool(examples))
-    gallery = gr.Gallery(
-        [(forms.render_thumbnail(example), example.title) for example in examples],
-        show_label=False,
-        visible=bool(examples),
-        columns=GALLERY_COLUMNS,
-        height=THUMBNAIL_HEIGHT * -(-len(examples) // GALLERY_COLUMNS) + 10,
-        allow_preview=False,
-        interactive=False,
-        format="png",
-        buttons=[],
-        elem_id=f"{name}-examples",
-    )
+    gr.HTML(html.render_title("Examples"), visible=bool(examples))
+    gallery = lay_out_example_cards(examples, f"{name}-examples")
     return TaskForm(method, asked, groups, reference, by_voxels, example_inputs, buttons, run, gallery)

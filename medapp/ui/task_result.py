@@ -18,6 +18,7 @@ class TaskResult:
     """The components: `everything` is shown once there is a result, `options` holds those that apply to a kept one, by
     card and name, and `groups` what is shown of each card alone."""
 
+    failure: gr.HTML
     status: gr.HTML
     above: gr.Column
     everything: gr.Column
@@ -30,7 +31,7 @@ class TaskResult:
 
 @dataclass(frozen=True)
 class ResultTabs:
-    """The tabs that follow the task's own: charts by title, files, provenance."""
+    """The tabs that follow the task's own: charts by title, all in one tab, files, provenance."""
 
     charts: dict[str, gr.Plot]
     archive: gr.DownloadButton
@@ -41,6 +42,7 @@ class ResultTabs:
 def lay_out_result(task: Task, name: str, cards: Sequence[Card]) -> TaskResult:
     """The panel inside the current column; `name` begins the components' ids."""
     lay_out_toggle(f"{name}-work", "panel-wide", f"{name}-panel", "Widen the panel", "⇤")
+    failure = gr.HTML(elem_id=f"{name}-failure")
     status = gr.HTML(html.render_welcome(task), elem_id=f"{name}-status")
     above = gr.Column()
     options: dict[str, dict[str, Any]] = {}
@@ -56,15 +58,15 @@ def lay_out_result(task: Task, name: str, cards: Sequence[Card]) -> TaskResult:
         gr.HTML(f'<div id="{name}-layers"></div>')
         with gr.Tabs() as tabs:
             report = gr.Tab("Report")
-    return TaskResult(status, above, everything, live, options, groups, tabs, report)
+    return TaskResult(failure, status, above, everything, live, options, groups, tabs, report)
 
 
 def lay_out_result_tabs(name: str, chart_titles: Sequence[str]) -> ResultTabs:
     """The last tabs, inside the current ones."""
     charts: dict[str, gr.Plot] = {}
-    for title in chart_titles:
-        with gr.Tab(title):
-            charts[title] = gr.Plot(show_label=False, format="png")
+    with gr.Tab("Charts", visible=bool(chart_titles)):
+        for title in chart_titles:
+            charts[title] = gr.Plot(label=title, format="png", visible=False)
     with gr.Tab("Files"):
         archive = gr.DownloadButton("Everything as one zip", interactive=False, elem_id=f"{name}-zip")
         files = gr.File(label="Single files", file_count="multiple", interactive=False, elem_id=f"{name}-files")

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ class TaskTab:
                 lay_out_toggle(f"{name}-work", "drawer-closed", f"{name}-drawer", "Close the form", "✕")
                 self.form = lay_out_form(task, name, cards, self.examples)
             with gr.Column(elem_id=f"{name}-stage", elem_classes="stage"):
-                self.stage = lay_out_stage(name)
+                self.stage = lay_out_stage(name, self.examples)
             with gr.Column(elem_id=f"{name}-panel", elem_classes="side-panel"):
                 self.result = lay_out_result(task, name, cards)
         form, result = self.form, self.result
@@ -76,6 +77,11 @@ class TaskTab:
         self.example_inputs.wire(self)
 
     # ---- components by what they are for
+    @property
+    def failures(self) -> list[gr.HTML]:
+        """Where it is said why nothing came of a job: over the picture and in the panel."""
+        return [self.stage.failure, self.result.failure]
+
     def clear_panel(self) -> dict:
         """What an example has left in the panel, emptied, by component."""
         return self.panel.clear()
@@ -140,7 +146,8 @@ class TaskTab:
 
     def _draw(self, session: Session) -> dict:
         charts, tabs = presenter_of(session.result).charts(session.result), self.last_tabs
-        drawn = {plot: try_to_draw(charts.get(title, lambda: None), None) for title, plot in tabs.charts.items()}
+        figures = {plot: try_to_draw(charts.get(title, lambda: None), None) for title, plot in tabs.charts.items()}
+        drawn = {plot: gr.Plot(figure, visible=figure is not None) for plot, figure in figures.items()}
         archive, files = self._write_files(session)
         return {
             **drawn,
@@ -304,6 +311,7 @@ class TaskTab:
         updates |= {form.boxes[name]: [str(path)] for name, path in example.images.items()}
         updates |= {(form.options | form.live)[name]: value for name, value in example.settings.items()}
         return updates | {
+            **dict.fromkeys(self.failures, ""),
             **self.example_inputs.fill_in(example),
             self.method: form.card.name,
             self.reference: [str(example.reference)] if example.reference else None,
@@ -315,7 +323,7 @@ class TaskTab:
         lists = [box for each in self.by_name.values() for box in each.series.values()]
         boxes = [box for each in self.by_name.values() for box in each.boxes.values()]
         options = [option for each in self.by_name.values() for option in (each.options | each.live).values()]
-        for asked in (form.run.click, form.gallery.select):
+        for asked in (form.run.click, form.gallery.select, self.stage.strip.select):
             asked(None, js=f"() => window.medappPage.fold('{self.name}')", **AT_ONCE)
         self.follow(form.run, self.start, everything, [*shown, *lists, form.by_voxels])
         self.reference.change(
@@ -333,11 +341,13 @@ class TaskTab:
         def pick(data: dict, event: gr.SelectData, request: gr.Request) -> dict:
             return self.pick_example(data, event, request)
 
-        done = form.gallery.select(
-            queue.use_display_line(pick, self.is_example_computed),
+        done = gr.on(
+            [form.gallery.select, self.stage.strip.select],
+            queue.use_display_line(self.keep_failure(pick), self.is_example_computed),
             everything,
             [
                 *shown,
+                *self.failures,
                 *boxes,
                 *options,
                 self.method,
@@ -358,7 +368,7 @@ class TaskTab:
 
         opened = self.result.tabs.select(open_first, self.kept, self.kept, **HIDDEN)
         opened.then(self.draw_once, self.kept, self.drawn, **HIDDEN)
-        self.stage.cancel.click(_cancel, None, None, **AT_ONCE)
+        self.stage.cancel.click(_cancel, None, self.stage.cancel, **AT_ONCE)
         groups = [*form.groups.items(), *self.result.groups.items()]
         self.method.change(
             lambda chosen: {group: gr.update(visible=name == chosen) for name, group in groups},
@@ -369,13 +379,37 @@ class TaskTab:
 
     def follow(self, button: gr.Button, job: Callable, inputs: set, outputs: list, *, draws: bool = True) -> None:
         """At a click do the job in the queue, free the buttons whatever came of it, then draw the rest."""
-        resting = [self.form.run, *self.panel.buttons]
-        first = button.click(lambda: _set_buttons(resting, False), None, [*resting, self.stage.cancel], **AT_ONCE)
-        done = first.then(job, inputs, outputs, show_progress_on=[self.stage.progress], **GPU, **PRIVATE)
+        resting, cancel = [self.form.run, *self.panel.buttons], self.stage.cancel
+        first = button.click(
+            lambda: [*_set_buttons(resting, False), gr.Button("Cancel", visible=True, interactive=True), "", ""],
+            None,
+            [*resting, cancel, *self.failures],
+            **AT_ONCE,
+        )
+        done = first.then(
+            self.keep_failure(job),
+            inputs,
+            [*outputs, *self.failures],
+            show_progress_on=[self.stage.progress],
+            **GPU,
+            **PRIVATE,
+        )
         for end in (done.success, done.failure):
-            end(lambda: _set_buttons(resting, True), None, [*resting, self.stage.cancel], **AT_ONCE)
+            end(lambda: [*_set_buttons(resting, True), gr.Button(visible=False)], None, [*resting, cancel], **AT_ONCE)
         if draws:
             done.success(self.draw, self.kept, self.drawn, show_progress="minimal", **PRIVATE)
+
+    def keep_failure(self, job: Callable) -> Callable:
+        """The job; what it could not do stays to be read on the page, where a message would go away."""
+
+        @wraps(job)
+        def kept(*args: Any, **more: Any) -> dict:
+            try:
+                return job(*args, **more)
+            except gr.Error as error:
+                return dict.fromkeys(self.failures, html.render_failure(str(error.message)))
+
+        return kept
 
 
 def try_to_draw(draw: Callable[[], Any], otherwise: Any) -> Any:
@@ -388,9 +422,10 @@ def try_to_draw(draw: Callable[[], Any], otherwise: Any) -> Any:
         return otherwise
 
 
-def _cancel(request: gr.Request) -> None:
+def _cancel(request: gr.Request) -> gr.Button:
     visitors.cancel(request.session_hash)
+    return gr.Button("Cancelling…", interactive=False)
 
 
 def _set_buttons(resting: list, are_free: bool) -> list:
-    return [*(gr.Button(interactive=are_free) for _ in resting), gr.Button(interactive=not are_free)]
+    return [gr.Button(interactive=are_free) for _ in resting]

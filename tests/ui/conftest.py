@@ -101,8 +101,14 @@ def shared_page(browser, served):
     page.context.close()
 
 
+def open_form(page, task: str) -> None:
+    """Unfold the form of a tab, which folds away once something has been asked for."""
+    page.locator(f"#{task}-work").evaluate("row => row.classList.remove('drawer-closed')")
+
+
 def example_button(page, task: str, number: int):
-    """The thumbnail of an example."""
+    """The card of an example, in the form."""
+    open_form(page, task)
     return page.locator(f"#{task}-examples button.thumbnail-item, #{task}-examples .thumbnail-lg").nth(number)
 
 

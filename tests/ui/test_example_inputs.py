@@ -212,7 +212,7 @@ def test_an_example_takes_the_place_of_everything(built, monkeypatch):
     assert shown[ct.boxes["image"]] == [str(CT.images["image"])] and shown[ct.boxes["region_map"]] is None
     assert shown[pet.boxes["image"]] is None and shown[pet.options["counts"]] == "auto"
     assert (
-        shown[tab.example_inputs.example_name] == CT.name and "CT: <b>example</b>" in shown[tab.example_inputs.summary]
+        shown[tab.example_inputs.example_name] == CT.name and "CT</th><td>example" in shown[tab.example_inputs.summary]
     )
 
     clicked, mine = dict(data), "mine.nii.gz"
@@ -233,18 +233,18 @@ def test_the_list_says_what_goes_in(form, tmp_path):
     tab, chosen, data = form(THREE)
     message = tab.example_inputs.render(data)
     assert 'aria-live="polite"' in message
-    assert (
-        "FLAIR: <b>example</b>; Pre-contrast T1: <b>example</b>" in message and "Reference: <b>example</b>" in message
-    )
+    assert all(f"{title}</th><td>example" in message for title in ("FLAIR", "Pre-contrast T1", "Reference"))
     own = copied(THREE.images["flair"], tmp_path, "<b>my & scan.nii.gz")
     data |= tab.example_inputs.remove_example_files(data | {chosen.boxes["flair"]: own}) | {chosen.boxes["flair"]: own}
     message = tab.example_inputs.render(data)
-    assert "FLAIR: <b>yours (&lt;b&gt;my &amp; scan.nii.gz)</b>; Pre-contrast T1: <b>none</b>" in message
+    assert (
+        "FLAIR</th><td>yours (&lt;b&gt;my &amp; scan.nii.gz)" in message and "Pre-contrast T1</th><td>none" in message
+    )
     many = tab.example_inputs.render(data | {chosen.boxes["flair"]: own * 24})
-    assert "yours (24 files)" in many and "Reference: <b>none</b>" in many
+    assert "yours (24 files)" in many and "Reference</th><td>none" in many
     tab, chosen, data = form(BENT)
-    assert "Landmarks: <b>example</b>" in tab.example_inputs.render(data)
-    assert "Landmarks: <b>yours</b>" in tab.example_inputs.render(data | {chosen.options["landmarks"]: "1 2 3 4 5 6"})
+    assert "Landmarks</th><td>example" in tab.example_inputs.render(data)
+    assert "Landmarks</th><td>yours" in tab.example_inputs.render(data | {chosen.options["landmarks"]: "1 2 3 4 5 6"})
 
 
 def test_who_leaves_does_not_take_an_example_along(tmp_path):

@@ -17,15 +17,19 @@ def click(page, tab: str, name: str) -> None:
     says(page, tab, "example")
 
 
+LIST = """
+Array.from(
+    document.querySelectorAll(`#${id}-used tr`), (row) => [...row.cells].map((cell) => cell.textContent).join(": ")
+).join("; ")"""
+
+
 def says(page, tab: str, words: str) -> None:
     """Wait until the list above Run says so."""
-    page.wait_for_function("([id, words]) => document.getElementById(id).innerText.includes(words)",
-                           arg=[f"{tab}-used", words])  # fmt: skip
+    page.wait_for_function(f"([id, words]) => {LIST}.includes(words)", arg=[tab, words])
 
 
 def lacks(page, tab: str, words: str) -> None:
-    page.wait_for_function("([id, words]) => !document.getElementById(id).innerText.includes(words)",
-                           arg=[f"{tab}-used", words])  # fmt: skip
+    page.wait_for_function(f"([id, words]) => !{LIST}.includes(words)", arg=[tab, words])
 
 
 def test_three_sequences_then_ones_own_flair(page, tmp_path):

@@ -135,7 +135,7 @@ def test_the_zip_holds_mask_report_and_facts_on_the_grid_of_the_input(segmented,
 def test_an_example_shows_its_result_at_one_click(page):
     example_button(page, "segmentation", 0).click()
     page.wait_for_selector("#segmentation-viewer canvas")
-    assert "Synthetic example" in page.inner_text("#segmentation-status")
+    assert "Synthetic example" in page.locator("#segmentation-status").text_content()
 
 
 def test_run_without_an_image_says_what_is_missing(page):

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from conftest import example_button, unpacked
-from medapp.ui.panels.registration_views import BETWEEN, FLICKER, SWIPE, VIEWS
 
 from medapp import examples
 from medapp.serving import runtime

@@ -85,7 +85,7 @@ def test_only_what_a_live_option_changes_is_written_again(toy, monkeypatch):
     monkeypatch.setattr(files, "write", lambda volume, path: written.append(path.name) or write(volume, path))
     live = tab.by_name["toy"].live
     data = {tab.kept: session, live["threshold"]: 0.8, live["min_lesion_ml"]: 0.0}
-    tab.recompute(data)
+    tab.recompute(data, None)
     assert session.result.metrics["lesions"].value == 1
     tab.draw(session)
     assert written == ["toy_mask.nii.gz"]
