@@ -55,6 +55,7 @@ def served(tmp_path_factory):
         "MEDAPP_TEST_WATCH": str(away),
         "TMPDIR": str(temporary),
         "MEDAPP_PRECOMPUTE": "0",
+        "MEDAPP_FIRST_VIEW": "0",  # a page that begins without a result costs less
     }
     with serving.run_app(log, **environment) as (address, _):
         yield address
@@ -101,8 +102,20 @@ def shared_page(browser, served):
     page.context.close()
 
 
+def open_form(page, task: str) -> None:
+    """Unfold the form of a tab, which folds away once something has been asked for."""
+    if page.locator(f"#{task}-work.drawer-closed").count():
+        page.click(f"#{task}-stage .toggle")
+
+
+def wait_for_picture(page, task: str) -> None:
+    """Wait until all of a result is drawn."""
+    page.wait_for_selector(f"#{task}-viewer .mv[data-shown]")
+
+
 def example_button(page, task: str, number: int):
-    """The thumbnail of an example."""
+    """The thumbnail of an example, in the form."""
+    open_form(page, task)
     return page.locator(f"#{task}-examples button.thumbnail-item, #{task}-examples .thumbnail-lg").nth(number)
 
 
@@ -120,6 +133,8 @@ def unpacked(page, tab: str, folder: Path) -> list[Path]:
 
 def put_file(page, box: str, path: Path) -> None:
     """Put a file into an upload box; again where a page that was still being set up took no notice."""
+    task = page.locator(box).evaluate("box => box.closest('.work').id").removesuffix("-work")
+    open_form(page, task)
     shown = page.locator(f"{box} :text('{path.name[:8]}')").first
     for attempt in range(4):
         page.set_input_files(f"{box} input[type=file]", str(path))

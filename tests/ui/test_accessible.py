@@ -2,7 +2,7 @@
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import example_button, open_page
+from conftest import example_button, open_form, open_page, wait_for_picture
 
 THEIRS = {"nested-interactive"}  # Gradio's upload icon, a button that holds its file input
 GRAVE = {"serious", "critical"}
@@ -38,9 +38,10 @@ def test_everything_can_be_read(browser, served, theme):
 def test_a_phone_shows_all_of_it_without_scrolling_sideways(page):
     page.set_viewport_size({"width": 390, "height": 844})
     example_button(page, "segmentation", 0).click()
-    page.wait_for_selector("#segmentation-viewer canvas")
+    wait_for_picture(page, "segmentation")
     page.wait_for_selector(".med-numbers")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    open_form(page, "segmentation")
     page.locator("#segmentation-run").scroll_into_view_if_needed()
     assert page.locator("#segmentation-run").bounding_box()["width"] > 100
 
@@ -57,4 +58,4 @@ def test_an_example_is_opened_by_keyboard_alone(page):
     assert page.evaluate("!!document.activeElement.closest('#segmentation-examples')"), "examples are in reach"
     assert shown != "nonenone", "and one sees where one is"
     page.keyboard.press("Enter")
-    page.wait_for_selector("#segmentation-viewer canvas")
+    wait_for_picture(page, "segmentation")

@@ -1,7 +1,7 @@
-"""Multiple sclerosis on the page: an example with an earlier scan, its tables, and what its slices draw on."""
+"""Multiple sclerosis on the page: an example with an earlier scan, its tables, and its threshold."""
 
 import pytest
-from conftest import example_button
+from conftest import example_button, wait_for_picture
 
 from medapp import examples
 from medapp.serving import runtime
@@ -13,7 +13,6 @@ pytestmark = [
     pytest.mark.skipif(NAME not in runtime.load_cards(), reason="no weights yet"),
     pytest.mark.skipif(SINCE is None, reason="no example with an earlier scan"),
 ]
-STRIP = "#segmentation-attention-strip img"
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +20,7 @@ def page(shared_page):
     page = shared_page
     example_button(page, "segmentation", SINCE).click()
     page.wait_for_selector("#segmentation-numbers table")
-    page.wait_for_selector("#segmentation-viewer canvas")
+    wait_for_picture(page, "segmentation")
     return page
 
 
@@ -29,22 +28,11 @@ def test_places_and_changes_are_told(page):
     numbers = page.inner_text("#segmentation-numbers")
     assert all(word in numbers for word in ("periventricular", "deep white matter", "volume then (ml)", "Enlarging"))
     assert "since the earlier scan" in page.inner_text("#segmentation-status")
-    page.wait_for_function("document.querySelector('#segmentation-viewer').innerText.includes('new')")
-    assert "Earlier FLAIR, aligned" in page.inner_text("#segmentation-viewer")
-
-
-def test_another_plane_has_other_slices_to_draw_on(page):
-    page.get_by_role("tab", name="Attention").click()
-    page.wait_for_selector("#segmentation-attention-maps .heatmaplayer")
-    before = page.get_attribute(STRIP, "src")
-    page.locator("#segmentation-attention-plane").get_by_label("Sagittal").check()
-    page.wait_for_function(
-        "([strip, old]) => document.querySelector(strip)?.src !== old", arg=[STRIP, before], timeout=60_000
-    )
+    assert "New" in page.inner_text("#segmentation-layers .mv-legend")
+    assert "Earlier FLAIR, aligned" in page.inner_text("#segmentation-layers [data-field=other]")
 
 
 def test_the_threshold_moves_without_the_network(page):
-    page.get_by_role("tab", name="Report").click()
     threshold = page.locator(f"#{NAME}-live input[type=number]").first
     before = page.inner_text("#segmentation-numbers")
     threshold.fill("0.7")

@@ -7,7 +7,7 @@ import zipfile
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import example_button, open_page, put_file
+from conftest import example_button, open_form, open_page, put_file, wait_for_picture
 from PIL import Image
 
 from medapp import examples
@@ -15,6 +15,7 @@ from medapp import examples
 CASES = {example.name: example for example in examples.of_task("segmentation")}
 LESION = next(e for e in CASES.values() if e.reference and set(e.images) == {"flair"})
 HEADLINE = "document.querySelector('#segmentation-status h2').textContent"
+STAGE = "window.medapp.stages.segmentation"
 FORM = "#segment_glioma_ar2unet"
 NO_WEBGL = """
 const given = HTMLCanvasElement.prototype.getContext
@@ -37,13 +38,14 @@ def segmented(shared_page):
     choose(page)
     put(page, "flair", LESION.images["flair"])
     page.click("#segmentation-run")
-    page.wait_for_selector("#segmentation-viewer canvas")
+    wait_for_picture(page, "segmentation")
     page.wait_for_function(f"{HEADLINE}.includes('ml in')")
     return page
 
 
 def choose(page) -> None:
     """Take the method for lesions, where there is another."""
+    open_form(page, "segmentation")
     method = page.locator(f"#segmentation-method input[value={FORM.removeprefix('#')}]")
     if method.count():
         method.check()
@@ -63,12 +65,13 @@ def test_the_page_says_that_it_is_no_diagnosis(page):
 
 def test_an_uploaded_scan_is_segmented_and_drawn(segmented):
     assert "ml in" in headline(segmented)
-    segmented.wait_for_timeout(3000)
-    picture = np.asarray(
-        Image.open(io.BytesIO(segmented.locator("#segmentation-viewer canvas").screenshot())).convert("RGB"), int
-    )
-    h, w = picture.shape[0] // 2, picture.shape[1] // 2
-    for part in (picture[:h, :w], picture[:h, w:], picture[h:, :w], picture[h:, w:]):
+    segmented.wait_for_timeout(300)
+    taken = segmented.locator("#segmentation-viewer .mv-view").screenshot()
+    picture = np.asarray(Image.open(io.BytesIO(taken)).convert("RGB"), int)
+    tiles = segmented.evaluate(f"{STAGE}.nv.screenSlices.map((tile) => [...tile.leftTopWidthHeight].map(Math.round))")
+    assert len(tiles) == 4
+    for left, top, width, height in tiles:
+        part = picture[top : top + height, left : left + width]
         assert (part.max(-1) > 50).mean() > 0.05, "each of the four views shows a head"
     orange = (picture[..., 0] > 150) & (picture[..., 0] - picture[..., 2] > 80)
     assert orange.sum() > 50, "the lesion is outlined"
@@ -93,7 +96,7 @@ def test_the_threshold_recomputes_without_the_network(segmented):
 
 def crosshair(page) -> np.ndarray:
     """(3,) RAS+ millimetres as the readout under the picture says, for example "R 26.3 A 30.6 S 26.1 mm"."""
-    words = next(line for line in page.inner_text("#segmentation-viewer").splitlines() if line.endswith(" mm")).split()
+    words = page.inner_text("#segmentation-viewer [data-say=place]").split()
     signs = {"R": 1, "L": -1, "A": 1, "P": -1, "S": 1, "I": -1}
     return np.array([signs[words[i]] * float(words[i + 1]) for i in (0, 2, 4)])
 
@@ -101,12 +104,10 @@ def crosshair(page) -> np.ndarray:
 def test_a_click_on_a_lesion_moves_the_crosshair(segmented):
     cells = segmented.locator("#segmentation-table [data-testid^='cell-0-']").all_inner_texts()
     centroid = np.array([float(text) for text in cells[3:6]])
-    box = segmented.locator("#segmentation-viewer canvas").bounding_box()
-    segmented.mouse.click(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.4)  # the axial plane, far from it
-    segmented.wait_for_timeout(1500)
+    segmented.evaluate(f"mm => {STAGE}.goTo(mm)", (centroid + 20).tolist())
     assert np.linalg.norm(crosshair(segmented) - centroid) > 25
     segmented.locator("#segmentation-table [data-testid='cell-0-1']").click()
-    segmented.wait_for_timeout(2500)
+    segmented.wait_for_timeout(1500)
     assert np.linalg.norm(crosshair(segmented) - centroid) < 12
 
 
@@ -134,7 +135,8 @@ def test_the_zip_holds_mask_report_and_facts_on_the_grid_of_the_input(segmented,
 
 def test_an_example_shows_its_result_at_one_click(page):
     example_button(page, "segmentation", 0).click()
-    page.wait_for_selector("#segmentation-viewer canvas")
+    wait_for_picture(page, "segmentation")
+    assert page.locator("#segmentation-work.drawer-closed").count(), "the picture has the place of the form"
     assert "Synthetic example" in page.inner_text("#segmentation-status")
 
 
@@ -157,7 +159,7 @@ def test_without_webgl_pictures_are_drawn_by_the_server(browser, served):
     page.add_init_script(NO_WEBGL)
     page.reload()
     example_button(page, "segmentation", 0).click()
-    page.wait_for_selector("text=Three planes")
+    page.wait_for_selector("#segmentation-plain img")
     page.context.close()
 
 
@@ -172,7 +174,7 @@ def test_two_visitors_at_once_see_what_is_theirs(browser, served, tmp_path):
     for page in pages.values():
         page.click("#segmentation-run")
     for page in pages.values():
-        page.wait_for_selector("#segmentation-viewer canvas")
+        wait_for_picture(page, "segmentation")
     ada, bob = pages.values()
     assert "ml in" in headline(ada) and headline(bob) != headline(ada)
     assert "ada.nii" not in bob.content() and "bob.nii" not in ada.content()

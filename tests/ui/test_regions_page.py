@@ -1,7 +1,7 @@
 """The regions of the brain on the page: an example and its table; and lesions again after them."""
 
 import pytest
-from conftest import example_button
+from conftest import example_button, wait_for_picture
 
 from medapp import examples
 from medapp.serving import runtime
@@ -10,6 +10,7 @@ NAME = "segment_anatomy_unet"
 pytestmark = [
     pytest.mark.skipif(NAME not in runtime.load_cards(), reason="no weights yet"),
 ]
+PLACE = "document.querySelector('#segmentation-viewer [data-say=place]')"
 KINDS = [example.pipeline == NAME for example in examples.of_task("segmentation")]
 
 
@@ -18,8 +19,7 @@ def show(page, regions: bool) -> None:
     headline = "Brain " if regions else "ml in"
     example_button(page, "segmentation", KINDS.index(regions)).click()
     page.wait_for_function(f"document.querySelector('#segmentation-status h2').textContent.includes('{headline}')")
-    page.wait_for_selector("#segmentation-viewer canvas")
-    page.wait_for_timeout(2500)
+    wait_for_picture(page, "segmentation")
 
 
 def test_regions_then_lesions_then_regions(page):
@@ -27,7 +27,7 @@ def test_regions_then_lesions_then_regions(page):
         show(page, regions)
         first = page.locator("#segmentation-table [data-testid='cell-0-0']").inner_text()
         assert ("Cerebral" in first) == regions
-        legend = page.inner_text("#segmentation-viewer .mv-legend")
+        legend = page.inner_text("#segmentation-layers .mv-legend")
         assert ("Left-Cerebral-Cortex" in legend) == regions and ("Lesion" in legend) != regions
         checked = page.locator("#segmentation-method input:checked").get_attribute("value")
         assert (checked == NAME) == regions
@@ -37,9 +37,9 @@ def test_a_click_on_a_region_goes_there(page):
     show(page, True)
     before = where(page)
     page.locator("#segmentation-table [data-testid='cell-1-0']").click()
-    page.wait_for_function("old => !document.querySelector('#segmentation-viewer').innerText.includes(old)", arg=before)
+    page.wait_for_function(f"old => {PLACE}.textContent !== old", arg=before)
     assert where(page).endswith("mm")
 
 
 def where(page) -> str:
-    return next(line for line in page.inner_text("#segmentation-viewer").splitlines() if line.endswith(" mm"))
+    return page.evaluate(f"{PLACE}.textContent")

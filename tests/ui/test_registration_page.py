@@ -1,13 +1,14 @@
 """The registration tab as a visitor uses it: a known deformation measured, looked at, downloaded and applied by ITK."""
 
+import io
 import re
 
 import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import example_button, unpacked
-from medapp.ui.panels.registration_views import BETWEEN, FLICKER, SWIPE, VIEWS
+from conftest import example_button, open_form, unpacked, wait_for_picture
+from PIL import Image
 
 from medapp import examples
 from medapp.serving import runtime
@@ -17,6 +18,7 @@ pytestmark = [
     pytest.mark.skipif(NAME not in runtime.load_cards(), reason="no weights yet"),
 ]
 KNOWN = [example.name for example in examples.of_task("registration")].index("known_deformation")
+STAGE = "window.medapp.stages.registration"
 MOVING = examples.of_task("registration")[KNOWN].images["moving"]
 
 
@@ -30,32 +32,34 @@ def page(shared_page):
     return page
 
 
+def picture(page) -> np.ndarray:
+    page.wait_for_timeout(500)
+    shot = page.locator("#registration-viewer .mv-view").screenshot()
+    return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB")).astype(int)
+
+
+def different(one: np.ndarray, other: np.ndarray) -> int:
+    return int((np.abs(one - other).max(axis=-1) > 20).sum())
+
+
 def test_the_error_against_the_known_deformation_is_told(page):
     row = page.inner_text("#registration-numbers tr:has-text('Target registration error, mean')")
     before, after = map(float, re.findall(r"\d+\.\d+", row)[:2])
     assert after < 0.7 * before
+    open_form(page, "registration")
     page.get_by_role("button", name="Landmarks").first.click()
     assert page.locator("label:has-text('Landmarks') textarea").input_value().count("\n") > 100
 
 
-def test_every_view_draws_its_own_picture(page):
-    offered = page.locator("#registration-view input")
-    seen = set()
-    for view in VIEWS:
-        choice = page.locator(f"#registration-view label:has-text('{view}')")
-        if view == BETWEEN:
-            assert offered.count() == len(VIEWS) - 1, "only one set of words"
-            continue
-        choice.click()
-        shown = {SWIPE: "swipe", FLICKER: "flicker"}.get(view, "picture")
-        page.wait_for_function(
-            """([where, seen]) => {
-                const image = document.querySelector(`#registration-${where} img`);
-                return image && image.naturalWidth > 100 && !seen.includes(image.src);
-            }""",
-            arg=[shown, sorted(seen)],
-        )
-        seen.add(page.locator(f"#registration-{shown} img").first.get_attribute("src"))
+def test_the_deformation_and_what_it_moves_are_drawn(page):
+    wait_for_picture(page, "registration")
+    assert page.evaluate(f"{STAGE}.comparison.name")
+    before, grid = picture(page), page.get_by_label("Grid", exact=True)
+    grid.check()
+    assert different(picture(page), before) > 500
+    grid.uncheck()
+    page.evaluate(f"{STAGE}.warp.setShare(0)")
+    assert different(picture(page), before) > 500
 
 
 def test_itk_makes_the_same_image_of_the_files(page, tmp_path):

@@ -1,4 +1,4 @@
-"""The restoration tab as a visitor uses it: regions found and changed, restored, swiped, measured, downloaded."""
+"""The restoration tab as a visitor uses it: regions found and changed, restored, compared, measured, downloaded."""
 
 import io
 import json
@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-from conftest import example_button, put_file, unpacked
+from conftest import example_button, open_form, put_file, unpacked, wait_for_picture
 from PIL import Image
 
 from medapp import examples
@@ -31,12 +31,14 @@ def put(page, path) -> None:
 
 
 def choose(page, label: str, value: str) -> None:
+    open_form(page, "restoration")
     page.get_by_label(label, exact=True).locator("visible=true").first.click()
     page.get_by_role("option", name=value, exact=True).locator("visible=true").click()
 
 
 def press(page, button: str, until: str) -> str:
     """The headline once it tells what is waited for."""
+    open_form(page, "restoration")
     page.click(f"#restoration-{button}")
     page.wait_for_function(f"part => {STATUS}.includes(part)", arg=until)
     return page.inner_text("#restoration-status h2")
@@ -46,8 +48,9 @@ def count(page) -> int:
     return int(re.match(r"(\d+) regions", page.inner_text("#restoration-region-editor-words"))[1])
 
 
-def picture(page, where: str) -> np.ndarray:
-    shot = page.locator(where).screenshot()
+def picture(page) -> np.ndarray:
+    page.wait_for_timeout(500)
+    shot = page.locator("#restoration-viewer .mv-view").screenshot()
     return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB")).astype(int)
 
 
@@ -90,8 +93,8 @@ def test_regions_are_found_merged_taken_back_and_used(page, tmp_path):
     assert "HU" in press(page, "run", "Noise")
     assert "changed them" in page.inner_text("#restoration-status")
     assert f"{before_edit - 1} regions" in page.inner_text("#restoration-numbers")
-    swipe = picture(page, "#restoration-swipe")
-    assert (swipe.max(-1) > 60).mean() > 0.2, "the slice is drawn"
+    wait_for_picture(page, "restoration")
+    assert (picture(page).max(-1) > 60).mean() > 0.2, "the slice is drawn"
 
     unpacked(page, "restoration", tmp_path)
     dicom = pydicom.dcmread(next(tmp_path.rglob("*.dcm")))
@@ -119,24 +122,21 @@ def test_what_is_degraded_on_purpose_is_measured(page):
     choose(page, "Simulate degradation", "quarter dose")
     before, after = map(float, re.findall(r"[\d.]+", press(page, "run", "PSNR"))[:2])
     assert after > before + 1
-    page.get_by_role("tab", name="Difference").locator("visible=true").click()
-    page.wait_for_selector("#restoration-difference img")
-    shown = picture(page, "#restoration-difference")
+    wait_for_picture(page, "restoration")
+    page.locator("#restoration-layers [data-field=way]").select_option("difference")
+    shown = picture(page)
     assert (shown.max(-1) - shown.min(-1) > 40).mean() > 0.01, "errors are coloured"
 
 
-def test_an_example_is_shown_with_its_reference_and_zoomed(page):
+def test_an_example_is_shown_with_its_reference(page):
     example_button(page, "restoration", 0).click()
     page.wait_for_function(f"{STATUS}.includes('against the reference')")
-    page.get_by_role("tab", name="Zoom").locator("visible=true").click()
-    page.wait_for_selector("#restoration-inset img")
-    before = page.get_attribute("#restoration-inset img", "src")
-    page.locator("#restoration-overview img").click(position={"x": 40, "y": 60})
-    page.wait_for_function("old => document.querySelector('#restoration-inset img').src !== old", arg=before)
+    wait_for_picture(page, "restoration")
+    assert "Reference" in page.inner_text("#restoration-layers [data-field=other]")
 
 
 def test_a_colour_picture_is_not_taken_for_ct(page):
     put(page, PICTURE)
     page.click("#restoration-run")
     page.wait_for_selector("text=/colour/i >> visible=true")
-    assert page.locator("#restoration-swipe").is_hidden()
+    assert not page.locator("#restoration-viewer .mv[data-shown]").count()
