@@ -188,22 +188,12 @@ class RegistrationPresenter(Presenter):
         onto = make_slice_grid(maps.fixed.grid, "axial", mm, pixel=pixel, **look)
         fixed, warped = (planes.paint_layers([Layer(v, window=maps.window)], onto) for v in (maps.fixed, maps.warped))
         end = maps.ends["log"]
-        lines = deformation_maps.draw_grid(warped, onto, maps.field, "moving")
-        caption = f"{deformation_maps.GRID_HELP['moving']}; over the warped image, every 8 mm."
+        lines = deformation_maps.draw_grid(warped, onto, maps.field)
+        caption = f"{deformation_maps.GRID_HELP}; over the warped image, every 8 mm."
         jacobian = deformation_maps.draw_jacobian(fixed, onto, maps.log_jacobian, end, maps.mask)
         scaled = difference_maps.join_pictures([jacobian, difference_maps.draw_signed_scale(end, "", len(jacobian))])
         legend = "Log Jacobian determinant. Orange: larger in the moving image; blue: smaller; green: folding."
         return [*pictures, Picture(lines, caption), Picture(scaled, legend)]
-
-
-def list_warped_layers(result: Result) -> dict[str, Layer]:
-    """The layers of a second viewer beside the first: the warped image, and its regions where there are any."""
-    maps = get_maps(result)
-    layers = {get_layer_title("warped"): Layer(maps.warped, window=maps.window)}
-    if "warped_labels" in result.volumes:
-        regions = Layer(result.volumes["warped_labels"], "mask", opacity=0.0, contour=1)
-        layers[get_layer_title("warped_labels")] = regions
-    return layers
 
 
 def _as_label_map(volume: Volume) -> Volume:

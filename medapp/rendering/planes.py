@@ -142,13 +142,6 @@ def draw_three_planes(
     return out
 
 
-def read_value(volume: Volume, mm: Sequence[float]) -> np.ndarray | None:
-    """Read the value (or colour) of the voxel that contains the point `mm` (RAS+ mm); None outside the volume."""
-    index = np.rint(volume.grid.to_index(np.asarray(mm, float))).astype(int)
-    inside = ((index >= 0) & (index < volume.shape)).all()
-    return volume.array[tuple(index)] if inside else None
-
-
 def describe_position(plane: Plane, mm: Sequence[float]) -> str:
     """Describe where the plane cuts, as radiologists do, for example "S 34 mm"."""
     axis = PLANE_NORMALS[plane]

@@ -4,10 +4,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from medapp.imaging.geometry import to_display_slices
-from medapp.imaging.volume import Volume
 from medapp.rendering import colour
-from medapp.rendering.slices import resize_picture
 
 BORDER_COLOURS = ((255, 225, 60), (10, 20, 90))  # on dark and on bright pictures
 PICKED_COLOUR = colour.LABEL_COLOURS[0]
@@ -33,19 +30,3 @@ def find_borders(labels: np.ndarray) -> np.ndarray:
     edge[:, :-1] = labels[:, 1:] != labels[:, :-1]
     edge[:-1] |= labels[1:] != labels[:-1]
     return edge
-
-
-def make_border_mask(regions: Volume) -> Volume:
-    """Make a mask of the borders within slices, on the same grid, for a viewer that cannot draw hundreds of labels."""
-    out = np.zeros(regions.shape, np.uint8)
-    for border_slice, labels in zip(
-        to_display_slices(out, regions.grid), to_display_slices(regions.array, regions.grid), strict=True
-    ):
-        border_slice[...] = find_borders(labels)
-    return regions.new_like(out, labels={1: "Region borders"}, name="Region borders", headers=())
-
-
-def enlarge_with_borders(labels: np.ndarray, picture: np.ndarray, factor: int) -> np.ndarray:
-    """Enlarge a small picture (H, W, 3), pixels as squares, with the borders of its labels (H, W) one pixel wide."""
-    large = resize_picture(picture, picture.shape[0] * factor, picture.shape[1] * factor, smooth=False)
-    return draw_borders(large, labels, tint=0.0)

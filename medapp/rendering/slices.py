@@ -3,12 +3,11 @@
 from typing import NamedTuple
 
 import numpy as np
-from nibabel.affines import from_matvec
 from PIL import Image
 
 from medapp.imaging.geometry import slice_axis, to_display_slices
-from medapp.imaging.volume import Grid, Volume
-from medapp.rendering import annotations, colour
+from medapp.imaging.volume import Grid
+from medapp.rendering import colour
 from medapp.rendering.colour import Window
 
 MIN_SIDE_PIXELS = 768  # to which smaller slices are enlarged
@@ -42,11 +41,6 @@ def make_frame(grid: Grid, number: int, side: int = MIN_SIDE_PIXELS) -> SliceFra
     return SliceFrame(grid, number, rows, columns, height, width)
 
 
-def get_slice(volume: Volume, number: int) -> np.ndarray:
-    """Return one upright slice (H, W) or (H, W, 3), as a view."""
-    return to_display_slices(volume.array, volume.grid)[number]
-
-
 def find_voxel(grid: Grid, number: int, row: int, column: int) -> tuple[int, int, int]:
     """Find the voxel index (i, j, k) at a row and column of an upright slice."""
     i, j, k = (int(to_display_slices(_indices(grid, axis), grid)[number, row, column]) for axis in range(3))
@@ -59,20 +53,6 @@ def find_row_column(frame: SliceFrame, x: float, y: float) -> tuple[int, int]:
     return min(max(row, 0), frame.rows - 1), min(max(column, 0), frame.columns - 1)
 
 
-def locate_in_slice(grid: Grid, mm: np.ndarray) -> tuple[float, float]:
-    """Locate a point in RAS+ mm in its slice: across and down, as shares from 0 to 1 of the picture."""
-    i, j, k = np.clip(np.rint(grid.to_index(mm)).astype(int), 0, np.array(grid.shape) - 1)
-    depth = slice_axis(grid)
-    rows, columns = _axes(grid, depth)
-    out = []
-    for axis in (columns, rows):
-        ahead = to_display_slices(_indices(grid, axis), grid)[0]
-        at = (i, j, k)[axis]
-        along = ahead[0, :] if axis == columns else ahead[:, 0]
-        out.append(float((int(np.flatnonzero(along == at)[0]) + 0.5) / len(along)))
-    return out[0], out[1]
-
-
 def to_rgb(array: np.ndarray, window: Window | None) -> np.ndarray:
     """Convert (H, W) through the window, or colours (H, W, 3) as they are, to uint8 (H, W, 3)."""
     if array.ndim == 3:
@@ -81,38 +61,16 @@ def to_rgb(array: np.ndarray, window: Window | None) -> np.ndarray:
     return np.repeat(grey[..., None], 3, axis=-1)
 
 
-def resize_picture(picture: np.ndarray, height: int, width: int, *, smooth: bool = True) -> np.ndarray:
-    """Resize a picture (H, W, 3) uint8: bicubic with antialiasing, or, unless `smooth`, nearest neighbour."""
+def resize_picture(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize a picture (H, W, 3) uint8, bicubic with antialiasing."""
     if picture.shape[:2] == (height, width):
         return picture
-    way = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
-    return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize((width, height), way))
+    return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def draw_slice(array: np.ndarray, frame: SliceFrame, window: Window | None, *, marked: bool = False) -> np.ndarray:
-    """Draw a slice's values as its picture, uint8 (height, width, 3); `marked` adds directions and a scale bar."""
-    picture = resize_picture(to_rgb(array, window), frame.height, frame.width)
-    return annotations.add_directions(picture, make_frame_grid(frame), 18) if marked else picture
-
-
-def make_frame_grid(frame: SliceFrame) -> Grid:
-    """Make the picture's grid (height, width, 1) in RAS+ mm, for annotations."""
-    grid, n = frame.grid, frame.number
-    a, b, c = (
-        grid.to_mm(np.array(find_voxel(grid, n, *at), float))
-        for at in ((0, 0), (frame.rows - 1, 0), (0, frame.columns - 1))
-    )
-    down = (b - a) / max(frame.rows - 1, 1) * frame.rows / frame.height
-    across = (c - a) / max(frame.columns - 1, 1) * frame.columns / frame.width
-    return Grid((frame.height, frame.width, 1), from_matvec(np.stack([down, across, np.cross(down, across)], 1), a))
-
-
-def _axes(grid: Grid, depth: int) -> tuple[int, int]:
-    """The voxel axes along the rows and the columns of the upright slices."""
-    changes = [axis for axis in range(3) if axis != depth]
-    first = to_display_slices(_indices(grid, changes[0]), grid)[0]
-    down = len(first) > 1 and first[0, 0] != first[-1, 0]
-    return (changes[0], changes[1]) if down else (changes[1], changes[0])
+def draw_slice(array: np.ndarray, frame: SliceFrame, window: Window | None) -> np.ndarray:
+    """Draw a slice's values as its picture, uint8 (height, width, 3)."""
+    return resize_picture(to_rgb(array, window), frame.height, frame.width)
 
 
 def _indices(grid: Grid, axis: int) -> np.ndarray:

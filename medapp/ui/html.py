@@ -119,32 +119,9 @@ def render_image_quality(result: Result) -> str:
     return render_metric_comparison(result, QUALITY_METRICS, "Before", "Restored") + render_help(" ".join(sentences))
 
 
-def render_readings(readings: Sequence[tuple[str, str]]) -> str:
-    """Return values at a point, by title, in a line."""
-    return TEMPLATES.render_macro("readings", readings)
-
-
-def render_flicker(first: str, second: str) -> str:
-    """Return two images, by their addresses, that are displayed by turns."""
-    return TEMPLATES.render_macro("flicker", first, second)
-
-
 def render_table_help(result: Result) -> str:
     """Return what the values of the result's tables mean."""
     return TEMPLATES.render_macro("table_help", [table.about for table in result.tables.values() if table.about])
-
-
-def render_difference_help(comparison: Any) -> str:
-    """Return what the signed difference maps of a slice comparison show."""
-    limits = f"±{comparison.span:g} {comparison.unit}".rstrip()
-    if "Reference" in comparison.stacks:
-        sentence = f"Error before and after: image minus reference, both within {limits}. Black is no error."
-    else:
-        sentence = (
-            f"Change: restored minus input, within {limits}. It should look like noise: an edge or an organ that is "
-            "visible here was changed, too. With a clean image, this is the error."
-        )
-    return render_help(f"{sentence} Orange: too high, or raised. Blue: too low, or lowered.")
 
 
 def render_region_count(count: int, here: int, region_map: Any) -> str:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from nibabel.affines import from_matvec
 
+from medapp.imaging.geometry import to_display_slices
 from medapp.imaging.volume import Grid, Volume
 from medapp.rendering import slices
 from medapp.rendering.colour import Window
@@ -23,16 +24,14 @@ def test_a_voxel_is_found_again_under_its_pixel(name):
     assert slices.count_slices(grid) == min(grid.shape)
     for row, column in ((0, 0), (3, 5), (frame.rows - 1, frame.columns - 1)):
         index = slices.find_voxel(grid, 1, row, column)
-        assert volume.array[index] == slices.get_slice(volume, 1)[row, column]
-        across, down = slices.locate_in_slice(grid, grid.to_mm(np.array(index, float)))
-        assert slices.find_row_column(frame, across * frame.width, down * frame.height) == (row, column)
-        mm = slices.make_frame_grid(frame).to_mm(np.array([down * frame.height, across * frame.width, 0.0]))
-        assert np.linalg.norm(mm - grid.to_mm(np.array(index, float))) < max(grid.spacing)
+        assert volume.array[index] == to_display_slices(volume.array, grid)[1][row, column]
+        x, y = (column + 0.5) / frame.columns * frame.width, (row + 0.5) / frame.rows * frame.height
+        assert slices.find_row_column(frame, x, y) == (row, column)
 
 
 def test_pictures_have_the_size_of_their_frame():
     grid = GRIDS["RAS"]
     frame = slices.make_frame(grid, 99)
     assert frame.number == 3 and max(frame.height, frame.width) == slices.MIN_SIDE_PIXELS
-    picture = slices.draw_slice(np.eye(12, 10, dtype=np.float32), frame, Window(0, 1), marked=True)
+    picture = slices.draw_slice(np.eye(12, 10, dtype=np.float32), frame, Window(0, 1))
     assert picture.shape == (frame.height, frame.width, 3) and picture.dtype == np.uint8
