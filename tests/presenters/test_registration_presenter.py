@@ -135,7 +135,7 @@ def test_layers_share_one_window_and_the_maps_are_on_their_scales(result, region
     determinant = result.deformation.jacobian_determinant()
     np.testing.assert_allclose(np.exp(log.volume.array[head]), determinant[head], rtol=1e-4)
     assert (log.volume.array[~head] == 0).mean() > 0.98, "beside the head nothing is painted"
-    assert layers["Displacement (mm)"].volume.array[head].max() == pytest.approx(8, abs=0.01)
+    assert layers["Displacement"].volume.array[head].max() == pytest.approx(8, abs=0.01)
     assert presenter.layers(result)["Fixed"].volume is presenter.layers(result)["Fixed"].volume
 
 
