@@ -63,7 +63,7 @@ def lay_out_gallery(name: str, examples: Sequence[Example]) -> gr.Gallery:
         label="Examples",
         visible=bool(examples),
         columns=max(1, len(examples)),
-        height=208,
+        height=228,
         allow_preview=False,
         interactive=False,
         format="png",
