@@ -41,7 +41,7 @@ def write_thumbnail(example: Example, result: Result) -> Path:
     pair = [draw_square(each, mm, DETAIL if card.task == "restoration" else 1.0) for each in choose_layers(layers)]
     sheet = np.concatenate([pair[0], np.zeros((SIDE, GAP, 3), np.uint8), pair[1]], axis=1)
     file = examples.thumbnail_file(example)
-    Image.fromarray(sheet).save(file, quality=82, method=6)
+    Image.fromarray(sheet).save(file, quality=74, method=6)
     return file
 
 
