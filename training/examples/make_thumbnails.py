@@ -5,6 +5,7 @@ few minutes, and writes `thumbnail.webp` beside their images.
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ from medapp.result import Result
 from medapp.serving import runtime
 
 SIDE, GAP = 192, 4  # pixels
-DETAIL = 0.5  # share of a restored image's box that is shown, so that the noise is seen
+DETAIL_PIXELS = 230  # of a flat image at most, so that its noise is seen
+MASK_OPACITY = 0.7
 
 
 def main() -> None:
@@ -38,10 +40,10 @@ def write_thumbnail(example: Example, result: Result) -> Path:
     """Write the two pictures of an example side by side; returns the file."""
     card = runtime.find_card(example.pipeline)
     layers, mm = get_presenter(card).layers(result), get_presenter(card).start(result)
-    pair = [draw_square(each, mm, DETAIL if card.task == "restoration" else 1.0) for each in choose_layers(layers)]
+    pair = [draw_square(each, mm) for each in choose_layers(layers)]
     sheet = np.concatenate([pair[0], np.zeros((SIDE, GAP, 3), np.uint8), pair[1]], axis=1)
     file = examples.thumbnail_file(example)
-    Image.fromarray(sheet).save(file, quality=82, method=6)
+    Image.fromarray(sheet).save(file, quality=74, method=6)
     return file
 
 
@@ -50,7 +52,7 @@ def choose_layers(layers: dict[str, Layer]) -> tuple[list[Layer], list[Layer]]:
     images = [full(layer) for layer in layers.values() if layer.kind == "image"]
     masks = [layer for layer in layers.values() if layer.kind == "mask" and layer.opacity]
     if masks:
-        return images[:1], [images[0], masks[0]]
+        return images[:1], [images[0], replace(masks[0], opacity=MASK_OPACITY, contour=0)]
     if "Displacement" in layers:
         return images[1:2], [images[1], full(layers["Displacement"], 0.85)]
     return images[1:2], images[:1]
@@ -61,16 +63,17 @@ def full(layer: Layer, opacity: float = 1.0) -> Layer:
     return Layer(layer.volume, layer.kind, layer.window, opacity=opacity, colour_map=layer.colour_map)
 
 
-def draw_square(layers: list[Layer], mm: np.ndarray, share: float) -> np.ndarray:
-    """Draw the layers through a point (RAS+ mm), that share of the field of view around it: uint8 (SIDE, SIDE, 3)."""
-    grid = layers[0].volume.grid
+def draw_square(layers: list[Layer], mm: np.ndarray) -> np.ndarray:
+    """Draw the layers through a point (RAS+ mm), the head or the middle of a flat image: uint8 (SIDE, SIDE, 3)."""
+    image = layers[0].volume
     extent = planes.find_field_of_view(layers[:1])
-    if share < 1:
-        half = share * (extent[1] - extent[0]) / 2
-        centre = np.clip(mm, extent[0] + half, extent[1] - half)
-        extent = np.stack([centre - half, centre + half])
-    plane = find_plane(grid) if is_flat(grid) else "axial"
+    plane = find_plane(image.grid) if is_flat(image.grid) else "axial"
     picture = Image.fromarray(planes.draw_plane(layers, plane, mm, extent=extent, pixel=find_pixel(extent)))
+    if is_flat(image.grid):
+        share = min(1.0, DETAIL_PIXELS / max(image.shape))
+        width, height = (n * share / 2 for n in picture.size)
+        x, y = picture.width / 2, picture.height / 2
+        picture = picture.crop((round(x - width), round(y - height), round(x + width), round(y + height)))
     picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     square = Image.new("RGB", (SIDE, SIDE))
     square.paste(picture, ((SIDE - picture.width) // 2, (SIDE - picture.height) // 2))
