@@ -134,7 +134,6 @@ function createStage(element, trigger, props) {
       drawCross(...rest);
     };
     await nv.attachToCanvas(canvas, false);
-    await nv.setVolumeRenderIllumination(0.6);
     stage.shader = createShader(nv);
     stage.textures = createTextures(nv);
     stage.surfaces = createSurfaces(stage);
@@ -191,17 +190,13 @@ function createStage(element, trigger, props) {
     }
     if (isNewImage) {
       const image = await stage.loadVolume(scene.image.file, {});
-      const brain = scene.brain && (await stage.loadVolume(scene.brain, { opacity: 0 }));
       if (props.value !== scene) return;
       clear();
       const { low, high } = scene.image.presets[0];
       Object.assign(image, { cal_min: low, cal_max: high });
       stage.scene = scene;
-      if (brain) Object.assign(brain, { cal_min: 0, cal_max: 255, opacity: 0 });
-      if (brain) Object.assign(image, { modulationImage: 1, modulateAlpha: 1 });
       nv.volumes = [];
       nv.addVolume(image);
-      if (brain) { nv.addVolume(brain); nv.refreshLayers(image, 0); }
       stage.image = scene.image.file.url;
       stage.warp.measureBox();
       stage.window.load();
@@ -223,6 +218,12 @@ function createStage(element, trigger, props) {
     await stage.live.load();
     stage.live.markNear();
     if (scene.regions) stage.regions.paint();
+    if (isNewImage) { // the slices are seen before the slower 3-D view is made
+      await new Promise((seen) => requestAnimationFrame(() => setTimeout(seen)));
+      if (stage.scene !== scene) return;
+      await stage.surfaces.light();
+      if (stage.scene !== scene) return;
+    }
     await stage.comparison.load(isNew);
     if (stage.scene !== scene) return;
     await stage.warp.load(isNew);

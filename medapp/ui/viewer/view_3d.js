@@ -109,6 +109,17 @@ function createSurfaces(stage) {
     cut,
     follow,
     hideOverlays,
+    async light() { // the image as a lit volume, opaque inside the brain, before any other volume is added
+      const { scene } = stage;
+      const brain = scene.brain && (await stage.loadVolume(scene.brain, {}));
+      if (stage.scene !== scene || stage.layout.findFlat()) return;
+      if (brain) {
+        Object.assign(brain, { cal_min: 0, cal_max: 255, opacity: 0 });
+        Object.assign(nv.volumes[0], { modulationImage: 1, modulateAlpha: 1 });
+        nv.addVolume(brain);
+      }
+      await nv.setVolumeRenderIllumination(0.6);
+    },
     reset() { isReady = false; clearTimeout(timer); },
     async load() {
       const { NVMesh } = window.niivue;
