@@ -22,6 +22,7 @@ from medapp.networks.sam_decoder import decode_masks
 
 MIN_IOU = 0.75  # predicted intersection over union
 MIN_STABILITY = 0.85
+MIN_TRUST = 0.85  # of the best score: a mask of at least so much is as sensible
 POINTS_PER_BATCH = 8  # more need more memory, not less time
 
 _META = ("ybelkada/segment-anything", "main")
@@ -90,7 +91,10 @@ def segment_everything(
 
 
 def segment_at_points(net: Any, picture: np.ndarray, points_xy: Sequence[tuple[float, float]]) -> np.ndarray:
-    """Segment what lies at the points (column, row) of a picture (H, W, 3) uint8, all together; return (H, W) bool."""
+    """Segment what lies at the points (column, row) of a picture (H, W, 3) uint8, all together; return (H, W) bool.
+
+    Segment Anything gives three masks, of a part, of the whole, and of more: the smallest that it trusts is returned.
+    """
     torchvision_compat.import_torchvision()
     from segment_anything import SamPredictor
 
@@ -98,7 +102,8 @@ def segment_at_points(net: Any, picture: np.ndarray, points_xy: Sequence[tuple[f
     predictor.set_image(np.ascontiguousarray(picture))
     coordinates = np.asarray(points_xy, np.float32)
     masks, scores, _ = predictor.predict(coordinates, np.ones(len(coordinates), int), multimask_output=True)
-    return masks[int(np.argmax(scores))]
+    trusted = [mask for mask, score in zip(masks, scores, strict=True) if score >= MIN_TRUST * scores.max()]
+    return min(trusted, key=np.count_nonzero)
 
 
 @cache

@@ -80,8 +80,11 @@ class RegionMap:
         self._change(lambda old: index_maps.remove_region(old, number), (number,), everywhere)
 
     def add(self, mask: np.ndarray) -> None:
-        """Add a region, a mask (H, W), to the displayed slice."""
-        self._change(lambda old: index_maps.add_region(old, mask), (), False)
+        """Add a region, a mask (H, W), to the displayed slice. Regions that lie wholly inside it stay."""
+        labels = self.stack[self.slice_index]
+        covered = [n for n in np.unique(labels[mask]) if n and mask[labels == n].all()]
+        outside = mask & ~np.isin(labels, covered) if len(np.unique(labels[mask])) > len(covered) else mask
+        self._change(lambda old: index_maps.add_region(old, outside), (), False)
 
     def undo(self) -> None:
         """Take back the last change, if there is one."""

@@ -4,7 +4,8 @@ FLAIR and T1 are made of the template, bent at random; lesions are painted where
 time alone. No person's scan or mask is in it.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -55,6 +56,7 @@ class Recipe:
     grids: dict[str, Grid]
     title: str
     about: str
+    settings: Mapping[str, float] = field(default_factory=dict)
 
 
 RECIPES = (
@@ -82,7 +84,9 @@ RECIPES = (
         },
         "Multiple sclerosis: what changed",
         "A made-up head twice, the second time with two lesions more, one that has grown and one less; the earlier "
-        "FLAIR is turned and moved, a T1 lies on a grid of its own.",
+        "FLAIR is turned and moved, a T1 lies on a grid of its own. Lesions under 0.1 ml are left out: below that, "
+        "specks found at one time only would count as new or gone.",
+        {"min_lesion_ml": 0.1},
     ),
 )
 
@@ -140,7 +144,8 @@ def main() -> None:
     for folder, recipe in requested_recipes(__doc__, RECIPES):
         images, reference, _ = make_case(recipe)
         texts = recipe.title, recipe.about, SOURCE
-        write_case(folder, "segment_ms_rsanet", texts, images, reference)
+        more = {"settings": recipe.settings} if recipe.settings else {}
+        write_case(folder, "segment_ms_rsanet", texts, images, reference, **more)
         print(f"{recipe.name}: {float(reference.array.sum()) * reference.grid.voxel_ml:.1f} ml painted")
 
 

@@ -4,7 +4,6 @@ Every case is made from its own seed and from what dependencies ship, so the com
 """
 
 import gzip
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from medapp.imaging.geometry import resample, to_display_slices
 from medapp.imaging.volume import Grid, Volume
 from medapp.simulation import low_count_pet, low_dose_ct, microscopy
 from training.data.torso import draw_abdomen
-from training.examples.make_synthetic_heads import requested_recipes
+from training.examples.make_synthetic_heads import requested_recipes, write_facts
 
 OUT = Path(__file__).resolve().parents[2] / "examples" / "restoration"
 OURS = "Apache-2.0"
@@ -199,7 +198,7 @@ def write_case(folder: Path, recipe: Recipe) -> None:
         "source": recipe.source,
         "licence": recipe.licence,
     }
-    (folder / "case.json").write_text(json.dumps(case, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_facts(folder, case)
 
 
 def main() -> None:

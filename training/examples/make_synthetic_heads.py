@@ -137,7 +137,15 @@ def write_case(
     case |= {**more, "synthetic": True, "source": source, "licence": LICENCE}
     for name, volume in images.items():
         write_nifti(volume, folder / f"{name}.nii.gz")
-    (folder / "case.json").write_text(json.dumps(case, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_facts(folder, case)
+
+
+def write_facts(folder: Path, case: dict[str, Any]) -> None:
+    """Write `case.json`; what to look at, which is written by hand, stays."""
+    file = folder / "case.json"
+    look = json.loads(file.read_text(encoding="utf-8")).get("look") if file.exists() else None
+    facts = case | ({"look": look} if look else {})
+    file.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def write_nifti(volume: Volume, path: Path) -> None:
