@@ -60,7 +60,8 @@ def headline(page) -> str:
 
 
 def test_the_page_says_that_it_is_no_diagnosis(page):
-    assert "never a diagnosis" in page.inner_text("body").lower()
+    page.get_by_text("Not a medical device").click()
+    assert "never a diagnosis" in page.inner_text("#page-head").lower()
 
 
 def test_an_uploaded_scan_is_segmented_and_drawn(segmented):
