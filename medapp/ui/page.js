@@ -9,3 +9,7 @@ window.medappPage = {
     document.getElementById(`${tab}-stage`)?.classList.toggle('is-other', Boolean(shown) && shown.dataset.method !== method);
   },
 };
+
+document.addEventListener('keydown', ({ key, target }) => { // a slider of Gradio's tells of a typed number once it is left
+  if (key === 'Enter' && target.matches?.('.work input[type="number"]')) target.blur();
+});

@@ -2,12 +2,11 @@
 
 import io
 import json
-import zipfile
 
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import example_button, open_form, open_page, put_file, wait_for_picture
+from conftest import example_button, open_form, open_page, put_file, unpacked, wait_for_picture
 from PIL import Image
 
 from medapp import examples
@@ -60,7 +59,8 @@ def headline(page) -> str:
 
 
 def test_the_page_says_that_it_is_no_diagnosis(page):
-    assert "never a diagnosis" in page.inner_text("body").lower()
+    page.get_by_text("Not a medical device").click()
+    assert "never a diagnosis" in page.inner_text("#page-head").lower()
 
 
 def test_an_uploaded_scan_is_segmented_and_drawn(segmented):
@@ -112,22 +112,15 @@ def test_a_click_on_a_lesion_moves_the_crosshair(segmented):
 
 
 def test_the_zip_holds_mask_report_and_facts_on_the_grid_of_the_input(segmented, tmp_path):
-    segmented.click("button[role=tab]:has-text('Files')")
-    segmented.wait_for_selector("#segmentation-zip:not([disabled])")
-    with segmented.expect_download() as download:
-        segmented.click("#segmentation-zip")
-    download.value.save_as(tmp_path / "all.zip")
-    with zipfile.ZipFile(tmp_path / "all.zip") as packed:
-        names = {name.split("/")[-1]: name for name in packed.namelist()}
-        packed.extractall(tmp_path)
+    files = unpacked(segmented, "segmentation", tmp_path)
     wanted = {
-        end: next(n for n in names if n.endswith(end))
+        end: next(path for path in files if path.name.endswith(end))
         for end in ("mask.nii.gz", "probability.nii.gz", "result.json", ".html", "lesions.csv")
     }
-    mask, image = nib.load(tmp_path / names[wanted["mask.nii.gz"]]), nib.load(LESION.images["flair"])
+    mask, image = nib.load(wanted["mask.nii.gz"]), nib.load(LESION.images["flair"])
     assert mask.shape == image.shape
     np.testing.assert_allclose(mask.affine, image.affine, atol=1e-4)
-    facts = json.loads((tmp_path / names[wanted["result.json"]]).read_text())
+    facts = json.loads(wanted["result.json"].read_text())
     volume = float(np.asarray(mask.dataobj).sum()) * abs(np.linalg.det(image.affine[:3, :3])) / 1000
     assert facts["metrics"]["volume"]["value"] == pytest.approx(volume, abs=0.01)
     assert len(facts["weights"]["sha256"]) == 64 and facts["seconds"] > 0
