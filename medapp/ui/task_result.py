@@ -28,17 +28,6 @@ class TaskResult:
     report: gr.Tab
 
 
-@dataclass(frozen=True)
-class ResultTabs:
-    """The tabs that follow the task's own: charts by title, each in a tab, files, provenance."""
-
-    chart_tabs: dict[str, gr.Tab]
-    charts: dict[str, gr.Plot]
-    archive: gr.DownloadButton
-    files: gr.File
-    provenance: gr.HTML
-
-
 def lay_out_result(task: Task, name: str, cards: Sequence[Card], chosen: Card) -> TaskResult:
     """The panel inside the current column; `name` begins the components' ids."""
     lay_out_toggle(f"{name}-work", "panel-wide", f"{name}-panel", "Widen the panel", "⇤")
@@ -58,18 +47,3 @@ def lay_out_result(task: Task, name: str, cards: Sequence[Card], chosen: Card) -
         with gr.Tabs() as tabs:
             report = gr.Tab("Report")
     return TaskResult(status, above, everything, live, options, groups, tabs, report)
-
-
-def lay_out_result_tabs(name: str, chart_titles: Sequence[str]) -> ResultTabs:
-    """The last tabs, inside the current ones."""
-    chart_tabs: dict[str, gr.Tab] = {}
-    charts: dict[str, gr.Plot] = {}
-    for title in chart_titles:
-        with gr.Tab(title) as chart_tabs[title]:
-            charts[title] = gr.Plot(show_label=False, format="png")
-    with gr.Tab("Files"):
-        archive = gr.DownloadButton("Everything as one zip", interactive=False, elem_id=f"{name}-zip")
-        files = gr.File(label="Single files", file_count="multiple", interactive=False, elem_id=f"{name}-files")
-    with gr.Tab("Provenance"):
-        provenance = gr.HTML()
-    return ResultTabs(chart_tabs, charts, archive, files, provenance)

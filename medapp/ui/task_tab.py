@@ -3,11 +3,8 @@
 What is particular to a task is its panel's (`ui/panels`) and its presenters' (`presenters`).
 """
 
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -18,10 +15,9 @@ from medapp.examples import Example, of_task
 from medapp.io import sandbox
 from medapp.presenters import get_presenter
 from medapp.presenters.comparison import prepare_comparison
-from medapp.presenters.report import save_with_report
 from medapp.presenters.task import Task
 from medapp.result import Result
-from medapp.serving import run_log, runtime
+from medapp.serving import runtime
 from medapp.ui import form as forms
 from medapp.ui import html, queue
 from medapp.ui.error_messages import keep_failure, report_errors
@@ -31,16 +27,15 @@ from medapp.ui.example_results import add_example_note, compute_example, is_comp
 from medapp.ui.first_view import load_first_view
 from medapp.ui.gradio_compat import PredictBodyInternal
 from medapp.ui.panels.base import Frame, Panel
+from medapp.ui.result_tabs import lay_out_result_tabs
 from medapp.ui.run import run_of
 from medapp.ui.session import Session, close_session, visitors
 from medapp.ui.stage import lay_out_stage, presenter_of
 from medapp.ui.tab import Step, Volumes
 from medapp.ui.task_form import lay_out_form
-from medapp.ui.task_result import lay_out_result, lay_out_result_tabs
+from medapp.ui.task_result import lay_out_result
 from medapp.ui.toggle import lay_out_toggle
 from medapp.ui.workspace import LIFETIME
-
-KEPT_DRAWINGS = 2  # folders with files: the browser may still fetch those of the last but one
 
 
 class TaskTab:
@@ -86,13 +81,8 @@ class TaskTab:
     def shown(self) -> list[Any]:
         """What `show` fills."""
         own = [self.status, self.results, self.last_tabs.provenance, self.kept, *self.last_tabs.chart_tabs.values()]
+        own += self.result.groups.values()
         return [*own, *self.stage.shown, *self.panel.shown]
-
-    @property
-    def drawn(self) -> list[Any]:
-        """What `draw` fills."""
-        tabs = self.last_tabs
-        return [*tabs.charts.values(), tabs.archive, tabs.files]
 
     @property
     def everything(self) -> set:
@@ -118,57 +108,11 @@ class TaskTab:
             self.results: gr.Column(visible=True),
             self.last_tabs.provenance: html.render_provenance(result, card),
             self.kept: session,
-            **self._show_chart_tabs(card),
+            **self.show_live_options(card),
+            **self.last_tabs.show(card),
             **self.stage.show(session, card, is_new),
             **self.panel.show(session),
         }
-
-    def _show_chart_tabs(self, card: Card) -> dict:
-        titles = get_presenter(card).chart_titles
-        return {tab: gr.Tab(visible=title in titles) for title, tab in self.last_tabs.chart_tabs.items()}
-
-    def draw(self, session: Session | None) -> dict:
-        """The charts and files, after what is looked at first; one that fails costs the others nothing.
-
-        Nothing of a result that has made way for another.
-        """
-        nothing = {component: gr.skip() for component in self.drawn}
-        try:
-            return self._draw(session) if session is not None and session.folder.exists() else nothing
-        except (OSError, InputError):
-            if session is not None and session.folder.exists():
-                raise
-            return nothing
-
-    def draw_once(self, session: Session | None) -> dict:
-        """The charts and files of a first view whose session has just been opened."""
-        if session is None or session.written is not None or session.shown:
-            return {component: gr.skip() for component in self.drawn}
-        return self.draw(session)
-
-    def _draw(self, session: Session) -> dict:
-        charts, tabs = presenter_of(session.result).charts(session.result), self.last_tabs
-        drawn = {plot: try_to_draw(charts.get(title, lambda: None), None) for title, plot in tabs.charts.items()}
-        archive, files = self._write_files(session)
-        return {
-            **drawn,
-            tabs.archive: gr.DownloadButton(value=str(archive), interactive=True),
-            tabs.files: [str(path) for path in files],
-        }
-
-    def _write_files(self, session: Session) -> tuple[Path, list[Path]]:
-        """The zip, and the files that are offered alone; only what has changed since the last time is written anew."""
-        result, card = session.result, self.form_of(session.result).card
-        folder = Path(tempfile.mkdtemp(prefix=f"files{session.shown}-", dir=session.folder))  # two may draw at once
-        saved = save_with_report(
-            result, get_presenter(card), folder, card.title, html.describe_method(card), earlier=session.written
-        )
-        session.written = saved.written
-        for note in saved.notes:
-            gr.Warning(note, duration=20)
-        for old in sorted(session.folder.glob("files*-*"), key=lambda path: path.stat().st_mtime)[:-KEPT_DRAWINGS]:
-            shutil.rmtree(old, ignore_errors=True)
-        return saved.archive, sorted(path for path in saved.files if path.is_file())
 
     # ---- what happens
     @report_errors
@@ -262,10 +206,13 @@ class TaskTab:
         result = add_example_note(result, example)
         return Session(result, presenter.start(result), truth, example.volumes(card.inputs)[0])
 
-    def show_groups(self, method: str) -> dict:
+    def show_form(self, method: str) -> dict:
         """The boxes and options of a method, by component, without those of the others."""
-        groups = [*self.form.groups.items(), *self.result.groups.items()]
-        return {group: gr.update(visible=name == method) for name, group in groups}
+        return {group: gr.update(visible=name == method) for name, group in self.form.groups.items()}
+
+    def show_live_options(self, card: Card) -> dict:
+        """The options that act on a result of the method, by component, without those of the others."""
+        return {group: gr.update(visible=name == card.name) for name, group in self.result.groups.items()}
 
     # ---- what is there at first
     @property
@@ -286,10 +233,11 @@ class TaskTab:
             self.status: html.render_headline(summary, notes, result.warnings, example),
             self.results: gr.Column(visible=True),
             self.method: card.name,
-            **self.show_groups(card.name),
+            **self.show_form(card.name),
+            **self.show_live_options(card),
             self.stage.viewer: self.first.scene,
             self.stage.whose: html.render_whose(card),
-            **self._show_chart_tabs(card),
+            **self.last_tabs.show(card),
             **self.panel.show_facts(result),
         }
 
@@ -350,7 +298,7 @@ class TaskTab:
                 option.input(None, option, None, js=set_live, **AT_ONCE)
                 rests = option.release if isinstance(option, gr.Slider) else option.input
                 moved = rests(self.recompute, everything, shown, **LIVE)
-                moved.then(self.draw, self.kept, self.drawn, **LIVE)
+                moved.then(self.last_tabs.draw, self.kept, self.last_tabs.drawn, **LIVE)
 
         @report_errors
         def pick(
@@ -382,7 +330,7 @@ class TaskTab:
             **PRIVATE,
         )
         self._tell_failure(done)
-        done.success(self.draw, self.kept, self.drawn, show_progress="minimal", **PRIVATE)
+        done.success(self.last_tabs.draw, self.kept, self.last_tabs.drawn, show_progress="minimal", **PRIVATE)
 
         @report_errors
         def open_first(
@@ -393,11 +341,9 @@ class TaskTab:
             return session or self.open_first_view(request, progress)
 
         opened = self.result.tabs.select(open_first, self.kept, self.kept, **HIDDEN)
-        opened.then(self.draw_once, self.kept, self.drawn, **HIDDEN)
+        opened.then(self.last_tabs.draw_once, self.kept, self.last_tabs.drawn, **HIDDEN)
         self.stage.cancel.click(_cancel, None, self.stage.cancel, **AT_ONCE)
-        self.method.change(
-            self.show_groups, self.method, [*form.groups.values(), *self.result.groups.values()], **AT_ONCE
-        )
+        self.method.change(self.show_form, self.method, list(form.groups.values()), **AT_ONCE)
 
     def follow(self, button: gr.Button, job: Callable, inputs: set, outputs: list, *, draws: bool = True) -> None:
         """At a click do the job in the queue, free the buttons whatever came of it, then draw the rest."""
@@ -408,7 +354,7 @@ class TaskTab:
             end(lambda: _set_buttons(resting, True), None, [*resting, self.stage.cancel], **AT_ONCE)
         self._tell_failure(done)
         if draws:
-            done.success(self.draw, self.kept, self.drawn, show_progress="minimal", **PRIVATE)
+            done.success(self.last_tabs.draw, self.kept, self.last_tabs.drawn, show_progress="minimal", **PRIVATE)
 
     def _tell_failure(self, done: Any) -> None:
         """Say in the panel why nothing came of an event, where the sentence stays."""
@@ -418,16 +364,6 @@ class TaskTab:
             return html.render_failure(sentence) if sentence else gr.skip()
 
         done.failure(tell, None, self.status, js=f"() => window.medappPage.unfold('{self.name}')", **AT_ONCE)
-
-
-def try_to_draw(draw: Callable[[], Any], otherwise: Any) -> Any:
-    """What `draw` gives, or `otherwise` where it fails, which goes to the log."""
-    try:
-        return draw()
-    except Exception as error:
-        run_log.log_fault(error)
-        gr.Warning("One of the charts could not be drawn; the files are complete.", duration=20)
-        return otherwise
 
 
 def _cancel(request: gr.Request) -> gr.Button:

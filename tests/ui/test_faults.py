@@ -10,7 +10,7 @@ import pytest
 from medapp.errors import InputError
 from medapp.serving import run_log
 from medapp.ui.error_messages import report_errors
-from medapp.ui.task_tab import try_to_draw
+from medapp.ui.result_tabs import try_to_draw
 
 SECRET = "/tmp/Jane_Doe_1961.nii.gz"
 

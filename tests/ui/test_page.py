@@ -130,7 +130,7 @@ def test_an_example_shows_its_result_at_one_click(page):
     example_button(page, "segmentation", 0).click()
     wait_for_picture(page, "segmentation")
     assert page.locator("#segmentation-work.drawer-closed").count(), "the picture has the place of the form"
-    assert "Synthetic example" in page.inner_text("#segmentation-status")
+    assert "Synthetic example" in page.locator("#segmentation-status").text_content()
 
 
 def test_run_without_an_image_says_what_is_missing(page):

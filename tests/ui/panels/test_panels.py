@@ -47,8 +47,8 @@ def test_a_restoration_without_regions_is_shown(toy):
     with gr.Blocks():
         tab = TaskTab(TASKS["restoration"], "restoration", [card], RestorationPanel)
     session = Session(result, np.zeros(3), None, scan())
-    shown, drawn = tab.show(session, True), tab.draw(session)
-    assert set(shown) <= set(tab.shown) and set(drawn) <= set(tab.drawn)
+    shown, drawn = tab.show(session, True), tab.last_tabs.draw(session)
+    assert set(shown) <= set(tab.shown) and set(drawn) <= set(tab.last_tabs.drawn)
     assert shown[tab.panel.table].visible is False and shown[tab.panel.editor.region_map] is None
     session.close()
 
@@ -79,7 +79,7 @@ def test_only_what_a_live_option_changes_is_written_again(toy, monkeypatch):
         tab = TaskTab(TASKS["segmentation"], "segmentation", [card], base.Panel)
     session = Session(result, np.zeros(3), None, flair)
     tab.show(session, True)
-    tab.draw(session)
+    tab.last_tabs.draw(session)
     written = []
     write = files.write
     monkeypatch.setattr(files, "write", lambda volume, path: written.append(path.name) or write(volume, path))
@@ -87,7 +87,7 @@ def test_only_what_a_live_option_changes_is_written_again(toy, monkeypatch):
     data = {tab.kept: session, live["threshold"]: 0.8, live["min_lesion_ml"]: 0.0}
     tab.recompute(data, gr.Request(session_hash="s"))
     assert session.result.metrics["lesions"].value == 1
-    tab.draw(session)
+    tab.last_tabs.draw(session)
     assert written == ["toy_mask.nii.gz"]
     folders = list(session.folder.glob("files*-*"))
     assert len(folders) == 2 and all((folder / "toy_probability.nii.gz").is_file() for folder in folders)

@@ -1,0 +1,116 @@
+"""Result tabs: charts, files and provenance of a result, drawn after what is looked at first."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from medapp.card import Card
+from medapp.errors import InputError
+from medapp.presenters import get_presenter
+from medapp.presenters.report import save_with_report
+from medapp.result import Result
+from medapp.serving import run_log, runtime
+from medapp.ui import html
+from medapp.ui.session import Session
+
+KEPT_DRAWINGS = 2  # folders with files: the browser may still fetch those of the last but one
+
+
+@dataclass(frozen=True)
+class ResultTabs:
+    """The components: charts by title, each in a tab, files, provenance."""
+
+    chart_tabs: dict[str, gr.Tab]
+    charts: dict[str, gr.Plot]
+    archive: gr.DownloadButton
+    files: gr.File
+    provenance: gr.HTML
+
+    @property
+    def drawn(self) -> list[Any]:
+        """What `draw` fills."""
+        return [*self.charts.values(), self.archive, self.files]
+
+    def show(self, card: Card) -> dict:
+        """The tabs of the charts that the method has, by component."""
+        titles = get_presenter(card).chart_titles
+        return {tab: gr.Tab(visible=title in titles) for title, tab in self.chart_tabs.items()}
+
+    def draw(self, session: Session | None) -> dict:
+        """The charts and files, by component; one that fails costs the others nothing.
+
+        Nothing of a result that has made way for another.
+        """
+        nothing = {component: gr.skip() for component in self.drawn}
+        try:
+            return self._draw(session) if session is not None and session.folder.exists() else nothing
+        except (OSError, InputError):
+            if session is not None and session.folder.exists():
+                raise
+            return nothing
+
+    def draw_once(self, session: Session | None) -> dict:
+        """The charts and files of a first view whose session has just been opened."""
+        if session is None or session.written is not None or session.shown:
+            return {component: gr.skip() for component in self.drawn}
+        return self.draw(session)
+
+    def _draw(self, session: Session) -> dict:
+        charts = get_presenter(_find_card(session.result)).charts(session.result)
+        drawn = {plot: try_to_draw(charts.get(title, lambda: None), None) for title, plot in self.charts.items()}
+        archive, files = _write_files(session)
+        return {
+            **drawn,
+            self.archive: gr.DownloadButton(value=str(archive), interactive=True),
+            self.files: [str(path) for path in files],
+        }
+
+
+def lay_out_result_tabs(name: str, chart_titles: Sequence[str]) -> ResultTabs:
+    """The last tabs, inside the current ones; `name` begins the components' ids."""
+    chart_tabs: dict[str, gr.Tab] = {}
+    charts: dict[str, gr.Plot] = {}
+    for title in chart_titles:
+        with gr.Tab(title) as chart_tabs[title]:
+            charts[title] = gr.Plot(show_label=False, format="png")
+    with gr.Tab("Files"):
+        archive = gr.DownloadButton("Everything as one zip", interactive=False, elem_id=f"{name}-zip")
+        files = gr.File(label="Single files", file_count="multiple", interactive=False, elem_id=f"{name}-files")
+    with gr.Tab("Provenance"):
+        provenance = gr.HTML()
+    return ResultTabs(chart_tabs, charts, archive, files, provenance)
+
+
+def try_to_draw(draw: Callable[[], Any], otherwise: Any) -> Any:
+    """What `draw` gives, or `otherwise` where it fails, which goes to the log."""
+    try:
+        return draw()
+    except Exception as error:
+        run_log.log_fault(error)
+        gr.Warning("One of the charts could not be drawn; the files are complete.", duration=20)
+        return otherwise
+
+
+def _find_card(result: Result) -> Card:
+    assert result.provenance is not None  # `runtime.run` has given it
+    return runtime.find_card(result.provenance.pipeline)
+
+
+def _write_files(session: Session) -> tuple[Path, list[Path]]:
+    """The zip, and the files that are offered alone; only what has changed since the last time is written anew."""
+    result, card = session.result, _find_card(session.result)
+    folder = Path(tempfile.mkdtemp(prefix=f"files{session.shown}-", dir=session.folder))  # two may draw at once
+    saved = save_with_report(
+        result, get_presenter(card), folder, card.title, html.describe_method(card), earlier=session.written
+    )
+    session.written = saved.written
+    for note in saved.notes:
+        gr.Warning(note, duration=20)
+    for old in sorted(session.folder.glob("files*-*"), key=lambda path: path.stat().st_mtime)[:-KEPT_DRAWINGS]:
+        shutil.rmtree(old, ignore_errors=True)
+    return saved.archive, sorted(path for path in saved.files if path.is_file())
