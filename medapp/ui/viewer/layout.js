@@ -68,7 +68,10 @@ function createLayout(stage) {
 
   function apply() {
     const { clientWidth: width, clientHeight: height } = stage.view;
-    tiles = stage.scene?.arrangements[name] ?? (name === 'all' ? (width < height ? TALL : WIDE) : []);
+    const turn = ({ box: [left, top, across, down], ...rest }) => ({ ...rest, box: [top, left, down, across] });
+    const arranged = stage.scene?.arrangements[name];
+    const isTall = width < height; // a phone: what stands beside the other lies below it
+    tiles = (arranged && isTall ? arranged.map(turn) : arranged) ?? (name === 'all' ? (isTall ? TALL : WIDE) : []);
     if (tiles.length) {
       const [gapX, gapY] = [GAP / width, GAP / height];
       nv.setCustomLayout(tiles.map(({ plane, box: [x, y, w, h] }) => ({
