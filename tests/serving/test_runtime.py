@@ -71,7 +71,8 @@ def tiny(monkeypatch, tmp_path) -> Card:
 def test_the_pipelines_are_found_in_order():
     names = list(runtime.load_cards())
     assert "segment_glioma_ar2unet" in names
-    assert names == sorted(names, key=lambda name: (runtime.load_cards()[name].task, name))
+    cards = runtime.load_cards()
+    assert names == sorted(names, key=lambda name: (cards[name].task, cards[name].is_companion, name))
     assert all(runtime.find_card(name).name == name for name in names)
 
 

@@ -2,14 +2,15 @@
 
 import shutil
 
-from conftest import example_button, put_file
+from conftest import example_button, open_form, put_file
 
 from medapp import examples
 
 CASES = {example.name: example for example in examples.every()}
 HEALTHY, BENT = CASES["no_lesion"].images["flair"], CASES["known_deformation"]
 
-TABLE = r"document.getElementById(id).innerText.replace(/\t/g, ': ').replace(/\n+/g, '; ')"
+TABLE = """[...document.getElementById(id).querySelectorAll('tr')].map((row) =>
+    [...row.cells].map((cell) => cell.textContent.trim().replace(/\\s+/g, ' ')).join(': ')).join('; ')"""
 
 
 def click(page, tab: str, name: str) -> None:
@@ -17,6 +18,7 @@ def click(page, tab: str, name: str) -> None:
     number = [example.name for example in examples.of_task(tab)].index(name)
     example_button(page, tab, number).click()
     says(page, tab, "example")
+    open_form(page, tab)
 
 
 def says(page, tab: str, words: str) -> None:
