@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -31,7 +32,9 @@ class FirstView:
 
 @cache
 def load_first_view(task: str) -> FirstView | None:
-    """Load the first view of a tab, and let everybody read its files; None where none has been shipped."""
+    """Load the first view of a tab, and let everybody read its files; None where none has been shipped or is wanted."""
+    if os.environ.get("MEDAPP_FIRST_VIEW") == "0":
+        return None
     for example in of_task(task):
         folder = find_folder(example)
         if (folder / FILE).is_file():

@@ -179,7 +179,7 @@ def build_page() -> Page:
                 if own:  # a task without a method is not offered
                     with gr.Tab(task.title, id=name):
                         tab = TaskTab(task, name, own, PANELS[name])
-                    if os.environ.get("MEDAPP_FIRST_VIEW") != "0":
+                    if tab.first is not None:
                         demo.load(tab.show_first_view, None, tab.first_shown, show_progress="hidden", **AT_ONCE)
         for card in cards:
             api.add_endpoint(card)

@@ -59,7 +59,7 @@ def headline(page) -> str:
 
 
 def test_the_page_says_that_it_is_no_diagnosis(page):
-    page.get_by_text("Not a medical device").click()
+    page.get_by_text("Not a medical device", exact=True).click()
     assert "never a diagnosis" in page.inner_text("#page-head").lower()
 
 

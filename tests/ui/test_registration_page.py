@@ -54,7 +54,7 @@ def test_the_error_against_the_known_deformation_is_told(page):
 def test_the_deformation_and_what_it_moves_are_drawn(page):
     wait_for_picture(page, "registration")
     assert page.evaluate(f"{STAGE}.comparison.name")
-    before, grid = picture(page), page.get_by_label("Grid", exact=True)
+    before, grid = picture(page), page.locator("#registration-layers").get_by_label("Grid", exact=True)
     grid.check()
     assert different(picture(page), before) > 500
     grid.uncheck()
