@@ -28,7 +28,7 @@ def test_places_and_changes_are_told(page):
     numbers = page.inner_text("#segmentation-numbers")
     assert all(word in numbers for word in ("periventricular", "deep white matter", "volume then (ml)", "Enlarging"))
     assert "since the earlier scan" in page.inner_text("#segmentation-status")
-    assert "New" in page.inner_text("#segmentation-layers .mv-legend")
+    assert "Lesion: new" in page.inner_text("#segmentation-layers .mv-legend")
     assert "Earlier FLAIR, aligned" in page.inner_text("#segmentation-layers [data-field=other]")
 
 
