@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 
 import pytest
-from conftest import open_page
+from conftest import open_form, open_page
 
 from benchmarks import serving
 
@@ -21,7 +21,7 @@ def test_a_killed_app_is_missed_and_its_successor_found(browser, tmp_path):
         port = int(address.rstrip("/").rpartition(":")[2])
         page = open_page(browser, address)
         page.click(SLOW)
-        page.get_by_text("processing").first.wait_for()
+        page.wait_for_selector("#segmentation-progress .wrap:not(.hide)")
         os.kill(pid, signal.SIGKILL)
         page.get_by_text("Connection to the server was lost").wait_for()
         (left,) = tmp_path.glob("medapp-app-*")
@@ -30,6 +30,7 @@ def test_a_killed_app_is_missed_and_its_successor_found(browser, tmp_path):
 
         with serving.run_app(port=port, TMPDIR=str(tmp_path)):
             page.get_by_text("Connection to the server was lost").wait_for(state="detached")
+            open_form(page, "segmentation")
             page.click(FAST)
             page.locator("#segmentation-status h2", has_text="Dice").wait_for()
             assert not left.exists()
