@@ -43,6 +43,10 @@ class LesionPresenter(Presenter):
         rest = {r: v for r, v in self.inputs(result).items() if r not in (self.image_role, "reference")}
         return {volume.name: volume for volume in rest.values()}
 
+    def maps(self, result: Result) -> dict[str, Layer]:
+        """Caption to layer of the maps beside the probability: here none."""
+        return {}
+
     def layers(self, result: Result) -> dict[str, Layer]:
         """The images, each in the window of its brain, the probability, the mask and the reference."""
         volumes, brain, image = result.volumes, self.brain(result), self.image(result)
@@ -50,6 +54,7 @@ class LesionPresenter(Presenter):
         for title, volume in self.sequences(result).items():
             layers[title] = Layer(volume, window=find_brain_window(volume, brain), opacity=0.0)
         layers[get_layer_title("probability")] = Layer(volumes["probability"], "heat", opacity=0.0)
+        layers |= self.maps(result)
         layers[get_layer_title("mask")] = Layer(volumes["mask"], "mask", opacity=0.9, contour=2)
         if "reference" in volumes:
             layers["Reference"] = Layer(volumes["reference"], "mask", colour=REFERENCE_COLOUR, opacity=0.9, contour=2)

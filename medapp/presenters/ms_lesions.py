@@ -37,16 +37,18 @@ class MsLesionPresenter(LesionPresenter):
         """Those of this exam, and the FLAIR of the earlier one."""
         return {title: result.volumes[role] for role, title in SEQUENCES.items() if role in result.volumes}
 
+    def maps(self, result: Result) -> dict[str, Layer]:
+        """The earlier probability, if there is an earlier scan."""
+        role = "probability_baseline"
+        earlier = result.volumes.get(role)
+        return {} if earlier is None else {get_layer_title(role): Layer(earlier, "heat", opacity=0.0)}
+
     def layers(self, result: Result) -> dict[str, Layer]:
-        """Also the earlier probability; the lesions in the colours of their places or of their change."""
+        """The lesions in the colours of their places or of their change."""
         volumes, layers = result.volumes, super().layers(result)
-        lesions = {title: layers.pop(title) for title in list(layers) if layers[title].kind == "mask"}
-        if "probability_baseline" in volumes:
-            earlier = Layer(volumes["probability_baseline"], "heat", opacity=0.0)
-            layers[get_layer_title("probability_baseline")] = earlier
         role, colours = ("change", CHANGE_COLOURS) if "change" in volumes else ("places", PLACE_COLOURS)
-        lesions[get_layer_title("mask")] = Layer(volumes[role], "mask", colours=colours, opacity=0.9, contour=2)
-        return layers | lesions
+        layers[get_layer_title("mask")] = Layer(volumes[role], "mask", colours=colours, opacity=0.9, contour=2)
+        return layers
 
     def view(self, result: Result) -> View:
         """With an earlier scan both beside each other, and what has changed."""

@@ -76,30 +76,30 @@ class RegistrationPresenter(Presenter):
         return layers
 
     def view(self, result: Result) -> View:
-        """The moving image over the fixed one, which its deformation plays on, and the brain coloured by it."""
+        """The moving image over the fixed one, which its deformation plays on, and the brain coloured by it.
+
+        With two sets of prompts first of all what each of them gives, and the difference.
+        """
         maps, layers = get_maps(result), self.layers(result)
-        pictures: tuple[tuple[str, str, float | None], ...]
-        pictures = ((FIXED, FIXED, None), ("Warped", MOVING, 1.0), ("Moving", MOVING, 0.0))
-        if PROMPTS_B in layers:  # the two sets of prompts are compared, with the fixed image beside them
-            layers = {PROMPTS_A: Layer(maps.warped, window=maps.window), **layers}
-            pictures = ((PROMPTS_A, PROMPTS_A, None), (PROMPTS_B, PROMPTS_B, None), ("A minus B", "difference", None))
-            return View(
-                layers,
-                surfaces=[maps.surface] if maps.surface else [],
-                warp=Warp(MOVING, maps.field, maps.head, maps.log_jacobian),
-                compared=PROMPTS_B,
-                comparison="swipe",
-                map=PROMPTS_MAP,
-                arrangements={"Prompts A and B": lay_out_columns(pictures)},
-                arrangement="Prompts A and B",
-            )
-        return View(
+        pictures = (FIXED, FIXED, None), ("Warped", MOVING, 1.0), ("Moving", MOVING, 0.0)
+        view = View(
             layers,
             surfaces=[maps.surface] if maps.surface else [],
             warp=Warp(MOVING, maps.field, maps.head, maps.log_jacobian),
             compared=MOVING,
             comparison="swipe",
             arrangements={"Side by side": lay_out_columns(pictures)},
+        )
+        if PROMPTS_B not in layers:
+            return view
+        title, both = "Prompts A and B", ((PROMPTS_A, PROMPTS_A, None), (PROMPTS_B, PROMPTS_B, None))
+        return replace(
+            view,
+            layers={PROMPTS_A: Layer(maps.warped, window=maps.window), **layers},
+            compared=PROMPTS_B,
+            map=PROMPTS_MAP,
+            arrangements={title: lay_out_columns((*both, ("A minus B", "difference", None)))},
+            arrangement=title,
         )
 
     def charts(self, result: Result) -> dict[str, Callable[[], Figure]]:

@@ -44,19 +44,17 @@ class StrokePresenter(LesionPresenter):
         """The template."""
         return {"MNI template, aligned": result.volumes["template"]}
 
-    def layers(self, result: Result) -> dict[str, Layer]:
-        """Also each network's probability, and where the networks disagree or are unsure."""
-        volumes = result.volumes
-        layers = super().layers(result)
-        lesions = {title: layers.pop(title) for title in list(layers) if layers[title].kind == "mask"}
+    def maps(self, result: Result) -> dict[str, Layer]:
+        """Each network's probability, and where the networks disagree or are unsure."""
+        volumes, entropy = result.volumes, result.volumes["entropy"]
+        maps = {}
         for plane in PLANE_LETTERS:
             role = f"probability_{plane}"
-            layers[get_layer_title(role)] = Layer(volumes[role], "heat", opacity=0.0)
+            maps[get_layer_title(role)] = Layer(volumes[role], "heat", opacity=0.0)
         window = Window(0, MAX_VARIANCE)
-        layers[get_layer_title("variance")] = Layer(volumes["variance"], "heat", window, opacity=0.0)
-        entropy = volumes["entropy"]
-        layers[get_layer_title("entropy")] = Layer(entropy.new_like(entropy.array, unit="bits"), "heat", opacity=0.0)
-        return layers | lesions
+        maps[get_layer_title("variance")] = Layer(volumes["variance"], "heat", window, opacity=0.0)
+        maps[get_layer_title("entropy")] = Layer(entropy.new_like(entropy.array, unit="bits"), "heat", opacity=0.0)
+        return maps
 
     def live(self, result: Result) -> LiveMask:
         """The probabilities of the three networks, which the page fuses by itself."""

@@ -62,6 +62,12 @@ def load_cards() -> dict[str, Card]:
     }
 
 
+def find_card_of(result: Result) -> Card:
+    """Return the card of the method that made a result of `run`."""
+    assert result.provenance is not None  # `run` has given it
+    return find_card(result.provenance.pipeline)
+
+
 def find_card(name: str) -> Card:
     """Return the card of that name, or of that former name with a RenamedWarning.
 

@@ -1,6 +1,8 @@
 """First view: a result of an example that ships with the app, so that every tab begins with one and computes nothing.
 
 `python -m training.examples.make_first_views` writes them.
+
+Environment: MEDAPP_FIRST_VIEW=0 begins with empty tabs.
 """
 
 import json

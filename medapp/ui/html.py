@@ -10,7 +10,6 @@ from medapp.card import Card
 from medapp.imaging.geometry import slice_axis, to_display_slices
 from medapp.imaging.volume import Grid
 from medapp.io.raster import NO_PIXEL_SIZE_REMARK
-from medapp.presenters.base import Presenter
 from medapp.presenters.catalogue import BEFORE, get_metric, get_title
 from medapp.presenters.task import Task
 from medapp.rendering.html_templates import HtmlTemplates
@@ -50,9 +49,9 @@ def render_welcome(task: Task) -> str:
     return TEMPLATES.render_macro("welcome", task)
 
 
-def summarize_result(presenter: Presenter, result: Result) -> str:
-    """Return the result's headline, after any doubt about what was put in."""
-    return f"{result.doubt} {presenter.headline(result)}".strip()
+def summarize_result(result: Result, headline: str) -> str:
+    """Return the headline of a result, after any doubt about what was put in."""
+    return f"{result.doubt} {headline}".strip()
 
 
 def render_headline(sentence: str, notes: Sequence[str], warnings: Sequence[str] = (), example: str = "") -> str:

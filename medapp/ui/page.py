@@ -1,7 +1,6 @@
 """Page: a tab for every task that has a method, the API and the MCP tools, and how they are served.
 
 Environment: MEDAPP_PRECOMPUTE=0 computes the result of an example at the first click on it, not ahead of that.
-MEDAPP_FIRST_VIEW=0 begins with empty tabs in place of the result of an example.
 """
 
 import atexit

@@ -13,7 +13,6 @@ from medapp.card import Card
 from medapp.errors import InputError
 from medapp.presenters import get_presenter
 from medapp.presenters.report import save_with_report
-from medapp.result import Result
 from medapp.serving import run_log, runtime
 from medapp.ui import html
 from medapp.ui.session import Session
@@ -61,7 +60,7 @@ class ResultTabs:
         return self.draw(session)
 
     def _draw(self, session: Session) -> dict:
-        charts = get_presenter(_find_card(session.result)).charts(session.result)
+        charts = get_presenter(runtime.find_card_of(session.result)).charts(session.result)
         drawn = {plot: try_to_draw(charts.get(title, lambda: None), None) for title, plot in self.charts.items()}
         archive, files = _write_files(session)
         return {
@@ -96,14 +95,9 @@ def try_to_draw(draw: Callable[[], Any], otherwise: Any) -> Any:
         return otherwise
 
 
-def _find_card(result: Result) -> Card:
-    assert result.provenance is not None  # `runtime.run` has given it
-    return runtime.find_card(result.provenance.pipeline)
-
-
 def _write_files(session: Session) -> tuple[Path, list[Path]]:
     """The zip, and the files that are offered alone; only what has changed since the last time is written anew."""
-    result, card = session.result, _find_card(session.result)
+    result, card = session.result, runtime.find_card_of(session.result)
     folder = Path(tempfile.mkdtemp(prefix=f"files{session.shown}-", dir=session.folder))  # two may draw at once
     saved = save_with_report(
         result, get_presenter(card), folder, card.title, html.describe_method(card), earlier=session.written

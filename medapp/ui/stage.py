@@ -91,8 +91,7 @@ def lay_out_stage(name: str) -> Stage:
 
 def presenter_of(result: Result) -> Presenter:
     """What shows a result of `runtime.run`."""
-    assert result.provenance is not None
-    return get_presenter(runtime.find_card(result.provenance.pipeline))
+    return get_presenter(runtime.find_card_of(result))
 
 
 def draw_plain(session: Session) -> np.ndarray:

@@ -94,24 +94,30 @@ class TaskTab:
     # ---- what is shown of a session
     def form_of(self, result: Result) -> forms.Form:
         """The form of the method that made the result."""
-        assert result.provenance is not None  # `runtime.run` has given it
-        return self.by_name[result.provenance.pipeline]
+        return self.by_name[runtime.find_card_of(result).name]
 
     def show(self, session: Session, is_new: bool) -> dict:
         """What is looked at first, by component; `is_new` if it is another result than the one before."""
         result, card = session.result, self.form_of(session.result).card
         session.shown += 1
-        summary = html.summarize_result(get_presenter(card), result)
-        example, notes = split_example_note(result.notes)
         return {
-            self.status: html.render_headline(summary, notes, result.warnings, example),
-            self.results: gr.Column(visible=True),
+            **self._show_facts(result, get_presenter(card).headline(result)),
             self.last_tabs.provenance: html.render_provenance(result, card),
             self.kept: session,
-            **self.show_live_options(card),
-            **self.last_tabs.show(card),
             **self.stage.show(session, card, is_new),
             **self.panel.show(session),
+        }
+
+    def _show_facts(self, result: Result, headline: str) -> dict:
+        """What needs no volumes of the result, by component: what it says, and what can be done with it."""
+        card = self.form_of(result).card
+        example, notes = split_example_note(result.notes)
+        sentence = html.summarize_result(result, headline)
+        return {
+            self.status: html.render_headline(sentence, notes, result.warnings, example),
+            self.results: gr.Column(visible=True),
+            **self.show_live_options(card),
+            **self.last_tabs.show(card),
         }
 
     # ---- what happens
@@ -226,18 +232,14 @@ class TaskTab:
         """The result of an example that ships with the app, by component; nothing is computed for it."""
         if self.first is None:
             return {self.status: gr.skip()}
-        result, card = self.first.result, self.by_name[self.first.example.pipeline].card
-        summary = f"{result.doubt} {self.first.headline}".strip()
-        example, notes = split_example_note(result.notes)
+        result = self.first.result
+        card = self.form_of(result).card
         return {
-            self.status: html.render_headline(summary, notes, result.warnings, example),
-            self.results: gr.Column(visible=True),
+            **self._show_facts(result, self.first.headline),
             self.method: card.name,
             **self.show_form(card.name),
-            **self.show_live_options(card),
             self.stage.viewer: self.first.scene,
             self.stage.whose: html.render_whose(card),
-            **self.last_tabs.show(card),
             **self.panel.show_facts(result),
         }
 

@@ -140,10 +140,12 @@ def test_a_few_slices_are_said_not_to_be_checked():
 def test_the_doubt_takes_the_place_of_nothing_found():
     nothing = {"lesions": Metric(0), "volume": Metric(0.0, "ml"), "left_out": Metric(0)}
     result = Result({}, metrics=nothing, settings={"min_lesion_ml": 1.0})
-    assert "Nothing found" in html.summarize_result(PRESENTERS["lesions"], result)
+    assert "Nothing found" in html.summarize_result(result, PRESENTERS["lesions"].headline(result))
     doubted = Result({}, metrics=nothing, settings={"min_lesion_ml": 1.0}, doubt="Not a FLAIR scan of a brain?")
-    assert html.summarize_result(PRESENTERS["lesions"], doubted).startswith("Not a FLAIR scan of a brain?")
-    assert "Nothing found" not in html.summarize_result(PRESENTERS["lesions"], doubted)
+    assert html.summarize_result(doubted, PRESENTERS["lesions"].headline(doubted)).startswith(
+        "Not a FLAIR scan of a brain?"
+    )
+    assert "Nothing found" not in html.summarize_result(doubted, PRESENTERS["lesions"].headline(doubted))
 
 
 def test_warnings_stand_in_a_box_before_the_notes():

@@ -115,7 +115,7 @@ class PairPreview:
                 pair = PreviewedPair(digest_pair(volumes), labels)
                 is_new = session is None or session.image is None or digest_volume(session.image) != pair.key[0]
                 advice = f"Look at the pair below; if the brains lie upon each other, press {tab.task.run}."
-                summary = html.summarize_result(get_presenter(card), result)
+                summary = html.summarize_result(result, get_presenter(card).headline(result))
                 return {
                     **self.show(result, is_open=True),
                     self.kept: visitors.keep(request.session_hash, pair, f"{self.name}-looked"),

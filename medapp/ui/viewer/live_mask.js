@@ -43,12 +43,13 @@ function findComponents(isInside, [nx, ny, nz]) { // runs along x, joined where 
   return { rows, from, to, roots, sizes };
 }
 
+const FAINT = 6; // bytes: no threshold is so low
+
 function createLiveMask(stage) {
   const { textures, shader } = stage;
   let settings = {};
   let box = null; // of the voxels that any probability reaches: [low, size]
   let own = new Set(); // codes of the label map that the live mask draws instead
-  let dirty = false;
 
   const live = () => stage.scene?.live;
 
@@ -66,7 +67,7 @@ function createLiveMask(stage) {
     for (let z = 0, i = 0; z < nz; z++)
       for (let y = 0; y < ny; y++)
         for (let x = 0; x < nx; x++, i += channels) {
-          if (bytes[i] < 8 && (channels < 2 || bytes[i + 1] < 8) && (channels < 3 || bytes[i + 2] < 8)) continue;
+          if (bytes[i] < FAINT && (channels < 2 || bytes[i + 1] < FAINT) && (channels < 3 || bytes[i + 2] < FAINT)) continue;
           if (x < low[0]) low[0] = x; if (x > high[0]) high[0] = x;
           if (y < low[1]) low[1] = y; if (y > high[1]) high[1] = y;
           if (z < low[2]) low[2] = z; if (z > high[2]) high[2] = z;
@@ -150,16 +151,14 @@ function createLiveMask(stage) {
   return {
     isDrawn,
     markNear() { // once regions and probabilities are there
-      const entries = ['labels', 'chances'].map((name) => textures.get(name)).filter((entry) => entry?.url)
-        .map((entry) => ({ ...entry, least: entry.channels > 1 || entry.linear ? 6 : 1 }));
+      const entries = [['labels', 1], ['chances', FAINT]]
+        .map(([name, least]) => ({ ...textures.get(name), least })).filter((entry) => entry.url);
       const { bytes, shape, scale } = entries.length ? markNear(entries) : { bytes: new Uint8Array(1), shape: [1, 1, 1], scale: [1, 1, 1] };
       textures.upload3D('near', bytes, shape, 1, true);
       shader.set({ nearScale: scale });
     },
     get names() { return live()?.names ?? []; },
-    get isDirty() { return dirty; },
     async load() {
-      dirty = false;
       stage.figure('');
       if (!live()) { shader.set({ live: 0 }); stage.section('fusion', false); return; }
       settings = { ...live().settings };
@@ -174,9 +173,7 @@ function createLiveMask(stage) {
         shader.set({ colour1: a, colour2: b, colour3: c ?? b });
         const key = (text, paint) => {
           const line = Object.assign(document.createElement('span'), { className: 'mv-key' });
-          const swatch = Object.assign(document.createElement('span'), { className: 'mv-swatch' });
-          swatch.style.background = paint;
-          line.append(swatch, text);
+          line.append(stage.swatch(paint), text);
           return line;
         };
         const { names, colours } = live();
@@ -193,7 +190,6 @@ function createLiveMask(stage) {
     set(name, value) { // an option is being moved; true if the picture follows
       if (!live() || !(name in settings)) return false;
       settings[name] = value;
-      dirty = true;
       const { ml, count } = recount();
       setUniforms();
       stage.draw();

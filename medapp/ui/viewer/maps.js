@@ -10,10 +10,7 @@ function createMaps(stage) {
     stage.field('map').value = map ? name : '';
     for (const part of stage.side.querySelectorAll('[data-of-map]')) part.hidden = !map;
     if (!map) { shader.set({ mapOpacity: 0 }); stage.draw(); return; }
-    const stops = map.colours.map((colour) => `rgb(${colour.join(' ')})`).join(', ');
-    stage.side.querySelector('.mv-ramp i').style.background = `linear-gradient(to right, ${stops})`;
-    stage.say('map-low', formatNumber(map.low));
-    stage.say('map-high', `${formatNumber(map.high)} ${map.unit}`.trim());
+    stage.ramp('map', map);
     await textures.load('values', map.texture, true);
     if (shown !== map) return;
     textures.upload2D('ramp', new Uint8Array(map.colours.flatMap((colour) => [...colour, 255])), map.colours.length, 1, true);

@@ -20,7 +20,7 @@ from medapp.ui.viewer import niivue_asset
 from medapp.ui.viewer.label_codes import encode_labels, to_unsigned
 from medapp.ui.viewer.surface_files import SceneSurface, list_colours, write_surface
 from medapp.ui.viewer.texture_files import SceneTexture, write_texture
-from medapp.ui.viewer.volume_files import limit_grid, write_volume
+from medapp.ui.viewer.volume_files import limit_grid, place_on_grid, write_volume
 
 DEFAULT_MAP_WINDOW = colour.Window(0.0, 1.0)
 MAX_LOG_JACOBIAN = 1.0  # of the warp's texture
@@ -246,7 +246,7 @@ def _cut_out(layer: Layer, brain: Volume) -> Volume:
 
 def _build_map(name: str, layer: Layer, grid: Grid, folder: Path) -> SceneMap:
     window = layer.window or DEFAULT_MAP_WINDOW
-    volume = layer.volume if grid.is_same(layer.volume.grid) else resample(layer.volume, onto=grid)
+    volume = place_on_grid(layer.volume, grid)
     values = np.rint(colour.apply_window(volume.array, window) * 255).astype(np.uint8)
     is_signed = window.low < 0 < window.high
     if is_signed:
@@ -299,7 +299,7 @@ def _build_regions(masks: Mapping[str, Layer], grid: Grid, folder: Path) -> tupl
 
 
 def _build_live(live: LiveMask, own: Mapping[str, range], grid: Grid, folder: Path) -> SceneLive:
-    volumes = [v if grid.is_same(v.grid) else resample(v, onto=grid) for v in live.probabilities.values()]
+    volumes = [place_on_grid(volume, grid) for volume in live.probabilities.values()]
     channels = [np.rint(np.clip(volume.array, 0, 1) * 255).astype(np.uint8) for volume in volumes]
     return SceneLive(
         texture=write_texture(np.stack(channels, axis=-1), grid.affine, folder),

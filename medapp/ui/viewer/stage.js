@@ -43,23 +43,29 @@ function createStage(element, trigger, props) {
       const of = (pick) => [0, 1, 2].map((axis) => pick(...corners.map((corner) => corner[axis])));
       return { low: of(Math.min), high: of(Math.max) };
     },
+    swatch(paint) {
+      const square = Object.assign(document.createElement('span'), { className: 'mv-swatch' });
+      square.style.background = paint;
+      return square;
+    },
+    ramp(name, { colours, low, high, unit }) { // a colour scale with its ends
+      const stops = colours.map((colour) => `rgb(${colour.join(' ')})`).join(', ');
+      side.querySelector(`[data-ramp="${name}"] i`).style.background = `linear-gradient(to right, ${stops})`;
+      stage.say(`${name}-low`, formatNumber(low));
+      stage.say(`${name}-high`, `${formatNumber(high)} ${unit}`.trim());
+    },
     checkbox(title, isOn, paint, changed) {
       const label = Object.assign(document.createElement('label'), { className: 'mv-check' });
       const box = Object.assign(document.createElement('input'), { type: 'checkbox', checked: isOn });
-      const swatch = Object.assign(document.createElement('span'), { className: 'mv-swatch' });
-      swatch.style.background = paint;
       box.addEventListener('change', () => changed(box.checked));
-      label.append(box, swatch, title);
+      label.append(box, stage.swatch(paint), title);
       return label;
     },
     ramp3D(surface) { // the colour scale of a surface
       stage.section('surface', Boolean(surface));
       if (!surface) return;
-      const stops = surface.ramp.map((colour) => `rgb(${colour.join(' ')})`).join(', ');
-      side.querySelector('.mv-ramp-3d i').style.background = `linear-gradient(to right, ${stops})`;
       stage.say('surface-name', surface.name);
-      stage.say('surface-low', formatNumber(surface.low));
-      stage.say('surface-high', `${formatNumber(surface.high)} ${surface.unit}`.trim());
+      stage.ramp('surface', { ...surface, colours: surface.ramp });
     },
     async loadVolume(file, options) {
       stage.loads++;

@@ -3,7 +3,6 @@
 Its layout: magic number, attributes (1 faces, 2 vertices, 4 colours, 8 values), counts, then the arrays, little-endian.
 """
 
-import gzip
 import hashlib
 import struct
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 
 from medapp.rendering.view import Surface
 from medapp.ui.gradio_compat import FileData, GradioModel
-from medapp.ui.viewer.texture_files import write_file
+from medapp.ui.viewer.texture_files import write_gzipped
 
 MAGIC = 0x5A4D
 FACES, VERTICES, COLOURS = 1, 2, 4
@@ -34,13 +33,10 @@ class SceneSurface(GradioModel):
 def write_surface(surface: Surface, folder: Path) -> SceneSurface:
     """Write a surface into `folder`, unless it is there."""
     content = pack_surface(surface)
-    path = folder / f"{hashlib.blake2b(content, digest_size=12).hexdigest()}.mz3"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_file(path, gzip.compress(content, 1, mtime=0))
+    digest = hashlib.blake2b(content, digest_size=12).hexdigest()
     has_values = surface.values is not None
     return SceneSurface(
-        file=FileData(path=str(path), orig_name=path.name),
+        file=write_gzipped(folder / f"{digest}.mz3", lambda: content),
         name=surface.name,
         is_seen_through=surface.is_seen_through,
         ramp=list_colours(surface.colour_map) if has_values else [],

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -35,14 +36,9 @@ def write_texture(array: np.ndarray, affine: np.ndarray, folder: Path, *, halve:
     content = np.ascontiguousarray(np.swapaxes(voxels, 0, 2))
     digest = hashlib.blake2b(content, digest_size=12)
     digest.update(repr((shape, channels)).encode())
-    path = folder / f"{digest.hexdigest()}.bin.gz"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_file(path, gzip.compress(content, 1, mtime=0))
+    file = write_gzipped(folder / f"{digest.hexdigest()}.bin.gz", lambda: content)
     scale = size / (np.array(shape) * (2 if halve else 1))
-    return SceneTexture(
-        file=FileData(path=str(path), orig_name=path.name), shape=list(shape), channels=channels, scale=scale.tolist()
-    )
+    return SceneTexture(file=file, shape=list(shape), channels=channels, scale=scale.tolist())
 
 
 def turn_to_ras(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
@@ -78,6 +74,14 @@ def average_blocks(voxels: np.ndarray) -> np.ndarray:
     for i, j, k in np.ndindex(2, 2, 2):
         total += padded[i::2, j::2, k::2]
     return ((total + 4) // 8).astype(np.uint8)
+
+
+def write_gzipped(path: Path, pack: Callable[[], bytes | np.ndarray]) -> FileData:
+    """Write what `pack` gives, gzipped, to a path that is named by its content, unless it is there."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, gzip.compress(pack(), 1, mtime=0))
+    return FileData(path=str(path), orig_name=path.name)
 
 
 def write_file(path: Path, content: bytes) -> None:

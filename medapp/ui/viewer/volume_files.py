@@ -1,6 +1,5 @@
 """Volume files: images, maps and label maps as NIfTI files for the browser, named by their content."""
 
-import gzip
 import hashlib
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -12,7 +11,7 @@ from medapp.imaging.geometry import resample, with_spacing
 from medapp.imaging.volume import Grid, Volume
 from medapp.rendering import colour
 from medapp.ui.gradio_compat import FileData
-from medapp.ui.viewer.texture_files import write_file
+from medapp.ui.viewer.texture_files import write_gzipped
 
 MAX_VOXELS = 48_000_000  # a browser needs about 12 bytes of graphics memory for each
 MAX_SIDE = 512  # voxels along an axis
@@ -32,15 +31,12 @@ def limit_grid(grid: Grid) -> Grid:
 def write_volume(volume: Volume, grid: Grid, folder: Path) -> FileData:
     """Write a volume, resampled to `grid`, as NIfTI into `folder`, unless the file is there already."""
     path = folder / f"{digest_volume(volume)}-{'x'.join(map(str, grid.shape))}.nii.gz"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        volume = volume if grid.is_same(volume.grid) else resample(volume, onto=grid)
-        array, slope, inter = _pack_voxels(volume)
-        image = nib.Nifti1Image(array, volume.affine)
-        image.header.set_slope_inter(slope, inter)
-        image.header.set_xyzt_units("mm")
-        write_file(path, gzip.compress(image.to_bytes(), 1, mtime=0))
-    return FileData(path=str(path), orig_name=path.name)
+    return write_gzipped(path, lambda: _pack_nifti(place_on_grid(volume, grid)))
+
+
+def place_on_grid(volume: Volume, grid: Grid) -> Volume:
+    """Return the volume, resampled to the grid unless it lies on it."""
+    return volume if grid.is_same(volume.grid) else resample(volume, onto=grid)
 
 
 def digest_volume(volume: Volume) -> str:
@@ -50,6 +46,14 @@ def digest_volume(volume: Volume) -> str:
         content.update(repr((volume.array.dtype.str, volume.shape, volume.affine.tolist())).encode())
         _digests[volume] = content.hexdigest()
     return _digests[volume]
+
+
+def _pack_nifti(volume: Volume) -> bytes:
+    array, slope, inter = _pack_voxels(volume)
+    image = nib.Nifti1Image(array, volume.affine)
+    image.header.set_slope_inter(slope, inter)
+    image.header.set_xyzt_units("mm")
+    return image.to_bytes()
 
 
 def _pack_voxels(volume: Volume) -> tuple[np.ndarray, float, float]:
