@@ -17,6 +17,6 @@ failed=0
 .venv/bin/ruff check . || failed=1
 .venv/bin/lint-imports || failed=1
 .venv/bin/mypy || failed=1
-# In a process of its own (-n 1), which begins anew after the test that ends it: that test fails, the others go on.
-.venv/bin/python -m pytest -n 1 --max-worker-restart 99 "$@" || failed=1
+# In two processes, a file in one of them: a process begins anew after the test that ends it, which fails; the others go on.
+OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadfile --max-worker-restart 99 "$@" || failed=1
 exit $failed

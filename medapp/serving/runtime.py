@@ -38,11 +38,13 @@ from medapp.options import RenamedWarning, renaming_note
 from medapp.result import Provenance, Result
 from medapp.serving import run_log, weight_files
 from medapp.serving.inference_engine import Engine
+from medapp.serving.worker_thread import call_in_worker
 
 Progress = Callable[[float, str], None]
 Inputs = tuple[Volume | None, ...]
 ENGINES = ("auto", "torch", "openvino")
 
+_serves_a_page = False  # whose answers go before what is computed
 _device_lock = threading.Lock()  # held by the run that uses the device
 loaded_engines: dict[tuple[str, str, str], Engine] = {}  # by sha256 of the weights, device and kind of engine
 loaded_networks: dict[tuple[str, str], Any] = {}  # by sha256 of the weights and device
@@ -113,6 +115,12 @@ def run(
         return answer
 
 
+def serve_page() -> None:
+    """Let whatever else this process does go before what it computes, from now on."""
+    global _serves_a_page
+    _serves_a_page = True
+
+
 def _run_locked(card: Card, inputs: Inputs, settings: dict[str, Any], device: str | None, progress: Progress) -> Result:
     """Wait for the device, run on it (on the CPU if a GPU's memory is full), and add the provenance."""
     devices = dict.fromkeys((select_device(device), "cpu"))
@@ -125,7 +133,8 @@ def _run_locked(card: Card, inputs: Inputs, settings: dict[str, Any], device: st
             hardware.reset_peak_memory(used_device)
             try:
                 further: dict[str, str] = {}
-                result, engine, located = _run_on_device(card, inputs, settings, used_device, progress, further)
+                job = partial(_run_on_device, card, inputs, settings, used_device, progress, further)
+                result, engine, located = call_in_worker(job) if _serves_a_page else job()
                 break
             except DeviceMemoryFull as error:
                 notes = (str(error),)

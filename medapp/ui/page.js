@@ -1,7 +1,10 @@
 // What the events of the page ask of the browser, see stage.py and task_tab.py.
 
 window.medappPage = {
-  fold(tab) { document.getElementById(`${tab}-work`)?.classList.add('drawer-closed'); },
+  fold(tab) { // as something has been asked for
+    window.medapp?.stages[tab]?.surfaces?.rest(2500);
+    document.getElementById(`${tab}-work`)?.classList.add('drawer-closed');
+  },
   unfold(tab) { if (window.innerWidth >= 1220) document.getElementById(`${tab}-work`)?.classList.remove('drawer-closed'); },
   setLive(tab, name, value) { window.medapp?.stages[tab]?.set(name, value); },
   markMethod(tab, method) { // whether the shown result is of another method than the chosen one

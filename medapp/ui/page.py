@@ -190,7 +190,7 @@ def compute_examples() -> None:
     """Compute the examples' results ahead of the first click; an error is displayed at the click."""
     for name in TASKS:
         for example in of_task(name):
-            with suppress(UserError):
+            with suppress(UserError, OSError):
                 compute_example(example)
 
 
@@ -220,6 +220,7 @@ def launch_page(demo: Page, **options: object) -> NoReturn:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # a background script ignores SIGINT itself
         threading.Thread(target=sandbox.start, daemon=True).start()
         CleanupThread(results_folder(), uploads_folder()).start()  # Gradio does not remove unfinished uploads
+        runtime.serve_page()
         if not runtime.spaces and os.environ.get("MEDAPP_PRECOMPUTE") != "0":  # ZeroGPU computes on request only
             threading.Thread(target=compute_examples, daemon=True).start()
         demo.launch(

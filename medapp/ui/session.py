@@ -24,7 +24,7 @@ class Session:
     """The displayed result, the crosshair position `mm` (3,) in RAS+ mm, and the reference that it is compared with.
 
     `image` is the uploaded main image. `shown` counts the displays, so that every file gets a name of its own;
-    `written` are the files of the last display. The voxels are stored in `folder`.
+    `written` are the files of the last display. The voxels are stored in `folder`, unless that `is_stored` elsewhere.
     """
 
     _result: Result | None
@@ -34,9 +34,12 @@ class Session:
     folder: Path = field(default_factory=new_folder)
     shown: int = 0
     written: WrittenFiles | None = None
+    is_stored: bool = False
 
     def __post_init__(self) -> None:
         """Move the voxels to files."""
+        if self.is_stored:
+            return
         store = ArrayStore(self.folder / "voxels")
         self.result = store.store_result(self.result)
         self.reference = self.reference and store.store_volume(self.reference)

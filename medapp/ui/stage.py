@@ -17,7 +17,7 @@ from medapp.ui.events import AT_ONCE, LIVE
 from medapp.ui.session import Session
 from medapp.ui.toggle import lay_out_toggle
 from medapp.ui.viewer.component import Viewer
-from medapp.ui.viewer.scene import build_scene
+from medapp.ui.viewer.scene import Scene, build_scene
 
 AXES = ("Right to left", "Back to front", "Foot to head")
 
@@ -43,14 +43,13 @@ class Stage:
         """What `show` fills."""
         return [self.viewer, self.whose]
 
-    def show(self, session: Session, card: Card, is_new: bool) -> dict:
-        """The scene of a result; the crosshair stays where it is unless the result `is_new`."""
-        view = get_presenter(card).view(session.result)
-        mm = session.mm if is_new else None
-        return {
-            self.viewer: build_scene(view, session.folder, mm=mm, key=card.name, title=card.title),
-            self.whose: html.render_whose(card),
-        }
+    def show(self, session: Session, card: Card, is_new: bool, scene: Scene | None = None) -> dict:
+        """The `scene` of a result, built if it is not given; the crosshair stays unless the result `is_new`."""
+        if scene is None:
+            view = get_presenter(card).view(session.result)
+            mm = session.mm if is_new else None
+            scene = build_scene(view, session.folder, mm=mm, key=card.name, title=card.title)
+        return {self.viewer: scene, self.whose: html.render_whose(card)}
 
     def connect(self, kept: gr.State, method: gr.Radio) -> None:
         """Mark the result of another than the chosen method, and draw the plain pictures where there is no WebGL."""

@@ -23,7 +23,7 @@ from medapp.ui import html, queue
 from medapp.ui.error_messages import keep_failure, report_errors
 from medapp.ui.events import AT_ONCE, GPU, HIDDEN, LIVE, PRIVATE
 from medapp.ui.example_inputs import RunInputs
-from medapp.ui.example_results import add_example_note, compute_example, is_computed, split_example_note
+from medapp.ui.example_results import ExampleResult, compute_example, is_computed, split_example_note
 from medapp.ui.first_view import load_first_view
 from medapp.ui.gradio_compat import PredictBodyInternal
 from medapp.ui.panels.base import Frame, Panel
@@ -35,6 +35,7 @@ from medapp.ui.tab import Step, Volumes
 from medapp.ui.task_form import lay_out_form
 from medapp.ui.task_result import lay_out_result
 from medapp.ui.toggle import lay_out_toggle
+from medapp.ui.viewer.scene import Scene
 from medapp.ui.workspace import LIFETIME
 
 
@@ -96,15 +97,18 @@ class TaskTab:
         """The form of the method that made the result."""
         return self.by_name[runtime.find_card_of(result).name]
 
-    def show(self, session: Session, is_new: bool) -> dict:
-        """What is looked at first, by component; `is_new` if it is another result than the one before."""
+    def show(self, session: Session, is_new: bool, scene: Scene | None = None) -> dict:
+        """What is looked at first, by component; `is_new` if it is another result than the one before.
+
+        The `scene` is built if it is not there yet.
+        """
         result, card = session.result, self.form_of(session.result).card
         session.shown += 1
         return {
             **self._show_facts(result, get_presenter(card).headline(result)),
             self.last_tabs.provenance: html.render_provenance(result, card),
             self.kept: session,
-            **self.stage.show(session, card, is_new),
+            **self.stage.show(session, card, is_new, scene),
             **self.panel.show(session),
         }
 
@@ -201,16 +205,11 @@ class TaskTab:
         session.result = presenter_of(session.result).recompute(session.result, session.reference, settings)
         return self.show(session, is_new=False)
 
-    def _open_example(self, example: Example, request: gr.Request, progress: gr.Progress | None) -> Session:
-        """A session with the result of an example, which is not kept yet."""
+    def _compute_example(self, example: Example, request: gr.Request, progress: gr.Progress | None) -> ExampleResult:
+        """What is shown of an example, to which nothing of the visitor's belongs yet."""
         visitors.check_space(request.session_hash)
-        card = self.by_name[example.pipeline].card
         with run_of(request, progress) as step:
-            result, truth = compute_example(example, step), example.truth()
-        presenter = get_presenter(card)
-        result = presenter.recompute(result, truth, card.parse_settings(example.settings)) if truth else result
-        result = add_example_note(result, example)
-        return Session(result, presenter.start(result), truth, example.volumes(card.inputs)[0])
+            return compute_example(example, step)
 
     def show_form(self, method: str) -> dict:
         """The boxes and options of a method, by component, without those of the others."""
@@ -247,9 +246,8 @@ class TaskTab:
         """The session of the first view, once something is asked of it; None where there is none."""
         if self.first is None:
             return None
-        session = self._open_example(self.first.example, request, progress)
-        visitors.keep(request.session_hash, session, self.name)
-        return session
+        computed = self._compute_example(self.first.example, request, progress)
+        return visitors.keep(request.session_hash, computed.open_session(), self.name)
 
     def is_example_computed(self, body: PredictBodyInternal) -> bool:
         """Whether the result of the example that is asked for is there already."""
@@ -263,10 +261,11 @@ class TaskTab:
         example = self.examples[event.index]
         form = self.by_name[example.pipeline]
         try:
-            session = self._open_example(example, request, progress)
+            computed = self._compute_example(example, request, progress)
         except CancelledError as message:
             return self.say_cancelled(message)
-        updates = self.show(session, is_new=True)
+        session = computed.open_session()
+        updates = self.show(session, is_new=True, scene=computed.scene)
         if self.example_inputs.has_newer_uploads(data):
             session.close()
             return {self.status: gr.skip()}

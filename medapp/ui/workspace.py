@@ -83,6 +83,19 @@ def new_folder() -> Path:
     return Path(tempfile.mkdtemp(dir=results_folder()))
 
 
+@cache
+def examples_folder() -> Path:
+    """Create the folder that holds the folders of `create_example_folder`."""
+    folder = home_folder() / "examples"
+    folder.mkdir(0o700)
+    return folder
+
+
+def create_example_folder() -> Path:
+    """Create an empty folder for the result of an example, which is kept as long as the process lives."""
+    return Path(tempfile.mkdtemp(dir=examples_folder()))
+
+
 def has_free_space() -> bool:
     """Whether at least MEDAPP_SPARE_MB of the disk are free."""
     free = shutil.disk_usage(home_folder()).free

@@ -18,6 +18,7 @@ from medapp.ui import error_messages, page
 from medapp.ui import task_tab as tabs
 from medapp.ui.caller import Caller
 from medapp.ui.ownership import Ownership
+from medapp.ui.session import Session
 
 CASES = {example.name: example for example in examples.every()}
 THREE, CHANGE = CASES["three_sequences_temporal"], CASES["sclerosis_since"]
@@ -203,10 +204,9 @@ def test_who_takes_the_main_image_of_an_example_away_has_none_of_it(form):
 def test_an_example_takes_the_place_of_everything(built, monkeypatch):
     tab = built["restoration"]
     index = next(n for n, e in enumerate(tab.examples) if e is CT)
-    presenter = SimpleNamespace(recompute=lambda result, *_: result, start=lambda result: None)
-    monkeypatch.setattr(tabs, "compute_example", lambda *given: Result({}))
-    monkeypatch.setattr(tab, "show", lambda session, is_new: {})
-    monkeypatch.setattr(tabs, "get_presenter", lambda card: presenter)
+    computed = SimpleNamespace(open_session=lambda: Session(Result({}), None), scene=None)
+    monkeypatch.setattr(tabs, "compute_example", lambda *given: computed)
+    monkeypatch.setattr(tab, "show", lambda session, is_new, scene: {})
     data = dict.fromkeys(tab.example_inputs.boxes) | {tab.example_inputs.known_uploads: []}
     shown = tab.pick_example(data, SimpleNamespace(index=index), REQUEST)
     pet, ct = tab.by_name["restore_pet_rat"], tab.by_name["restore_ct_rat"]

@@ -8,6 +8,8 @@ function createSurfaces(stage) {
   let isReady = false; // the image is lit, and the surfaces are there
   let version = 0; // of what is displayed
   let drawn = ''; // what the copy below shows
+  let drawnBox = ''; // where
+  let restsUntil = 0; // until then it is not drawn for a new size alone
   let copy = null; // { texture, buffer, width, height }
   let slice = null; // NiiVue's entry of the tile
   let timer = 0;
@@ -17,13 +19,17 @@ function createSurfaces(stage) {
     const box = rect[2] ? rect : [0, 0, gl.canvas.width, gl.canvas.height];
     if (!(box[2] >= 1 && box[3] >= 1)) return push(box); // a tab that is not shown
     const { renderAzimuth, renderElevation, volScaleMultiplier, clipPlaneDepthAziElevs } = nv.scene;
-    const state = JSON.stringify([version, box, renderAzimuth, renderElevation, volScaleMultiplier, clipPlaneDepthAziElevs]);
+    const state = JSON.stringify([version, renderAzimuth, renderElevation, volScaleMultiplier, clipPlaneDepthAziElevs]);
     if (!isReady || nv.uiData.mouseDepthPicker) return isReady ? draw3D(rect, ...rest) : push(box);
-    if (state === drawn && slice) return paste(box);
+    if (state === drawn && slice) {
+      const wait = Math.max(restsUntil - performance.now(), 0);
+      if (String(box) === drawnBox) return paste(box);
+      if (wait) { change(wait); return paste(box); }
+    }
     const text = draw3D(rect, ...rest);
     slice = nv.screenSlices.at(-1);
     keep(box);
-    drawn = state;
+    [drawn, drawnBox] = [state, String(box)];
     return text;
   };
 
@@ -57,7 +63,7 @@ function createSurfaces(stage) {
     const [x0, y0, x1, y1] = flip(box);
     gl.bindFramebuffer(gl.READ_FRAMEBUFFER, copy.buffer);
     gl.bindFramebuffer(gl.DRAW_FRAMEBUFFER, null);
-    gl.blitFramebuffer(0, 0, copy.width, copy.height, x0, y0, x1, y1, gl.COLOR_BUFFER_BIT, gl.NEAREST);
+    gl.blitFramebuffer(0, 0, copy.width, copy.height, x0, y0, x1, y1, gl.COLOR_BUFFER_BIT, gl.LINEAR);
     gl.bindFramebuffer(gl.FRAMEBUFFER, null);
     return push(box);
   }
@@ -106,6 +112,7 @@ function createSurfaces(stage) {
 
   return {
     change,
+    rest(ms) { restsUntil = performance.now() + ms; }, // another picture is on its way
     cut,
     follow,
     hideOverlays,
