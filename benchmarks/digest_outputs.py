@@ -105,7 +105,8 @@ def main() -> int:
     parser.add_argument("--against", type=Path, metavar="FILE.json", help="earlier digests to compare with")
     parser.add_argument("--only", nargs="*", metavar="EXAMPLE", help="names of examples; all by default")
     args = parser.parse_args()
-    chosen = [e for e in examples.every() if not args.only or e.name in args.only]
+    offered = [e for e in examples.every() if e.pipeline in runtime.load_cards()]
+    chosen = [e for e in offered if not args.only or e.name in args.only]
     found = {}
     for example in chosen:
         print(example.name, flush=True)

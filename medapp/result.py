@@ -22,6 +22,7 @@ from medapp.io import files, transforms
 
 log = logging.getLogger(__name__)
 WHOLE = "The other files are whole."
+DICOM_SERIES = ("restored", "stripped")  # roles that are written as a DICOM series of the input's study too
 NOT_A_DIAGNOSIS = "For research and demonstration. Not a medical device, never a diagnosis."
 
 
@@ -127,11 +128,11 @@ class Result:
     ) -> "WrittenFiles":
         """Write the volumes of `roles`, the deformation, tables (CSV) and facts (JSON); names begin with `prefix`.
 
-        Volumes become NIfTI, a coloured picture PNG. What was made from DICOM is DICOM besides: a mask as SEG,
-        `restored` as a series in the folder `restored_dicom`. With `labels` of a single image comes ITK-SNAP's table of
-        them. A deformation becomes ITK's displacement field and, with the affine in it, Learn2Reg's; its inverse a
-        field too, the affine ITK's transform (see `io.transforms`). `folder` is made if it is not there. A file that
-        `earlier` wrote from the same volume, field or table is linked and not written again.
+        Volumes become NIfTI, a coloured picture PNG. What was made from DICOM is DICOM besides: a mask as SEG, one of
+        DICOM_SERIES as a series in a folder such as `restored_dicom`. With `labels` of a single image comes ITK-SNAP's
+        table of them. A deformation becomes ITK's displacement field and, with the affine in it, Learn2Reg's; its
+        inverse a field too, the affine ITK's transform (see `io.transforms`). `folder` is made if it is not there. A
+        file that `earlier` wrote from the same volume, field or table is linked and not written again.
 
         A file that cannot be written costs the others nothing: the result gets a note for it. Raises OSError where
         nothing can be written: a full disk, a folder that is closed.
@@ -168,7 +169,7 @@ class Result:
             jobs.append(Job(f"{role}.label", partial(files.write_label_table, volume), volume))
         if volume.labels and volume.headers:
             jobs.append(Job(f"{role}.seg.dcm", partial(files.write_dicom_seg, volume), volume))
-        elif role == "restored" and volume.headers:
+        elif role in DICOM_SERIES and volume.headers:
             description = f"medapp {role}, for research only"
             jobs.append(
                 Job(f"{role}_dicom", partial(files.write_dicom_series, volume, description=description), volume)

@@ -1,6 +1,7 @@
 """Brain extraction: find the brain in a head on any grid, coarsely at first, then on 1 mm voxels."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,25 +25,53 @@ BLACK_LEVEL = 1e-3  # share of the range of an image, above its minimum
 OUTSIDE_DISTANCE = -10.0  # mm: distance assumed for voxels that were not seen
 
 
-def extract_brain(net, head: Volume, *, progress: Callable[[float, str], None] = lambda share, stage: None) -> Volume:
-    """Return the brain mask (1), one component without holes and with its fluid, on the grid of `head`.
+class ExtractedBrain(NamedTuple):
+    """The mask of the brain (1) on the grid of the head, and the ml that looked like brain but lie apart from it."""
 
-    The fluid is that of sulci and ventricles. `net` is a `CoarseToFine` or an engine around one, `head` an MR image
-    with or without the skull. The mask is empty if no brain is found.
+    mask: Volume
+    left_out_ml: float
+
+
+class BrainDistance(NamedTuple):
+    """The signed distance in mm inwards from the border of the largest component, and the ml of all others."""
+
+    inwards: Volume
+    left_out_ml: float
+
+
+def extract_brain(
+    net, head: Volume, *, progress: Callable[[float, str], None] = lambda share, stage: None
+) -> ExtractedBrain:
+    """Find the brain: one component without holes, with the fluid of its sulci and ventricles.
+
+    `net` is a `CoarseToFine` or an engine around one, `head` an MR image with or without the skull. The mask is empty
+    if no brain is found.
     """
-    progress(0.0, "Preparing the scan")
+    progress(0.0, "Finding the brain")
     coarse = predict_coarse_distance(net, head)
     progress(0.3, "Finding the border of the brain")
-    distance = predict_fine_distance(net, head, coarse)
+    fine = predict_fine_distance(net, head, coarse.inwards)
     progress(0.8, "Resampling to the input grid")
-    mask = resample(distance, head.grid, outside=OUTSIDE_DISTANCE).array > 0
-    return head.new_like(mask.astype(np.uint8), labels={1: "brain"}, name="brain", unit="", remarks=())
+    mask = resample(fine.inwards, head.grid, outside=OUTSIDE_DISTANCE).array > 0
+    return ExtractedBrain(
+        head.new_like(mask.astype(np.uint8), labels={1: "brain"}, name="brain", unit="", remarks=()),
+        max(coarse.left_out_ml, fine.left_out_ml),
+    )
 
 
-def predict_coarse_distance(net, head: Volume) -> Volume:
-    """Return the signed distance in mm inwards from the border of the largest component, on COARSE_SPACING voxels.
+def strip_skull(head: Volume, brain: Volume) -> Volume:
+    """Return the head with its own values inside the mask `brain`, which lies on its grid.
 
-    Its grid covers the image without its black margin, see `find_foreground_box`.
+    Outside is 0, or the minimum of the head where that is less, as mri_synthstrip has it.
+    """
+    outside = min(0, head.array.min())
+    return head.new_like(np.where(brain.array > 0, head.array, head.array.dtype.type(outside)), name="stripped")
+
+
+def predict_coarse_distance(net, head: Volume) -> BrainDistance:
+    """Find the brain on COARSE_SPACING voxels.
+
+    Their grid covers the image without its black margin, see `find_foreground_box`.
     """
     resampled = resample(
         head, with_isotropic_spacing(reorient(head.grid), COARSE_SPACING), outside=float(head.array.min())
@@ -52,10 +81,9 @@ def predict_coarse_distance(net, head: Volume) -> Volume:
     resampled = resampled.new_like(resampled.array[box], affine=grid.affine)
     image = torch.from_numpy(standardize(clip_bright(resampled.array)))
     distance = run_network(net, "coarse", image[None], [float(image.min())]) * COARSE_MM
-    components = label_components(distance > 0)[0]
-    return resampled.new_like(
-        np.where(components > 1, OUTSIDE_DISTANCE, distance), name="distance", unit="mm", remarks=()
-    )
+    others = label_components(distance > 0)[0] > 1
+    inwards = resampled.new_like(np.where(others, OUTSIDE_DISTANCE, distance), name="distance", unit="mm", remarks=())
+    return BrainDistance(inwards, float(others.sum()) * grid.voxel_ml)
 
 
 def find_foreground_box(array: np.ndarray) -> tuple[slice, ...]:
@@ -68,13 +96,13 @@ def find_foreground_box(array: np.ndarray) -> tuple[slice, ...]:
     )
 
 
-def predict_fine_distance(net, head: Volume, coarse: Volume) -> Volume:
-    """Return the same on FINE_SPACING voxels around the brain, from the image and the `coarse` distance.
+def predict_fine_distance(net, head: Volume, coarse: Volume) -> BrainDistance:
+    """Find the border on FINE_SPACING voxels around the brain, from the image and the `coarse` distance inwards.
 
-    The largest component is kept and its holes are filled. `coarse` is returned as it is if there is no brain in it.
+    Holes are filled. `coarse` is returned as it is if there is no brain in it.
     """
     if not (coarse.array > 0).any():
-        return coarse
+        return BrainDistance(coarse, 0.0)
     grid = crop_around_brain(coarse, with_isotropic_spacing(reorient(head.grid), FINE_SPACING))
     coarse_distance = torch.tensor(resample(coarse, grid, outside=OUTSIDE_DISTANCE).array)
     image = normalize_to_brain(
@@ -83,9 +111,9 @@ def predict_fine_distance(net, head: Volume, coarse: Volume) -> Volume:
     x = make_fine_input(image[None, None], coarse_distance[None, None])[0]
     distance = run_network(net, "fine", x, [-BLACK_TO_TISSUE, -1.0]) * FINE_MM
     brain = keep_largest_component(distance > 0)
-    return Volume(
-        np.where(brain, np.maximum(distance, EDGE_DISTANCE), np.minimum(distance, -EDGE_DISTANCE)), grid.affine
-    )
+    inwards = np.where(brain, np.maximum(distance, EDGE_DISTANCE), np.minimum(distance, -EDGE_DISTANCE))
+    left_out = np.count_nonzero((distance > 0) & ~brain) * grid.voxel_ml
+    return BrainDistance(Volume(inwards, grid.affine), left_out)
 
 
 def crop_around_brain(coarse: Volume, grid: Grid) -> Grid:

@@ -50,6 +50,7 @@ def measure_lesions(
         )
         volumes["reference"] = replace(truth, name="reference")
         metrics |= compare_masks(mask, truth.array > 0, grid)
+        metrics["lesion_f1"] = Metric(round(mask_metrics.compute_lesion_f1(mask, truth.array > 0), 4))
     spacing = " × ".join(f"{s:.3g}" for s in grid.spacing)
     about = LESION_TABLE_HELP.format(
         connectivity=mask_metrics.CONNECTIVITY, threshold=threshold, min_lesion_ml=min_lesion_ml, spacing=spacing
@@ -62,7 +63,7 @@ def measure_lesions(
 
 
 def compare_masks(mask: np.ndarray, truth: np.ndarray, grid: mask_metrics.Grid) -> dict[str, Metric]:
-    """Compare a mask with the reference, both (I, J, K) bool: Dice, HD95 and lesion-wise F1, volumes."""
+    """Compare a mask with the reference, both (I, J, K) bool: Dice, HD95, volumes."""
     hd95 = mask_metrics.compute_hd95(mask, truth, grid)
     volume = float(truth.sum()) * grid.voxel_ml
     difference = (float(mask.sum()) * grid.voxel_ml - volume) / volume * 100 if volume else None
@@ -71,7 +72,6 @@ def compare_masks(mask: np.ndarray, truth: np.ndarray, grid: mask_metrics.Grid) 
         "hd95": Metric(None if hd95 is None else round(hd95, 2), "mm"),
         "reference_volume": Metric(round(volume, 3), "ml"),
         "volume_difference": Metric(None if difference is None else round(difference, 2), "%"),
-        "lesion_f1": Metric(round(mask_metrics.compute_lesion_f1(mask, truth), 4)),
     }
 
 

@@ -2,6 +2,7 @@
 
 from medapp.card import Card
 from medapp.presenters.base import Presenter
+from medapp.presenters.brain_mask import BrainMaskPresenter
 from medapp.presenters.brain_pair import BrainPairPresenter
 from medapp.presenters.lesions import LesionPresenter
 from medapp.presenters.ms_lesions import MsLesionPresenter
@@ -12,6 +13,7 @@ from medapp.presenters.restoration import RestorationPresenter
 from medapp.presenters.stroke import StrokePresenter
 
 PRESENTERS: dict[str, Presenter] = {
+    "brain_mask": BrainMaskPresenter(),
     "brain_pair": BrainPairPresenter(),
     "lesions": LesionPresenter(),
     "ms_lesions": MsLesionPresenter(),

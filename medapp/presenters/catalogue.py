@@ -43,6 +43,8 @@ METRICS = (
     MetricDefinition(
         "volume_difference", "Volume difference", unit="%", help="Result minus reference", against_reference=True
     ),
+    MetricDefinition("excess", "Excess volume", unit="ml", help="In the result alone", against_reference=True),
+    MetricDefinition("missed", "Missed volume", unit="ml", help="In the reference alone", against_reference=True),
     MetricDefinition(
         "lesion_f1", "Lesion-wise F1", "F1", help="1: all lesions found, none too many", against_reference=True
     ),
@@ -155,6 +157,18 @@ OUTPUTS = (
     Output("labels", "Regions", "labels.nii.gz", "the label map, an integer for each region, on the grid of its image"),
     Output("labels", "Regions", "labels.label", "number, colour and name of each region, for ITK-SNAP"),
     Output("brain", "Brain", "brain.nii.gz", "the brain mask, 1 = brain, without holes, on the grid of the input"),
+    Output(
+        "stripped",
+        "Skull-stripped",
+        "stripped.nii.gz",
+        "the image within the brain mask, on its own grid; outside is 0, or its minimum if less",
+    ),
+    Output(
+        "stripped",
+        "Skull-stripped",
+        "stripped_dicom",
+        "the skull-stripped image as a DICOM series of its study",
+    ),
     Output("warped", "Moving, warped", "warped.nii.gz", "the moving image on the grid of the fixed image"),
     Output(
         "warped_labels", "Warped regions", "warped_labels.nii.gz", "the moving label map on the grid of the fixed image"

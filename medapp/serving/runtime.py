@@ -52,16 +52,20 @@ loaded_networks: dict[tuple[str, str], Any] = {}  # by sha256 of the weights and
 
 @cache
 def load_cards() -> dict[str, Card]:
-    """Return every pipeline's card by name, ordered by task, then name, companions last; the first call imports them.
+    """Return the card of every pipeline that is offered by name, ordered by task, then name, companions last.
 
-    A card whose sha256 is all zeros has no weights yet and is left out.
+    A card whose sha256 is all zeros has no weights yet and is left out. The first call imports them.
     """
-    names = [m.name for m in pkgutil.iter_modules(pipelines.__path__) if not m.name.startswith("_")]
-    all_cards = [importlib.import_module(f"{pipelines.__name__}.{name}").CARD for name in names]
-    with_weights = [card for card in all_cards if card.weights.sha256.strip("0")]
+    with_weights = [card for card in import_cards() if card.weights.sha256.strip("0")]
     return {
         card.name: card for card in sorted(with_weights, key=lambda card: (card.task, card.is_companion, card.name))
     }
+
+
+def import_cards() -> list[Card]:
+    """Return the card of every pipeline, also of those without weights."""
+    names = [m.name for m in pkgutil.iter_modules(pipelines.__path__) if not m.name.startswith("_")]
+    return [importlib.import_module(f"{pipelines.__name__}.{name}").CARD for name in names]
 
 
 def find_card_of(result: Result) -> Card:

@@ -36,6 +36,7 @@ GIVEN: dict[str, tuple[Tensor, ...]] = {  # to the network of each card that bui
     "segment_ms_rsanet": (make_probe_image((1, segment_ms_rsanet.INPUT_CHANNELS, *CUBE)),),
     "segment_glioma_ar2unet": (make_probe_image((1, 3, *PATCH)),),
     "segment_anatomy_unet": (make_probe_image((1, 1, *CUBE)),),
+    "segment_brain_unet": (make_probe_image((1, 1, *CUBE)), 10 * make_probe_image((1, 1, *CUBE))),
     "restore_ct_rat": (make_probe_image((1, 1, *PATCH)), REGIONS),
     "restore_pet_rat": (make_probe_image((1, 6, *PATCH)), REGIONS),
     "restore_pathology_rat": (make_probe_image((1, 3, *PATCH)), REGIONS),
@@ -56,7 +57,7 @@ def run_all_forms(net: nn.Module, *given: Tensor) -> None:
 
 def list_served() -> Iterator[tuple[str, Callable[[], object]]]:
     """Networks as the app serves them; of planes that are built alike, the first; the smallest that may be trained."""
-    for card in runtime.load_cards().values():
+    for card in runtime.import_cards():
         if card.build:
             net = card.build()
             net = next(iter(net.values())) if isinstance(net, nn.ModuleDict) else net

@@ -13,10 +13,11 @@ from medapp.imaging.volume import Volume
 from medapp.serving import runtime, weight_files
 
 TILT = np.array([[-0.9, 0.1, 1.2, 80], [0.12, 0.88, -0.6, -100], [-0.05, 0.15, 4.8, -40], [0, 0, 0, 1]])
-CARDS = list(runtime.load_cards().values())
+CARDS = runtime.import_cards()
 SEGMENTATIONS = [card for card in CARDS if card.task == "segmentation"]  # for the others: test_restore.py
-WHOLE = ("segment_ms_rsanet", "segment_stroke_raxnet")  # refuse a single slice
+WHOLE = ("segment_brain_unet", "segment_ms_rsanet", "segment_stroke_raxnet")  # refuse a single slice
 SMALL = {name: {"widths": (8, 16, 32, 64)} for name in WHOLE}  # what would take long untrained at its full size
+SMALL["segment_brain_unet"] = {"coarse": 4, "fine": 4}
 
 
 def quiet(fraction: float, stage: str) -> None:
@@ -47,7 +48,7 @@ def test_card_is_complete(card):
     assert card.name.split("_")[0] in ("restore", "register", "segment", "find", "prepare")
 
 
-@pytest.mark.parametrize("card", CARDS, ids=lambda c: c.name)
+@pytest.mark.parametrize("card", runtime.load_cards().values(), ids=lambda c: c.name)
 def test_weights_beside_the_app_are_those_of_the_card(card):
     file = Path(weight_files.__file__).parents[2] / "weights" / card.weights.file
     assert hashlib.sha256(file.read_bytes()).hexdigest() == card.weights.sha256

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from medapp.analysis import mask_metrics, regional_volumes, stroke_ensemble
+from medapp.analysis.brain_mask import measure_brain
 from medapp.analysis.image_quality import compute_quality
 from medapp.analysis.lesions import measure_lesions
 from medapp.card import Card
@@ -13,7 +14,7 @@ from medapp.imaging.brain_labels import CLASS_NAMES
 from medapp.imaging.index_maps import superpixels
 from medapp.result import Provenance, Result
 from training.core.case import Case
-from training.evaluation import registration_metrics, restoration_peers
+from training.evaluation import brain_peers, registration_metrics, restoration_peers
 from training.evaluation.segmentation_peers import run_peers
 
 Row = dict[str, Any]
@@ -87,6 +88,20 @@ def score_mask(case: Case, result: Result, settings: Mapping[str, Any], group: s
     row = {name: compared.metrics[name].value for name in SEGMENTATION if name in compared.metrics}
     row["false_positive_ml"] = round(float(mask[:, :, clean].sum()) * compared.volumes["mask"].grid.voxel_ml, 3)
     return {"patient": case.patient, "group": group, "condition": case.condition, **row, "seconds": round(seconds, 2)}
+
+
+def score_brain(case: Case, result: Result, settings: Mapping[str, Any], with_peers: tuple[str, ...]) -> list[Row]:
+    """Return a row, or one for ours and each peer that is installed."""
+    brain, seconds = result.volumes["brain"], provenance_of(result).seconds
+    answers = {"ours" if with_peers else case.group: (brain, seconds)}
+    answers |= brain_peers.run_peers(result.volumes["image"]) if with_peers else {}
+    rows = []
+    for group, (mask, took) in answers.items():
+        compared = measure_brain(Result({"brain": mask}), case.truth)
+        row: Row = {name: compared.metrics[name].value for name in BRAIN if name in compared.metrics}
+        row["seconds"] = round(took, 2)
+        rows.append({"patient": case.patient, "group": group, "condition": case.condition, **row})
+    return rows
 
 
 def score_planes(case: Case, result: Result, settings: Mapping[str, Any], with_peers: tuple[str, ...]) -> list[Row]:
@@ -177,6 +192,7 @@ def regional_error(answer: np.ndarray, truth: np.ndarray) -> float:
 
 
 SEGMENTATION = ("dice", "hd95", "volume_difference", "lesion_f1", "false_positive_ml", "volume", "reference_volume")
+BRAIN = ("dice", "hd95", "excess", "missed", "brain", "reference_volume", "seconds")
 SMALL_ML = 5.0
 PLANE_COLUMNS = {
     "dice": "Dice",
@@ -206,6 +222,7 @@ PLANES = Scorer(
 PARCELLATOR = Scorer(
     score_regions, (*PARCELLATION, *REGIONS, *DISTANCES), PARCELLATION[:5] + ("seconds",), (*REGIONS, *DISTANCES)
 )
+BRAIN_EXTRACTOR = Scorer(score_brain, BRAIN, ("dice", "excess", "missed", "hd95", "seconds"))
 RESTORER = Scorer(score_restoration, (*RESTORATION, "regional_error", "seconds"), (*RESTORATION, "regional_error"))
 REGISTRAR = Scorer(
     registration_metrics.score_case,
@@ -213,4 +230,10 @@ REGISTRAR = Scorer(
     registration_metrics.FIELD_METRICS[:3],
     methods=registration_metrics.FIELD_METRICS + registration_metrics.COST_METRICS,
 )
-SCORERS = {"restoration": RESTORER, "registration": REGISTRAR, "parcellation": PARCELLATOR, "stroke": PLANES}
+SCORERS = {
+    "brain_mask": BRAIN_EXTRACTOR,
+    "parcellation": PARCELLATOR,
+    "registration": REGISTRAR,
+    "restoration": RESTORER,
+    "stroke": PLANES,
+}

@@ -29,7 +29,7 @@ def main() -> None:
     """Write them, and say how large they are."""
     names = sys.argv[1:]
     for example in examples.every():
-        if not names or example.name in names:
+        if example.name in names or (not names and example.pipeline in runtime.load_cards()):
             card = runtime.find_card(example.pipeline)
             result = runtime.run(card.name, *example.volumes(card.inputs), **example.settings)
             file = write_thumbnail(example, result)

@@ -105,9 +105,10 @@ def score_whole_heads(part: str, net: CoarseToFine, real: list[WholeHead], refin
     scores = {}
     for truth in real:
         if refine:
-            prediction = extract_brain(net, truth.image).array > 0
+            prediction = extract_brain(net, truth.image).mask.array > 0
         else:
-            prediction = resample(predict_coarse_distance(net, truth.image), truth.image.grid, outside=-10).array > 0
+            coarse = predict_coarse_distance(net, truth.image).inwards
+            prediction = resample(coarse, truth.image.grid, outside=-10).array > 0
         scores[truth.name], scores[f"{truth.name}_over"] = score_mask(prediction, truth)
     return scores
 

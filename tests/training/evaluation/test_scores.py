@@ -51,3 +51,21 @@ def test_the_tables_are_over_patients():
     text = score_tables.condition_table(rows, scorer.parts)
     assert "| dice Left-Hippocampus | 1.000 ± 0.000 |" in text and "Plexus" not in text
     assert "| no skull | all | 2 | 1.000 ± 0.000 |" in score_tables.group_table(rows, "dice")
+
+
+def test_a_brain_is_scored_beside_its_peers(monkeypatch):
+    truth = np.zeros((10, 10, 10), np.uint8)
+    truth[2:8, 2:8, 2:8] = 1
+    found = np.roll(truth, 1, axis=0)
+    image = Volume(truth * 100.0, np.eye(4) * [10, 10, 10, 1])  # voxels of 1 ml
+    mask = image.new_like(found, labels={1: "brain"}, name="brain")
+    result = Result({"image": image, "brain": mask}, provenance=Provenance("segment_brain_unet", seconds=2.0))
+    given = Case("T3", "real", "whole head", (image,), image.new_like(truth))
+    (row,) = scores.BRAIN_EXTRACTOR.rows(given, result, {}, ())
+    assert set(scores.BRAIN_EXTRACTOR.figures) <= set(row) and row["group"] == "real" and row["seconds"] == 2
+    assert (row["excess"], row["missed"], row["brain"]) == (36, 36, 216)
+    assert row["dice"] == pytest.approx(5 / 6, abs=1e-4)
+    exact = mask.new_like(truth)
+    monkeypatch.setattr(scores.brain_peers, "run_peers", lambda head: {"peer": (exact, 5.0)})
+    ours, peer = scores.BRAIN_EXTRACTOR.rows(given, result, {}, ("all",))
+    assert (ours["group"], peer["group"], peer["dice"], peer["seconds"]) == ("ours", "peer", 1, 5)
