@@ -13,7 +13,7 @@ from medapp.networks.coarse_to_fine import CoarseToFine
 from medapp.pipelines.segment_anatomy_unet import find_cut_ends
 from medapp.result import Result
 
-PLAUSIBLE_ML = (700, 2200)  # of a brain with its fluid, from a child of one year on
+PLAUSIBLE_ML = (700, 2200)  # of a brain with its CSF, from a child of one year on
 MAX_LEFT_OUT_ML = 20.0  # from which something else that looks like brain is reported
 THICK_VOXEL_MM = 3.0  # mm, from which the outline between slices is noted
 
@@ -51,7 +51,7 @@ def doubt_mask(brain: Volume, left_out_ml: float) -> Doubts:
     if ml > high or (ml < low and not ends):
         question = "Not a whole head?"
         warnings.append(
-            f"The mask measures {ml:.0f} ml; a brain with its fluid has {low} to {high} ml. Check the outline, and the "
+            f"The mask measures {ml:.0f} ml; a brain with its CSF has {low} to {high} ml. Check the outline, and the "
             "voxel size in the header."
         )
     if left_out_ml > MAX_LEFT_OUT_ML:
@@ -73,7 +73,7 @@ CARD = Card(
     presenter="brain_mask",
     title="Brain extraction (3-D U-Net)",
     is_companion=True,
-    about="Outlines the brain with its fluid on MRI of the head, removes skull, face and neck, and measures it.",
+    about="Outlines the brain, CSF included, on MRI of the head, removes skull, face and neck, and measures it.",
     inputs=(Input("image", "Brain MRI", "T1, T2, FLAIR or PD, with the skull or without, slices of up to 8 mm."),),
     options=(),
     weights=Weights(
@@ -91,6 +91,6 @@ CARD = Card(
     "bright or dark, bias field, noise, slices of up to 8 mm and a cut field of view.",
     scores="To be measured.",
     limits="Brains that were operated on, large tumours, bleeding and infants were not trained on. The mask includes "
-    "the fluid of sulci and ventricles, so that it is larger than the brain's tissue. Meninges and venous sinuses may "
+    "the CSF of sulci and ventricles: it is larger than the brain's tissue. Meninges and venous sinuses may "
     "be included in places: check the outline before measuring.",
 )

@@ -1,8 +1,10 @@
 """Brain mask: the outline of the brain over the image, and the image without all else."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
+from plotly.graph_objects import Figure
 
 from medapp.analysis.brain_mask import measure_brain
 from medapp.imaging.volume import Volume
@@ -10,7 +12,7 @@ from medapp.presenters.base import Picture, Presenter, Settings, describe_side
 from medapp.presenters.catalogue import get_layer_title
 from medapp.presenters.mask_reference import check_mask_reference
 from medapp.presenters.task import SEGMENTATION
-from medapp.rendering import colour, planes
+from medapp.rendering import colour, lesion_charts, planes
 from medapp.rendering.brain_window import find_brain_window
 from medapp.rendering.layers import Layer
 from medapp.rendering.view import View, lay_out_columns
@@ -27,6 +29,7 @@ class BrainMaskPresenter(Presenter):
     title = "Brain mask"
     reference = SEGMENTATION.reference
     files = ("brain", "stripped")
+    chart_titles = ("Volumes",)
 
     def layers(self, result: Result) -> dict[str, Layer]:
         """The image, what is left of it, both in the window of the brain, and the outlines."""
@@ -44,6 +47,11 @@ class BrainMaskPresenter(Presenter):
         layers, image = self.layers(result), self.image(result).name
         tiles = lay_out_columns([(title, title, None) for title in (image, STRIPPED)])
         return View(layers, brain=result.volumes["brain"], arrangements={"Side by side": tiles})
+
+    def charts(self, result: Result) -> dict[str, Callable[[], Figure]]:
+        """The volume by slice."""
+        masks = result.volumes["brain"], result.volumes.get("reference")
+        return {"Volumes": partial(lesion_charts.plot_volume_by_slice, *masks, noun="brain")}
 
     def recompute(self, result: Result, reference: Volume | None, settings: Settings) -> Result:
         """The result with another reference; there are no live options."""
@@ -65,7 +73,7 @@ class BrainMaskPresenter(Presenter):
         value = {name: metric.value for name, metric in result.metrics.items()}
         if not value["brain"]:
             return "No brain found."
-        sentence = f"Brain {value['brain']:.0f} ml, with its fluid"
+        sentence = f"Brain {value['brain']:.0f} ml, CSF included"
         if "dice" in value:
             sentence += f"; Dice {value['dice']:.3f} to the reference"
         return sentence

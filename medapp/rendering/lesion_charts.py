@@ -45,12 +45,15 @@ def measure_slice_volumes(mask: Volume, grid: Grid | None = None) -> tuple[np.nd
     )
 
 
-def plot_volume_by_slice(mask: Volume, reference: Volume | None = None) -> go.Figure:
-    """Plot the ml of lesion in each slice as bars over its position; the reference, on the same grid, as a line."""
+def plot_volume_by_slice(mask: Volume, reference: Volume | None = None, *, noun: str = "lesion") -> go.Figure:
+    """Plot the ml of a mask in each slice as bars over its position; the reference, on the same grid, as a line.
+
+    `noun` says what is marked.
+    """
     mm, ml, title = measure_slice_volumes(mask)
     other = measure_slice_volumes(reference)[1] if reference is not None else np.zeros_like(ml)
     if not (ml.any() or other.any()):
-        return plot_message(NO_LESION)
+        return plot_message(NO_LESION if noun == "lesion" else f"No {noun}")
     filled = slice(*_widen_range(np.flatnonzero(ml + other), len(ml)))
     hover = "%{x:.1f} mm: %{y:.3f} ml<extra></extra>"
     figure = go.Figure(
@@ -73,7 +76,7 @@ def plot_volume_by_slice(mask: Volume, reference: Volume | None = None) -> go.Fi
             hovertemplate=hover,
         )
     figure = _set_layout(figure, title, "Volume in the slice (ml)", reference is not None)
-    return explain(figure, "How much lesion each slice holds. The bars add up to the lesion volume.")
+    return explain(figure, f"How much {noun} each slice holds. The bars add up to the {noun} volume.")
 
 
 def plot_probability_histogram(probability: Volume, threshold: float | None = None) -> go.Figure:

@@ -42,6 +42,8 @@ def test_image_and_brain_share_a_window_and_stand_beside_each_other(made):
     assert made.volumes["brain"].array[tuple(place)] == 1
     assert presenter.headline(made).startswith("Brain 17 ml"), "4/3 π 1.6³"
     assert list(presenter.inputs(made)) == ["image"]
+    (bars,) = presenter.charts(made)["Volumes"]().data
+    assert sum(bars.y) == pytest.approx(made.metrics["brain"].value, abs=0.1)
 
 
 def test_a_reference_tells_what_is_too_much_and_what_is_missed(made):
