@@ -77,9 +77,9 @@ def browser():
         browser.close()
 
 
-def open_page(browser, address: str, height: int = 1300):
+def open_page(browser, address: str, height: int = 720):
     """The app's page as a new visitor sees it, its segmentation tab open."""
-    page = browser.new_context(viewport={"width": 1500, "height": height}, accept_downloads=True).new_page()
+    page = browser.new_context(viewport={"width": 1280, "height": height}, accept_downloads=True).new_page()
     page.set_default_timeout(120_000)
     page.goto(address)
     page.wait_for_selector("#segmentation-run")

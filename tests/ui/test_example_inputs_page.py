@@ -7,7 +7,7 @@ from conftest import example_button, open_form, put_file
 from medapp import examples
 
 CASES = {example.name: example for example in examples.every()}
-HEALTHY, BENT = CASES["no_lesion"].images["flair"], CASES["known_deformation"]
+HEALTHY = CASES["no_lesion"].images["flair"]
 
 TABLE = """[...document.getElementById(id).querySelectorAll('tr')].map((row) =>
     [...row.cells].map((cell) => cell.textContent.trim().replace(/\\s+/g, ' ')).join(': ')).join('; ')"""
@@ -63,14 +63,3 @@ def test_a_reference_of_pet_does_not_go_over_to_ct(page):
     says(page, "restoration", "CT: yours image.dcm; Region map: none; Reference: none")
     page.locator("#restoration-method input[value=restore_pet_rat]").check()
     says(page, "restoration", "PET: none")
-
-
-def test_landmarks_of_an_example_go_with_its_images(page, tmp_path):
-    own = shutil.copy(BENT.images["fixed"], tmp_path / "mine.nii.gz")
-    page.set_default_timeout(300_000)
-    page.get_by_role("tab", name="Registration").click()
-    click(page, "registration", BENT.name)
-    says(page, "registration", "Landmarks: example")
-    put_file(page, "#register_brain_textscf-fixed", own)
-    says(page, "registration", "Fixed image: yours mine.nii.gz; Moving image: none")
-    lacks(page, "registration", "Landmarks")

@@ -2,12 +2,13 @@
 
 import io
 import re
+import shutil
 
 import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import example_button, open_form, unpacked, wait_for_picture
+from conftest import example_button, open_form, put_file, unpacked, wait_for_picture
 from PIL import Image
 
 from medapp import examples
@@ -81,3 +82,11 @@ def test_itk_makes_the_same_image_of_the_files(page, tmp_path):
     bright = np.percentile(a[inside], 99)
     assert np.abs(a - b)[inside].mean() < 0.005 * bright
     assert nib.load(files["displacement.nii.gz"]).shape == (*nib.load(files["warped.nii.gz"]).shape, 1, 3)
+
+
+def test_landmarks_of_an_example_go_with_its_images(page, tmp_path):
+    open_form(page, "registration")
+    assert "Landmarks" in page.inner_text("#registration-used")
+    put_file(page, f"#{NAME}-fixed", shutil.copy(MOVING, tmp_path / "mine.nii.gz"))
+    page.wait_for_function("!document.querySelector('#registration-used').innerText.includes('Landmarks')")
+    assert "mine.nii.gz" in page.inner_text("#registration-used")
