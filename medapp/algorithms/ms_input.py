@@ -9,6 +9,7 @@ import numpy as np
 from medapp.algorithms.anatomical_priors import PRIOR_CHANNELS, make_prior_maps, template_transform, to_template
 from medapp.algorithms.brain_pair import CLOSING_ITERATIONS, DILATION_ITERATIONS, brain_mask
 from medapp.algorithms.head_orientation import find_regions
+from medapp.algorithms.slice_slabs import split_slices
 from medapp.analysis.mask_metrics import find_bounding_box
 from medapp.hardware import run_in_threads
 from medapp.imaging.geometry import crop_grid, resample
@@ -76,10 +77,10 @@ def prepare_scans(scans: Mapping[str, Volume], anatomy: Anatomy, grid: Grid) -> 
 def normalize_scan(volume: Volume, view: Grid, inside: np.ndarray, white: np.ndarray) -> np.ndarray:
     """Resample a volume to the grid `view`, masked by `inside`, bias-corrected and relative to white matter.
 
-    `inside` and `white` are (X, Y, Z) bool.
+    `inside` and `white` are (X, Y, Z) bool. Black is the least value, or 0 if filters have left some values below it.
     """
-    low = float(volume.array.min())
-    brain = (resample(volume, view, outside=low).array - low) * inside
+    low = max(float(volume.array.min()), 0.0)
+    brain = (resample(split_slices(volume), view, outside=low).array - low).clip(0) * inside
     return normalize_to_tissue(correct_bias_field(brain, white), white)
 
 

@@ -24,6 +24,7 @@ from medapp.algorithms.ms_input import (
 from medapp.algorithms.parcellation import REGION_NAMES, make_working_grid
 from medapp.algorithms.rigid_registration import find_head_centre, measure_motion, register_rigid
 from medapp.algorithms.scan_plausibility import Doubts, doubt_scan
+from medapp.algorithms.slice_slabs import join_slices
 from medapp.algorithms.sliding_window import find_tile_starts, make_blend_weights
 from medapp.analysis.ms_lesions import (
     LOCATIONS,
@@ -135,7 +136,7 @@ def segment(
         probability, weights = predict_lesions(net, stack_channels(images, view.maps), report_step)
         probability = probability[tuple(map(slice, view.grid.shape))]
         lesion[view.box] |= probability >= LESION_PROBABILITY
-        native = resample(Volume(probability, view.grid.affine), reference_scan.grid).array
+        native = join_slices(Volume(probability, view.grid.affine), reference_scan.grid).array
         thresholded = np.where(native < MIN_PROBABILITY, np.float32(0), native)
         volumes[role] = flair.new_like(thresholded, name=role, unit="", remarks=())
         tables = tables or ({} if anatomy.rotation_text else tabulate_attention(weights, view.grid, flair.grid))

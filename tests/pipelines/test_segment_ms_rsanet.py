@@ -27,7 +27,7 @@ from medapp.pipelines.segment_ms_rsanet import ATTENTION_PLANES, CARD, predict_l
 from medapp.serving import runtime
 from medapp.serving.inference_engine import Engine
 from training.core.random_source import RandomSource
-from training.data import ms_heads
+from training.data import ms_heads, ms_patches
 
 SETTINGS = CARD.parse_settings({"min_lesion_ml": 0})
 SPOT = np.array([28.0, -30.0, 32.0])  # RAS+ mm of the template: white matter on the right
@@ -267,7 +267,8 @@ def test_sequences_come_in_order_and_an_earlier_scan_by_name(tmp_path):
 
 
 def test_what_is_served_is_what_was_trained(monkeypatch):
-    monkeypatch.setattr(ms_heads, "simulate_sequences", lambda images, *_: (images, False))  # no scanner spoils it
+    monkeypatch.setattr(ms_patches, "CLINICAL_SHARE", 0)
+    monkeypatch.setattr(ms_patches, "simulate_sequences", lambda images, *_, **__: (images, False))  # no scanner spoils it
     chance, shape = np.random.default_rng(0), (32, 48, 32)
     flair, t1 = (chance.integers(40, 250, shape).astype(np.float32) for _ in "ab")
     flair[0, 0, 0] = t1[0, 0, 0] = 0
@@ -284,7 +285,19 @@ def test_what_is_served_is_what_was_trained(monkeypatch):
         role: torch.from_numpy(correct_bias_field(array, white)) for role, array in (("flair", flair), ("t1", t1))
     }
     none = torch.zeros(shape)
-    sight = ms_heads.PatientView(images, none, none == 0, dict.fromkeys(images, torch.from_numpy(regions)), places)
-    trained = ms_heads.make_patch(sight, RandomSource(1)).x.numpy()
+    found = dict.fromkeys(images, torch.from_numpy(regions))
+    sight = ms_heads.PatientView(images, none, none == 0, found, places, none, none)
+    trained = ms_patches.make_patch(sight, RandomSource(1)).x.numpy()
     assert trained[:3].any((1, 2, 3)).tolist() == [True, True, False] and trained[3:].any((1, 2, 3)).all()
     np.testing.assert_allclose(stack_channels(view.images, view.maps), trained, atol=1e-4)
+
+
+def test_values_that_filters_leave_below_black_change_nothing():
+    chance, shape = np.random.default_rng(0), (32, 48, 32)
+    array = chance.integers(40, 250, shape).astype(np.float32)
+    array[0, 0, :2] = 0
+    ringing = array.copy()
+    ringing[0, 0, 0] = -90
+    anatomy = Anatomy(chance.integers(1, 36, shape).astype(np.uint8), np.ones(shape, bool))
+    views = [prepare_scans({"flair": Volume(a, np.eye(4))}, anatomy, Grid(shape, np.eye(4))) for a in (array, ringing)]
+    np.testing.assert_array_equal(views[0].images["flair"], views[1].images["flair"])

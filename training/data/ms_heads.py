@@ -1,56 +1,35 @@
-"""Training patches for MS, made up and real.
+"""What is seen of a patient with MS, made up or real, before a scanner."""
 
-`python -m training.data.ms_heads --data DATA --out SHEET.png` draws a sheet of them to be looked at. DATA holds
-`brain_t1` and `ms`; what takes long is kept in `runs/data`.
-"""
-
-import argparse
 from collections.abc import Collection
-from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from PIL import Image
-from scipy import ndimage
 from torch import Tensor
 
-from medapp.algorithms.anatomical_priors import make_prior_maps
-from medapp.algorithms.ms_input import SEQUENCES, stack_channels
-from medapp.imaging.intensity import BLACK_TO_TISSUE, normalize_to_tissue
+from medapp.algorithms.ms_input import SEQUENCES
 from training.core.random_source import RandomSource
-from training.data import glioma_flair, labelled_brains
 from training.data.brain_tissues import TISSUE_CLASS
 from training.data.labelled_brains import STEP_MM
-from training.data.ms_acquisition import THICK_SLICES, simulate_extraction, simulate_sequences
+from training.data.ms_acquisition import simulate_extraction
 from training.data.ms_lesions import (  # fmt: skip
-    MASK_BANK,
     WHITE,
     draw_specks,
     paint_lesions,
-    read_mask_bank,
     synthesize_ms_flair,
     thin_lesions,
 )
 from training.data.ms_patients import (
     RealPatient,
     TransplantBrain,
-    list_patients,
-    load_brain,
-    load_glioma,
-    load_patient,
-    person_of,
 )
 from training.data.random_contrast import map_contrast
 from training.data.random_pose import Pose, depth_below_centre, draw_pose, sample_linear, sample_nearest
+from training.data.thick_slices import make_slices, show_lesions
 
-LEAST_WHITE = 500  # voxels of white matter, else a patch is measured by all that it shows
-PATCH, WHOLE_BRAIN = (64, 64, 64), (144, 176, 144)  # voxels
+WHOLE_BRAIN = (144, 176, 144)  # voxels
 SINGLE_LESION_SHARE = 0.5  # share of those about its own, where large and small ones are as likely
 NEAR_LESION_SHARE = 0.66  # share of the patches that lie about a lesion, if there is one
-SHEET_TILES = ((2, 0, False), (2, 0, True), (1, 0, False), (0, 0, False), (2, 1, False), (2, 4, False), (2, 3, False))
-"""Of a row of the sheet: axis, channel, outlined."""
-REAL_SHARE, GLIOMA_SHARE = 0.45, 0.2  # shares of the patches; the rest is made up
+THICK_MM = 2.0  # mm of slices that are thick
 
 
 class PatientView(NamedTuple):
@@ -65,14 +44,9 @@ class PatientView(NamedTuple):
     known: Tensor
     regions: dict[str, Tensor]
     template_mm: list[Tensor] | None
-
-
-class Patch(NamedTuple):
-    """A training patch: `x` (CHANNELS, X, Y, Z) as when served, `target` and `known` as of a `PatientView`."""
-
-    x: Tensor
-    target: Tensor
-    known: Tensor
+    distance: Tensor  # from the brain, in mm
+    below: Tensor  # the middle of the head, in mm
+    is_scanned: bool = False  # by a clinical scanner
 
 
 def points_to_mask(index: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -127,11 +101,10 @@ def draw_made_up(
         soft = torch.maximum(soft, draw_specks(brain & (depth > 2), rng))
     t2 = map_contrast(t1, tissue, (rng.uniform(0.9, 1.4), rng.uniform(0.6, 0.8), 0.5, 0.45), rng)
     images = paint_lesions({"flair": synthesize_ms_flair(t1, tissue, depth, rng), "t1": t1, "t2": t2}, soft, rng)
-    images = simulate_extraction(images, t1, tissue, distance, depth_below_centre(scan, pose), rng)
+    images = simulate_extraction(images, t1, tissue, distance, depth_below_centre(scan.image.shape, pose), rng)
     regions = dict.fromkeys(SEQUENCES, perturb_regions(TISSUE_CLASS[scan.tissue.long()], pose, soft, rng))
-    return PatientView(
-        images, soft, torch.ones(size, dtype=torch.bool), regions, template_coordinates(head.template_affine, pose, rng)
-    )
+    known, template_mm = torch.ones(size, dtype=torch.bool), template_coordinates(head.template_affine, pose, rng)
+    return PatientView(images, soft, known, regions, template_mm, distance, depth_below_centre(scan.image.shape, pose))
 
 
 def draw_real(
@@ -148,7 +121,7 @@ def draw_real(
         about = where[rng.randint(len(where))] if len(where) else None
     pose = draw_pose(real.flair.shape, size, rng, about)
     parts = [real.flair, real.t1, real.lesions, real.white, real.unknown, points_to_mask(more, real.flair.shape)]
-    image, t1, own, white, unknown, others = sample_linear(parts, pose)
+    image, t1, own, white, unknown, others, near = sample_linear([*parts, 255 - real.distance], pose)
     own, others, white, known = own / 255, others / 255, white / 255, unknown < 1
     sound = (white > 0.6) & (own < 0.01) & known
     little = sound.sum() < 500
@@ -161,95 +134,17 @@ def draw_real(
         others = thin_lesions(others * room, rng)
         if rng.bernoulli(0.3):
             others = torch.maximum(others, draw_specks(room & (white > 0.6), rng))
+        if real.slice_mm > THICK_MM:
+            stack = make_slices(size[2], real.slice_mm, real.slice_mm, real.slice_mm / 2)
+            others = stack.spread(stack.acquire(others))
         painting = others * (1 - own)
         images = paint_lesions(images, painting, rng)
-        own = torch.maximum(own, others)
+        own = torch.maximum(own, show_lesions(others) if real.slice_mm > THICK_MM else others)
     regions = {role: perturb_regions(classes, pose, painting, rng) for role, classes in real.regions.items()}
-    return PatientView(images, own, known, regions, template_coordinates(real.template_affine, pose, rng))
-
-
-def make_patch(view: PatientView, rng: RandomSource) -> Patch:
-    """Return the network's input for a view, now and then without any regions, as where no brain is found."""
-    images, coarse = simulate_sequences(view.images, rng, *THICK_SLICES)
-    sequence = "t1" if "t1" in images else "thick" if coarse and "thick" in view.regions else "flair"
-    regions = view.regions[sequence].numpy()
-    template_mm = view.template_mm
-    if rng.bernoulli(0.03):
-        regions, template_mm = np.zeros_like(regions), None
-    known = make_prior_maps(regions, None if template_mm is None else [mm.numpy() for mm in template_mm])
-    white = known[0] > 0
-    if white.sum() < LEAST_WHITE:
-        white[:] = False
-    normalized = {role: normalize_to_tissue(image.numpy(), white) for role, image in images.items()}
-    return Patch(torch.from_numpy(stack_channels(normalized, known)), view.target, view.known)
-
-
-class PatchSource:
-    """Patches of the named brains, of patients but those left out (`P14`, `p07`, ...), and of heads with a glioma."""
-
-    def __init__(self, data: Path, brains: list[str], leave: Collection[str] = (), gliomas: bool = True) -> None:
-        self.heads = [load_brain(data, name) for name in brains]
-        self.without = {name.replace("p", "patient") for name in leave}  # in the words of the masks
-        bank, self.patients = read_mask_bank(data / "ms" / MASK_BANK), dict[str, list[RealPatient]]()
-        for name in list_patients(data):
-            if person_of(name) not in leave:
-                self.patients.setdefault(person_of(name), []).append(load_patient(data, name, bank))
-        rest = (load_glioma(data, name) for name in (glioma_flair.list_heads(data) if gliomas else ()))
-        self.gliomas = [real for real in rest if real is not None]
-
-    def sample(self, rng: RandomSource, size: tuple[int, int, int] = PATCH) -> Patch:
-        """Draw a patch, always the same for the same seed."""
-        way = rng.uniform(0, 1)
-        if way < REAL_SHARE:
-            scans = list(self.patients.values())[rng.randint(len(self.patients))]
-            view = draw_real(scans[rng.randint(len(scans))], size, rng, self.without)
-        elif way < REAL_SHARE + GLIOMA_SHARE and self.gliomas:
-            view = draw_real(self.gliomas[rng.randint(len(self.gliomas))], size, rng, self.without)
-        else:
-            view = draw_made_up(self.heads[rng.randint(len(self.heads))], size, rng, self.without)
-        return make_patch(view, rng)
-
-
-def contact_sheet(patches: list[Patch]) -> Image.Image:
-    """Return a picture with a row a patch: FLAIR in three planes, T1 beside it, lesions outlined once."""
-    rows = []
-    for x, target, _ in patches:
-        volume, mask = x.numpy(), target.numpy() > 0.5
-        at = [int(mask.sum(tuple(b for b in range(3) if b != a)).argmax()) or mask.shape[a] // 2 for a in range(3)]
-        tiles = []
-        for axis, channel, outlined in SHEET_TILES:
-            piece = np.take(volume[channel], at[axis], axis).T[::-1]
-            grey = np.repeat(
-                ((piece / BLACK_TO_TISSUE + 1) / 2.5 * 255).clip(0, 255).astype(np.uint8)[..., None], 3, -1
-            )
-            if outlined:
-                outline = np.take(mask, at[axis], axis).T[::-1]
-                grey[outline & ~ndimage.binary_erosion(outline)] = (255, 60, 60)
-            tiles.append(np.pad(grey, [(0, 180 - grey.shape[0]), (0, 180 - grey.shape[1]), (0, 0)]))
-        rows.append(np.concatenate(tiles, 1))
-    return Image.fromarray(np.concatenate(rows, 0))
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", required=True)
-    parser.add_argument("--rows", type=int, default=6)
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    brains = labelled_brains.split_scans(labelled_brains.list_scans(args.data / "brain_t1"))["train"]
-    clinic = PatchSource(args.data, brains[:3])
-    reals = [scans[0] for scans in clinic.patients.values()]
-    patches = []
-    for row in range(args.rows):
-        rng = RandomSource(args.seed + row)
-        if row % 3 == 0:
-            view = draw_made_up(clinic.heads[rng.randint(3)], WHOLE_BRAIN, rng)
-        else:
-            view = draw_real((reals, clinic.gliomas)[row % 3 - 1][rng.randint(len(reals))], WHOLE_BRAIN, rng)
-        patches.append(make_patch(view, rng))
-    contact_sheet(patches).save(args.out)
-
-
-if __name__ == "__main__":
-    main()
+    template_mm, below = (
+        template_coordinates(real.template_affine, pose, rng),
+        depth_below_centre(real.flair.shape, pose),
+    )
+    return PatientView(
+        images, own, known, regions, template_mm, (255 - near) * STEP_MM, below, is_scanned=real.slice_mm > THICK_MM
+    )

@@ -76,9 +76,9 @@ def sample_nearest(tissue: Tensor, pose: Pose, swap: Tensor = MIRRORED_TISSUE) -
     return swap[sampled.long()] if pose.mirrored else sampled
 
 
-def depth_below_centre(scan: LabelledScan, pose: Pose) -> Tensor:
-    """Return how far below the middle of the scan each voxel of a pose lies, in millimetres."""
-    return (scan.image.shape[2] - 1) / 2 - pose.points[2]
+def depth_below_centre(shape: Sequence[int], pose: Pose) -> Tensor:
+    """Return how far below the middle of a scan of this shape each voxel of a pose lies, in millimetres."""
+    return (shape[2] - 1) / 2 - pose.points[2]
 
 
 def draw_view(
@@ -93,4 +93,10 @@ def draw_view(
     low = extent * torch.tensor([0.5, 0.65, 0]) + torch.tensor([0, 0, MARGIN - 10])
     pose = draw_pose(scan.image.shape, size, rng, low if face else None)
     image, near = sample_linear([scan.image, 255 - scan.distance], pose)  # zero outside: black, and far away
-    return image / 255, sample_nearest(scan.tissue, pose), (255 - near) * STEP_MM, depth_below_centre(scan, pose), pose
+    return (
+        image / 255,
+        sample_nearest(scan.tissue, pose),
+        (255 - near) * STEP_MM,
+        depth_below_centre(scan.image.shape, pose),
+        pose,
+    )

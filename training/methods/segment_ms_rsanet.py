@@ -2,10 +2,11 @@
 
 `python -m training.methods.segment_ms_rsanet --data DATA --out OUT --leave PATIENT ...`.
 
-DATA holds `brain_t1` (see `labelled_brains`), `lgg` (see `glioma_patients`) and `ms`: a few patients in MNI
-space with FLAIR, T1 and consensus mask, and the masks of 29 more. Nearly half of the patches are theirs, a fifth are of
-heads with a glioma and painted lesions, the others are made up, see `ms_heads`. A PATIENT (p07, p19, P14, P18) is left
-out altogether and looked at now and then; what is served is the latest state, `last.safetensors`, so that their scores
+DATA holds `brain_t1` (see `labelled_brains`), `lgg` (see `glioma_patients`), `ms`: a few patients in MNI space with
+FLAIR, T1 and consensus mask, and the masks of 29 more; and perhaps `ms_thick`, people scanned in a clinic, to whom a
+fifth of the patches goes. Of the others nearly half are of the patients of `ms`, a fifth of heads with a glioma and
+painted lesions, the rest is made up, see `ms_patches`. A PATIENT (p07, p19, P14, P18, or one of `ms_thick`) is left out
+altogether and looked at now and then; what is served is the latest state, `last.safetensors`, so that their scores
 choose nothing. At the end the threshold is told at which brains without lesion hold hardly any. OUT also gets
 `checkpoint.pt`, from which a killed run goes on as if nothing had happened, and `log.csv`.
 """
@@ -14,25 +15,17 @@ import argparse
 import copy
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from medapp.algorithms.ms_input import find_anatomy, prepare_scans, stack_channels
-from medapp.algorithms.parcellation import make_working_grid
 from medapp.analysis.mask_metrics import compute_dice, compute_lesion_f1
-from medapp.imaging.geometry import resample
-from medapp.imaging.volume import Grid, Volume
 from medapp.networks.rsanet import RSANet
-from medapp.pipelines.segment_anatomy_unet import ANATOMY_NETWORK as ANATOMY
 from medapp.pipelines.segment_ms_rsanet import build_network, predict_lesions
-from medapp.serving import weight_files
 from medapp.serving.inference_engine import Engine
 from training.core.batch_norm import FREEZE_NORMS_AFTER, freeze_batch_norms
 from training.core.case import Case
@@ -41,9 +34,10 @@ from training.core.precision import autocast
 from training.core.random_source import RandomSource
 from training.core.run import Run, half_precision_weights
 from training.data.labelled_brains import list_scans, split_scans
-from training.data.ms_acquisition import simulate_sequences
-from training.data.ms_heads import WHOLE_BRAIN, Patch, PatchSource, draw_made_up
-from training.data.ms_patients import TransplantBrain, list_patients, load_brain, person_of, read_patient
+from training.data.ms_exams import Exam, clinical_exam, made_up_exams, make_up_patient, patient_exams
+from training.data.ms_heads import WHOLE_BRAIN
+from training.data.ms_patches import Patch, PatchSource
+from training.data.ms_patients import list_clinical, list_patients, load_brain, person_of, read_patient
 from training.data.scanner import resample_thick
 
 SEED = 20261123
@@ -62,55 +56,6 @@ FALSE_ML = 0.5  # ml taken for lesion where there is none that are put up with
 HELD_OUT = ("p07", "P14")  # patients that the served weights have not seen
 
 
-class Exam(NamedTuple):
-    """A validation exam: `x` (CHANNELS, X, Y, Z), made as when served, and the truth (X, Y, Z) bool."""
-
-    kind: str
-    x: np.ndarray
-    truth: np.ndarray
-
-
-def make_exam(kind: str, scans: dict[str, Volume], truth: Volume) -> Exam:
-    """Return images of one patient by role, on one grid, prepared and stacked as the pipeline does."""
-    grid = make_working_grid(scans["flair"])
-    view = prepare_scans(scans, find_anatomy(load_parcellation_network(), scans, grid, lambda share, stage: None), grid)
-    x = stack_channels(view.images, view.maps)
-    resampled = resample(truth, Grid(x.shape[1:], view.grid.affine))
-    return Exam(kind, x.astype(np.float16), resampled.array > 0)
-
-
-@cache
-def load_parcellation_network() -> nn.Module:
-    """Return the parcellation network as the app serves it to this method."""
-    net = ANATOMY.build()
-    net.load_state_dict(load_file(weight_files.locate_weights(ANATOMY.weights).path))
-    return net.eval().requires_grad_(False)
-
-
-def patient_exams(data: Path, name: str) -> list[Exam]:
-    """Return exams of a real patient: FLAIR alone, in thick slices, and with T1."""
-    flair, t1, mask = read_patient(data, name)
-    given = {"flair": {"flair": flair}, "thick": {"flair": resample_thick(flair)}, "t1": {"flair": flair, "t1": t1}}
-    return [make_exam(f"{person_of(name)}_{kind}", scans, mask) for kind, scans in given.items()]
-
-
-def make_up_patient(head: TransplantBrain, seed: int) -> dict[str, tuple[Volume, Volume]]:
-    """Return FLAIR and mask of a made-up patient, and of the same brain without lesions."""
-    free = head._replace(transplants={"none": torch.zeros(0, 3, dtype=torch.int16)})
-    both = {}
-    for kind, source in (("made", head), ("free", free)):
-        rng = RandomSource(seed)
-        view = draw_made_up(source, WHOLE_BRAIN, rng)
-        flair = Volume(simulate_sequences(view.images, rng)[0]["flair"].numpy(), np.eye(4), name="FLAIR")
-        both[kind] = flair, flair.new_like((view.target > 0.5).numpy().astype(np.uint8), labels={1: "lesion"})
-    return both
-
-
-def made_up_exams(head: TransplantBrain, seed: int) -> list[Exam]:
-    """Return exams of a made-up patient, and of the same brain without lesions."""
-    return [make_exam(kind, {"flair": flair}, truth) for kind, (flair, truth) in make_up_patient(head, seed).items()]
-
-
 def as_served(net: RSANet) -> Callable[[np.ndarray], np.ndarray]:
     """Return the network as the app serves it: maps (CHANNELS, X, Y, Z) -> probability (X, Y, Z)."""
     engine = Engine(copy.deepcopy(net), next(net.parameters()).device.type)
@@ -120,14 +65,14 @@ def as_served(net: RSANet) -> Callable[[np.ndarray], np.ndarray]:
 def validate(net: RSANet, exams: list[Exam], threshold: float = 0.5) -> dict[str, float]:
     """Mean Dice and lesion-wise F1 of every kind of exam; millilitres found where there is nothing."""
     scores: dict[str, list[float]] = {}
-    probability = as_served(net)
-    for kind, x, truth in exams:
-        mask = probability(x) >= threshold
-        if kind == "free":
-            scores.setdefault("free_ml", []).append(float(mask.sum()) / 1000)
+    network = as_served(net)
+    for exam in exams:
+        mask, truth = exam.predict(network) >= threshold, exam.truth.array > 0
+        if exam.kind == "free":
+            scores.setdefault("free_ml", []).append(float(mask.sum()) * exam.truth.grid.voxel_ml)
         else:
-            scores.setdefault(f"{kind}_dice", []).append(compute_dice(mask, truth))
-            scores.setdefault(f"{kind}_f1", []).append(compute_lesion_f1(mask, truth))
+            scores.setdefault(f"{exam.kind}_dice", []).append(compute_dice(mask, truth))
+            scores.setdefault(f"{exam.kind}_f1", []).append(compute_lesion_f1(mask, truth))
     return {name: float(np.mean(values)) for name, values in scores.items()}
 
 
@@ -135,10 +80,13 @@ def choose_threshold(net: RSANet, exams: list[Exam]) -> float:
     """Return the lowest threshold, in steps of 0.05, at which brains without lesion hold at most FALSE_ML ml on
     average.
     """
-    probability = as_served(net)
-    free = [probability(exam.x) for exam in exams if exam.kind == "free"]
-    levels = (n / 20 for n in range(6, 19))
-    return next((t for t in levels if np.mean([(p >= t).sum() / 1000 for p in free]) <= FALSE_ML), 0.95)
+    free = [exam for exam in exams if exam.kind == "free"]
+    probabilities = [exam.predict(as_served(net)) for exam in free]
+
+    def false_ml(threshold: float) -> list[float]:
+        return [(p >= threshold).sum() * exam.truth.grid.voxel_ml for p, exam in zip(probabilities, free, strict=True)]
+
+    return next((n / 20 for n in range(6, 19) if np.mean(false_ml(n / 20)) <= FALSE_ML), 0.95)
 
 
 def segmentation_loss(
@@ -190,6 +138,7 @@ def train(args: argparse.Namespace) -> None:
     clinic = PatchSource(data, brains["train"][: args.brains], args.leave)
     held = [name for name in list_patients(data) if person_of(name) in args.leave]
     exams = [exam for name in held for exam in patient_exams(data, name)]
+    exams += [clinical_exam(data, name) for name in list_clinical(data) if person_of(name) in args.leave]
     for seed, name in enumerate(brains["validation"]):
         exams += made_up_exams(load_brain(data, name), seed)
 

@@ -4,25 +4,21 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from medapp.algorithms.ms_input import INPUT_CHANNELS
 from medapp.analysis.mask_metrics import compute_dice, compute_lesion_f1
+from medapp.imaging.volume import Volume
 from medapp.networks.rsanet import RSANet
 from medapp.pipelines.segment_ms_rsanet import build_network
 from training.core.random_source import RandomSource
 from training.data.labelled_brains import list_scans, split_scans
-from training.data.ms_heads import Patch, PatchSource
+from training.data.ms_exams import Exam, made_up_exams, patient_exams
+from training.data.ms_patches import Patch, PatchSource
 from training.data.ms_patients import list_patients, load_brain, person_of
-from training.methods.segment_ms_rsanet import (
-    HELD_OUT,
-    Exam,
-    as_served,
-    made_up_exams,
-    patient_exams,
-    segmentation_loss,
-)
+from training.methods.segment_ms_rsanet import HELD_OUT, as_served, segmentation_loss
 from training.studies import Batch, Candidate, Size, Study, scale_width
 from training.studies.networks.nonlocal_attention import NonLocalAttention
 
@@ -48,15 +44,12 @@ class ExamData:
     def score(self, net: nn.Module) -> Iterator[dict[str, Any]]:
         probability = as_served(net.cpu().eval())
         for name, exam in self.held:
-            prediction = probability(exam.x) >= 0.5
+            prediction, truth = exam.predict(probability) >= 0.5, exam.truth.array > 0
             row: dict[str, Any] = {"patient": name} | dict.fromkeys(FIGURES)
-            if exam.truth.any():
-                row |= {
-                    "dice": compute_dice(prediction, exam.truth),
-                    "lesion_f1": compute_lesion_f1(prediction, exam.truth),
-                }
+            if truth.any():
+                row |= {"dice": compute_dice(prediction, truth), "lesion_f1": compute_lesion_f1(prediction, truth)}
             else:
-                row["false_ml"] = float(prediction.sum()) / 1000
+                row["false_ml"] = float(prediction.sum()) * exam.truth.grid.voxel_ml
             yield row
 
 
@@ -93,7 +86,8 @@ class BoxSource:
 
 def make_phantom() -> ExamData:
     x, target, _ = BoxSource().sample(RandomSource(0))
-    held = [(f"held {n}", Exam("made", x.numpy(), target.numpy() > 0.5)) for n in range(2)]
+    truth = Volume((target.numpy() > 0.5).astype(np.uint8), np.eye(4), labels={1: "lesion"})
+    held = [(f"held {n}", Exam("made", x.numpy(), truth.grid, truth)) for n in range(2)]
     return ExamData(BoxSource(), 1, held, "a box in noise; scored on two")
 
 

@@ -12,11 +12,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from medapp.algorithms.ms_input import INPUT_CHANNELS
 from medapp.imaging.brain_labels import MIRROR_CLASSES
+from medapp.imaging.volume import Volume
 from medapp.networks.rsanet import RSANet
 from medapp.pipelines.segment_ms_rsanet import CARD
 from training.core.random_source import RandomSource
-from training.data import glioma_flair, ms_heads, ms_patients
+from training.data import glioma_flair, ms_heads, ms_patches, ms_patients
 from training.data.labelled_brains import MARGIN, STEP_MM, LabelledScan
+from training.data.ms_exams import Exam
 from training.data.ms_lesions import (
     NUCLEI,
     WHITE,
@@ -116,9 +118,9 @@ def test_loads_vary_and_specks_keep_to_their_room():
 def test_the_same_seed_gives_the_same_patch(head):
     first, second = (ms_heads.draw_made_up(head, SIZE, RandomSource(7)) for _ in range(2))
     torch.testing.assert_close(first, second)
-    shown = ms_heads.make_patch(first, RandomSource(1))
+    shown = ms_patches.make_patch(first, RandomSource(1))
     assert shown.x.shape == (INPUT_CHANNELS, *SIZE) and shown.x.isfinite().all()
-    torch.testing.assert_close(shown, ms_heads.make_patch(second, RandomSource(1)))
+    torch.testing.assert_close(shown, ms_patches.make_patch(second, RandomSource(1)))
 
 
 def test_a_brain_without_lesions_stays_without(head):
@@ -129,7 +131,7 @@ def test_a_brain_without_lesions_stays_without(head):
 def test_sequences_are_missing_as_when_served(head):
     given = set()
     for seed in range(20):
-        x = ms_heads.make_patch(ms_heads.draw_made_up(head, SIZE, RandomSource(seed)), RandomSource(seed)).x
+        x = ms_patches.make_patch(ms_heads.draw_made_up(head, SIZE, RandomSource(seed)), RandomSource(seed)).x
         given.add(tuple(bool(image.any()) for image in x[:3]))
     assert all(flair for flair, _, _ in given) and {(True, False, False), (True, True, False)} <= given
 
@@ -153,7 +155,7 @@ def small(monkeypatch, head):
             pass
 
         def sample(self, rng, size=SIZE):
-            return ms_heads.make_patch(ms_heads.draw_made_up(head, SIZE, rng), rng)
+            return ms_patches.make_patch(ms_heads.draw_made_up(head, SIZE, rng), rng)
 
     monkeypatch.setattr(segment_ms_rsanet, "PatchSource", PhantomSource)
     monkeypatch.setattr(segment_ms_rsanet, "WHOLE_BRAIN", SIZE)
@@ -166,11 +168,12 @@ def small(monkeypatch, head):
     monkeypatch.setattr(segment_ms_rsanet, "made_up_exams", lambda head, seed: exams(head))
 
 
-def exams(head: ms_patients.TransplantBrain) -> list[segment_ms_rsanet.Exam]:
+def exams(head: ms_patients.TransplantBrain) -> list[Exam]:
     """Seen as when served, but for the regions, which no network has to find."""
     view = ms_heads.draw_made_up(head, SIZE, RandomSource(0))
-    x, truth = ms_heads.make_patch(view, RandomSource(0)).x.numpy().astype(np.float16), view.target.numpy() > 0.5
-    return [segment_ms_rsanet.Exam("made", x, truth), segment_ms_rsanet.Exam("free", x, truth & False)]
+    x, lesion = ms_patches.make_patch(view, RandomSource(0)).x.numpy().astype(np.float16), view.target.numpy() > 0.5
+    truths = (Volume(array.astype(np.uint8), np.eye(4), labels={1: "lesion"}) for array in (lesion, lesion & False))
+    return [Exam(kind, x, truth.grid, truth) for kind, truth in zip(("made", "free"), truths, strict=True)]
 
 
 def test_a_few_voxels_taken_for_lesion_count_where_there_is_none():
@@ -231,9 +234,9 @@ def test_who_is_left_out_is_seen_in_no_way(tmp_path, monkeypatch):
     for name in ("openms_p07", "openms_p19", "mslesseg_P14_T1", "mslesseg_P14_T2", "mslesseg_P18_T1"):
         (tmp_path / "ms" / f"{name}_flair.nii.gz").touch()
     bank = {f"patient{n:02}": np.zeros((1, 3), np.int16) for n in (7, 8)}
-    monkeypatch.setattr(ms_heads, "read_mask_bank", lambda _: bank)
-    monkeypatch.setattr(ms_heads, "load_patient", lambda _, name, bank: name)
-    clinic = ms_heads.PatchSource(tmp_path, [], ["p07", "P14"], gliomas=False)
+    monkeypatch.setattr(ms_patches, "read_mask_bank", lambda _: bank)
+    monkeypatch.setattr(ms_patches, "load_patient", lambda _, name, bank: name)
+    clinic = ms_patches.PatchSource(tmp_path, [], ["p07", "P14"], gliomas=False)
     assert set(clinic.patients) == {"p19", "P18"} and clinic.without & set(bank) == {"patient07"}
 
 
@@ -257,6 +260,7 @@ def test_lesions_are_painted_into_real_white_matter_and_gliomas_are_not_known():
         {"flair": white // 255},
         {"a": plot},
         None,
+        none,
     )
     seen = [ms_heads.draw_real(real, (48, 48, 48), RandomSource(seed)) for seed in range(6)]
     with_lesions = [view[:3] for view in seen if view.target.any()]
