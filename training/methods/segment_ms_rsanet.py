@@ -33,11 +33,12 @@ from training.core.options import TrainingParser
 from training.core.precision import autocast
 from training.core.random_source import RandomSource
 from training.core.run import Run, half_precision_weights
+from training.data.clinical_flair import redraw_clinically
 from training.data.labelled_brains import list_scans, split_scans
 from training.data.ms_exams import Exam, clinical_exam, made_up_exams, make_up_patient, patient_exams
 from training.data.ms_heads import WHOLE_BRAIN
 from training.data.ms_patches import Patch, PatchSource
-from training.data.ms_patients import list_clinical, list_patients, load_brain, person_of, read_patient
+from training.data.ms_patients import list_clinical, list_patients, load_brain, person_of, read_clinical, read_patient
 from training.data.scanner import resample_thick
 
 SEED = 20261123
@@ -53,7 +54,8 @@ WHOLE_BRAINS_AFTER, WHOLE_BRAIN_SHARE = (
     0.3,
 )  # share of the steps after which so many are whole brains, one at a time
 FALSE_ML = 0.5  # ml taken for lesion where there is none that are put up with
-HELD_OUT = ("p07", "P14")  # patients that the served weights have not seen
+HELD_OUT = ("p07", "P14", "104252", "105911")  # people that the served weights have not seen
+REDRAWN_MM = 6.5  # from slice to slice of the scans that are redrawn as in a clinic
 
 
 def as_served(net: RSANet) -> Callable[[np.ndarray], np.ndarray]:
@@ -111,7 +113,7 @@ LAYOUT = "ms/*_flair.nii.gz"  # by which DATA of `read_cases` is known
 
 
 def read_cases(data: Path, part: str) -> Iterator[Case]:
-    """Real patients, with T1 and without and in thick slices; then brains with made-up lesions, and without any.
+    """Real patients, with T1 and without and in thick slices; people of a clinic; brains with made-up lesions, or none.
 
     The part "test" is HELD_OUT and brains not trained on, "train" the other patients, "validation" brains alone.
     """
@@ -123,6 +125,12 @@ def read_cases(data: Path, part: str) -> Iterator[Case]:
         yield Case(name, source, "FLAIR alone", (flair,), truth)
         yield Case(name, source, "FLAIR and T1", (flair, t1), truth)
         yield Case(name, source, "FLAIR alone, 5 mm slices", (resample_thick(flair),), resample_thick(truth))
+        redrawn = redraw_clinically(flair, truth, REDRAWN_MM, seed=0)
+        yield Case(name, source, f"FLAIR alone, {REDRAWN_MM} mm slices, made-up head", (redrawn.flair,), redrawn.truth)
+    for name in list_clinical(data):
+        if part == "all" or (part != "validation" and (person_of(name) in HELD_OUT) == (part == "test")):
+            flair, truth = read_clinical(data, name)
+            yield Case(name, name.split("_")[0], "FLAIR alone, clinical", (flair,), truth)
     parts = split_scans(list_scans(data / "brain_t1"))
     brains = {**parts, "all": parts["validation"] + parts["test"], "train": []}[part]
     for seed, name in enumerate(brains, 100):

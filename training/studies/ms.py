@@ -71,7 +71,8 @@ def load_data(data: Path, size: Size) -> ExamData:
         held += [(f"{name} {number:03d}", exam) for exam in made_up_exams(load_brain(data, name), 100 + number)]
     sources = f"real patients, heads with a glioma and {len(brains)} brains with made-up lesions"
     fitted = f"{size.batch} patches a step, of {sources}"
-    scored = f"{len(HELD_OUT)} other patients and {size.held} times another brain, with made-up lesions and without any"
+    patients = {who for who, _ in held} & set(HELD_OUT)
+    scored = f"{len(patients)} other patients and {size.held} times another brain, with made-up lesions and without any"
     return ExamData(PatchSource(data, brains, HELD_OUT), size.batch, held, f"{fitted}; scored on {scored}")
 
 
