@@ -48,5 +48,5 @@ def _split_grid(grid: Grid) -> Grid:
     axis, parts = slice_axis(grid), _count_parts(grid)
     step = np.eye(4)
     step[axis, axis], step[axis, 3] = 1 / parts, 0.5 / parts - 0.5
-    shape = tuple(n * parts if a == axis else n for a, n in enumerate(grid.shape))
-    return Grid(shape, grid.affine @ step)
+    x, y, z = (n * parts if a == axis else n for a, n in enumerate(grid.shape))
+    return Grid((x, y, z), grid.affine @ step)

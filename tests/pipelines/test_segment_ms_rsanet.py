@@ -268,7 +268,7 @@ def test_sequences_come_in_order_and_an_earlier_scan_by_name(tmp_path):
 
 def test_what_is_served_is_what_was_trained(monkeypatch):
     monkeypatch.setattr(ms_patches, "CLINICAL_SHARE", 0)
-    monkeypatch.setattr(ms_patches, "simulate_sequences", lambda images, *_, **__: (images, False))  # no scanner spoils it
+    monkeypatch.setattr(ms_patches, "simulate_sequences", lambda images, *_, **__: (images, False))
     chance, shape = np.random.default_rng(0), (32, 48, 32)
     flair, t1 = (chance.integers(40, 250, shape).astype(np.float32) for _ in "ab")
     flair[0, 0, 0] = t1[0, 0, 0] = 0
