@@ -52,11 +52,23 @@ def extract_brain(
     progress(0.3, "Finding the border of the brain")
     fine = predict_fine_distance(net, head, coarse.inwards)
     progress(0.8, "Resampling to the input grid")
-    mask = resample(fine.inwards, head.grid, outside=OUTSIDE_DISTANCE).array > 0
+    mask = find_inside(fine.inwards, head.grid).view(np.uint8)
     return ExtractedBrain(
-        head.new_like(mask.astype(np.uint8), labels={1: "brain"}, name="brain", unit="", remarks=()),
+        head.new_like(mask, labels={1: "brain"}, name="brain", unit="", remarks=()),
         max(coarse.left_out_ml, fine.left_out_ml),
     )
+
+
+def find_inside(inwards: Volume, onto: Grid) -> np.ndarray:
+    """Find where a distance inwards is above 0 on another grid, (I, J, K) bool; only its own box is resampled."""
+    corners = np.array(np.meshgrid(*((0, n - 1) for n in inwards.shape))).reshape(3, -1).T
+    index = onto.to_index(inwards.grid.to_mm(corners))
+    low = np.clip(np.floor(index.min(axis=0)).astype(int) - 1, 0, np.array(onto.shape) - 1)
+    high = np.clip(np.ceil(index.max(axis=0)).astype(int) + 2, low + 1, onto.shape)
+    inside = np.zeros(onto.shape, bool)
+    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    inside[box] = resample(inwards, crop_grid(onto, low, high), outside=OUTSIDE_DISTANCE).array > 0
+    return inside
 
 
 def strip_skull(head: Volume, brain: Volume) -> Volume:
