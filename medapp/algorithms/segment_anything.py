@@ -23,6 +23,7 @@ from medapp.networks.sam_decoder import decode_masks
 MIN_IOU = 0.75  # predicted intersection over union
 MIN_STABILITY = 0.85
 MIN_TRUST = 0.85  # of the best score: a mask of at least so much is as sensible
+MAX_LIKENESS = 0.9  # intersection over union, from which two masks count as one
 POINTS_PER_BATCH = 8  # more need more memory, not less time
 
 _META = ("ybelkada/segment-anything", "main")
@@ -90,10 +91,11 @@ def segment_everything(
     return masks_to_index_map(masks, picture.shape[:2])
 
 
-def segment_at_points(net: Any, picture: np.ndarray, points_xy: Sequence[tuple[float, float]]) -> np.ndarray:
-    """Segment what lies at the points (column, row) of a picture (H, W, 3) uint8, all together; return (H, W) bool.
+def segment_at_points(net: Any, picture: np.ndarray, points_xy: Sequence[tuple[float, float]]) -> list[np.ndarray]:
+    """Segment what lies at the points (column, row) of a picture (H, W, 3) uint8, all together.
 
-    Segment Anything gives three masks, of a part, of the whole, and of more: the smallest that it trusts is returned.
+    Segment Anything gives three masks, of a part, of the whole, and of more. Returns (H, W) bool: the smallest that it
+    trusts, then those that are larger and not nearly the same as the one before.
     """
     torchvision_compat.import_torchvision()
     from segment_anything import SamPredictor
@@ -102,8 +104,14 @@ def segment_at_points(net: Any, picture: np.ndarray, points_xy: Sequence[tuple[f
     predictor.set_image(np.ascontiguousarray(picture))
     coordinates = np.asarray(points_xy, np.float32)
     masks, scores, _ = predictor.predict(coordinates, np.ones(len(coordinates), int), multimask_output=True)
-    trusted = [mask for mask, score in zip(masks, scores, strict=True) if score >= MIN_TRUST * scores.max()]
-    return min(trusted, key=np.count_nonzero)
+    areas = np.count_nonzero(masks, axis=(1, 2))
+    smallest = areas[scores >= MIN_TRUST * scores.max()].min()
+    chosen: list[np.ndarray] = []
+    for mask in masks[np.argsort(areas, kind="stable")]:
+        is_like = chosen and (mask & chosen[-1]).sum() > MAX_LIKENESS * (mask | chosen[-1]).sum()
+        if mask.sum() >= smallest and not is_like:
+            chosen.append(mask)
+    return chosen
 
 
 @cache

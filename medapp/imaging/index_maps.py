@@ -1,10 +1,13 @@
-"""Index maps: int32 (H, W), values 1 to n without gaps, so that every pixel belongs to one region."""
+"""Index maps: int32 (H, W), so that every pixel belongs to one region; found ones have values 1 to n without gaps."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
 from skimage.segmentation import slic
+
+MIN_LEFT = 0.1  # of a region's pixels, see `find_additions`
+MIN_ADDED = 0.25  # of a mask's pixels, see `find_additions`
 
 
 def superpixels(picture: np.ndarray, count: int = 200) -> np.ndarray:
@@ -37,22 +40,55 @@ def renumber(labels: np.ndarray) -> np.ndarray:
 
 
 def merge_regions(labels: np.ndarray, first: int, second: int) -> np.ndarray:
-    """Merge two regions into one."""
-    return renumber(np.where(labels == second, first, labels))
+    """Merge the second of two regions into the first. All numbers stay."""
+    return np.where(labels == second, np.int32(first), labels)
 
 
 def remove_region(labels: np.ndarray, number: int) -> np.ndarray:
-    """Remove one region: each of its pixels joins the nearest other one. The only region of a map stays."""
+    """Remove one region: each of its pixels joins the nearest other one. The only region of a map stays.
+
+    The others keep their numbers.
+    """
     region = labels == number
     if region.all() or not region.any():
         return labels
     nearest = ndimage.distance_transform_edt(region, return_distances=False, return_indices=True)
-    return renumber(labels[tuple(nearest)])
+    return labels[tuple(nearest)]
 
 
-def add_region(labels: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Add the mask (H, W) bool as a region on top of the others; an empty mask changes nothing."""
-    return renumber(np.where(mask, labels.max() + 1, labels))
+def add_region(labels: np.ndarray, mask: np.ndarray, number: int | None = None) -> np.ndarray:
+    """Add the mask (H, W) bool as a region on top of the others, which keep their numbers.
+
+    It gets `number`, by default the next one. An empty mask changes nothing.
+    """
+    return np.where(mask, np.int32(number or labels.max() + 1), labels)
+
+
+def find_additions(labels: np.ndarray, masks: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return what each mask (H, W) bool can add as a region so that every other keeps pixels, without repetitions.
+
+    A region of which the mask would leave less than MIN_LEFT keeps all of its pixels. A mask of which less than
+    MIN_ADDED is left by that adds nothing.
+    """
+    areas = np.bincount(labels.ravel())
+    additions: list[np.ndarray] = []
+    for mask in masks:
+        left = areas - np.bincount(labels[mask], minlength=len(areas))
+        addition = mask & (left >= MIN_LEFT * areas)[labels]
+        is_new = addition.sum() > MIN_ADDED * mask.sum() and not any(np.array_equal(addition, a) for a in additions)
+        if is_new:
+            additions.append(addition)
+    return additions
+
+
+def pack_masks(masks: Sequence[np.ndarray]) -> np.ndarray:
+    """Return at most eight masks (H, W) bool as one array uint8, with the bit n set in the mask n."""
+    return np.bitwise_or.reduce([mask.astype(np.uint8) << n for n, mask in enumerate(masks)])
+
+
+def unpack_masks(packed: np.ndarray) -> list[np.ndarray]:
+    """Return the masks (H, W) bool of `pack_masks`; trailing empty ones are lost."""
+    return [(packed >> n & 1).astype(bool) for n in range(int(packed.max()).bit_length())]
 
 
 def match_neighbour_slice(previous: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -41,8 +41,9 @@ def find_regions(
     """Return an index map on the grid of `image`, grey or colour, slice by slice.
 
     It is `region_map`, or found by the method `regions`. At each voxel of `prompt` Segment Anything adds one region,
-    over the others. The region that overlaps most in the next slice keeps its number. Raises InputError for an empty or
-    tiny image and for voxels outside it.
+    over the others. The region that overlaps most in the next slice keeps its number. With `prompt` the result has the
+    volume `candidates` too: of all that was found at the voxels, the masks packed from the smallest, which was added.
+    Raises InputError for an empty or tiny image and for voxels outside it.
     """
     progress(0.0, "Preparing the scan")
     require_contrast(image)
@@ -50,7 +51,10 @@ def find_regions(
     depth = slice_axis(image.grid)
     marked = mark_voxels(prompt, image.shape)
     index_map = np.empty(image.shape, np.uint16)
-    source, target, marks = (to_display_slices(a, image.grid, depth) for a in (image.array, index_map, marked))
+    packed = np.zeros(image.shape, np.uint8)
+    source, target, marks, candidates = (
+        to_display_slices(array, image.grid, depth) for array in (image.array, index_map, marked, packed)
+    )
     uploaded_slices = (
         None if region_map is None else to_display_slices(*place_region_map(region_map, image.grid), depth)
     )
@@ -64,9 +68,9 @@ def find_regions(
         else:
             slice_map = uploaded_slices[n]
         for row, column in np.argwhere(marks[n]):
-            slice_map = maps.add_region(
-                slice_map, segment_at_point(get_network, regions, stored, (float(column), float(row)))
-            )
+            masks = segment_at_point(get_network, regions, stored, (float(column), float(row)))
+            candidates[n] |= maps.pack_masks(masks)
+            slice_map = maps.add_region(slice_map, masks[0])
         labels = maps.renumber(slice_map) if labels is None else maps.match_neighbour_slice(labels, slice_map)
         if labels.max() > MAX_REGIONS:
             labels = maps.renumber(slice_map)
@@ -74,8 +78,11 @@ def find_regions(
     progress(0.95, "Measuring")
     numbers = np.unique(index_map)
     regions_volume = Volume(index_map, image.affine, {int(v): f"region {v}" for v in numbers}, "regions")
+    volumes = {"image": image, "regions": regions_volume}
+    if prompt:
+        volumes["candidates"] = Volume(packed, image.affine, name="candidates")
     return Result(
-        {"image": image, "regions": regions_volume},
+        volumes,
         metrics={"regions": Metric(len(numbers))},
         tables={"regions": tabulate_regions(index_map, image, depth)},
         notes=image.remarks,
@@ -99,8 +106,11 @@ def mark_voxels(voxels: tuple[tuple[int, int, int], ...], shape: tuple[int, int,
     return marks
 
 
-def segment_at_point(get_network, method: str, stored: np.ndarray, point: tuple[float, float]) -> np.ndarray:
-    """Segment what lies at `point` (column, row) of a slice by the network of `method`, or MobileSAM; (H, W) bool."""
+def segment_at_point(get_network, method: str, stored: np.ndarray, point: tuple[float, float]) -> list[np.ndarray]:
+    """Segment what lies at `point` (column, row) of a slice by the network of `method`, or MobileSAM.
+
+    Returns masks (H, W) bool, the smallest first.
+    """
     return segment_at_points(get_network(method if method in SAM_NETWORKS else "mobilesam"), to_rgb(stored), [point])
 
 

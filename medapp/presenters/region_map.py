@@ -16,6 +16,7 @@ class RegionMapPresenter(Presenter):
 
     title = "Regions"
     files = ("regions",)
+    made = ("candidates",)
     table_name = "regions"
 
     def layers(self, result: Result) -> dict[str, Layer]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from medapp.card import Card
 from medapp.imaging.geometry import slice_axis, to_display_slices
-from medapp.imaging.volume import Grid
+from medapp.imaging.volume import Grid, Volume
 from medapp.io.raster import NO_PIXEL_SIZE_REMARK
 from medapp.presenters.catalogue import BEFORE, get_metric, get_title
 from medapp.presenters.task import Task
@@ -155,12 +155,19 @@ def describe_region(region_map: Any, number: int) -> str:
     image = region_map.image
     is_inside = region_map.stack[region_map.slice_index] == number
     values = to_display_slices(image.array, image.grid)[region_map.slice_index][is_inside]
-    pixel_mm2 = float(np.prod(np.delete(image.spacing, slice_axis(image.grid))))
-    size = f"{int(is_inside.sum())} pixels"
-    if NO_PIXEL_SIZE_REMARK not in image.remarks:
-        size += f", {is_inside.sum() * pixel_mm2:.0f} mm²"
+    count = int(is_inside.sum())
+    area = describe_area(image, count)
+    size = f"{count} pixels" if area.endswith("pixels") else f"{count} pixels, {area}"
     mean = "" if image.is_colour else f", mean {float(values.mean()):.4g} {image.unit}".rstrip()
     return f"Region {number}: {size}{mean}."
+
+
+def describe_area(image: Volume, count: int) -> str:
+    """Describe the area of so many pixels of a slice: in mm², or in pixels where their size is not known."""
+    if NO_PIXEL_SIZE_REMARK in image.remarks:
+        return f"{count} pixels"
+    area = count * float(np.prod(np.delete(image.spacing, slice_axis(image.grid))))
+    return f"{area:.0f} mm²" if area >= 10 else f"{area:.2g} mm²"
 
 
 def render_provenance(result: Result, card: Card) -> str:

@@ -6,6 +6,7 @@ window.medappPage = {
     document.getElementById(`${tab}-work`)?.classList.add('drawer-closed');
   },
   unfold(tab) { if (window.innerWidth >= 1220) document.getElementById(`${tab}-work`)?.classList.remove('drawer-closed'); },
+  widen(tab, isWide) { document.getElementById(`${tab}-work`)?.classList.toggle('panel-wide', isWide && window.innerWidth > 800); },
   setLive(tab, name, value) { window.medapp?.stages[tab]?.set(name, value); },
   markMethod(tab, method) { // whether the shown result is of another method than the chosen one
     const shown = document.querySelector(`#${tab}-whose [data-method]`);

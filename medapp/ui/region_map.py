@@ -1,8 +1,8 @@
 """Region map: the regions of an image, which a visitor can edit before they are used."""
 
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +24,24 @@ EMPTY_VOLUME = Volume(np.zeros((1, 1, 1), np.int32), np.eye(4))
 Edit = Callable[[np.ndarray], np.ndarray]
 
 
+@dataclass(frozen=True, eq=False)
+class AddedRegion:
+    """The region `number`, added to slice `slice_index`: `masks` (H, W) that it can have, of which it has `chosen`."""
+
+    number: int
+    slice_index: int
+    masks: Sequence[np.ndarray]
+    chosen: int = 0
+
+
 @dataclass(eq=False)
 class RegionMap:
     """An index map over an image on the same grid, found by the method `source`; its voxels are stored in `folder`.
 
     `image_digest` is that of the uploaded image. `labels` are changed in place; `is_edited` tells whether they differ
     from `original_labels`. `selected` are the regions of slice `slice_index` that were clicked first in `mode`.
-    `undo_steps` hold, for each step, the index and the former labels of every slice that it changed.
+    `undo_steps` hold, for each step, the index and the former labels of every slice that it changed. `last_added` is
+    the region that the last of them added, if it did.
     """
 
     image_digest: str
@@ -41,6 +52,7 @@ class RegionMap:
     selected: tuple[int, ...] = ()
     mode: str = ""
     undo_steps: list[list[tuple[int, np.ndarray]]] = field(default_factory=list)
+    last_added: AddedRegion | None = None
     folder: Path = field(default_factory=new_folder)
     written: int = 0
     is_edited: bool = False
@@ -66,6 +78,12 @@ class RegionMap:
         """The size and orientation in which the slice is displayed."""
         return slices.make_frame(self.image.grid, self.slice_index)
 
+    @property
+    def added(self) -> AddedRegion | None:
+        """The region that the last step added to the displayed slice, if it did: it can be given another mask."""
+        added = self.last_added
+        return added if added and added.slice_index == self.slice_index else None
+
     def pixel_and_region(self, x: float, y: float) -> tuple[int, int, int]:
         """Return row, column and region number at pixel (x, y) of the picture."""
         row, column = slices.find_row_column(self.frame, x, y)
@@ -79,16 +97,26 @@ class RegionMap:
         """Remove a region; its pixels join the nearest others."""
         self._change(lambda old: index_maps.remove_region(old, number), (number,), everywhere)
 
-    def add(self, mask: np.ndarray) -> None:
-        """Add a region, a mask (H, W), to the displayed slice. Regions that lie wholly inside it stay."""
-        labels = self.stack[self.slice_index]
-        covered = [n for n in np.unique(labels[mask]) if n and mask[labels == n].all()]
-        outside = mask & ~np.isin(labels, covered) if len(np.unique(labels[mask])) > len(covered) else mask
-        self._change(lambda old: index_maps.add_region(old, outside), (), False)
+    def add(self, masks: Sequence[np.ndarray]) -> bool:
+        """Add the first of the masks (H, W) that is a new region to the displayed slice; the others can be chosen.
+
+        No region is covered whole, see `index_maps.find_additions`. Returns whether there is a new region.
+        """
+        additions = index_maps.find_additions(self.stack[self.slice_index], masks)
+        if additions:
+            self._put(AddedRegion(int(self.labels.max()) + 1, self.slice_index, additions))
+        return bool(additions)
+
+    def resize_added(self, chosen: int) -> None:
+        """Give the region that was added by the last step another of its masks, still as one step."""
+        added = self.added
+        if added and chosen in range(len(added.masks)):
+            self.undo()
+            self._put(replace(added, chosen=chosen))
 
     def undo(self) -> None:
         """Take back the last change, if there is one."""
-        self.selected = ()
+        self.selected, self.last_added = (), None
         for number, old in self.undo_steps.pop() if self.undo_steps else []:
             self.stack[number] = old
         self.is_edited = not np.array_equal(self.labels, self.original_labels)
@@ -96,7 +124,7 @@ class RegionMap:
     def reset(self) -> None:
         """Return to the original labels."""
         self.labels[...] = self.original_labels
-        self.selected, self.undo_steps, self.is_edited = (), [], False
+        self.selected, self.last_added, self.undo_steps, self.is_edited = (), None, [], False
 
     def to_volume(self) -> Volume:
         """Return the map, numbered from 1 without gaps."""
@@ -126,8 +154,13 @@ class RegionMap:
     def close(self) -> None:
         """Remove the files and drop what was read from them."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        self.image, self.undo_steps = EMPTY_VOLUME, []
+        self.image, self.last_added, self.undo_steps = EMPTY_VOLUME, None, []
         self.original_labels = self.labels = EMPTY_VOLUME.array
+
+    def _put(self, added: AddedRegion) -> None:
+        mask = added.masks[added.chosen]
+        self._change(lambda old: index_maps.add_region(old, mask, added.number), (), False)
+        self.last_added = added
 
     def _change(self, edit: Edit, required: tuple[int, ...], everywhere: bool) -> None:
         step = []
@@ -137,11 +170,12 @@ class RegionMap:
                 continue
             old = np.ascontiguousarray(stack[number])
             new = edit(old)
-            if not np.array_equal(index_maps.renumber(new), index_maps.renumber(old)):
+            if not np.array_equal(new, old):
                 step.append((number, old.copy()))
-                stack[number] = index_maps.match_neighbour_slice(old, new)
+                stack[number] = new
         self.selected = ()
         if step:
+            self.last_added = None
             self.undo_steps.append(step)
             self.is_edited = True
             while (

@@ -101,16 +101,20 @@ def test_one_more_region_at_every_voxel_pointed_at(monkeypatch):
         asked.append(net)
         mask = np.zeros(picture.shape[:2], bool)
         mask[int(row) - 1 : int(row) + 2, int(column) - 1 : int(column) + 2] = True
-        return mask
+        return [mask, mask | (np.arange(mask.shape[1]) == int(column))]
 
     monkeypatch.setattr(find_regions_sam, "segment_at_points", square)
     plain = find(image).volumes["regions"].array
+    assert "candidates" not in find(image).volumes
     result = find(image, get_network=lambda name: name, prompt="30,30,1; 12,33,1; 16,14,0")
     labels = result.volumes["regions"].array
     assert asked == ["mobilesam"] * 3 and result.settings["prompt"] == "30,30,1; 12,33,1; 16,14,0"
     for i, j, k in ((30, 30, 1), (12, 33, 1), (16, 14, 0)):
         own = labels == labels[i, j, k]
         assert own[i - 1 : i + 2, j - 1 : j + 2, k].all() and own[..., k].sum() == 9
+        candidates = result.volumes["candidates"].array[..., k]
+        assert (candidates[own[..., k]] == 3).all() and (candidates == 2).any()
+    assert result.volumes["candidates"].grid.is_same(image.grid)
     assert len(np.unique(labels[..., 1])) == len(np.unique(plain[..., 1])) + 2
     with pytest.raises(InputError, match="outside"):
         find(image, prompt="48,0,0")
@@ -145,10 +149,12 @@ def test_mobilesam_finds_a_disc_and_what_lies_at_a_point():
     told: list[float] = []
     with torch.inference_mode():
         labels = segment_anything.segment_everything(net, picture, 4, told.append)
-        mask = segment_anything.segment_at_points(net, picture, [(50, 40)])
+        mask, *larger = segment_anything.segment_at_points(net, picture, [(50, 40)])
     found = labels == labels[40, 50]
     for answer in (found, mask):
         assert (answer & disc).sum() / (answer | disc).sum() > 0.9
+    areas = [each.sum() for each in (mask, *larger)]
+    assert areas == sorted(areas) and all((each & disc).sum() < 0.9 * each.sum() for each in larger)
     assert labels.dtype == np.int32 and labels.shape == disc.shape and labels.min() == 1
     assert told == sorted(told) and told[0] > 0 and told[-1] < 1
 

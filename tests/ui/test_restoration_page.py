@@ -114,6 +114,18 @@ def test_a_click_adds_what_segment_anything_sees_there(page):
     page.get_by_label("Add", exact=True).click()
     click(page, 0.68, 0.1)  # the aorta
     assert changed(page, 1) == 2
+    sizes = page.locator("#restoration-region-editor-size input")
+    assert sizes.count() > 1 and sizes.first.is_checked(), "the smallest, and larger ones"
+    picture = page.locator("#restoration-region-editor-picture img")
+    smallest = picture.get_attribute("src")
+    sizes.first.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function(
+        "old => document.querySelector('#restoration-region-editor-picture img').src !== old", arg=smallest
+    )
+    assert sizes.nth(1).is_checked() and count(page) == 2
+    page.click("#restoration-region-editor-undo")
+    assert changed(page, 2) == 1 and not sizes.count(), "both are one step"
 
 
 def test_what_is_degraded_on_purpose_is_measured(page):

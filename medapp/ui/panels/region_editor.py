@@ -10,20 +10,18 @@ from medapp.errors import InputError
 from medapp.imaging.geometry import is_flat, to_display_slices
 from medapp.rendering import colour, slices
 from medapp.rendering import region_overlay as overlay
-from medapp.serving import runtime
 from medapp.ui import form as forms
-from medapp.ui import html
+from medapp.ui import html, region_search
 from medapp.ui.error_messages import report_errors
-from medapp.ui.events import GPU, PRIVATE
+from medapp.ui.events import AT_ONCE, GPU, PRIVATE
 from medapp.ui.example_inputs import RunInputs
 from medapp.ui.panels.base import Frame, lay_out_image
-from medapp.ui.region_map import RegionMap, create_region_map
+from medapp.ui.region_map import RegionMap
 from medapp.ui.session import Session, close_session, visitors
 from medapp.ui.tab import Step, Tab, Volumes
 from medapp.ui.viewer.volume_files import digest_volume
 from medapp.ui.workspace import LIFETIME
 
-FIND_REGIONS = "find_regions_sam"
 FIND_BUTTON = "Find regions"
 INSPECT = "Inspect"
 MERGE = "Merge"
@@ -48,6 +46,7 @@ class RegionEditor:
     hint: gr.HTML
     picture: gr.Image
     mode: gr.Radio
+    size: gr.Radio
     slice: gr.Slider
     everywhere: gr.Checkbox
     undo: gr.Button
@@ -58,7 +57,7 @@ class RegionEditor:
     @property
     def map_outputs(self) -> list[Any]:
         """What `show` fills."""
-        return [self.summary, self.hint, self.picture, self.undo, self.reset, self.region_map]
+        return [self.summary, self.hint, self.picture, self.size, self.undo, self.reset, self.region_map]
 
     @property
     def panel_outputs(self) -> list[Any]:
@@ -67,11 +66,12 @@ class RegionEditor:
 
     # ---- display
     def show(self, region_map: RegionMap, hint: str = "") -> dict:
-        """Return the picture with outlines, the summary and the hint, by component."""
+        """Return the picture with outlines, the sizes that a region just added can have, and the words, by component."""
         frame = region_map.frame
         image = region_map.image
         values = to_display_slices(image.array, image.grid)[frame.number]
         window = None if image.is_colour else colour.find_window(image.array, image.unit)
+        added = region_map.added
         return {
             self.summary: html.render_region_count(
                 region_map.count, len(np.unique(region_map.stack[frame.number])), region_map
@@ -80,16 +80,25 @@ class RegionEditor:
             self.picture: overlay.draw_borders(
                 slices.draw_slice(values, frame, window),
                 region_map.stack[frame.number],
-                picked=region_map.selected,
+                picked=region_map.selected or ((added.number,) if added else ()),
                 tint=0.0 if image.is_colour else 0.12,
             ),
+            self.size: self._offer_sizes(region_map),
             self.undo: gr.Button(interactive=bool(region_map.undo_steps)),
             self.reset: gr.Button(interactive=region_map.is_edited),
             self.region_map: region_map,
         }
 
+    def _offer_sizes(self, region_map: RegionMap) -> gr.Radio:
+        added = region_map.added
+        if added is None or len(added.masks) < 2:
+            return gr.Radio(visible=False)
+        areas = [html.describe_area(region_map.image, int(mask.sum())) for mask in added.masks]
+        choices = [(area, number) for number, area in enumerate(areas)]
+        return gr.Radio(choices, value=added.chosen, label=f"Size of region {added.number}", visible=True)
+
     def open(self, region_map: RegionMap, *, wide: bool) -> dict:
-        """Return all of the panel for another region map, by component; `wide` opens the accordion."""
+        """Return all of the panel for another region map, by component; `wide` opens the accordion, and so widens it."""
         flat = is_flat(region_map.image.grid)
         return {
             **self.show(region_map, MODE_HELP[INSPECT]),
@@ -104,7 +113,7 @@ class RegionEditor:
 
     def close(self) -> dict:
         """Without regions."""
-        return {self.accordion: gr.Accordion(visible=False), self.region_map: None}
+        return {self.accordion: gr.Accordion(visible=False, open=False), self.region_map: None}
 
     # ---- events
     def connect(self, tab: Tab) -> None:
@@ -118,10 +127,7 @@ class RegionEditor:
                 assert image is not None  # the form has asked for it
                 uploaded_map = next((v for v in volumes[1:] if v is not None), None)
                 options = {n: data[k] for n, k in form.options.items() if n in ("regions", "points_per_side")}
-                result = runtime.run(FIND_REGIONS, image, uploaded_map, progress=step, **options)
-                source = "uploaded" if uploaded_map is not None else str(data[form.options["regions"]])
-                step(1.0, "Drawing")
-                region_map = create_region_map(image, result.volumes["image"], result.volumes["regions"], source)
+                region_map, notes = region_search.find_region_map(image, uploaded_map, options, step)
                 visitors.keep(request.session_hash, region_map, f"{self.name}-region-editor")
                 session: Session | None = data[tab.kept]
                 is_other = (
@@ -131,7 +137,7 @@ class RegionEditor:
                     **self.open(region_map, wide=True),
                     tab.status: html.render_headline(
                         f"{region_map.count} regions found",
-                        [f"Edit them below if you like, then press {tab.task.run}.", *used.notes, *result.notes],
+                        [f"Edit them below if you like, then press {tab.task.run}.", *used.notes, *notes],
                     ),
                     **({tab.results: gr.Column(visible="hidden")} if is_other else {}),
                 }
@@ -160,52 +166,61 @@ class RegionEditor:
                 return self.show(region_map, MODE_HELP[MERGE])
             elif mode == MERGE:
                 region_map.merge(region_map.selected[0], number, everywhere)
-            else:
-                region_map.add(_find_structure(region_map, row, column))
+            elif not region_map.add(region_search.find_structures(region_map, row, column)):
+                raise InputError("Segment Anything finds no new region at this point; try another one.")
             return self.show(region_map, MODE_HELP[mode])
 
+        def resize(region_map: RegionMap | None, mode: str, chosen: int | None) -> dict:
+            if region_map is None or region_map.added is None or chosen is None:
+                return {self.size: gr.Radio(visible=False)}
+            region_map.resize_added(chosen)
+            shown = self.show(region_map, MODE_HELP[mode])
+            return {component: shown[component] for component in shown if component is not self.size}  # as it is
+
         def create_handler(method: str) -> Any:
-            def handle(region_map: RegionMap | None) -> dict:
+            def handle(region_map: RegionMap | None, mode: str) -> dict:
                 if region_map is None:
                     return {self.summary: gr.skip()}
                 getattr(region_map, method)()
-                return self.show(region_map)
+                return self.show(region_map, MODE_HELP[mode])
 
             return handle
 
-        def show_slice(region_map: RegionMap | None, number: int) -> dict:
+        def show_slice(region_map: RegionMap | None, mode: str, number: int) -> dict:
             if region_map is None:
                 return {self.summary: gr.skip()}
             region_map.slice_index, region_map.selected = int(number) - 1, ()
-            return self.show(region_map)
+            return self.show(region_map, MODE_HELP[mode])
 
         def write(region_map: RegionMap | None) -> Any:
             return gr.skip() if region_map is None else gr.DownloadButton(value=str(region_map.write_file()))
 
+        for changed, is_wide in ((self.accordion.expand, "true"), (self.accordion.collapse, "false")):
+            changed(None, js=f"() => window.medappPage.widen('{self.name}', {is_wide})", **AT_ONCE)
         quiet: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
+        current = [self.region_map, self.mode]
         lists = [box for form in tab.by_name.values() for box in form.series.values()]
         tab.follow(self.find, find, tab.everything, [*self.panel_outputs, *lists, tab.status, tab.results], draws=False)
         done = [
             self.picture.select(
                 click,
-                [self.region_map, self.mode, self.everywhere],
+                [*current, self.everywhere],
                 self.map_outputs,
                 trigger_mode="multiple",
                 show_progress="minimal",
                 **GPU,
                 **PRIVATE,
             ),
-            self.undo.click(create_handler("undo"), self.region_map, self.map_outputs, **quiet),
-            self.reset.click(create_handler("reset"), self.region_map, self.map_outputs, **quiet),
+            self.undo.click(create_handler("undo"), current, self.map_outputs, **quiet),
+            self.reset.click(create_handler("reset"), current, self.map_outputs, **quiet),
+            self.size.input(resize, [*current, self.size], self.map_outputs, trigger_mode="always_last", **quiet),
         ]
         for changed in done:
             changed.success(write, self.region_map, self.download, **quiet)
         self.mode.input(
             lambda mode: html.render_hint(MODE_HELP[mode]), self.mode, self.hint, **quiet
         )  # without the map as input, since a click may be computing
-        self.slice.input(
-            show_slice, [self.region_map, self.slice], self.map_outputs, trigger_mode="always_last", **quiet
-        )
+        self.slice.input(show_slice, [*current, self.slice], self.map_outputs, trigger_mode="always_last", **quiet)
 
 
 def lay_out_region_editor(frame: Frame) -> RegionEditor:
@@ -215,19 +230,18 @@ def lay_out_region_editor(frame: Frame) -> RegionEditor:
         find = gr.Button(FIND_BUTTON, elem_id=f"{name}-find")
     begin = f"{name}-region-editor"
     with frame.above:
-        with gr.Accordion("Edit regions", open=True, visible=False, elem_id=begin) as accordion:
+        with gr.Accordion("Edit regions", open=False, visible=False, elem_id=begin) as accordion:
             summary = gr.HTML(elem_id=f"{begin}-words")
+            mode = gr.Radio(list(MODE_HELP), value=INSPECT, label="Click action", elem_id=f"{begin}-mode")
+            slice_ = gr.Slider(1, 2, 1, step=1, label="Slice", visible=False, elem_id=f"{begin}-slice")
+            everywhere = gr.Checkbox(False, label="In every slice", visible=False)
             hint = gr.HTML(elem_id=f"{begin}-hint")
-            with gr.Row(equal_height=False):
-                with gr.Column(scale=3, min_width=320):
-                    picture = lay_out_image("Regions over the image", f"{begin}-picture", show_label=False, height=520)
-                with gr.Column(scale=1, min_width=180):
-                    mode = gr.Radio(list(MODE_HELP), value=INSPECT, label="Click action", elem_id=f"{begin}-mode")
-                    slice_ = gr.Slider(1, 2, 1, step=1, label="Slice", visible=False)
-                    everywhere = gr.Checkbox(False, label="In every slice", visible=False)
-                    undo = gr.Button("Undo", interactive=False, elem_id=f"{begin}-undo")
-                    reset = gr.Button("Reset to detected", interactive=False, elem_id=f"{begin}-reset")
-                    download = gr.DownloadButton("Download region map", elem_id=f"{begin}-download")
+            picture = lay_out_image("Regions over the image", f"{begin}-picture", show_label=False)
+            size = gr.Radio([], visible=False, elem_id=f"{begin}-size")
+            with gr.Row():
+                undo = gr.Button("Undo", interactive=False, elem_id=f"{begin}-undo")
+                reset = gr.Button("Reset to detected", interactive=False, elem_id=f"{begin}-reset")
+            download = gr.DownloadButton("Download region map", elem_id=f"{begin}-download")
         region_map = gr.State(None, time_to_live=LIFETIME, delete_callback=close_session)
     return RegionEditor(
         name=name,
@@ -237,6 +251,7 @@ def lay_out_region_editor(frame: Frame) -> RegionEditor:
         hint=hint,
         picture=picture,
         mode=mode,
+        size=size,
         slice=slice_,
         everywhere=everywhere,
         undo=undo,
@@ -244,21 +259,3 @@ def lay_out_region_editor(frame: Frame) -> RegionEditor:
         download=download,
         region_map=region_map,
     )
-
-
-def _find_structure(region_map: RegionMap, row: int, column: int) -> np.ndarray:
-    """Return the mask (H, W) of what Segment Anything finds at a pixel of the displayed slice.
-
-    Raises InputError if that is no new region.
-    """
-    image, labels = region_map.slice_volumes()
-    i, j, k = slices.find_voxel(image.grid, 0, row, column)
-    method = region_map.source if region_map.source.startswith(("mobilesam", "sam")) else "mobilesam"
-    result = runtime.run(FIND_REGIONS, image, labels, regions=method, prompt=f"{i},{j},{k}")
-    regions = to_display_slices(result.volumes["regions"].array, image.grid)[0]
-    mask = regions == regions[row, column]
-    if np.array_equal(
-        mask, region_map.stack[region_map.slice_index] == region_map.stack[region_map.slice_index][row, column]
-    ):
-        raise InputError("Segment Anything finds no new region at this point; try another one.")
-    return mask
