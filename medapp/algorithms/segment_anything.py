@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch.nn import functional
 
 from medapp.card import Network, Weights
@@ -24,6 +25,7 @@ MIN_IOU = 0.75  # predicted intersection over union
 MIN_STABILITY = 0.85
 MIN_TRUST = 0.85  # of the best score: a mask of at least so much is as sensible
 MAX_LIKENESS = 0.9  # intersection over union, from which two masks count as one
+MAX_SHARE = 0.95  # of the picture, from which a mask says nothing
 POINTS_PER_BATCH = 8  # more need more memory, not less time
 
 _META = ("ybelkada/segment-anything", "main")
@@ -94,8 +96,9 @@ def segment_everything(
 def segment_at_points(net: Any, picture: np.ndarray, points_xy: Sequence[tuple[float, float]]) -> list[np.ndarray]:
     """Segment what lies at the points (column, row) of a picture (H, W, 3) uint8, all together.
 
-    Segment Anything gives three masks, of a part, of the whole, and of more. Returns (H, W) bool: the smallest that it
-    trusts, then those that are larger and not nearly the same as the one before.
+    Segment Anything gives three masks, of a part, of the whole, and of more. Of each, what is connected with a point
+    counts; masks of nearly the whole picture count only where there is nothing else. Returns (H, W) bool: the smallest
+    that is trusted, then those that are larger and not nearly the same as the one before.
     """
     torchvision_compat.import_torchvision()
     from segment_anything import SamPredictor
@@ -104,7 +107,17 @@ def segment_at_points(net: Any, picture: np.ndarray, points_xy: Sequence[tuple[f
     predictor.set_image(np.ascontiguousarray(picture))
     coordinates = np.asarray(points_xy, np.float32)
     masks, scores, _ = predictor.predict(coordinates, np.ones(len(coordinates), int), multimask_output=True)
+    return choose_masks(np.array([connected_parts(mask, points_xy) for mask in masks]), scores)
+
+
+def choose_masks(masks: np.ndarray, scores: np.ndarray) -> list[np.ndarray]:
+    """Choose among masks (N, H, W) bool with a score each, see `segment_at_points`; none that is empty."""
     areas = np.count_nonzero(masks, axis=(1, 2))
+    is_part = (areas > 0) & (areas < MAX_SHARE * masks[0].size)
+    counts = is_part if is_part.any() else areas > 0
+    masks, scores, areas = masks[counts], scores[counts], areas[counts]
+    if not len(masks):
+        return []
     smallest = areas[scores >= MIN_TRUST * scores.max()].min()
     chosen: list[np.ndarray] = []
     for mask in masks[np.argsort(areas, kind="stable")]:
@@ -112,6 +125,13 @@ def segment_at_points(net: Any, picture: np.ndarray, points_xy: Sequence[tuple[f
         if mask.sum() >= smallest and not is_like:
             chosen.append(mask)
     return chosen
+
+
+def connected_parts(mask: np.ndarray, points_xy: Sequence[tuple[float, float]]) -> np.ndarray:
+    """Return those parts of a mask (H, W) bool that hold a point (column, row)."""
+    parts = ndimage.label(mask, np.ones((3, 3)))[0]
+    held = [parts[int(row), int(column)] for column, row in points_xy]
+    return mask & np.isin(parts, held)
 
 
 @cache

@@ -1,6 +1,7 @@
 """Index maps: int32 (H, W), so that every pixel belongs to one region; found ones have values 1 to n without gaps."""
 
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 from scipy import ndimage
@@ -82,8 +83,8 @@ def find_additions(labels: np.ndarray, masks: Sequence[np.ndarray]) -> list[np.n
 
 
 def pack_masks(masks: Sequence[np.ndarray]) -> np.ndarray:
-    """Return at most eight masks (H, W) bool as one array uint8, with the bit n set in the mask n."""
-    return np.bitwise_or.reduce([mask.astype(np.uint8) << n for n, mask in enumerate(masks)])
+    """Return at most eight masks (H, W) bool as one array uint8, with the bit n set in the mask n; 0 without masks."""
+    return reduce(np.bitwise_or, (mask.astype(np.uint8) << n for n, mask in enumerate(masks)), np.uint8(0))
 
 
 def unpack_masks(packed: np.ndarray) -> list[np.ndarray]:

@@ -40,10 +40,10 @@ def find_regions(
 ) -> Result:
     """Return an index map on the grid of `image`, grey or colour, slice by slice.
 
-    It is `region_map`, or found by the method `regions`. At each voxel of `prompt` Segment Anything adds one region,
-    over the others. The region that overlaps most in the next slice keeps its number. With `prompt` the result has the
-    volume `candidates` too: of all that was found at the voxels, the masks packed from the smallest, which was added.
-    Raises InputError for an empty or tiny image and for voxels outside it.
+    It is `region_map`, or found by the method `regions`. At each voxel of `prompt` Segment Anything adds a region, if it
+    finds one, over the others. The region that overlaps most in the next slice keeps its number. With `prompt` the
+    result also has the volume `candidates`: of all that was found at the voxels, the masks packed from the smallest,
+    which was added. Raises InputError for an empty or tiny image and for voxels outside it.
     """
     progress(0.0, "Preparing the scan")
     require_contrast(image)
@@ -70,7 +70,7 @@ def find_regions(
         for row, column in np.argwhere(marks[n]):
             masks = segment_at_point(get_network, regions, stored, (float(column), float(row)))
             candidates[n] |= maps.pack_masks(masks)
-            slice_map = maps.add_region(slice_map, masks[0])
+            slice_map = maps.add_region(slice_map, masks[0]) if masks else slice_map
         labels = maps.renumber(slice_map) if labels is None else maps.match_neighbour_slice(labels, slice_map)
         if labels.max() > MAX_REGIONS:
             labels = maps.renumber(slice_map)

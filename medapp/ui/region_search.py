@@ -35,4 +35,4 @@ def find_structures(region_map: RegionMap, row: int, column: int) -> list[np.nda
     method = region_map.source if region_map.source.startswith(("mobilesam", "sam")) else "mobilesam"
     result = runtime.run(METHOD, image, labels, regions=method, prompt=f"{i},{j},{k}")
     packed = to_display_slices(result.volumes["candidates"].array, image.grid)[0]
-    return [mask for mask in index_maps.unpack_masks(packed) if mask[row, column]]
+    return index_maps.unpack_masks(packed)

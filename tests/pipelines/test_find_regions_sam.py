@@ -159,6 +159,24 @@ def test_mobilesam_finds_a_disc_and_what_lies_at_a_point():
     assert told == sorted(told) and told[0] > 0 and told[-1] < 1
 
 
+def test_the_smallest_mask_that_says_something_comes_first():
+    rows, columns = np.indices((60, 80))
+    part, other, more = rows + columns < 20, (rows < 30) & (columns < 30), columns < 50
+    specks, all_ = part | (columns > 70), np.ones((60, 80), bool)
+    assert np.array_equal(segment_anything.connected_parts(specks, [(2, 3)]), part)
+    assert not segment_anything.connected_parts(part, [(79, 59)]).any()
+
+    def chosen(*scored):
+        masks, scores = zip(*scored, strict=True)
+        return segment_anything.choose_masks(np.array(masks), np.array(scores))
+
+    found = chosen((all_, 1.05), (more, 0.6), (part, 0.8), (other, 0.9))
+    assert len(found) == 3 and all(map(np.array_equal, found, (part, other, more)))
+    assert len(chosen((part, 0.5), (other, 0.9), (other | (rows == 0), 0.9))) == 1, "not trusted; nearly the same"
+    assert len(chosen((all_, 0.9), (part & False, 0.99))) == 1, "there is nothing else"
+    assert chosen((part & False, 0.9)) == []
+
+
 def test_enlarged_in_one_step_only_where_that_is_the_same():
     segment_anything.torchvision_compat.import_torchvision()
     from segment_anything.modeling import Sam

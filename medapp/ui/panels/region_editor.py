@@ -6,7 +6,6 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from medapp.errors import InputError
 from medapp.imaging.geometry import is_flat, to_display_slices
 from medapp.rendering import colour, slices
 from medapp.rendering import region_overlay as overlay
@@ -66,7 +65,7 @@ class RegionEditor:
 
     # ---- display
     def show(self, region_map: RegionMap, hint: str = "") -> dict:
-        """Return the picture with outlines, the sizes that a region just added can have, and the words, by component."""
+        """Return the picture with outlines, the sizes of a region just added, and the words, by component."""
         frame = region_map.frame
         image = region_map.image
         values = to_display_slices(image.array, image.grid)[frame.number]
@@ -98,7 +97,7 @@ class RegionEditor:
         return gr.Radio(choices, value=added.chosen, label=f"Size of region {added.number}", visible=True)
 
     def open(self, region_map: RegionMap, *, wide: bool) -> dict:
-        """Return all of the panel for another region map, by component; `wide` opens the accordion, and so widens it."""
+        """Return all of the panel for another region map, by component; `wide` opens it, and it widens the panel."""
         flat = is_flat(region_map.image.grid)
         return {
             **self.show(region_map, MODE_HELP[INSPECT]),
@@ -167,7 +166,7 @@ class RegionEditor:
             elif mode == MERGE:
                 region_map.merge(region_map.selected[0], number, everywhere)
             elif not region_map.add(region_search.find_structures(region_map, row, column)):
-                raise InputError("Segment Anything finds no new region at this point; try another one.")
+                return self.show(region_map, "Segment Anything finds no new region here; try another point.")
             return self.show(region_map, MODE_HELP[mode])
 
         def resize(region_map: RegionMap | None, mode: str, chosen: int | None) -> dict:
