@@ -8,7 +8,7 @@ from scipy import ndimage
 from skimage.segmentation import slic
 
 MIN_LEFT = 0.1  # of a region's pixels, see `find_additions`
-MIN_ADDED = 0.25  # of a mask's pixels, see `find_additions`
+MIN_GROWTH = 0.1  # of the pixels of the mask before, see `find_additions`
 
 
 def superpixels(picture: np.ndarray, count: int = 200) -> np.ndarray:
@@ -65,20 +65,21 @@ def add_region(labels: np.ndarray, mask: np.ndarray, number: int | None = None) 
     return np.where(mask, np.int32(number or labels.max() + 1), labels)
 
 
-def find_additions(labels: np.ndarray, masks: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Return what each mask (H, W) bool can add as a region so that every other keeps pixels, without repetitions.
+def find_additions(labels: np.ndarray, masks: Sequence[np.ndarray], pixel: tuple[int, int]) -> list[np.ndarray]:
+    """Return what can be added as a region at a pixel (row, column) from masks (H, W) bool, the smallest first.
 
-    A region of which the mask would leave less than MIN_LEFT keeps all of its pixels. A mask of which less than
-    MIN_ADDED is left by that adds nothing.
+    Each of the returned masks holds the pixel and the one before it, and leaves every region MIN_LEFT of its pixels: of
+    a region of which it would leave less it takes nothing more. Those that add less than MIN_GROWTH are left out.
     """
     areas = np.bincount(labels.ravel())
     additions: list[np.ndarray] = []
+    before = np.zeros(labels.shape, bool)
     for mask in masks:
-        left = areas - np.bincount(labels[mask], minlength=len(areas))
-        addition = mask & (left >= MIN_LEFT * areas)[labels]
-        is_new = addition.sum() > MIN_ADDED * mask.sum() and not any(np.array_equal(addition, a) for a in additions)
-        if is_new:
+        left = areas - np.bincount(labels[mask | before], minlength=len(areas))
+        addition = before | (mask & (left >= MIN_LEFT * areas)[labels])
+        if addition[pixel] and addition.sum() > (1 + MIN_GROWTH) * before.sum():
             additions.append(addition)
+            before = addition
     return additions
 
 

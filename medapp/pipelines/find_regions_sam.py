@@ -40,8 +40,8 @@ def find_regions(
 ) -> Result:
     """Return an index map on the grid of `image`, grey or colour, slice by slice.
 
-    It is `region_map`, or found by the method `regions`. At each voxel of `prompt` Segment Anything adds a region, if it
-    finds one, over the others. The region that overlaps most in the next slice keeps its number. With `prompt` the
+    It is `region_map`, or found by the method `regions`. At each voxel of `prompt` Segment Anything adds a region over
+    the others, if it finds one. The region that overlaps most in the next slice keeps its number. With `prompt` the
     result also has the volume `candidates`: of all that was found at the voxels, the masks packed from the smallest,
     which was added. Raises InputError for an empty or tiny image and for voxels outside it.
     """

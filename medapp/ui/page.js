@@ -6,7 +6,11 @@ window.medappPage = {
     document.getElementById(`${tab}-work`)?.classList.add('drawer-closed');
   },
   unfold(tab) { if (window.innerWidth >= 1220) document.getElementById(`${tab}-work`)?.classList.remove('drawer-closed'); },
-  widen(tab, isWide) { document.getElementById(`${tab}-work`)?.classList.toggle('panel-wide', isWide && window.innerWidth > 800); },
+  widenFor(id, tab, isOpen) { // the panel, for what is opened in it; a phone has one column, and goes there
+    if (window.innerWidth > 800) document.getElementById(`${tab}-work`)?.classList.toggle('panel-wide', isOpen);
+    else if (isOpen) { this.fold(tab); setTimeout(() => document.getElementById(id)?.scrollIntoView(), 200); }
+  },
+  namePicture(id, name) { document.querySelector(`#${id} .image-container > button`)?.setAttribute('aria-label', name); },
   setLive(tab, name, value) { window.medapp?.stages[tab]?.set(name, value); },
   markMethod(tab, method) { // whether the shown result is of another method than the chosen one
     const shown = document.querySelector(`#${tab}-whose [data-method]`);

@@ -97,12 +97,13 @@ class RegionMap:
         """Remove a region; its pixels join the nearest others."""
         self._change(lambda old: index_maps.remove_region(old, number), (number,), everywhere)
 
-    def add(self, masks: Sequence[np.ndarray]) -> bool:
-        """Add the first of the masks (H, W) that is a new region to the displayed slice; the others can be chosen.
+    def add(self, masks: Sequence[np.ndarray], pixel: tuple[int, int]) -> bool:
+        """Add what lies at a pixel (row, column) of the displayed slice, of masks (H, W) the smallest that is new.
 
-        No region is covered whole, see `index_maps.find_additions`. Returns whether there is a new region.
+        The larger ones can be chosen then. No region is covered whole, see `index_maps.find_additions`. Returns whether
+        there is a new region.
         """
-        additions = index_maps.find_additions(self.stack[self.slice_index], masks)
+        additions = index_maps.find_additions(self.stack[self.slice_index], masks, pixel)
         if additions:
             self._put(AddedRegion(int(self.labels.max()) + 1, self.slice_index, additions))
         return bool(additions)

@@ -60,12 +60,14 @@ def test_regions_are_merged_removed_and_added():
 def test_what_is_added_leaves_every_region_its_pixels():
     labels = squares()
     rows, columns = np.indices(labels.shape)
-    part, rim = (rows < 4) & (columns < 4), (rows < 12) & (columns < 12)
-    one, almost_one, all_ = labels == 1, (labels == 1) & (rows + columns > 0), labels > 0
-    one_and_a_bit = one | ((rows == 8) & (columns < 8))
-    additions = index_maps.find_additions(labels, [one, almost_one, one_and_a_bit, part, rim, rim | one, all_])
-    assert len(additions) == 2
-    assert (additions[0] == part).all() and (additions[1] == (rim & ~one)).all()
+    part, rim, all_ = (rows < 4) & (columns < 4), (rows < 12) & (columns < 12), labels > 0
+    almost = part | ((rows == 4) & (columns < 1))
+    small, large = index_maps.find_additions(labels, [part, almost, rim, all_], (0, 0))
+    assert (small == part).all() and (large == (part | (rim & (labels != 1)))).all()
+    assert len(index_maps.find_additions(labels, [rim, all_], (9, 9))) == 1, "the first region keeps its pixels"
+    assert not index_maps.find_additions(labels, [rim, all_], (0, 0)), "there is a region already"
+    halves = [(labels == 1) & (columns < 4), (labels == 1) & (columns > 3)]
+    assert len(index_maps.find_additions(labels, halves, (0, 0))) == 1, "both together would cover it"
 
 
 def test_masks_go_through_one_array():

@@ -69,7 +69,9 @@ def test_a_larger_mask_takes_the_place_of_the_smallest_and_back(region_map):
     region_map.remove(3, everywhere=True)
     region_map.slice_index = 7
     before, (small, large, all_) = region_map.stack.copy(), squares(region_map, (50, 60), (30, 90), (0, 160))
-    assert region_map.add([small, large, all_]) and len(region_map.added.masks) == 2, "all would cover others whole"
+    assert region_map.add([small, large, all_], (55, 55)) and len(region_map.added.masks) == 2, (
+        "all would cover others whole"
+    )
     for chosen, mask in ((0, small), (1, large), (0, small), (1, large)):
         region_map.resize_added(chosen)
         expected = before.copy()
@@ -88,8 +90,8 @@ def test_no_region_is_covered_whole(region_map):
     stack = region_map.stack
     region = stack[0] == stack[0, 80, 60]
     beyond = region | squares(region_map, (20, 140))[0]
-    assert not region_map.add([region]) and not region_map.undo_steps and not region_map.is_edited
-    region_map.add([beyond])
+    assert not region_map.add([region], (80, 60)) and not region_map.undo_steps and not region_map.is_edited
+    region_map.add([beyond], (80, 85))
     assert region_map.count == 5 and (stack[0][region] == stack[1][region]).all()
 
 
@@ -104,7 +106,7 @@ def test_no_region_is_covered_whole(region_map):
     ],
 )
 def test_only_what_was_added_last_here_can_be_larger(region_map, step):
-    region_map.add(squares(region_map, (50, 60), (30, 90)))
+    region_map.add(squares(region_map, (50, 60), (30, 90)), (55, 55))
     step(region_map)
     labels = region_map.labels.copy()
     region_map.resize_added(1)
@@ -113,8 +115,8 @@ def test_only_what_was_added_last_here_can_be_larger(region_map, step):
 
 def test_what_is_added_next_can_be_larger_and_a_slice_left_is_as_it_was(region_map):
     first, second = squares(region_map, (50, 60), (30, 90)), squares(region_map, (100, 104), (95, 110))
-    region_map.add(first)
-    region_map.add(second)
+    region_map.add(first, (55, 55))
+    region_map.add(second, (102, 102))
     region_map.slice_index += 1
     region_map.slice_index -= 1
     region_map.resize_added(1)

@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from accessibility import faults
 from conftest import example_button, open_form, put_file, unpacked, wait_for_picture
 from PIL import Image
 
@@ -118,12 +119,13 @@ def test_a_click_adds_what_segment_anything_sees_there(page):
     assert sizes.count() > 1 and sizes.first.is_checked(), "the smallest, and larger ones"
     picture = page.locator("#restoration-region-editor-picture img")
     smallest = picture.get_attribute("src")
-    sizes.first.focus()
-    page.keyboard.press("ArrowRight")
+    sizes.nth(1).focus()
+    page.keyboard.press("Space")
     page.wait_for_function(
         "old => document.querySelector('#restoration-region-editor-picture img').src !== old", arg=smallest
     )
     assert sizes.nth(1).is_checked() and count(page) == 2
+    assert not faults(page)
     page.click("#restoration-region-editor-undo")
     assert changed(page, 2) == 1 and not sizes.count(), "both are one step"
 

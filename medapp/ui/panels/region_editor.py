@@ -22,6 +22,7 @@ from medapp.ui.viewer.volume_files import digest_volume
 from medapp.ui.workspace import LIFETIME
 
 FIND_BUTTON = "Find regions"
+PICTURE_NAME = "Regions over the image"
 INSPECT = "Inspect"
 MERGE = "Merge"
 REMOVE = "Remove"
@@ -30,7 +31,7 @@ MODE_HELP = {
     INSPECT: "Click a region to see its number, size and mean.",
     MERGE: "Click two regions to merge them.",
     REMOVE: "Click a region: its pixels join the neighbouring regions.",
-    ADD: "Click a structure: Segment Anything adds it as a region.",
+    ADD: "Click a structure to add it as a region.",
 }
 
 
@@ -165,7 +166,7 @@ class RegionEditor:
                 return self.show(region_map, MODE_HELP[MERGE])
             elif mode == MERGE:
                 region_map.merge(region_map.selected[0], number, everywhere)
-            elif not region_map.add(region_search.find_structures(region_map, row, column)):
+            elif not region_map.add(region_search.find_structures(region_map, row, column), (row, column)):
                 return self.show(region_map, "Segment Anything finds no new region here; try another point.")
             return self.show(region_map, MODE_HELP[mode])
 
@@ -194,8 +195,11 @@ class RegionEditor:
         def write(region_map: RegionMap | None) -> Any:
             return gr.skip() if region_map is None else gr.DownloadButton(value=str(region_map.write_file()))
 
-        for changed, is_wide in ((self.accordion.expand, "true"), (self.accordion.collapse, "false")):
-            changed(None, js=f"() => window.medappPage.widen('{self.name}', {is_wide})", **AT_ONCE)
+        for changed, is_open in ((self.accordion.expand, "true"), (self.accordion.collapse, "false")):
+            widen = f"() => window.medappPage.widenFor('{self.accordion.elem_id}', '{self.name}', {is_open})"
+            changed(None, js=widen, **AT_ONCE)
+        name_picture = f"() => window.medappPage.namePicture('{self.picture.elem_id}', '{PICTURE_NAME}')"
+        self.picture.change(None, js=name_picture, **AT_ONCE)
         quiet: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
         current = [self.region_map, self.mode]
         lists = [box for form in tab.by_name.values() for box in form.series.values()]
@@ -231,16 +235,18 @@ def lay_out_region_editor(frame: Frame) -> RegionEditor:
     with frame.above:
         with gr.Accordion("Edit regions", open=False, visible=False, elem_id=begin) as accordion:
             summary = gr.HTML(elem_id=f"{begin}-words")
-            mode = gr.Radio(list(MODE_HELP), value=INSPECT, label="Click action", elem_id=f"{begin}-mode")
-            slice_ = gr.Slider(1, 2, 1, step=1, label="Slice", visible=False, elem_id=f"{begin}-slice")
-            everywhere = gr.Checkbox(False, label="In every slice", visible=False)
             hint = gr.HTML(elem_id=f"{begin}-hint")
-            picture = lay_out_image("Regions over the image", f"{begin}-picture", show_label=False)
-            size = gr.Radio([], visible=False, elem_id=f"{begin}-size")
-            with gr.Row():
-                undo = gr.Button("Undo", interactive=False, elem_id=f"{begin}-undo")
-                reset = gr.Button("Reset to detected", interactive=False, elem_id=f"{begin}-reset")
-            download = gr.DownloadButton("Download region map", elem_id=f"{begin}-download")
+            with gr.Row(equal_height=False):
+                with gr.Column(scale=3, min_width=280):
+                    picture = lay_out_image(PICTURE_NAME, f"{begin}-picture", show_label=False)
+                with gr.Column(scale=1, min_width=160):
+                    mode = gr.Radio(list(MODE_HELP), value=INSPECT, label="Click action", elem_id=f"{begin}-mode")
+                    size = gr.Radio([], visible=False, elem_id=f"{begin}-size")
+                    slice_ = gr.Slider(1, 2, 1, step=1, label="Slice", visible=False)
+                    everywhere = gr.Checkbox(False, label="In every slice", visible=False)
+                    undo = gr.Button("Undo", interactive=False, elem_id=f"{begin}-undo", size="sm")
+                    reset = gr.Button("Reset to detected", interactive=False, elem_id=f"{begin}-reset", size="sm")
+                    download = gr.DownloadButton("Download region map", elem_id=f"{begin}-download", size="sm")
         region_map = gr.State(None, time_to_live=LIFETIME, delete_callback=close_session)
     return RegionEditor(
         name=name,
