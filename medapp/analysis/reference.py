@@ -13,6 +13,7 @@ MAX_OFF_DIAGONAL = 1e-3  # relative, of axes that are not oblique
 MISFIT_RATIO, MISFIT_MARGIN = 2.0, 0.1  # how much larger a Dice must be to tell where a reference belongs
 SOFT_MASK_THRESHOLD = 0.5  # probability from which a voxel of a soft mask counts
 
+NOT_A_MASK_MESSAGE = "It holds {} different values: it is an image, not a mask."
 BY_VOXELS_HINT = (
     "If so, tick “Take the reference voxel by voxel” beside it (command line: --reference-by-voxels; API: "
     "reference_by_voxels)."

@@ -49,8 +49,8 @@ class Volume:
     RAS+ millimetres. `labels` maps value to structure and is empty for an intensity image; it decides how the volume
     is resampled. `unit` is that of the values: "HU", "Bq/ml" or "" where the scale is arbitrary. `remarks` are
     sentences for the user from the reader of the file. `headers` are the DICOM headers it was read from, without pixels
-    and without identity, in the order of the slices along axis 2; empty for other formats. Raises ValueError for other
-    shapes.
+    and without identity, in the order of the slices along axis 2; empty for other formats. `sequence` is the one of
+    `imaging.scan_kinds` that the file's header or name tells, or "". Raises ValueError for other shapes.
     """
 
     array: np.ndarray
@@ -60,6 +60,7 @@ class Volume:
     unit: str = ""
     remarks: tuple[str, ...] = ()
     headers: tuple[Any, ...] = ()
+    sequence: str = ""
 
     def __post_init__(self) -> None:
         """Check the shapes and make array and affine read-only."""

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from medapp.errors import InputError
+from medapp.imaging.scan_kinds import find_sequence
 from medapp.imaging.volume import Volume
 from medapp.io import archives, mgh, nifti, nrrd_metaimage, raster, tiff
 from medapp.io.dicom import series_reader
@@ -58,7 +59,8 @@ def read(
         volume = replace(volume, array=volume.array[..., 0])
     if volume.is_colour and not colour:
         raise InputError("This picture has colours, but grey values are needed; upload the original image.")
-    return fill_missing(replace(volume, name=name), labels=labels)
+    sequence = volume.sequence or ("" if labels or len(paths) > 1 else find_sequence(Path(paths[0]).name))
+    return fill_missing(replace(volume, name=name, sequence=sequence), labels=labels)
 
 
 def with_data_files(path: Path) -> list[Path]:

@@ -8,6 +8,7 @@ from pydicom.dataset import Dataset
 
 from medapp.errors import InputError
 from medapp.imaging import hounsfield
+from medapp.imaging.scan_kinds import find_sequence
 from medapp.imaging.volume import Volume
 from medapp.io.dicom import pixels, series_discovery, series_selection, slice_headers
 from medapp.io.dicom.frames import Frame
@@ -121,7 +122,17 @@ def _read_volume(part: SeriesPart, paths: Sequence[Path], headers: Sequence[Data
         if has_position:
             reduced = slice_headers.reduce_headers(headers, frames, stack)
             unit_remarks += slice_headers.uid_remarks(used)
-        return Volume(array, stack.affine, unit=unit, remarks=remarks + unit_remarks, headers=reduced)
+        remarks += unit_remarks
+        return Volume(array, stack.affine, unit=unit, remarks=remarks, headers=reduced, sequence=_find_sequence(first))
+
+
+def _find_sequence(header: Dataset) -> str:
+    """Return the sequence of MR that a header tells by the words of its series; nothing else of them is kept."""
+    if header.get("Modality") != "MR":
+        return ""
+    words = [str(header.get(keyword) or "") for keyword in ("SeriesDescription", "ProtocolName")]
+    enhanced = bool(header.get("ContrastBolusAgent"))
+    return next(filter(None, (find_sequence(text, enhanced) for text in words)), "")
 
 
 def _unify_rescale(frames: Sequence[Frame]) -> tuple[tuple[Frame, ...], tuple[str, ...]]:
