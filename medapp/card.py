@@ -40,6 +40,9 @@ class Input:
 
     `files` are the file name endings that its upload box offers, `colour` says whether colour is taken, `labels`
     whether the image is a mask or a label map. `former` are names that the input had before, taken for one release.
+
+    `kinds` are the kinds of scan that fit, the best first, in the words of `imaging.scan_kinds`; any if it is empty.
+    `check` raises InputError for an image that a run refuses, `doubt` gives a warning, or "", for one that it takes.
     """
 
     name: str
@@ -50,6 +53,9 @@ class Input:
     colour: bool = False
     labels: bool = False
     former: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    check: Callable[[Any], object] | None = None
+    doubt: Callable[[Any], str] | None = None
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from medapp.presenters import get_presenter
 from medapp.presenters.comparison import prepare_comparison
 from medapp.result import NOT_A_DIAGNOSIS
 from medapp.serving import runtime
+from medapp.serving.input_fit import Level, judge_input
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -122,6 +123,9 @@ def _run(args: argparse.Namespace) -> None:
         by_voxels=args.reference_by_voxels,
     )
     _warn(comparison.note)
+    for source, volume in zip(card.inputs, volumes, strict=True):
+        fit = judge_input(source, volume) if volume is not None else None
+        _warn(fit.sentence if fit and fit.level == Level.DOUBT else "")  # before it is waited for
     result = runtime.run(card.name, *volumes, device=args.device, progress=None if args.quiet else _tell, **options)
     if comparison.wanted:
         result, made = comparison.apply(presenter, result, result.settings)

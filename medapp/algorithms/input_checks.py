@@ -27,11 +27,16 @@ def require_mr(volume: Volume) -> None:
     refuse_modality(volume, {"CT", "PET"}, "MRI")
 
 
-def require_head(volume: Volume) -> None:
-    """Raise InputError for anything but MRI of a whole head: colour, CT, PET, an empty image, a few slices."""
+def require_scan(volume: Volume) -> None:
+    """Raise InputError for anything but MRI: colour, CT, PET, an empty image."""
     require_grey(volume)
     require_mr(volume)
     require_contrast(volume)
+
+
+def require_head(volume: Volume) -> None:
+    """Raise InputError for anything but MRI of a whole head: colour, CT, PET, an empty image, a few slices."""
+    require_scan(volume)
     if min(volume.shape) < MIN_SLICES:
         raise InputError(
             f"The {_noun(volume)} has {min(volume.shape)} slice(s); a whole head has at least {MIN_SLICES}."

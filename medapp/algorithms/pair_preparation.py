@@ -9,7 +9,7 @@ from nibabel.affines import from_matvec
 
 from medapp.algorithms.brain_pair import Pair, prepare_pair
 from medapp.algorithms.head_orientation import ORIENTATION_WARNING, describe_rotation, find_regions, find_rotation
-from medapp.algorithms.input_checks import require_grey, require_mr, require_overlap
+from medapp.algorithms.input_checks import require_overlap, require_scan
 from medapp.algorithms.scan_plausibility import Doubts, doubt_scan
 from medapp.algorithms.uploaded_labels import LabelMap, parse_label_map
 from medapp.analysis import region_overlap
@@ -37,8 +37,7 @@ def prepare_brains(
     """
     uploads = ((fixed, fixed_labels), (moving, moving_labels))
     for image, labels in uploads:
-        require_grey(image)
-        require_mr(image)
+        require_scan(image)
         if labels is not None:
             require_overlap(labels, image)
     fixed_map, moving_map = (

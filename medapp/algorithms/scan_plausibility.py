@@ -50,9 +50,17 @@ def doubt_scan(image: Volume, regions: Volume, wanted: str = "", *, cut: bool = 
         )
     contrast = guess_contrast(image.array, regions.array) if wanted else ""
     if contrast and contrast != wanted:
-        question = f"Not a {wanted} scan of a brain?"
-        warnings.append(f"{name}: it looks like {contrast}, and this method needs {wanted}. Upload the {wanted} scan.")
+        other = doubt_kind(name, contrast, wanted)
+        return Doubts(other.question, (*warnings, *other.warnings))
     return Doubts(question, tuple(warnings))
+
+
+def doubt_kind(name: str, kind: str, wanted: str) -> Doubts:
+    """Return what is to be said of a scan that looks like one kind where another is `wanted`."""
+    return Doubts(
+        f"Not a {wanted} scan of a brain?",
+        (f"{name}: it looks like {kind}, and this method needs {wanted}. Upload the {wanted} scan.",),
+    )
 
 
 def guess_contrast(array: np.ndarray, regions: np.ndarray) -> str:

@@ -189,11 +189,14 @@ class SliceClock:
         self.progress(0.1 + 0.85 * done, stage)
 
 
-def restoration_inputs(title: str, about: str, *, colour: bool = False) -> tuple[Input, ...]:
-    """Return the inputs of a restoration method: the image and, optionally, a map of its regions."""
+def restoration_inputs(title: str, about: str, **facts: Any) -> tuple[Input, ...]:
+    """Return the inputs of a restoration method: the image, and optionally a map of its regions.
+
+    `facts` are further fields of the image.
+    """
     map_help = "An index map of the same image: one whole number, or one colour, for each region."
     return (
-        Input("image", title, about, colour=colour),
+        Input("image", title, about, **facts),
         Input("region_map", "Region map", map_help, optional=True, colour=True, labels=True),
     )
 

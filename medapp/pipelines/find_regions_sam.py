@@ -46,8 +46,7 @@ def find_regions(
     which was added. Raises InputError for an empty or tiny image and for voxels outside it.
     """
     progress(0.0, "Preparing the scan")
-    require_contrast(image)
-    require_pixels(image)
+    require_slices(image)
     depth = slice_axis(image.grid)
     marked = mark_voxels(prompt, image.shape)
     index_map = np.empty(image.shape, np.uint16)
@@ -94,6 +93,12 @@ def find_regions(
     )
 
 
+def require_slices(image: Volume) -> None:
+    """Raise InputError for an empty image and for tiny slices."""
+    require_contrast(image)
+    require_pixels(image)
+
+
 def mark_voxels(voxels: tuple[tuple[int, int, int], ...], shape: tuple[int, int, int]) -> np.ndarray:
     """Return (I, J, K) bool, true at `voxels`. Raises InputError for one that lies outside."""
     marks = np.zeros(shape, bool)
@@ -135,7 +140,9 @@ CARD = Card(
     presenter="region_map",
     title="Regions (Segment Anything)",
     about="Segments the visible structures of any grey or coloured image into numbered regions.",
-    inputs=restoration_inputs("Image", "Any slice, series or picture; each slice is segmented by itself.", colour=True),
+    inputs=restoration_inputs(
+        "Image", "Any slice, series or picture; each slice is segmented by itself.", colour=True, check=require_slices
+    ),
     options=(
         *region_options(*REGION_METHODS),
         Points(

@@ -5,17 +5,31 @@ from collections.abc import Callable
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from medapp.algorithms.input_checks import require_scan
 from medapp.algorithms.pair_preparation import describe_inputs, doubt_pair, measure_correlation, prepare_brains
 from medapp.analysis.mask_metrics import compute_dice
 from medapp.card import Card, Input
 from medapp.imaging.brain_labels import CLASS_NAMES
+from medapp.imaging.scan_kinds import T1, T1_CONTRAST
 from medapp.imaging.volume import Volume
 from medapp.pipelines.segment_anatomy_unet import ANATOMY_NETWORK
 from medapp.result import Metric, Result
 
 PAIR_INPUTS = (
-    Input("fixed", "Fixed image", "A T1 brain scan, with or without the skull; results lie on its grid."),
-    Input("moving", "Moving image", "A T1 scan of another brain or of another time, on any grid."),
+    Input(
+        "fixed",
+        "Fixed image",
+        "A T1 brain scan, with or without the skull; results lie on its grid.",
+        kinds=(T1, T1_CONTRAST),
+        check=require_scan,
+    ),
+    Input(
+        "moving",
+        "Moving image",
+        "A T1 scan of another brain or of another time, on any grid.",
+        kinds=(T1, T1_CONTRAST),
+        check=require_scan,
+    ),
     Input(
         "fixed_labels",
         "Fixed label map",

@@ -19,6 +19,7 @@ from medapp.analysis.image_quality import estimate_noise
 from medapp.card import Card, Weights
 from medapp.imaging.hounsfield import HU_OFFSET, has_air, is_1024_too_high, is_1024_too_low
 from medapp.imaging.modality import detect_modality
+from medapp.imaging.scan_kinds import CT
 from medapp.imaging.volume import Volume
 from medapp.networks.rat import RAT
 from medapp.options import Choice
@@ -59,17 +60,9 @@ def restore(
     them from its 1st and 99.5th percentile, and its result back. Raises InputError for colour, PET, an empty image.
     """
     progress(0.0, "Preparing the scan")
-    require_grey(image)
-    refuse_modality(image, {"PET"}, "CT")
-    require_contrast(image)
-    require_pixels(image)
-    warnings: tuple[str, ...] = ()
-    if detect_modality(image) == "MR":
-        warnings = (f"{image.name}: its header says that it is MR. {NOT_CT_WARNING}",)
+    require_ct(image)
+    warning = doubt_ct(image)
     image, gain, offset, notes = to_hounsfield(image)
-    if NOT_CT_WARNING in notes:
-        notes = tuple(note for note in notes if note != NOT_CT_WARNING)
-        warnings = warnings or (f"{image.name}: it has no Hounsfield units and no air below -200. {NOT_CT_WARNING}",)
     clean = None
     if degrade != "no":
         clean, pixel = image, measure_pixel_mm(image.grid)
@@ -114,7 +107,25 @@ def restore(
         settings={"degrade": degrade},
         notes=notes,
     )
-    return replace(result, warnings=warnings, doubt="Not a CT?" if warnings else "")
+    return replace(result, warnings=(warning,) if warning else (), doubt="Not a CT?" if warning else "")
+
+
+def require_ct(image: Volume) -> None:
+    """Raise InputError for colour, PET, an empty image, tiny slices."""
+    require_grey(image)
+    refuse_modality(image, {"PET"}, "CT")
+    require_contrast(image)
+    require_pixels(image)
+
+
+def doubt_ct(image: Volume) -> str:
+    """Return a warning for MR and for an image without Hounsfield units, else ""."""
+    if detect_modality(image) == "MR":
+        return f"{image.name}: its header says that it is MR. {NOT_CT_WARNING}"
+    array = image.array
+    if not (image.unit == "HU" or has_air(array) or is_1024_too_low(array) or is_1024_too_high(array)):
+        return f"{image.name}: it has no Hounsfield units and no air below -200. {NOT_CT_WARNING}"
+    return ""
 
 
 def scale_hu(hu: np.ndarray) -> np.ndarray:
@@ -142,7 +153,6 @@ def to_hounsfield(image: Volume) -> tuple[Volume, float, float, tuple[str, ...]]
     low, high = np.percentile(few, (1, 99.5))
     high = max(high, low + 1e-6 * max(abs(low), 1))
     gain = (240 + 160) / float(high - low)
-    notes += (NOT_CT_WARNING,)
     return image, gain, -160 - gain * float(low), notes
 
 
@@ -156,7 +166,13 @@ CARD = Card(
     presenter="restoration",
     title="Low-dose CT (RAT)",
     about="Denoises CT of about a quarter of the usual dose, slice or series, in Hounsfield units.",
-    inputs=restoration_inputs("CT", "A slice or series of any part of the body, DICOM or NIfTI in Hounsfield units."),
+    inputs=restoration_inputs(
+        "CT",
+        "A slice or series of any part of the body, DICOM or NIfTI in Hounsfield units.",
+        kinds=(CT,),
+        check=require_ct,
+        doubt=doubt_ct,
+    ),
     options=(
         *region_options(*REGION_METHODS),
         Choice(

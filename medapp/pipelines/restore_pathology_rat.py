@@ -144,7 +144,9 @@ CARD = Card(
     presenter="restoration",
     title="H&E super-resolution (RAT)",
     about="Upsamples a picture of an H&E-stained section two or four times and sharpens it.",
-    inputs=restoration_inputs("H&E picture", "One field as PNG, JPEG or TIFF, not a whole slide.", colour=True),
+    inputs=restoration_inputs(
+        "H&E picture", "One field as PNG, JPEG or TIFF, not a whole slide.", colour=True, check=to_rgb8
+    ),
     options=(
         *region_options(*REGION_METHODS),
         Choice("scale", "Scale factor", ("2", "4"), "2", "By how much each side of the picture grows, in pixels."),

@@ -16,6 +16,7 @@ from medapp.algorithms.slicewise_restoration import (
 )
 from medapp.card import Card, Weights
 from medapp.imaging.geometry import to_display_slices
+from medapp.imaging.scan_kinds import PET
 from medapp.imaging.volume import Volume
 from medapp.networks.rat import RAT
 from medapp.options import Choice
@@ -37,10 +38,7 @@ def restore(
     channel is the result. Raises InputError for colour, CT, MR, an empty image.
     """
     progress(0.0, "Preparing the scan")
-    require_grey(image)
-    refuse_modality(image, {"CT", "MR"}, "PET")
-    require_contrast(image)
-    require_pixels(image)
+    require_pet(image)
     notes, clean = describe_input(image), None
     if degrade != "no":
         progress(0.02, f"Simulating {degrade} of the counts")
@@ -80,6 +78,14 @@ def restore(
     )
 
 
+def require_pet(image: Volume) -> None:
+    """Raise InputError for colour, CT, MR, an empty image, tiny slices."""
+    require_grey(image)
+    refuse_modality(image, {"CT", "MR"}, "PET")
+    require_contrast(image)
+    require_pixels(image)
+
+
 def find_activity_scale(activity: np.ndarray) -> float:
     """Return the activity that the network sees as 1: the 99.5th percentile of the volume's positive values."""
     return float(np.percentile(activity[activity > 0], 99.5))
@@ -117,7 +123,9 @@ CARD = Card(
     presenter="restoration",
     title="Low-count PET (RAT)",
     about="Denoises PET of short or low-activity scans, from half to a twentieth of the counts.",
-    inputs=restoration_inputs("PET", "An attenuation-corrected slice or volume, preferably in Bq/ml."),
+    inputs=restoration_inputs(
+        "PET", "An attenuation-corrected slice or volume, preferably in Bq/ml.", kinds=(PET,), check=require_pet
+    ),
     options=(
         *region_options(*REGION_METHODS),
         Choice(

@@ -5,12 +5,13 @@ from functools import partial
 import numpy as np
 
 from medapp.algorithms.head_orientation import find_regions
-from medapp.algorithms.input_checks import require_contrast, require_grey, require_mr
+from medapp.algorithms.input_checks import require_scan
 from medapp.algorithms.parcellation import Parcellation, find_swapped_sides
 from medapp.algorithms.scan_plausibility import doubt_scan
 from medapp.analysis.regional_volumes import measure_regions, translate_reference
 from medapp.card import Card, Input, Network, Weights
 from medapp.imaging.background import zero_background
+from medapp.imaging.scan_kinds import SEQUENCES
 from medapp.imaging.volume import Volume
 from medapp.networks.unet3d import UNet3D
 from medapp.result import Result
@@ -25,9 +26,7 @@ def segment(net, image: Volume, *, progress) -> Result:
 
     `net` is as in `parcellation.parcellate`. Raises InputError for colour, CT, PET or an empty image.
     """
-    require_grey(image)
-    require_mr(image)
-    require_contrast(image)
+    require_scan(image)
     oriented = find_regions(net, image, progress=progress)
     progress(0.95, "Measuring")
     labels, brain = oriented.regions
@@ -84,7 +83,13 @@ CARD = Card(
     is_companion=True,
     about="Segments the regions of the brain, left and right, on MRI with or without the skull, and measures them.",
     inputs=(
-        Input("image", "Brain MRI", "Preferably T1 of about 1 mm; other contrasts and thick slices are possible."),
+        Input(
+            "image",
+            "Brain MRI",
+            "Preferably T1 of about 1 mm; other contrasts and thick slices are possible.",
+            kinds=SEQUENCES,
+            check=require_scan,
+        ),
     ),
     options=(),
     weights=ANATOMY_NETWORK.weights,

@@ -8,6 +8,7 @@ from medapp.algorithms.scan_plausibility import Doubts
 from medapp.analysis.brain_mask import measure_brain
 from medapp.card import Card, Input, Weights
 from medapp.imaging.background import zero_background
+from medapp.imaging.scan_kinds import SEQUENCES
 from medapp.imaging.volume import Volume
 from medapp.networks.coarse_to_fine import CoarseToFine
 from medapp.pipelines.segment_anatomy_unet import find_cut_ends
@@ -74,7 +75,15 @@ CARD = Card(
     title="Brain extraction (3-D U-Net)",
     is_companion=True,
     about="Outlines the brain, CSF included, on MRI of the head, removes skull, face and neck, and measures it.",
-    inputs=(Input("image", "Brain MRI", "T1, T2, FLAIR or PD, with the skull or without, slices of up to 8 mm."),),
+    inputs=(
+        Input(
+            "image",
+            "Brain MRI",
+            "T1, T2, FLAIR or PD, with the skull or without, slices of up to 8 mm.",
+            kinds=SEQUENCES,
+            check=require_head,
+        ),
+    ),
     options=(),
     weights=Weights(
         "segment_brain_unet.safetensors",

@@ -14,7 +14,7 @@ from medapp.algorithms.head_orientation import (
     measure_region_volumes,
     parcellate_coarsely,
 )
-from medapp.algorithms.input_checks import require_contrast, require_grey, require_mr, require_overlap
+from medapp.algorithms.input_checks import require_overlap, require_scan
 from medapp.algorithms.rigid_registration import find_head_centre, find_misplacement, measure_motion
 from medapp.algorithms.scan_plausibility import MIN_BRAIN_ML, Doubts, doubt_scan, guess_contrast
 from medapp.analysis.lesions import measure_lesions
@@ -23,6 +23,7 @@ from medapp.errors import InputError, WeightsError
 from medapp.imaging.background import zero_background
 from medapp.imaging.geometry import crop_grid, pad_grid, reorient, resample, with_spacing
 from medapp.imaging.intensity import standardize
+from medapp.imaging.scan_kinds import FLAIR, T1, T1_CONTRAST
 from medapp.imaging.volume import Grid, Volume
 from medapp.networks.ar2unet import AR2UNet
 from medapp.options import Slider
@@ -60,9 +61,7 @@ def segment(
     progress(0.0, "Preparing the scan")
     sequences = {"t1": t1, "flair": flair, "t1ce": t1ce}
     for volume in filter(None, sequences.values()):
-        require_grey(volume)
-        require_mr(volume)
-        require_contrast(volume)
+        require_scan(volume)
         require_overlap(volume, flair)
     scans = {role: zero_background(volume) for role, volume in sequences.items() if volume}
     registered = {role: find_misplacement(scan, scans["flair"]) for role, scan in scans.items() if role != "flair"}
@@ -208,10 +207,30 @@ CARD = Card(
     about="Segments the FLAIR abnormality of lower-grade glioma, from FLAIR alone or with T1 before and after "
     "contrast.",
     inputs=(
-        Input("t1", "Pre-contrast T1", "From the session of the FLAIR, on any grid.", optional=True, former=("pre",)),
-        Input("flair", "FLAIR", "A brain MRI with or without the skull, preferably axial."),
         Input(
-            "t1ce", "Post-contrast T1", "From the session of the FLAIR, on any grid.", optional=True, former=("post",)
+            "t1",
+            "Pre-contrast T1",
+            "From the session of the FLAIR, on any grid.",
+            optional=True,
+            former=("pre",),
+            kinds=(T1,),
+            check=require_scan,
+        ),
+        Input(
+            "flair",
+            "FLAIR",
+            "A brain MRI with or without the skull, preferably axial.",
+            kinds=(FLAIR,),
+            check=require_scan,
+        ),
+        Input(
+            "t1ce",
+            "Post-contrast T1",
+            "From the session of the FLAIR, on any grid.",
+            optional=True,
+            former=("post",),
+            kinds=(T1_CONTRAST,),
+            check=require_scan,
         ),
     ),
     options=(

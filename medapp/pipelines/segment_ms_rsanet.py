@@ -38,6 +38,7 @@ from medapp.card import Card, Input, Weights
 from medapp.hardware import run_in_threads
 from medapp.imaging.background import zero_background
 from medapp.imaging.geometry import resample, slice_axis
+from medapp.imaging.scan_kinds import FLAIR, T1, T1_CONTRAST, T2
 from medapp.imaging.volume import Grid, Volume
 from medapp.networks.rsanet import RSANet
 from medapp.options import Slider
@@ -274,10 +275,14 @@ CARD = Card(
     about="Segments multiple sclerosis lesions in 3-D and shows their locations, their change since an earlier scan, "
     "and the attention of the network between slices.",
     inputs=(
-        Input("flair", "FLAIR", "A brain MRI with or without the skull, on any grid."),
-        Input("t1", "T1", "From the same session, on any grid; it is registered to the FLAIR.", optional=True),
-        Input("t2", "T2", "From the same session, on any grid; it is registered to the FLAIR.", optional=True),
-        Input("baseline", "Earlier FLAIR", "A FLAIR of the same patient, on any grid, to find changes.", optional=True),
+        Input("flair", "FLAIR", "A brain MRI with or without the skull, on any grid.",
+              kinds=(FLAIR,), check=require_head),
+        Input("t1", "T1", "From the same session, on any grid; it is registered to the FLAIR.", optional=True,
+              kinds=(T1, T1_CONTRAST), check=require_head),
+        Input("t2", "T2", "From the same session, on any grid; it is registered to the FLAIR.", optional=True,
+              kinds=(T2,), check=require_head),
+        Input("baseline", "Earlier FLAIR", "A FLAIR of the same patient, on any grid, to find changes.", optional=True,
+              kinds=(FLAIR,), check=require_head),
     ),
     options=(
         Slider("threshold", "Threshold", 0.05, 0.95, 0.01, 0.7,

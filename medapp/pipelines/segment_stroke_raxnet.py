@@ -19,6 +19,7 @@ from medapp.hardware import choose_half_precision, run_in_threads
 from medapp.imaging.background import zero_background
 from medapp.imaging.geometry import resample
 from medapp.imaging.intensity import standardize
+from medapp.imaging.scan_kinds import T1, T1_CONTRAST
 from medapp.imaging.volume import Volume
 from medapp.networks.raxnet import RAXNet
 from medapp.options import Choice, Slider, Toggle
@@ -212,7 +213,10 @@ CARD = Card(
     presenter="stroke",
     title="Stroke lesions on T1 (RAX-Net)",
     about="Segments chronic stroke lesions on T1, slice by slice along three axes, and shows where the three agree.",
-    inputs=(Input("image", "T1", "A brain MRI with or without the skull, on any grid, preferably of about 1 mm."),),
+    inputs=(
+        Input("image", "T1", "A brain MRI with or without the skull, on any grid, preferably of about 1 mm.",
+              kinds=(T1, T1_CONTRAST), check=require_head),
+    ),
     options=(
         Choice("scaling", "Intensity scaling", ("volume", "slice"), "volume",
                "By volume, as in training; by slice, 0 to 255, is for the authors' weights."),

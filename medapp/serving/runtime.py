@@ -36,7 +36,7 @@ from medapp.errors import InputError, OptionError, UserError, WeightsError
 from medapp.imaging.volume import Volume
 from medapp.options import RenamedWarning, renaming_note
 from medapp.result import Provenance, Result
-from medapp.serving import run_log, weight_files
+from medapp.serving import input_fit, run_log, weight_files
 from medapp.serving.inference_engine import Engine
 from medapp.serving.worker_thread import call_in_worker
 
@@ -114,6 +114,7 @@ def run(
                 raise answer
         else:
             answer = _run_locked(card, inputs, settings, device, progress or _ignore_progress)
+        answer = input_fit.add_doubts(card, inputs, answer)
         if origin := answer.provenance:
             log_entry |= {"device": origin.device, "engine": origin.engine, "peak_memory_mb": origin.peak_memory_mb}
         return answer

@@ -8,6 +8,7 @@ visitor uploads a file, and the list above Run, only make this visible.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import gradio as gr
@@ -17,11 +18,15 @@ from medapp.card import Card
 from medapp.errors import OptionError
 from medapp.examples import Example
 from medapp.options import Landmarks, Option, Points, Text
+from medapp.serving.input_fit import Fit
 from medapp.ui import html
+from medapp.ui.events import LIVE
 from medapp.ui.form import Form
+from medapp.ui.html import InputRow
 from medapp.ui.own_files import shorten_name, uploaded_paths
 from medapp.ui.scan_offer import ScanOffer
 from medapp.ui.tab import Tab
+from medapp.ui.upload_check import REFERENCE, UploadCheck
 
 Box = TypeVar("Box")
 Paths = list[str] | None
@@ -83,10 +88,11 @@ class ExampleInputs:
 
     def wire(self, tab: Tab) -> None:
         """Connect the tab's boxes, once all are laid out."""
-        self.tab = tab
+        self.tab, self.check = tab, UploadCheck(tab)
         self.boxes = [*(box for form in tab.by_name.values() for box in form.boxes.values()), tab.reference]
         controls = [control for form in tab.by_name.values() for control in (form.options | form.live).values()]
-        inputs = {*self.boxes, *controls, tab.method, self.example_name, self.known_uploads}
+        series = [choice for form in tab.by_name.values() for choice in form.series.values()]
+        inputs = {*self.boxes, *series, *controls, tab.method, self.example_name, self.known_uploads}
         outputs = [*self.boxes, *controls, self.example_name, *tab.clear_panel()]
         changes = [event for box in self.boxes for event in (box.upload, box.clear, box.delete)]
         changed = gr.on(
@@ -99,8 +105,11 @@ class ExampleInputs:
         )
         used = self.offer.button.click(self.use_scan, inputs, [*self.boxes, self.offer.button], **QUIET_EVENT)
         for event in (changed, used.then(self.remove_example_files, inputs, outputs, **QUIET_EVENT)):
-            event.then(self.render, inputs, self.summary, **QUIET_EVENT)
+            shown = event.then(self.render, inputs, self.summary, **QUIET_EVENT)
+            shown.then(self.look, inputs, self.summary, **LIVE)
             event.then(self.offer_scan, inputs, self.offer.button, **QUIET_EVENT)
+        for choice in series:
+            choice.input(self.look, inputs, self.summary, **LIVE)
         for form in tab.by_name.values():
             for option in form.card.options:
                 if isinstance(option, Text | Landmarks | Points) and option.name in form.options:
@@ -161,12 +170,22 @@ class ExampleInputs:
         """Return the visitor's scan of another method in the box of the chosen one."""
         return self.offer.use(self.tab, data)
 
-    def render(self, data: dict) -> str:
-        """Return the list above Run for the chosen method."""
+    def render(self, data: dict, request: gr.Request | None = None) -> str:
+        """Return the list above Run for the chosen method, with what is known of the visitor's files by now."""
+        visitor = (request and request.session_hash) or ""
+        return self._render(data, self.check.list_fits(data, visitor) if visitor else {})
+
+    def look(self, data: dict, request: gr.Request) -> str:
+        """Return the list above Run, once the visitor's files have been looked at."""
+        fits = self.check.look(data, request.session_hash or "")
+        return self._render(data, fits) if fits else gr.skip()
+
+    def _render(self, data: dict, fits: Mapping[str, Fit | None]) -> str:
         form = self.tab.by_name[data[self.tab.method]]
         boxes = {name: data[box] for name, box in form.boxes.items()}
         texts = {name: data[control] for name, control in form.options.items()}
-        return _render_inputs(form.card, boxes, data[self.tab.reference], self.title, texts, self.current_example(data))
+        reference = data[self.tab.reference]
+        return _render_inputs(form.card, boxes, reference, self.title, texts, self.current_example(data), fits)
 
     def fill_in(self, example: Example) -> dict:
         """Return the list above Run and the example's name, for an example that is put into the form."""
@@ -203,17 +222,29 @@ def _render_inputs(
     title: str,
     texts: Mapping[str, Any],
     example: Example | None,
+    fits: Mapping[str, Fit | None] = MappingProxyType({}),
 ) -> str:
-    """Return the list: the owner of every image, of the reference, and of every text that is not the default."""
+    """Return the list: the owner of every image, of the reference, and of every text that is not the default.
+
+    Below each image and the reference stands how it fits, by `fits`; None stands for one that is being looked at.
+    """
     sources = sorted(card.inputs, key=lambda source: source.optional)
-    rows = [(source.title, *_describe_owner(boxes.get(source.name))) for source in sources]
-    rows.append((title, *_describe_owner(reference)))
+    named = [*((s.name, s.title, boxes.get(s.name)) for s in sources), (REFERENCE, title, reference)]
+    rows = [
+        InputRow(shown, *_describe_owner(paths), *(_describe_fit(fits[name]) if name in fits else ()))
+        for name, shown, paths in named
+    ]
     text_options = [o for o in card.options if isinstance(o, Text | Landmarks | Points) and not o.live]
     values = {o.name: texts.get(o.name, o.default) for o in text_options}
     set_by_example = options_set_by(example, text_options, values)
     changed = [o for o in text_options if not _is_same_value(o, values[o.name], o.default)]
-    rows += [(o.title, "example" if o in set_by_example else "yours", "") for o in changed]
+    rows += [InputRow(o.title, "example" if o in set_by_example else "yours") for o in changed]
     return html.render_inputs(rows)
+
+
+def _describe_fit(fit: Fit | None) -> tuple[str, str]:
+    """The level of a fit, and its sentence."""
+    return (fit.level.value, fit.sentence) if fit else ("looking", "Looking at it…")
 
 
 def _describe_owner(paths: Paths) -> tuple[str, str]:

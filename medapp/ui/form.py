@@ -17,6 +17,8 @@ from medapp.options import Choice, Landmarks, Option, Points, Slider, Text, Togg
 from medapp.rendering import planes
 from medapp.rendering.layers import Layer
 from medapp.ui import html
+from medapp.ui.kept_upload import KeptUpload, find_upload
+from medapp.ui.own_files import uploaded_paths
 
 FORMATS_HELP = (
     "NIfTI, DICOM (one file, many, or a zip), NRRD, MHA, MGZ, PNG, JPEG or TIFF. Upload a header (.nhdr, .mhd, .hdr) "
@@ -52,19 +54,37 @@ class Form:
         """Whether any of the images may be in colour."""
         return any(source.colour for source in self.card.inputs if not source.optional)
 
-    def read_volumes(self, data: dict) -> list[Volume | None]:
+    def read_input(self, source: Input, data: dict, visitor: str) -> Volume | None:
+        """Read the files of one input, None for an empty box; a visitor's own are read once and kept.
+
+        Raises InputError for an unreadable image.
+        """
+        paths = data[self.boxes[source.name]]
+        if visitor and uploaded_paths(paths):
+            return self.find_upload(source, data, visitor).read()
+        return sandbox.read(paths, data[self.series[source.name]] or None, **_reading(source)) if paths else None
+
+    def find_upload(self, source: Input, data: dict, visitor: str) -> KeptUpload:
+        """Return what is kept of the visitor's files of an input."""
+        paths, series = data[self.boxes[source.name]], data[self.series[source.name]]
+        return find_upload(visitor, self.place(source), paths, series, **_reading(source))
+
+    def place(self, source: Input) -> str:
+        """The place at which the visitor's files of an input are kept."""
+        return f"{self.card.name}/{source.name}"
+
+    def read_volumes(self, data: dict, visitor: str = "") -> list[Volume | None]:
         """Read the uploads in the card's order, None for empty boxes.
 
         Raises InputError for a missing or unreadable image, SeriesChoiceNeeded for an upload with several series.
         """
         volumes: list[Volume | None] = []
         for source in self.card.inputs:
-            paths, series = data[self.boxes[source.name]], data[self.series[source.name]]
-            if not paths and not source.optional:
+            if not data[self.boxes[source.name]] and not source.optional:
                 title = source.title if source.title.endswith("image") else f"{source.title} image"
                 raise InputError(f"No {title} yet: upload it first, or click an example.")
             try:
-                volumes.append(_read_volume(paths, series, source) if paths else None)
+                volumes.append(self.read_input(source, data, visitor))
             except files.SeveralSeriesError as several:
                 raise SeriesChoiceNeeded(self.series[source.name], several) from several
         return volumes
@@ -155,8 +175,9 @@ def create_upload_box(title: str, elem_id: str) -> gr.File:
     return gr.File(label=title, file_count="multiple", height=96, elem_id=elem_id)
 
 
-def _read_volume(paths: list[str], series: str | None, source: Input) -> Volume:
-    return sandbox.read(paths, series or None, name=source.title, colour=source.colour, labels=source.labels)
+def _reading(source: Input) -> dict[str, Any]:
+    """How the files of an input are read."""
+    return {"name": source.title, "colour": source.colour, "labels": source.labels}
 
 
 def _hide_series() -> gr.Dropdown:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -145,8 +145,21 @@ def render_help(sentence: str) -> str:
     return TEMPLATES.render_macro("help", sentence)
 
 
-def render_inputs(rows: Sequence[tuple[str, str, str]]) -> str:
-    """Return the table of what is used: title, whose it is ("yours", "example" or "none"), and the file's name."""
+class InputRow(NamedTuple):
+    """A row of what goes in: title, whose it is ("yours", "example" or "none"), the file's name, and how it fits.
+
+    `level` is one of `serving.input_fit`, "looking" while that is not known, "" for nothing to say.
+    """
+
+    title: str
+    owner: str
+    name: str = ""
+    level: str = ""
+    sentence: str = ""
+
+
+def render_inputs(rows: Sequence[InputRow]) -> str:
+    """Return the table of what is used."""
     return TEMPLATES.render_macro("inputs", rows)
 
 

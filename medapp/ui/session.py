@@ -103,6 +103,14 @@ class Visitors:
         self.free_space(visitor)
         return session
 
+    def find(self, visitor: str, place: str) -> Closable | None:
+        """Return the visitor's session at a place, if there is one."""
+        return self._sessions.get(visitor, {}).get(place)
+
+    def drop(self, visitor: str, place: str) -> None:
+        """Close the visitor's session at a place, if there is one."""
+        close_session(self._sessions.get(visitor, {}).pop(place, None))
+
     def free_space(self, visitor: str = "") -> bool:
         """Close sessions of others whose page is closed until the disk has room; returns whether it now has."""
         for other in list(self._sessions):

@@ -12,7 +12,6 @@ import gradio as gr
 from medapp.card import Card
 from medapp.errors import CancelledError, InputError
 from medapp.examples import Example, of_task
-from medapp.io import sandbox
 from medapp.presenters import get_presenter
 from medapp.presenters.comparison import prepare_comparison
 from medapp.presenters.task import Task
@@ -131,11 +130,10 @@ class TaskTab:
 
         def work(step: Step, form: forms.Form, used: RunInputs, volumes: Volumes) -> dict:
             data, paths, by_voxels = used.data, used.data[self.reference], bool(used.data[self.form.by_voxels])
-            how: dict[str, Any] = {"name": "reference", "colour": form.colour, "labels": self.task.reference.labels}
             comparison = prepare_comparison(
                 form.card,
                 form.card.name_inputs(volumes),
-                lambda: sandbox.read(paths, **how) if paths else None,
+                lambda: self.example_inputs.check.read_reference(form, paths, request.session_hash or ""),
                 by_voxels=by_voxels,
             )
             if comparison.note:
@@ -173,7 +171,7 @@ class TaskTab:
         with run_of(request, progress) as step:
             try:
                 step(0.0, "Reading the files")
-                return work(step, form, used, form.read_volumes(used.data))
+                return work(step, form, used, form.read_volumes(used.data, request.session_hash or ""))
             except forms.SeriesChoiceNeeded as which:
                 return self.ask_for_series(which, button)
             except InputError as error:

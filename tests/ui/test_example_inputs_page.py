@@ -9,7 +9,7 @@ from medapp import examples
 CASES = {example.name: example for example in examples.every()}
 HEALTHY = CASES["no_lesion"].images["flair"]
 
-TABLE = """[...document.getElementById(id).querySelectorAll('tr')].map((row) =>
+TABLE = """[...document.getElementById(id).querySelectorAll('tr:not(.fit)')].map((row) =>
     [...row.cells].map((cell) => cell.textContent.trim().replace(/\\s+/g, ' ')).join(': ')).join('; ')"""
 
 
