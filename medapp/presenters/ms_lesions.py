@@ -12,7 +12,7 @@ from medapp.imaging.volume import Volume
 from medapp.presenters.base import Settings
 from medapp.presenters.catalogue import get_layer_title
 from medapp.presenters.lesions import LesionPresenter
-from medapp.rendering import attention_maps, planes
+from medapp.rendering import attention_charts, planes
 from medapp.rendering.layers import Layer
 from medapp.rendering.view import View, lay_out_columns
 from medapp.result import Result, Table
@@ -64,7 +64,7 @@ class MsLesionPresenter(LesionPresenter):
         """Also which slices the network attends to, where it saw the head at once."""
         charts = super().charts(result)
         attention = get_attention(result)
-        return charts | ({"Attention": partial(attention_maps.plot_attention, attention)} if attention else {})
+        return charts | ({"Attention": partial(attention_charts.plot_attention, attention)} if attention else {})
 
     def measure(self, result: Result, settings: Settings, reference: Volume | None) -> Result:
         """Also where the lesions lie, and what became of them."""

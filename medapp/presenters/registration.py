@@ -98,7 +98,7 @@ class RegistrationPresenter(Presenter):
             layers={PROMPTS_A: Layer(maps.warped, window=maps.window), **layers},
             compared=PROMPTS_B,
             map=PROMPTS_MAP,
-            arrangements={title: lay_out_columns((*both, ("A minus B", "difference", None)))},
+            arrangements={title: lay_out_columns((*both, (f"{PROMPTS_MAP} (mm)", "map", None)))},
             arrangement=title,
         )
 

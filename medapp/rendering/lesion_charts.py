@@ -12,7 +12,7 @@ from medapp.rendering.slice_grids import slice_axis
 CHART_INK = "#767676"  # legible on white and on near black
 GRID_LINE_COLOUR = "rgba(128,128,128,0.25)"
 NO_LESION = "No lesion at this threshold"
-LINE_LENGTH = 84  # characters in a chart of 640 pixels
+LINE_LENGTH = 46  # characters in a chart of 280 pixels, as the panel has them
 AXIS_ENDS = (("left", "right"), ("back", "front"), ("foot", "head"))  # of the RAS axes
 CHART_TEMPLATE = go.layout.Template(
     layout={
@@ -115,9 +115,9 @@ def plot_probability_histogram(probability: Volume, threshold: float | None = No
 def explain(figure: go.Figure, sentence: str) -> go.Figure:
     """Put a sentence above a chart that says what there is to see, and the legend, if there is one, between them."""
     lines = textwrap.wrap(sentence, LINE_LENGTH)
-    top = 18 * len(lines) + (44 if figure.layout.showlegend else 18)
+    top = 16 * len(lines) + (44 if figure.layout.showlegend else 18)
     height = figure.layout.height + top
-    title = {"text": "<br>".join(lines), "font": {"size": 13}, "x": 0.01, "y": 1 - 16 / height, "yanchor": "top"}
+    title = {"text": "<br>".join(lines), "font": {"size": 12}, "x": 0.01, "y": 1 - 16 / height, "yanchor": "top"}
     figure.update_layout(title=title, height=height, margin={"t": top + 14})
     return figure.update_layout(legend={"orientation": "h", "x": 0, "y": 1.01, "yanchor": "bottom"})
 

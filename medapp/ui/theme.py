@@ -32,6 +32,8 @@ def create_theme() -> gr.themes.Base:
                 "button_primary_border_color_hover": "*primary_800",
                 "checkbox_label_background_fill_selected": "*primary_700",
                 "checkbox_background_color_selected": "*primary_800",
+                "checkbox_border_color": "*neutral_500",
+                "checkbox_border_color_hover": "*primary_600",
                 "slider_color": "*primary_600",
             }.items()
         },

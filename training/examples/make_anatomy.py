@@ -38,7 +38,7 @@ CASES = (
     (
         "regions_template",
         draw_template,
-        "Regions: an average brain, no skull",
+        "Regions: average brain, no skull",
         "The average of 152 brains on sagittal slices of 1.2 mm, turned: what is found should be even on both sides.",
     ),
     (

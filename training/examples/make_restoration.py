@@ -126,13 +126,13 @@ def to_picture(rgb: np.ndarray) -> Volume:
 
 RECIPES = (
     Recipe(
-        "ct_abdomen_quarter_dose", "restore_ct_rat", "Abdomen at a quarter of the dose, soft kernel",
+        "ct_abdomen_quarter_dose", "restore_ct_rat", "Abdomen, quarter dose, soft",
         "A drawn abdomen, 512 × 512 pixels of 0.72 mm, with faint lesions in the liver; noise of a quarter of the "
         "dose, and the same slice without noise to compare with.",
         "training/examples/make_restoration.py, drawn from nothing", OURS, lambda: make_phantom_ct(False),
     ),
     Recipe(
-        "ct_abdomen_sharp_kernel", "restore_ct_rat", "Abdomen at a quarter of the dose, sharp kernel",
+        "ct_abdomen_sharp_kernel", "restore_ct_rat", "Abdomen, quarter dose, sharp",
         "Another drawn abdomen, reconstructed with a sharp kernel, so that the noise is finer and stronger.",
         "training/examples/make_restoration.py, drawn from nothing", OURS, lambda: make_phantom_ct(True),
     ),
@@ -142,31 +142,31 @@ RECIPES = (
         "CT_small.dcm of pydicom's test files", "MIT, as pydicom", make_small_ct, synthetic=False,
     ),
     Recipe(
-        "pet_brain_tenth", "restore_pet_rat", "Brain PET, 12 slices, a tenth of the counts",
+        "pet_brain_tenth", "restore_pet_rat", "Brain PET, 1/10 of the counts",
         "Uptake drawn on the tissue maps of a template brain, with one hot spot; a tenth of the counts, and all of "
         "them to compare with. Superpixels, so that the slices take seconds.",
         "training/examples/make_restoration.py, from the ICBM 152 tissue maps that nilearn ships", MNI,
         lambda: make_brain_pet(0.1, tuple(range(30, 66, 3))), settings={"regions": "superpixels", "counts": "1/10"},
     ),
     Recipe(
-        "pet_brain_slice_twentieth", "restore_pet_rat", "Brain PET, one slice, a twentieth of the counts",
+        "pet_brain_slice_twentieth", "restore_pet_rat", "Brain PET slice, 1/20 of counts",
         "One slice of the same drawn brain, through the hot spot, with a twentieth of the counts.",
         "training/examples/make_restoration.py, from the ICBM 152 tissue maps that nilearn ships", MNI,
         lambda: make_brain_pet(0.05, (50,)), settings={"counts": "1/20"},
     ),
     Recipe(
-        "pathology_twice", "restore_pathology_rat", "H&E-like glands, twice finer",
+        "pathology_twice", "restore_pathology_rat", "H&E-like glands, 2 times finer",
         "A real section of colon, its brown stain redrawn as eosin; pixels twice as large as the sharp picture's, "
         "which is there to compare with.",
         SKIMAGE, FREE, lambda: make_pathology((0, 150), 360, 2),
     ),
     Recipe(
-        "pathology_four_times", "restore_pathology_rat", "H&E-like glands, four times finer",
+        "pathology_four_times", "restore_pathology_rat", "H&E-like glands, 4 times finer",
         "Another part of the same section; pixels four times as large as the sharp picture's.",
         SKIMAGE, FREE, lambda: make_pathology((152, 0), 360, 4), settings={"scale": "4"},
     ),
     Recipe(
-        "pathology_other_stain", "restore_pathology_rat", "Not H&E: what the warning looks like",
+        "pathology_other_stain", "restore_pathology_rat", "Not H&E: the warning",
         "The section in its own stains, haematoxylin and DAB, which the method was not trained on.",
         SKIMAGE, FREE, lambda: make_pathology((0, 150), 360, 2, stain=False), synthetic=False,
     ),

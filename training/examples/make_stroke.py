@@ -50,7 +50,7 @@ RECIPES = (
         (17, 27, 19),
         False,
         reorient(axial_grid(160, 1.25, 126, 1.25, (9, -6, 12), (0, -18, 8)), "PSR"),
-        "Stroke: an average brain, no skull",
+        "Stroke: average brain, no skull",
         "A lesion in the territory of the right middle cerebral artery is painted into the average of 152 brains, on "
         "sagittal slices of 1.25 mm, turned.",
     ),
@@ -61,7 +61,7 @@ RECIPES = (
         (13, 19, 15),
         True,
         axial_grid(200, 1.15, 66, 2.5, (-10, 4, -5), (0, -18, 6)),
-        "Stroke: whole head, 2.5 mm slices",
+        "Stroke: head, 2.5 mm slices",
         "A lesion in the territory of the left posterior cerebral artery is painted into a brain bent at random, in a "
         "made-up head, on axial slices of 1.15 × 1.15 × 2.5 mm.",
     ),

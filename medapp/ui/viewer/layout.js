@@ -10,8 +10,18 @@ const TALL = [
   tile('axial', [0, 0, 1, 0.54]), tile('render', [0, 0.54, 0.5, 0.46]),
   tile('coronal', [0.5, 0.54, 0.5, 0.23]), tile('sagittal', [0.5, 0.77, 0.5, 0.23]),
 ];
+const SQUARE = [0.72, 1.35]; // a stage of such a width to its height
 const GAP = 5; // pixels of the page around each tile
 const BASIC = { all: 'All', axial: 'Axial', coronal: 'Coronal', sagittal: 'Sagittal', render: '3-D' };
+
+function pack([first, ...rest]) { // for a stage about as wide as high: the first large, 3-D beside it, the others in a row below
+  const small = rest.filter((one) => one.plane !== 'render');
+  return [
+    { ...first, box: [0, 0, 0.6, 0.62] },
+    ...rest.filter((one) => one.plane === 'render').map((one) => ({ ...one, box: [0.6, 0, 0.4, 0.62] })),
+    ...small.map((one, i) => ({ ...one, box: [i / small.length, 0.62, 1 / small.length, 0.38] })),
+  ];
+}
 
 function createLayout(stage) {
   const { nv, shader } = stage;
@@ -42,6 +52,8 @@ function createLayout(stage) {
     if (!one.shows) return own;
     const live = stage.live.tile(one.shows);
     if (live) return { ...own, ...live, show: 0 };
+    if (one.shows === 'map') return { ...own, show: 0 };
+    if (tiles.some(({ shows }) => shows === 'map')) own.mapOpacity = 0; // one tile has it, and the others show what lies below
     if (one.shows === 'difference') return { ...own, show: SHOWS.difference, mapOpacity: 0 };
     return { ...own, show: one.shows === stage.scene.image.name ? SHOWS.bottom : SHOWS.top };
   }
@@ -71,7 +83,9 @@ function createLayout(stage) {
     const turn = ({ box: [left, top, across, down], ...rest }) => ({ ...rest, box: [top, left, down, across] });
     const arranged = stage.scene?.arrangements[name];
     const isTall = width < height; // a phone: what stands beside the other lies below it
-    tiles = (arranged && isTall ? arranged.map(turn) : arranged) ?? (name === 'all' ? (isTall ? TALL : WIDE) : []);
+    tiles = arranged ?? (name === 'all' ? WIDE : []);
+    if (tiles.some((one) => one.plane === 'render') && width > SQUARE[0] * height && width < SQUARE[1] * height) tiles = pack(tiles);
+    else if (isTall) tiles = arranged ? tiles.map(turn) : tiles.length ? TALL : tiles;
     if (tiles.length) {
       const [gapX, gapY] = [GAP / width, GAP / height];
       nv.setCustomLayout(tiles.map(({ plane, box: [x, y, w, h] }) => ({
