@@ -12,14 +12,17 @@ from medapp.rendering.slice_grids import slice_axis
 CHART_INK = "#767676"  # legible on white and on near black
 GRID_LINE_COLOUR = "rgba(128,128,128,0.25)"
 NO_LESION = "No lesion at this threshold"
-LINE_LENGTH = 46  # characters in a chart of 280 pixels, as the panel has them
+LINE_LENGTH = 42  # characters in a chart of 280 pixels, as the panel has them
 AXIS_ENDS = (("left", "right"), ("back", "front"), ("foot", "head"))  # of the RAS axes
+TOOLS_HEIGHT = 20  # pixels at the top, where the button that saves a chart appears
+UNUSED_TOOLS = ["zoom", "pan", "select", "lasso", "zoomIn", "zoomOut", "autoScale", "resetScale"]
 CHART_TEMPLATE = go.layout.Template(
     layout={
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"color": CHART_INK, "size": 13},
+        "font": {"color": CHART_INK, "size": 12},
         "margin": {"l": 60, "r": 16, "t": 36, "b": 48},
+        "modebar": {"remove": UNUSED_TOOLS, "bgcolor": "rgba(0,0,0,0)"},
         "bargap": 0.08,
         "xaxis": {"showgrid": False, "linecolor": CHART_INK, "ticks": "outside", "zeroline": False},
         "yaxis": {"gridcolor": GRID_LINE_COLOUR, "zeroline": False, "rangemode": "tozero"},
@@ -115,10 +118,10 @@ def plot_probability_histogram(probability: Volume, threshold: float | None = No
 def explain(figure: go.Figure, sentence: str) -> go.Figure:
     """Put a sentence above a chart that says what there is to see, and the legend, if there is one, between them."""
     lines = textwrap.wrap(sentence, LINE_LENGTH)
-    top = 16 * len(lines) + (44 if figure.layout.showlegend else 18)
+    top = 16 * len(lines) + (44 if figure.layout.showlegend else 18) + TOOLS_HEIGHT
     height = figure.layout.height + top
-    title = {"text": "<br>".join(lines), "font": {"size": 12}, "x": 0.01, "y": 1 - 16 / height, "yanchor": "top"}
-    figure.update_layout(title=title, height=height, margin={"t": top + 14})
+    title = {"text": "<br>".join(lines), "font": {"size": 12}, "x": 0.01, "y": 1 - (8 + TOOLS_HEIGHT) / height, "yanchor": "top"}
+    figure.update_layout(title=title, height=height, margin={"t": top + 6})
     return figure.update_layout(legend={"orientation": "h", "x": 0, "y": 1.01, "yanchor": "bottom"})
 
 

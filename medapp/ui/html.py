@@ -118,6 +118,11 @@ def render_image_quality(result: Result) -> str:
     return render_metric_comparison(result, QUALITY_METRICS, "Before", "Restored") + render_help(" ".join(sentences))
 
 
+def render_chart_title(title: str) -> str:
+    """Return the heading of a chart."""
+    return TEMPLATES.render_macro("chart_title", title)
+
+
 def render_table_help(result: Result) -> str:
     """Return what the values of the result's tables mean."""
     return TEMPLATES.render_macro("table_help", [table.about for table in result.tables.values() if table.about])

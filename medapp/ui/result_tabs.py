@@ -22,9 +22,9 @@ KEPT_DRAWINGS = 2  # folders with files: the browser may still fetch those of th
 
 @dataclass(frozen=True)
 class ResultTabs:
-    """The components: charts by title, each in a tab, files, provenance."""
+    """The components: charts by title, each in a group with its heading, files, provenance."""
 
-    chart_tabs: dict[str, gr.Tab]
+    chart_groups: dict[str, gr.Column]
     charts: dict[str, gr.Plot]
     archive: gr.DownloadButton
     files: gr.File
@@ -36,9 +36,9 @@ class ResultTabs:
         return [*self.charts.values(), self.archive, self.files]
 
     def show(self, card: Card) -> dict:
-        """The tabs of the charts that the method has, by component."""
+        """The charts that the method has, without those of the others, by component."""
         titles = get_presenter(card).chart_titles
-        return {tab: gr.Tab(visible=title in titles) for title, tab in self.chart_tabs.items()}
+        return {group: gr.Column(visible=title in titles) for title, group in self.chart_groups.items()}
 
     def draw(self, session: Session | None) -> dict:
         """The charts and files, by component; one that fails costs the others nothing.
@@ -72,17 +72,19 @@ class ResultTabs:
 
 def lay_out_result_tabs(name: str, chart_titles: Sequence[str]) -> ResultTabs:
     """The last tabs, inside the current ones; `name` begins the components' ids."""
-    chart_tabs: dict[str, gr.Tab] = {}
+    chart_groups: dict[str, gr.Column] = {}
     charts: dict[str, gr.Plot] = {}
-    for title in chart_titles:
-        with gr.Tab(title) as chart_tabs[title]:
-            charts[title] = gr.Plot(show_label=False, format="png")
+    with gr.Tab("Charts"):
+        for title in chart_titles:
+            with gr.Column() as chart_groups[title]:
+                gr.HTML(html.render_chart_title(title))
+                charts[title] = gr.Plot(show_label=False, format="png")
     with gr.Tab("Files"):
         archive = gr.DownloadButton("Everything as one zip", interactive=False, elem_id=f"{name}-zip")
         files = gr.File(label="Single files", file_count="multiple", interactive=False, elem_id=f"{name}-files")
     with gr.Tab("Provenance"):
         provenance = gr.HTML()
-    return ResultTabs(chart_tabs, charts, archive, files, provenance)
+    return ResultTabs(chart_groups, charts, archive, files, provenance)
 
 
 def try_to_draw(draw: Callable[[], Any], otherwise: Any) -> Any:

@@ -44,6 +44,6 @@ def lay_out_result(task: Task, name: str, cards: Sequence[Card], chosen: Card) -
                 else:
                     options[card.name] = {}
         gr.HTML(f'<div id="{name}-layers"></div>')
-        with gr.Tabs(overflow_behavior="wrap") as tabs:
+        with gr.Tabs() as tabs:
             report = gr.Tab("Report")
     return TaskResult(status, above, everything, live, options, groups, tabs, report)

@@ -80,7 +80,7 @@ class TaskTab:
     @property
     def shown(self) -> list[Any]:
         """What `show` fills."""
-        own = [self.status, self.results, self.last_tabs.provenance, self.kept, *self.last_tabs.chart_tabs.values()]
+        own = [self.status, self.results, self.last_tabs.provenance, self.kept, *self.last_tabs.chart_groups.values()]
         own += self.result.groups.values()
         return [*own, *self.stage.shown, *self.panel.shown]
 
@@ -221,7 +221,7 @@ class TaskTab:
     @property
     def first_shown(self) -> list[Any]:
         """What `show_first_view` fills."""
-        own = [self.status, self.results, self.panel.table, self.panel.numbers, *self.last_tabs.chart_tabs.values()]
+        own = [self.status, self.results, self.panel.table, self.panel.numbers, *self.last_tabs.chart_groups.values()]
         own += [self.method, *self.form.groups.values(), *self.result.groups.values()]
         return [*own, *self.stage.shown]
 

@@ -120,13 +120,8 @@ def example_button(page, task: str, number: int):
 
 
 def open_result_tab(page, task: str, title: str) -> None:
-    """Open a tab of the panel, which may have to be picked from the menu of those that have no room."""
-    panel = page.locator(f"#{task}-panel")
-    tab = panel.get_by_role("tab", name=title, exact=True).locator("visible=true")
-    if tab.count():
-        return tab.click()
-    panel.locator(".overflow-menu > button").click()
-    panel.locator(".overflow-dropdown button", has_text=title).click()
+    """Open a tab of the panel."""
+    page.locator(f"#{task}-panel").get_by_role("tab", name=title, exact=True).click()
 
 
 def unpacked(page, tab: str, folder: Path) -> list[Path]:
