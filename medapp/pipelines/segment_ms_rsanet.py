@@ -272,8 +272,8 @@ CARD = Card(
     task="segmentation",
     presenter="ms_lesions",
     title="MS lesions on FLAIR (RSANet)",
-    about="Segments multiple sclerosis lesions in 3-D and shows their locations, their change since an earlier scan, "
-    "and the attention of the network between slices.",
+    about="Segments multiple sclerosis lesions in 3-D and shows their locations and their change since an earlier "
+    "scan; the attention of the network between slices is among the files.",
     inputs=(
         Input("flair", "FLAIR", "A brain MRI with or without the skull, on any grid.",
               kinds=(FLAIR,), check=require_head),

@@ -241,7 +241,7 @@ CARD = Card(
     build=partial(build_networks, widths=WIDTHS),
     run=segment,
     networks={"anatomy": ANATOMY},
-    option_groups={"Weights of the planes": tuple(f"weight_{plane}" for plane in PLANE_LETTERS)},
+    option_groups={"Weights of the weighted mean": tuple(f"weight_{plane}" for plane in PLANE_LETTERS)},
     licence="CC BY-NC 4.0 (labels of the brains into which lesions were inserted; see NOTICE)",
     cite="Mousavi 2025, medRxiv, doi:10.1101/2025.09.26.25336733",
     trained_on="Synthetic lesions, not real ones: the shapes of real strokes (105 chronic, 1,149 acute), mirrored, "

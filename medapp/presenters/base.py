@@ -31,7 +31,7 @@ class Presenter:
     Presenters only read results and know no network. `title` names the kind of result; `reference` says what it can be
     compared with, None for nothing; `files` are the roles of the volumes that are written, `made` further roles that
     the method made (all others were put in); `table_name` is the table with a row for each thing found, "" for none;
-    `charted_tables` are shown as charts; `chart_titles` are the titles of all charts there may be; `image_role` is the
+    `unshown_tables` are only written; `chart_titles` are the titles of all charts there may be; `image_role` is the
     volume that the others lie on.
     """
 
@@ -40,7 +40,7 @@ class Presenter:
     files: tuple[str, ...] = ()
     made: tuple[str, ...] = ()
     table_name = ""
-    charted_tables: tuple[str, ...] = ()
+    unshown_tables: tuple[str, ...] = ()
     chart_titles: tuple[str, ...] = ()
     image_role = "image"
 
@@ -72,8 +72,8 @@ class Presenter:
         return result.tables.get(self.table_name)
 
     def further_tables(self, result: Result) -> list[Table]:
-        """All tables but the first one and those that are charts."""
-        apart = (self.table_name, *self.charted_tables)
+        """All tables but the first one and those that are only written."""
+        apart = (self.table_name, *self.unshown_tables)
         return [table for name, table in result.tables.items() if name not in apart]
 
     def charts(self, result: Result) -> dict[str, Callable[[], Figure]]:

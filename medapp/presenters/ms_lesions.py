@@ -1,23 +1,19 @@
 """Lesions of multiple sclerosis: by their places, or by their change since an earlier scan."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
-from plotly.graph_objects import Figure
 
 from medapp.analysis.ms_lesions import CHANGE_CLASSES, NEW, PLANE_AXES, measure_ms_lesions
 from medapp.imaging.volume import Volume
 from medapp.presenters.base import Settings
 from medapp.presenters.catalogue import get_layer_title
 from medapp.presenters.lesions import LesionPresenter
-from medapp.rendering import attention_charts, planes
+from medapp.rendering import planes
 from medapp.rendering.layers import Layer
 from medapp.rendering.view import View, lay_out_columns
-from medapp.result import Result, Table
+from medapp.result import Result
 
-ATTENTION = {plane: f"attention_{plane}" for plane in PLANE_AXES}
 PLACE_COLOURS = {1: (255, 110, 30), 2: (240, 228, 66), 3: (0, 190, 140), 4: (230, 140, 190)}
 CHANGE_COLOURS = {1: (255, 110, 30), 2: (240, 228, 66), 3: (86, 180, 233), 4: (190, 190, 190), 5: (60, 110, 230)}
 THEN_AND_NOW = "Then and now"
@@ -30,8 +26,7 @@ class MsLesionPresenter(LesionPresenter):
 
     title = "MS lesions"
     files = (*LesionPresenter.files, "places", "change", "probability_baseline", "zones")
-    charted_tables = tuple(ATTENTION.values())
-    chart_titles = (*LesionPresenter.chart_titles, "Attention")
+    unshown_tables = tuple(f"attention_{plane}" for plane in PLANE_AXES)
 
     def sequences(self, result: Result) -> dict[str, Volume]:
         """Those of this exam, and the FLAIR of the earlier one."""
@@ -60,12 +55,6 @@ class MsLesionPresenter(LesionPresenter):
         tiles = lay_out_columns(pictures, {"axial": 0.56, "sagittal": 0.44})
         return replace(view, arrangements={THEN_AND_NOW: tiles}, arrangement=THEN_AND_NOW)
 
-    def charts(self, result: Result) -> dict[str, Callable[[], Figure]]:
-        """Also which slices the network attends to, where it saw the head at once."""
-        charts = super().charts(result)
-        attention = get_attention(result)
-        return charts | ({"Attention": partial(attention_charts.plot_attention, attention)} if attention else {})
-
     def measure(self, result: Result, settings: Settings, reference: Volume | None) -> Result:
         """Also where the lesions lie, and what became of them."""
         return measure_ms_lesions(result, settings, reference)
@@ -85,8 +74,3 @@ class MsLesionPresenter(LesionPresenter):
         counts = {name: result.metrics[name].value for name in CHANGE_CLASSES.values()}
         changes = ", ".join(f"{count} {name}" for name, count in counts.items())
         return f"{sentence.rstrip('.')}; since the earlier scan {changes}"
-
-
-def get_attention(result: Result) -> dict[str, Table]:
-    """Plane to the table of what its slices attend to; empty where the network saw the head in windows."""
-    return {plane: result.tables[name] for plane, name in ATTENTION.items() if name in result.tables}

@@ -14,7 +14,6 @@ GRID_LINE_COLOUR = "rgba(128,128,128,0.25)"
 NO_LESION = "No lesion at this threshold"
 LINE_LENGTH = 42  # characters in a chart of 280 pixels, as the panel has them
 AXIS_ENDS = (("left", "right"), ("back", "front"), ("foot", "head"))  # of the RAS axes
-TOOLS_HEIGHT = 20  # pixels at the top, where the button that saves a chart appears
 UNUSED_TOOLS = ["zoom", "pan", "select", "lasso", "zoomIn", "zoomOut", "autoScale", "resetScale"]
 CHART_TEMPLATE = go.layout.Template(
     layout={
@@ -26,7 +25,6 @@ CHART_TEMPLATE = go.layout.Template(
         "bargap": 0.08,
         "xaxis": {"showgrid": False, "linecolor": CHART_INK, "ticks": "outside", "zeroline": False},
         "yaxis": {"gridcolor": GRID_LINE_COLOUR, "zeroline": False, "rangemode": "tozero"},
-        "legend": {"orientation": "h", "y": 1.12, "x": 0},
     }
 )
 
@@ -116,13 +114,16 @@ def plot_probability_histogram(probability: Volume, threshold: float | None = No
 
 
 def explain(figure: go.Figure, sentence: str) -> go.Figure:
-    """Put a sentence above a chart that says what there is to see, and the legend, if there is one, between them."""
+    """Put a sentence above a chart that says what there is to see, and below it the legend, if the chart has one."""
     lines = textwrap.wrap(sentence, LINE_LENGTH)
-    top = 16 * len(lines) + (44 if figure.layout.showlegend else 18) + TOOLS_HEIGHT
+    if figure.layout.showlegend:
+        named = [trace for trace in figure.data if trace.name and trace.showlegend is not False]
+        keys = [f'<span style="color:{trace.marker.color or trace.line.color}">■</span> {trace.name}' for trace in named]
+        lines.append("   ".join(keys))
+    top = 16 * len(lines) + 24
     height = figure.layout.height + top
-    title = {"text": "<br>".join(lines), "font": {"size": 12}, "x": 0.01, "y": 1 - (8 + TOOLS_HEIGHT) / height, "yanchor": "top"}
-    figure.update_layout(title=title, height=height, margin={"t": top + 6})
-    return figure.update_layout(legend={"orientation": "h", "x": 0, "y": 1.01, "yanchor": "bottom"})
+    title = {"text": "<br>".join(lines), "font": {"size": 12}, "x": 0.01, "y": 1 - 12 / height, "yanchor": "top"}
+    return figure.update_layout(title=title, height=height, margin={"t": top + 8}, showlegend=False)
 
 
 def plot_message(text: str) -> go.Figure:

@@ -1,5 +1,6 @@
 """Charts of the table of brain regions."""
 
+import numpy as np
 import plotly.graph_objects as go
 
 from medapp.imaging.brain_labels import split_side
@@ -7,7 +8,7 @@ from medapp.rendering import colour
 from medapp.rendering.lesion_charts import CHART_INK, CHART_TEMPLATE, GRID_LINE_COLOUR, explain, plot_message
 from medapp.result import Table
 
-VOLUME_TICKS = [0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000]  # ml
+VOLUME_TICKS = [0.01, 0.1, 1, 10, 100, 1000]  # ml
 NO_REGION = "No region was found"
 SIDE_COLOURS = {
     "Left": colour.to_css(colour.get_label_colour(2)),
@@ -23,6 +24,7 @@ def plot_region_volumes(table: Table) -> go.Figure:
     structures = list(dict.fromkeys(structure for _, structure in values))
     if not values:
         return plot_message(NO_REGION)
+    ends = [float(np.log10(ml)) + step for ml, step in ((min(values.values()), -0.2), (max(values.values()), 0.2))]
     figure = go.Figure()
     for structure in structures:
         pair = [values[side, structure] for side in ("Left", "Right") if (side, structure) in values]
@@ -35,7 +37,7 @@ def plot_region_volumes(table: Table) -> go.Figure:
             marker={"color": tint, "size": 11}, hovertemplate=f"{side} %{{y}}: %{{x:.3g}} ml<extra></extra>",
         )  # fmt: skip
     figure = _set_layout(figure, structures, 22).update_xaxes(
-        title="Volume (ml); each step is about three times as much", type="log", tickvals=VOLUME_TICKS
+        title="Volume (ml), logarithmic", type="log", tickvals=VOLUME_TICKS, tickangle=0, range=ends
     )
     return explain(
         figure, "Dots of one line that lie apart are structures whose sides differ; most of a healthy brain's do not."
@@ -72,6 +74,12 @@ def _set_layout(figure: go.Figure, structures: list[str], line_height: int) -> g
     figure.update_layout(template=CHART_TEMPLATE, height=height, barmode="group", bargap=0.25, showlegend=True)
     figure.update_layout(legend_traceorder="normal")
     figure.update_yaxes(
-        autorange="reversed", automargin=True, showgrid=False, ticks="", categoryorder="array", categoryarray=structures
+        autorange="reversed",
+        automargin=True,
+        showgrid=False,
+        ticks="",
+        categoryorder="array",
+        categoryarray=structures,
+        tickfont_size=10,
     )
     return figure.update_xaxes(showgrid=True, gridcolor=GRID_LINE_COLOUR)

@@ -71,9 +71,9 @@ class Warp:
 class Tile:
     """One picture of an arrangement: a plane, its box as shares (left, top, width, height) of the stage, what it shows.
 
-    `shows`: "" for what is chosen, the caption of an image layer, "difference", "map" for the first image with the
-    map, which other tiles then have not, or for a live mask of several probabilities "agreement" or the title of one. `warp` is the share of the deformation, 0 to 1; None for what is
-    chosen.
+    `shows`: "" for what is chosen, the caption of an image layer, "difference", "map" for the first image with the map,
+    which no other tile has then, or for a live mask of several probabilities "agreement" or the title of one. `warp` is
+    the share of the deformation, 0 to 1; None for what is chosen.
     """
 
     plane: Plane

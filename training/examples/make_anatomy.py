@@ -38,13 +38,13 @@ CASES = (
     (
         "regions_template",
         draw_template,
-        "Regions: average brain, no skull",
+        "Regions: average brain",
         "The average of 152 brains on sagittal slices of 1.2 mm, turned: what is found should be even on both sides.",
     ),
     (
         "regions_thick_slices",
         draw_whole_head,
-        "Regions: whole head, 3 mm slices",
+        "Regions: head, 3 mm slices",
         "Axial slices of 1.1 × 1.1 × 3 mm of a brain bent at random, in a made-up head.",
     ),
 )

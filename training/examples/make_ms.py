@@ -67,7 +67,7 @@ RECIPES = (
         (),
         False,
         {"flair": axial_grid(170, 1.2, 54, 3.0, (8, -3, 5), (0, -18, 8))},
-        "Multiple sclerosis: FLAIR alone",
+        "MS lesions: FLAIR alone",
         "Seven lesions are painted beside the ventricles, in deep white matter and in the cerebellum of an average "
         "brain, on oblique slices of 1.2 × 1.2 × 3 mm.",
     ),
@@ -82,7 +82,7 @@ RECIPES = (
             "t1": reorient(axial_grid(150, 1.5, 130, 1.6, (0, 0, 0), (0, -18, 0)), "PSR"),
             "baseline": axial_grid(200, 1.2, 54, 3.0, (4, -5, 2), (6, -22, 10)),
         },
-        "Multiple sclerosis: what changed",
+        "MS lesions: what changed",
         "A made-up head twice, the second time with two lesions more, one that has grown and one less; the earlier "
         "FLAIR is turned and moved, a T1 lies on a grid of its own. Lesions under 0.1 ml are left out: below that, "
         "specks found at one time only would count as new or gone.",

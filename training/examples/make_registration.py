@@ -140,7 +140,7 @@ CASES: tuple[tuple[str, Callable[[], ExamplePair], str, str], ...] = (
     (
         "raw_heads",
         make_raw_heads,
-        "Whole heads, as from the scanner",
+        "Whole heads from the scanner",
         "Two average brains, each bent at random, in made-up heads with skull and scalp, in different positions.",
     ),
 )

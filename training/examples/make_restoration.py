@@ -149,7 +149,7 @@ RECIPES = (
         lambda: make_brain_pet(0.1, tuple(range(30, 66, 3))), settings={"regions": "superpixels", "counts": "1/10"},
     ),
     Recipe(
-        "pet_brain_slice_twentieth", "restore_pet_rat", "Brain PET slice, 1/20 of counts",
+        "pet_brain_slice_twentieth", "restore_pet_rat", "PET slice, 1/20 of the counts",
         "One slice of the same drawn brain, through the hot spot, with a twentieth of the counts.",
         "training/examples/make_restoration.py, from the ICBM 152 tissue maps that nilearn ships", MNI,
         lambda: make_brain_pet(0.05, (50,)), settings={"counts": "1/20"},

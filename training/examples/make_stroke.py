@@ -50,7 +50,7 @@ RECIPES = (
         (17, 27, 19),
         False,
         reorient(axial_grid(160, 1.25, 126, 1.25, (9, -6, 12), (0, -18, 8)), "PSR"),
-        "Stroke: average brain, no skull",
+        "Stroke: average brain",
         "A lesion in the territory of the right middle cerebral artery is painted into the average of 152 brains, on "
         "sagittal slices of 1.25 mm, turned.",
     ),

@@ -83,9 +83,9 @@ function createLayout(stage) {
     const turn = ({ box: [left, top, across, down], ...rest }) => ({ ...rest, box: [top, left, down, across] });
     const arranged = stage.scene?.arrangements[name];
     const isTall = width < height; // a phone: what stands beside the other lies below it
-    tiles = arranged ?? (name === 'all' ? WIDE : []);
+    tiles = arranged ?? (name === 'all' ? WIDE : name === 'render' ? [] : [tile(name, [0, 0, 1, 1])]);
     if (tiles.some((one) => one.plane === 'render') && width > SQUARE[0] * height && width < SQUARE[1] * height) tiles = pack(tiles);
-    else if (isTall) tiles = arranged ? tiles.map(turn) : tiles.length ? TALL : tiles;
+    else if (isTall && (arranged || name === 'all')) tiles = arranged ? tiles.map(turn) : TALL;
     if (tiles.length) {
       const [gapX, gapY] = [GAP / width, GAP / height];
       nv.setCustomLayout(tiles.map(({ plane, box: [x, y, w, h] }) => ({
