@@ -15,7 +15,7 @@ from medapp.rendering.view import View, lay_out_columns
 from medapp.result import Result
 
 PLACE_COLOURS = {1: (255, 110, 30), 2: (240, 228, 66), 3: (0, 190, 140), 4: (230, 140, 190)}
-CHANGE_COLOURS = {1: (255, 110, 30), 2: (240, 228, 66), 3: (86, 180, 233), 4: (190, 190, 190), 5: (60, 110, 230)}
+CHANGE_COLOURS = {1: (255, 110, 30), 2: (240, 228, 66), 3: (0, 190, 140), 4: (190, 190, 190), 5: (60, 110, 230)}
 THEN_AND_NOW = "Then and now"
 EARLIER = "Earlier FLAIR, aligned"
 SEQUENCES = {"t1": "T1, aligned", "t2": "T2, aligned", "baseline": EARLIER}

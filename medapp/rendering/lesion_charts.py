@@ -118,8 +118,8 @@ def explain(figure: go.Figure, sentence: str) -> go.Figure:
     lines = textwrap.wrap(sentence, LINE_LENGTH)
     if figure.layout.showlegend:
         named = [trace for trace in figure.data if trace.name and trace.showlegend is not False]
-        keys = [f'<span style="color:{trace.marker.color or trace.line.color}">■</span> {trace.name}' for trace in named]
-        lines.append("   ".join(keys))
+        keys = ((trace.marker.color or trace.line.color, trace.name) for trace in named)
+        lines.append("   ".join(f'<span style="color:{tint}">■</span> {name}' for tint, name in keys))
     top = 16 * len(lines) + 24
     height = figure.layout.height + top
     title = {"text": "<br>".join(lines), "font": {"size": 12}, "x": 0.01, "y": 1 - 12 / height, "yanchor": "top"}

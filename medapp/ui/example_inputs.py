@@ -77,12 +77,11 @@ class RunInputs:
 class ExampleInputs:
     """The list above Run of a tab, and the events that remove an example's files from its form."""
 
-    def __init__(self, name: str, cards: Iterable[Card], reference: str) -> None:
-        """Lay out the list; `reference` is what the tab calls the image to compare with."""
+    def __init__(self, name: str, chosen: Card, reference: str) -> None:
+        """Lay out the list for the chosen method; `reference` is what the tab calls the image to compare with."""
         self.title = reference
-        first = next(iter(cards))
         self.offer = ScanOffer(name)
-        self.summary = gr.HTML(_render_inputs(first, {}, None, reference, {}, None), elem_id=f"{name}-used")
+        self.summary = gr.HTML(_render_inputs(chosen, {}, None, reference, {}, None), elem_id=f"{name}-used")
         self.example_name = gr.Textbox(visible=False)  # of the example in the form; sent with the form's values
         self.known_uploads = gr.State([])  # the uploads in the boxes after the last upload
 

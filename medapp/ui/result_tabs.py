@@ -15,8 +15,10 @@ from medapp.presenters import get_presenter
 from medapp.presenters.report import save_with_report
 from medapp.serving import run_log, runtime
 from medapp.ui import html
+from medapp.ui.events import AT_ONCE
 from medapp.ui.session import Session
 
+RESIZE = "() => setTimeout(() => window.dispatchEvent(new Event('resize')))"  # charts drawn out of sight
 KEPT_DRAWINGS = 2  # folders with files: the browser may still fetch those of the last but one
 
 
@@ -74,11 +76,12 @@ def lay_out_result_tabs(name: str, chart_titles: Sequence[str]) -> ResultTabs:
     """The last tabs, inside the current ones; `name` begins the components' ids."""
     chart_groups: dict[str, gr.Column] = {}
     charts: dict[str, gr.Plot] = {}
-    with gr.Tab("Charts"):
+    with gr.Tab("Charts") as tab:
         for title in chart_titles:
             with gr.Column() as chart_groups[title]:
                 gr.HTML(html.render_chart_title(title))
                 charts[title] = gr.Plot(show_label=False, format="png")
+    tab.select(None, None, None, js=RESIZE, **AT_ONCE)
     with gr.Tab("Files"):
         archive = gr.DownloadButton("Everything as one zip", interactive=False, elem_id=f"{name}-zip")
         files = gr.File(label="Single files", file_count="multiple", interactive=False, elem_id=f"{name}-files")

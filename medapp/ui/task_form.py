@@ -50,7 +50,7 @@ def lay_out_form(task: Task, name: str, cards: Sequence[Card], examples: Sequenc
             visible=False,
             elem_id=f"{name}-by-voxels",
         )
-    example_inputs = ExampleInputs(name, cards, task.reference.name)
+    example_inputs = ExampleInputs(name, chosen, task.reference.name)
     with gr.Row(elem_classes="run-row") as buttons:
         run = gr.Button(task.run, variant="primary", elem_id=f"{name}-run")
     return TaskForm(method, asked, groups, reference, by_voxels, example_inputs, buttons, run, gallery)
