@@ -28,6 +28,7 @@ from medapp.serving import runtime
 from training.core.data_cache import cache_folder
 from training.core.random_source import RandomSource
 from training.data import glioma_flair, labelled_brains
+from training.data.brain_heads import close_mask
 from training.data.brain_tissues import TISSUE_CLASS
 from training.data.labelled_brains import MARGIN, STEP_MM
 from training.data.ms_lesions import CORNER, VENTRICLE, WHITE, transplant_lesions
@@ -137,7 +138,7 @@ def load_patient(data: Path, name: str, bank: Mapping[str, np.ndarray] | None = 
     flair, t1 = (correct_shading(arrays[role], regions[role].numpy()) for role in ("flair", "t1"))
     mask, white = (torch.from_numpy(arrays[role]) for role in ("mask", "white"))
     unknown, home = torch.zeros_like(mask), _template_affine(regions["flair"])
-    far = encode_distance(arrays["flair"] > 0)
+    far = encode_distance(arrays["regions_flair"] > 0)
     return RealPatient(
         person_of(name), flair, t1, mask, white, unknown, lesion_points(mask), regions, others, home, far
     )
@@ -198,8 +199,8 @@ def correct_shading(image: np.ndarray, regions: np.ndarray) -> Tensor:
 
 
 def encode_distance(brain: np.ndarray) -> Tensor:
-    """Return the distance (X, Y, Z) uint8 from a brain, bool, without its gaps, in steps of STEP_MM."""
-    closed = ndimage.binary_closing(brain, iterations=CLOSING_ITERATIONS)
+    """Return the distance (X, Y, Z) uint8 from a brain, bool, its gaps and holes filled, in steps of STEP_MM."""
+    closed = close_mask(brain, CLOSING_ITERATIONS)
     return torch.from_numpy((ndimage.distance_transform_edt(~closed) / STEP_MM).clip(0, 255).astype(np.uint8))
 
 

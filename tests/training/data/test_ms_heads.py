@@ -3,6 +3,7 @@
 import csv
 from functools import partial
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -15,8 +16,10 @@ from medapp.imaging.brain_labels import MIRROR_CLASSES
 from medapp.imaging.volume import Volume
 from medapp.networks.rsanet import RSANet
 from medapp.pipelines.segment_ms_rsanet import CARD
+from medapp.result import Result
 from training.core.random_source import RandomSource
 from training.data import glioma_flair, ms_heads, ms_patches, ms_patients
+from training.data.brain_tissues import TISSUE_CLASS
 from training.data.labelled_brains import MARGIN, STEP_MM, LabelledScan
 from training.data.ms_exams import Exam
 from training.data.ms_lesions import (
@@ -311,3 +314,31 @@ def test_the_evaluation_knows_the_trainings_folder_and_takes_its_cases(tmp_path,
     (tmp_path / "ms").mkdir()
     (tmp_path / "ms" / "openms_p07_flair.nii.gz").touch()
     assert [*evaluate.select_cases(CARD, tmp_path, "test", "")[1]] == ["test"]
+
+
+def test_people_of_a_clinic_keep_their_slices_and_are_not_scanned_again(tmp_path, monkeypatch):
+    tissue, t1, _ = phantom()
+    inner = (slice(MARGIN, -MARGIN),) * 3
+    lesion = np.zeros(tissue.shape, bool)
+    lesion[56:62, 44:50, 48:54] = True  # a slice
+    flair = (100 * np.where(lesion, 1.5, (t1 > 0) * 1.0))[inner]
+    affine = np.diag([1.0, 1, 6, 1])
+    thick = {role: a.reshape(48, 48, 8, 6).mean(3) for role, a in (("flair", flair), ("mask", lesion[inner] * 1.0))}
+    (tmp_path / "ms_thick").mkdir()
+    for role, array in (("flair", thick["flair"]), ("mask", (thick["mask"] > 0.4).astype(np.uint8))):
+        nib.save(nib.Nifti1Image(array.astype(np.float32), affine), tmp_path / "ms_thick" / f"clinic_7_{role}.nii.gz")
+    labels = Volume(TISSUE_CLASS.numpy()[tissue[inner]], np.diag([1.0, 1, 1, 1]), labels={1: "any"})
+    monkeypatch.setattr(ms_patients.runtime, "run", lambda name, image: Result({"labels": labels}))
+    monkeypatch.setattr(ms_patients, "parcellation_cache", lambda data: tmp_path)
+    monkeypatch.setattr(ms_patients, "transplant_lesions", lambda *_: {})
+    assert ms_patients.list_clinical(tmp_path) == ["clinic_7"]
+    for _ in range(2):  # made, then from the cache
+        real = ms_patients.load_clinical(tmp_path, "clinic_7")
+    assert real.patient == "7" and real.slice_mm == pytest.approx(6) and len(real.lesion_points) == 1
+    inside, white = real.lesions > 200, real.white > 200
+    assert inside.any() and real.flair[inside].float().mean() > 1.2 * real.flair[white & ~inside].float().mean()
+    view = ms_heads.draw_real(real, SIZE, RandomSource(0))
+    assert view.is_scanned
+    patch = ms_patches.make_patch(view, RandomSource(1))
+    assert patch.x[0].any() and not patch.x[1:3].any()
+    torch.testing.assert_close(patch.target, view.target)
