@@ -56,11 +56,10 @@ def picture(page) -> np.ndarray:
 
 
 def changed(page, before: int) -> int:
-    page.wait_for_function(
-        "old => !document.querySelector('#restoration-region-editor-words').textContent.includes(old + ' regions')",
-        arg=before,
-    )
-    return count(page)
+    """The number of regions once it is another."""
+    words = "document.querySelector('#restoration-region-editor-words').textContent"
+    found = f"Number(/(\\d+) regions/.exec({words})?.[1] ?? old)"
+    return page.wait_for_function(f"old => {{ const n = {found}; return n !== old && n; }}", arg=before).json_value()
 
 
 def click(page, x: float, y: float) -> None:
