@@ -27,7 +27,7 @@ def test_the_worker_and_its_threads_come_after_the_caller():
         return [priority(), *found]
 
     before = priority()
-    assert call_in_worker(look) == [min(19, before + 10)] * 2 and priority() == before
+    assert call_in_worker(look) == [min(19, before + 5)] * 2 and priority() == before
 
 
 def test_it_knows_who_has_asked_and_passes_errors_on():
