@@ -27,6 +27,7 @@ def test_the_bars_carry_the_volumes_and_little_else():
     figure = lesion_charts.plot_volume_by_slice(mask, mask)
     assert np.sum(figure.data[0].y) == pytest.approx(mask.array.sum() * mask.grid.voxel_ml, rel=1e-5)
     assert [t.name for t in figure.data] == ["mask", "reference"]
+    assert all(t.name in figure.layout.title.text.split("<br>")[-1] for t in figure.data), "the key of the colours"
     assert len(figure.to_json()) < 10_000
 
 

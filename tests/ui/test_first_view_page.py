@@ -3,9 +3,16 @@
 from conftest import open_page, wait_for_picture
 
 from benchmarks import serving
+from medapp.serving import runtime
 from medapp.ui.first_view import load_first_view
 
 FIGURE = "document.querySelector('#segmentation-viewer .mv-figure').textContent"
+SHARES = """[innerWidth < document.documentElement.scrollWidth || innerHeight < document.documentElement.scrollHeight,
+  ...[true, false].map((closed) => {
+    document.getElementById('segmentation-work').classList.toggle('drawer-closed', closed)
+    const box = document.getElementById('segmentation-stage').getBoundingClientRect()
+    return box.width * box.height / (innerWidth * innerHeight)
+  })]"""
 HEADLINE = "document.querySelector('#segmentation-status h2').textContent"
 
 
@@ -18,8 +25,14 @@ def test_every_tab_begins_with_a_picture_and_its_threshold_moves(browser, tmp_pa
             wait_for_picture(page, tab)
             assert page.inner_text(f"#{tab}-status h2") == load_first_view(tab).headline
         assert '"outcome"' not in path.read_text(), "nothing has been computed"
-        figure, headline = page.evaluate(FIGURE), page.evaluate(HEADLINE)
         method = load_first_view("segmentation").example.pipeline
+        asked = [source.title for source in runtime.find_card(method).inputs]
+        assert asked[0] in page.inner_text("#segmentation-used")
+        for size in ((1280, 720), (1600, 1000)):
+            page.set_viewport_size({"width": size[0], "height": size[1]})
+            scrolls, closed, opened = page.evaluate(SHARES)
+            assert not scrolls and closed >= 0.6 and opened >= 0.45, (size, closed, opened)
+        figure, headline = page.evaluate(FIGURE), page.evaluate(HEADLINE)
         threshold = page.locator(f"#{method}-live input[type=number]").first
         threshold.fill("0.9")
         page.wait_for_function(f"old => {FIGURE} !== old", arg=figure)
