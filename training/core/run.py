@@ -83,11 +83,16 @@ class Run:
         return time.time() - self.saved > 60 * minutes
 
     def optimize(self, loss: Tensor, *extra: float) -> None:
-        """Take one step down the gradient of the loss; `extra` are further numbers for the log."""
+        """Take one step down the gradient of the loss; `extra` are further numbers for the log.
+
+        A gradient that is not finite would end the training for good: that step is left out, and said.
+        """
         self.optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
-        self.optimizer.step()
+        if nn.utils.clip_grad_norm_(self.net.parameters(), 1.0).isfinite():
+            self.optimizer.step()
+        else:
+            print(f"step {self.step} is left out: its loss is {loss.item()}, or its gradient is not finite", flush=True)
         self.count_step([loss.item(), *extra] if extra else loss.item())
 
     def count_step(self, loss: Any) -> None:
