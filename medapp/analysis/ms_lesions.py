@@ -217,12 +217,6 @@ def make_attention_table(weights: np.ndarray, at: Sequence[float]) -> Table:
     return Table(("draws (mm)", *(f"on {mm:.1f}" for mm in at)), tuple(rows), ATTENTION_TABLE_HELP)
 
 
-def read_attention(table: Table) -> tuple[np.ndarray, np.ndarray]:
-    """Read the weights (L, L) and positions (L,) in mm from such a table."""
-    values = np.array(table.rows, float)
-    return values[:, 1:], values[:, 0]
-
-
 def project_on_axis(grid: Grid, axis: int, mm: Sequence[float]) -> float:
     """Return the position of a point, in RAS+ mm, along the image's own axis that is nearest to a RAS axis.
 

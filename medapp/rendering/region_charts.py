@@ -72,7 +72,6 @@ def _read_by_side(table: Table, column: str) -> dict[tuple[str, str], float]:
 def _set_layout(figure: go.Figure, structures: list[str], line_height: int) -> go.Figure:
     height = 60 + line_height * len(structures)
     figure.update_layout(template=CHART_TEMPLATE, height=height, barmode="group", bargap=0.25, showlegend=True)
-    figure.update_layout(legend_traceorder="normal")
     figure.update_yaxes(
         autorange="reversed",
         automargin=True,

@@ -37,7 +37,6 @@ def plot_before_after(table: Table | None, measure: str, unit: str = "") -> go.F
         template=CHART_TEMPLATE, height=60 + 24 * len(rows), barmode="group", bargap=0.25, showlegend=True
     )
     figure.update_yaxes(autorange="reversed", automargin=True, showgrid=False, ticks="", tickfont_size=10)
-    figure.update_layout(legend_traceorder="normal")
     title = f"{measure[:1].upper()}{measure[1:]}{end}"
     figure.update_xaxes(title=title, showgrid=True, gridcolor=GRID_LINE_COLOUR)
     return explain(figure, BEFORE_AFTER_HELP.get(measure, ""))

@@ -9,8 +9,7 @@ from dataclasses import replace
 from enum import StrEnum
 from functools import cache, partial
 from typing import NamedTuple
-
-from safetensors.torch import load_file
+from weakref import WeakKeyDictionary
 
 from medapp.algorithms.scan_plausibility import Doubts, doubt_kind
 from medapp.algorithms.scan_recognition import KINDS, MEASURES, NO_HEAD, Recognition, recognize_scan
@@ -24,10 +23,11 @@ from medapp.imaging.volume import Volume
 from medapp.io.raster import NO_PIXEL_SIZE_REMARK
 from medapp.networks.scan_classifier import ScanClassifier
 from medapp.result import Result
+from medapp.serving.network_loading import build_network
 from medapp.serving.weight_files import locate_weights
 
 log = logging.getLogger(__name__)
-
+_recognized: WeakKeyDictionary[Volume, Recognition] = WeakKeyDictionary()
 
 RECOGNITION = Network(
     Weights(
@@ -94,14 +94,15 @@ def load_classifier() -> ScanClassifier | None:
     except WeightsError as error:
         log.warning("scans are not recognised: %s", error)
         return None
-    net = RECOGNITION.build()
-    net.load_state_dict({name: tensor.float() for name, tensor in load_file(located.path).items()})
-    return net.eval()
+    return build_network(RECOGNITION.build, located, "scan_classifier").eval()
 
 
 def _recognize(volume: Volume) -> Recognition:
-    net = load_classifier()
-    return Recognition() if net is None else recognize_scan(net, volume)
+    """Recognise a scan, once for all that is said of it: at the upload, before the run and in the result."""
+    if volume not in _recognized:
+        net = load_classifier()
+        _recognized[volume] = Recognition() if net is None else recognize_scan(net, volume)
+    return _recognized[volume]
 
 
 def _judge_labels(volume: Volume) -> Fit:

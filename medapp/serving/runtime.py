@@ -21,23 +21,21 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
 from importlib.util import find_spec
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 import medapp
 from medapp import hardware, pipelines
 from medapp.cache import cache_folder
 from medapp.card import Card
-from medapp.errors import InputError, OptionError, UserError, WeightsError
+from medapp.errors import InputError, OptionError, UserError
 from medapp.imaging.volume import Volume
 from medapp.options import RenamedWarning, renaming_note
 from medapp.result import Provenance, Result
 from medapp.serving import input_fit, run_log, weight_files
 from medapp.serving.inference_engine import Engine
+from medapp.serving.network_loading import build_network
 from medapp.serving.worker_thread import call_in_worker
 
 Progress = Callable[[float, str], None]
@@ -215,18 +213,6 @@ def load_network(card: Card, device: str, further: dict[str, str], name: str) ->
         net = build_network(network.build, located, name)
         loaded_networks[key] = net.eval().requires_grad_(False).to(device)
     return loaded_networks[key]
-
-
-def build_network(build: Callable[[], Any], located: weight_files.LocatedWeights, name: str) -> Any:
-    """Return `build()` with the weights of the file in float32; raises WeightsError if they do not fit."""
-    torch.set_num_threads(hardware.count_processors())
-    net, file = build(), located.path
-    try:
-        state = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
-        net.load_state_dict({key: tensor.float() for key, tensor in state.items()})
-    except (SafetensorError, RuntimeError, UnpicklingError) as error:
-        raise WeightsError(f"{file.name} does not fit the network of {name}.") from error
-    return net
 
 
 def select_device(device: str | None) -> str:

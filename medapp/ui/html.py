@@ -174,8 +174,7 @@ def describe_region(region_map: Any, number: int) -> str:
     is_inside = region_map.stack[region_map.slice_index] == number
     values = to_display_slices(image.array, image.grid)[region_map.slice_index][is_inside]
     count = int(is_inside.sum())
-    area = describe_area(image, count)
-    size = f"{count} pixels" if area.endswith("pixels") else f"{count} pixels, {area}"
+    size = ", ".join(dict.fromkeys((f"{count} pixels", describe_area(image, count))))
     mean = "" if image.is_colour else f", mean {float(values.mean()):.4g} {image.unit}".rstrip()
     return f"Region {number}: {size}{mean}."
 

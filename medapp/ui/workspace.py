@@ -65,17 +65,13 @@ def remove_abandoned_folders(parent: Path) -> None:
 @cache
 def results_folder() -> Path:
     """Create the folder that holds the folders of `new_folder`."""
-    folder = home_folder() / "visitors"
-    folder.mkdir(0o700)
-    return folder
+    return _create_folder("visitors")
 
 
 @cache
 def uploads_folder() -> Path:
     """Create the folder in which Gradio keeps uploads and the files that it serves."""
-    folder = home_folder() / "uploads"
-    folder.mkdir(0o700)
-    return folder
+    return _create_folder("uploads")
 
 
 def new_folder() -> Path:
@@ -86,9 +82,7 @@ def new_folder() -> Path:
 @cache
 def examples_folder() -> Path:
     """Create the folder that holds the folders of `create_example_folder`."""
-    folder = home_folder() / "examples"
-    folder.mkdir(0o700)
-    return folder
+    return _create_folder("examples")
 
 
 def create_example_folder() -> Path:
@@ -100,3 +94,9 @@ def has_free_space() -> bool:
     """Whether at least MEDAPP_SPARE_MB of the disk are free."""
     free = shutil.disk_usage(home_folder()).free
     return free >= int(os.environ.get("MEDAPP_SPARE_MB", MIN_FREE_MB)) * 1024**2
+
+
+def _create_folder(name: str) -> Path:
+    folder = home_folder() / name
+    folder.mkdir(0o700)
+    return folder

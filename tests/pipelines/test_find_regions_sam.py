@@ -11,7 +11,7 @@ from medapp.algorithms import segment_anything, slice_regions
 from medapp.errors import InputError, OptionError
 from medapp.imaging.volume import Volume
 from medapp.pipelines import find_regions_sam
-from medapp.serving import runtime, weight_files
+from medapp.serving import network_loading, weight_files
 
 CARD = find_regions_sam.CARD
 AFFINE = np.array([[0, 0, 3.0, -9], [-0.9, 0, 0, 30], [0, -0.7, 0, 30], [0, 0, 0, 1]])
@@ -138,7 +138,7 @@ def test_unfit_input_is_refused_in_words():
 
 def test_mobilesam_finds_a_disc_and_what_lies_at_a_point():
     """The committed weights, through the door's own loader: about five seconds of one processor."""
-    net = runtime.build_network(
+    net = network_loading.build_network(
         segment_anything.SAM_NETWORKS["mobilesam"].build,
         weight_files.locate_weights(segment_anything.SAM_NETWORKS["mobilesam"].weights),
         "mobilesam",

@@ -16,7 +16,7 @@ from medapp.algorithms.mni_template import load_template
 from medapp.algorithms.ms_input import INPUT_CHANNELS, NETWORK_STRIDE, Anatomy, prepare_scans, stack_channels
 from medapp.algorithms.parcellation import Parcellation
 from medapp.analysis.mask_metrics import compute_dice
-from medapp.analysis.ms_lesions import PLANE_AXES, project_on_axis, read_attention
+from medapp.analysis.ms_lesions import PLANE_AXES, project_on_axis
 from medapp.errors import InputError
 from medapp.imaging.geometry import resample
 from medapp.imaging.intensity import correct_bias_field
@@ -115,7 +115,8 @@ def test_found_where_it_lies_and_drawn_on_where_it_lies(name, plain):
     assert all(volume.grid.is_same(scan.grid) for volume in result.volumes.values())
     assert compute_dice(result.volumes["mask"].array > 0, truth(SPOT, 9, scan.grid)) > 0.8
     for plane, axis in PLANE_AXES.items():
-        weights, at = read_attention(result.tables[f"attention_{plane}"])
+        values = np.array(result.tables[f"attention_{plane}"].rows, float)
+        at, weights = values[:, 0], values[:, 1:]
         np.testing.assert_allclose(weights.sum(1), 1, atol=1e-3)
         assert abs(at @ weights[0] - project_on_axis(scan.grid, axis, SPOT)) < 6, plane
     assert not any("No brain" in note for note in result.notes)

@@ -107,3 +107,14 @@ def test_no_example_is_doubted(example):
             )
             fit = judge_input(source, volume)
             assert fit.level in (Level.FITS, Level.UNSURE), fit.sentence
+
+
+def test_an_image_is_recognised_once_for_all_that_is_said_of_it(monkeypatch):
+    looked = []
+    monkeypatch.setattr(input_fit, "recognize_scan", lambda net, volume: looked.append(volume) or Recognition())
+    image = WHOLE.new_like(WHOLE.array)
+    for _ in range(2):
+        assert judge_input(MS_FLAIR, image).level == Level.UNSURE
+    assert len(looked) == 1
+    judge_input(MS_FLAIR, WHOLE.new_like(WHOLE.array))
+    assert len(looked) == 2, "another image is another matter"

@@ -22,7 +22,7 @@ from medapp.networks.ar2unet import AR2UNet
 from medapp.networks.blocks import fuse_batchnorm
 from medapp.options import Slider
 from medapp.result import Result
-from medapp.serving import inference_engine, runtime
+from medapp.serving import inference_engine, network_loading, runtime
 from medapp.serving.inference_engine import Engine
 
 build = partial(AR2UNet, in_channels=1, classes=1, width=2, gate="encoder")
@@ -110,7 +110,7 @@ def test_every_engine_gives_the_answer_of_the_plain_network(tiny, monkeypatch, w
 
 def test_the_network_is_made_ready_once(tiny, monkeypatch):
     runtime.run("segment_tiny", IMAGE, device="cpu")
-    monkeypatch.setattr(runtime, "load_file", None)
+    monkeypatch.setattr(network_loading, "load_file", None)
     runtime.run("segment_tiny", IMAGE, None, device="cpu")
 
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -25,8 +24,9 @@ from training.data.brain_contrasts import (
 )
 from training.data.brain_heads import FAR_MM, FIRST_OUTSIDE_CODE, STEP_MM, Head, load_head
 from training.data.brain_tissues import MIRRORED_TISSUE
+from training.data.contact_sheet import colour_border, join_tiles
 from training.data.labelled_brains import list_scans, split_scans
-from training.data.random_pose import Pose, sample_linear, sample_nearest
+from training.data.random_pose import Pose, draw_rotation, sample_linear, sample_nearest
 from training.data.scanner import simulate_acquisition
 
 MIRRORED_CODE = torch.cat(
@@ -73,18 +73,7 @@ def draw_points(view: FieldOfView, rng: RandomSource) -> tuple[list[Tensor], boo
 
     The head is turned, stretched and bent.
     """
-    angles = rng.normal(3, scale=math.radians(20 if rng.bernoulli(0.15) else 7)).tolist()
-    matrix = torch.eye(3)
-    for axis, angle in enumerate(angles):
-        i, j = [a for a in range(3) if a != axis]
-        turn = torch.eye(3)
-        turn[i, i], turn[j, j], turn[i, j], turn[j, i] = (
-            math.cos(angle),
-            math.cos(angle),
-            -math.sin(angle),
-            math.sin(angle),
-        )
-        matrix = matrix @ turn
+    matrix = draw_rotation(20 if rng.bernoulli(0.15) else 7, rng)
     scale = rng.uniform(1.05, 1.4) if rng.bernoulli(0.15) else math.exp(rng.gauss(0.06))  # a child's head, or any
     matrix = matrix * (scale * torch.exp(rng.normal(3, scale=0.05))) + rng.normal(3, 3, scale=0.02)
     mirrored = rng.bernoulli(0.5)
@@ -160,14 +149,9 @@ def contact_sheet(scans: list[SimulatedScan]) -> Image.Image:
             at = int((far < 0).sum([a for a in range(3) if a != axis]).argmax())
             grey = (image.select(axis, at) / top * 230).clamp(0, 255).byte().numpy().T[::-1]
             edge = (far.select(axis, at).abs() < 1).numpy().T[::-1]
-            for outlined in (False, True):
-                tile = np.repeat(grey[..., None], 3, -1).copy()
-                if outlined:
-                    tile[edge] = (255, 60, 60)
-                tile = tile[:150, :150]
-                tiles.append(np.pad(tile, [(0, 150 - tile.shape[0]), (0, 150 - tile.shape[1]), (0, 0)]))
-        rows.append(np.concatenate(tiles, 1))
-    return Image.fromarray(np.concatenate(rows, 0))
+            tiles += [colour_border(grey), colour_border(grey, edge)]
+        rows.append(tiles)
+    return join_tiles(rows, 150)
 
 
 def main() -> None:

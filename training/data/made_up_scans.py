@@ -16,7 +16,7 @@ from training.data.brain_scans import MIRRORED_CODE, draw_field_of_view, draw_po
 from training.data.brain_tissues import FLUID_TISSUES, TISSUE_GROUP
 from training.data.head_shells import FLUID, HALF_BOX, LIKE_T1, TISSUES, draw_tissues, render_tissues
 from training.data.random_contrast import box_blur, map_contrast, synthesize_flair
-from training.data.random_pose import Pose, sample_linear, sample_nearest
+from training.data.random_pose import Pose, draw_rotation, sample_linear, sample_nearest
 from training.data.scan_kinds import KindScan, to_bytes
 
 SPACING = 3.0  # mm
@@ -149,18 +149,7 @@ def acquire(scan: KindScan, spacing: float, rng: RandomSource) -> np.ndarray:
     step = scan.step
     if step <= spacing / 2 and rng.bernoulli(0.75):  # quick
         image, step = F.avg_pool3d(image[None], 2)[0], 2 * step
-    angles = rng.normal(3, scale=math.radians(25 if rng.bernoulli(0.15) else 8)).tolist()
-    matrix = torch.eye(3)
-    for axis, angle in enumerate(angles):
-        i, j = (a for a in range(3) if a != axis)
-        turn = torch.eye(3)
-        turn[i, i], turn[j, j], turn[i, j], turn[j, i] = (
-            math.cos(angle),
-            math.cos(angle),
-            -math.sin(angle),
-            math.sin(angle),
-        )
-        matrix = matrix @ turn
+    matrix = draw_rotation(25 if rng.bernoulli(0.15) else 8, rng)
     scale = one(1.08, 1.35) if rng.bernoulli(0.2) else math.exp(rng.gauss(0.05))
     matrix = matrix * scale * torch.exp(rng.normal(3, scale=0.04))[:, None]
     extent = torch.tensor(image.shape) * step / scale

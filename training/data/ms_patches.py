@@ -20,6 +20,7 @@ from medapp.algorithms.ms_input import stack_channels
 from medapp.imaging.intensity import BLACK_TO_TISSUE, STANDARD_RANGE, normalize_to_tissue
 from training.core.random_source import RandomSource
 from training.data import glioma_flair, labelled_brains
+from training.data.contact_sheet import colour_border, join_tiles
 from training.data.ms_acquisition import simulate_clinic, simulate_sequences
 from training.data.ms_heads import WHOLE_BRAIN, PatientView, draw_made_up, draw_real
 from training.data.ms_lesions import (  # fmt: skip
@@ -122,15 +123,11 @@ def contact_sheet(patches: list[Patch]) -> Image.Image:
         tiles = []
         for axis, channel, outlined in SHEET_TILES:
             piece = np.take(volume[channel], at[axis], axis).T[::-1]
-            grey = np.repeat(
-                ((piece / BLACK_TO_TISSUE + 1) / 2.5 * 255).clip(0, 255).astype(np.uint8)[..., None], 3, -1
-            )
-            if outlined:
-                outline = np.take(mask, at[axis], axis).T[::-1]
-                grey[outline & ~ndimage.binary_erosion(outline)] = (255, 60, 60)
-            tiles.append(np.pad(grey, [(0, 180 - grey.shape[0]), (0, 180 - grey.shape[1]), (0, 0)]))
-        rows.append(np.concatenate(tiles, 1))
-    return Image.fromarray(np.concatenate(rows, 0))
+            grey = ((piece / BLACK_TO_TISSUE + 1) / 2.5 * 255).clip(0, 255).astype(np.uint8)
+            lesions = np.take(mask, at[axis], axis).T[::-1] & outlined
+            tiles.append(colour_border(grey, lesions & ~ndimage.binary_erosion(lesions)))
+        rows.append(tiles)
+    return join_tiles(rows, 180)
 
 
 def main() -> None:

@@ -20,6 +20,18 @@ class Pose(NamedTuple):
     mirrored: bool
 
 
+def draw_rotation(degrees: float, rng: RandomSource) -> Tensor:
+    """Draw a rotation (3, 3) about each of the axes in turn, by angles of standard deviation `degrees`."""
+    matrix = torch.eye(3)
+    for axis, angle in enumerate(rng.normal(3, scale=math.radians(degrees)).tolist()):
+        i, j = [a for a in range(3) if a != axis]
+        cosine, sine = math.cos(angle), math.sin(angle)
+        turn = torch.eye(3)
+        turn[i, i], turn[j, j], turn[i, j], turn[j, i] = cosine, cosine, -sine, sine
+        matrix = matrix @ turn
+    return matrix
+
+
 def draw_pose(
     shape: tuple[int, ...], size: tuple[int, int, int], rng: RandomSource, about: Tensor | None = None
 ) -> Pose:
@@ -28,13 +40,7 @@ def draw_pose(
     room = (extent - 2 * MARGIN - torch.tensor(size)).clamp(min=0) / 2 + 10
     away = torch.rand(3, generator=rng.generator) * 2 - 1
     centre = (extent - 1) / 2 + room * away if about is None else about + torch.tensor(size) / 4 * away
-    angles = rng.normal(3, scale=math.radians(11))
-    matrix = torch.eye(3)
-    for axis, angle in enumerate(angles):
-        i, j = [a for a in range(3) if a != axis]
-        turn = torch.eye(3)
-        turn[i, i], turn[j, j], turn[i, j], turn[j, i] = angle.cos(), angle.cos(), -angle.sin(), angle.sin()
-        matrix = matrix @ turn
+    matrix = draw_rotation(11, rng)
     matrix = matrix * torch.exp(rng.gauss(0.07) + rng.normal(3, scale=0.05)) + rng.normal(3, 3, scale=0.02)
     mirrored = rng.bernoulli(0.5)
     if mirrored:

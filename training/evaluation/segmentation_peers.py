@@ -15,7 +15,7 @@ import torch
 
 from medapp.errors import OptionError
 from medapp.result import Result
-from medapp.serving import runtime, weight_files
+from medapp.serving import network_loading, runtime, weight_files
 from medapp.serving.inference_engine import Engine
 from training.core.case import Case
 from training.studies import WEIGHTS, folder_name
@@ -51,13 +51,13 @@ def load_peer(folder: Path, method: str) -> Peer:
     if study.pipeline != card.name:
         raise OptionError(f"{folder} holds a network for {study.pipeline}, not for {card.name}.")
     name, candidate = next((n, r) for n, r in study.candidates.items() if folder_name(n) == folder.parent.name)
-    net = runtime.build_network(
+    net = network_loading.build_network(
         partial(candidate.build, settings["share"]),
         weight_files.LocatedWeights(folder / WEIGHTS, "", str(folder)),
         name,
     )
     if study.part and card.build:
-        whole = runtime.build_network(card.build, weight_files.locate_weights(card.weights), card.name)
+        whole = network_loading.build_network(card.build, weight_files.locate_weights(card.weights), card.name)
         whole[study.part], net = net, whole
     return Peer(name, Engine(net, runtime.select_device(None)), study.part)
 
