@@ -52,6 +52,15 @@ def focal_region_loss(output: Tensor, target: Tensor, labels: Tensor, beta: floa
     return (error * (1 + beta * weight)).mean()
 
 
+def psnr_loss(output: Tensor, target: Tensor) -> Tensor:
+    """Return the mean of minus the PSNR in decibels of (B, C, H, W) in 0..1, at most 48 dB a picture.
+
+    Chen et al. 2022, arXiv:2204.04676; every patch counts alike, however small its error, as in a mean of PSNR.
+    """
+    error = (output - target).square().mean((1, 2, 3))
+    return 10 * torch.log10(error + 255**-2).mean()
+
+
 def equalize_errors(x: Tensor, y: Tensor) -> Tensor:
     """Return weights (B, 1, 1, 1) of mean 1 with which every patch of the batch starts from the same error."""
     weight = 1 / (x[:, : y.shape[1]] - y).abs().mean((1, 2, 3), keepdim=True).clamp(min=1e-3)
@@ -120,9 +129,13 @@ def train_restoration(
         with autocast(device):
             output = net(x.to(device, memory_format=torch.channels_last), labels.to(device))
         y = y.to(device)
-        weight = equalize_errors(x.to(device), y) if args.even else 1
-        target = y * weight
-        run.optimize(focal_region_loss(output.float()[:, : y.shape[1]] * weight, target, labels.to(device), args.beta))
+        output = output.float()[:, : y.shape[1]]
+        if args.loss == "psnr":
+            loss = psnr_loss(output, y)
+        else:
+            weight = equalize_errors(x.to(device), y) if args.even else 1
+            loss = focal_region_loss(output * weight, y * weight, labels.to(device), args.beta)
+        run.optimize(loss)
         late = run.is_over_time(args.minutes)
         if run.step % args.every == 0 or run.is_finished or late:
             served = run.average.module.eval()
@@ -142,6 +155,9 @@ def restoration_parser(about: str, steps: int) -> TrainingParser:
     """Return the parser of the options that all three restoration trainings share."""
     made = TrainingParser(about, steps=steps, rate=1e-3, every=250)
     made.add_argument("--batch", type=int, default=8)
+    made.add_argument(
+        "--loss", default="region", choices=("region", "psnr"), help="focal region loss, or minus the PSNR"
+    )
     made.add_argument("--beta", type=float, default=0.1, help="weight of regions in the focal region loss")
     made.add_argument(
         "--even", action="store_true", help="weight patches with low noise as much as those with high noise"

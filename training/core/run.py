@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from training.core.batch_norm import list_normalized_convolutions, scale_convolution
+
 CHECKPOINT = "checkpoint.pt"  # in the folder of a run
 
 
@@ -182,17 +184,13 @@ def learning_rate_factor(step: int, steps: int, warmup: int) -> float:
 
 
 def half_precision_weights(net: nn.Module) -> dict[str, Tensor]:
-    """Return the weights in float16; variances beyond its range are moved into the convolutions before them.
+    """Return the weights in float16; variances of batch norms are moved into the convolutions before them.
 
-    For networks whose layers are called `conv` and `norm`.
+    In float16 they might be infinite, or 0.
     """
     net = copy.deepcopy(net)
-    for part in net.modules():
-        if isinstance(norm := getattr(part, "norm", None), nn.BatchNorm3d):
-            scale = torch.rsqrt(norm.running_var + norm.eps)
-            part.conv.weight.data *= scale.view(-1, 1, 1, 1, 1)
-            norm.running_mean *= scale
-            norm.running_var.fill_(1 - norm.eps)
+    for conv, norm in list_normalized_convolutions(net):
+        scale_convolution(conv, norm, torch.rsqrt(norm.running_var + norm.eps))
     return half_precision_state(net.state_dict())
 
 

@@ -1,6 +1,7 @@
 """Tables of scores as CSV and Markdown."""
 
 import csv
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from training.core.statistics import mean_per_patient, paired_differences, summarize, summarize_by_group, wilcoxon_p
@@ -8,7 +9,7 @@ from training.core.statistics import mean_per_patient, paired_differences, summa
 DIFFERENCE_NOTE = (
     "Difference from ours (p of Wilcoxon's signed-rank test, as if pairs that share a person were independent):"
 )
-ROW_KEYS = ("patient", "image", "group", "condition")
+ROW_KEYS = ("patient", "image", "group", "condition", "weights")
 
 
 def group_table(rows: list[dict], figure: str) -> str:
@@ -70,7 +71,7 @@ def format_number(value: float, sign: str = "") -> str:
 
 
 def row_key(row: dict) -> tuple:
-    """Return what tells a row from others: patient, image, group and condition."""
+    """Return what tells a row from others: those of `ROW_KEYS` that it has."""
     return tuple(row.get(name, "") for name in ROW_KEYS)
 
 
@@ -89,3 +90,15 @@ def write_rows(path: Path, rows: list[dict]) -> None:
         writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))
         writer.writeheader()
         writer.writerows(rows)
+
+
+def collect_scores(out: Path, rows: Iterable[dict], render: Callable[[list[dict]], str]) -> None:
+    """Write each row to `cases.csv` in the folder `out` as soon as it is there, and at last `summary.md`."""
+    out.mkdir(parents=True, exist_ok=True)
+    done: list[dict] = []
+    for row in rows:
+        print(row, flush=True)
+        done.append(row)
+        write_rows(out / "cases.csv", done)
+    (out / "summary.md").write_text(render(done))
+    print(render(done))

@@ -13,10 +13,8 @@ from training.data.random_contrast import randomize_contrast, synthesize_flair
 from training.data.random_pose import Pose, sample_linear
 from training.data.template_head import HEAD_MARGIN, HEAD_STEP, WHITE_LEVEL
 
-OTHER_HEAD_SHARE, BARE_SHARE = (
-    0.30,
-    0.10,
-)  # shares of the brains within another's head, and without any; the rest is made up
+OTHER_HEAD_SHARE = 0.30  # of the brains, within another's head
+BARE_SHARE = 0.20  # of the brains, skull-stripped; the rest is within a made-up head
 
 
 def draw_contrast(t1: Tensor, tissue: Tensor, rng: RandomSource) -> tuple[Tensor, str]:

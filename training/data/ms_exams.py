@@ -4,22 +4,20 @@ DATA/ms holds patients at 1 mm without skull, DATA/ms_thick others as clinics sc
 """
 
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
-from torch import nn
 
 from medapp.algorithms.ms_input import find_anatomy, prepare_scans, stack_channels
 from medapp.algorithms.parcellation import make_working_grid
 from medapp.algorithms.slice_slabs import join_slices
 from medapp.imaging.background import zero_background
 from medapp.imaging.volume import Grid, Volume
-from medapp.pipelines.segment_anatomy_unet import ANATOMY_NETWORK as ANATOMY
-from medapp.serving import weight_files
+from medapp.pipelines.segment_ms_rsanet import CARD
+from medapp.serving import runtime
 from training.core.random_source import RandomSource
 from training.data.clinical_flair import redraw_clinically
 from training.data.ms_acquisition import simulate_sequences
@@ -51,16 +49,10 @@ def make_exam(kind: str, scans: dict[str, Volume], truth: Volume) -> Exam:
     """Return images of one patient by role, in one space, prepared and stacked as the pipeline does."""
     scans = {role: zero_background(scan) for role, scan in scans.items()}
     grid = make_working_grid(scans["flair"])
-    view = prepare_scans(scans, find_anatomy(load_parcellation_network(), scans, grid, lambda share, stage: None), grid)
+    get_network = partial(runtime.load_network, CARD, "cpu", {})
+    anatomy = find_anatomy(get_network("anatomy"), scans, grid, lambda share, stage: None, get_network("brain"))
+    view = prepare_scans(scans, anatomy, grid)
     return Exam(kind, stack_channels(view.images, view.maps).astype(np.float16), view.grid, truth)
-
-
-@cache
-def load_parcellation_network() -> nn.Module:
-    """Return the parcellation network as the app serves it to this method."""
-    net = ANATOMY.build()
-    net.load_state_dict(load_file(weight_files.locate_weights(ANATOMY.weights).path))
-    return net.eval().requires_grad_(False)
 
 
 def patient_exams(data: Path, name: str, clinical: bool = False) -> Iterator[Exam]:

@@ -19,10 +19,10 @@ from medapp.imaging.scan_kinds import FLAIR, T1, T1_CONTRAST, T2
 from medapp.imaging.volume import Volume
 from medapp.io import files
 from training.core.data_cache import cache_folder, write_atomically
-from training.data.brain_heads import find_colin
 from training.data.glioma_flair import FIELD_OF_VIEW, HEAD_HEIGHT
 from training.data.glioma_patients import estimate_brain, read_slices, split_patients
 from training.data.labelled_brains import list_scans, split_scans
+from training.data.package_files import COLIN27
 from training.data.restoration_sets import part_of, read_ct_slice, read_index
 
 STEP = 2.0  # mm, of what is kept
@@ -128,7 +128,7 @@ def head_scans(data: Path, part: str) -> Iterator[KindScan]:
         arrays = keep(data, name, read_head)
         yield KindScan(T1, name, arrays["image"], STEP, arrays["brain"])
     if part == "train":
-        yield KindScan(T1, "colin", keep(data, "colin", lambda: read_image(find_colin()))["image"])
+        yield KindScan(T1, "colin", keep(data, "colin", lambda: read_image(COLIN27.find()))["image"])
     for name in MS[part]:
         for word, kind in (("flair", FLAIR), ("t1", T1)):
             path = next((data / "ms").glob(f"{name}*_{word}.nii.gz"))

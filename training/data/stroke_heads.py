@@ -9,6 +9,7 @@ number.
 
 import argparse
 import math
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -31,6 +32,7 @@ from training.data.contact_sheet import colour_border
 from training.data.labelled_brains import STEP_MM, LabelledScan
 from training.data.random_pose import Pose, sample_nearest
 from training.data.random_skull import add_skull
+from training.data.recipient_heads import load_recipient
 from training.data.scanner import simulate_scan
 from training.data.stroke_lesions import (
     VENTRICLE,
@@ -64,11 +66,11 @@ def list_brains(data: Path, part: str) -> list[str]:
 
 @cache
 def align_to_template(data: Path, name: str) -> tuple[LabelledScan, np.ndarray]:
-    """Return a scan, and (4, 4) from voxel index in the template to voxel index in the scan."""
-    scan = labelled_brains.load_scan(data / "brain_t1", name)
+    """Return a scan or a real head, and (4, 4) from voxel index in the template to voxel index in it."""
+    scan = load_recipient(data, name)
     kept = cache_folder("stroke", data) / f"{name}_affine.npy"
     if not kept.exists():
-        moving = Volume(scan.image.numpy().astype(np.float32), np.eye(4))
+        moving = Volume((scan.image * (scan.tissue > 0)).numpy().astype(np.float32), np.eye(4))
         write_atomically(
             kept, lambda file: np.save(file, register_affine(moving, load_template()) @ load_template().affine)
         )
@@ -171,17 +173,19 @@ def make_head(data: Path, part: str, number: int, shapes: LesionShapes) -> Strok
         below = ((grid.shape[2] - 1) / 2 - torch.arange(grid.shape[2])).expand(grid.shape)
         image = add_skull(image, distance, below, rng)
     image = simulate_scan(image, rng, noise=NOISE).clamp(*STANDARD_RANGE)
-    levels8 = (
-        ((image - STANDARD_RANGE[0]) * (255 / (STANDARD_RANGE[1] - STANDARD_RANGE[0]))).round().to(torch.uint8).numpy()
-    )
-    return StrokeHead(levels8, mask, name, tuple(used))
+    return StrokeHead(to_levels(image), mask, name, tuple(used))
 
 
-def load_head(data: Path, part: str, number: int, shapes: LesionShapes) -> StrokeHead:
-    """Return head `number` of a part of the split, made anew or from the cache."""
-    kept = cache_folder("stroke", data) / part / f"{number:04d}.npz"
+def to_levels(image: Tensor) -> np.ndarray:
+    """Return standardised intensities as uint8 over STANDARD_RANGE."""
+    low, high = STANDARD_RANGE
+    return ((image - low) * (255 / (high - low))).round().to(torch.uint8).numpy()
+
+
+def keep_head(kept: Path, make: Callable[[], StrokeHead]) -> StrokeHead:
+    """Return the head in the file `kept`, which is made first if it is not there."""
     if not kept.exists():
-        new = make_head(data, part, number, shapes)
+        new = make()
         kept.parent.mkdir(parents=True, exist_ok=True)
         content = {"image": new.image, "mask": np.packbits(new.mask), "brain": new.brain, "shapes": list(new.shapes)}
         write_atomically(kept, lambda file: np.savez(file, **content))
@@ -189,6 +193,12 @@ def load_head(data: Path, part: str, number: int, shapes: LesionShapes) -> Strok
         image = content["image"]
         mask = np.unpackbits(content["mask"], count=image.size).reshape(image.shape).astype(bool)
         return StrokeHead(image, mask, str(content["brain"]), tuple(map(str, content["shapes"])))
+
+
+def load_head(data: Path, part: str, number: int, shapes: LesionShapes) -> StrokeHead:
+    """Return head `number` of a part of the split, made anew or from the cache."""
+    kept = cache_folder("stroke", data) / part / f"{number:04d}.npz"
+    return keep_head(kept, lambda: make_head(data, part, number, shapes))
 
 
 def contact_sheet(heads: list[StrokeHead]) -> np.ndarray:
@@ -210,10 +220,12 @@ def contact_sheet(heads: list[StrokeHead]) -> np.ndarray:
     return np.concatenate([np.pad(r, ((0, 4), (0, wide - r.shape[1]), (0, 0))) for r in rows])
 
 
-def main() -> None:
+def save_sheet(
+    parser: argparse.ArgumentParser, make: Callable[[argparse.Namespace, int, LesionShapes], StrokeHead]
+) -> None:
+    """Add the arguments of a contact sheet to the parser's own, and save the sheet of the heads that `make` makes."""
     from PIL import Image
 
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--sheet", type=Path, required=True)
     parser.add_argument("--part", default="train", choices=SEEDS)
@@ -221,9 +233,12 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=6)
     args = parser.parse_args()
     shapes = LesionShapes(args.data / "stroke_masks", args.part)
-    heads = [make_head(args.data, args.part, n, shapes) for n in range(args.first, args.first + args.count)]
+    heads = [make(args, number, shapes) for number in range(args.first, args.first + args.count)]
     Image.fromarray(contact_sheet(heads)).save(args.sheet)
 
 
 if __name__ == "__main__":
-    main()
+    save_sheet(
+        argparse.ArgumentParser(description=__doc__.splitlines()[0]),
+        lambda args, number, shapes: make_head(args.data, args.part, number, shapes),
+    )

@@ -97,12 +97,30 @@ def place_lesion(shape: LesionShape, grid: Grid, rng: RandomSource) -> tuple[Box
     return (x, y, z), mask + ragged.numpy() * (mask > 0.02) > 0.5
 
 
-def reference_levels(image: Tensor, tissue: Tensor) -> tuple[float, float]:
-    """Return the brightness of the ventricles (their darker half) and of the white matter of a scan."""
+def reference_levels(image: Tensor, tissue: Tensor, share: float = 0.25) -> tuple[float, float]:
+    """Return the brightness of the ventricles and of the white matter of a scan.
+
+    That of the ventricles is the quantile `share`: their darker half, or less of small ones, which are grey.
+    """
     group = TISSUE_GROUP[tissue[::2, ::2, ::2].long()]
     few = image[::2, ::2, ::2]
     ventricle, white = few[group == VENTRICLE], few[group == WHITE]
-    return float(ventricle.quantile(0.25)), float(white.median())
+    return float(ventricle.quantile(share)), float(white.median())
+
+
+def keep_tissue(shape_mask: np.ndarray, tissue: Tensor) -> np.ndarray:
+    """Return the part of a shape (X, Y, Z) bool that is a lesion: tissue, and the narrow sulci within."""
+    group = TISSUE_GROUP[tissue.long()].numpy()
+    empty = (group == 0) | np.isin(group, FLUID_TISSUES)
+    mask = ndimage.binary_closing(shape_mask & ~empty, iterations=2) & shape_mask & (group != 0) & (group != VENTRICLE)
+    pieces, count = ndimage.label(mask)
+    return mask & ~np.isin(pieces, np.flatnonzero(np.bincount(pieces.ravel(), minlength=count + 1) < LEAST_VOXELS))
+
+
+def spread_mask(mask: Tensor, voxels: int) -> Tensor:
+    """Return how near (X, Y, Z) bool is, 0 to 1: its mean within `voxels` voxels of 4 to either side."""
+    coarse = F.avg_pool3d(mask.float()[None, None], 4, 4, ceil_mode=True)
+    return F.interpolate(F.avg_pool3d(coarse, 2 * voxels + 1, 1, voxels), mask.shape, mode="trilinear")[0, 0]
 
 
 def paint_infarct(
@@ -112,15 +130,12 @@ def paint_infarct(
 
     `shape_mask` (X, Y, Z) bool is its shape before it is kept to the tissue; `levels` are those of `reference_levels`.
     """
-    group = TISSUE_GROUP[tissue.long()].numpy()
-    empty = (group == 0) | np.isin(group, FLUID_TISSUES)
-    mask = ndimage.binary_closing(shape_mask & ~empty, iterations=2) & shape_mask & (group != 0) & (group != VENTRICLE)
-    pieces, count = ndimage.label(mask)
-    small = np.flatnonzero(np.bincount(pieces.ravel(), minlength=count + 1) < LEAST_VOXELS)
-    mask &= ~np.isin(pieces, small)
+    mask = keep_tissue(shape_mask, tissue)
     if not mask.any():
         return mask
 
+    group = TISSUE_GROUP[tissue.long()].numpy()
+    empty = (group == 0) | np.isin(group, FLUID_TISSUES)
     size = tuple(mask.shape)
     fields = {spacing: rng.smooth_field(size, spacing)[0].numpy() for spacing in (4, 7, 12)}
     depth = ndimage.distance_transform_edt(mask)
@@ -163,8 +178,7 @@ def paint_ageing(image: Tensor, tissue: Tensor, rng: RandomSource, levels: tuple
                 _paint_perivascular_space(share, int(places[rng.randint(len(places))]), rng)
         _blend(image, share * ((group == WHITE) | (group >= 5)), fluid)
     if rng.bernoulli(0.5):  # caps and bands around the ventricles, patches in the white matter
-        coarse = F.avg_pool3d((group == VENTRICLE).float()[None, None], 4, 4, ceil_mode=True)
-        near = F.interpolate(F.avg_pool3d(coarse, 5, 1, 2), image.shape, mode="trilinear")[0, 0]
+        near = spread_mask(group == VENTRICLE, 2)
         size = tuple(image.shape)
         patches = rng.smooth_field(size, 9)[0] * 0.8 + rng.smooth_field(size, 22)[0] * 0.6
         reach = near / near.max() * rng.uniform(0, 4) + patches - rng.uniform(1.6, 3)

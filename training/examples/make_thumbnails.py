@@ -63,26 +63,26 @@ def full(layer: Layer, opacity: float = 1.0) -> Layer:
     return Layer(layer.volume, layer.kind, layer.window, opacity=opacity, colour_map=layer.colour_map)
 
 
-def draw_square(layers: list[Layer], mm: np.ndarray) -> np.ndarray:
-    """Draw the layers through a point (RAS+ mm), the head or the middle of a flat image: uint8 (SIDE, SIDE, 3)."""
+def draw_square(layers: list[Layer], mm: np.ndarray, side: int = SIDE) -> np.ndarray:
+    """Draw the layers through a point (RAS+ mm), the head or the middle of a flat image: uint8 (side, side, 3)."""
     image = layers[0].volume
     extent = planes.find_field_of_view(layers[:1])
     plane = find_plane(image.grid) if is_flat(image.grid) else "axial"
-    picture = Image.fromarray(planes.draw_plane(layers, plane, mm, extent=extent, pixel=find_pixel(extent)))
+    picture = Image.fromarray(planes.draw_plane(layers, plane, mm, extent=extent, pixel=find_pixel(extent, side)))
     if is_flat(image.grid):
         share = min(1.0, DETAIL_PIXELS / max(image.shape))
         width, height = (n * share / 2 for n in picture.size)
         x, y = picture.width / 2, picture.height / 2
         picture = picture.crop((round(x - width), round(y - height), round(x + width), round(y + height)))
-    picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    square = Image.new("RGB", (SIDE, SIDE))
-    square.paste(picture, ((SIDE - picture.width) // 2, (SIDE - picture.height) // 2))
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    square = Image.new("RGB", (side, side))
+    square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
     return np.asarray(square)
 
 
-def find_pixel(extent: np.ndarray) -> float:
-    """Millimetres of a pixel at which the box fills twice the square."""
-    return float(np.sort(extent[1] - extent[0])[-1]) / (2 * SIDE)
+def find_pixel(extent: np.ndarray, side: int) -> float:
+    """Millimetres of a pixel at which the box fills twice a square of `side` pixels."""
+    return float(np.sort(extent[1] - extent[0])[-1]) / (2 * side)
 
 
 if __name__ == "__main__":

@@ -38,12 +38,7 @@ REDUCTIONS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.L
 
 
 def reduce_by_filter(rgb: np.ndarray, scale: int, kind: str) -> np.ndarray:
-    """Reduce (H, W, 3) float32 in 0..1 by a filter of picture software to (H
-
-    scale, W
-
-    scale, 3), 8 bits deep.
-    """
+    """Reduce (H, W, 3) float32 in 0..1 by a filter of picture software to (H // scale, W // scale, 3), 8 bits deep."""
     picture = Image.fromarray(np.round(rgb * 255).astype(np.uint8))
     small = picture.resize((rgb.shape[1] // scale, rgb.shape[0] // scale), REDUCTIONS[kind])
     return np.asarray(small, np.float32) / 255
@@ -51,7 +46,7 @@ def reduce_by_filter(rgb: np.ndarray, scale: int, kind: str) -> np.ndarray:
 
 def degrade_randomly(rgb: np.ndarray, scale: int, random: np.random.Generator) -> np.ndarray:
     """Degrade at random: mostly by nothing beyond the reduction itself."""
-    if random.random() < 0.7:
+    if random.random() < 0.8:
         return reduce_picture(rgb, scale, str(random.choice(("area", "bicubic", "lanczos"), p=(0.4, 0.4, 0.2))))
     blur = 0.0 if random.random() < 0.4 else random.uniform(0.1, 0.5)
     noise = random.uniform(0, 0.012) if random.random() < 0.4 else 0.0
@@ -92,6 +87,7 @@ def read_cases(data: Path, part: str) -> Iterator[Case]:
 
 def main(arguments: list[str] | None = None) -> None:
     own = restoration_parser(__doc__.splitlines()[0], 6000)
+    own.add_argument("--double", type=float, default=0.5, help="share of patches at 2 times; the others are at 4")
     own.add_argument("--regions", default="runs/regions/pathology", help="folder of region maps of the pictures")
     args = own.parse_arguments(arguments)
     parts = split_pictures(Path(args.data))
@@ -99,7 +95,7 @@ def main(arguments: list[str] | None = None) -> None:
     maps = [region_maps(rgb, Path(args.regions), f.stem) for f, rgb in zip(parts["train"], fields, strict=True)]
 
     def draw(random: np.random.Generator) -> Patch:
-        number, scale = int(random.integers(len(fields))), int(random.choice((2, 4)))
+        number, scale = int(random.integers(len(fields))), 2 if random.random() < args.double else 4
         side = SIDE + 16  # so that the border, where the point spread function is cut, falls away
         at = [int(random.integers(n - side)) for n in fields[number].shape[:2]]
         box = tuple(slice(a, a + side) for a in at)

@@ -26,7 +26,7 @@ from medapp.imaging.intensity import MAX_MEDIAN_RATIO, clip_bright, standardize
 from medapp.imaging.volume import Grid, Volume
 from medapp.io import files
 from medapp.networks.unet3d import UNet3D, split_blocks
-from training.core.batch_norm import FREEZE_NORMS_AFTER, freeze_batch_norms
+from training.core.batch_norm import FREEZE_NORMS_AFTER, freeze_batch_norms, restore_weight_scale
 from training.core.case import Case
 from training.core.options import TrainingParser
 from training.core.precision import autocast
@@ -140,6 +140,7 @@ def train(args: argparse.Namespace) -> None:
     net = UNet3D(len(CLASS_NAMES), args.width)
     if args.like:
         net.load_state_dict(load_file(args.like))
+        restore_weight_scale(net)
     net = net.to(args.device, memory_format=torch.channels_last_3d)
     rng = RandomSource(SEED)
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=1e-2)

@@ -28,7 +28,7 @@ from medapp.imaging.volume import Volume
 from medapp.io import files
 from medapp.networks.coarse_to_fine import COARSE_MM, FINE_MM, CoarseToFine
 from medapp.networks.unet3d import UNet3D
-from training.core.batch_norm import FREEZE_NORMS_AFTER, freeze_batch_norms
+from training.core.batch_norm import FREEZE_NORMS_AFTER, freeze_batch_norms, restore_weight_scale
 from training.core.case import Case
 from training.core.options import TrainingParser
 from training.core.random_source import RandomSource
@@ -132,6 +132,7 @@ def train(args: argparse.Namespace) -> None:
     net = both.get_submodule(part)
     if args.like:
         net.load_state_dict(load_file(args.like))
+        restore_weight_scale(net)
     if args.coarse and Path(args.coarse).exists():
         both.coarse.load_state_dict(load_file(args.coarse))
     net = net.to(args.device, memory_format=torch.channels_last_3d)

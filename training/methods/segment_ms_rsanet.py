@@ -27,7 +27,7 @@ from medapp.analysis.mask_metrics import compute_dice, compute_lesion_f1
 from medapp.networks.rsanet import RSANet
 from medapp.pipelines.segment_ms_rsanet import build_network, predict_lesions
 from medapp.serving.inference_engine import Engine
-from training.core.batch_norm import FREEZE_NORMS_AFTER, freeze_batch_norms
+from training.core.batch_norm import FREEZE_NORMS_AFTER, freeze_batch_norms, restore_weight_scale
 from training.core.case import Case
 from training.core.options import TrainingParser
 from training.core.precision import autocast
@@ -153,6 +153,7 @@ def train(args: argparse.Namespace) -> None:
     net = build_network()
     if args.like:
         net.load_state_dict(load_file(args.like))
+        restore_weight_scale(net)
     net = net.to(args.device, memory_format=torch.channels_last_3d)
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=1e-2)
     run = Run(out, net, optimizer, RandomSource(SEED).generator, args.steps)

@@ -1,8 +1,9 @@
 """Trains RAX-Net for one plane: `python -m training.methods.segment_stroke_raxnet --plane PLANE --data DATA --out OUT`.
 
-DATA holds `brain_t1` and `stroke_masks`; the heads are painted by `training.data.stroke_heads` while the training goes
-on, kept in `runs/data/stroke` and shared by the three planes. OUT gets `checkpoint.pt`, from which a killed run goes on
-as if nothing had happened, `best.safetensors` (by this plane alone), `last.safetensors` and `log.csv`.
+DATA holds `brain_t1` and `stroke_masks`; the heads are painted by `training.data.stroke_heads`, old ones by
+`training.data.aged_stroke_heads` (into real heads of DATA/heads, too), while the training goes on, kept in
+`runs/data/stroke` and shared by the three planes. OUT gets `checkpoint.pt`, from which a killed run goes on as if
+nothing had happened, `best.safetensors` (by this plane alone), `last.safetensors` and `log.csv`.
 """
 
 import argparse
@@ -31,13 +32,16 @@ from training.core.options import TrainingParser
 from training.core.precision import autocast
 from training.core.random_source import RandomSource
 from training.core.run import Run, half_precision_state
+from training.data.aged_stroke_heads import CONDITIONS, TRAINING, load_aged_head
 from training.data.labelled_brains import SEED
 from training.data.stroke_heads import SEEDS, StrokeHead, load_head
 from training.data.stroke_lesions import LesionShapes
 from training.data.stroke_slices import CROP, PLANES, SliceSampler, augment_slices, to_standardized
 
 VALIDATION_HEADS = (0, 1, 2, 3, 4, 6, 7, 5, 11)  # the heads that validate; the last two have no lesion
+AGED_VALIDATION = 2  # heads of each of CONDITIONS that validate besides
 SCORED_HEADS = 60  # heads of a part, by `read_cases`
+SCORED_AGED_HEADS = 16  # heads of a part and one of CONDITIONS
 OBLIQUE_AXES = Rotation.from_euler("xyz", (15, -8, 10), degrees=True).as_matrix() @ np.diag([-1.0, -1, 3])
 OBLIQUE = Grid(
     (220, 250, 70),
@@ -75,18 +79,37 @@ def validate(net: nn.Module, held: list[StrokeHead], plane: str) -> dict[str, fl
 LAYOUT = "stroke_masks/*.npz"  # by which DATA of `read_cases` is known
 
 
+def to_volumes(painted: StrokeHead) -> tuple[Volume, Volume]:
+    """Return scan and mask of a painted head."""
+    image = Volume(painted.image.astype(np.int16), load_template().affine, name="T1")
+    return image, image.new_like(painted.mask.astype(np.uint8), labels={1: "painted"})
+
+
 def read_cases(data: Path, part: str) -> Iterator[Case]:
-    """Heads of brains and with masks of that part alone, each as it is and as a scanner might store it."""
+    """Heads of brains and with masks of that part alone, each as it is and as a scanner might store it; the first of
+    them have a namesake in each of CONDITIONS.
+    """
     for each in SEEDS if part == "all" else (part,):
         shapes = LesionShapes(data / "stroke_masks", each)
         for number in range(SCORED_HEADS):
             painted = load_head(data, each, number, shapes)
-            image = Volume(painted.image.astype(np.int16), load_template().affine, name="T1")
-            truth = image.new_like(painted.mask.astype(np.uint8), labels={1: "painted"})
+            image, truth = to_volumes(painted)
             patient, group = f"{each} {number:03d}", f"{painted.mask.sum() / 1000:.1f} ml"
             yield Case(patient, group, "1 mm", (image,), truth)
             resampled = [resample(volume, OBLIQUE) for volume in (image, truth)]
             yield Case(patient, group, "oblique, 3 mm slices", (resampled[0],), resampled[1])
+            for condition in CONDITIONS if number < SCORED_AGED_HEADS else ():
+                painted = load_aged_head(data, each, condition, number, shapes)
+                image, truth = to_volumes(painted)
+                yield Case(patient, f"{painted.mask.sum() / 1000:.1f} ml", condition, (image,), truth)
+
+
+def load_training_head(data: Path, number: int, aged: float, shapes: LesionShapes) -> StrokeHead:
+    """Return head `number` to learn from; the share `aged` of them are of `aged_stroke_heads`."""
+    before, after = int(number * aged), int((number + 1) * aged)
+    if after > before:
+        return load_aged_head(data, "train", TRAINING, before, shapes)
+    return load_head(data, "train", number - before, shapes)
 
 
 def train(args: argparse.Namespace) -> None:
@@ -96,6 +119,11 @@ def train(args: argparse.Namespace) -> None:
     held = [
         load_head(data, "validation", n, shapes["validation"])
         for n in VALIDATION_HEADS[: args.held] + VALIDATION_HEADS[-1:]
+    ]
+    held += [
+        load_aged_head(data, "validation", condition, n, shapes["validation"])
+        for condition in CONDITIONS
+        for n in range(AGED_VALIDATION if args.aged else 0)
     ]
 
     widths = tuple(args.width * n for n in (1, 2, 4, 8))
@@ -110,13 +138,13 @@ def train(args: argparse.Namespace) -> None:
     sources = [SliceSampler(plane) for plane in (PLANES if args.plane == "every" else (args.plane,))]
     while not run.is_finished:
         for number in range(len(sources[0].heads), min(args.heads, args.before + run.step // STEPS_PER_HEAD)):
-            new = load_head(data, "train", number, shapes["train"])
+            new = load_training_head(data, number, args.aged, shapes["train"])
             for source in sources:
                 source.add(new)
         source = sources[rng.randint(len(sources))]
         x, y = augment_slices(*source.draw(args.batch, rng), CROP[source.plane], source.plane != "sagittal", rng)
         net.train()
-        with autocast(args.device):
+        with autocast(args.device, flat=True):
             logits = net(x.to(args.device, memory_format=torch.channels_last))
         run.optimize(LOSSES[args.loss](logits.float(), y.to(args.device)))
 
@@ -147,6 +175,7 @@ def main(arguments: list[str] | None = None) -> None:
     options.add_argument("--width", type=int, default=WIDTHS[0])
     options.add_argument("--loss", choices=LOSSES, default="balanced")
     options.add_argument("--heads", type=int, default=300, help="number of painted heads")
+    options.add_argument("--aged", type=float, default=0.0, help="share of them that are old and real heads")
     options.add_argument(
         "--before", type=int, default=HEADS_BEFORE, help="number of heads painted before the first step"
     )

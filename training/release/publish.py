@@ -46,8 +46,12 @@ def prepare_folder(card: Card, repo: str, revision: str, folder: Path, scores: P
     text = file.with_suffix(".md")
     if not text.is_file():
         raise RefusedError(f"There is no {text.name} beside {file.name}, from which the model card is made.")
-    page = make_model_card(card, text.read_text(encoding="utf-8"), repo, revision, scores)
+    picture = golden_pair.ROOT / "docs" / "failures" / f"{card.name}.webp"
+    words = text.read_text(encoding="utf-8").replace(f"../docs/failures/{picture.name}", picture.name)
+    page = make_model_card(card, words, repo, revision, scores)
     folder.mkdir(parents=True, exist_ok=True)
+    if picture.is_file():
+        shutil.copyfile(picture, folder / picture.name)
     page.save(folder / "README.md")
     shutil.copyfile(golden_pair.ROOT / "NOTICE", folder / "NOTICE")
     shutil.copyfile(file, folder / file.name)

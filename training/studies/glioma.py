@@ -11,16 +11,11 @@ from torch import Tensor, nn
 from medapp.analysis.mask_metrics import compute_dice
 from medapp.networks.ar2unet import AR2UNet, RecurrentResidual
 from training.core.random_source import RandomSource
-from training.data.glioma_augmentation import augment_slices
 from training.data.glioma_patients import SIDE, Patient, load_patient, split_patients
+from training.data.glioma_slices import SliceBank
 from training.methods.segment_glioma_ar2unet import predict_probability, segmentation_loss
 from training.studies import Batch, Candidate, Size, Study, scale_width
 from training.studies.networks.unet import UNet
-
-STRIPPED_SHARE, EMPTY_WEIGHT = (
-    0.22,
-    1.2,
-)  # share of slices without skull; how often one without lesion is drawn, to 1 for others
 
 
 class PatientData:
@@ -28,19 +23,12 @@ class PatientData:
 
     def __init__(self, fitted: Sequence[Patient], held: Sequence[Patient], batch: int) -> None:
         self.fitted, self.held, self.batch = fitted, held, batch
-        self.slices = [(each, at) for each in fitted for at in range(len(each.mask))]
-        often = [(1.0 if each.mask[at].any() else EMPTY_WEIGHT) / len(each.mask) ** 0.5 for each, at in self.slices]
-        self.weight = torch.tensor(often)
+        self.bank = SliceBank(fitted)
         self.about = f"{batch} slices of {len(fitted)} patients; scored on {len(held)} others"
 
     def draw(self, rng: RandomSource) -> Batch:
-        indices = torch.multinomial(self.weight, self.batch, replacement=True, generator=rng.generator).tolist()
-        images, masks = [], []
-        for patient, at in (self.slices[number] for number in indices):
-            images.append((patient.stripped if rng.bernoulli(STRIPPED_SHARE) else patient.whole)[at])
-            masks.append(patient.mask[at])
-        x, y = (torch.from_numpy(np.stack(part)).float() for part in (images, masks))
-        return augment_slices(x, y[:, None], rng.generator)
+        index = torch.multinomial(self.bank.weight, self.batch, replacement=True, generator=rng.generator)
+        return self.bank.draw(index, rng.generator)
 
     def score(self, net: nn.Module) -> Iterator[dict[str, Any]]:
         net = net.eval()
@@ -65,7 +53,10 @@ def make_phantom() -> PatientData:
     mask[0, 60:110, 70:120] = True
     noise = np.random.default_rng(0).standard_normal((2, 3, SIDE, SIDE))
     image = (noise * 0.3 + 2 * mask[:, None]).astype(np.float16)
-    fitted, *held = (Patient(f"TCGA_{name}_0", image, image, mask) for name in ("fitted", "held", "other"))
+    scale = np.array([[1, 0, -4]] * 3, np.float32)
+    fitted, *held = (
+        Patient(f"TCGA_{name}_0", image, np.ones_like(mask), mask, scale) for name in ("fitted", "held", "other")
+    )
     return PatientData([fitted], held, 2)
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from medapp.networks.ar2unet import AR2UNet
 from training.core.precision import autocast
 from training.studies.networks.dunet import DUNet
 
@@ -52,3 +53,18 @@ def test_a_network_with_a_level_two_slices_deep_has_the_gradients_of_float32():
         found.append((net.deeps[2][0].weight.grad.clone(),))
     for each in found[1:]:
         assert_near(each, found[0])
+
+
+@pytest.mark.parametrize("side", [64, 112])
+def test_the_gradients_of_a_flat_network_are_near_those_of_float32(side):
+    """Whatever a CPU computes it in."""
+    torch.manual_seed(0)
+    net, found = AR2UNet(3, 1, 8, "decoder").eval(), []
+    x = torch.randn(4, 3, side, side).contiguous(memory_format=torch.channels_last)
+    for context in (torch.autocast("cpu", enabled=False), autocast("cpu", flat=True)):
+        net.zero_grad()
+        with context:
+            functional.binary_cross_entropy_with_logits(net(x).float(), (x[:, 1:2] > 0.5).float()).backward()
+        found.append(torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None]))
+    assert functional.cosine_similarity(*found, dim=0) > 0.99
+    assert float(found[1].norm() / found[0].norm()) == pytest.approx(1, abs=0.05)

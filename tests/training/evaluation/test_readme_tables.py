@@ -39,7 +39,7 @@ def test_documents_are_up_to_date():
 @pytest.mark.parametrize("name", SCORES)
 def test_published_scores_are_of_the_weights_of_the_card_and_stand_on_it(name):
     weights = runtime.find_card(name).weights
-    assert SCORES[name]["weights"] == weights.sha256
+    assert {made["weights"] for made in (SCORES[name], *SCORES[name].get("commands", {}).values())} == {weights.sha256}
     text = (readme_tables.ROOT / "weights" / weights.file).with_suffix(".md").read_text(encoding="utf-8")
     scores = (v for groups in SCORES[name]["scores"].values() for metrics in groups.values() for v in metrics.values())
     missing = {value for values in scores for value in values.values() if float(value) and value not in text}
@@ -59,7 +59,7 @@ def test_a_new_method_gets_all_figures_of_its_evaluation():
     scores: dict = {}
     update_scores(scores, summary(SCORES[NAME]) | {"summary": {"a": {"all": {"dice": _values(0.5), "hd95": {"n": 0}}}}})
     assert scores[NAME]["scores"] == {"a": {"all": {"dice": {"mean": "0.500", "sd": "0.500", "median": "0.500"}}}}
-    assert readme_tables.format_headline(scores[NAME]) == "Dice 0.50"
+    assert readme_tables.format_headline(scores[NAME], "headline") == "Dice 0.50"
 
 
 def _values(value: float) -> dict:
@@ -79,6 +79,26 @@ def test_a_part_of_the_conditions_will_do_for_the_same_weights_alone():
     scores[NAME]["weights"] = "older"
     with pytest.raises(ValueError, match="three sequences"):
         update_scores(scores, part)
+
+
+def test_conditions_that_are_evaluated_apart_keep_their_own_command():
+    entry = copy.deepcopy(SCORES[NAME]) | {"weights": "older", "command": "older"}
+    entry["commands"] = {"three sequences": {"weights": "older", "command": "older"}}
+    scores, both = {NAME: entry}, summary(entry)
+    apart = {"three sequences": both["summary"].pop("three sequences")}
+    update_scores(scores, both)
+    assert entry["command"] == "evaluate" and entry["commands"]["three sequences"]["command"] == "older"
+    update_scores(scores, both | {"summary": apart, "command": "evaluate apart"})
+    assert entry["command"] == "evaluate" and entry["commands"]["three sequences"]["command"] == "evaluate apart"
+
+
+def test_tables_say_who_was_scored_and_what_was_not_measured():
+    entry = SCORES["segment_ms_rsanet"]
+    assert readme_tables.format_headline(entry, "others") != "not measured"
+    assert readme_tables.format_headline({k: v for k, v in entry.items() if k != "others"}, "others") == "not measured"
+    for entry in SCORES.values():
+        head, _, *rows = readme_tables.make_score_table(entry).splitlines()
+        assert head.split(" | ")[2] == "People" and all(row.split(" | ")[2].strip() for row in rows)
 
 
 def test_the_command_writes_whole_tables_and_checks(tmp_path, capsys):
