@@ -2,7 +2,7 @@
 # Installs what is missing and runs every check; arguments go to pytest: ./test.sh -k imaging
 set -eu
 cd "$(dirname "$0")"
-sh ./setup.sh requirements.txt requirements-dev.txt
+sh ./setup.sh requirements.txt requirements-cohort.txt requirements-dev.txt
 
 browser() { command -v chromium || command -v chromium-browser || command -v google-chrome; }
 if ! browser >/dev/null; then

@@ -7,11 +7,12 @@
 
 A card (`card`) tells everything about a method before it runs: inputs, options, weights, what shows the result. The
 page (`ui`) and the command line (`cli`) are made from the cards; `serving.runtime` runs a method, and the presenter
-that its card names shows the result.
+that its card names shows the result. `cohorts` runs a method on every person of a study.
 
 The law of imports: what stands higher sees what stands lower, neighbours do not see each other.
 
     ui | cli
+    cohorts
     serving | presenters | examples
     pipelines
     algorithms | rendering

@@ -1,4 +1,5 @@
-"""The command line: `python -m medapp list` and `python -m medapp run PIPELINE INPUT... --out DIR`."""
+"""The command line: `python -m medapp list`, `run PIPELINE INPUT... --out DIR`, `compare MASK... --out DIR` and
+`bids BIDS_DIR OUT LEVEL`."""
 
 import argparse
 import os
@@ -9,7 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from medapp.analysis.hand_correction import AUTOMATIC, CORRECTION
 from medapp.card import Card
+from medapp.cohorts.arguments import add_arguments
 from medapp.errors import InputError, OptionError, UserError
 from medapp.imaging.volume import Volume
 from medapp.io import files
@@ -17,18 +20,23 @@ from medapp.io.validation import DISK_FULL_MESSAGE, is_disk_full
 from medapp.options import Choice, Landmarks, RenamedWarning
 from medapp.presenters import get_presenter
 from medapp.presenters.comparison import prepare_comparison
-from medapp.result import NOT_A_DIAGNOSIS
+from medapp.presenters.given_mask import MASK_HELP, check_given_mask, lay_given_mask, require_mask_role
+from medapp.presenters.mask_comparison import WRITTEN_ROLES, compare_masks_alone
+from medapp.presenters.raters import check_rater, name_rater
+from medapp.presenters.report import describe_method, render_report
+from medapp.result import NOT_A_DIAGNOSIS, Result
 from medapp.serving import runtime
+from medapp.serving.earlier_result import find_earlier_result
 from medapp.serving.input_fit import Level, judge_input
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, or 2 after one sentence on standard error."""
+    """Run one command and return its exit code: 0, or 2 after one sentence on standard error; `bids` has more."""
     args = _parser().parse_args(arguments)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = partial(_show_warning, warnings.showwarning)
-            args.command(args)
+            return args.command(args) or 0
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
@@ -37,7 +45,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(DISK_FULL_MESSAGE, file=sys.stderr)
         return 2
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -71,6 +78,20 @@ def _parser() -> argparse.ArgumentParser:
         runner.add_argument(f"--{name.replace('_', '-')}", type=Path, help=argparse.SUPPRESS)
     runner.add_argument("--reference", type=Path, metavar="FILE", help="a mask, or a clean image, to compare with")
     runner.add_argument(
+        "--mask",
+        type=Path,
+        metavar="FILE",
+        help=f"{MASK_HELP}, with a report; where DIR holds the result of the same images, the network does not run",
+    )
+    runner.add_argument(
+        "--rater",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="the mask of another rater, to compare with the result and the reference; may be repeated",
+    )
+    runner.add_argument(
         "--reference-by-voxels",
         action="store_true",
         help="lay the reference's voxels on the image's, whatever its header says, for one whose header is lost",
@@ -87,7 +108,27 @@ def _parser() -> argparse.ArgumentParser:
         "its uid; may be repeated; NAME is an input, or reference",
     )
     runner.add_argument("--quiet", action="store_true", help="no progress on standard error")
+
+    comparer = commands.add_parser("compare", help="compare two or more raters' masks of one image with each other")
+    comparer.set_defaults(command=_compare)
+    comparer.add_argument("masks", nargs="+", type=Path, metavar="MASK", help="a mask; the first one's grid counts")
+    comparer.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the tables and masks")
+
+    cohort = commands.add_parser("bids", help="run a method on every person of a study, as a BIDS App")
+    add_arguments(cohort)
+    cohort.set_defaults(command=_bids)
     return parser
+
+
+def _bids(args: argparse.Namespace) -> int:
+    from medapp.cohorts.command import run_command
+
+    return run_command(args, dict(_pair(text) for text in args.set))
+
+
+def _compare(args: argparse.Namespace) -> None:
+    masks = [_read(path, "mask", {}, name=name_rater(path), labels=True) for path in args.masks]
+    _write(compare_masks_alone(masks), args.out, WRITTEN_ROLES)
 
 
 def _list(args: argparse.Namespace) -> None:
@@ -104,6 +145,8 @@ def _run(args: argparse.Namespace) -> None:
     presenter = get_presenter(card)
     options = _texts(card, card.use_present_names(dict(_pair(text) for text in args.set)))
     uploads = _uploads(card, options) | _named(card, args)
+    if args.mask or args.rater:
+        require_mask_role(card)
     card.parse_settings(options)  # a wrong option is said before a big file is read
     colour = any(source.colour for source in card.inputs)
     series = card.parse_series(args.series)
@@ -112,6 +155,14 @@ def _run(args: argparse.Namespace) -> None:
         if path is None
         else _read(path, source.name, series, name=source.title, colour=source.colour, labels=source.labels)
         for source, path in zip(card.inputs, _arranged(card, args.inputs, uploads), strict=True)
+    ]
+    mask = None
+    if args.mask:
+        read = _read(args.mask, "mask", series, name="mask", labels=True)
+        mask = check_given_mask(read, card.name_inputs(volumes))
+    raters = [
+        check_rater(_read(path, "rater", series, name=name_rater(path), labels=True), card.name_inputs(volumes))
+        for path in args.rater
     ]
     if args.reference:
         _files(args.reference)  # a wrong path is wrong use
@@ -126,14 +177,38 @@ def _run(args: argparse.Namespace) -> None:
     for source, volume in zip(card.inputs, volumes, strict=True):
         fit = judge_input(source, volume) if volume is not None else None
         _warn(fit.sentence if fit and fit.level == Level.DOUBT else "")  # before it is waited for
-    result = runtime.run(card.name, *volumes, device=args.device, progress=None if args.quiet else _tell, **options)
+    earlier = None if mask is None else _find_earlier(card, args.out, volumes, options)
+    result = earlier or runtime.run(
+        card.name, *volumes, device=args.device, progress=None if args.quiet else _tell, **options
+    )
+    if mask is not None:
+        result = lay_given_mask(card, result, mask)
     if comparison.wanted:
         result, made = comparison.apply(presenter, result, result.settings)
         _warn(made.note if made is not comparison else "")
+    if raters:
+        result = presenter.rate(result, raters, comparison.reference)
+    there = earlier.volumes if earlier else {}
+    roles = [role for role in presenter.files if result.volumes.get(role) is not there.get(role)]
+    has_report = mask is not None or bool(raters)
+    _write(
+        result,
+        args.out,
+        tuple(roles),
+        (lambda: render_report(result, presenter, card.title, describe_method(card))) if has_report else None,
+    )
+
+
+def _write(result: Result, folder: Path, roles: tuple[str, ...], report: Callable[[], str] | None = None) -> None:
+    """Write the files of a result, and its report where there is one, and print what it says."""
     try:
-        written = result.write_files(args.out, presenter.files)
+        written = result.write_files(folder, roles)
+        if report is not None:
+            page = folder / f"{result.name_part('report')}.html"
+            page.write_text(report(), encoding="utf-8")
+            written.paths.append(page)
     except OSError as error:
-        raise InputError(f"The results could not be written to {args.out}: {error.strerror}.") from error
+        raise InputError(f"The results could not be written to {folder}: {error.strerror}.") from error
     for name, metric in written.result.metrics.items():
         print(f"{name}: {'not defined' if metric.value is None else metric.value} {metric.unit}".rstrip())
     for warning in written.result.warnings:
@@ -141,6 +216,14 @@ def _run(args: argparse.Namespace) -> None:
     for note in written.result.notes:
         print(f"note: {note}")
     print("wrote " + ", ".join(str(path) for path in written.paths))
+
+
+def _find_earlier(card: Card, folder: Path, volumes: Sequence[Volume | None], options: dict[str, str]) -> Result | None:
+    """The result that the folder holds of a run with these inputs and options, if there is one."""
+    presenter, settings = get_presenter(card), card.parse_settings(options)
+    roles = [role for role in presenter.files if role not in (AUTOMATIC, CORRECTION)]
+    measure = partial(presenter.recompute, reference=None, settings=settings)
+    return find_earlier_result(folder, card, card.name_inputs(volumes), settings, roles, measure)
 
 
 def _read(path: Path, place: str, series: dict[str, str], **how: Any) -> Volume:

@@ -36,9 +36,19 @@ def choose_half_precision(device: str) -> torch.dtype | None:
     return None
 
 
+def count_gpus() -> int:
+    """Count the GPUs of CUDA that this process may use."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
 def count_processors() -> int:
-    """Count the processors that this process may use, including a container's quota (Linux, cgroup v2)."""
+    """Count the processors that this process may use, including a container's quota (Linux, cgroup v2).
+
+    MEDAPP_THREADS sets a smaller number, for one process among several.
+    """
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(KeyError, ValueError):
+        count = max(1, min(count, int(os.environ["MEDAPP_THREADS"])))
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         return max(1, min(count, round(int(quota) / int(period))))

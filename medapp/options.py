@@ -129,7 +129,8 @@ class Toggle:
 class Text:
     """Free text, in one line or several; `check` raises OptionError for text that means nothing.
 
-    `known` maps each subject of the text to its default, to be shown to the user.
+    `known` maps each subject of the text to its default, to be shown to the user. `explain(text, get_network)` returns
+    what is understood of a text, as a `result.Table`, and sentences on what is not, to be shown before a run.
     """
 
     name: str
@@ -139,6 +140,7 @@ class Text:
     live: bool = False
     lines: int = 1
     check: Callable[[str], Any] | None = None
+    explain: Callable[[str, Callable[[str], Any]], Any] | None = None
     known: Mapping[str, str] = field(default_factory=dict)
     former: tuple[str, ...] = ()
 

@@ -22,6 +22,11 @@ from medapp.io import files, transforms
 
 log = logging.getLogger(__name__)
 WHOLE = "The other files are whole."
+CORRECTED = "corrected_"  # begins the names of what follows from a mask that was corrected by hand
+CORRECTED_PARTS = (
+    "mask", "brain", "stripped", "places", "change", "lesions", "rater_agreement", "consensus", "raters",
+    "rater_performance", "result", "report",
+)  # fmt: skip
 DICOM_SERIES = ("restored", "stripped")  # roles that are written as a DICOM series of the input's study too
 NOT_A_DIAGNOSIS = "For research and demonstration. Not a medical device, never a diagnosis."
 
@@ -52,7 +57,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a result comes from: enough to get it again."""
+    """Where a result comes from: enough to get it again. `inputs` are digests of what was put in, by name."""
 
     pipeline: str
     weights: Mapping[str, str] = field(default_factory=dict)  # file, sha256, source
@@ -62,6 +67,7 @@ class Provenance:
     seconds: float = 0.0
     peak_memory_mb: float = 0.0
     versions: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +78,8 @@ class Result:
     the shortest of them, as a question for the headline, for example "Not a FLAIR scan of a brain?", or empty.
 
     A point of the fixed image goes through `deformation`, on that image's grid, and then through `affine` (4, 4), RAS+
-    millimetres, to the moving image. `inverse` is the displacement the other way, on the same grid.
+    millimetres, to the moving image. `inverse` is the displacement the other way, on the same grid. `to_template`
+    (4, 4) takes points of the image to those of the MNI template, RAS+ mm, where a method has aligned the two.
     """
 
     volumes: Mapping[str, Volume]
@@ -86,6 +93,16 @@ class Result:
     doubt: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     provenance: Provenance | None = None
+    to_template: np.ndarray | None = None
+
+    @property
+    def is_corrected(self) -> bool:
+        """Whether its mask was corrected by hand."""
+        return "correction" in self.volumes
+
+    def name_part(self, part: str) -> str:
+        """How the file names of a volume, a table, the facts or the report begin: that of a corrected mask says so."""
+        return f"{CORRECTED}{part}" if self.is_corrected and part in CORRECTED_PARTS else part
 
     def noting(self, reference: Volume | None) -> "Result":
         """The result with what the reader of a reference's file has remarked among its notes, none twice."""
@@ -116,7 +133,28 @@ class Result:
             "seconds": origin.seconds,
             "peak_memory_mb": origin.peak_memory_mb,
             "versions": dict(origin.versions),
+            "inputs": dict(origin.inputs),
         }
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any], volumes: Mapping[str, Volume] | None = None) -> "Result":
+        """The result of its `facts`, with those of its volumes that are at hand. Raises KeyError or TypeError."""
+        origin = {name: facts[name] for name in ("weights", "device", "precision", "engine") if name in facts}
+        more = {name: facts[name] for name in ("seconds", "peak_memory_mb", "versions", "inputs") if name in facts}
+        tables = {
+            name: Table(tuple(table["columns"]), tuple(map(tuple, table["rows"])), table["about"])
+            for name, table in facts["tables"].items()
+        }
+        return cls(
+            volumes or {},
+            metrics={name: Metric(**metric) for name, metric in facts["metrics"].items()},
+            tables=tables,
+            notes=tuple(facts["notes"]),
+            warnings=tuple(facts["warnings"]),
+            doubt=facts["doubt"],
+            settings=facts["settings"],
+            provenance=Provenance(facts["pipeline"], **origin, **more),
+        )
 
     def write_files(
         self,
@@ -132,7 +170,8 @@ class Result:
         DICOM_SERIES as a series in a folder such as `restored_dicom`. With `labels` of a single image comes ITK-SNAP's
         table of them. A deformation becomes ITK's displacement field and, with the affine in it, Learn2Reg's; its
         inverse a field too, the affine ITK's transform (see `io.transforms`). `folder` is made if it is not there. A
-        file that `earlier` wrote from the same volume, field or table is linked and not written again.
+        file that `earlier` wrote from the same volume, field or table is linked and not written again. What follows
+        from a mask that was corrected by hand is called so, see `name_part`.
 
         A file that cannot be written costs the others nothing: the result gets a note for it. Raises OSError where
         nothing can be written: a full disk, a folder that is closed.
@@ -140,7 +179,10 @@ class Result:
         folder.mkdir(parents=True, exist_ok=True)
         images = [job for role in roles if role in self.volumes for job in self._image_jobs(role)]
         transforms_ = self._transform_jobs()
-        tables = [Job(f"{name}.csv", partial(_write_text, table.csv), table) for name, table in self.tables.items()]
+        tables = [
+            Job(f"{self.name_part(name)}.csv", partial(_write_text, table.csv), table)
+            for name, table in self.tables.items()
+        ]
 
         def write(job: Job) -> str:
             path = folder / f"{prefix}{job.name}"
@@ -153,7 +195,7 @@ class Result:
         jobs = [*images, *transforms_, *tables]
         written = {job.name: job.source for job, note in zip(jobs, notes, strict=True) if not note}
         result = replace(self, notes=(*self.notes, *filter(None, notes)))
-        facts = folder / f"{prefix}result.json"
+        facts = folder / f"{prefix}{self.name_part('result')}.json"
         note = _note_loss("result.json", facts, partial(_write_text, lambda: json.dumps(result.facts(), indent=2)))
         paths = [folder / f"{prefix}{name}" for name in written]
         if note:
@@ -162,17 +204,18 @@ class Result:
 
     def _image_jobs(self, role: str) -> list["Job"]:
         """What is to be written of one volume."""
-        volume = self.volumes[role]
+        volume, name = self.volumes[role], self.name_part(role)
         picture = volume.is_colour and 1 in volume.shape
-        jobs = [Job(f"{role}{'.png' if picture else '.nii.gz'}", partial(files.write, volume), volume)]
+        jobs = [Job(f"{name}{'.png' if picture else '.nii.gz'}", partial(files.write, volume), volume)]
         if role == "labels" and self.deformation is None:
-            jobs.append(Job(f"{role}.label", partial(files.write_label_table, volume), volume))
+            jobs.append(Job(f"{name}.label", partial(files.write_label_table, volume), volume))
         if volume.labels and volume.headers:
-            jobs.append(Job(f"{role}.seg.dcm", partial(files.write_dicom_seg, volume), volume))
+            by_hand = name.startswith(CORRECTED)
+            jobs.append(Job(f"{name}.seg.dcm", partial(files.write_dicom_seg, volume, by_hand=by_hand), volume))
         elif role in DICOM_SERIES and volume.headers:
             description = f"medapp {role}, for research only"
             jobs.append(
-                Job(f"{role}_dicom", partial(files.write_dicom_series, volume, description=description), volume)
+                Job(f"{name}_dicom", partial(files.write_dicom_series, volume, description=description), volume)
             )
         return jobs
 

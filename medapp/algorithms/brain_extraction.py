@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medapp.algorithms.parcellation import fill_holes
-from medapp.analysis.mask_metrics import find_bounding_box, label_components
+from medapp.analysis.mask_metrics import fill_holes, find_bounding_box, label_components
 from medapp.hardware import choose_half_precision
 from medapp.imaging.geometry import crop_grid, reorient, resample, with_isotropic_spacing
 from medapp.imaging.intensity import BLACK_TO_TISSUE, STANDARD_RANGE, clip_bright, standardize
@@ -47,37 +46,34 @@ def extract_brain(
     `net` is a `CoarseToFine` or an engine around one, `head` an MR image with or without the skull. The mask is empty
     if no brain is found.
     """
+    distance = predict_distance(net, head, progress=progress)
+    progress(0.8, "Resampling to the input grid")
+    mask = find_inside(distance.inwards, head.grid).view(np.uint8)
+    return ExtractedBrain(
+        head.new_like(mask, labels={1: "brain"}, name="brain", unit="", remarks=()), distance.left_out_ml
+    )
+
+
+def predict_distance(
+    net, head: Volume, *, progress: Callable[[float, str], None] = lambda share, stage: None
+) -> BrainDistance:
+    """Find the border of the brain, coarsely and then finely; `net` and `head` are those of `extract_brain`."""
     progress(0.0, "Finding the brain")
     coarse = predict_coarse_distance(net, head)
     progress(0.3, "Finding the border of the brain")
     fine = predict_fine_distance(net, head, coarse.inwards)
-    progress(0.8, "Resampling to the input grid")
-    mask = find_inside(fine.inwards, head.grid).view(np.uint8)
-    return ExtractedBrain(
-        head.new_like(mask, labels={1: "brain"}, name="brain", unit="", remarks=()),
-        max(coarse.left_out_ml, fine.left_out_ml),
-    )
+    return BrainDistance(fine.inwards, max(coarse.left_out_ml, fine.left_out_ml))
 
 
 def find_inside(inwards: Volume, onto: Grid) -> np.ndarray:
     """Find where a distance inwards is above 0 on another grid, (I, J, K) bool; only its own box is resampled."""
-    corners = np.array(np.meshgrid(*((0, n - 1) for n in inwards.shape))).reshape(3, -1).T
-    index = onto.to_index(inwards.grid.to_mm(corners))
+    index = onto.to_index(inwards.grid.corners)
     low = np.clip(np.floor(index.min(axis=0)).astype(int) - 1, 0, np.array(onto.shape) - 1)
     high = np.clip(np.ceil(index.max(axis=0)).astype(int) + 2, low + 1, onto.shape)
     inside = np.zeros(onto.shape, bool)
     box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     inside[box] = resample(inwards, crop_grid(onto, low, high), outside=OUTSIDE_DISTANCE).array > 0
     return inside
-
-
-def strip_skull(head: Volume, brain: Volume) -> Volume:
-    """Return the head with its own values inside the mask `brain`, which lies on its grid.
-
-    Outside is 0, or the minimum of the head where that is less, as mri_synthstrip has it.
-    """
-    outside = min(0, head.array.min())
-    return head.new_like(np.where(brain.array > 0, head.array, head.array.dtype.type(outside)), name="stripped")
 
 
 def predict_coarse_distance(net, head: Volume) -> BrainDistance:

@@ -11,7 +11,11 @@ TOP_PERCENTILE = 99.5  # of the brain's intensities, that becomes 1
 
 
 def make_conformed_grid(brain: Volume) -> Grid:
-    """Return the conformed grid centred on a skull-stripped brain. Raises InputError if it is empty."""
+    """Return the conformed grid centred on a skull-stripped brain. Raises InputError if it is empty.
+
+    Its first voxel lies on one of the brain's: an image of 1 mm along the same axes is not interpolated, and labels are
+    not shifted against their image, as they would be by the nearest neighbour from halfway between voxels.
+    """
     index = np.argwhere(brain.array > 0)
     if not len(index):
         raise InputError(f"The {brain.name} is empty: no voxel is above zero.")
@@ -20,7 +24,8 @@ def make_conformed_grid(brain: Volume) -> Grid:
     corners = corners @ brain.affine[:3, :3].T + brain.affine[:3, 3]
     affine = np.eye(4)
     affine[:3, :3] = CONFORMED_AXES
-    affine[:3, 3] = (corners.min(0) + corners.max(0)) / 2 - CONFORMED_AXES @ (np.array(CONFORMED_SHAPE) - 1) / 2
+    first = (corners.min(0) + corners.max(0)) / 2 - CONFORMED_AXES @ (np.array(CONFORMED_SHAPE) - 1) / 2
+    affine[:3, 3] = brain.grid.to_mm(np.rint(brain.grid.to_index(first)))
     return Grid(CONFORMED_SHAPE, affine)
 
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from medapp.algorithms.deformable_refinement import resize_field
+from medapp.algorithms.field_filling import resize_field
 
 MIN_SIZE = 32  # voxels: smaller fields are not halved
 MAX_STEPS = 20  # on each grid

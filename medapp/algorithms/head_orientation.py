@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 from nibabel.affines import from_matvec
+from scipy.linalg import polar
 
+from medapp.algorithms.brain_extraction import predict_distance
 from medapp.algorithms.brain_pair import MIN_COMMON_REGIONS, find_centroids
 from medapp.algorithms.parcellation import REGION_NAMES as LABELS
 from medapp.algorithms.parcellation import Parcellation, classify_voxels, make_working_grid, parcellate
@@ -47,13 +49,13 @@ class OrientedRegions(NamedTuple):
         return (ORIENTATION_WARNING.format(name=name, how=self.rotation_text),) if self.rotation_text else ()
 
 
-def find_regions(net, head: Volume, *, progress: Callable[[float, str], None]) -> OrientedRegions:
+def find_regions(net, head: Volume, *, brain_net=None, progress: Callable[[float, str], None]) -> OrientedRegions:
     """Segment the regions of a head; where few have a plausible volume, try all 24 orientations.
 
-    `net` and errors are those of `parcellate`. A head is only rotated, never mirrored.
+    `net` and errors are those of `parcellate`; `brain_net` is that of `extract_brain`, and tells brain from neck and
+    face where it is given. A head is only rotated, never mirrored.
     """
-    regions = parcellate(net, head, progress=progress)
-    plausible = count_plausible_regions(measure_region_volumes(regions.labels))
+    regions, plausible = _find_regions_as_given(net, brain_net, head, progress)
     if plausible >= ENOUGH_REGIONS or min(np.array(head.shape) * head.spacing) < MIN_HEAD_SIZE:
         return OrientedRegions(regions, head.affine, plausible)
     progress(0.5, "Checking the orientation of the head")
@@ -68,13 +70,39 @@ def find_regions(net, head: Volume, *, progress: Callable[[float, str], None]) -
             break
     if best is None or best_count < initial_count + MIN_GAIN:
         return OrientedRegions(regions, head.affine, plausible)
-    affine = rotate_affine(head.grid, best)
-    rotated = parcellate(net, head.new_like(head.array, affine=affine), progress=progress)
-    count = count_plausible_regions(measure_region_volumes(rotated.labels))
-    if count < plausible + MIN_GAIN:
-        return OrientedRegions(regions, head.affine, plausible)
-    regions_back = Parcellation(*(replace(volume, affine=head.affine) for volume in rotated))
-    return OrientedRegions(regions_back, affine, count, describe_rotation(best))
+    rotated = find_rotated_regions(net, head, best, brain_net=brain_net, progress=progress)
+    return rotated if rotated.plausible >= plausible + MIN_GAIN else OrientedRegions(regions, head.affine, plausible)
+
+
+def find_rotated_regions(
+    net, head: Volume, rotation: np.ndarray, *, brain_net=None, progress: Callable[[float, str], None]
+) -> OrientedRegions:
+    """Segment the regions of a head that really lies rotated by (3, 3), one of 24, from what its header says."""
+    affine = rotate_affine(head.grid, rotation)
+    rotated, count = _find_regions_as_given(net, brain_net, head.new_like(head.array, affine=affine), progress)
+    regions = Parcellation(*(replace(volume, affine=head.affine) for volume in rotated))
+    return OrientedRegions(regions, affine, count, describe_rotation(rotation))
+
+
+def _find_regions_as_given(
+    net, brain_net, head: Volume, progress: Callable[[float, str], None]
+) -> tuple[Parcellation, int]:
+    """Return the regions and how many are plausible, by the header's orientation.
+
+    They are those of the extracted brain, unless it is missing or the whole head gives more plausible ones.
+    """
+
+    def find(inwards: Volume | None) -> tuple[Parcellation, int]:
+        regions = parcellate(net, head, inwards=inwards, progress=progress)
+        return regions, count_plausible_regions(measure_region_volumes(regions.labels))
+
+    inwards = None if brain_net is None else predict_distance(brain_net, zero_background(head)).inwards
+    if inwards is None or not (inwards.array > 0).any():
+        return find(None)
+    regions, plausible = find(inwards)
+    if plausible >= ENOUGH_REGIONS:
+        return regions, plausible
+    return max((regions, plausible), find(None), key=lambda each: each[1])
 
 
 def find_rotation(regions: Volume) -> np.ndarray:
@@ -107,6 +135,11 @@ def _best_rotation(regions: Volume) -> tuple[np.ndarray, float]:
     covariance = weight @ (points @ rotation.T * targets).sum(1)
     size = np.sqrt((weight @ (points**2).sum(1)) * (weight @ (targets**2).sum(1)))
     return rotation, float(covariance / size) if size > 0 else 0.0
+
+
+def find_nearest_rotation(affine: np.ndarray) -> np.ndarray:
+    """Return the rotation (3, 3), one of 24, that is nearest to that of an affine (4, 4)."""
+    return max((np.eye(3), *list_rotations()), key=lambda each: float((each * polar(affine[:3, :3])[0]).sum()))
 
 
 def measure_region_volumes(labels: Volume) -> np.ndarray:

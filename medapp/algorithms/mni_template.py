@@ -46,16 +46,25 @@ def load_template_mask() -> np.ndarray:
     return ndimage.binary_dilation(load_template().array > 0, iterations=TEMPLATE_MARGIN)
 
 
+def align_regions(regions: Volume) -> np.ndarray | None:
+    """Fit the affine (4, 4) from points of a head to those of the template, RAS+ mm, by the centroids of its regions.
+
+    For scans of any contrast. None if there are too few regions, or the fit is not plausible.
+    """
+    affine = match_centroids(find_centroids(regions), TEMPLATE_REGIONS) if regions.array.any() else None
+    return None if affine is None else np.linalg.inv(affine)
+
+
 def register_template(
-    head: Volume, anatomy, progress: Callable[[float], None] = lambda share: None
+    head: Volume, anatomy, brain_net=None, progress: Callable[[float], None] = lambda share: None
 ) -> TemplatePlacement:
     """Register the template to a T1 scan, with or without the skull, with twelve parameters.
 
-    The parcellation network `anatomy` strips the skull and gives the start; where it finds no brain, or not enough of
-    one, the whole head is registered. A wrong orientation in the header is corrected on the way. Raises InputError for
-    an image that is empty.
+    The parcellation network `anatomy`, within what `brain_net` takes for brain if it is given, strips the skull and
+    gives the start; where it finds no brain, or not enough of one, the whole head is registered. A wrong orientation in
+    the header is corrected on the way. Raises InputError for an image that is empty.
     """
-    oriented = find_regions(anatomy, head, progress=lambda share, stage: progress(share / 2))
+    oriented = find_regions(anatomy, head, brain_net=brain_net, progress=lambda share, stage: progress(share / 2))
     back = head.affine @ np.linalg.inv(oriented.affine)  # from where the head really lies to where the file has it
     head, regions = (v.new_like(v.array, affine=oriented.affine) for v in (head, oriented.regions.labels))
     start = match_centroids(find_centroids(regions), TEMPLATE_REGIONS) if regions.array.any() else None

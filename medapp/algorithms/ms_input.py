@@ -44,15 +44,17 @@ class PreparedScans(NamedTuple):
     maps: np.ndarray
 
 
-def find_anatomy(net, scans: Mapping[str, Volume], grid: Grid, progress: Callable[[float, str], None]) -> Anatomy:
-    """Find regions and brain by the parcellation network `net`, from T1 if a brain is found in one, else FLAIR."""
+def find_anatomy(
+    net, scans: Mapping[str, Volume], grid: Grid, progress: Callable[[float, str], None], brain_net=None
+) -> Anatomy:
+    """Find regions and brain by the networks of `find_regions`, from T1 if a brain is found in one, else FLAIR."""
     for role in ("t1", "flair"):
         if role not in scans:
             continue
         head = Volume(resample(scans[role], grid, outside=float(scans[role].array.min())).array, grid.affine)
         if head.array.min() == head.array.max():
             continue
-        oriented = find_regions(net, head, progress=progress)
+        oriented = find_regions(net, head, brain_net=brain_net, progress=progress)
         regions = oriented.regions.labels.array
         if (regions > 0).sum() * grid.voxel_ml >= MIN_BRAIN_ML:
             margin = CLOSING_ITERATIONS + DILATION_ITERATIONS + 1

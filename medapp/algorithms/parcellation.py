@@ -8,7 +8,8 @@ import torch
 from scipy import ndimage
 from torch import nn
 
-from medapp.analysis.mask_metrics import find_bounding_box, label_components
+from medapp.algorithms.brain_extraction import OUTSIDE_DISTANCE
+from medapp.analysis.mask_metrics import fill_holes, find_bounding_box, label_components
 from medapp.errors import InputError
 from medapp.hardware import choose_half_precision
 from medapp.imaging.background import zero_background
@@ -19,7 +20,8 @@ from medapp.imaging.volume import Grid, Volume
 
 WORKING_SPACING = 1.0  # mm, as in training
 NETWORK_STRIDE = 16  # voxels: the sides of the input are multiples
-HEAD_MARGIN = 16  # mm around the head
+HEAD_MARGIN = 16  # mm around the head, or the brain
+REGION_MARGIN = 2.0  # mm outside the border of the brain, within which there may be regions
 MAX_HEAD_HEIGHT = 200  # mm below the top of the head; what is lower is neck
 MIN_ISLAND_SHARE = 0.1  # of the largest component of a class; smaller ones are merged into their neighbours
 REGION_NAMES = {number: name for number, name in enumerate(CLASS_NAMES) if number}
@@ -32,18 +34,26 @@ class Parcellation(NamedTuple):
     brain: Volume
 
 
-def parcellate(net, head: Volume, *, progress: Callable[[float, str], None]) -> Parcellation:
+def parcellate(
+    net, head: Volume, *, inwards: Volume | None = None, progress: Callable[[float, str], None]
+) -> Parcellation:
     """Segment the regions of the brain in an MR image on any grid, with or without the skull.
 
-    `net` has a method `labels` from (1, 1, X, Y, Z) standardised, sides multiples of NETWORK_STRIDE, to classes (1, X,
-    Y, Z) uint8: a `UNet3D` on any device, or an engine around one. Raises InputError for an image that is constant.
+    `inwards` is the distance inwards from the border of the brain where it is known (`brain_extraction`): then only the
+    brain's box is looked at, and what lies more than REGION_MARGIN outside has no region.
+
+    `net` has a method `predict_labels` from (1, 1, X, Y, Z) standardised, sides multiples of NETWORK_STRIDE, to classes
+    (1, X, Y, Z) uint8: a `UNet3D` on any device, or an engine around one. Raises InputError for an image that is
+    constant.
     """
     progress(0.0, "Preparing the scan")
     head = zero_background(head)
-    grid = make_working_grid(head)
+    grid = make_working_grid(head) if inwards is None else make_brain_grid(head, inwards)
     image = standardize(clip_bright(resample(head, grid, outside=float(head.array.min())).array))
     progress(0.15, "Segmenting the regions")
     predicted = classify_voxels(net, image)
+    if inwards is not None:
+        predicted[resample(inwards, grid, outside=OUTSIDE_DISTANCE).array < -REGION_MARGIN] = 0
     progress(0.75, "Removing islands")
     classes = Volume(remove_islands(predicted), grid.affine, labels=REGION_NAMES)
     brain = Volume(fill_holes(classes.array > 0).astype(np.uint8), grid.affine, labels={1: "brain"})
@@ -53,6 +63,16 @@ def parcellate(net, head: Volume, *, progress: Callable[[float, str], None]) -> 
         head.new_like(labels.array, labels=REGION_NAMES, name="labels", unit="", remarks=()),
         head.new_like(mask.array, labels={1: "brain"}, name="brain", unit="", remarks=()),
     )
+
+
+def make_brain_grid(head: Volume, inwards: Volume) -> Grid:
+    """Return the grid of the box around the brain, 1 mm, axes near RAS, by the distance inwards from its border."""
+    grid = with_isotropic_spacing(reorient(head.grid), WORKING_SPACING)
+    box = find_bounding_box(inwards.array > 0)
+    found = crop_grid(inwards.grid, np.array([side.start for side in box]), np.array([side.stop for side in box]))
+    index = grid.to_index(found.corners)
+    lower, upper = np.floor(index.min(axis=0)).astype(int), np.ceil(index.max(axis=0)).astype(int) + 1
+    return crop_grid(grid, lower - HEAD_MARGIN, upper + HEAD_MARGIN)
 
 
 def make_working_grid(head: Volume) -> Grid:
@@ -115,13 +135,6 @@ def remove_islands(classes: np.ndarray) -> np.ndarray:
     cleaned = np.zeros_like(classes)
     cleaned[box] = kept
     return cleaned
-
-
-def fill_holes(mask: np.ndarray) -> np.ndarray:
-    """Return (X, Y, Z) bool with its enclosed background filled."""
-    around = np.pad(~mask, 1, constant_values=True)
-    outside = ndimage.label(around)[0]
-    return (outside != outside[0, 0, 0])[1:-1, 1:-1, 1:-1]
 
 
 def find_swapped_sides(labels: Volume) -> tuple[str, ...]:

@@ -66,29 +66,40 @@ def find_misplacement(moving: Volume, fixed: Volume) -> np.ndarray | None:
     """Return what `register_rigid` gives for a second scan that clearly does not lie on the first; else None.
 
     A quick comparison of the outlines on OUTLINE_SPACING decides whether to register at all; scans that agree as their
-    headers say are left as they are.
+    headers say are left as they are, and so are those whose outlines would lie on each other no better than now.
     """
-    if _outlines_agree(moving, fixed):
+    now = _compare_outlines(moving, fixed)
+    if now.view >= MIN_OUTLINE_VIEW and now.in_view >= MIN_OUTLINE_DICE:
         return None
     affine = register_rigid(moving, fixed)
     motion = measure_motion(affine, find_head_centre(fixed))
-    return affine if motion.degrees > LARGE_MOTION.degrees or motion.mm > LARGE_MOTION.mm else None
+    if motion.degrees <= LARGE_MOTION.degrees and motion.mm <= LARGE_MOTION.mm:
+        return None
+    moved = moving.new_like(moving.array, affine=np.linalg.inv(affine) @ moving.affine)
+    return affine if _compare_outlines(moved, fixed).everywhere > now.everywhere else None
 
 
-def _outlines_agree(moving: Volume, fixed: Volume) -> bool:
-    """Whether both heads fill the same place, wherever both are in view."""
+class OutlineMatch(NamedTuple):
+    """How much of the first scan's box lies in the second's, and Dice of the heads in there, and everywhere."""
+
+    view: float
+    in_view: float
+    everywhere: float
+
+
+def _compare_outlines(moving: Volume, fixed: Volume) -> OutlineMatch:
+    """Compare how far both heads fill the same place."""
     grid = with_isotropic_spacing(reorient(fixed.grid), OUTLINE_SPACING)
     field_of_view = Volume(np.ones(moving.shape, np.uint8), moving.affine, labels={1: "view"})
     view = resample(field_of_view, grid).array > 0
-    if view.mean() < MIN_OUTLINE_VIEW:
-        return False
     heads = []
     for volume in (moving, fixed):
         array = resample(volume, grid, outside=float(volume.array.min())).array
         clipped = np.minimum(array, np.percentile(array, 99))
-        heads.append(ndimage.binary_fill_holes(clipped > clipped.min() + 0.5 * (clipped.mean() - clipped.min())) & view)
-    a, b = heads
-    return bool(2 * (a & b).sum() >= MIN_OUTLINE_DICE * (a.sum() + b.sum()))
+        heads.append(ndimage.binary_fill_holes(clipped > clipped.min() + 0.5 * (clipped.mean() - clipped.min())))
+    both, either = heads[0] & heads[1], heads[0].astype(int) + heads[1]
+    dice = [2 * both[part].sum() / max(either[part].sum(), 1) for part in (view, ...)]
+    return OutlineMatch(float(view.mean()), *map(float, dice))
 
 
 def measure_motion(affine: np.ndarray, centre: np.ndarray) -> Motion:

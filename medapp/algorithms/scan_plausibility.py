@@ -16,6 +16,8 @@ MAX_T1_RATIO = 0.93  # grey over white matter, below which a scan is T1
 MIN_T2_RATIO = 1.0  # grey over white matter, above which it is T2 or FLAIR
 MIN_T2_FLUID_RATIO = 1.2  # ventricular fluid over white matter, above which it is T2
 MIN_TISSUE_VOXELS = 100  # below which the intensity of a tissue is not estimated
+MIN_CUT_AREA = 8.0  # cm² of brain in an outermost slice, from which the image ends within the brain
+END_NAMES = {"R": "right", "L": "left", "A": "front", "P": "back", "S": "top", "I": "foot"}
 
 
 class Doubts(NamedTuple):
@@ -61,6 +63,18 @@ def doubt_kind(name: str, kind: str, wanted: str) -> Doubts:
         f"Not a {wanted} scan of a brain?",
         (f"{name}: it looks like {kind}, and this method needs {wanted}. Upload the {wanted} scan.",),
     )
+
+
+def find_cut_ends(brain: Volume) -> list[str]:
+    """List the ends of the image, in words, at which the brain is cut."""
+    cut_ends = []
+    for axis, letter in enumerate(brain.axis_codes):
+        area = brain.grid.voxel_ml / brain.spacing[axis] * 10  # cm² of a voxel's face
+        opposite = {"R": "L", "L": "R", "A": "P", "P": "A", "S": "I", "I": "S"}[letter]
+        for end, name in ((-1, letter), (0, opposite)):
+            if brain.shape[axis] > 1 and np.take(brain.array, end, axis).sum() * area > MIN_CUT_AREA:
+                cut_ends.append(END_NAMES[name])
+    return cut_ends
 
 
 def guess_contrast(array: np.ndarray, regions: np.ndarray) -> str:

@@ -1,16 +1,20 @@
 """Text conditioning: from prompts to the network's filters, and how two sets of prompts differ on the same pair."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from medapp.algorithms.brain_pair import Pair
 from medapp.algorithms.deformable_refinement import refine_field
+from medapp.algorithms.field_filling import fill_field
 from medapp.algorithms.field_prediction import predict_network_field, to_deformation
-from medapp.algorithms.region_prompts import PROMPT_TEMPLATE, make_prompts, parse_names
+from medapp.algorithms.region_prompts import PROMPT_TEMPLATE, SPOKEN_NAMES, make_prompts, parse_names
+from medapp.algorithms.steering import NO_STEERING, Steering
 from medapp.algorithms.text_encoder import encode_prompts, fit_embedding_map, load_clip, make_encoder
 from medapp.imaging.brain_labels import CLASS_NAMES
 from medapp.imaging.volume import Volume
@@ -25,6 +29,22 @@ PROMPT_TABLE_HELP = (
 )
 
 
+NEAREST = 5  # regions that are listed for the words of a prompt
+SIMILARITY_COLUMNS = ("prompt", "region", "cosine")
+SIMILARITY_HELP = "The cosine of the words of each changed prompt to the usual prompts of the regions nearest to them."
+
+
+class TextFilters(NamedTuple):
+    """The filters (3, 36, 2n) of a set of prompts, notes on them, and what the words of changed ones are nearest to.
+
+    `similarity` holds a row for each of SIMILARITY_COLUMNS.
+    """
+
+    filters: Tensor
+    notes: tuple[str, ...] = ()
+    similarity: tuple[tuple[str, str, float], ...] = ()
+
+
 @dataclass(frozen=True)
 class PredictedField:
     """The field of one set of prompts, on the prepared grid, in voxels of 1 mm."""
@@ -33,13 +53,11 @@ class PredictedField:
     flow: Tensor  # (3, D, H, W) the same after refinement, if there is any
 
 
-def make_filters(
-    net: TextSCF, get_network: Callable, encoder: str, names: str, template: str
-) -> tuple[Tensor, tuple[str, ...]]:
-    """Return the filters (3, 36, 2n) of the prompts, and notes. Raises InputError if the encoder does not fit."""
+def make_filters(net: TextSCF, get_network: Callable, encoder: str, names: str, template: str) -> TextFilters:
+    """Return the filters of the prompts. Raises InputError if the encoder does not fit."""
     changed = parse_names(names)
     if encoder == OWN_ENCODER and not changed and template == PROMPT_TEMPLATE:
-        return net.make_filters(), ()
+        return TextFilters(net.make_filters())
     own_encoder = make_encoder(get_network("text"))
     prompts = make_prompts(changed, template)
     if encoder == OWN_ENCODER:
@@ -55,24 +73,65 @@ def make_filters(
         ]
     if changed:
         notes.append("Prompts changed for: " + ", ".join(CLASS_NAMES[label] for label in sorted(changed)) + ".")
-    return net.make_filters(text.to(net.text.device)), tuple(notes)
+    text = text.to(net.text.device)
+    similarity = tuple(row for label, name in changed.items() for row in _list_nearest(net, text[label], label, name))
+    return TextFilters(net.make_filters(text), tuple(notes), similarity)
+
+
+def _list_nearest(net: TextSCF, words: Tensor, label: int, name: str) -> list[tuple[str, str, float]]:
+    """Return a row for each of the regions whose usual prompts are nearest to an embedding (d,)."""
+    cosines = F.cosine_similarity(net.text[1:], words[None], dim=1)
+    nearest = cosines.topk(NEAREST)
+    return [
+        (f"{SPOKEN_NAMES[label]} = {name}", SPOKEN_NAMES[int(at) + 1], round(float(value), 3))
+        for value, at in zip(nearest.values, nearest.indices, strict=True)
+    ]
+
+
+def tabulate_similarity(sets: Mapping[str, TextFilters]) -> Table | None:
+    """Return what the words of changed prompts are nearest to, of sets of prompts by their names; None if there are
+    none.
+    """
+    rows = tuple((f"{name}: {row[0]}", *row[1:]) for name, each in sets.items() for row in each.similarity)
+    return Table(SIMILARITY_COLUMNS, rows, SIMILARITY_HELP) if rows else None
 
 
 def predict_field(
-    net: TextSCF, pair: Pair, filters: Tensor, refined: bool, progress: Callable[[float, str], None]
+    net: TextSCF,
+    pair: Pair,
+    filters: Tensor,
+    refined: bool,
+    progress: Callable[[float, str], None],
+    steering: Steering = NO_STEERING,
 ) -> PredictedField:
     """Predict the field of a pair with these filters, and refine it if `refined`."""
     moving, fixed, moving_regions, fixed_regions = (
         torch.tensor(np.array(volume.array), device=filters.device)
         for volume in (pair.moving, pair.fixed, pair.moving_regions, pair.fixed_regions)
     )
-    raw = predict_network_field(net, moving, fixed, fixed_regions, filters)
+    if steering.ignored is None:
+        raw = predict_network_field(net, moving, fixed, fixed_regions, filters)
+    else:
+        seen = hide_ignored(moving, fixed, *steering.ignored)
+        raw = predict_network_field(net, *seen, fixed_regions, filters)
+        raw = fill_field(raw, steering.ignored[0] | steering.ignored[1])
     if not refined:
-        return PredictedField(raw, raw)
+        return PredictedField(raw, raw if steering.hold is None else steering.hold(raw))
     flow = refine_field(
-        moving, fixed, raw, progress=lambda share: progress(share, "Refining"), regions=(moving_regions, fixed_regions)
+        moving,
+        fixed,
+        raw,
+        progress=lambda share: progress(share, "Refining"),
+        regions=(moving_regions, fixed_regions),
+        steering=steering,
     )
     return PredictedField(raw, flow)
+
+
+def hide_ignored(moving: Tensor, fixed: Tensor, in_moving: Tensor, in_fixed: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both images (D, H, W) with the same content where one is ignored, so that they do not differ there."""
+    fixed = torch.where(in_fixed, moving, fixed)
+    return torch.where(in_moving, fixed, moving), fixed
 
 
 def compare_prompts(

@@ -1,6 +1,7 @@
 """Metrics of masks: components, Dice, HD95, lesion-wise F1; the app and the evaluation share them."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import surface_distance
@@ -41,6 +42,13 @@ def find_bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
     """Find the smallest box of a bool array that contains every true voxel; the whole array if there is none."""
     filled = [np.flatnonzero(mask.any(axis=tuple(b for b in range(mask.ndim) if b != a))) for a in range(mask.ndim)]
     return tuple(slice(f[0], f[-1] + 1) if len(f) else slice(None) for f in filled)
+
+
+def fill_holes(mask: np.ndarray) -> np.ndarray:
+    """Return (X, Y, Z) bool with its enclosed background filled."""
+    around = np.pad(~mask, 1, constant_values=True)
+    outside = ndimage.label(around)[0]
+    return (outside != outside[0, 0, 0])[1:-1, 1:-1, 1:-1]
 
 
 def measure_components(labels: np.ndarray, count: int, probability: np.ndarray, grid: Grid) -> list[Lesion]:
@@ -106,13 +114,32 @@ def compute_voxel_hd95(first: np.ndarray | None, second: np.ndarray | None) -> f
     return float(max(np.percentile(distances, 95) for distances in ways))
 
 
+class LesionMatches(NamedTuple):
+    """How many lesions two masks have, and how many of each share a voxel with the other mask."""
+
+    first: int
+    first_matched: int
+    second: int
+    second_matched: int
+
+    @property
+    def f1(self) -> float:
+        """Lesion-wise F1 of the first mask against the second; 1 if both are empty."""
+        if self.first + self.second == 0:
+            return 1.0
+        recall = self.second_matched / self.second if self.second else 0.0
+        precision = self.first_matched / self.first if self.first else 0.0
+        return 0.0 if recall + precision == 0 else 2 * recall * precision / (recall + precision)
+
+
+def match_lesions(first: np.ndarray, second: np.ndarray) -> LesionMatches:
+    """Match the connected components of two masks, both (I, J, K) bool: a lesion is matched if it shares a voxel."""
+    ours, n = label_components(first)
+    theirs, m = label_components(second)
+    both = first & second
+    return LesionMatches(n, len(np.unique(ours[both])), m, len(np.unique(theirs[both])))
+
+
 def compute_lesion_f1(mask: np.ndarray, reference: np.ndarray) -> float:
     """Compute lesion-wise F1: a lesion is detected if it shares a voxel with the other mask; 1 if both are empty."""
-    ours, n = label_components(mask)
-    theirs, m = label_components(reference)
-    if n + m == 0:
-        return 1.0
-    detected = len(np.unique(theirs[mask & reference]))
-    correct = len(np.unique(ours[mask & reference]))
-    recall, precision = detected / m if m else 0.0, correct / n if n else 0.0
-    return 0.0 if recall + precision == 0 else 2 * recall * precision / (recall + precision)
+    return match_lesions(mask, reference).f1

@@ -9,6 +9,7 @@ from nibabel.orientations import io_orientation
 from scipy import ndimage, sparse
 
 from medapp.analysis import lesions, mask_metrics
+from medapp.analysis.hand_correction import CORRECTION, correct_mask
 from medapp.imaging.brain_labels import CLASS_NAMES, split_side
 from medapp.imaging.volume import Grid, Volume
 from medapp.result import Metric, Result, Table
@@ -135,7 +136,9 @@ def measure_ms_lesions(result: Result, settings: Mapping[str, Any], reference: V
     if "probability_baseline" in volumes:
         earlier = volumes["probability_baseline"].array
         now, then = (array >= threshold for array in (volumes["probability"].array, earlier))
-        change, change_rows = compare_time_points(now, then, min_lesion_ml, zone, mask.grid)
+        now = correct_mask(now, volumes.get(CORRECTION))
+        least = 0.0 if "candidates" in metrics else min_lesion_ml
+        change, change_rows = compare_time_points(now, then, least, zone, mask.grid, mask.array > 0)
         volumes["change"] = mask.new_like(change, labels=CHANGE_CLASSES, name="change", headers=())
         about = CHANGE_TABLE_HELP.format(MIN_CHANGE_SHARE, MIN_CHANGE_ML, threshold, min_lesion_ml)
         tables["change"] = Table(CHANGE_COLUMNS, tuple(change_rows), about)
@@ -161,12 +164,18 @@ def _count_by_location(rows: Sequence[tuple]) -> list[tuple]:
 
 
 def compare_time_points(
-    now: np.ndarray, then: np.ndarray, min_lesion_ml: float, zone: np.ndarray, grid: Grid
+    now: np.ndarray,
+    then: np.ndarray,
+    min_lesion_ml: float,
+    zone: np.ndarray,
+    grid: Grid,
+    kept: np.ndarray | None = None,
 ) -> tuple[np.ndarray, list[tuple]]:
     """Compare the lesions of two scans: (I, J, K) uint8 of CHANGE_CLASSES, and rows of CHANGE_COLUMNS.
 
     `now` and `then` are (I, J, K) bool, `zone` as made by `label_zones`. Lesions that overlap, also several with one,
-    count as one; they are left out below `min_lesion_ml` at both times. Rows are sorted by class, then by size.
+    count as one; they are left out below `min_lesion_ml` at both times, unless they have voxels of the mask `kept`.
+    Rows are sorted by class, then by size.
     """
     box = mask_metrics.find_bounding_box(now | then)
     (a, n), (b, m) = (mask_metrics.label_components(mask[box]) for mask in (now, then))
@@ -178,7 +187,10 @@ def compare_time_points(
     ml = np.stack(voxels, 1) * grid.voxel_ml
     joined = np.where(now_groups > 0, now_groups, then_groups)
     status = np.array([classify_change(*each) for each in ml.tolist()], int)
-    status[ml.max(1, initial=0) < max(min_lesion_ml, 1e-9)] = 0
+    is_small = ml.max(1, initial=0) < max(min_lesion_ml, 1e-9)
+    if kept is not None:
+        is_small &= np.bincount(now_groups[kept[box] & (now_groups > 0)], minlength=count + 1)[1:] == 0
+    status[is_small] = 0
     locations = locate_lesions(joined, count, zone[box])
     corner = [s.start or 0 for s in box]
     rows = []

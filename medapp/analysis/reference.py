@@ -31,9 +31,9 @@ def require_header(reference: Volume, image: Volume) -> None:
         raise InputError(f"{describe_misplacement(reference, image)} {BY_VOXELS_HINT}")
 
 
-def describe_misplacement(reference: Volume, image: Volume) -> str:
-    """Describe how far a reference lies from the image, in a sentence."""
-    message = f"The reference lies {measure_distance(reference.grid, image.grid):.0f} mm away from the image"
+def describe_misplacement(reference: Volume, image: Volume, noun: str = "reference") -> str:
+    """Describe how far a reference, or what the noun says, lies from the image, in a sentence."""
+    message = f"The {noun} lies {measure_distance(reference.grid, image.grid):.0f} mm away from the image"
     return f"{message}, but has its shape: is its header lost?" if reference.shape == image.shape else f"{message}."
 
 
@@ -101,7 +101,5 @@ def describe_misfit(reference: Volume, truth: Volume, mask: Volume) -> str:
 
 def _is_same_box(one: Grid, other: Grid) -> bool:
     """Whether two grids of one shape fill the same box, whatever the order of their axes."""
-    ends = [np.array(np.meshgrid(*((0, n - 1) for n in grid.shape))).reshape(3, -1).T for grid in (one, other)]
-    one_corners, other_corners = one.to_mm(ends[0]), other.to_mm(ends[1])
-    distances = np.linalg.norm(one_corners[:, None] - other_corners[None], axis=-1)
+    distances = np.linalg.norm(one.corners[:, None] - other.corners[None], axis=-1)
     return bool(distances.min(1).max() <= MAX_CORNER_DISTANCE * max(other.spacing))

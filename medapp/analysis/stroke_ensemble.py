@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from medapp.analysis import ensemble, lesions, mask_metrics
+from medapp.analysis.hand_correction import AUTOMATIC
+from medapp.analysis.lesion_scatter import SCATTER_ADVICE, SCATTER_QUESTION, describe_scatter, measure_scatter
 from medapp.errors import InputError
 from medapp.imaging.volume import Grid, Volume
 from medapp.result import Metric, Result, Table
@@ -58,7 +60,8 @@ def measure_ensemble(result: Result, settings: Mapping[str, Any], reference: Vol
     volumes["agreement"] = volumes["agreement"].new_like(volumes["agreement"].array, labels=names, headers=())
 
     measured = lesions.measure_lesions(replace(result, volumes=volumes), threshold, min_lesion_ml, reference)
-    masks = {"fusion": measured.volumes["mask"].array > 0}
+    fusion = measured.volumes.get(AUTOMATIC) or measured.volumes["mask"]
+    masks = {"fusion": fusion.array > 0}
     masks |= {
         plane: remove_small_lesions(maps[plane].array >= threshold, min_lesion_ml, first.grid)
         for plane in PLANE_LETTERS
@@ -75,11 +78,22 @@ def measure_ensemble(result: Result, settings: Mapping[str, Any], reference: Vol
     if len(planes) > 1:
         metrics["agreed"] = Metric(round(100 * float(share), 1) if counts.any() else None, "%")
     return replace(
-        measured,
+        doubt_scatter(measured),
         metrics=metrics,
         tables={**measured.tables, "planes": table},
         settings={**measured.settings, **dict(settings)},
     )
+
+
+def doubt_scatter(measured: Result) -> Result:
+    """Return a measured result that says whether its lesions are scattered as errors are, and no longer if not."""
+    rows = measured.tables["lesions"].rows
+    warning = describe_scatter(measure_scatter([row[1] for row in rows], [row[3:6] for row in rows]))
+    others = tuple(each for each in measured.warnings if not each.endswith(SCATTER_ADVICE))
+    doubt = "" if measured.doubt == SCATTER_QUESTION else measured.doubt
+    if not warning:
+        return replace(measured, warnings=others, doubt=doubt)
+    return replace(measured, warnings=(*others, warning), doubt=doubt or SCATTER_QUESTION)
 
 
 def _select_planes(settings: Mapping[str, Any]) -> list[str]:
@@ -92,13 +106,13 @@ def _select_planes(settings: Mapping[str, Any]) -> list[str]:
 
 
 def remove_small_lesions(mask: np.ndarray, min_lesion_ml: float, grid: Grid) -> np.ndarray:
-    """Return the mask (I, J, K) bool without components under `min_lesion_ml`."""
+    """Return the mask (I, J, K) bool without components under `min_lesion_ml`; with them if all are."""
     if not min_lesion_ml:
         return mask
     labels, _ = mask_metrics.label_components(mask)
     kept = np.bincount(labels.ravel()) * grid.voxel_ml >= min_lesion_ml
     kept[0] = False
-    return kept[labels]
+    return kept[labels] if kept.any() else mask
 
 
 def compare_planes(masks: Mapping[str, np.ndarray], truth: np.ndarray | None, grid: Grid) -> list[tuple]:

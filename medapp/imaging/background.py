@@ -32,6 +32,15 @@ class IntensityRange(NamedTuple):
         return self.high - self.low
 
 
+def strip_skull(head: Volume, brain: Volume) -> Volume:
+    """Return the head with its own values inside the mask `brain`, which lies on its grid.
+
+    Outside is 0, or the minimum of the head where that is less, as mri_synthstrip has it.
+    """
+    outside = min(0, head.array.min())
+    return head.new_like(np.where(brain.array > 0, head.array, head.array.dtype.type(outside)), name="stripped")
+
+
 def find_flat_background(array: np.ndarray) -> float | None:
     """Return the most frequent value on the faces of (I, J, K), or None if too few voxels there or overall have it."""
     faces = np.concatenate([np.take(array, end, axis).ravel() for axis in range(array.ndim) for end in (0, -1)])

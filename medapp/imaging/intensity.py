@@ -24,12 +24,21 @@ def standardize(array: np.ndarray) -> np.ndarray:
     be amplified.
     """
     array = np.asarray(array, np.float32)
+    scale = find_standard_scale(array)
+    if scale is None:
+        return np.zeros_like(array)
+    median, spread = scale
+    return np.clip((array - median) / spread, *STANDARD_RANGE)
+
+
+def find_standard_scale(array: np.ndarray) -> tuple[float, float] | None:
+    """Return the median of the head and what its 10th to 90th percentile span, None for a constant volume."""
+    array = np.asarray(array, np.float32)
     head = array[array > _head_threshold(subsample(array))]
     if not head.size:
-        return np.zeros_like(array)
+        return None
     low, median, high = np.percentile(head, (10, 50, 90)).tolist()
-    spread = max(high - low, 1e-3 * abs(median), 1e-30)
-    return np.clip((array - median) / spread, *STANDARD_RANGE)
+    return median, max(high - low, 1e-3 * abs(median), 1e-30)
 
 
 def clip_bright(array: np.ndarray, ratio: float = MAX_MEDIAN_RATIO) -> np.ndarray:

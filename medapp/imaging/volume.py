@@ -1,8 +1,10 @@
 """Volume and Grid: an image and its position in the patient."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from nibabel.affines import apply_affine, voxel_sizes
@@ -25,6 +27,11 @@ class Grid(NamedTuple):
         """Volume of one voxel in millilitres, also right for sheared and oblique grids."""
         return float(abs(np.linalg.det(self.affine[:3, :3])) / 1000)
 
+    @property
+    def corners(self) -> np.ndarray:
+        """The centres of the corner voxels, (8, 3) RAS+ millimetres."""
+        return self.to_mm(np.array(np.meshgrid(*((0, n - 1) for n in self.shape))).reshape(3, -1).T)
+
     def to_mm(self, index: np.ndarray) -> np.ndarray:
         """Transform voxel indices (..., 3) to RAS+ millimetres (..., 3)."""
         return apply_affine(self.affine, index)
@@ -37,8 +44,7 @@ class Grid(NamedTuple):
         """Tell whether both grids have the same shape and corners within `tolerance_mm` of each other."""
         if tuple(self.shape) != tuple(other.shape):
             return False
-        corners = np.array(np.meshgrid(*((0, n - 1) for n in self.shape))).reshape(3, -1).T
-        return bool(np.abs(self.to_mm(corners) - other.to_mm(corners)).max() < tolerance_mm)
+        return bool(np.abs(self.corners - other.corners).max() < tolerance_mm)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,3 +113,15 @@ class Volume:
         For example `volume.new_like(mask, labels={1: "lesion"}, name="mask")`.
         """
         return replace(self, array=array, **changes)
+
+
+_digests: WeakKeyDictionary[Volume, str] = WeakKeyDictionary()
+
+
+def digest_volume(volume: Volume) -> str:
+    """Return a digest of a volume's voxels and affine; computed once per volume."""
+    if volume not in _digests:
+        content = hashlib.blake2b(volume.array, digest_size=12)
+        content.update(repr((volume.array.dtype.str, volume.shape, volume.affine.tolist())).encode())
+        _digests[volume] = content.hexdigest()
+    return _digests[volume]

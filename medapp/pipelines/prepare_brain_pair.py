@@ -10,24 +10,25 @@ from medapp.algorithms.pair_preparation import describe_inputs, doubt_pair, meas
 from medapp.analysis.mask_metrics import compute_dice
 from medapp.card import Card, Input
 from medapp.imaging.brain_labels import CLASS_NAMES
-from medapp.imaging.scan_kinds import T1, T1_CONTRAST
+from medapp.imaging.scan_kinds import FLAIR, T1, T1_CONTRAST, T2
 from medapp.imaging.volume import Volume
 from medapp.pipelines.segment_anatomy_unet import ANATOMY_NETWORK
+from medapp.pipelines.segment_brain_unet import BRAIN_NETWORK
 from medapp.result import Metric, Result
 
 PAIR_INPUTS = (
     Input(
         "fixed",
         "Fixed image",
-        "A T1 brain scan, with or without the skull; results lie on its grid.",
-        kinds=(T1, T1_CONTRAST),
+        "A T1, T2 or FLAIR brain scan, with or without the skull; results lie on its grid.",
+        kinds=(T1, T1_CONTRAST, T2, FLAIR),
         check=require_scan,
     ),
     Input(
         "moving",
         "Moving image",
-        "A T1 scan of another brain or of another time, on any grid.",
-        kinds=(T1, T1_CONTRAST),
+        "Such a scan of another brain or of another time, on any grid; its contrast may differ.",
+        kinds=(T1, T1_CONTRAST, T2, FLAIR),
         check=require_scan,
     ),
     Input(
@@ -38,9 +39,20 @@ PAIR_INPUTS = (
         labels=True,
     ),
     Input("moving_labels", "Moving label map", "In the same numberings; it is warped too.", optional=True, labels=True),
+    Input(
+        "fixed_lesion",
+        "Lesion in the fixed image",
+        "A mask, 1 in the lesion: nothing is matched there, and the field is filled from around.",
+        optional=True,
+        labels=True,
+    ),
+    Input("moving_lesion", "Lesion in the moving image", "The same for the moving image.", optional=True, labels=True),
 )
 
-LABEL_MAP_GROUP = {"Label maps (optional)": ("fixed_labels", "moving_labels")}
+PAIR_GROUPS = {
+    "Label maps (optional)": ("fixed_labels", "moving_labels"),
+    "Lesions (optional)": ("fixed_lesion", "moving_lesion"),
+}
 
 
 def prepare(
@@ -49,6 +61,8 @@ def prepare(
     moving: Volume,
     fixed_labels: Volume | None,
     moving_labels: Volume | None,
+    fixed_lesion: Volume | None = None,
+    moving_lesion: Volume | None = None,
     *,
     get_network: Callable,
     progress: Callable[[float, str], None],
@@ -58,7 +72,14 @@ def prepare(
     Raises InputError as `pair_preparation.prepare_brains` does.
     """
     fixed_map, moving_map, pair = prepare_brains(
-        fixed, moving, fixed_labels, moving_labels, get_network=get_network, progress=progress
+        fixed,
+        moving,
+        fixed_labels,
+        moving_labels,
+        fixed_lesion,
+        moving_lesion,
+        get_network=get_network,
+        progress=progress,
     )
     inside = pair.fixed.array > 0
     dice_scores = [
@@ -83,7 +104,7 @@ def prepare(
         "shift": Metric(round(float(shift), 1), "mm"),
         "growth": Metric(round(100 * float(np.prod(stretch) - 1), 1), "%"),
     }
-    notes = tuple(dict.fromkeys(describe_inputs(fixed, moving, fixed_map, moving_map)))
+    notes = tuple(dict.fromkeys(describe_inputs(fixed, moving, pair, fixed_map, moving_map)))
     doubts = doubt_pair(fixed, moving, pair, fixed_map, moving_map)
     return Result(
         volumes, affine=pair.affine, metrics=metrics, notes=notes, warnings=doubts.warnings, doubt=doubts.question
@@ -102,11 +123,13 @@ CARD = Card(
     weights=ANATOMY_NETWORK.weights,
     build=None,
     run=prepare,
-    networks={"anatomy": ANATOMY_NETWORK},
-    option_groups=LABEL_MAP_GROUP,
+    networks={"anatomy": ANATOMY_NETWORK, "brain": BRAIN_NETWORK},
+    option_groups=PAIR_GROUPS,
     licence="CC BY-NC 4.0 (the parcellation network, which finds the brain)",
     cite="Billot et al. 2023, doi:10.1016/j.media.2023.102789",
     trained_on="The brain is found by the network of segment_anatomy_unet; the alignment is computed, not learned.",
-    scores="See segment_anatomy_unet for the brain. The affine finds turns of 30° and shifts of 30 mm.",
-    limits="T1 of adults; brains with missing parts may be cropped or misaligned: check the preprocessed pair.",
+    scores="See segment_anatomy_unet for the brain. The affine finds turns of 30° and shifts of 30 mm; where the "
+    "regions hardly overlap then, all 24 orientations are tried.",
+    limits="T1, T2 and FLAIR of adults; brains with missing parts may be cropped or misaligned: check the preprocessed "
+    "pair.",
 )

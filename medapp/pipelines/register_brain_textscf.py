@@ -18,6 +18,15 @@ from medapp.algorithms.pair_preparation import (
     prepare_brains,
     scale_progress,
 )
+from medapp.algorithms.pair_steering import (
+    MATCH_NOTE,
+    RIGID_NOTE,
+    find_stretch,
+    follow_field,
+    make_steering,
+    mark_ignored,
+    use_rigid_affine,
+)
 from medapp.algorithms.region_prompts import PROMPT_TEMPLATE, SPOKEN_NAMES, fill_template, parse_names
 from medapp.algorithms.text_conditioning import (
     CLIP_ENCODERS,
@@ -26,20 +35,24 @@ from medapp.algorithms.text_conditioning import (
     compare_prompts,
     make_filters,
     predict_field,
+    tabulate_similarity,
 )
 from medapp.algorithms.text_encoder import EMBEDDING_DIM, build_text_encoder
 from medapp.algorithms.uploaded_labels import LabelMap
+from medapp.algorithms.wishes import check_wishes, explain_wishes, read_wishes, require_clear
 from medapp.analysis import region_overlap
 from medapp.analysis.landmarks import measure_landmarks, require_landmarks_inside
 from medapp.card import Card, Network, Weights
 from medapp.errors import InputError
 from medapp.hardware import run_in_threads
 from medapp.imaging.deformation import Deformation, folding_percent, sdlogj, sdlogj_learn2reg
+from medapp.imaging.geometry import resample
 from medapp.imaging.volume import Volume
 from medapp.networks.textscf import TextSCF
 from medapp.options import Choice, Landmarks, Text, Toggle
-from medapp.pipelines.prepare_brain_pair import LABEL_MAP_GROUP, PAIR_INPUTS
+from medapp.pipelines.prepare_brain_pair import PAIR_GROUPS, PAIR_INPUTS
 from medapp.pipelines.segment_anatomy_unet import ANATOMY_NETWORK as ANATOMY
+from medapp.pipelines.segment_brain_unet import BRAIN_NETWORK as BRAIN
 from medapp.result import Metric, Result, Table
 
 INVERSE_MARGIN = 4  # voxels of 1 mm around the brain within which the field is inverted
@@ -51,10 +64,13 @@ def register(
     moving: Volume,
     fixed_labels: Volume | None,
     moving_labels: Volume | None,
+    fixed_lesion: Volume | None = None,
+    moving_lesion: Volume | None = None,
     *,
     get_network: Callable,
     progress: Callable[[float, str], None],
     refine: bool,
+    what_matters: str,
     prompts_a: str,
     prompt_template: str,
     prompts_b: str,
@@ -64,8 +80,8 @@ def register(
     """Return the displacement on the grid of `fixed`, and then an affine, that map its points to those of `moving`.
 
     Regions come from the label maps where they are given, else from the parcellation network. Raises InputError for
-    images in which no brain is found, for label maps of an unknown numbering or that do not overlap their image, and
-    for a text encoder that does not fit these weights.
+    images in which no brain is found, for label maps and masks that do not fit their image, and for a text encoder that
+    does not fit these weights; OptionError for a word in `what_matters` that means nothing here.
     """
     pairs, landmark_note = np.array(landmarks).reshape(-1, 6), ""
     if len(pairs):
@@ -73,46 +89,69 @@ def register(
             require_landmarks_inside(pairs, fixed.grid, moving.grid)
         except InputError as error:
             pairs, landmark_note = pairs[:0], str(error)
+    reading = require_clear(
+        read_wishes(what_matters, get_network), fixed_lesion is not None or moving_lesion is not None
+    )
     net = get_network("textscf")
-    filters_a, prompt_notes = make_filters(net, get_network, encoder, prompts_a, prompt_template)
-    filters_b = make_filters(net, get_network, encoder, prompts_b, prompt_template)[0] if prompts_b else None
+    prompts = {
+        name: make_filters(net, get_network, encoder, words, prompt_template)
+        for name, words in (("A", prompts_a), ("B", prompts_b))
+        if words or name == "A"
+    }
     fixed_map, moving_map, pair = prepare_brains(
         fixed,
         moving,
         fixed_labels,
         moving_labels,
+        fixed_lesion,
+        moving_lesion,
         get_network=get_network,
         progress=partial(scale_progress, progress, 0.0, 0.58, ""),
         device=next(net.parameters()).device.type,
     )
 
     progress(0.58, "Predicting the deformation")
-    fields = [predict_field(net, pair, filters_a, refine, partial(scale_progress, progress, 0.58, 0.78, ""))]
-    if filters_b is not None:
-        fields.append(predict_field(net, pair, filters_b, refine, partial(scale_progress, progress, 0.7, 0.78, "")))
+    steering = make_steering(pair, reading, net.text.device)
+    fields = [
+        predict_field(net, pair, each.filters, refine, partial(scale_progress, progress, low, 0.78, ""), steering)
+        for low, each in zip((0.58, 0.7), prompts.values(), strict=False)
+    ]
+    ignored = mark_ignored(steering, fields[0].flow, pair.grid)
+    if steering.hold is not None:
+        stretch = find_stretch(pair)
+        fields = [replace(field, flow=follow_field(field.flow, stretch)) for field in fields]
+        pair = use_rigid_affine(pair, moving, moving_map.classes)
     progress(0.78, "Inverting the deformation")
     result = build_result(pair, fields[0], fixed, moving, fixed_map, moving_map, progress=progress)
-    if filters_b is not None:
+    if len(fields) > 1:
         result = compare_prompts(result, pair, fields[0], fields[1], moving)
     if len(pairs):
         result = measure_landmarks(result, pairs)
+    if ignored is not None:
+        result = replace(result, volumes={**result.volumes, "ignored": resample(ignored, fixed.grid)})
+    tables = {"words": reading.table if reading.wishes else None, "similarity": tabulate_similarity(prompts)}
+    result = replace(result, tables={**result.tables, **{name: table for name, table in tables.items() if table}})
     settings = {
         "refine": refine,
+        "what_matters": what_matters,
         "prompts_a": prompts_a,
         "prompt_template": prompt_template,
         "prompts_b": prompts_b,
         "encoder": encoder,
     }
     settings["landmarks"] = f"{len(pairs)} pair{'s' * (len(pairs) != 1)}" if len(pairs) else ""
+    notes = (
+        landmark_note,
+        RIGID_NOTE if steering.hold else "",
+        MATCH_NOTE if steering.matched and not refine else "",
+        *prompts["A"].notes,
+        *describe_inputs(fixed, moving, pair, fixed_map, moving_map),
+    )
     doubts = doubt_pair(fixed, moving, pair, fixed_map, moving_map)
     return replace(
         result,
         settings=settings,
-        notes=tuple(
-            dict.fromkeys(
-                (*filter(None, [landmark_note]), *prompt_notes, *describe_inputs(fixed, moving, fixed_map, moving_map))
-            )
-        ),
+        notes=tuple(dict.fromkeys(filter(None, notes))),
         warnings=doubts.warnings,
         doubt=doubts.question,
     )
@@ -221,6 +260,14 @@ CARD = Card(
     options=(
         Toggle("refine", "Refine the field", True, "Maximises local cross-correlation on this pair, coarse to fine."),
         Text(
+            "what_matters",
+            "What matters",
+            about="In your own words, such as “match the hippocampi exactly, ignore the ventricles, keep the brain "
+            "stem rigid”.",
+            check=check_wishes,
+            explain=explain_wishes,
+        ),
+        Text(
             "prompts_a",
             "Region prompts A",
             about='Other names for regions, such as "left hippocampus = ammon\'s horn on the left; 13 = brainstem".',
@@ -269,12 +316,13 @@ CARD = Card(
     scores="4 pairs of 4 held-out people, from raw files: Dice 0.64 over about 138 labels (greedy 0.62, affine 0.40), "
     "0.78 over 35 regions, no folding. The network alone reaches 0.54; refinement alone reaches what both reach "
     "together.",
-    limits="Trained on T1 of few adults from one scanner. A lesion, a tumour or a missing part has no counterpart in "
-    "the other brain: the field there means nothing. Prompts change the network's field; refinement undoes most of "
-    "that.",
+    limits="Trained on T1 of few adults from one scanner; T2 and FLAIR are made like T1 for the matching. A lesion, a "
+    "tumour or a missing part has no counterpart in the other brain: give its mask, so that it does not pull; in it "
+    "the field means nothing. Prompts change the network's field; refinement undoes most of that.",
     networks={
         "textscf": Network(TEXTSCF_WEIGHTS, partial(TextSCF, 8, EMBEDDING_DIM, 256, diffeomorphic=True)),
         "anatomy": ANATOMY,
+        "brain": BRAIN,
         "text": Network(
             Weights(
                 "text_tower.safetensors",
@@ -286,7 +334,7 @@ CARD = Card(
         ),
     },
     option_groups={
-        **LABEL_MAP_GROUP,
+        **PAIR_GROUPS,
         "Region prompts": ("prompts_a", "prompt_template", "prompts_b", "encoder"),
         "Landmarks": ("landmarks",),
     },

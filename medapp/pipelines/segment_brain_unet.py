@@ -2,16 +2,15 @@
 
 import numpy as np
 
-from medapp.algorithms.brain_extraction import extract_brain, strip_skull
+from medapp.algorithms.brain_extraction import extract_brain
 from medapp.algorithms.input_checks import require_head
-from medapp.algorithms.scan_plausibility import Doubts
+from medapp.algorithms.scan_plausibility import Doubts, find_cut_ends
 from medapp.analysis.brain_mask import measure_brain
-from medapp.card import Card, Input, Weights
-from medapp.imaging.background import zero_background
+from medapp.card import Card, Input, Network, Weights
+from medapp.imaging.background import strip_skull, zero_background
 from medapp.imaging.scan_kinds import SEQUENCES
 from medapp.imaging.volume import Volume
 from medapp.networks.coarse_to_fine import CoarseToFine
-from medapp.pipelines.segment_anatomy_unet import find_cut_ends
 from medapp.result import Result
 
 PLAUSIBLE_ML = (700, 2200)  # of a brain with its CSF, from a child of one year on
@@ -68,6 +67,16 @@ def describe_input(image: Volume) -> tuple[str, ...]:
     return tuple(dict.fromkeys(notes))
 
 
+BRAIN_NETWORK = Network(
+    Weights(
+        "segment_brain_unet.safetensors",
+        "medapp/segment_brain_unet",
+        "v0.1.0",
+        "81e7f76768d17c00945298550e9f61329b92a3cdcb51fb630192d12665e1d2c6",
+    ),
+    CoarseToFine,
+)
+
 CARD = Card(
     name="segment_brain_unet",
     task="segmentation",
@@ -85,20 +94,17 @@ CARD = Card(
         ),
     ),
     options=(),
-    weights=Weights(
-        "segment_brain_unet.safetensors",
-        "medapp/segment_brain_unet",
-        "v0.1.0",
-        "0000000000000000000000000000000000000000000000000000000000000000",
-    ),
-    build=CoarseToFine,
+    weights=BRAIN_NETWORK.weights,
+    build=BRAIN_NETWORK.build,
     run=segment,
     licence="CC BY-NC 4.0 (images and labels of the training data; see NOTICE)",
     cite="Hoopes et al. 2022, doi:10.1016/j.neuroimage.2022.119474; Ronneberger et al. 2015, arXiv:1505.04597",
     trained_on="Synthetic scans only, each drawn anew: 18 T1 scans of 13 people of OASIS-1 and one whole head "
     "(Colin27), deformed, given random contrasts, and put into synthetic heads or an average one, with necks, fat "
     "bright or dark, bias field, noise, slices of up to 8 mm and a cut field of view.",
-    scores="To be measured.",
+    scores="Four people of another source (MASS 1.1), whole heads, two with the neck in view: Dice 0.955 ± 0.008, "
+    "89 ml too much in the mean and 140 at most. Synthetic heads of 4 held-out people: 0.94 to 0.96 with a neck, thick "
+    "slices or a cut field of view; 0.97 without the skull.",
     limits="Brains that were operated on, large tumours, bleeding and infants were not trained on. The mask includes "
     "the CSF of sulci and ventricles: it is larger than the brain's tissue. Meninges and venous sinuses may "
     "be included in places: check the outline before measuring.",

@@ -15,6 +15,7 @@ from medapp.algorithms.head_orientation import (
     parcellate_coarsely,
 )
 from medapp.algorithms.input_checks import require_overlap, require_scan
+from medapp.algorithms.mni_template import align_regions
 from medapp.algorithms.rigid_registration import find_head_centre, find_misplacement, measure_motion
 from medapp.algorithms.scan_plausibility import MIN_BRAIN_ML, Doubts, doubt_scan, guess_contrast
 from medapp.analysis.lesions import measure_lesions
@@ -102,7 +103,11 @@ def segment(
     except WeightsError:
         return replace(result, notes=(*result.notes, UNCHECKED_NOTE)) if is_small else result
     coarse, regions = parcellate_coarsely(anatomy, scans["flair"])
-    result = replace(result, volumes={**result.volumes, "brain": outline_brain(regions, flair.grid)})
+    result = replace(
+        result,
+        volumes={**result.volumes, "brain": outline_brain(regions, flair.grid)},
+        to_template=align_regions(regions),
+    )
     ml, in_head = measure_region_volumes(regions), has_head_layout(regions)
     is_t2 = count_plausible_regions(ml) >= MIN_CLEAR_REGIONS and guess_contrast(coarse.array, regions.array) == "T2"
     if not is_small and in_head and not is_t2:
@@ -199,6 +204,8 @@ def describe_inputs(sequences: dict[str, Volume | None], flair: Volume) -> tuple
     return tuple(dict.fromkeys(notes))
 
 
+build_network = partial(AR2UNet, in_channels=3, classes=1, width=16, gate="decoder")
+
 CARD = Card(
     name="segment_glioma_ar2unet",
     task="segmentation",
@@ -262,7 +269,7 @@ CARD = Card(
         "v0.1.0",
         "43a500ce94ceb2da04dea227d0447c89d71c8dfbb04f1de0877a00cb9c562685",
     ),
-    build=partial(AR2UNet, in_channels=3, classes=1, width=16, gate="decoder"),
+    build=build_network,
     run=segment,
     networks={"anatomy": ANATOMY},
     licence="CC BY-NC-SA 4.0 (masks of the training data)",

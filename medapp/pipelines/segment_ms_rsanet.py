@@ -11,6 +11,7 @@ import torch
 from medapp.algorithms.brain_pair import outline_brain, transform_header
 from medapp.algorithms.head_orientation import ORIENTATION_WARNING
 from medapp.algorithms.input_checks import require_head
+from medapp.algorithms.mni_template import align_regions
 from medapp.algorithms.ms_input import (
     INPUT_CHANNELS,
     NETWORK_STRIDE,
@@ -43,6 +44,7 @@ from medapp.imaging.volume import Grid, Volume
 from medapp.networks.rsanet import RSANet
 from medapp.options import Slider
 from medapp.pipelines.segment_anatomy_unet import ANATOMY_NETWORK as ANATOMY
+from medapp.pipelines.segment_brain_unet import BRAIN_NETWORK as BRAIN
 from medapp.result import Result, Table
 
 ATTENTION_PLANES = ("coronal", "axial", "sagittal")  # slices attend to each other along y, z and x of (X, Y, Z)
@@ -103,6 +105,7 @@ def segment(
         anatomy_scans,
         grid,
         lambda share, stage: progress(0.15 + 0.3 * share, "Finding the brain"),
+        get_network("brain"),
     )
     if anatomy.rotation_text:
         cleaned, scans = ({r: _move_volume(v, anatomy.rotation) for r, v in some.items()} for some in (cleaned, scans))
@@ -147,15 +150,25 @@ def segment(
         Volume(label_zones(anatomy.regions, grid.spacing, lesion), grid.affine, labels=LOCATIONS), reference_scan.grid
     )
     volumes["zones"] = flair.new_like(zone.array, labels=LOCATIONS, name="zones", unit="", remarks=(), headers=())
+    to_template = None
     if anatomy.regions.any():
         regions = Volume(anatomy.regions, grid.affine, labels=REGION_NAMES)
+        found = align_regions(regions)
+        to_template = None if found is None else found @ anatomy.rotation
         volumes["brain"] = replace(outline_brain(regions, reference_scan.grid), affine=flair.affine)
     volumes |= {role: transform_header(volume, motions[role]) for role, volume in others.items()}
     input_notes = describe_inputs(
         flair, others, motions, scans, anatomy, grid, bool(tables) or bool(anatomy.rotation_text)
     )
     doubts = doubt_scans(view, anatomy, {"flair": flair, **others})
-    result = Result(volumes, tables=tables, notes=input_notes, warnings=doubts.warnings, doubt=doubts.question)
+    result = Result(
+        volumes,
+        to_template=to_template,
+        tables=tables,
+        notes=input_notes,
+        warnings=doubts.warnings,
+        doubt=doubts.question,
+    )
     return measure_ms_lesions(result, settings)
 
 
@@ -299,7 +312,7 @@ CARD = Card(
     ),
     build=build_network,
     run=segment,
-    networks={"anatomy": ANATOMY},
+    networks={"anatomy": ANATOMY, "brain": BRAIN},
     option_groups={"Earlier scan (optional)": ("baseline",)},
     licence="CC BY-NC-SA 4.0 (masks of heads into which lesions were inserted; see NOTICE)",
     cite="Zhang et al. 2019, arXiv:2002.12470",

@@ -12,7 +12,7 @@ from torch import nn
 from medapp.algorithms.brain_pair import outline_brain
 from medapp.algorithms.input_checks import require_head
 from medapp.algorithms.mni_template import TemplatePlacement, load_template, load_template_mask, register_template
-from medapp.algorithms.scan_plausibility import doubt_scan
+from medapp.algorithms.scan_plausibility import doubt_scan, find_cut_ends
 from medapp.analysis.stroke_ensemble import FUSION_RULES, PLANE_LETTERS, measure_ensemble
 from medapp.card import Card, Input, Weights
 from medapp.hardware import choose_half_precision, run_in_threads
@@ -24,7 +24,7 @@ from medapp.imaging.volume import Volume
 from medapp.networks.raxnet import RAXNet
 from medapp.options import Choice, Slider, Toggle
 from medapp.pipelines.segment_anatomy_unet import ANATOMY_NETWORK as ANATOMY
-from medapp.pipelines.segment_anatomy_unet import find_cut_ends
+from medapp.pipelines.segment_brain_unet import BRAIN_NETWORK as BRAIN
 from medapp.result import Metric, Result
 
 WIDTHS = (24, 48, 96, 192)  # three quarters of the paper's
@@ -33,21 +33,35 @@ NEIGHBOUR_MM = 3  # to the slices before and behind that are seen with a slice
 SLICES_PER_BATCH = 8
 MIN_PROBABILITY = 0.002  # smaller probabilities are set to 0
 MIN_TEMPLATE_CORRELATION = 0.3  # below which the registration is doubted
+FIT_QUESTION = "Is the template in the right place?"
 THICK_VOXEL_MM = 3.0  # mm, coarser than most of the training data
 
 
 class PlaneView(NamedTuple):
-    """How one network sees: the axis across its slices, the paper's canvas in pixels, and a slice's corner on it."""
+    """How one network sees: the axis across its slices, its canvas in pixels, and where on it a slice has its corner.
+
+    The canvas is the part of the paper's that holds the template's brain and 8 mm around it; its corner is a multiple
+    of the networks' stride away from the paper's, so that pixels are pooled alike.
+    """
 
     axis: int
     canvas: tuple[int, int]
     corner: tuple[int, int]
 
+    def crop(self, shape: tuple[int, int]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+        """Return the parts of a slice of that shape and of the canvas that are the same pixels."""
+        spans = [
+            (max(-at, 0), max(at, 0), min(side - max(-at, 0), length - max(at, 0)))
+            for at, side, length in zip(self.corner, shape, self.canvas, strict=True)
+        ]
+        (a, c, m), (b, d, n) = spans
+        return (slice(a, a + m), slice(b, b + n)), (slice(c, c + m), slice(d, d + n))
+
 
 PLANE_VIEWS = {
-    "axial": PlaneView(2, (208, 240), (6, 3)),
-    "coronal": PlaneView(1, (208, 208), (5, 9)),
-    "sagittal": PlaneView(0, (240, 208), (3, 9)),
+    "axial": PlaneView(2, (176, 208), (6 - 16, 3 - 16)),
+    "coronal": PlaneView(1, (176, 176), (5 - 16, 9)),
+    "sagittal": PlaneView(0, (208, 176), (3 - 16, 9)),
 }
 
 
@@ -64,7 +78,10 @@ def segment(
     progress(0.0, "Registering the template")
     scan = zero_background(image)
     placement = register_template(
-        scan, get_network("anatomy"), lambda share: progress(0.3 * share, "Registering the template")
+        scan,
+        get_network("anatomy"),
+        get_network("brain"),
+        lambda share: progress(0.3 * share, "Registering the template"),
     )
     in_template = resample(scan, placement.grid, outside=float(scan.array.min())).array
     if scaling == "volume":
@@ -97,16 +114,18 @@ def segment(
     progress(0.95, "Measuring")
     result = Result(
         volumes,
+        to_template=load_template().affine @ np.linalg.inv(template_affine),
         metrics={"fit": Metric(round(placement.correlation, 3))},
         notes=describe_input(image),
         warnings=describe_placement(image, placement),
+        doubt=FIT_QUESTION if placement.correlation < MIN_TEMPLATE_CORRELATION else "",
         settings={"scaling": scaling},
     )
     if placement.oriented:
         doubts = doubt_scan(
             scan, placement.oriented.regions.labels, "T1", cut=bool(find_cut_ends(placement.oriented.regions.brain))
         )
-        result = replace(result, warnings=(*result.warnings, *doubts.warnings), doubt=doubts.question)
+        result = replace(result, warnings=(*result.warnings, *doubts.warnings), doubt=doubts.question or result.doubt)
     return measure_ensemble(result, settings)
 
 
@@ -140,25 +159,29 @@ def standardize_template() -> np.ndarray:
 def predict_plane(
     net, scan: np.ndarray, view: PlaneView, step: Callable[[float], None] = lambda share: None
 ) -> np.ndarray:
-    """Return the probability (197, 233, 189) float32 in a scaled scan of that shape, 0 where the template has no brain.
+    """Return the probability (197, 233, 189) float32 in a scaled scan of that shape.
+
+    It is 0 off the canvas and in slices where the template has no brain.
 
     `net` maps (B, 5, *view.canvas) to logits (B, 1, *view.canvas): an engine, or a plain module, which then runs in the
     16-bit type that suits its device.
     """
     rest = tuple(axis for axis in range(3) if axis != view.axis)
     useful = np.flatnonzero(load_template_mask().any(rest) & (np.ptp(scan, axis=rest) > 0))
-    high, wide = (scan.shape[axis] for axis in rest)
-    inside = (..., slice(view.corner[0], view.corner[0] + high), slice(view.corner[1], view.corner[1] + wide))
-    probability = np.zeros((scan.shape[view.axis], high, wide), np.float32)
+    shape = scan.shape[rest[0]], scan.shape[rest[1]]
+    shown, on_canvas = view.crop(shape)
+    inside = (..., *on_canvas)
+    probability = np.zeros((scan.shape[view.axis], *shape), np.float32)
     canvas = np.full((SLICES_PER_BATCH, INPUT_CHANNELS, *view.canvas), scan.min(), np.float32)
     canvas[:, -1] = standardize_template().min()
     for begin in range(0, len(useful), SLICES_PER_BATCH):
         step(begin / len(useful))
         chosen = useful[begin : begin + SLICES_PER_BATCH]
-        canvas[inside][: len(chosen), :-1] = stack_slices(scan, chosen, view.axis)
-        canvas[inside][: len(chosen), -1] = np.moveaxis(standardize_template().take(chosen, view.axis), view.axis, 0)
+        canvas[inside][: len(chosen), :-1] = stack_slices(scan, chosen, view.axis)[(..., *shown)]
+        template = np.moveaxis(standardize_template().take(chosen, view.axis), view.axis, 0)
+        canvas[inside][: len(chosen), -1] = template[(..., *shown)]
         logits = run_network(net, torch.from_numpy(canvas[: len(chosen)]))[:, 0][inside]
-        probability[chosen] = logits.sigmoid().numpy()
+        probability[(chosen, *shown)] = logits.sigmoid().numpy()
     return np.moveaxis(probability, 0, view.axis)
 
 
@@ -189,8 +212,8 @@ def describe_placement(image: Volume, placement: TemplatePlacement) -> tuple[str
     warnings = list(placement.oriented.warnings(image.name)) if placement.oriented else []
     if placement.correlation < MIN_TEMPLATE_CORRELATION:
         warnings.append(
-            f"The scan hardly resembles the template (correlation {placement.correlation:.2f}): check the template "
-            "overlay, and that this is a T1 scan of a whole head."
+            f"The scan hardly resembles the template (correlation {placement.correlation:.2f}): do not trust what was "
+            "found. Check the template overlay, and that this is a T1 scan of a whole head."
         )
     stretch = np.linalg.svd(placement.grid.affine[:3, :3], compute_uv=False)
     if stretch.max() > 1.4 or stretch.min() < 0.7:
@@ -240,7 +263,7 @@ CARD = Card(
     ),
     build=partial(build_networks, widths=WIDTHS),
     run=segment,
-    networks={"anatomy": ANATOMY},
+    networks={"anatomy": ANATOMY, "brain": BRAIN},
     option_groups={"Weights of the weighted mean": tuple(f"weight_{plane}" for plane in PLANE_LETTERS)},
     licence="CC BY-NC 4.0 (labels of the brains into which lesions were inserted; see NOTICE)",
     cite="Mousavi 2025, medRxiv, doi:10.1101/2025.09.26.25336733",

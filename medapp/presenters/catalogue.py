@@ -34,7 +34,13 @@ METRICS = (
     MetricDefinition("volume", "Lesion volume", "Volume", "ml"),
     MetricDefinition("lesions", "Lesions", help="Connected components of the mask"),
     MetricDefinition("left_out", "Lesions left out", "Left out", help="Smaller than the smallest lesion that counts"),
+    MetricDefinition("candidates", "Candidates", help="What was found is all smaller than that"),
     MetricDefinition("threshold", "Probability threshold", "Threshold", help="From which a voxel counts as lesion"),
+    MetricDefinition("automatic_volume", "Automatic volume", "Automatic", "ml", "Before the correction by hand"),
+    MetricDefinition("hand_added", "Added by hand", unit="ml"),
+    MetricDefinition("hand_removed", "Removed by hand", unit="ml"),
+    MetricDefinition("raters", "Raters", help="Masks that are compared, the result's own included"),
+    MetricDefinition("consensus_volume", "Consensus volume", "Consensus", "ml", "What the raters agree on, by STAPLE"),
     MetricDefinition("dice", "Dice", help="Overlap; 1 is full, 0 is none", against_reference=True),
     MetricDefinition(
         "hd95", "HD95", unit="mm", help="95th percentile of surface distances, weighted by area", against_reference=True
@@ -110,6 +116,20 @@ _METRICS = {metric.key: metric for metric in METRICS}
 
 OUTPUTS = (
     Output("mask", "Lesion", "mask.nii.gz", "the mask, 1 = lesion, on the grid of the input image"),
+    Output("automatic_mask", "Automatic", "automatic_mask.nii.gz", "the mask before it was corrected by hand"),
+    Output(
+        "correction",
+        "Correction",
+        "correction.nii.gz",
+        "what was decided by hand: 1 painted, 2 erased; 0 is as the method has it",
+    ),
+    Output(
+        "rater_agreement",
+        "Raters",
+        "rater_agreement.nii.gz",
+        "how many of the raters mark a voxel; of two: 1 both, 2 the first alone, 3 the second alone",
+    ),
+    Output("consensus", "Consensus", "consensus.nii.gz", "what three or more raters agree on, by STAPLE"),
     Output(
         "probability",
         "Probability",
@@ -173,6 +193,7 @@ OUTPUTS = (
     Output(
         "warped_labels", "Warped regions", "warped_labels.nii.gz", "the moving label map on the grid of the fixed image"
     ),
+    Output("ignored", "Not matched", "ignored.nii.gz", "1 where the images were not matched, on the fixed grid"),
     Output("co_warped", "Co-warped image", "co_warped.nii.gz", "the co-warped image on the grid of the fixed image"),
     Output("fixed_prepared", "Fixed, prepared", "fixed_prepared.nii.gz", "the fixed brain as the network sees it"),
     Output(
@@ -200,6 +221,13 @@ OUTPUTS = (
         "disp_learn2reg.npz",
         "the whole deformation, affine included, as Learn2Reg stores it (voxels, half resolution)",
     ),
+    Output("raters", "Raters", "raters.csv", "one row per pair of masks: Dice, HD95, volumes, matched lesions"),
+    Output(
+        "rater_performance",
+        "Raters and consensus",
+        "rater_performance.csv",
+        "one row per rater: sensitivity and specificity to the consensus",
+    ),
     Output("lesions", "Lesions", "lesions.csv", "one row per lesion; positions are RAS+ mm in the space of the input"),
     Output("places", "Lesions by place", "places.csv", "number and volume of the lesions by place and size"),
     Output("change", "Change", "change.csv", "one row per lesion of either scan: volumes then and now, and its change"),
@@ -215,6 +243,8 @@ OUTPUTS = (
     ),
     Output("regions", "Regions", "regions.csv", "one row per region"),
     Output("landmarks", "Landmarks", "landmarks.csv", "one row per landmark: its error before and after"),
+    Output("words", "Words", "words.csv", "one row per region: what the words under What matters were taken for"),
+    Output("similarity", "Similarity", "similarity.csv", "the regions nearest to the words of each changed prompt"),
     Output("prompts", "Prompts", "prompts.csv", "one row per region: how far the two sets of prompts move it apart"),
     Output("result", "Result", "result.json", "settings, metrics, notes and provenance, for programs"),
     Output("report", "Report", "report.html", "the result as a page to read and print, without a network"),

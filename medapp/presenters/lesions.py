@@ -7,11 +7,15 @@ from typing import Any
 import numpy as np
 from plotly.graph_objects import Figure
 
+from medapp.analysis.hand_correction import AUTOMATIC, CORRECTION, describe_correction
 from medapp.analysis.lesions import measure_lesions
+from medapp.analysis.rater_agreement import AGREEMENT, CONSENSUS, RATER_ROLES, describe_agreement, measure_raters
 from medapp.imaging.volume import Volume
 from medapp.presenters.base import Picture, Presenter, Settings, describe_side
 from medapp.presenters.catalogue import get_layer_title
+from medapp.presenters.compared_masks import list_compared_layers
 from medapp.presenters.mask_reference import check_mask_reference
+from medapp.presenters.raters import name_view, picture_agreement, show_agreement
 from medapp.presenters.task import SEGMENTATION
 from medapp.rendering import colour, lesion_charts, planes, svg
 from medapp.rendering.brain_window import find_brain_window
@@ -21,16 +25,16 @@ from medapp.rendering.surfaces import make_surface
 from medapp.rendering.view import LiveMask, View
 from medapp.result import Result
 
-REFERENCE_COLOUR = (86, 180, 233)
-
 
 class LesionPresenter(Presenter):
     """Lesions of one kind; see `Presenter`."""
 
     title = "Lesions"
     reference = SEGMENTATION.reference
-    files: tuple[str, ...] = ("mask", "probability")
-    made: tuple[str, ...] = ("brain",)
+    files: tuple[str, ...] = ("mask", "probability", AUTOMATIC, CORRECTION, AGREEMENT, CONSENSUS)
+    mask_role = main_role = "mask"
+    is_separable = True
+    made: tuple[str, ...] = ("brain", *RATER_ROLES)
     table_name = "lesions"
     chart_titles: tuple[str, ...] = ("Volumes", "Probability")
 
@@ -56,9 +60,7 @@ class LesionPresenter(Presenter):
         layers[get_layer_title("probability")] = Layer(volumes["probability"], "heat", opacity=0.0)
         layers |= self.maps(result)
         layers[get_layer_title("mask")] = Layer(volumes["mask"], "mask", opacity=0.9, contour=2)
-        if "reference" in volumes:
-            layers["Reference"] = Layer(volumes["reference"], "mask", colour=REFERENCE_COLOUR, opacity=0.9, contour=2)
-        return layers
+        return layers | list_compared_layers(volumes)
 
     def live(self, result: Result) -> LiveMask:
         """The probability, which the page thresholds by itself."""
@@ -67,10 +69,16 @@ class LesionPresenter(Presenter):
 
     def view(self, result: Result) -> View:
         """The layers, the brain with the lesions shining through it, and the mask that follows its options."""
-        layers = self.layers(result)
+        layers = show_agreement(self.layers(result))
         lesion = layers[get_layer_title("mask")]
         surface = make_surface(lesion.volume, "Lesions", lesion.colours, is_seen_through=True)
-        return View(layers, brain=self.brain(result), surfaces=[surface] if surface else [], live=self.live(result))
+        return View(
+            layers,
+            brain=self.brain(result),
+            surfaces=[surface] if surface else [],
+            live=self.live(result),
+            kind=name_view(result),
+        )
 
     def charts(self, result: Result) -> dict[str, Callable[[], Figure]]:
         """The volume by slice, and how the probability is distributed."""
@@ -84,7 +92,7 @@ class LesionPresenter(Presenter):
 
     def recompute(self, result: Result, reference: Volume | None, settings: Settings) -> Result:
         """The mask and its measures at other live options or against another reference."""
-        return self.measure(result.noting(reference), settings, reference)
+        return measure_raters(self.measure(result.noting(reference), settings, reference), self.mask_role)
 
     def measure(self, result: Result, settings: Settings, reference: Volume | None) -> Result:
         """The mask, its table and its metrics."""
@@ -102,18 +110,23 @@ class LesionPresenter(Presenter):
     def headline(self, result: Result) -> str:
         """How many lesions there are and how large, and how well they match the reference."""
         count, volume = result.metrics["lesions"].value, result.metrics["volume"].value
-        left_out = result.metrics["left_out"].value
-        rest = f" {left_out} smaller than {result.settings['min_lesion_ml']:g} ml left out." if left_out else ""
+        least, left_out = result.settings["min_lesion_ml"], result.metrics["left_out"].value
+        if not count and result.is_corrected:
+            return "Nothing is left of the mask after the correction by hand."
         if not count and result.doubt:
             return "No lesion was found, which means little then."
         if not count:
-            return f"Nothing found at this threshold.{rest} That does not mean that nothing is there."
-        sentence = (
-            f"{volume:.1f} ml in {count} lesion{'s' if count != 1 else ''}{';' if rest else ''}{rest.rstrip('.')}"
-        )
+            return "Nothing found at this threshold. That does not mean that nothing is there."
+        plural = "s" if count != 1 else ""
+        if "candidates" in result.metrics:
+            sentence = f"{count} candidate{plural} below {least:g} ml ({volume:.2g} ml)"
+        else:
+            sentence = f"{volume:.1f} ml in {count} lesion{plural}"
+            sentence += f"; {left_out} smaller than {least:g} ml left out" if left_out else ""
+        sentence += describe_correction(result)
         if "dice" in result.metrics:
             sentence += f"; Dice {result.metrics['dice'].value:.2f} to the reference"
-        return sentence
+        return sentence + describe_agreement(result)
 
     def locate(self, result: Result, row: Sequence[Any]) -> np.ndarray:
         """The voxel of a lesion nearest to the centroid in its row, (3,) RAS+ mm."""
@@ -130,6 +143,9 @@ class LesionPresenter(Presenter):
         flat = is_flat(image.grid)
         window = None if image.is_colour else colour.find_window(image.array, image.unit)
         layers, keys = [Layer(image, window=window)], []
+        if AUTOMATIC in result.volumes:
+            layers.append(Layer(result.volumes[AUTOMATIC], "mask", colour=colour.AUTOMATIC_COLOUR, contour=1))
+            keys.append((colour.to_css(colour.AUTOMATIC_COLOUR), get_layer_title(AUTOMATIC)))
         if reference is not None:
             layers.append(Layer(reference, "mask", colour=colour.get_label_colour(2), contour=1))
             keys.append((colour.to_css(colour.get_label_colour(2)), "Reference"))
@@ -150,4 +166,4 @@ class LesionPresenter(Presenter):
             title = "Lesion volume in each slice of the scan"
             drawing = svg.draw_bars(at, ml, across, "Volume (ml)", title=title, reference=other)
             pictures.append(Picture(drawing, f"{title}."))
-        return pictures
+        return pictures + picture_agreement(result, layers[0], mm, radiological)

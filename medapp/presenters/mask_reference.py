@@ -15,8 +15,11 @@ MIN_SHARE = 0.5  # of what a reference marks that must lie within the image
 SAMPLE_SIZE = 100_000  # marked voxels that are looked at
 
 
-def check_mask_reference(reference: Volume, volumes: Mapping[str, Volume | None]) -> None:
-    """Raises InputError for a reference that is no mask or label map, or lies elsewhere than the first of `volumes`."""
+def check_mask_reference(reference: Volume, volumes: Mapping[str, Volume | None], noun: str = "reference") -> None:
+    """Raises InputError for a reference that is no mask or label map, or lies elsewhere than the first of `volumes`.
+
+    `noun` says what else it is than a reference.
+    """
     if reference.array.max() > 1 and not is_label_map(reference.array):
         raise InputError(NOT_A_MASK_MESSAGE.format(count_values(reference.array)))
     image = next(volume for volume in volumes.values() if volume is not None)
@@ -29,7 +32,7 @@ def check_mask_reference(reference: Volume, volumes: Mapping[str, Volume | None]
     else:
         share = covered_fraction(image.grid, reference.grid)
     if share < MIN_SHARE:
-        offer = f" {BY_VOXELS_HINT}" if reference.shape == image.shape else ""
+        offer = f" {BY_VOXELS_HINT}" if noun == "reference" and reference.shape == image.shape else ""
         raise InputError(
-            f"{describe_misplacement(reference, image)} {share:.0%} of what it marks is within the image.{offer}"
+            f"{describe_misplacement(reference, image, noun)} {share:.0%} of what it marks is within the image.{offer}"
         )

@@ -38,6 +38,8 @@ class ParcellationPresenter(Presenter):
     files = ("labels", "brain")
     made = ("disagreement",)
     table_name = "regions"
+    is_separable = True
+    main_role = "labels"
     chart_titles = ("Volumes", "Dice")
 
     def layers(self, result: Result) -> dict[str, Layer]:

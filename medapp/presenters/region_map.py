@@ -18,6 +18,8 @@ class RegionMapPresenter(Presenter):
     files = ("regions",)
     made = ("candidates",)
     table_name = "regions"
+    is_separable = True
+    main_role = "regions"
 
     def layers(self, result: Result) -> dict[str, Layer]:
         """The image and its regions."""

@@ -10,7 +10,7 @@ from plotly.graph_objects import Figure
 
 from medapp.analysis.region_overlap import PREDICTED_SOURCE
 from medapp.errors import InputError
-from medapp.imaging.brain_labels import identify_numbering, region_colours
+from medapp.imaging.brain_labels import identify_numbering, region_colours, split_side
 from medapp.imaging.deformation import folding_percent
 from medapp.imaging.geometry import covered_fraction
 from medapp.imaging.volume import Volume
@@ -35,7 +35,7 @@ class RegistrationPresenter(Presenter):
 
     title = "Registration"
     reference = REGISTRATION.reference
-    files = ("warped", "labels", "warped_labels", "co_warped")
+    files = ("warped", "labels", "warped_labels", "ignored", "co_warped")
     made = (
         "aligned",
         "aligned_labels",
@@ -46,6 +46,7 @@ class RegistrationPresenter(Presenter):
         "moving_labels",
     )
     table_name = "regions"
+    main_role = "warped"
     chart_titles = ("Dice", "Voxel HD95", "Volume change")
     image_role = "fixed"
 
@@ -71,9 +72,16 @@ class RegistrationPresenter(Presenter):
             tints = region_colours(volumes["labels"].labels)
             regions = Layer(volumes["labels"], "mask", colours=tints, opacity=0.0, contour=1)
             layers[get_layer_title("labels")] = regions
+        if "ignored" in volumes:
+            layers[get_layer_title("ignored")] = Layer(volumes["ignored"], "mask", opacity=0.8, contour=1)
         if co_warped is not None and co_warped.labels:
             layers[get_layer_title("co_warped")] = Layer(co_warped, "mask", opacity=0.0, contour=1)
         return layers
+
+    def document_layers(self, result: Result) -> dict[str, Layer]:
+        """Also the warped image, over the fixed one; in another viewer nothing else shows it."""
+        maps, (fixed, *rest) = get_maps(result), self.layers(result).items()
+        return dict([fixed, (get_layer_title("warped"), Layer(maps.warped, window=maps.window, opacity=0.0)), *rest])
 
     def view(self, result: Result) -> View:
         """The moving image over the fixed one, which its deformation plays on, and the brain coloured by it.
@@ -152,15 +160,15 @@ class RegistrationPresenter(Presenter):
         )
 
     def headline(self, result: Result) -> str:
-        """How much better the images agree, and how large and how regular the deformation is."""
+        """What two sets of prompts move, how much better the images agree, and how regular the deformation is."""
         value = {name: metric.value for name, metric in result.metrics.items() if metric.value is not None}
-        parts: list[str] = []
+        parts = [moved] if (moved := describe_largest_move(result)) else []
         if {"tre", "tre_before"} <= set(value):
             parts.append(f"Target registration error {value['tre_before']:.1f} to {value['tre']:.1f} mm")
         for name, title in (("dice", "Dice"), ("ncc", "Correlation")):
             if not parts and {name, f"{name}_before"} <= set(value):
                 parts.append(f"{title} {value[f'{name}_before']:.3f} to {value[name]:.3f}")
-        if "displacement_mean" in value and "displacement_max" in value:
+        if not moved and "displacement_mean" in value and "displacement_max" in value:
             mean, maximum = value["displacement_mean"], value["displacement_max"]
             parts.append(f"displacement {mean:.1f} mm on average, {maximum:.1f} at most")
         if "folding" in value:
@@ -197,6 +205,16 @@ class RegistrationPresenter(Presenter):
         scaled = difference_maps.join_pictures([jacobian, difference_maps.draw_signed_scale(end, "", len(jacobian))])
         legend = "Log Jacobian determinant. Orange: larger in the moving image; blue: smaller; green: folding."
         return [*pictures, Picture(lines, caption), Picture(scaled, legend)]
+
+
+def describe_largest_move(result: Result) -> str:
+    """Tell which region two sets of prompts move furthest apart in the result, and how far; "" for one set."""
+    if "prompts" not in result.tables:
+        return ""
+    name, *_, distance = max(result.tables["prompts"].rows, key=lambda row: float(row[-1]))
+    side, structure = split_side(str(name))
+    region = f"{side} {structure}".strip().replace("-", " ").lower()
+    return f"{region[0].upper()}{region[1:]} moved {float(distance):.2f} mm between A and B"
 
 
 def _as_label_map(volume: Volume) -> Volume:

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from medapp.card import Card
 from medapp.presenters.base import Picture, Presenter
 from medapp.presenters.catalogue import describe_file, get_title, split_metrics
 from medapp.rendering import html_page, lesion_charts
-from medapp.result import NOT_A_DIAGNOSIS, WHOLE, Provenance, Result, Table, WrittenFiles
+from medapp.result import CORRECTED, NOT_A_DIAGNOSIS, WHOLE, Provenance, Result, Table, WrittenFiles
 
 log = logging.getLogger(__name__)
 GENERAL_README = (
@@ -86,27 +87,46 @@ def save_with_report(
         log.warning("the report was not drawn: %s", type(error).__name__)
         notes += (f"report.html could not be drawn: this is a fault of ours. {WHOLE}",)
     else:
-        files.append(folder / f"{method}_report.html")
+        files.append(folder / f"{method}_{result.name_part('report')}.html")
         files[-1].write_text(page, encoding="utf-8")
     readme = describe_files(title, method, [file.name for file in files], notes)
-    return SavedResult(written, files, pack_files(files, readme, folder / f"{method}.zip"), notes)
+    archive = folder / f"{method}{'_corrected' * result.is_corrected}.zip"
+    return SavedResult(written, files, pack_files(files, readme, archive), notes)
+
+
+def describe_method(card: Card) -> dict[str, str]:
+    """Return what a report says of the method, by title."""
+    return {
+        "Trained on": card.trained_on,
+        "Scores": card.scores,
+        "Limits": card.limits,
+        "Licence of the weights": card.licence,
+        "Cite": card.cite,
+    }
 
 
 def pack_files(files: Iterable[Path], readme: str, path: Path) -> Path:
     """Write the zip `path` of files, and of folders with the files in them, and of the README."""
+    return write_zip(path, [*((file.name, file) for file in files), ("README.txt", readme)])
+
+
+def write_zip(path: Path, entries: Iterable[tuple[str, Path | str]]) -> Path:
+    """Write the zip `path` of names with what they hold: a file, a folder of files, or a text."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in files:
-            for part in sorted(file.iterdir()) if file.is_dir() else [file]:
-                name = f"{file.name}/{part.name}" if file.is_dir() else file.name
-                archive.write(part, name, zipfile.ZIP_STORED if part.suffix in (".gz", ".png") else None)
-        archive.writestr("README.txt", readme)
+        for name, content in entries:
+            if isinstance(content, str):
+                archive.writestr(name, content)
+                continue
+            for part in sorted(content.iterdir()) if content.is_dir() else [content]:
+                inside = f"{name}/{part.name}" if content.is_dir() else name
+                archive.write(part, inside, zipfile.ZIP_STORED if part.suffix in (".gz", ".png") else None)
     return path
 
 
 def describe_files(title: str, method: str, names: Iterable[str], missing: Iterable[str] = ()) -> str:
     """The README of a zip: which file is what, and in which space; `missing` says which are not there, and why."""
     lines = [f"{title} ({method})", NOT_A_DIAGNOSIS, "", "Files"]
-    lines += [f"  {name}: {describe_file(name.removeprefix(method + '_'))}" for name in names]
+    lines += [f"  {name}: {describe_file(name.removeprefix(f'{method}_').removeprefix(CORRECTED))}" for name in names]
     return "\n".join([*lines, *missing, "", *GENERAL_README, ""])
 
 

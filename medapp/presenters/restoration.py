@@ -33,6 +33,7 @@ class RestorationPresenter(Presenter):
     reference = RESTORATION.reference
     files = ("restored", "regions")
     table_name = "regions"
+    main_role = "restored"
     chart_titles = ("Values", "Noise power")
 
     def layers(self, result: Result) -> dict[str, Layer]:

@@ -30,7 +30,7 @@ class StrokePresenter(LesionPresenter):
         "variance",
         "entropy",
     )
-    made = ("template", "brain")
+    made = ("template", *LesionPresenter.made)
 
     def brain(self, result: Result) -> Volume:
         """The brain that was found, else where the aligned template shows one."""
@@ -75,7 +75,8 @@ class StrokePresenter(LesionPresenter):
             Tile("axial", (*corner, 0.22, 0.5), name) for corner, name in zip(small, NETWORKS.values(), strict=True)
         ]
         tiles.append(Tile("render", (0.78, 0.5, 0.22, 0.5)))
-        return replace(super().view(result), arrangements={"Fusion": tiles}, arrangement="Fusion")
+        view = super().view(result)
+        return replace(view, arrangements={"Fusion": tiles}, arrangement="" if view.kind else "Fusion")
 
     def measure(self, result: Result, settings: Settings, reference: Volume | None) -> Result:
         """The mask fused anew. Raises InputError if no plane is left."""

@@ -21,19 +21,20 @@ class ReferenceInput:
 
 @dataclass(frozen=True)
 class Task:
-    """A tab: its title, what one does there, and what the button says."""
+    """A tab: its title, what one does there, and what the button says; `has_raters` if masks of others are compared."""
 
     name: str
     title: str
     about: str
     run: str
     reference: ReferenceInput
+    has_raters: bool = False
 
 
 SEGMENTATION = Task(
     "segmentation",
     "Segmentation",
-    "Segment lesions or brain regions, measure them, and download the masks.",
+    "Segment lesions, brain regions or the whole brain, measure them, and download the masks.",
     "Segment",
     ReferenceInput(
         "Compare with a reference mask",
@@ -42,6 +43,7 @@ SEGMENTATION = Task(
         labels=True,
         refused="Not compared with the reference.",
     ),
+    has_raters=True,
 )
 RESTORATION = Task(
     "restoration",

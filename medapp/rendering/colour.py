@@ -17,6 +17,8 @@ LABEL_COLOURS = (
     (230, 159, 0),  # orange
     (60, 130, 220),  # blue
 )
+REFERENCE_COLOUR = (86, 180, 233)
+AUTOMATIC_COLOUR = (230, 230, 230)  # of a mask before it was corrected by hand
 
 
 class Window(NamedTuple):

@@ -42,7 +42,9 @@ class LiveMask:
 
     It draws the mask named `caption` among the layers. `settings` are the values of the options by name: "threshold",
     "min_lesion_ml", and for several probabilities "fusion" ("mean", "vote" or "weighted"); `switches` and `weights`
-    name the options of each probability, in their order. `colours` are those of the single probabilities.
+    name the options of each probability, in their order. `colours` are those of the single probabilities. `noun` is
+    what is counted, "" for nothing. The page can correct the mask by hand. A mask that follows no threshold is its own
+    probability, 0 or 1, and not called so unless `is_probability`.
     """
 
     caption: str
@@ -51,6 +53,8 @@ class LiveMask:
     switches: Sequence[str] = ()
     weights: Sequence[str] = ()
     colours: Sequence[Colour] = ()
+    noun: str = "lesion"
+    is_probability: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +109,8 @@ class View:
     Further image layers can be compared with the first one, heat layers are maps of which one is shown at a time. The
     3-D view shows the image inside `brain`, a mask on its grid, else all of it; and the surfaces. `compared` is the
     caption of the layer that is compared at first, in the way of `comparison`; `map` that of the first map.
-    `arrangements` are further layouts by title; `arrangement` is the one to begin with, "" for planes and 3-D.
+    `arrangements` are further layouts by title; `arrangement` is the one to begin with, "" for planes and 3-D. `kind`
+    tells it from other views of the same method, within which what is switched off stays so.
     """
 
     layers: Mapping[str, Layer]
@@ -118,3 +123,4 @@ class View:
     map: str = ""
     arrangements: Mapping[str, Sequence[Tile]] = field(default_factory=dict)
     arrangement: str = ""
+    kind: str = ""

@@ -30,7 +30,7 @@ from medapp import hardware, pipelines
 from medapp.cache import cache_folder
 from medapp.card import Card
 from medapp.errors import InputError, OptionError, UserError
-from medapp.imaging.volume import Volume
+from medapp.imaging.volume import Volume, digest_volume
 from medapp.options import RenamedWarning, renaming_note
 from medapp.result import Provenance, Result
 from medapp.serving import input_fit, run_log, weight_files
@@ -150,6 +150,9 @@ def _run_locked(card: Card, inputs: Inputs, settings: dict[str, Any], device: st
             seconds=round(time.perf_counter() - started, 3),
             peak_memory_mb=hardware.read_peak_memory(),
             versions=hardware.list_versions(engine.name if engine else "torch"),
+            inputs={
+                name: digest_volume(volume) for name, volume in card.name_inputs(inputs).items() if volume is not None
+            },
         )
         progress(1.0, "Done")
         return replace(result, notes=(*result.notes, *notes), provenance=origin)

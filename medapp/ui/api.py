@@ -16,12 +16,14 @@ from medapp.io import files, sandbox
 from medapp.options import renaming_note
 from medapp.presenters import get_presenter
 from medapp.presenters.comparison import prepare_comparison
+from medapp.presenters.given_mask import MASK_HELP, check_given_mask, lay_given_mask
+from medapp.presenters.raters import RATERS_HELP, check_rater, name_rater
 from medapp.serving import runtime
 from medapp.ui import queue
 from medapp.ui.error_messages import report_errors
 from medapp.ui.events import GPU
 from medapp.ui.form import create_component
-from medapp.ui.session import visitors
+from medapp.ui.visitors import visitors
 from medapp.ui.workspace import new_folder
 
 BY_VOXELS = "reference_by_voxels"
@@ -33,7 +35,9 @@ def add_endpoint(card: Card) -> None:
     presenter = get_presenter(card)
     colour = any(source.colour for source in card.inputs)
     former = {old: part.name for part in (*sources, *card.options) for old in part.former}
-    names = [*(s.name for s in sources), *(o.name for o in card.options), "reference", "series", BY_VOXELS, *former]
+    mask, raters = (["mask"], ["raters"]) if presenter.mask_role else ([], [])
+    names = [*(s.name for s in sources), *(o.name for o in card.options), "reference", "series", BY_VOXELS]
+    names += [*mask, *former, *raters]
 
     @report_errors
     def call(*values: Any) -> tuple[dict, list[str]]:
@@ -54,10 +58,24 @@ def add_endpoint(card: Card) -> None:
             lambda: arguments["reference"] and _read_volume(arguments["reference"], "reference", series, **how),
             by_voxels=bool(arguments[BY_VOXELS]),
         )
+        given_mask = None
+        if mask and arguments["mask"]:
+            read = _read_volume(arguments["mask"], "mask", series, name="mask", labels=True)
+            given_mask = check_given_mask(read, card.name_inputs(volumes))
+        others = [
+            check_rater(
+                _read_volume(path, "rater", series, name=name_rater(path), labels=True), card.name_inputs(volumes)
+            )
+            for path in (arguments["raters"] if raters else None) or ()
+        ]
         options = {o.name: arguments[o.name] for o in card.options}
         result = runtime.run(card.name, *volumes, progress=lambda fraction, stage: queue.check_abandoned(), **options)
+        if given_mask is not None:
+            result = lay_given_mask(card, result, given_mask)
         if comparison.wanted:
             result, _ = comparison.apply(presenter, result, result.settings)
+        if others:
+            result = presenter.rate(result, others, comparison.reference)
         result = replace(result, notes=(*result.notes, *notes))
         written = result.write_files(new_folder(), presenter.files)
         return written.result.facts(), [_zip_folder(path) for path in written.paths]
@@ -77,14 +95,26 @@ def add_endpoint(card: Card) -> None:
         reference_box = gr.File(label="Reference")
         series_box = gr.Textbox(label="Series")
         by_voxels = gr.Checkbox(False)
+        mask_boxes = [gr.File(label="Mask") for _ in mask]
         former_boxes = [gr.File(label=old) for s in sources for old in s.former]
         former_controls = [_create_former_option(old) for option in card.options for old in option.former]
+        rater_boxes = [gr.File(label="Raters", file_count="multiple") for _ in raters]
         facts, files_box = gr.JSON(), gr.File(file_count="multiple")
         button = gr.Button()
     for name in (card.name, *card.former):
         button.click(
             endpoint,
-            [*boxes, *controls, reference_box, series_box, by_voxels, *former_boxes, *former_controls],
+            [
+                *boxes,
+                *controls,
+                reference_box,
+                series_box,
+                by_voxels,
+                *mask_boxes,
+                *former_boxes,
+                *former_controls,
+                *rater_boxes,
+            ],
             [facts, files_box],
             api_name=name,
             api_description=_describe_endpoint(card),
@@ -138,6 +168,9 @@ def _describe_endpoint(card: Card) -> str:
         "the list that the refusal gives, or its uid. Optional.",
         f"    {BY_VOXELS}: lay the reference's voxels on the image's, for one whose header is lost. Default False.",
     ]
+    if presenter.mask_role:
+        lines.append(f"    mask: {MASK_HELP}, as a file. Optional.")
+        lines.append(f"    raters: {RATERS_HELP}. Optional.")
     parts = (*card.inputs, *card.options)
     lines += [f"    {old}: former name of {part.name}. Optional." for part in parts for old in part.former]
     lines += [

@@ -1,5 +1,6 @@
 """Array store: large arrays in files, so that open pages cost disk space, which is monitored, and not memory."""
 
+import mmap
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,16 @@ from medapp.result import Result
 MIN_FILE_BYTES = 2**20  # smaller arrays stay in memory
 
 
+def is_stored(array: np.ndarray) -> bool:
+    """Tell whether the values of an array lie in a file, or are too few for one."""
+    if array.nbytes < MIN_FILE_BYTES:
+        return True
+    base: object = array
+    while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):
+        base = base.base
+    return isinstance(base, np.memmap | mmap.mmap)
+
+
 class ArrayStore:
     """Write arrays to files of a new folder and give them back as read-only memory maps; small ones are not moved."""
 
@@ -22,8 +33,8 @@ class ArrayStore:
         self._stored: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # by id; holds the array, so that no id is reused
 
     def store_array(self, array: np.ndarray) -> np.ndarray:
-        """Return the array as a memory map; the same array is written only once."""
-        if array.nbytes < MIN_FILE_BYTES:
+        """Return the array as a memory map; one that is stored stays, and the same array is written only once."""
+        if is_stored(array):
             return array
         if id(array) not in self._stored:
             path = self.folder / f"{len(self._stored)}.npy"
@@ -41,7 +52,8 @@ class ArrayStore:
 
     def store_volume(self, volume: Volume) -> Volume:
         """Return the volume with its voxels in a memory map."""
-        return replace(volume, array=self.store_array(volume.array))
+        stored = self.store_array(volume.array)
+        return volume if stored is volume.array else replace(volume, array=stored)
 
     def store_deformation(self, deformation: Deformation | None) -> Deformation | None:
         """Return the deformation with its vectors in a memory map."""

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from medapp.ui.ownership import ownership
-from medapp.ui.session import visitors
+from medapp.ui.visitors import visitors
 from medapp.ui.workspace import LIFETIME, has_free_space, home_folder, remove_abandoned_folders
 
 CLEANUP_INTERVAL = max(1, LIFETIME // 12)  # seconds

@@ -9,7 +9,7 @@ import gradio as gr
 from medapp.errors import UserError
 from medapp.io.validation import DISK_FULL_MESSAGE, is_disk_full
 from medapp.serving import run_log
-from medapp.ui.session import visitors
+from medapp.ui.visitors import visitors
 
 
 def to_gradio_error(error: Exception) -> gr.Error:

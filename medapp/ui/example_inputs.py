@@ -91,28 +91,36 @@ class ExampleInputs:
         self.boxes = [*(box for form in tab.by_name.values() for box in form.boxes.values()), tab.reference]
         controls = [control for form in tab.by_name.values() for control in (form.options | form.live).values()]
         series = [choice for form in tab.by_name.values() for choice in form.series.values()]
-        inputs = {*self.boxes, *series, *controls, tab.method, self.example_name, self.known_uploads}
-        outputs = [*self.boxes, *controls, self.example_name, *tab.clear_panel()]
+        self.inputs = {*self.boxes, *series, *controls, tab.method, self.example_name, self.known_uploads}
+        self.outputs = [*self.boxes, *controls, self.example_name, *tab.clear_panel()]
         changes = [event for box in self.boxes for event in (box.upload, box.clear, box.delete)]
         changed = gr.on(
             [*changes, tab.method.change],
             self.remove_example_files,
-            inputs,
-            outputs,
+            self.inputs,
+            self.outputs,
             trigger_mode="multiple",
             **QUIET_EVENT,
         )
-        used = self.offer.button.click(self.use_scan, inputs, [*self.boxes, self.offer.button], **QUIET_EVENT)
-        for event in (changed, used.then(self.remove_example_files, inputs, outputs, **QUIET_EVENT)):
-            shown = event.then(self.render, inputs, self.summary, **QUIET_EVENT)
-            shown.then(self.look, inputs, self.summary, **LIVE)
-            event.then(self.offer_scan, inputs, self.offer.button, **QUIET_EVENT)
+        self._tell(changed)
+        self.follow(
+            self.offer.button.click(self.use_scan, self.inputs, [*self.boxes, self.offer.button], **QUIET_EVENT)
+        )
         for choice in series:
-            choice.input(self.look, inputs, self.summary, **LIVE)
+            choice.input(self.look, self.inputs, self.summary, **LIVE)
         for form in tab.by_name.values():
             for option in form.card.options:
                 if isinstance(option, Text | Landmarks | Points) and option.name in form.options:
-                    form.options[option.name].blur(self.render, inputs, self.summary, **QUIET_EVENT)
+                    form.options[option.name].blur(self.render, self.inputs, self.summary, **QUIET_EVENT)
+
+    def follow(self, filled: Any) -> None:
+        """After an event that has filled boxes take away what an example has left, and tell what goes in."""
+        self._tell(filled.then(self.remove_example_files, self.inputs, self.outputs, **QUIET_EVENT))
+
+    def _tell(self, changed: Any) -> None:
+        shown = changed.then(self.render, self.inputs, self.summary, **QUIET_EVENT)
+        shown.then(self.look, self.inputs, self.summary, **LIVE)
+        changed.then(self.offer_scan, self.inputs, self.offer.button, **QUIET_EVENT)
 
     def has_newer_uploads(self, data: dict) -> bool:
         """Whether something was uploaded after an example was clicked, when the form held `data`.

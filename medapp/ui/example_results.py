@@ -37,10 +37,11 @@ class ExampleResult:
     mm: np.ndarray
     scene: Scene
     folder: Path
+    example: Example
 
     def open_session(self) -> Session:
         """Create a visitor's session with this result; nothing is copied."""
-        session = Session(self.result, self.mm, self.reference, self.image, is_stored=True)
+        session = Session(self.result, self.mm, self.reference, self.image, is_stored=True, example=self.example)
         for file in self.folder.glob("*.gz"):
             with suppress(OSError):  # then it is written again once it is needed
                 os.link(file, session.folder / file.name)
@@ -71,7 +72,7 @@ def _compute(example: Example, progress: Progress | None) -> ExampleResult:
     mm = presenter.start(result)
     scene = build_scene(presenter.view(result), folder, mm=mm, key=card.name, title=card.title)
     reference, image = (volume and store.store_volume(volume) for volume in (truth, volumes[0]))
-    return ExampleResult(result, reference, image, mm, scene, folder)
+    return ExampleResult(result, reference, image, mm, scene, folder, example)
 
 
 def is_computed(example: Example) -> bool:

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from medapp.examples import Example, of_task
-from medapp.result import Metric, Provenance, Result, Table
+from medapp.result import Result
+from medapp.serving import runtime
 from medapp.ui.example_results import add_example_note
 from medapp.ui.ownership import ownership
 from medapp.ui.viewer.scene import Scene, script_file
+from medapp.ui.viewer.sharing import describe_sharing
 
 FOLDER = "first_view"  # in that of the example
 FILE = "view.json"
@@ -56,7 +58,8 @@ def read_first_view(example: Example) -> FirstView:
     content = json.loads((folder / FILE).read_text(encoding="utf-8"))
     scene = Scene.model_validate(_place_files(content["scene"], folder))
     scene.script = script_file()
-    result = add_example_note(_read_facts(content["facts"]), example)
+    result = add_example_note(Result.from_facts(content["facts"]), example)
+    scene.sharing = describe_sharing(runtime.find_card(example.pipeline), content["headline"], example)
     return FirstView(example, scene, content["headline"], result)
 
 
@@ -64,23 +67,6 @@ def write_first_view(folder: Path, scene: Scene, headline: str, facts: dict[str,
     """Write a scene, whose files are in the folder already, and `Result.facts` of its result."""
     content = {"headline": headline, "facts": facts, "scene": _name_files(scene.model_dump(mode="json"))}
     (folder / FILE).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _read_facts(facts: dict[str, Any]) -> Result:
-    """The reverse of `Result.facts`, but for the volumes and what differs from run to run."""
-    return Result(
-        {},
-        metrics={name: Metric(**metric) for name, metric in facts["metrics"].items()},
-        tables={
-            name: Table(tuple(table["columns"]), tuple(map(tuple, table["rows"])), table["about"])
-            for name, table in facts["tables"].items()
-        },
-        notes=tuple(facts["notes"]),
-        warnings=tuple(facts["warnings"]),
-        doubt=facts["doubt"],
-        settings=facts["settings"],
-        provenance=Provenance(facts["pipeline"], facts["weights"]),
-    )
 
 
 def _name_files(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """Form: the upload boxes and options of a method, as components made from its card."""
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +9,16 @@ import gradio as gr
 import numpy as np
 
 from medapp.card import Card, Input
-from medapp.errors import InputError
+from medapp.errors import InputError, UserError
 from medapp.examples import Example, thumbnail_file
 from medapp.imaging.volume import Volume
 from medapp.io import files, sandbox
 from medapp.options import Choice, Landmarks, Option, Points, Slider, Text, Toggle
 from medapp.rendering import planes
 from medapp.rendering.layers import Layer
+from medapp.serving import runtime
 from medapp.ui import html
+from medapp.ui.events import LIVE
 from medapp.ui.kept_upload import KeptUpload, find_upload
 from medapp.ui.own_files import uploaded_paths
 
@@ -150,6 +152,9 @@ def lay_out_inputs(card: Card) -> tuple[dict[str, gr.File], dict[str, gr.Dropdow
                 lay_out_box(source)
     run_options = [o for o in card.options if not o.live]
     options = {o.name: create_component(o) for o in run_options if o.name not in grouped}
+    for option in run_options:
+        if isinstance(option, Text) and option.explain and option.name in options:
+            lay_out_explanation(card, option, options[option.name])
     for title, names in card.option_groups.items():
         sources = [source for source in card.inputs if source.name in names]
         more_options = [option for option in run_options if option.name in names]
@@ -168,6 +173,22 @@ def lay_out_inputs(card: Card) -> tuple[dict[str, gr.File], dict[str, gr.Dropdow
     for name, box in boxes.items():
         box.change(_hide_series, None, series[name], queue=False, api_visibility="private")
     return boxes, series, options
+
+
+def lay_out_explanation(card: Card, option: Text, box: gr.Textbox) -> None:
+    """Lay out what is understood of a text, which follows what is typed into its box."""
+    shown = gr.HTML(elem_id=f"{card.name}-{option.name}-understood")
+
+    def explain(text: str) -> str:
+        if option.explain is None or not text.strip():
+            return ""
+        try:
+            table, problems = option.explain(text, partial(runtime.load_network, card, "cpu", {}))
+        except UserError as error:
+            return html.render_understanding(None, [str(error)])
+        return html.render_understanding(table, problems)
+
+    box.change(explain, box, shown, **LIVE)
 
 
 def create_upload_box(title: str, elem_id: str) -> gr.File:

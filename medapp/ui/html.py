@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from medapp.analysis.rater_agreement import PAIRS, PERFORMANCE
 from medapp.card import Card
 from medapp.imaging.geometry import slice_axis, to_display_slices
 from medapp.imaging.volume import Grid, Volume
@@ -140,6 +141,16 @@ def render_region_prompts(prompts: Mapping[str, str]) -> str:
     return TEMPLATES.render_macro("region_prompts", prompts)
 
 
+def render_understanding(table: Table | None, problems: Sequence[str]) -> str:
+    """Return what was understood of a text, a row for each thing, and what was not."""
+    return TEMPLATES.render_macro("understanding", table, problems)
+
+
+def render_bars(groups: Mapping[str, Sequence[tuple[str, float]]], title: str) -> str:
+    """Return bars from 0 to 1 with their names, in groups with headings."""
+    return TEMPLATES.render_macro("bars", groups, title)
+
+
 def render_hint(sentence: str) -> str:
     """Return what a click on the regions does, or has done."""
     return TEMPLATES.render_macro("hint", sentence)
@@ -148,6 +159,12 @@ def render_hint(sentence: str) -> str:
 def render_help(sentence: str) -> str:
     """Return a paragraph of help in small type."""
     return TEMPLATES.render_macro("help", sentence)
+
+
+def render_raters(result: Result) -> str:
+    """Return the agreement of raters: a row for each pair of masks, and one for each rater; "" where there are none."""
+    tables = [result.tables.get(name) for name in (PAIRS, PERFORMANCE)]
+    return TEMPLATES.render_macro("raters", *tables) if tables[0] else ""
 
 
 class InputRow(NamedTuple):
@@ -207,18 +224,6 @@ def render_provenance(result: Result, card: Card) -> str:
 
 def position_at_shares(grid: Grid, shares: Sequence[float]) -> np.ndarray:
     """Return (3,) RAS+ mm at fractions (0 to 1) of a grid's box: right to left, back to front, foot to head."""
-    corners = grid.to_mm(np.array(np.meshgrid(*((0, n - 1) for n in grid.shape))).reshape(3, -1).T)
-    low, high = corners.min(axis=0), corners.max(axis=0)
+    low, high = grid.corners.min(axis=0), grid.corners.max(axis=0)
     share = np.array([1 - shares[0], shares[1], shares[2]])
     return low + share * (high - low)
-
-
-def describe_method(card: Card) -> dict[str, str]:
-    """Return what a report says of the method, by title."""
-    return {
-        "Trained on": card.trained_on,
-        "Scores": card.scores,
-        "Limits": card.limits,
-        "Licence of the weights": card.licence,
-        "Cite": card.cite,
-    }

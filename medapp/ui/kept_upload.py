@@ -11,7 +11,7 @@ from medapp.imaging.volume import Volume
 from medapp.io import sandbox
 from medapp.serving.input_fit import Fit
 from medapp.ui.array_store import ArrayStore
-from medapp.ui.session import visitors
+from medapp.ui.visitors import visitors
 from medapp.ui.workspace import new_folder
 
 MAX_WAITING = 3  # looks at uploads that wait for others; more are left out, so that runs and pictures go on

@@ -64,6 +64,11 @@ class Ownership:
             first = self._sessions.get(session)
             return first.cookie if first else None
 
+    def list_sessions(self, caller: Caller) -> list[str]:
+        """Return the sessions of a caller with a cookie, those used longest ago first; none without one."""
+        with self._lock:
+            return [name for name, first in self._sessions.items() if caller.cookie and first.cookie == caller.cookie]
+
     # ---- files
     def give(self, path: str | Path, caller: Caller, session: str | None = None) -> None:
         """Make the caller a holder of this file."""

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 from medapp.ui import workspace
@@ -25,7 +26,7 @@ from medapp.examples import FOLDER, of_task, paths
 from medapp.io import sandbox
 from medapp.presenters.task import TASKS
 from medapp.serving import run_log, runtime
-from medapp.ui import api, gradio_compat, html, mcp_tools, payload, queue, theme
+from medapp.ui import api, gradio_compat, html, links, mcp_tools, payload, queue, theme
 from medapp.ui.caller import caller_of_request
 from medapp.ui.cleanup import CLEANUP_INTERVAL, CleanupThread
 from medapp.ui.connections import connections
@@ -39,14 +40,16 @@ from medapp.ui.panels.base import Panel
 from medapp.ui.panels.registration import RegistrationPanel
 from medapp.ui.panels.restoration import RestorationPanel
 from medapp.ui.request_checks import ANOTHERS_SESSION_MESSAGE, RequestChecker
+from medapp.ui.scan_transfer import connect_transfer
 from medapp.ui.security import SecurityMiddleware
-from medapp.ui.session import visitors
 from medapp.ui.session_state import MAX_SESSIONS, BoundedStateHolder
 from medapp.ui.task_tab import TaskTab
 from medapp.ui.uploads import resolve_upload
 from medapp.ui.viewer import component
+from medapp.ui.visitors import visitors
 from medapp.ui.workspace import LIFETIME, results_folder, uploads_folder
 
+HEADER_SCRIPT = (Path(__file__).parent / "header.js").read_text("utf-8")
 PANELS = {"segmentation": Panel, "restoration": RestorationPanel, "registration": RegistrationPanel}
 MAX_UPLOAD = "600mb"
 
@@ -55,6 +58,7 @@ class Page(gr.Blocks):
     """Gradio's page with a fair queue; checks every request, and forgets visitors who have left."""
 
     _queue: queue.FairQueue
+    tasks: tuple[str, ...] = ()  # of the tabs, in their order
 
     def queue(self, *args: Any, **more: Any) -> "Page":
         """Set up the queue, see `gr.Blocks.queue`; nothing is computed outside of it."""
@@ -77,6 +81,11 @@ class Page(gr.Blocks):
         ownership.leave(session)
         self.state_holder.session_data.pop(session, None)
         self.state_holder.time_last_used.pop(session, None)
+
+    def erase(self, request: gr.Request) -> None:
+        """Remove at once all that is kept of a visitor, in whichever tab of their browser."""
+        for session in {*ownership.list_sessions(caller_of_request(request)), request.session_hash}:
+            self.forget(session)
 
     async def process_api(
         self,
@@ -171,15 +180,22 @@ def build_page() -> Page:
         fill_width=True,
         fill_height=True,
     ) as demo:
-        gr.HTML(html.render_header(), elem_id="page-head")
-        with gr.Tabs(overflow_behavior="wrap", elem_id="page-tabs"):
+        head = gr.HTML(html.render_header(), js_on_load=HEADER_SCRIPT, elem_id="page-head")
+        tabs: list[TaskTab] = []
+        with gr.Tabs(overflow_behavior="wrap", elem_id="page-tabs") as switch:
             for name, task in TASKS.items():
                 own = [card for card in cards if card.task == name]
                 if own:  # a task without a method is not offered
+                    demo.tasks += (name,)
                     with gr.Tab(task.title, id=name):
                         tab = TaskTab(task, name, own, PANELS[name])
-                    if tab.first is not None:
-                        demo.load(tab.show_first_view, None, tab.first_shown, show_progress="hidden", **AT_ONCE)
+                    tab.draw_rest(
+                        demo.load(tab.show_at_first, None, tab.first_shown, show_progress="hidden", **AT_ONCE)
+                    )
+                    tabs.append(tab)
+        connect_transfer(tabs, switch)
+        erased = head.erase(demo.erase, None, None, show_progress="hidden", **AT_ONCE)
+        erased.success(None, js="() => window.location.reload()", **AT_ONCE)
         for card in cards:
             api.add_endpoint(card)
         demo.unload(demo.leave)
@@ -226,7 +242,7 @@ def launch_page(demo: Page, **options: object) -> NoReturn:
         demo.launch(
             **{
                 "theme": theme.create_theme(),
-                "head": theme.render_head() + component.render_head(),
+                "head": theme.render_head() + component.render_head() + links.render_head(demo.tasks),
                 "max_file_size": MAX_UPLOAD,
                 "state_session_capacity": MAX_SESSIONS,
                 "mcp_server": True,

@@ -10,12 +10,11 @@ import numpy as np
 from medapp.analysis.image_quality import upsample_to_grid
 from medapp.imaging import index_maps
 from medapp.imaging.geometry import slice_axis, to_display_slices
-from medapp.imaging.volume import Volume
+from medapp.imaging.volume import Volume, digest_volume
 from medapp.io import files
 from medapp.rendering import slices
 from medapp.rendering.slices import SliceFrame
 from medapp.ui.array_store import ArrayStore
-from medapp.ui.viewer.volume_files import digest_volume
 from medapp.ui.workspace import new_folder
 
 MAX_UNDO_STEPS = 40

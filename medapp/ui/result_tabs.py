@@ -12,13 +12,16 @@ import gradio as gr
 from medapp.card import Card
 from medapp.errors import InputError
 from medapp.presenters import get_presenter
-from medapp.presenters.report import save_with_report
+from medapp.presenters.derivative_names import clean_label
+from medapp.presenters.derivatives import pack_derivatives
+from medapp.presenters.report import describe_method, save_with_report
 from medapp.serving import run_log, runtime
 from medapp.ui import html
 from medapp.ui.events import AT_ONCE
 from medapp.ui.session import Session
 
 RESIZE = "() => setTimeout(() => window.dispatchEvent(new Event('resize')))"  # charts drawn out of sight
+MAX_LABEL_LENGTH = 32
 KEPT_DRAWINGS = 2  # folders with files: the browser may still fetch those of the last but one
 
 
@@ -29,13 +32,19 @@ class ResultTabs:
     chart_groups: dict[str, gr.Column]
     charts: dict[str, gr.Plot]
     archive: gr.DownloadButton
+    label: gr.Textbox
     files: gr.File
     provenance: gr.HTML
 
     @property
+    def downloads(self) -> list[Any]:
+        """What `name_files` fills."""
+        return [self.archive, self.label, self.files]
+
+    @property
     def drawn(self) -> list[Any]:
         """What `draw` fills."""
-        return [*self.charts.values(), self.archive, self.files]
+        return [*self.charts.values(), *self.downloads]
 
     def show(self, card: Card) -> dict:
         """The charts that the method has, without those of the others, by component."""
@@ -64,10 +73,21 @@ class ResultTabs:
     def _draw(self, session: Session) -> dict:
         charts = get_presenter(runtime.find_card_of(session.result)).charts(session.result)
         drawn = {plot: try_to_draw(charts.get(title, lambda: None), None) for title, plot in self.charts.items()}
+        return {**drawn, **self._show_files(session)}
+
+    def name_files(self, label: str, session: Session | None) -> dict:
+        """The zip with names by BIDS for a person's label, or with our own names for an empty one, by component."""
+        label = clean_label(label or "", "sub")
+        if session is None or not session.folder.exists() or label == session.label:
+            return {component: gr.skip() for component in self.downloads}
+        session.label = label
+        return self._show_files(session)
+
+    def _show_files(self, session: Session) -> dict:
         archive, files = _write_files(session)
         return {
-            **drawn,
             self.archive: gr.DownloadButton(value=str(archive), interactive=True),
+            self.label: session.label,
             self.files: [str(path) for path in files],
         }
 
@@ -84,10 +104,16 @@ def lay_out_result_tabs(name: str, chart_titles: Sequence[str]) -> ResultTabs:
     tab.select(None, None, None, js=RESIZE, **AT_ONCE)
     with gr.Tab("Files"):
         archive = gr.DownloadButton("Everything as one zip", interactive=False, elem_id=f"{name}-zip")
+        label = gr.Textbox(
+            label="Label of the person in BIDS",
+            info="Names the files of the zip as BIDS derivatives, for example 01. Leave it empty for plain names.",
+            max_length=MAX_LABEL_LENGTH,
+            elem_id=f"{name}-label",
+        )
         files = gr.File(label="Single files", file_count="multiple", interactive=False, elem_id=f"{name}-files")
     with gr.Tab("Provenance"):
         provenance = gr.HTML()
-    return ResultTabs(chart_groups, charts, archive, files, provenance)
+    return ResultTabs(chart_groups, charts, archive, label, files, provenance)
 
 
 def try_to_draw(draw: Callable[[], Any], otherwise: Any) -> Any:
@@ -105,11 +131,14 @@ def _write_files(session: Session) -> tuple[Path, list[Path]]:
     result, card = session.result, runtime.find_card_of(session.result)
     folder = Path(tempfile.mkdtemp(prefix=f"files{session.shown}-", dir=session.folder))  # two may draw at once
     saved = save_with_report(
-        result, get_presenter(card), folder, card.title, html.describe_method(card), earlier=session.written
+        result, get_presenter(card), folder, card.title, describe_method(card), earlier=session.written
     )
     session.written = saved.written
     for note in saved.notes:
         gr.Warning(note, duration=20)
     for old in sorted(session.folder.glob("files*-*"), key=lambda path: path.stat().st_mtime)[:-KEPT_DRAWINGS]:
         shutil.rmtree(old, ignore_errors=True)
-    return saved.archive, sorted(path for path in saved.files if path.is_file())
+    archive = saved.archive
+    if session.label:
+        archive = pack_derivatives(saved, get_presenter(card), card, session.label, folder / f"{archive.stem}_bids.zip")
+    return archive, sorted(path for path in saved.files if path.is_file())

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 import gradio as gr
 
 from medapp.ui import queue
-from medapp.ui.session import check_cancelled, visitors
 from medapp.ui.tab import Step
+from medapp.ui.visitors import check_cancelled, visitors
 
 MIN_SECONDS, MIN_FRACTION = 2.0, 0.05  # before which nothing can be said
 

@@ -6,18 +6,19 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
+from medapp.analysis.hand_correction import CORRECTION
 from medapp.card import Card
-from medapp.presenters import get_presenter
-from medapp.presenters.base import Presenter
+from medapp.imaging.volume import Volume
 from medapp.rendering import planes
-from medapp.result import Result
-from medapp.serving import runtime
 from medapp.ui import html
+from medapp.ui.compared_sessions import add_other
 from medapp.ui.events import AT_ONCE, LIVE
+from medapp.ui.result_kind import presenter_of
 from medapp.ui.session import Session
 from medapp.ui.toggle import lay_out_toggle
 from medapp.ui.viewer.component import Viewer
 from medapp.ui.viewer.scene import Scene, build_scene
+from medapp.ui.viewer.sharing import describe_sharing
 
 AXES = ("Right to left", "Back to front", "Foot to head")
 
@@ -44,12 +45,24 @@ class Stage:
         return [self.viewer, self.whose]
 
     def show(self, session: Session, card: Card, is_new: bool, scene: Scene | None = None) -> dict:
-        """The `scene` of a result, built if it is not given; the crosshair stays unless the result `is_new`."""
-        if scene is None:
-            view = get_presenter(card).view(session.result)
-            mm = session.mm if is_new else None
-            scene = build_scene(view, session.folder, mm=mm, key=card.name, title=card.title)
-        return {self.viewer: scene, self.whose: html.render_whose(card)}
+        """The `scene` of a result, by default that of before; the crosshair stays unless the result `is_new`."""
+        result = session.result
+        hand = result.volumes.get(CORRECTION) if is_new else None  # which the browser may not have
+        scene = scene or session.scene
+        if scene is None or (hand is not None and scene.live is not None and scene.live.hand is None):
+            scene = build_session_scene(session, card, hand)
+        session.scene = scene
+        headline = presenter_of(result).headline(result)
+        own: dict[str, Any] = {  # of a scene that may be shown to several visitors
+            "case": session.case,
+            "strokes": session.strokes,
+            "crosshair": [float(x) for x in session.mm] if is_new else None,
+            "sharing": describe_sharing(card, headline, session.example, result.settings),
+            "state": session.state if is_new else None,
+        }
+        if is_new and session.state and session.state.mm:
+            own["crosshair"] = session.state.mm
+        return {self.viewer: scene.model_copy(update=own), self.whose: html.render_whose(card)}
 
     def connect(self, kept: gr.State, method: gr.Radio) -> None:
         """Mark the result of another than the chosen method, and draw the plain pictures where there is no WebGL."""
@@ -88,9 +101,12 @@ def lay_out_stage(name: str) -> Stage:
     return Stage(name, viewer, plain, picture, shares, whose, progress, cancel)
 
 
-def presenter_of(result: Result) -> Presenter:
-    """What shows a result of `runtime.run`."""
-    return get_presenter(runtime.find_card_of(result))
+def build_session_scene(session: Session, card: Card, hand: Volume | None) -> Scene:
+    """Build what the browser shows of a session, with what is beside it; `hand` is the correction that it has not."""
+    result = session.result
+    view = add_other(presenter_of(result).view(result), session)
+    title = f"{card.title}, corrected by hand" if result.is_corrected else card.title
+    return build_scene(view, session.folder, key=f"{card.name} {view.kind}".strip(), title=title, hand=hand)
 
 
 def draw_plain(session: Session) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Tab: what the parts of a tab may ask of the whole."""
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import gradio as gr
 
@@ -12,6 +12,7 @@ from medapp.presenters.task import Task
 from medapp.result import Result
 from medapp.ui.form import Form
 from medapp.ui.session import Session
+from medapp.ui.stage import Stage
 
 Volumes = list[Volume | None]
 Step = Callable[[float, str], None]  # called with the share that is done, 0 to 1, and the stage; raises CancelledError
@@ -21,7 +22,8 @@ class Tab(Protocol):
     """The tab of one task: its components, its forms by method, and its ways to run something.
 
     `kept` holds the session, `method` chooses the method, `reference` is the box of the reference, `status` the
-    headline; `results` is shown once there is a result.
+    headline; `results` is shown once there is a result, `shown` are the components that `show` fills. `name` is the
+    task's.
     """
 
     task: Task
@@ -33,6 +35,17 @@ class Tab(Protocol):
     reference: gr.File
     status: gr.HTML
     results: gr.Column
+    name: str
+    stage: Stage
+
+    def show_changed(self, session: Session, change: Callable[[], None], request: gr.Request) -> dict:
+        """Change a kept result, and show it: nothing of it if another one is shown by then."""
+
+    def keep(self, visitor: str, session: Session) -> Session:
+        """Make this the visitor's shown result; the oldest of too many goes."""
+
+    def draw_rest(self, event: Any) -> None:
+        """After an event that has shown a result draw its cards, charts and files."""
 
     @property
     def everything(self) -> set:
@@ -43,6 +56,23 @@ class Tab(Protocol):
 
     def open_first_view(self, request: gr.Request, progress: gr.Progress | None = None) -> Session | None:
         """The session of the first view, once something is asked of it; None where there is none."""
+
+    @property
+    def shown(self) -> list[Any]:
+        """What `show` fills."""
+
+    def show(self, session: Session, is_new: bool) -> dict:
+        """What is looked at first, by component; `is_new` if it is another result than the one before."""
+
+    @property
+    def method_outputs(self) -> list[Any]:
+        """What `show_method` fills."""
+
+    def show_method(self, name: str, settings: Mapping[str, Any]) -> dict:
+        """The method and its options as they are in the settings of a result, by component."""
+
+    def tell_failure(self, done: Any) -> None:
+        """Say in the panel why nothing came of an event, where the sentence stays."""
 
     def form_of(self, result: Result) -> Form:
         """The form of the method that made the result."""

@@ -11,21 +11,31 @@ from medapp.presenters.task import Task
 from medapp.ui import form as forms
 from medapp.ui import html
 from medapp.ui.example_inputs import ExampleInputs
+from medapp.ui.scene_box import SceneBox, lay_out_scene_box
+
+RATERS_BOX_HELP = (
+    "One file for each rater. They are compared with each other and with the result that is shown, at once."
+)
 
 
 @dataclass(frozen=True)
 class TaskForm:
-    """The components: `asked` holds the boxes, lists and options of each card, `groups` what is shown of it alone."""
+    """The components: `asked` holds the boxes, lists and options of each card, `groups` what is shown of it alone.
+
+    `raters` takes masks of other raters, a file each; None where there are none.
+    """
 
     method: gr.Radio
     asked: dict[str, tuple[dict, dict, dict]]
     groups: dict[str, gr.Column]
     reference: gr.File
     by_voxels: gr.Checkbox
+    raters: gr.File | None
     example_inputs: ExampleInputs
     buttons: gr.Row
     run: gr.Button
     gallery: gr.Gallery
+    scene_box: SceneBox
 
 
 def lay_out_form(task: Task, name: str, cards: Sequence[Card], examples: Sequence[Example], chosen: Card) -> TaskForm:
@@ -50,10 +60,16 @@ def lay_out_form(task: Task, name: str, cards: Sequence[Card], examples: Sequenc
             visible=False,
             elem_id=f"{name}-by-voxels",
         )
+        raters = forms.create_upload_box("Other raters' masks", f"{name}-raters") if task.has_raters else None
+        if raters is not None:
+            gr.HTML(html.render_help(RATERS_BOX_HELP))
+    scene_box = lay_out_scene_box(name)
     example_inputs = ExampleInputs(name, chosen, task.reference.name)
     with gr.Row(elem_classes="run-row") as buttons:
         run = gr.Button(task.run, variant="primary", elem_id=f"{name}-run")
-    return TaskForm(method, asked, groups, reference, by_voxels, example_inputs, buttons, run, gallery)
+    return TaskForm(
+        method, asked, groups, reference, by_voxels, raters, example_inputs, buttons, run, gallery, scene_box
+    )
 
 
 def lay_out_gallery(name: str, examples: Sequence[Example]) -> gr.Gallery:

@@ -3,15 +3,17 @@
 What is particular to a task is its panel's (`ui/panels`) and its presenters' (`presenters`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
 from medapp.card import Card
-from medapp.errors import CancelledError, InputError
+from medapp.errors import CancelledError, InputError, OptionError
 from medapp.examples import Example, of_task
+from medapp.options import Landmarks, Points
 from medapp.presenters import get_presenter
 from medapp.presenters.comparison import prepare_comparison
 from medapp.presenters.task import Task
@@ -19,22 +21,31 @@ from medapp.result import Result
 from medapp.serving import runtime
 from medapp.ui import form as forms
 from medapp.ui import html, queue
+from medapp.ui.corrections import correct_session
 from medapp.ui.error_messages import keep_failure, report_errors
 from medapp.ui.events import AT_ONCE, GPU, HIDDEN, LIVE, PRIVATE
 from medapp.ui.example_inputs import RunInputs
 from medapp.ui.example_results import ExampleResult, compute_example, is_computed, split_example_note
 from medapp.ui.first_view import load_first_view
 from medapp.ui.gradio_compat import PredictBodyInternal
+from medapp.ui.history import History, show_kept
+from medapp.ui.kept_scan import remember_scan
+from medapp.ui.links import ExampleLink, find_linked_example, parse_link
 from medapp.ui.panels.base import Frame, Panel
+from medapp.ui.proposals import propose_regions
+from medapp.ui.rater_masks import RaterMasks
+from medapp.ui.result_kind import presenter_of
 from medapp.ui.result_tabs import lay_out_result_tabs
+from medapp.ui.returning import take_over
 from medapp.ui.run import run_of
-from medapp.ui.session import Session, close_session, visitors
-from medapp.ui.stage import lay_out_stage, presenter_of
+from medapp.ui.session import Session, close_session
+from medapp.ui.stage import lay_out_stage
 from medapp.ui.tab import Step, Volumes
 from medapp.ui.task_form import lay_out_form
 from medapp.ui.task_result import lay_out_result
 from medapp.ui.toggle import lay_out_toggle
 from medapp.ui.viewer.scene import Scene
+from medapp.ui.visitors import visitors
 from medapp.ui.workspace import LIFETIME
 
 
@@ -55,6 +66,9 @@ class TaskTab:
             with gr.Column(elem_id=f"{name}-panel", elem_classes="side-panel"):
                 self.result = lay_out_result(task, name, cards, chosen)
         form, result = self.form, self.result
+        self.raters = RaterMasks(form.raters)
+        with result.above:
+            self.history = History(name)
         self.method, self.reference, self.example_inputs = form.method, form.reference, form.example_inputs
         self.status, self.results = result.status, result.everything
         self.panel = panel_class(
@@ -70,7 +84,10 @@ class TaskTab:
         self._connect()
         self.stage.connect(self.kept, self.method)
         self.panel.connect(self)
+        self.history.connect(self)
+        self.raters.connect(self)
         self.example_inputs.wire(self)
+        form.scene_box.connect(self)
 
     # ---- components by what they are for
     def clear_panel(self) -> dict:
@@ -88,7 +105,7 @@ class TaskTab:
     def everything(self) -> set:
         """All that a run may read."""
         own = {self.method, self.reference, self.form.by_voxels, self.kept, *self.panel.inputs}
-        own |= {self.example_inputs.example_name, self.example_inputs.known_uploads}
+        own |= {self.example_inputs.example_name, self.example_inputs.known_uploads, *self.raters.boxes}
         return own.union(*(form.components() for form in self.by_name.values()))
 
     # ---- what is shown of a session
@@ -147,7 +164,9 @@ class TaskTab:
             result = replace(result, notes=(*used.notes, *result.notes))
             step(1.0, "Drawing")  # nothing is kept for who has cancelled or left
             session = Session(result, get_presenter(form.card).start(result), comparison.reference, volumes[0])
-            kept = visitors.keep(request.session_hash, session, self.name)
+            remember_scan(session, form, data, volumes)
+            self.raters.rate(session, data, form.card.name_inputs(volumes))
+            kept = self.keep(request.session_hash, session)
             return self.show(kept, is_new=True) | {self.form.by_voxels: offer}
 
         return self.attempt(self.task.run, work, data, request, progress)
@@ -198,10 +217,75 @@ class TaskTab:
         session: Session | None = data[self.kept] or self.open_first_view(request, progress)
         if session is None:
             return {self.status: gr.skip()}
-        options = self.form_of(session.result).live
-        settings = dict(session.result.settings) | {name: data[option] for name, option in options.items()}
-        session.result = presenter_of(session.result).recompute(session.result, session.reference, settings)
-        return self.show(session, is_new=False)
+
+        def recompute() -> None:
+            options = self.form_of(session.result).live
+            settings = dict(session.result.settings) | {name: data[option] for name, option in options.items()}
+            session.result = presenter_of(session.result).recompute(session.result, session.reference, settings)
+
+        return self.show_changed(session, recompute, request)
+
+    @report_errors
+    def correct(
+        self,
+        data: dict,
+        event: gr.EventData,
+        request: gr.Request,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> dict:
+        """Lay what was painted and erased on the stage on the kept result."""
+        sent = event._data or {}
+        session = self._find_session(sent, data, request, progress)
+        if session is None:
+            return {self.status: gr.skip()}
+        return self.show_changed(session, lambda: correct_session(session, sent), request)
+
+    @report_errors
+    def propose(
+        self,
+        data: dict,
+        event: gr.EventData,
+        request: gr.Request,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> dict:
+        """What the visitor's clicks on the stage may mean; nothing of it if another result is shown by then."""
+        sent = event._data or {}
+        session = self._find_session(sent, data, request, progress)
+        if session is None:
+            return {self.status: gr.skip()}
+        try:
+            proposals = propose_regions(session, sent)
+        except InputError:
+            if not session.is_closed:
+                raise
+        if not self._is_shown(session, request):
+            return {self.status: gr.skip()}
+        return {self.stage.viewer: proposals, self.kept: session}
+
+    def _find_session(self, sent: dict, data: dict, request: gr.Request, progress: gr.Progress) -> Session | None:
+        """The result that an event of the stage is about: a kept one, else the shown one, else the first view."""
+        session = self.history.find(request.session_hash, sent.get("case")) or data[self.kept]
+        return session or self.open_first_view(request, progress)
+
+    def _is_shown(self, session: Session, request: gr.Request) -> bool:
+        """Whether the visitor still looks at this result."""
+        return not session.is_closed and visitors.find(request.session_hash, self.name) is session
+
+    def keep(self, visitor: str, session: Session) -> Session:
+        """Make this the visitor's shown result; the oldest of too many goes."""
+        return self.history.keep(visitor, session)
+
+    def show_changed(self, session: Session, change: Callable[[], None], request: gr.Request) -> dict:
+        """Change a kept result, and show it: nothing of it if another one is shown by then."""
+        with session.lock:
+            session.check_open()
+            try:
+                change()
+                updates = self.show(session, is_new=False) if self._is_shown(session, request) else {}
+            except InputError:
+                if not session.is_closed:
+                    raise
+        return updates if self._is_shown(session, request) and updates else {self.status: gr.skip()}
 
     def _compute_example(self, example: Example, request: gr.Request, progress: gr.Progress | None) -> ExampleResult:
         """What is shown of an example, to which nothing of the visitor's belongs yet."""
@@ -220,10 +304,18 @@ class TaskTab:
     # ---- what is there at first
     @property
     def first_shown(self) -> list[Any]:
-        """What `show_first_view` fills."""
-        own = [self.status, self.results, self.panel.table, self.panel.numbers, *self.last_tabs.chart_groups.values()]
-        own += [self.method, *self.form.groups.values(), *self.result.groups.values()]
-        return [*own, *self.stage.shown]
+        """What `show_at_first` fills."""
+        live = [control for form in self.by_name.values() for control in form.live.values()]
+        return [*self.shown, self.method, *self.form.groups.values(), *live]
+
+    def show_at_first(self, request: gr.Request) -> dict:
+        """What the visitor had before they loaded the page again, by component, else the first view."""
+        take_over(request)
+        session = visitors.find(request.session_hash, self.name)
+        if not isinstance(session, Session) or session.is_closed:
+            return self.show_first_view()
+        card = self.form_of(session.result).card
+        return show_kept(self, session) | {self.method: card.name, **self.show_form(card.name)}
 
     def show_first_view(self) -> dict:
         """The result of an example that ships with the app, by component; nothing is computed for it."""
@@ -245,7 +337,9 @@ class TaskTab:
         if self.first is None:
             return None
         computed = self._compute_example(self.first.example, request, progress)
-        return visitors.keep(request.session_hash, computed.open_session(), self.name)
+        session = self.history.open_example(request.session_hash, computed)
+        session.case = self.first.scene.case
+        return session
 
     def is_example_computed(self, body: PredictBodyInternal) -> bool:
         """Whether the result of the example that is asked for is there already."""
@@ -256,48 +350,74 @@ class TaskTab:
         self, data: dict, event: gr.SelectData, request: gr.Request, progress: gr.Progress | None = None
     ) -> dict:
         """Put an example into the form, and show its result."""
-        example = self.examples[event.index]
-        form = self.by_name[example.pipeline]
+        return self._show_example(ExampleLink(self.examples[event.index], {}, None), data, request, progress)
+
+    def open_link(self, data: dict, sent: Any, request: gr.Request, progress: gr.Progress | None = None) -> dict:
+        """Show the example that a link names, as it was shown where the link was copied."""
+        example = find_linked_example(sent, self.examples)
+        card = self.by_name[example.pipeline].card if example else self.cards[0]
+        return self._show_example(parse_link(sent, card, example), data, request, progress)
+
+    def is_link_computed(self, body: PredictBodyInternal) -> bool:
+        """Whether the result of the example that a link names is there already."""
+        example = find_linked_example(body.event_data, self.examples)
+        return example is None or is_computed(example)
+
+    def _show_example(self, link: ExampleLink, data: dict, request: gr.Request, progress: gr.Progress | None) -> dict:
+        example, form = link.example, self.by_name[link.example.pipeline]
         try:
             computed = self._compute_example(example, request, progress)
         except CancelledError as message:
             return self.say_cancelled(message)
-        session = computed.open_session()
-        updates = self.show(session, is_new=True, scene=computed.scene)
         if self.example_inputs.has_newer_uploads(data):
-            session.close()
             return {self.status: gr.skip()}
-        visitors.keep(request.session_hash, session, self.name)
+        session = self.history.open_example(request.session_hash, computed)
+        session.state = link.state
+        if link.settings:
+            settings = dict(session.result.settings) | link.settings
+            session.result = presenter_of(session.result).recompute(session.result, session.reference, settings)
+        updates = self.show(session, is_new=True, scene=None if link.settings else computed.scene)
         for other in self.by_name.values():  # an example takes the place of everything
             updates |= dict.fromkeys(other.boxes.values())
             updates |= {(other.options | other.live)[o.name]: o.default for o in other.card.options}
         updates |= {form.boxes[name]: [str(path)] for name, path in example.images.items()}
-        updates |= {(form.options | form.live)[name]: value for name, value in example.settings.items()}
+        set_options = {**example.settings, **link.settings}
+        updates |= {(form.options | form.live)[name]: value for name, value in set_options.items()}
         return updates | {
             **self.example_inputs.fill_in(example),
+            **dict.fromkeys(self.raters.boxes),
             self.method: form.card.name,
             self.reference: [str(example.reference)] if example.reference else None,
         }
 
     # ---- connected
+    @property
+    def method_outputs(self) -> list[Any]:
+        """What `show_method` fills."""
+        return [self.method, *(o for each in self.by_name.values() for o in (each.options | each.live).values())]
+
+    def show_method(self, name: str, settings: Mapping[str, Any]) -> dict:
+        """The method and its options as they are in the settings of a result, by component."""
+        form, updates = self.by_name[name], dict[Any, Any]({self.method: name})
+        for option in form.card.options:
+            if option.name in settings and not isinstance(option, Points | Landmarks):  # these are text
+                with suppress(OptionError):  # regions that were changed by hand are no longer one of the choices
+                    updates[(form.options | form.live)[option.name]] = option.parse(settings[option.name])
+        return updates
+
     def _connect(self) -> None:
         everything, shown, form = self.everything, self.shown, self.form
         lists = [box for each in self.by_name.values() for box in each.series.values()]
         boxes = [box for each in self.by_name.values() for box in each.boxes.values()]
-        options = [option for each in self.by_name.values() for option in (each.options | each.live).values()]
         for asked in (form.run.click, form.gallery.select):
             asked(None, js=f"() => window.medappPage.fold('{self.name}')", **AT_ONCE)
         self.follow(form.run, self.start, everything, [*shown, *lists, form.by_voxels])
-        self.reference.change(
-            lambda: gr.Checkbox(False, visible=False), None, form.by_voxels, show_progress="hidden", **AT_ONCE
-        )
         for each in self.by_name.values():
             for name, option in each.live.items():
                 set_live = f"(value) => window.medappPage.setLive('{self.name}', '{name}', value)"
                 option.input(None, option, None, js=set_live, **AT_ONCE)
                 rests = option.release if isinstance(option, gr.Slider) else option.input
-                moved = rests(self.recompute, everything, shown, **LIVE)
-                moved.then(self.last_tabs.draw, self.kept, self.last_tabs.drawn, **LIVE)
+                self.draw_rest(rests(self.recompute, everything, shown, **LIVE))
 
         @report_errors
         def pick(
@@ -310,26 +430,39 @@ class TaskTab:
 
         form.gallery.select(lambda: gr.Button("Cancel", interactive=True), None, self.stage.cancel, **AT_ONCE)
 
-        done = form.gallery.select(
-            queue.use_display_line(keep_failure(pick), self.is_example_computed),
-            everything,
-            [
-                *shown,
-                *boxes,
-                *options,
-                self.method,
-                self.reference,
-                self.example_inputs.summary,
-                self.example_inputs.offer.button,
-                self.example_inputs.example_name,
-            ],
-            show_progress_on=[self.stage.progress],
-            trigger_mode="multiple",
-            **GPU,
-            **PRIVATE,
-        )
-        self._tell_failure(done)
-        done.success(self.last_tabs.draw, self.kept, self.last_tabs.drawn, show_progress="minimal", **PRIVATE)
+        @report_errors
+        def link(
+            data: dict,
+            event: gr.EventData,
+            request: gr.Request,
+            progress: gr.Progress = gr.Progress(),  # noqa: B008
+        ) -> dict:
+            return self.open_link(data, event._data, request, progress)
+
+        for asked, handler, is_there in (
+            (form.gallery.select, keep_failure(pick), self.is_example_computed),
+            (self.stage.viewer.link, link, self.is_link_computed),
+        ):
+            done = asked(
+                queue.use_display_line(handler, is_there),
+                everything,
+                [
+                    *shown,
+                    *boxes,
+                    *self.method_outputs,
+                    self.reference,
+                    *self.raters.boxes,
+                    self.example_inputs.summary,
+                    self.example_inputs.offer.button,
+                    self.example_inputs.example_name,
+                ],
+                show_progress_on=[self.stage.progress],
+                trigger_mode="multiple",
+                **GPU,
+                **PRIVATE,
+            )
+            self.tell_failure(done)
+            self.draw_rest(done)
 
         @report_errors
         def open_first(
@@ -339,8 +472,19 @@ class TaskTab:
         ) -> Session | None:
             return session or self.open_first_view(request, progress)
 
+        corrected = self.stage.viewer.correct(self.correct, {self.kept}, shown, trigger_mode="multiple", **HIDDEN)
+        failed = f"() => window.medapp.stages['{self.name}'].correction.tellFailure()"
+        corrected.failure(None, js=failed, **AT_ONCE)
+        self.draw_rest(corrected)
+        proposed = self.stage.viewer.propose(
+            self.propose, {self.kept}, [self.stage.viewer, self.kept, self.status], trigger_mode="multiple", **HIDDEN
+        )
+        proposed.failure(None, js=failed.replace("tellFailure", "proposals.tellFailure"), **AT_ONCE)
         opened = self.result.tabs.select(open_first, self.kept, self.kept, **HIDDEN)
         opened.then(self.last_tabs.draw_once, self.kept, self.last_tabs.drawn, **HIDDEN)
+        tabs = self.last_tabs
+        for named in (tabs.label.submit, tabs.label.blur):
+            named(report_errors(tabs.name_files), [tabs.label, self.kept], tabs.downloads, **LIVE)
         self.stage.cancel.click(_cancel, None, self.stage.cancel, **AT_ONCE)
         self.method.change(self.show_form, self.method, list(form.groups.values()), **AT_ONCE)
 
@@ -351,11 +495,16 @@ class TaskTab:
         done = first.then(keep_failure(job), inputs, outputs, show_progress_on=[self.stage.progress], **GPU, **PRIVATE)
         for end in (done.success, done.failure):
             end(lambda: _set_buttons(resting, True), None, [*resting, self.stage.cancel], **AT_ONCE)
-        self._tell_failure(done)
+        self.tell_failure(done)
         if draws:
-            done.success(self.last_tabs.draw, self.kept, self.last_tabs.drawn, show_progress="minimal", **PRIVATE)
+            self.draw_rest(done)
 
-    def _tell_failure(self, done: Any) -> None:
+    def draw_rest(self, event: Any) -> None:
+        """After an event that has shown a result draw its cards, charts and files."""
+        event.success(self.history.draw, None, self.history.cards, **LIVE)
+        event.success(self.last_tabs.draw, self.kept, self.last_tabs.drawn, **LIVE)
+
+    def tell_failure(self, done: Any) -> None:
         """Say in the panel why nothing came of an event, where the sentence stays."""
 
         def tell(request: gr.Request) -> Any:

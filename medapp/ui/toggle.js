@@ -9,7 +9,7 @@ function tell() { // also when something else has changed the class
   button.setAttribute('aria-expanded', String(name.endsWith('-closed') ? !isOn : isOn));
 }
 
-if (name === 'drawer-closed' && window.innerWidth < 1220) row.classList.add(name); // the picture keeps 45 % of the window
+if (name === 'drawer-closed' && window.innerWidth < 1220 && `${window.medappPage?.opened}-work` !== row.id) row.classList.add(name); // the picture keeps 45 % of the window
 button.addEventListener('click', () => row.classList.toggle(name));
 new MutationObserver(tell).observe(row, { attributeFilter: ['class'] });
 tell();

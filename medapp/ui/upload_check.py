@@ -16,8 +16,8 @@ from medapp.serving.input_fit import Fit, Level, judge_input
 from medapp.ui.form import Form
 from medapp.ui.kept_upload import KeptUpload, find_upload, looking
 from medapp.ui.own_files import uploaded_paths
-from medapp.ui.session import visitors
 from medapp.ui.tab import Tab
+from medapp.ui.visitors import visitors
 
 REFERENCE = "reference"
 BUSY = Fit(Level.UNSURE, "Not looked at: many uploads are being read at the moment.")

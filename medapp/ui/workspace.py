@@ -29,10 +29,24 @@ def home_folder() -> Path:
     """
     remove_abandoned_folders(Path(tempfile.gettempdir()))
     home = Path(tempfile.mkdtemp(prefix=HOME_PREFIX))
-    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    atexit.register(remove_folder, home)
     lock_folder(home)
     tempfile.tempdir = str(home)
     return home
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder that other threads may be writing to.
+
+    First it gets a name under which they do not find it, and a file its old one, so that they cannot make it anew.
+    """
+    ended = folder.with_name(f"{folder.name}-ended")
+    with suppress(OSError):
+        folder.rename(ended)
+        folder.touch()
+    shutil.rmtree(ended if ended.exists() else folder, ignore_errors=True)
+    with suppress(OSError):
+        folder.unlink()
 
 
 def lock_folder(folder: Path) -> int | None:

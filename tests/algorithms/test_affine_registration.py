@@ -69,6 +69,13 @@ def test_finds_the_transform(skull, degrees, mm, stretch, shape, spacing):
     assert error(found, true) < 1.5 and said == sorted(said) and said[-1] == 1
 
 
+def test_a_head_in_another_orientation_is_found_when_asked():
+    fixed = head(skull=False)
+    true = from_matvec(Rotation.from_euler("xyz", (180, 0, 12), degrees=True).as_matrix(), (6, -9, 4))
+    moving = moved(fixed, true, (130, 130, 130), (2.0, 2.0, 2.0))
+    assert error(register_affine(moving, fixed, in_any_orientation=True), true) < 1.5
+
+
 def test_a_cut_field_of_view_and_uneven_light():
     fixed, true = head(), transform(15, 10)
     whole = moved(fixed, true, (110, 120, 80), (2.0, 2.0, 2.0))

@@ -5,7 +5,15 @@ import pytest
 from nibabel.affines import from_matvec
 from scipy.spatial.transform import Rotation
 
-from medapp.algorithms.brain_pair import brain_mask, find_centroids, skull_strip, transform_header
+from medapp.algorithms.brain_pair import (
+    MIN_AGREEMENT,
+    Pair,
+    brain_mask,
+    find_centroids,
+    measure_agreement,
+    skull_strip,
+    transform_header,
+)
 from medapp.imaging.volume import Volume
 
 MOTION = from_matvec(Rotation.from_euler("xyz", (5, -8, 12), degrees=True).as_matrix() * 1.1, (4, -7, 9))
@@ -51,3 +59,18 @@ def test_centroids_are_in_millimetres_and_volumes_in_millilitres(number):
     inside = np.argwhere(labels.array == number)
     np.testing.assert_allclose(centroids.mm[number - 1], labels.grid.to_mm(inside.mean(0)), atol=1e-9)
     assert centroids.ml[number - 1, 0] == pytest.approx(len(inside) * 1e-3)
+
+
+def test_agreement_is_of_regions_and_bears_a_mask_that_leaks():
+    labels = regions()
+    shifted = labels.new_like(np.roll(labels.array, 1, 0))
+    leaking = labels.array.copy()
+    leaking[:, :, -9:] = 13
+    turned = labels.new_like(labels.array[:, ::-1, ::-1].copy())
+    agreement = {
+        name: measure_agreement(Pair(labels, labels, labels, other, np.eye(4)))
+        for name, other in (("shifted", shifted), ("leaking", labels.new_like(leaking)), ("turned", turned))
+    }
+    assert agreement["turned"] < MIN_AGREEMENT < 0.7 < agreement["shifted"] < agreement["leaking"]
+    empty = labels.new_like(np.zeros_like(labels.array))
+    assert measure_agreement(Pair(labels, labels, labels, empty, np.eye(4))) == 0

@@ -1,10 +1,13 @@
 """Refinement finds a deformation that is known, from nothing and from a start, follows regions, and does not fold."""
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from medapp.algorithms.deformable_refinement import Level, refine_field
+from medapp.algorithms.deformable_refinement import REGION_WEIGHT, Level, refine_field
+from medapp.algorithms.steering import Steering
 from medapp.imaging.brain_labels import CLASS_NAMES
 from medapp.networks.textscf import warp
 
@@ -80,4 +83,47 @@ def test_regions_pull_where_the_images_show_nothing():
         return (2 * (moved & truth).sum() / (moved.sum() + truth.sum())).item()
 
     assert overlap(refine_field(image, image, levels=FAST)) < 0.75
-    assert overlap(refine_field(image, image, levels=FAST, regions=(moving, fixed))) > 0.95
+    found = refine_field(image, image, levels=FAST, regions=(moving, fixed))
+    assert overlap(found) > 0.95
+    weights = torch.full((len(CLASS_NAMES),), REGION_WEIGHT)
+    weighted = partial(refine_field, image, image, levels=FAST, regions=(moving, fixed))
+    torch.testing.assert_close(weighted(region_weights=weights), found)
+    weights[[inner, outer]] = 0
+    assert overlap(weighted(region_weights=weights)) < 0.75
+
+
+@pytest.mark.parametrize("lesioned", [0, 1], ids=["moving", "fixed"])
+def test_an_ignored_lesion_does_not_pull(pair, lesioned):
+    moving, fixed, _, mask = pair
+    images = [moving, fixed]
+    lesion = torch.zeros(SIZE, dtype=torch.bool)
+    lesion[18:30, 18:32, 16:28] = True
+    images[lesioned] = torch.where(lesion, 0.05, images[lesioned])
+    ignored = [torch.zeros_like(lesion), torch.zeros_like(lesion)]
+    ignored[lesioned] = F.max_pool3d(lesion[None].float(), 3, 1, 1)[0] > 0
+    truth = refine_field(moving, fixed, levels=FAST)
+    pulled = refine_field(*images, levels=FAST)
+    masked = refine_field(*images, levels=FAST, steering=Steering(ignored=(ignored[0], ignored[1])))
+    around = mask & (F.max_pool3d(lesion[None].float(), 13, 1, 6)[0] > 0)
+    assert error(masked, truth, around & ~lesion) < 0.6 * error(pulled, truth, around & ~lesion)
+    assert error(masked, truth, lesion) < 0.8 * error(pulled, truth, lesion), "the field is filled from around"
+
+
+def test_a_region_is_matched_more_where_it_is_asked_for():
+    distance = torch.stack(torch.meshgrid(*(torch.arange(n) - n / 2 for n in SIZE), indexing="ij")).norm(dim=0)
+    image = 0.5 * (distance < 20)
+    inner, outer = CLASS_NAMES.index("Left-Thalamus"), CLASS_NAMES.index("Left-Cerebral-White-Matter")
+    maps = [torch.where(distance < radius, inner, outer) for radius in (8, 11)]
+    short = (Level(2, 2, 6),)
+    usual, asked = (
+        refine_field(image, image, levels=short, regions=(maps[0], maps[1]), steering=Steering(matched=matched))
+        for matched in ((), (inner,))
+    )
+    moved = [warp((maps[0] == inner)[None, None].float(), flow[None])[0, 0].sum() for flow in (usual, asked)]
+    assert moved[0] < moved[1] < 1.1 * (maps[1] == inner).sum()
+
+
+def test_the_field_is_held_at_the_end(pair):
+    moving, fixed, *_ = pair
+    found = refine_field(moving, fixed, levels=FAST, steering=Steering(hold=lambda flow: flow.clamp(-0.5, 0.5)))
+    assert found.shape == (3, *SIZE) and found.abs().max() == 0.5

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from medapp.algorithms import head_orientation as orientation
+from medapp.algorithms.brain_extraction import BrainDistance
 from medapp.algorithms.brain_pair import find_centroids
 from medapp.algorithms.head_orientation import (
     count_plausible_regions,
@@ -13,6 +14,7 @@ from medapp.algorithms.head_orientation import (
     rotate_affine,
 )
 from medapp.algorithms.mni_template import load_template
+from medapp.algorithms.parcellation import Parcellation
 from medapp.algorithms.template_regions import TEMPLATE_REGIONS
 from medapp.imaging.volume import Volume
 from medapp.serving import runtime
@@ -71,6 +73,41 @@ def test_volumes_beyond_measure_are_not_plausible():
     usual = TEMPLATE_REGIONS.ml.ravel()
     assert count_plausible_regions(usual) == count_plausible_regions(1.5 * usual) == 31
     assert count_plausible_regions(10 * usual) == count_plausible_regions(np.zeros(35)) == 0
+
+
+class Marks:
+    """Stands in for `parcellate`: regions as in the template where it looks, which is remembered."""
+
+    def __init__(self, of_brain: int, of_head: int):
+        self.counts, self.looked = {True: of_brain, False: of_head}, []
+
+    def __call__(self, net, head, *, inwards=None, progress):
+        self.looked.append(inwards is not None)
+        labels = head.new_like(np.full(head.shape, self.counts[inwards is not None], np.uint8))
+        return Parcellation(labels, labels)
+
+
+@pytest.mark.parametrize(
+    ("brain_ml", "of_brain", "of_head", "looked", "taken"),
+    [
+        (1000, 30, 31, [True], 30),
+        (0, 0, 31, [False], 31),
+        (1000, 5, 25, [True, False], 25),
+        (1000, 8, 5, [True, False], 8),
+    ],
+)
+def test_regions_are_those_of_the_extracted_brain_unless_it_is_missed(
+    monkeypatch, brain_ml, of_brain, of_head, looked, taken
+):
+    marks = Marks(of_brain, of_head)
+    scan = Volume(np.random.default_rng(0).random((20, 20, 20), np.float32), np.eye(4))
+    inwards = scan.new_like(np.full(scan.shape, 1.0 if brain_ml else -1.0, np.float32))
+    monkeypatch.setattr(orientation, "parcellate", marks)
+    monkeypatch.setattr(orientation, "predict_distance", lambda net, head: BrainDistance(inwards, 0.0))
+    monkeypatch.setattr(orientation, "measure_region_volumes", lambda labels: labels.array.max())
+    monkeypatch.setattr(orientation, "count_plausible_regions", int)
+    found = find_regions(None, scan, brain_net=object(), progress=quiet)
+    assert marks.looked == looked and found.plausible == found.regions.labels.array.max() == taken
 
 
 def test_a_head_upside_down_is_found_and_turned(net, head):

@@ -5,6 +5,7 @@ import pytest
 from nibabel.affines import from_matvec
 from scipy.spatial.transform import Rotation
 
+from medapp.algorithms import rigid_registration
 from medapp.algorithms.mni_template import load_template
 from medapp.algorithms.rigid_registration import find_head_centre, find_misplacement, measure_motion, register_rigid
 from medapp.imaging.geometry import crop_grid, reorient, resample, with_spacing
@@ -61,3 +62,18 @@ def test_sequences_that_lie_as_they_say_are_left_there():
         load_template().array, affine=from_matvec(np.eye(3), (3, -2, 2)) @ load_template().affine
     )
     assert all(find_misplacement(scan, fixed) is None for scan in (load_template(), slab, nudged))
+
+
+def test_a_registration_that_leads_astray_is_not_followed(monkeypatch):
+    """Heads of another contrast whose outlines look unlike, and an answer that moves one out of the other's view."""
+    head, other = np.zeros((40, 40, 30), np.float32), np.zeros((40, 40, 30), np.float32)
+    head[8:32, 6:34, 4:26], other[10:30, 10:30, 6:24] = 100, 100
+    fixed, moving = (Volume(array, np.diag([5.0, 5.0, 5.0, 1.0])) for array in (head, other))
+    assert find_misplacement(moving, fixed) is None
+    for shift in (110.0, 40.0):
+        astray = np.eye(4)
+        astray[2, 3] = shift
+        monkeypatch.setattr(rigid_registration, "register_rigid", lambda *_, found=astray: found)
+        assert find_misplacement(moving, fixed) is None
+        back = moving.new_like(moving.array, affine=astray @ moving.affine)
+        assert find_misplacement(back, fixed) is not None, "there it leads back"

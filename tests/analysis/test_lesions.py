@@ -5,6 +5,7 @@ import pytest
 
 from medapp.analysis.lesions import measure_lesions
 from medapp.imaging.volume import Volume
+from medapp.presenters import PRESENTERS
 from medapp.result import Result
 
 AFFINE = np.diag([2.0, 1.0, 5.0, 1.0])
@@ -39,6 +40,18 @@ def test_small_lesions_are_left_out_of_mask_volume_and_table(result):
         and len(kept.tables["lesions"].rows) == 1
     )
     assert kept.volumes["mask"].array.sum() == 72
+
+
+def test_where_all_are_small_they_are_shown_as_candidates(result):
+    shown = measure_lesions(result, 0.3, min_lesion_ml=1.0)
+    assert shown.metrics["candidates"].value == shown.metrics["lesions"].value == len(shown.tables["lesions"].rows) == 2
+    assert shown.metrics["left_out"].value == 0 and shown.volumes["mask"].array.sum() == 76
+    assert shown.metrics["volume"].value == pytest.approx(0.76) and shown.settings["min_lesion_ml"] == 1.0
+    assert PRESENTERS["lesions"].headline(shown) == "2 candidates below 1 ml (0.76 ml)"
+    one = measure_lesions(shown, 0.5, min_lesion_ml=1.0)
+    assert PRESENTERS["lesions"].headline(one) == "1 candidate below 1 ml (0.72 ml)"
+    back = measure_lesions(one, 0.3, min_lesion_ml=0.05)
+    assert "candidates" not in back.metrics and back.metrics["left_out"].value == 1
 
 
 def test_the_table_says_how_it_was_made(result):

@@ -181,6 +181,12 @@ def test_threshold_and_smallest_move_without_memory():
     np.testing.assert_array_equal(back.volumes["change"].array, first.volumes["change"].array)
 
 
+def test_where_all_are_small_they_are_shown_as_places_and_changes():
+    shown = measure_ms_lesions(result(painted(2), painted(1)), SETTINGS | {"min_lesion_ml": 1000.0})
+    assert shown.metrics["candidates"].value == len(shown.tables["lesions"].rows) > 0
+    assert shown.volumes["places"].array.any() and shown.volumes["change"].array.any() and shown.tables["change"].rows
+
+
 def test_the_page_is_told_and_a_reference_compared():
     truth = result(painted(2)).volumes["image"].new_like(painted(2).astype(np.uint8))
     plain, since = (

@@ -36,3 +36,12 @@ def brain(
     image = ndimage.gaussian_filter(table[labels], 0.7)
     image = np.where(labels > 0, image * (1 + 0.1 * np.sin(mm[..., 1] / 5)), 0)
     return Volume(image.astype(np.float32), affine, name="image"), Volume(labels, affine, name="labels")
+
+
+def make_pair() -> tuple[Volume, Volume, Volume, Volume]:
+    """Two brains on grids of their own, the second rotated, bent and shifted, and their label maps."""
+    (fixed, mine), (moving, theirs) = (
+        brain(turned((0, 0, 0), (2, 2, 2), (80, 96, 72)), (80, 96, 72)),
+        brain(turned((8, -5, 15), (1.8, 2.2, 2.5), (90, 90, 64)), (90, 90, 64), 3.0, 9.0),
+    )
+    return fixed, moving, mine, theirs

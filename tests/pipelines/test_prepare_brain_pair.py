@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from medapp.algorithms import conformed_space, pair_preparation
-from medapp.algorithms.head_orientation import OrientedRegions
+from medapp.algorithms.head_orientation import OrientedRegions, rotate_affine
 from medapp.algorithms.parcellation import Parcellation
 from medapp.errors import InputError
 from medapp.imaging.volume import Volume
@@ -89,8 +90,8 @@ def test_label_maps_stay_on_their_own_grids_and_are_said_to_be_uploaded(result):
 def test_regions_are_predicted_where_there_is_no_label_map(monkeypatch):
     asked = []
 
-    def find_regions(net, head, *, progress):
-        asked.append((net, head.name))
+    def find_regions(net, head, *, brain_net, progress):
+        asked.append((net, brain_net, head.name))
         labels = FIXED_LABELS if head.name == FIXED.name else MOVING_LABELS
         classes = labels.new_like(labels.array.astype(np.uint8), labels={1: "region"})
         mask = labels.new_like((labels.array > 0).astype(np.uint8), labels={1: "brain"})
@@ -98,7 +99,7 @@ def test_regions_are_predicted_where_there_is_no_label_map(monkeypatch):
 
     monkeypatch.setattr(pair_preparation, "find_regions", find_regions)
     result = prepare(fixed_labels=None, moving_labels=None, get_network=lambda name: name)
-    assert asked == [("anatomy", FIXED.name), ("anatomy", MOVING.name)]
+    assert asked == [("anatomy", "brain", FIXED.name), ("anatomy", "brain", MOVING.name)]
     assert not any("uploaded" in note for note in result.notes)
     assert result.metrics["shift"].value == pytest.approx(SHIFT, abs=1)
 
@@ -108,6 +109,71 @@ def test_a_brain_that_had_to_be_stretched_is_warned_of():
     moving = MOVING.new_like(MOVING.array, affine=small @ MOVING.affine)
     labels = MOVING_LABELS.new_like(MOVING_LABELS.array, affine=small @ MOVING_LABELS.affine)
     assert any("stretch" in warning for warning in prepare(moving=moving, moving_labels=labels).warnings)
+
+
+def as_found(labels: Volume, array: np.ndarray) -> OrientedRegions:
+    """What the parcellation network would return on the grid of `labels`."""
+    classes = labels.new_like(array.astype(np.uint8), labels={1: "region"})
+    return OrientedRegions(Parcellation(classes, classes), labels.affine, 20)
+
+
+def test_a_head_upside_down_whose_regions_were_taken_for_others_is_found(monkeypatch):
+    half_turn = np.diag([1.0, -1, -1])
+    mm = FIXED.grid.to_mm(np.moveaxis(np.indices(FIXED.shape), 0, -1))
+    fixed = replace(FIXED, array=FIXED.array * np.exp((mm[..., 1] + mm[..., 2]) / 150).astype(np.float32))
+    affine = rotate_affine(FIXED.grid, half_turn)
+    upside_down, labels = replace(fixed, affine=affine, name="Moving image"), replace(FIXED_LABELS, affine=affine)
+    monkeypatch.setattr(pair_preparation, "find_regions", lambda *_, **__: as_found(labels, labels.array[::-1]))
+
+    def find_rotated_regions(net, head, rotation, *, brain_net, progress):
+        np.testing.assert_allclose(rotation, half_turn)
+        return as_found(labels, labels.array)
+
+    monkeypatch.setattr(pair_preparation, "find_rotated_regions", find_rotated_regions)
+    result = prepare(fixed, upside_down, moving_labels=None, get_network=lambda name: name)
+    assert result.metrics["dice_before"].value > 0.9 and result.metrics["turn"].value == pytest.approx(180, abs=1)
+    assert any("its top is the foot" in warning for warning in result.warnings)
+    assert not any("overlap" in warning for warning in result.warnings)
+
+
+def test_brains_that_do_not_fit_are_doubted():
+    mirrored = MOVING_LABELS.new_like(MOVING_LABELS.array[::-1].copy())
+    result = prepare(moving_labels=mirrored)
+    assert result.doubt and any("hardly overlap" in warning for warning in result.warnings)
+
+
+LEVELS = {"T1": (1000, 650, 700, 200), "T2": (400, 600, 570, 1000)}  # white matter, cortex, nuclei, fluid
+
+
+def paint(labels: Volume, shift: float, contrast: str) -> tuple[Volume, Volume]:
+    """A scan of the labelled brain with two ventricles and fluid round it, and its labels."""
+    mm = labels.grid.to_mm(np.moveaxis(np.indices(labels.shape), 0, -1)) - (shift, 0, 0)
+    array = labels.array.copy()
+    for number, x in ((3, -8), (22, 8)):
+        array[np.linalg.norm((mm - (x, -5, 18)) / (1, 2, 1), axis=-1) < 8] = number
+    table = np.zeros(36, np.float32)
+    table[[*WHITE, *CORTEX]], table[[OTHER, *NUCLEI]], table[[3, 22]] = (
+        np.repeat(LEVELS[contrast][:2], 2),
+        LEVELS[contrast][2],
+        LEVELS[contrast][3],
+    )
+    around = ndimage.binary_dilation(array > 0, iterations=2) & (array == 0)
+    drawn = np.where(around, LEVELS[contrast][3], table[array])
+    return labels.new_like(ndimage.gaussian_filter(drawn, 0.5), labels={}), labels.new_like(array)
+
+
+def test_another_contrast_is_aligned_and_made_alike_for_the_matching():
+    fixed, fixed_labels = paint(FIXED_LABELS, 0, "T1")
+    moving, moving_labels = paint(MOVING_LABELS, SHIFT, "T2")
+    names = {"fixed": replace(fixed, name="Fixed image"), "moving": replace(moving, name="Moving image")}
+    for swapped in (False, True):
+        roles = dict(zip(names, reversed(names.values()), strict=True)) if swapped else names
+        maps = (moving_labels, fixed_labels) if swapped else (fixed_labels, moving_labels)
+        result = prepare(**roles, fixed_labels=maps[0], moving_labels=maps[1])
+        assert result.metrics["shift"].value == pytest.approx(SHIFT, abs=1) and result.metrics["turn"].value < 2
+        assert result.metrics["ncc_before"].value > 0.85, "of two T1 images, one of them made"
+        assert any(note.startswith("Moving image: its contrast") for note in result.notes)
+        assert not any("needs T1" in warning for warning in result.warnings)
 
 
 AWAY = turned((0, 0, 0), (2, 2, 2), (9, 9, 900))
@@ -128,7 +194,7 @@ def test_unfit_input_is_refused(change, word):
         prepare(**change)
 
 
-def test_the_card_needs_the_parcellation_network_alone():
-    assert CARD.build is None and set(CARD.networks) == {"anatomy"}
+def test_the_card_needs_the_networks_that_find_the_brain_and_its_regions():
+    assert CARD.build is None and set(CARD.networks) == {"anatomy", "brain"}
     assert CARD.weights == CARD.networks["anatomy"].weights
     assert [source.name for source in CARD.inputs if not source.optional] == ["fixed", "moving"]

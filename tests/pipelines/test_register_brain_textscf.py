@@ -14,7 +14,7 @@ from medapp.networks.textscf import TextSCF
 from medapp.pipelines.prepare_brain_pair import prepare
 from medapp.pipelines.register_brain_textscf import CARD, register
 from medapp.presenters import PRESENTERS
-from tests.helpers.brain_phantoms import CORTEX, OTHER, WHITE, brain, turned
+from tests.helpers.brain_phantoms import CORTEX, OTHER, WHITE, make_pair
 
 
 def get_network(name: str) -> torch.nn.Module:
@@ -29,11 +29,7 @@ def settings(card: Card = CARD, **given: object) -> dict:
 
 @pytest.fixture(scope="module")
 def pair() -> tuple[Volume, Volume, Volume, Volume]:
-    (fixed, mine), (moving, theirs) = (
-        brain(turned((0, 0, 0), (2, 2, 2), (80, 96, 72)), (80, 96, 72)),
-        brain(turned((8, -5, 15), (1.8, 2.2, 2.5), (90, 90, 64)), (90, 90, 64), 3.0, 9.0),
-    )
-    return fixed, moving, mine, theirs
+    return make_pair()
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +86,7 @@ def test_there_and_back_through_the_inverse(result):
     index = np.argwhere(result.volumes["labels"].array > 0)[::997]
     points = field.grid.to_mm(index)
     again = back.transform_points(field.transform_points(points))
-    assert np.percentile(np.linalg.norm(again - points, axis=1), 99) < 0.3
+    assert np.percentile(np.linalg.norm(again - points, axis=1), 99) < 0.4, "mm, of voxels of 2 mm"
 
 
 def test_what_cannot_be_registered_is_refused(pair):

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from medapp.algorithms import parcellation
+from medapp.analysis.mask_metrics import fill_holes
 from medapp.errors import InputError
 from medapp.imaging.brain_labels import CLASS_NAMES
 from medapp.imaging.volume import Volume
@@ -85,6 +86,20 @@ def test_the_network_sees_ras_at_one_millimetre_in_multiples_of_sixteen():
         np.testing.assert_allclose(ball - middle, (12, 14, 8), atol=1.5)
 
 
+@pytest.mark.parametrize("name", GRIDS)
+def test_where_the_brain_is_known_only_its_box_is_seen_and_nothing_beyond_has_a_region(name):
+    head, truth = phantom(**GRIDS[name])
+    mm = head.grid.to_mm(np.stack(np.indices(head.shape), -1).reshape(-1, 3)).reshape(*head.shape, 3)
+    inwards = head.new_like((mm[..., 2] + 1).astype(np.float32))  # the brain lies above z = -1 mm
+    net, whole = Bands(), Bands()
+    found = parcellation.parcellate(net, head, inwards=inwards, progress=quiet)
+    before = parcellation.parcellate(whole, head, progress=quiet).labels.array
+    lowest = mm[..., 2][found.labels.array > 0].min()
+    assert -1 - parcellation.REGION_MARGIN - max(head.spacing) < lowest < -1
+    clear = mm[..., 2] > max(head.spacing)
+    assert (found.labels.array == before)[clear & (truth > 0)].mean() > (0.97 if name != "thick" else 0.93)
+
+
 def test_a_large_field_of_view_is_cut_to_the_head_and_the_neck_left_out():
     array = np.zeros((150, 150, 320), np.float32)
     array[40:110, 40:110, 20:310] = 100
@@ -104,7 +119,7 @@ def test_islands_join_their_neighbours_and_what_is_apart_goes():
     assert not parcellation.remove_islands(np.zeros_like(classes)).any()
     shell = clean > 0
     shell[15:18, 10:12, 10:12] = False
-    np.testing.assert_array_equal(parcellation.fill_holes(shell), clean > 0)
+    np.testing.assert_array_equal(fill_holes(shell), clean > 0)
 
 
 def test_mixed_up_sides_are_noticed():

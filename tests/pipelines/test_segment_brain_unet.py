@@ -6,9 +6,9 @@ import torch
 from bright_brain import Bright, Nothing, draw_ellipsoid
 from phantoms import ct_body
 
-from medapp.algorithms.brain_extraction import strip_skull
 from medapp.analysis.mask_metrics import compute_dice
 from medapp.errors import InputError
+from medapp.imaging.background import strip_skull
 from medapp.imaging.volume import Volume
 from medapp.networks.coarse_to_fine import CoarseToFine
 from medapp.pipelines.segment_brain_unet import CARD, segment

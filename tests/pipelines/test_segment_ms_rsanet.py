@@ -90,7 +90,7 @@ GRIDS = {
 def plain(monkeypatch):
     """No network for the regions, which are one: the brain."""
 
-    def all_in_one(net, head, *, progress):
+    def all_in_one(net, head, *, brain_net, progress):
         inside = head.array > 0.05 * head.array.max()
         labels = head.new_like(inside.astype(np.uint8), labels={1: "Left-Cerebral-White-Matter"})
         return OrientedRegions(Parcellation(labels, head), head.affine, 1)
@@ -174,7 +174,7 @@ def test_an_earlier_scan_of_a_part_is_told(plain, still):
 
 
 def test_without_a_brain_the_whole_head_is_seen_and_no_place_told(monkeypatch):
-    def nothing(net, head, *, progress):
+    def nothing(net, head, *, brain_net, progress):
         return OrientedRegions(Parcellation(head.new_like(np.zeros(head.shape, np.uint8)), head), head.affine, 0)
 
     monkeypatch.setattr(ms_input, "find_regions", nothing)
@@ -196,7 +196,7 @@ def test_the_real_regions_tell_the_place():
 def test_regions_are_found_in_what_the_network_sees(monkeypatch, still):
     brightest = []
 
-    def found(net, head, *, progress):
+    def found(net, head, *, brain_net=None, progress):
         brightest.append(round(float(head.array.max())))
         labels = head.new_like((head.array > 0).astype(np.uint8), labels={1: "any"})
         return OrientedRegions(Parcellation(labels, head), head.affine, 1)

@@ -18,6 +18,7 @@ from medapp.algorithms.mni_template import (
     load_template_mask,
     register_template,
 )
+from medapp.algorithms.parcellation import parcellate
 from medapp.analysis.mask_metrics import compute_dice
 from medapp.errors import InputError
 from medapp.imaging.geometry import resample
@@ -84,9 +85,7 @@ GRIDS = {
 @pytest.fixture
 def in_place(monkeypatch):
     """The template need not be looked for: the scan lies in its space."""
-    monkeypatch.setattr(
-        stroke, "register_template", lambda head, anatomy, progress: TemplatePlacement(load_template().grid, 1.0)
-    )
+    monkeypatch.setattr(stroke, "register_template", lambda head, *more: TemplatePlacement(load_template().grid, 1.0))
 
 
 @pytest.mark.parametrize("name", GRIDS)
@@ -111,7 +110,11 @@ def test_a_slice_lies_on_its_canvas_and_comes_back(plane):
     found = predict_plane(lambda x: x[:, :1], random, view)
     rest = tuple(a for a in range(3) if a != view.axis)
     seen = np.moveaxis(np.zeros(random.shape, bool), view.axis, 0)
-    seen[load_template_mask().any(rest)] = True
+    seen[(load_template_mask().any(rest), *view.crop((random.shape[rest[0]], random.shape[rest[1]]))[0])] = True
+    assert (
+        seen.sum() > 1.4 * np.count_nonzero(load_template_mask())
+        and np.moveaxis(seen, 0, view.axis)[load_template_mask()].all()
+    )
     np.testing.assert_allclose(
         found, np.where(np.moveaxis(seen, 0, view.axis), 1 / (1 + np.exp(-random)), 0), rtol=1e-5
     )
@@ -170,6 +173,15 @@ def test_another_contrast_is_told():
     assert not any(
         "hardly" in note for note in stroke.describe_placement(scan, register_template(scan, AID("anatomy")))
     )
+
+
+@pytest.mark.parametrize(("fit", "doubted"), [(0.1, True), (0.8, False)])
+def test_a_poor_fit_is_said_before_what_was_found(fit, doubted, monkeypatch):
+    placement = TemplatePlacement(load_template().grid, fit)
+    monkeypatch.setattr(stroke, "register_template", lambda head, *more: placement)
+    scan = resample(load_template(), GRIDS["RAS"])
+    result = segment(Halves(), scan, get_network=AID, progress=quiet, **SETTINGS)
+    assert bool(result.doubt) == doubted and any("do not trust" in w for w in result.warnings) == doubted
 
 
 def test_an_empty_slice_never_becomes_nan(in_place):
@@ -234,7 +246,7 @@ def test_the_template_is_nilearns_and_its_regions_lie_where_the_table_says():
     image = load_mni152_template(resolution=1)
     np.testing.assert_allclose(load_template().affine, image.affine)
     np.testing.assert_allclose(load_template().array, np.asarray(image.dataobj), atol=1e-6)
-    found = find_centroids(runtime.run("segment_anatomy_unet", load_template()).volumes["labels"])
+    found = find_centroids(parcellate(AID("anatomy"), load_template(), progress=quiet).labels)
     assert ((found.ml > 0.05) == (TEMPLATE_REGIONS.ml > 0)).all()
     there = TEMPLATE_REGIONS.ml[:, 0] > 0
     assert np.abs(found.mm - TEMPLATE_REGIONS.mm)[there].max() < 1

@@ -7,8 +7,9 @@ import pytest
 from ball_masks import AFFINES, ball
 from dicom_slices import save_all, slices
 
-from medapp.algorithms.brain_extraction import strip_skull
 from medapp.analysis.brain_mask import measure_brain
+from medapp.analysis.hand_correction import ERASED, PAINTED, make_correction
+from medapp.imaging.background import strip_skull
 from medapp.imaging.volume import Volume
 from medapp.io import files
 from medapp.presenters import PRESENTERS
@@ -56,6 +57,22 @@ def test_a_reference_tells_what_is_too_much_and_what_is_missed(made):
     assert "Reference" in presenter.layers(compared) and "Dice" in presenter.headline(compared)
     assert "Excess volume" in render_report(compared, presenter, "Brain")
     assert set(presenter.recompute(compared, None, {}).metrics) == {"brain"}
+
+
+def test_a_correction_by_hand_is_followed_by_volume_and_stripped_image(made):
+    array = np.zeros(made.volumes["brain"].shape, np.uint8)
+    array[:20], array[30:, :5, :5] = ERASED, PAINTED
+    corrected = presenter.correct(made, make_correction(array, made.volumes["brain"]), None)
+    assert corrected.metrics["hand_removed"].value > 3 and "corrected by hand" in presenter.headline(corrected)
+    stripped, brain = corrected.volumes["stripped"].array, corrected.volumes["brain"].array
+    assert (stripped[:20] == 0).all() and (stripped[brain > 0] == made.volumes["image"].array[brain > 0]).all()
+    assert presenter.view(corrected).live.probabilities["Brain"] is made.volumes["brain"]
+    back = presenter.correct(
+        presenter.correct(corrected, make_correction(array * 0 + 1, made.volumes["brain"]), None), None, None
+    )
+    np.testing.assert_array_equal(back.volumes["brain"].array, made.volumes["brain"].array)
+    np.testing.assert_array_equal(back.volumes["stripped"].array, made.volumes["stripped"].array)
+    assert back.metrics == made.metrics
 
 
 def test_nothing_found_is_shown_too(made):

@@ -267,3 +267,10 @@ def test_the_log_jacobian_has_the_colours_of_its_legend(result):
     layer = presenter.layers(result)["Log Jacobian"]
     blue, black, orange = apply_colour_map(np.array([0.2, 0.5, 0.8]), layer.colour_map)
     assert blue[2] > 2 * blue[0] and orange[0] > 2 * orange[2] and black.max() < 10
+
+
+def test_the_headline_tells_what_other_words_move():
+    rows = (("Left-Thalamus", 0.9, 0.783), ("Left-Hippocampus", 0.95, 0.215))
+    table = Table(("region", "network, A to B (mm)", "result, A to B (mm)"), rows)
+    given = Result({}, metrics={"folding": Metric(0.0, "%")}, tables={"prompts": table})
+    assert presenter.headline(given) == "Left thalamus moved 0.78 mm between A and B, no folding"

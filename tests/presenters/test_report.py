@@ -172,7 +172,7 @@ def test_a_file_that_cannot_be_written_costs_the_others_nothing(result, tmp_path
     mask = replace(result.volumes["mask"], headers=(header,))
     whole = replace(result, volumes={**result.volumes, "mask": mask})
     if writer != "medapp.io.files.write_dicom_seg":  # of a header that is none, it cannot be written either
-        monkeypatch.setattr("medapp.io.files.write_dicom_seg", lambda volume, path: path.write_bytes(b"SEG"))
+        monkeypatch.setattr("medapp.io.files.write_dicom_seg", lambda volume, path, **how: path.write_bytes(b"SEG"))
     monkeypatch.setattr(writer, broken)
     noted, written, _ = whole.write_files(tmp_path / "out", ("mask", "probability"))
     names = {path.name for path in written}

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from playwright.sync_api import TimeoutError
 
 from benchmarks import serving
 from medapp.ui.viewer.niivue_asset import CDN
@@ -109,8 +110,12 @@ def open_form(page, task: str) -> None:
 
 
 def wait_for_picture(page, task: str) -> None:
-    """Wait until all of a result is drawn."""
-    page.wait_for_selector(f"#{task}-viewer .mv[data-shown]")
+    """Wait until all of a result is drawn; where it never is, say what the page said."""
+    try:
+        page.wait_for_selector(f"#{task}-viewer .mv[data-shown]")
+    except TimeoutError as error:
+        said = " | ".join(filter(None, page.inner_text("body").splitlines()))
+        raise AssertionError(f"No picture came. The page: {said[:3000]}") from error
 
 
 def example_button(page, task: str, number: int):
@@ -141,10 +146,12 @@ def put_file(page, box: str, path: Path) -> None:
     task = page.locator(box).evaluate("box => box.closest('.work').id").removesuffix("-work")
     open_form(page, task)
     shown = page.locator(f"{box} :text('{path.name[:8]}')").first
-    for attempt in range(4):
-        page.set_input_files(f"{box} input[type=file]", str(path))
+    for attempt in range(3):
         try:
-            return shown.wait_for(timeout=30_000)
-        except Exception:
-            if attempt == 3:
+            with page.expect_request("**/gradio_api/upload*", timeout=75_000):
+                page.set_input_files(f"{box} input[type=file]", str(path))
+            break  # however slow it is, it must not be sent twice
+        except TimeoutError:
+            if attempt == 2:
                 raise
+    shown.wait_for()

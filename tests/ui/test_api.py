@@ -36,9 +36,14 @@ def test_the_named_endpoint_answers_with_facts_and_files(client):
     np.testing.assert_allclose(mask.affine, nib.load(LESION.images["flair"]).affine, atol=1e-4)
 
 
-def test_former_names_are_taken_with_a_note(client):
-    flair = handle_file(str(LESION.images["flair"]))
-    facts, _ = client.predict(flair=flair, pre=flair, smallest=2, api_name=f"/{NAME}")
+def test_former_names_are_taken_with_a_note_and_a_corrected_mask_is_measured(client):
+    flair, mask = (handle_file(str(path)) for path in (LESION.images["flair"], LESION.reference))
+    given = {"flair": flair, "pre": flair, "smallest": 2, "mask": mask, "reference": mask, "raters": [mask, mask]}
+    facts, files = client.predict(**given, api_name=f"/{NAME}")
+    assert facts["metrics"]["dice"]["value"] == 1 and facts["metrics"]["hand_added"]["value"] > 0
+    assert any(file.endswith("corrected_mask.nii.gz") for file in files)
+    assert len(facts["tables"]["raters"]["rows"]) == 10 and facts["metrics"]["raters"]["value"] == 4
+    assert any(file.endswith("corrected_consensus.nii.gz") for file in files)
     assert facts["settings"]["min_lesion_ml"] == 2 and not any("No pre-contrast" in note for note in facts["notes"])
     assert [note.split()[0] for note in facts["notes"] if "is now called" in note] == ["pre", "smallest"]
 
@@ -135,6 +140,6 @@ def test_the_mcp_tool_is_described_and_runs(served, put_in):
     image = put_in(served)
     tools, tool, answer = asyncio.run(talk())
     assert len(tools) == len(runtime.load_cards()) and "never a diagnosis" in tool.description
-    assert {"flair", "threshold", "reference"} <= set(tool.inputSchema["properties"])
+    assert {"flair", "threshold", "reference", "raters"} <= set(tool.inputSchema["properties"])
     text = " ".join(part.text for part in answer.content if part.type == "text")
     assert not answer.isError and NAME in text and "volume" in text, json.dumps(text)[:500]

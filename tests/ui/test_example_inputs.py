@@ -202,7 +202,7 @@ def test_who_takes_the_main_image_of_an_example_away_has_none_of_it(form):
 def test_an_example_takes_the_place_of_everything(built, monkeypatch):
     tab = built["restoration"]
     index = next(n for n, e in enumerate(tab.examples) if e is CT)
-    computed = SimpleNamespace(open_session=lambda: Session(Result({}), None), scene=None)
+    computed = SimpleNamespace(open_session=lambda: Session(Result({}), None), scene=None, result=None)
     monkeypatch.setattr(tabs, "compute_example", lambda *given: computed)
     monkeypatch.setattr(tab, "show", lambda session, is_new, scene: {})
     data = dict.fromkeys(tab.example_inputs.boxes) | {tab.example_inputs.known_uploads: []}

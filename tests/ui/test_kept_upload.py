@@ -9,7 +9,7 @@ from medapp.errors import InputError
 from medapp.imaging.volume import Volume
 from medapp.ui import kept_upload
 from medapp.ui.kept_upload import MAX_WAITING, find_upload, looking
-from medapp.ui.session import visitors
+from medapp.ui.visitors import visitors
 
 
 @pytest.fixture

@@ -8,10 +8,11 @@ import pytest
 from medapp.errors import CancelledError, InputError
 from medapp.imaging.volume import Volume
 from medapp.result import Result
-from medapp.ui import session as sessions
+from medapp.ui import visitors as visiting
 from medapp.ui import workspace
 from medapp.ui.connections import Connections
-from medapp.ui.session import Session, Visitors, check_cancelled, close_session, parse_position
+from medapp.ui.session import Session, close_session, parse_position
+from medapp.ui.visitors import Visitors, check_cancelled
 
 
 def test_who_leaves_takes_everything_along_and_nothing_of_others():
@@ -56,7 +57,7 @@ def test_a_closed_session_keeps_neither_files_nor_images():
 
 def test_on_a_full_disk_sessions_of_closed_pages_are_removed_oldest_first(monkeypatch):
     visitors, connections, mm, free = Visitors(), Connections(), np.zeros(3), [10**12]
-    monkeypatch.setattr(sessions, "connections", connections)
+    monkeypatch.setattr(visiting, "connections", connections)
     monkeypatch.setattr(workspace.shutil, "disk_usage", lambda folder: SimpleNamespace(free=free[0]))
     kept = {name: visitors.keep(name, Session(Result({}), mm)) for name in "abcd"}
     for name in "abd":

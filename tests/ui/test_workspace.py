@@ -1,14 +1,19 @@
 """The folders on disk are private to one user of the machine, and go with the process that made them."""
 
+import contextlib
 import os
+import shutil
 import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
-from medapp.ui.workspace import LOCK_GRACE, home_folder, new_folder, uploads_folder
+import pytest
+
+from medapp.ui.workspace import LOCK_GRACE, home_folder, new_folder, remove_folder, uploads_folder
 
 
 def test_folders_are_distinct_and_readable_by_this_user_alone():
@@ -45,3 +50,39 @@ def test_folders_of_a_killed_process_are_removed_by_the_next_one(tmp_path):
     assert not abandoned.exists() and (used / "uploads" / "scan.nii").exists()
     alive.kill()
     alive.wait()
+
+
+def test_a_folder_is_removed_while_something_is_written_to_it(tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    wanted, written = threading.Event(), threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not wanted.is_set():
+            number += 1
+            with contextlib.suppress(OSError):
+                (home / str(number)).write_text("a patient")
+            written.set()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    written.wait(10)
+    remove_folder(home)
+    wanted.set()
+    thread.join(10)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_is_not_made_anew_while_it_is_removed(tmp_path, monkeypatch):
+    home, remove = tmp_path / "home", shutil.rmtree
+    home.mkdir()
+
+    def write_meanwhile(folder, **options) -> None:
+        with pytest.raises(OSError, match="home"):
+            (home / "uploads").mkdir(parents=True)
+        remove(folder, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", write_meanwhile)
+    remove_folder(home)
+    assert not list(tmp_path.iterdir())

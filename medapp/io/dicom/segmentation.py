@@ -39,12 +39,13 @@ SNOMED_NAMES = {  # label without its side -> SNOMED name of the structure, or o
 }
 
 
-def write_dicom_seg(mask: Volume, path: Path) -> Path:
+def write_dicom_seg(mask: Volume, path: Path, *, by_hand: bool = False) -> Path:
     """Write `mask` as a binary DICOM SEG, one segment per label that occurs, and return the path.
 
     `mask.headers` are those of the series that the image was read from; a mask on another grid is resampled onto that
     of the series by nearest neighbour. Each frame names its source image where that has a unique uid. An empty mask
-    gives a SEG with empty frames. Raises InputError without headers.
+    gives a SEG with empty frames. A mask that was corrected `by_hand` is called semi-automatic. Raises InputError
+    without headers.
     """
     import highdicom  # slow to import
 
@@ -58,7 +59,7 @@ def write_dicom_seg(mask: Volume, path: Path) -> Path:
     numbered = np.zeros(array.shape, np.uint8 if len(labels) < 256 else np.uint16)
     for number, value in enumerate(labels, start=1):
         numbered[array == value] = number
-    segments = [_describe_segment(n, label) for n, label in enumerate(labels.values(), start=1)]
+    segments = [_describe_segment(n, label, by_hand) for n, label in enumerate(labels.values(), start=1)]
     seg = highdicom.seg.Segmentation(
         source_images=[_single_frame_header(header) for header in headers],
         pixel_array=np.ascontiguousarray(numbered.T),  # (slices, rows, columns)
@@ -72,7 +73,7 @@ def write_dicom_seg(mask: Volume, path: Path) -> Path:
         manufacturer_model_name="medapp",
         software_versions=medapp.__version__,
         device_serial_number="0",
-        series_description="medapp segmentation, for research only",
+        series_description=f"medapp segmentation{', corrected by hand' * by_hand}, for research only",
         omit_empty_frames=bool(numbered.any()),
     )
     _set_sources(seg, headers)
@@ -119,7 +120,7 @@ def _set_sources(seg: Dataset, headers: list[Dataset]) -> None:
         seg.ReferencedSeriesSequence = Items([series])
 
 
-def _describe_segment(number: int, label: str) -> Dataset:
+def _describe_segment(number: int, label: str, by_hand: bool) -> Dataset:
     """Return the description of a segment: an anatomical structure if its label is known, otherwise a lesion."""
     import highdicom
 
@@ -131,7 +132,7 @@ def _describe_segment(number: int, label: str) -> Dataset:
         segment_label=label[:64],
         segmented_property_category=category,
         segmented_property_type=kind,
-        algorithm_type="AUTOMATIC",
+        algorithm_type="SEMIAUTOMATIC" if by_hand else "AUTOMATIC",
         algorithm_identification=highdicom.AlgorithmIdentificationSequence(
             name="medapp", version=medapp.__version__, family=codes.DCM.ArtificialIntelligence
         ),

@@ -12,8 +12,9 @@ from medapp.ui import html, payload
 from medapp.ui.error_messages import report_errors
 from medapp.ui.events import HIDDEN
 from medapp.ui.form import Form
+from medapp.ui.result_kind import presenter_of
 from medapp.ui.session import Session
-from medapp.ui.stage import Stage, presenter_of
+from medapp.ui.stage import Stage
 from medapp.ui.tab import Tab, Volumes
 from medapp.ui.viewer.component import move_crosshair
 
@@ -89,7 +90,7 @@ class Panel:
     def render_numbers(self, result: Result) -> str:
         """The figures of a result as HTML."""
         further = presenter_of(result).further_tables(result)
-        return html.render_metrics(result) + "".join(map(html.render_table, further))
+        return html.render_raters(result) + html.render_metrics(result) + "".join(map(html.render_table, further))
 
     def connect(self, tab: Tab) -> None:
         """Connect the panel's own components: a click on a row of the table moves the crosshair there."""

@@ -9,7 +9,7 @@ import gradio as gr
 import numpy as np
 
 from medapp.analysis import region_overlap
-from medapp.imaging.volume import Volume
+from medapp.imaging.volume import Volume, digest_volume
 from medapp.presenters import get_presenter
 from medapp.rendering import colour, planes
 from medapp.rendering.image_comparison import draw_colour_overlay
@@ -23,9 +23,9 @@ from medapp.ui.error_messages import report_errors
 from medapp.ui.events import AT_ONCE
 from medapp.ui.example_inputs import RunInputs
 from medapp.ui.panels.base import Frame, lay_out_image
-from medapp.ui.session import Session, close_session, visitors
+from medapp.ui.session import Session, close_session
 from medapp.ui.tab import Step, Tab, Volumes
-from medapp.ui.viewer.volume_files import digest_volume
+from medapp.ui.visitors import visitors
 from medapp.ui.workspace import LIFETIME, new_folder
 
 PREVIEW = "Preview preprocessing"

@@ -7,6 +7,7 @@ import gradio as gr
 import numpy as np
 
 from medapp.imaging.geometry import is_flat, to_display_slices
+from medapp.imaging.volume import digest_volume
 from medapp.rendering import colour, slices
 from medapp.rendering import region_overlay as overlay
 from medapp.ui import form as forms
@@ -16,9 +17,9 @@ from medapp.ui.events import AT_ONCE, GPU, PRIVATE
 from medapp.ui.example_inputs import RunInputs
 from medapp.ui.panels.base import Frame, lay_out_image
 from medapp.ui.region_map import RegionMap
-from medapp.ui.session import Session, close_session, visitors
+from medapp.ui.session import Session, close_session
 from medapp.ui.tab import Step, Tab, Volumes
-from medapp.ui.viewer.volume_files import digest_volume
+from medapp.ui.visitors import visitors
 from medapp.ui.workspace import LIFETIME
 
 FIND_BUTTON = "Find regions"

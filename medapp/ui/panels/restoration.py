@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from medapp.imaging.volume import digest_volume
 from medapp.result import Result
 from medapp.ui import html
 from medapp.ui.form import Form
@@ -12,7 +13,6 @@ from medapp.ui.panels.region_editor import lay_out_region_editor
 from medapp.ui.region_map import RegionMap, create_region_map
 from medapp.ui.session import Session
 from medapp.ui.tab import Tab, Volumes
-from medapp.ui.viewer.volume_files import digest_volume
 
 
 class RestorationPanel(Panel):

@@ -19,16 +19,21 @@ from medapp.ui.viewer.scene import Scene, script_file
 
 HERE = Path(__file__).parent
 SCRIPTS = (  # pieces of one function, each a part of the stage
-    "shader.js", "textures.js", "live_mask.js", "regions.js", "maps.js", "comparison.js", "warp.js", "view_3d.js",
-    "window.js", "layout.js", "pointer.js", "readout.js", "picture.js", "stage.js",
+    "shader.js", "textures.js", "live_mask.js", "regions.js", "maps.js", "comparison.js", "hand_voxels.js",
+    "proposals.js", "correction.js", "warp.js", "view_3d.js", "window.js", "layout.js", "pointer.js", "readout.js",
+    "picture.js", "view_state.js", "film.js", "links.js", "share.js", "stage.js",
 )  # fmt: skip
 
 
 class Viewer(gr.HTML):
     """A `gr.HTML` whose value is a `Scene`; the page's scripts find it as `medapp.stages[name]`.
 
-    Events: `select` when the visitor has moved the crosshair, with `evt.mm` (RAS+), `evt.voxel` and `evt.values`;
-    `nowebgl` when the browser cannot draw, with `evt.reason`, so that the page can show the server's pictures instead.
+    Events: `correct` when the visitor has painted or erased, with `evt.case`, `evt.strokes` and `evt.voxels`, see
+    `ui.corrections`; `propose` when they have clicked for a proposal, see `ui.proposals`, whose answer is the property
+    `proposals`; `select` when they have moved the crosshair, with `evt.mm` (RAS+), `evt.voxel` and `evt.values`;
+    `nowebgl` when the browser cannot draw, with `evt.reason`, so that the page can show the server's pictures instead;
+    `link` when the page was opened by a link, see `ui.links`; `save_scene` and `save_document` when the visitor wants
+    such a file, with `evt.state`, a `ViewState`, and `evt.with_image`.
     """
 
     data_model = Scene
@@ -51,6 +56,7 @@ class Viewer(gr.HTML):
             "js_on_load": "\n".join((HERE / name).read_text("utf-8") for name in SCRIPTS),
             "apply_default_css": False,
             "jump": None,
+            "proposals": None,
             **rest,
         }
         super().__init__(value, **rest)

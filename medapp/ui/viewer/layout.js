@@ -152,7 +152,7 @@ function createLayout(stage) {
         button.dataset.layout = key;
         return button;
       }));
-      set(isNew ? stage.scene.arrangement || 'all' : name);
+      set(isNew ? stage.scene.state?.layout ?? (stage.scene.arrangement || 'all') : name);
     },
   };
 }

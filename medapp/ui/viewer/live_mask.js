@@ -100,14 +100,17 @@ function createLiveMask(stage) {
     return out;
   }
 
-  function recount() { // which components are large enough, and how much they are
+  function recount() { // which components are large enough, or all if none is, and how much they are, as corrected by hand
     const { shape } = textures.get('chances');
+    const hand = stage.correction.voxels;
     const kept = new Uint8Array(shape[0] * shape[1] * shape[2]);
-    let voxels = 0, count = 0;
+    let voxels = 0, count = 0, areCandidates = false;
     if (box && findWeights().some((w) => w > 0)) {
       const [low, size] = box;
       const { rows, from, to, roots, sizes } = findComponents(isAbove(), size);
-      const least = Number(settings.min_lesion_ml ?? 0) / live().voxel_ml - 1e-6;
+      let least = Number(settings.min_lesion_ml ?? 0) / live().voxel_ml - 1e-6;
+      areCandidates = sizes.size > 0 && ![...sizes.values()].some((n) => n >= least);
+      if (areCandidates) least = 0;
       for (const n of sizes.values()) if (n >= least) { voxels += n; count++; }
       rows.forEach((row, run) => {
         if (sizes.get(roots[run]) < least) return;
@@ -116,25 +119,40 @@ function createLiveMask(stage) {
       });
     }
     textures.upload3D('kept', kept, shape, 1, true);
-    return { ml: voxels * live().voxel_ml, count };
+    if (hand) [voxels, count, areCandidates] = [...countComponents(kept, hand.bytes, shape), false];
+    return { ml: voxels * live().voxel_ml, count, areCandidates };
+  }
+
+  function countComponents(automatic, hand, shape) { // voxels and number
+    const isInside = automatic.map((kept, i) => Number(hand[i] ? hand[i] === PAINTED : kept > 0));
+    const { sizes } = findComponents(isInside, shape);
+    return [[...sizes.values()].reduce((sum, n) => sum + n, 0), sizes.size];
+  }
+
+  function describe(ml, count) { // the number of what is counted may not be known yet
+    const { noun } = live();
+    return `${ml.toFixed(1)} ml${noun && count !== null ? ` in ${count} ${noun}${count === 1 ? '' : 's'}` : ''}`;
   }
 
   function keepCodes() { // what the server's label map has of the mask
     const { regions } = stage.scene;
     const { codes } = stage.regions;
     const { shape, bytes, channels } = textures.get('chances');
+    const hand = stage.correction.voxels?.bytes;
     const counts = regions.members.map(() => [0, 0]); // voxels of a code, and those with a probability
     for (let i = 0; i < codes.length; i++) {
       if (!codes[i]) continue;
       const count = counts[codes[i] - 1];
       count[0]++;
+      if (hand?.[i]) { count[1]++; continue; }
       for (let c = 0; c < channels; c++) if (bytes[i * channels + c] >= 2) { count[1]++; break; }
     }
     own = new Set(); // a lesion that is gone has no probability left, and stays part of the label map
     regions.members.forEach((ids, i) => {
       if (ids.some((id) => live().regions.includes(id)) && counts[i][1] > counts[i][0] / 2) own.add(i + 1);
     });
-    textures.upload3D('kept', codes.map((code) => (own.has(code) ? 255 : 0)), shape, 1, true);
+    if (hand) stage.correction.settle(recount().count); // what the server has marked is corrected already
+    else textures.upload3D('kept', codes.map((code) => (own.has(code) ? 255 : 0)), shape, 1, true);
   }
 
   function setUniforms() {
@@ -153,11 +171,21 @@ function createLiveMask(stage) {
     markNear() { // once regions and probabilities are there
       const entries = [['labels', 1], ['chances', FAINT]]
         .map(([name, least]) => ({ ...textures.get(name), least })).filter((entry) => entry.url);
+      if (stage.correction.voxels) entries.push(stage.correction.voxels);
       const { bytes, shape, scale } = entries.length ? markNear(entries) : { bytes: new Uint8Array(1), shape: [1, 1, 1], scale: [1, 1, 1] };
       textures.upload3D('near', bytes, shape, 1, true);
       shader.set({ nearScale: scale });
     },
-    get names() { return live()?.names ?? []; },
+    markBox([low, high], size = 4) { // as near
+      const { bytes, shape } = textures.get('near');
+      const [a, b] = [low, high].map((at) => at.map((x) => Math.floor(x / size)));
+      for (let z = a[2]; z <= b[2]; z++)
+        for (let y = a[1]; y <= b[1]; y++) bytes.fill(255, a[0] + shape[0] * (y + shape[1] * z), b[0] + 1 + shape[0] * (y + shape[1] * z));
+      textures.upload3D('near', bytes, shape, 1, true);
+    },
+    describe,
+    countCorrected: () => recount().count,
+    get names() { return live()?.is_probability ? live().names : []; },
     async load() {
       stage.figure('');
       if (!live()) { shader.set({ live: 0 }); stage.section('fusion', false); return; }
@@ -190,10 +218,13 @@ function createLiveMask(stage) {
     set(name, value) { // an option is being moved; true if the picture follows
       if (!live() || !(name in settings)) return false;
       settings[name] = value;
-      const { ml, count } = recount();
+      const { ml, count, areCandidates } = recount();
+      const isTold = stage.correction.settle(count);
       setUniforms();
       stage.draw();
-      stage.figure(`${ml.toFixed(1)} ml in ${count} lesion${count === 1 ? '' : 's'}`);
+      if (!isTold) stage.figure(areCandidates
+        ? `${count} candidate${count === 1 ? '' : 's'} below ${Number(settings.min_lesion_ml)} ml`
+        : describe(ml, count));
       return true;
     },
     setView() { // what the main picture shows of several networks
@@ -207,7 +238,7 @@ function createLiveMask(stage) {
       return index < 0 ? null : { mask: MASKS.first + index };
     },
     read(frac) { // [name, text] of each probability at a place
-      const bytes = live() && textures.get('chances').url && readBytes(textures.get('chances'), frac);
+      const bytes = live()?.is_probability && textures.get('chances').url && readBytes(textures.get('chances'), frac);
       if (!bytes) return [];
       return live().names.map((name, i) => [name, `${Math.round((bytes[i] / 255) * 100)} %`]);
     },

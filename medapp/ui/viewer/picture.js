@@ -1,6 +1,13 @@
 // Picture: what lies above the slices (scale bar and arrows), saving it, and the full screen.
 
 const BARS = [1, 2, 5, 10, 20, 50, 100, 200]; // mm
+const NO_DIAGNOSIS = 'For research and demonstration. Not a medical device, never a diagnosis.';
+
+function saveFile(blob, name) { // to the visitor's downloads
+  const link = Object.assign(document.createElement('a'), { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 30_000);
+}
 
 function createPicture(stage) {
   const { nv, canvas } = stage;
@@ -14,6 +21,7 @@ function createPicture(stage) {
     if (!stage.image) return;
     drawBar(pen, scale);
     stage.warp.drawArrows(pen, scale);
+    stage.correction.drawRing(pen, scale);
   }
 
   function drawBar(pen, scale) {
@@ -33,29 +41,64 @@ function createPicture(stage) {
     pen.shadowBlur = 0;
   }
 
-  async function save() { // at twice the resolution, with what is said below the picture
-    nv.setHighResolutionCapable(2 * devicePixelRatio);
-    nv.drawScene();
-    const scale = canvas.width / canvas.clientWidth;
-    const bar = 48 * scale;
-    const out = Object.assign(document.createElement('canvas'), { width: canvas.width, height: canvas.height + bar });
+  function wrap(pen, text, width) { // lines that fit
+    const lines = [];
+    for (const word of text.split(' ')) {
+      const longer = lines.length ? `${lines.at(-1)} ${word}` : word;
+      if (lines.length && pen.measureText(longer).width <= width) lines[lines.length - 1] = longer;
+      else lines.push(word);
+    }
+    return lines;
+  }
+
+  function describe() { // what stands below a picture
+    const { title, sharing } = stage.scene;
+    const places = stage.root.classList.contains('mv-picture') ? ['place', 'values'] : ['place', 'values', 'side'];
+    return [[title, sharing?.headline].filter(Boolean).join(': '), places.map((name) => stage.text(name)).filter(Boolean).join('   ·   '), NO_DIAGNOSIS];
+  }
+
+  function compose(out, texts, isEven = false) { // what is displayed now, and the texts below it, on a canvas
+    const scale = canvas.width / Math.max(1, canvas.clientWidth);
+    const font = `${13 * scale}px system-ui, sans-serif`;
     const pen = out.getContext('2d');
+    pen.font = font;
+    const lines = texts.filter(Boolean).flatMap((text) => wrap(pen, text, canvas.width - 16 * scale));
+    const bar = lines.length && Math.ceil((lines.length * 20 + 8) * scale);
+    const even = (n) => (isEven ? n - (n % 2) : n); // as films need it
+    const size = { width: even(canvas.width), height: even(canvas.height + bar) };
+    if (out.width !== size.width || out.height !== size.height) Object.assign(out, size);
+    pen.fillStyle = '#000';
     pen.fillRect(0, 0, out.width, out.height);
     pen.drawImage(canvas, 0, 0);
     pen.drawImage(above, 0, 0);
-    Object.assign(pen, { fillStyle: '#e6edf3', font: `${13 * scale}px system-ui, sans-serif`, textBaseline: 'middle' });
+    Object.assign(pen, { fillStyle: '#e6edf3', font, textBaseline: 'middle' });
+    const box = canvas.getBoundingClientRect();
     for (const label of stage.root.querySelectorAll('.mv-captions span')) {
-      const [box, at] = [canvas.getBoundingClientRect(), label.getBoundingClientRect()];
+      const at = label.getBoundingClientRect();
       pen.fillText(label.textContent, (at.left - box.left + 6) * scale, (at.top - box.top + at.height / 2) * scale);
     }
-    const lines = [stage.scene.title, ['place', 'values', 'side'].map((name) => stage.text(name)).filter(Boolean).join('   ·   ')];
-    lines.forEach((line, i) => pen.fillText(line, 8 * scale, canvas.height + (i + 0.5) * (bar / 2), out.width - 16 * scale));
-    nv.setHighResolutionCapable(0);
-    nv.drawScene();
+    lines.forEach((line, i) => pen.fillText(line, 8 * scale, canvas.height + (14 + i * 20) * scale));
+  }
+
+  function findScale() { // twice the screen's, or what the graphics card can draw
+    const { gl } = nv;
+    const most = Math.min(gl.getParameter(gl.MAX_RENDERBUFFER_SIZE), ...gl.getParameter(gl.MAX_VIEWPORT_DIMS), 8192);
+    return Math.min(2 * devicePixelRatio, most / Math.max(canvas.clientWidth, canvas.clientHeight));
+  }
+
+  async function save(texts, name) { // at twice the resolution
+    const out = document.createElement('canvas');
+    nv.setHighResolutionCapable(findScale());
+    try {
+      nv.drawScene();
+      compose(out, texts);
+    } finally {
+      nv.setHighResolutionCapable(0);
+      nv.drawScene();
+    }
     const blob = await new Promise((resolve) => out.toBlob(resolve, 'image/png'));
-    const link = Object.assign(document.createElement('a'), { href: URL.createObjectURL(blob), download: `${stage.name || 'medapp'}.png` });
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+    if (!blob) throw new Error('this browser has not enough memory for it');
+    saveFile(blob, `${name}.png`);
   }
 
   function toggleFull() { // with the panel beside it
@@ -63,5 +106,5 @@ function createPicture(stage) {
     else (stage.root.closest('.work') ?? stage.root).requestFullscreen?.();
   }
 
-  return { draw, save, toggleFull };
+  return { draw, describe, compose, save, toggleFull };
 }

@@ -1,15 +1,17 @@
-// Pointer: the line of a comparison, the lens, zoom by wheel and by two fingers, names under the pointer, and keys.
+// Pointer: the line of a comparison, strokes of a correction, the lens, zoom by wheel and by two fingers, names under the pointer, and keys.
 
 const STEPS = { // on the axial picture, and through it
   ArrowLeft: [-1, 0, 0], ArrowRight: [1, 0, 0], ArrowUp: [0, 1, 0], ArrowDown: [0, -1, 0],
   PageUp: [0, 0, 1], PageDown: [0, 0, -1],
 };
+const ERASER_BUTTON = 5; // of a pen that is turned round, which the W3C's Pointer Events number so
 const REACH = 14; // pixels of the page within which a line is grasped
 
 function followPointer(stage) {
   const { nv, canvas, view, shader } = stage;
   const tip = stage.root.querySelector('.mv-tip');
   let isSwiping = false;
+  let isPainting = false;
   let lensOn = false;
   const touches = new Map();
 
@@ -33,33 +35,45 @@ function followPointer(stage) {
   };
 
   view.addEventListener('pointerdown', (event) => {
+    if (event.target.closest('.mv-offer')) return; // its buttons lie above the picture
     touches.set(event.pointerId, event);
-    if (event.button !== 0 || touches.size > 1 || !stage.image) return;
-    if (isAtLine(toCanvas(event))) isSwiping = true;
+    if (touches.size > 1) { isPainting = false; stage.correction.cancel(); } // two fingers zoom
+    const isTip = event.button === 0 || (event.pointerType === 'pen' && event.button === ERASER_BUTTON);
+    if (!isTip || touches.size > 1 || !stage.image) return;
+    const at = toCanvas(event);
+    if (isAtLine(at)) isSwiping = true;
+    else isPainting = stage.correction.begin(event, at, findTile(at));
   }, true);
-  for (const kind of ['mousedown', 'touchstart']) { // NiiVue's own events come after these
-    view.addEventListener(kind, (event) => { if (isSwiping || touches.size > 1) event.stopImmediatePropagation(); }, true);
+  const isBusy = () => isSwiping || isPainting || touches.size > 1;
+  for (const kind of ['mousedown', 'touchstart', 'mousemove', 'touchmove']) { // NiiVue's own events come after these
+    view.addEventListener(kind, (event) => { if (isBusy()) event.stopImmediatePropagation(); }, true);
   }
-  window.addEventListener('pointerup', (event) => { touches.delete(event.pointerId); isSwiping = false; });
-  window.addEventListener('pointercancel', (event) => { touches.delete(event.pointerId); isSwiping = false; });
+  for (const kind of ['pointerup', 'pointercancel']) {
+    window.addEventListener(kind, (event) => {
+      touches.delete(event.pointerId);
+      if (isPainting) stage.correction.end();
+      stage.correction.proposals.release(kind === 'pointerup' ? toCanvas(event) : null);
+      isSwiping = isPainting = false;
+    });
+  }
 
   view.addEventListener('pointermove', (event) => {
     if (!stage.image) return;
     const at = toCanvas(event);
     if (touches.has(event.pointerId) && touches.size === 2) pinch(event);
+    if (isPainting) stage.correction.move((event.getCoalescedEvents?.() ?? [event]).map(toCanvas), findTile);
+    stage.correction.hover(at, findTile(at));
+    if (isPainting) return;
     if (isSwiping) { const share = shareAt(at); if (share !== undefined) stage.comparison.setSwipe(share); return; }
     canvas.style.cursor = isAtLine(at) ? 'ew-resize' : 'crosshair';
     if (lensOn) { shader.set({ lens: [at[0], canvas.height - at[1], 90 * devicePixelRatio] }); stage.draw(); }
-    if (!touches.size) point(event, fracAt(at));
+    if (!touches.size) point(event, stage.correction.draws() ? null : fracAt(at));
   }, true);
   view.addEventListener('pointerleave', () => {
     tip.hidden = true;
+    stage.correction.hover(null, null);
     if (lensOn) { shader.set({ lens: [0, 0, 0] }); stage.draw(); }
   });
-  for (const kind of ['mousemove', 'touchmove']) {
-    view.addEventListener(kind, (event) => { if (isSwiping || touches.size > 1) event.stopImmediatePropagation(); }, true);
-  }
-
   function pinch(event) {
     const [a, b] = [...touches.values()];
     const before = Math.hypot(a.clientX - b.clientX, a.clientY - b.clientY);

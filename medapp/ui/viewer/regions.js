@@ -77,7 +77,7 @@ function createRegions(stage) {
       const code = readBytes(textures.get('labels'), frac)?.[0];
       const { regions } = stage.scene;
       if (!code || !regions) return [];
-      return regions.members[code - 1].filter((id) => !isHidden(id)).map((id) => regions.regions[id].name);
+      return (regions.members[code - 1] ?? []).filter((id) => !isHidden(id)).map((id) => regions.regions[id].name);
     },
     style,
   };

@@ -18,11 +18,14 @@ from medapp.ui.gradio_compat import FileData, GradioModel
 from medapp.ui.ownership import ownership
 from medapp.ui.viewer import niivue_asset
 from medapp.ui.viewer.label_codes import encode_labels, to_unsigned
+from medapp.ui.viewer.sharing import SceneSharing
 from medapp.ui.viewer.surface_files import SceneSurface, list_colours, write_surface
 from medapp.ui.viewer.texture_files import SceneTexture, write_texture
+from medapp.ui.viewer.view_state import ViewState
 from medapp.ui.viewer.volume_files import limit_grid, place_on_grid, write_volume
 
 DEFAULT_MAP_WINDOW = colour.Window(0.0, 1.0)
+FIRST_CASE = "first"  # of the results that ship with the app
 MAX_LOG_JACOBIAN = 1.0  # of the warp's texture
 
 
@@ -82,16 +85,22 @@ class SceneMap(GradioModel):
 
 
 class SceneLive(GradioModel):
-    """Probabilities, a channel each, 255 for 1; see `LiveMask`. `regions` are the legend's entries of its mask."""
+    """Probabilities, a channel each, 255 for 1; see `LiveMask`. `regions` are the legend's entries of its mask.
+
+    `hand` is what was painted and erased, of CORRECTION_LABELS, for a browser that has not done so itself.
+    """
 
     texture: SceneTexture
     names: list[str]
     colours: list[str]
+    noun: str = "lesion"
+    is_probability: bool = True
     settings: dict[str, float | str | bool]
     switches: list[str]
     weights: list[str]
     regions: list[int]
     voxel_ml: float
+    hand: SceneTexture | None = None
 
 
 class SceneWarp(GradioModel):
@@ -121,11 +130,15 @@ class SceneTile(GradioModel):
 class Scene(GradioModel):
     """What the viewer displays. `crosshair` is in RAS+ mm; None leaves it where it is.
 
-    `key` tells one kind of result from another: what the visitor has switched off stays so only within one.
+    `key` tells one kind of result from another: what the visitor has switched off stays so only within one. `case`
+    names the result that a correction by hand belongs to, and `strokes` are those that the scene shows. `state` is how
+    it is shown at first, where it was saved or linked to.
     """
 
     script: FileData | None
     key: str
+    case: str = FIRST_CASE
+    strokes: int = 0
     title: str
     image: SceneImage
     others: list[SceneImage]
@@ -142,6 +155,8 @@ class Scene(GradioModel):
     arrangement: str
     radiological: bool
     crosshair: list[float] | None
+    sharing: SceneSharing | None = None
+    state: ViewState | None = None
 
 
 def build_scene(
@@ -152,12 +167,14 @@ def build_scene(
     radiological: bool = True,
     key: str = "",
     title: str = "",
+    hand: Volume | None = None,
 ) -> Scene:
     """Build a scene of a view; write files into `folder`.
 
     The crosshair moves to `mm` (RAS+ mm), or stays. Files are named by content, so that unchanged layers in the same
     folder are neither written nor sent again. Masks and maps are resampled to the image's grid; a very large image is
-    resampled to a coarser one, and a remark says so. `title` says what is displayed, on saved pictures.
+    resampled to a coarser one, and a remark says so. `title` says what is displayed, on saved pictures. `hand` is the
+    correction by hand that the browser does not have yet.
     """
     (name, image), *rest = view.layers.items()
     grid = limit_grid(image.volume.grid)
@@ -176,7 +193,7 @@ def build_scene(
         brain=None if view.brain is None else write_volume(_cut_out(image, view.brain), grid, folder),
         regions=regions,
         maps=[_build_map(caption, layer, grid, folder) for caption, layer in rest if layer.kind == "heat"],
-        live=None if view.live is None else _build_live(view.live, own, grid, folder),
+        live=None if view.live is None else _build_live(view.live, own, grid, folder, hand),
         warp=None if view.warp is None else _build_warp(view.warp, folder),
         surfaces=[write_surface(surface, folder) for surface in view.surfaces],
         compared=view.compared,
@@ -298,18 +315,21 @@ def _build_regions(masks: Mapping[str, Layer], grid: Grid, folder: Path) -> tupl
     return regions, own
 
 
-def _build_live(live: LiveMask, own: Mapping[str, range], grid: Grid, folder: Path) -> SceneLive:
+def _build_live(live: LiveMask, own: Mapping[str, range], grid: Grid, folder: Path, hand: Volume | None) -> SceneLive:
     volumes = [place_on_grid(volume, grid) for volume in live.probabilities.values()]
     channels = [np.rint(np.clip(volume.array, 0, 1) * 255).astype(np.uint8) for volume in volumes]
     return SceneLive(
         texture=write_texture(np.stack(channels, axis=-1), grid.affine, folder),
         names=list(live.probabilities),
+        noun=live.noun,
+        is_probability=live.is_probability,
         colours=[colour.to_css(rgb) for rgb in live.colours],
         settings=dict(live.settings),
         switches=list(live.switches),
         weights=list(live.weights),
         regions=list(own[live.caption]),
         voxel_ml=grid.voxel_ml,
+        hand=hand and write_texture(resample(hand, onto=grid).array.astype(np.uint8), grid.affine, folder),
     )
 
 

@@ -2,7 +2,7 @@
 // is a uniform, so that nothing is uploaded again. NiiVue finds uniforms by their lines: one a line.
 
 const UNITS = { labels: 20, palette: 21, chances: 22, kept: 23, values: 24, ramp: 25, field: 26,
-  near: 28 }; // 0 to 15 are NiiVue's
+  offers: 27, near: 28, hand: 29 }; // 0 to 15 are NiiVue's
 const SHOWS = { bottom: 0, top: 1, swipe: 2, checkerboard: 3, difference: 4, overlay: 5 };
 const AGREEMENT = ['#7b8fc0', '#ecc078', '#ff6e1e']; // one, two and three networks: darker to brighter for every eye
 const MASKS = { mask: 0, agreement: 1, first: 2, second: 3, third: 4 };
@@ -17,6 +17,8 @@ uniform highp sampler2D palette;
 uniform highp sampler3D chances;
 uniform highp sampler3D kept;
 uniform highp sampler3D near;
+uniform highp sampler3D hand;
+uniform highp sampler3D offers;
 uniform highp sampler3D values;
 uniform highp sampler2D ramp;
 uniform highp sampler3D field;
@@ -41,6 +43,12 @@ uniform vec3 weights;
 uniform int vote;
 uniform int mask;
 uniform float veil;
+uniform int byHand;
+uniform float handFill;
+uniform int offerBit;
+uniform vec3 offerLow;
+uniform vec3 offerSize;
+uniform vec3 offerColour;
 uniform vec3 liveColour;
 uniform vec3 colour1;
 uniform vec3 colour2;
@@ -68,7 +76,11 @@ float chance(vec3 at) {
   vec3 p = texture(chances, at).rgb;
   return mask == 2 ? p.x : mask == 3 ? p.y : mask == 4 ? p.z : fuse(p);
 }
-bool inside(vec3 at) { return chance(at) >= threshold && (mask > 1 || texture(kept, at).r > 0.02); }
+bool automatic(vec3 at) { return chance(at) >= threshold && (mask > 1 || texture(kept, at).r > 0.02); }
+bool inside(vec3 at) {
+  float decided = byHand > 0 && mask < 2 ? texture(hand, at).r * 255.0 : 0.0; // 1 painted, 2 erased
+  return decided > 0.5 ? decided < 1.5 : automatic(at);
+}
 
 vec3 paintSigned(float d) {
   vec3 hue = d > 0.0 ? mix(vec3(0.84, 0.37, 0.0), vec3(1.0, 0.84, 0.67), smoothstep(0.5, 1.0, d))
@@ -82,6 +94,7 @@ vec3 paintLive(vec3 rgb, vec3 here, float code, bool edge, vec3 edgeColour) {
     vec3 votes = step(vec3(threshold), p) * step(1e-6, weights);
     float n = votes.x + votes.y + votes.z;
     if (n > 0.5) rgb = mix(rgb, n > 2.5 ? agree3 : n > 1.5 ? agree2 : agree1, 0.7);
+    else if (handFill > 0.0 && inside(here)) rgb = mix(rgb, liveColour, handFill);
     if (edge) rgb = vec3(1.0);
   } else if (mask > 1) { // one network
     vec3 hue = mask == 2 ? colour1 : mask == 3 ? colour2 : colour3;
@@ -89,7 +102,8 @@ vec3 paintLive(vec3 rgb, vec3 here, float code, bool edge, vec3 edgeColour) {
     if (edge) rgb = hue;
   } else {
     vec4 own = look(code, 2);
-    if (labelFill > 0.0 && inside(here)) rgb = mix(rgb, own.a > 0.0 ? own.rgb : liveColour, labelFill);
+    float fill = max(labelFill, handFill);
+    if (fill > 0.0 && inside(here)) rgb = mix(rgb, own.a > 0.0 ? own.rgb : liveColour, fill);
     if (edge) rgb = mix(rgb, edgeColour, labelLine);
   }
   if (veil > 0.0 && mask < 2) {
@@ -105,6 +119,7 @@ vec3 paintRegions(vec3 rgb, vec3 here, vec3 dx, vec3 dy) { // lines of two pixel
   vec4 look0 = look(code, 0);
   float id = look(code, 1).r, grown = id, grownCode = code;
   bool seeks = live == 1 && !inside(here), edge = false;
+  bool seeksOld = live == 1 && byHand == 2 && mask < 2 && !automatic(here), oldEdge = false;
   vec3 edgeColour = liveColour;
   for (int i = 0; i < 8; i++) {
     vec2 step2 = i < 4 ? vec2(i == 0 ? 1.8 : i == 1 ? -1.8 : 0.0, i == 2 ? 1.8 : i == 3 ? -1.8 : 0.0)
@@ -114,6 +129,7 @@ vec3 paintRegions(vec3 rgb, vec3 here, vec3 dx, vec3 dy) { // lines of two pixel
     float otherId = look(other, 1).r;
     if (otherId > grown) { grown = otherId; grownCode = other; }
     if (seeks && !edge && inside(q)) { edge = true; vec4 c = look(other, 2); if (c.a > 0.0) edgeColour = c.rgb; }
+    if (seeksOld && automatic(q)) oldEdge = true;
   }
   if (id > 0.0) rgb = mix(rgb, look0.rgb, labelFill * look0.a);
   if (grown > id) {
@@ -121,7 +137,24 @@ vec3 paintRegions(vec3 rgb, vec3 here, vec3 dx, vec3 dy) { // lines of two pixel
     if (id > 0.0 && rim == look0.rgb) rim = look(grownCode, 3).rgb;
     rgb = mix(rgb, rim, labelLine);
   }
-  return live == 1 ? paintLive(rgb, here, code, edge, edgeColour) : rgb;
+  if (live == 1) rgb = paintLive(rgb, here, code, edge, edgeColour);
+  if (oldEdge && mod(gl_FragCoord.x + gl_FragCoord.y, 8.0 * pixel) < 4.0 * pixel) rgb = vec3(0.95);
+  return rgb;
+}
+
+bool isOffered(vec3 at) {
+  vec3 place = (at - offerLow) / offerSize;
+  if (any(lessThan(place, vec3(0.0))) || any(greaterThanEqual(place, vec3(1.0)))) return false;
+  return (int(texture(offers, place).r * 255.0 + 0.5) & offerBit) > 0;
+}
+
+vec3 paintOffer(vec3 rgb, vec3 here, vec3 dx, vec3 dy) { // what a click may mean: a fill and its outline
+  if (isOffered(here)) return mix(rgb, offerColour, 0.35);
+  for (int i = 0; i < 8; i++) {
+    float turn = float(i) * 0.7854;
+    if (isOffered(here + 1.8 * (cos(turn) * dx + sin(turn) * dy))) return offerColour;
+  }
+  return rgb;
 }
 
 void main() {
@@ -166,6 +199,7 @@ void main() {
   }
 
   if (texture(near, here * nearScale).r > 0.0) rgb = paintRegions(rgb, here, dx * pixel, dy * pixel);
+  if (offerBit > 0) rgb = paintOffer(rgb, here, dx * pixel, dy * pixel);
   rgb = mix(rgb, vec3(1.0, 0.82, 0.25), line);
   if (lens.z > 0.0 && abs(length(off) - lens.z) < pixel) rgb = vec3(0.9);
   color = vec4(rgb, opacity);
@@ -173,13 +207,15 @@ void main() {
 
 const KINDS = { // how a uniform is set; all others are floats
   tile: '4fv', fieldScale: '3fv', boxMM: '3fv', weights: '3fv', liveColour: '3fv', colour1: '3fv', colour2: '3fv',
-  colour3: '3fv', agree1: '3fv', agree2: '3fv', agree3: '3fv', lens: '3fv', nearScale: '3fv', show: '1i', mapSigned: '1i', live: '1i', vote: '1i', mask: '1i',
+  colour3: '3fv', agree1: '3fv', agree2: '3fv', agree3: '3fv', lens: '3fv', nearScale: '3fv', show: '1i', mapSigned: '1i', live: '1i', byHand: '1i', vote: '1i', mask: '1i',
+  offerBit: '1i', offerLow: '3fv', offerSize: '3fv', offerColour: '3fv',
 };
 
 function createShader(nv) {
   const values = {
     show: 0, swipe: 0.5, warp: 0, peak: 0, fieldScale: [1, 1, 1], boxMM: [1, 1, 1], gridMM: 0, mapOpacity: 0, mapSigned: 0,
-    labelFill: 0, labelLine: 0, live: 0, threshold: 0.5, weights: [1, 0, 0], vote: 0, mask: 0, veil: 0,
+    labelFill: 0, labelLine: 0, live: 0, threshold: 0.5, weights: [1, 0, 0], vote: 0, mask: 0, veil: 0, byHand: 0, handFill: 0,
+    offerBit: 0, offerLow: [0, 0, 0], offerSize: [1, 1, 1], offerColour: [1, 1, 1],
     liveColour: [1, 0.43, 0.12], colour1: [1, 1, 1], colour2: [1, 1, 1], colour3: [1, 1, 1], lens: [0, 0, 0], nearScale: [1, 1, 1],
     agree1: toUnit(AGREEMENT[0]), agree2: toUnit(AGREEMENT[1]), agree3: toUnit(AGREEMENT[2]), pixel: 1,
     mmToTexture: [1, 0, 0, 0, 1, 0, 0, 0, 1],

@@ -10,6 +10,8 @@ const OPTIONS = {
 };
 const page = (window.medapp ??= { stages: {}, radiological: null, script: null });
 
+const nameFile = (file) => file.orig_name || file.url; // by its content
+
 function soon(task) { // at most once for each frame of the screen
   let asked = false;
   return () => {
@@ -26,8 +28,8 @@ function createStage(element, trigger, props) {
   const stage = {
     element, root, side, trigger, name: root.dataset.name,
     view: root.querySelector('.mv-view'), canvas: root.querySelector('canvas'),
-    nv: null, scene: null, image: '', // address of the image that is displayed
-    hidden: new Set(), hiddenByKey: new Map(), loads: 0, // files that were loaded (for tests)
+    nv: null, scene: null, image: '', // name of the file of the image that is displayed
+    hidden: new Set(), hiddenByKey: new Map(), known: new Set(), loads: 0, // files that were loaded (for tests)
     field: (name) => find(`[data-field="${name}"]`),
     say(name, text) { find(`[data-say="${name}"]`).textContent = text; },
     text: (name) => find(`[data-say="${name}"]`).textContent,
@@ -38,6 +40,7 @@ function createStage(element, trigger, props) {
     drawAbove: () => stage.picture?.draw(),
     describe: (frac) => stage.readout.describe(frac),
     set: (name, value) => Boolean(stage.scene) && stage.live.set(name, value),
+    openLink: (hash) => trigger('link', parseLink(hash)),
     extents() {
       const corners = [0, 1].flatMap((x) => [0, 1].flatMap((y) => [0, 1].map((z) => stage.nv.frac2mm([x, y, z], 0, true))));
       const of = (pick) => [0, 1, 2].map((axis) => pick(...corners.map((corner) => corner[axis])));
@@ -145,9 +148,11 @@ function createStage(element, trigger, props) {
     stage.surfaces = createSurfaces(stage);
     Object.assign(stage, {
       regions: createRegions(stage), live: createLiveMask(stage), maps: createMaps(stage),
-      comparison: createComparison(stage), warp: createWarp(stage), window: createWindow(stage),
+      comparison: createComparison(stage), correction: createCorrection(stage), warp: createWarp(stage), window: createWindow(stage),
       readout: createReadout(stage), picture: createPicture(stage), layout: createLayout(stage),
+      state: createViewState(stage), film: createFilm(stage),
     });
+    stage.share = createShare(stage);
     stage.pointer = followPointer(stage);
     canvas.addEventListener('webglcontextlost', () => giveUp('the browser ran out of graphics memory'));
     let size = '';
@@ -183,7 +188,7 @@ function createStage(element, trigger, props) {
   async function display(scene) {
     const { nv } = stage;
     const before = stage.scene;
-    const isNewImage = stage.image !== scene.image.file.url;
+    const isNewImage = stage.image !== nameFile(scene.image.file);
     const isNewKind = before?.key !== scene.key;
     const isNew = isNewImage || isNewKind;
     stage.message(isNewImage ? 'Loading…' : '');
@@ -191,35 +196,44 @@ function createStage(element, trigger, props) {
       if (!stage.hiddenByKey.has(scene.key)) stage.hiddenByKey.set(scene.key, new Set());
       stage.hidden = stage.hiddenByKey.get(scene.key);
     }
-    if (isNew) {
-      for (const region of scene.regions?.regions ?? []) if (!region.is_shown) stage.hidden.add(region.name);
+    for (const { name, is_shown } of scene.regions?.regions ?? []) {
+      if (!is_shown && (isNew || !stage.known.has(`${scene.key} ${name}`))) stage.hidden.add(name);
+      stage.known.add(`${scene.key} ${name}`);
     }
+    stage.state.hide(scene);
     if (isNewImage) {
       const image = await stage.loadVolume(scene.image.file, {});
       if (props.value !== scene) return;
+      const isSameResult = before?.case === scene.case && before.key === scene.key; // a first view that is computed now
+      const mm = isSameResult ? nv.frac2mm(nv.scene.crosshairPos, 0, true) : null;
       clear();
       const { low, high } = scene.image.presets[0];
       Object.assign(image, { cal_min: low, cal_max: high });
       stage.scene = scene;
       nv.volumes = [];
       nv.addVolume(image);
-      stage.image = scene.image.file.url;
+      stage.image = nameFile(scene.image.file);
       stage.warp.measureBox();
       stage.window.load();
-      stage.layout.reset();
+      if (!isSameResult) stage.layout.reset();
       stage.field('cross').checked = !stage.layout.findFlat();
       nv.opts.isOrientationTextVisible = !scene.image.is_picture;
       root.classList.toggle('mv-picture', scene.image.is_picture);
-      stage.goTo(scene.crosshair ?? nv.frac2mm([0.5, 0.5, 0.5], 0, true));
+      stage.goTo(scene.crosshair ?? mm ?? nv.frac2mm([0.5, 0.5, 0.5], 0, true));
     } else {
       stage.scene = scene;
       if (scene.crosshair) stage.goTo(scene.crosshair);
+      await stage.surfaces.changeBrain(before);
+      if (stage.scene !== scene) return;
     }
     stage.say('remark', scene.image.remark);
     stage.layout.load(isNew);
     stage.setSide(page.radiological ?? scene.radiological);
     stage.message('');
     await stage.regions.load(before?.regions);
+    if (stage.scene !== scene) return;
+    stage.correction.load();
+    await stage.correction.restore();
     if (stage.scene !== scene) return;
     await stage.live.load();
     stage.live.markNear();
@@ -238,6 +252,9 @@ function createStage(element, trigger, props) {
     stage.layout.set(stage.layout.name);
     await stage.surfaces.load();
     if (stage.scene !== scene) return;
+    await stage.state.take(scene);
+    if (stage.scene !== scene) return;
+    stage.share.load();
     nv.createOnLocationChange();
     root.dataset.shown = scene.key; // for tests: everything is there
   }
@@ -270,7 +287,8 @@ function createStage(element, trigger, props) {
     out: () => stage.layout.zoom(0.8),
     reset: () => { stage.layout.reset(); stage.window.usePreset(0); stage.draw(); },
     lens: () => stage.pointer.toggleLens(),
-    save: () => stage.picture.save(),
+    correct: () => stage.correction.toggle(),
+    share: () => stage.share.toggle(),
     full: () => stage.picture.toggleFull(),
     play: () => stage.warp.play(),
   };
@@ -319,6 +337,7 @@ function createStage(element, trigger, props) {
   page.stages[stage.name] = stage;
   moveControls();
   watch('value', show);
+  watch('proposals', () => stage.correction?.proposals.take(props.proposals));
   watch('jump', () => { if (props.jump) stage.goTo(props.jump.slice(0, 3)); });
   show();
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from medapp.imaging.volume import Grid
 from medapp.ui.gradio_compat import FileData, GradioModel
 
 
@@ -46,6 +47,14 @@ def turn_to_ras(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
     axes, flips = find_ras_axes(affine)
     turned = np.moveaxis(array, axes, (0, 1, 2))
     return turned[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
+
+
+def turn_from_ras(voxels: np.ndarray, grid: Grid) -> np.ndarray:
+    """Return (I, J, K) on the grid from its voxels in one row (N,), x fastest, axes towards R, A and S."""
+    axes, flips = find_ras_axes(grid.affine)
+    turned = voxels.reshape([grid.shape[axis] for axis in axes], order="F")
+    turned = turned[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
+    return np.moveaxis(turned, (0, 1, 2), axes)
 
 
 def find_ras_axes(affine: np.ndarray) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:

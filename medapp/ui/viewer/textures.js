@@ -37,6 +37,17 @@ function createTextures(nv) {
     return entry;
   }
 
+  function patch3D(name, [low, high]) { // a box of bytes that were changed in place, one channel
+    const { texture, bytes, shape } = units.get(name);
+    bind(UNITS[name], gl.TEXTURE_3D, texture);
+    const size = high.map((n, axis) => n - low[axis] + 1);
+    const how = { UNPACK_ALIGNMENT: 1, UNPACK_ROW_LENGTH: shape[0], UNPACK_IMAGE_HEIGHT: shape[1], UNPACK_SKIP_PIXELS: low[0], UNPACK_SKIP_ROWS: low[1], UNPACK_SKIP_IMAGES: low[2] };
+    for (const [key, value] of Object.entries(how)) gl.pixelStorei(gl[key], value);
+    gl.texSubImage3D(gl.TEXTURE_3D, 0, ...low, ...size, gl.RED, gl.UNSIGNED_BYTE, bytes);
+    for (const key of Object.keys(how)) if (key !== 'UNPACK_ALIGNMENT') gl.pixelStorei(gl[key], 0);
+    gl.activeTexture(gl.TEXTURE0);
+  }
+
   function upload2D(name, bytes, width, height, linear) { // RGBA
     const texture = units.get(name)?.texture ?? gl.createTexture();
     bind(UNITS[name], gl.TEXTURE_2D, texture);
@@ -60,7 +71,7 @@ function createTextures(nv) {
     units.clear();
     upload2D('palette', new Uint8Array(256 * 4 * 4), 256, 4, false);
     upload2D('ramp', new Uint8Array(4), 1, 1, true);
-    for (const name of ['labels', 'chances', 'kept', 'values', 'near']) upload3D(name, new Uint8Array(1), [1, 1, 1], 1, false);
+    for (const name of ['labels', 'chances', 'kept', 'values', 'near', 'hand', 'offers']) upload3D(name, new Uint8Array(1), [1, 1, 1], 1, false);
     upload3D('field', new Uint8Array([128, 128, 128, 128]), [1, 1, 1], 4, true);
   }
 
@@ -69,7 +80,7 @@ function createTextures(nv) {
     units.set(name, { bytes, shape, channels, scale, url: file.url });
   }
 
-  return { load, keep, upload2D, upload3D, clear, get: (name) => units.get(name) };
+  return { load, keep, upload2D, upload3D, patch3D, clear, get: (name) => units.get(name) };
 }
 
 function markNear(entries, size = 4) { // blocks of the grid that hold any of the bytes, for a texture that tells where to look

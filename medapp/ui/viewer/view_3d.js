@@ -5,6 +5,7 @@ function createSurfaces(stage) {
   const { nv } = stage;
   const { gl } = nv;
   const meshes = new Map(); // address to mesh
+  let brainVolume = null; // NiiVue's volume of the image inside the brain
   let isReady = false; // the image is lit, and the surfaces are there
   let version = 0; // of what is displayed
   let drawn = ''; // what the copy below shows
@@ -125,7 +126,16 @@ function createSurfaces(stage) {
         Object.assign(nv.volumes[0], { modulationImage: 1, modulateAlpha: 1 });
         nv.addVolume(brain);
       }
+      brainVolume = brain;
       await nv.setVolumeRenderIllumination(0.6);
+    },
+    async changeBrain(before) { // the same image inside another mask
+      const { scene } = stage;
+      if (!brainVolume || !scene.brain || nameFile(scene.brain) === nameFile(before?.brain ?? scene.brain)) return;
+      const brain = await stage.loadVolume(scene.brain, {});
+      if (stage.scene !== scene) return;
+      brainVolume.img = brain.img;
+      nv.updateGLVolume();
     },
     reset() { isReady = false; clearTimeout(timer); },
     async load() {

@@ -1,21 +1,18 @@
 """Volume files: images, maps and label maps as NIfTI files for the browser, named by their content."""
 
-import hashlib
 from pathlib import Path
-from weakref import WeakKeyDictionary
 
 import nibabel as nib
 import numpy as np
 
 from medapp.imaging.geometry import resample, with_spacing
-from medapp.imaging.volume import Grid, Volume
+from medapp.imaging.volume import Grid, Volume, digest_volume
 from medapp.rendering import colour
 from medapp.ui.gradio_compat import FileData
 from medapp.ui.viewer.texture_files import write_gzipped
 
 MAX_VOXELS = 48_000_000  # a browser needs about 12 bytes of graphics memory for each
 MAX_SIDE = 512  # voxels along an axis
-_digests: WeakKeyDictionary[Volume, str] = WeakKeyDictionary()
 
 
 def limit_grid(grid: Grid) -> Grid:
@@ -31,7 +28,7 @@ def limit_grid(grid: Grid) -> Grid:
 def write_volume(volume: Volume, grid: Grid, folder: Path) -> FileData:
     """Write a volume, resampled to `grid`, as NIfTI into `folder`, unless the file is there already."""
     path = folder / f"{digest_volume(volume)}-{'x'.join(map(str, grid.shape))}.nii.gz"
-    return write_gzipped(path, lambda: _pack_nifti(place_on_grid(volume, grid)))
+    return write_gzipped(path, lambda: pack_nifti(place_on_grid(volume, grid)))
 
 
 def place_on_grid(volume: Volume, grid: Grid) -> Volume:
@@ -39,16 +36,8 @@ def place_on_grid(volume: Volume, grid: Grid) -> Volume:
     return volume if grid.is_same(volume.grid) else resample(volume, onto=grid)
 
 
-def digest_volume(volume: Volume) -> str:
-    """Return a digest of a volume's voxels and affine; computed once per volume."""
-    if volume not in _digests:
-        content = hashlib.blake2b(volume.array, digest_size=12)
-        content.update(repr((volume.array.dtype.str, volume.shape, volume.affine.tolist())).encode())
-        _digests[volume] = content.hexdigest()
-    return _digests[volume]
-
-
-def _pack_nifti(volume: Volume) -> bytes:
+def pack_nifti(volume: Volume) -> bytes:
+    """Return a volume as the bytes of a NIfTI file, in as few as show no difference."""
     array, slope, inter = _pack_voxels(volume)
     image = nib.Nifti1Image(array, volume.affine)
     image.header.set_slope_inter(slope, inter)

@@ -162,6 +162,15 @@ def test_an_empty_mask_is_a_segmentation_too(tmp_path: Path, sources: dict[str, 
     assert not pydicom.dcmread(path).pixel_array.any() and hd.seg.segread(path).number_of_segments == 1
 
 
+def test_a_mask_that_was_corrected_by_hand_is_no_longer_automatic(tmp_path: Path) -> None:
+    image = files.read(save_all(tmp_path / "in", slices()))
+    mask = image.new_like((image.array > 10).astype(np.uint8), labels={1: "lesion"}, unit="")
+    for by_hand, kind in ((False, "AUTOMATIC"), (True, "SEMIAUTOMATIC")):
+        seg = pydicom.dcmread(files.write_dicom_seg(mask, tmp_path / f"{kind}.dcm", by_hand=by_hand))
+        assert seg.SegmentSequence[0].SegmentAlgorithmType == kind
+        assert ("by hand" in seg.SeriesDescription) is by_hand
+
+
 def test_a_mask_on_another_grid_is_resampled_and_one_without_headers_refused(
     tmp_path: Path, sources: dict[str, list[Path]]
 ) -> None:

@@ -220,15 +220,16 @@ def test_regions_and_maps_show_and_hide(page):
     assert different(picture(page), bare) > 200
 
 
-@pytest.mark.parametrize(("threshold", "smallest"), [(0.3, 0.0), (0.6, 0.0), (0.3, 10.0)])
+@pytest.mark.parametrize(("threshold", "smallest"), [(0.3, 0.0), (0.6, 0.0), (0.3, 10.0), (0.3, 1000.0)])
 def test_the_browser_counts_as_the_server_does(page, chance, threshold, smallest):
-    """The vote of three networks of which two say the same is what these two say."""
+    """The vote of three networks of which two say the same is what these two say. Too small ones are candidates."""
     page.evaluate(js(f"s.set('min_lesion_ml', {smallest}) && s.set('threshold', {threshold})"))
     corners = np.ones((3, 3, 3))
     labels, count = ndimage.label(np.rint(chance.array * 255) >= threshold * 255, corners)
     ml = np.bincount(labels.ravel())[1:] * chance.grid.voxel_ml
     kept = ml[ml >= smallest]
     expected = f"{kept.sum():.1f} ml in {len(kept)} lesion{'s' if len(kept) != 1 else ''}"
+    expected = expected if len(kept) else f"{count} candidates below {smallest:g} ml"
     assert count == 2 and page.locator("#one .mv-figure").inner_text() == expected
 
 
@@ -329,15 +330,10 @@ def test_a_line_between_two_images_is_drawn_aside(page):
     np.testing.assert_allclose(at(page), FIRST, atol=0.01)  # the crosshair stays
 
 
-def test_layout_and_picture(page):
+def test_layout(page):
     page.get_by_role("button", name="Axial").click()
     page.wait_for_timeout(300)
     assert page.evaluate(js("nv.screenSlices.map((tile) => tile.axCorSag)")) == [0]
-    with page.expect_download() as saved:
-        page.get_by_role("button", name="Save picture").click()
-    taken = Image.open(saved.value.path())
-    assert np.asarray(taken.convert("L")).std() > 15
-    assert taken.width == 2 * page.evaluate(js("s.canvas.clientWidth"))
 
 
 def test_without_the_script_the_page_says_so_and_shows_pictures(browser, app):
