@@ -145,7 +145,7 @@ def put_file(page, box: str, path: Path) -> None:
     """Put a file into an upload box; again where a page that was still being set up took no notice."""
     task = page.locator(box).evaluate("box => box.closest('.work').id").removesuffix("-work")
     open_form(page, task)
-    shown = page.locator(f"{box} :text('{path.name[:8]}')").first
+    shown = page.locator(f"{box} .file-preview :text('{path.stem[:8]}')").first  # the suffix is an element of its own
     for attempt in range(3):
         try:
             with page.expect_request("**/gradio_api/upload*", timeout=75_000):
