@@ -6,6 +6,7 @@ folder `first_view` beside their images. To be run after any change of what the 
 
 import argparse
 import gzip
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -30,6 +31,8 @@ from medapp.ui.viewer.texture_files import write_file
 CHOSEN = ("stroke_whole_head", "pathology_twice", "known_deformation")
 LEFT_OUT = ("MNI template, aligned", "Jump at borders")  # for size; they are there once something is computed
 IMAGE_LEVELS, MAP_LEVELS = 64, 26  # of the window: finer steps hardly show
+ROUNDING = 0.03  # of a number, by which processors with and without a 16-bit type differ
+FRACTION = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
 
 
 def main() -> None:
@@ -73,7 +76,10 @@ def write_view(example: Example, result: Result) -> Path:
 
 
 def find_differences(example: Example, result: Result) -> list[str]:
-    """List what the first view of an example says otherwise than a result: headline, metrics, tables, regions."""
+    """List what the first view of an example says otherwise than a result: headline, metrics, tables, regions.
+
+    Numbers may differ as much as they do from one processor to another.
+    """
     shipped, presenter = read_first_view(example), get_presenter(runtime.find_card(example.pipeline))
     pairs = {
         "headline": (shipped.headline, presenter.headline(result)),
@@ -85,7 +91,20 @@ def find_differences(example: Example, result: Result) -> list[str]:
     if scene.regions is not None and shipped.scene.regions is not None:  # files are named by their content
         names = [Path(regions.texture.file.path).name for regions in (shipped.scene.regions, scene.regions)]
         pairs["regions"] = names[0], names[1]
-    return [f"{example.name}: {name} is {old}, not {new}" for name, (old, new) in pairs.items() if old != new]
+    return [
+        f"{example.name}: {name} is {old}, not {new}" for name, (old, new) in pairs.items() if not is_alike(old, new)
+    ]
+
+
+def is_alike(old: object, new: object) -> bool:
+    """Whether two values read alike but for numbers that differ by at most ROUNDING of them."""
+    (texts, numbers), (other_texts, other_numbers) = (split_numbers(str(value)) for value in (old, new))
+    return texts == other_texts and np.allclose(numbers, other_numbers, rtol=ROUNDING, atol=0)
+
+
+def split_numbers(text: str) -> tuple[list[str], list[float]]:
+    """Return a text without its decimal fractions, and these; whole numbers and file names are text."""
+    return FRACTION.split(text), [float(number) for number in FRACTION.findall(text)]
 
 
 def reduce_view(view: View) -> View:

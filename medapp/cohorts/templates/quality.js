@@ -8,9 +8,12 @@ function readKept() { // a browser may forbid a local page to keep anything
   try { return JSON.parse(localStorage.getItem(key)) || {}; } catch { return {}; }
 }
 
+function readMarks() {
+  return Object.fromEntries(rows.map((row) => [row.dataset.case, row.dataset.mark]));
+}
+
 function keep() {
-  const marks = Object.fromEntries(rows.map((row) => [row.dataset.case, row.dataset.mark]));
-  try { localStorage.setItem(key, JSON.stringify(marks)); } catch { /* then they are lost with the page */ }
+  try { localStorage.setItem(key, JSON.stringify({ written, marks: readMarks() })); } catch { /* lost with the page */ }
 }
 
 function count() {
@@ -53,8 +56,12 @@ function download() {
   URL.revokeObjectURL(link.href);
 }
 
+const written = readMarks(); // in the file; what was marked on this page goes before, until the file says otherwise
 const kept = readKept();
-for (const row of rows) mark(row, row.dataset.mark || kept[row.dataset.case] || "");
+for (const row of rows) {
+  const name = row.dataset.case;
+  mark(row, kept.written?.[name] === written[name] ? kept.marks[name] : written[name]);
+}
 count();
 table.tHead.addEventListener("click", (event) => {
   const button = event.target.closest("button");
