@@ -6,6 +6,7 @@ from skimage.graph import MCP_Geometric
 from skimage.morphology import reconstruction
 
 NEIGHBOURS = np.ones((3, 3, 3), bool)
+MAX_CUT_VOXELS = 200_000  # of a region that is cut as it is; larger ones are cut on a coarser grid
 CONTRAST_WEIGHT = 3.0  # of a step in brightness by the spread of the region, beside a way of one mm
 
 
@@ -40,15 +41,19 @@ def cut_region(
     """
     if not (region & unwanted).any() or not (region & wanted).any():
         return region & ~unwanted
+    step = int(np.ceil((np.count_nonzero(region) / MAX_CUT_VOXELS) ** (1 / 3)))
+    read = (slice(None, None, step),) * 3
     low, high = np.percentile(image[region], (10, 90))
-    ways = [
-        _measure_ways(region, region & seeds, image / max(high - low, 1e-6), spacing) for seeds in (wanted, unwanted)
-    ]
-    return keep_seeded_parts(region & (ways[0] <= ways[1]) & ~unwanted, wanted)
+    values = image[read] / max(high - low, 1e-6)
+    starts = [np.argwhere(region & seeds) // step for seeds in (wanted, unwanted)]
+    ways = [_measure_ways(region[read], start, values, spacing * step) for start in starts]
+    near = np.ix_(*(np.arange(n) // step for n in region.shape))
+    return keep_seeded_parts(region & (ways[0] <= ways[1])[near] & ~unwanted, wanted)
 
 
-def _measure_ways(region: np.ndarray, seeds: np.ndarray, image: np.ndarray, spacing: np.ndarray) -> np.ndarray:
-    """Return the cost of the cheapest way from the seeds to each voxel of the region, inf outside it."""
-    unlike = np.abs(image - np.median(image[seeds]))
+def _measure_ways(region: np.ndarray, starts: np.ndarray, image: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+    """Return the cost of the cheapest way from the indices `starts` (N, 3) to each voxel of the region, else inf."""
+    unlike = np.abs(image - np.median(image[tuple(starts.T)]))
     costs = np.where(region, 1 + CONTRAST_WEIGHT * unlike, np.inf)
-    return MCP_Geometric(costs, sampling=tuple(spacing)).find_costs(np.argwhere(seeds))[0]
+    costs[tuple(starts.T)] = 1.0
+    return MCP_Geometric(costs, sampling=tuple(spacing)).find_costs(starts)[0]
