@@ -83,7 +83,7 @@ function createFilm(stage) {
     for (const [i, value] of values.entries()) {
       check(scene);
       move(value);
-      stage.nv.drawScene();
+      stage.drawNow();
       stage.picture.compose(out, texts, true);
       frames.push(await new Promise((packed) => out.toBlob(packed, 'image/jpeg', 0.95)));
       tell((i + 1) / values.length);

@@ -90,11 +90,11 @@ function createPicture(stage) {
     const out = document.createElement('canvas');
     nv.setHighResolutionCapable(findScale());
     try {
-      nv.drawScene();
+      stage.drawNow();
       compose(out, texts);
     } finally {
       nv.setHighResolutionCapable(0);
-      nv.drawScene();
+      stage.drawNow();
     }
     const blob = await new Promise((resolve) => out.toBlob(resolve, 'image/png'));
     if (!blob) throw new Error('this browser has not enough memory for it');

@@ -21,6 +21,8 @@ function soon(task) { // at most once for each frame of the screen
   };
 }
 
+const seen = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done))); // what was to be drawn is
+
 function createStage(element, trigger, props) {
   const root = element.querySelector('.mv');
   const side = root.querySelector('.mv-side');
@@ -36,7 +38,7 @@ function createStage(element, trigger, props) {
     section(name, isShown) { side.querySelector(`[data-section="${name}"]`).hidden = !isShown; },
     figure(text) { const chip = root.querySelector('.mv-figure'); chip.textContent = text; chip.hidden = !text; },
     message(text) { root.querySelector('.mv-message').textContent = text; },
-    draw: soon(() => stage.nv?.drawScene()),
+    draw() {}, drawNow() {}, isSettingUp: false, // once there is something to draw with
     drawAbove: () => stage.picture?.draw(),
     describe: (frac) => stage.readout.describe(frac),
     set: (name, value) => Boolean(stage.scene) && stage.live.set(name, value),
@@ -143,6 +145,9 @@ function createStage(element, trigger, props) {
       drawCross(...rest);
     };
     await nv.attachToCanvas(canvas, false);
+    stage.drawNow = nv.drawScene.bind(nv);
+    stage.draw = soon(stage.drawNow);
+    nv.drawScene = () => (stage.isSettingUp ? stage.draw() : stage.drawNow()); // NiiVue asks for it at each setting
     stage.shader = createShader(nv);
     stage.textures = createTextures(nv);
     stage.surfaces = createSurfaces(stage);
@@ -179,9 +184,13 @@ function createStage(element, trigger, props) {
     try {
       stage.started ??= start(scene.script?.url);
       await stage.started;
-      if (mine === turn) await display(scene);
+      if (mine !== turn) return;
+      stage.isSettingUp = true;
+      await display(scene);
     } catch (error) {
       if (mine === turn) { console.error(error); giveUp(error.message); }
+    } finally {
+      if (mine === turn) stage.isSettingUp = false;
     }
   }
 
@@ -239,7 +248,7 @@ function createStage(element, trigger, props) {
     stage.live.markNear();
     if (scene.regions) stage.regions.paint();
     if (isNewImage) { // the slices are seen before the slower 3-D view is made
-      await new Promise((seen) => requestAnimationFrame(() => setTimeout(seen)));
+      await seen();
       if (stage.scene !== scene) return;
       await stage.surfaces.light();
       if (stage.scene !== scene) return;
@@ -256,6 +265,8 @@ function createStage(element, trigger, props) {
     if (stage.scene !== scene) return;
     stage.share.load();
     nv.createOnLocationChange();
+    await seen();
+    if (stage.scene !== scene) return;
     root.dataset.shown = scene.key; // for tests: everything is there
   }
 
