@@ -17,7 +17,8 @@ SLOW, FAST = EXAMPLE.format(4), EXAMPLE.format(0)
 
 
 def test_a_killed_app_is_missed_and_its_successor_found(browser, tmp_path):
-    with serving.run_app(TMPDIR=str(tmp_path)) as (address, pid):
+    alone = {"TMPDIR": str(tmp_path), "MEDAPP_PRECOMPUTE": "0", "MEDAPP_FIRST_VIEW": "0"}
+    with serving.run_app(**alone) as (address, pid):
         port = int(address.rstrip("/").rpartition(":")[2])
         page = open_page(browser, address)
         page.click(SLOW)
@@ -28,24 +29,13 @@ def test_a_killed_app_is_missed_and_its_successor_found(browser, tmp_path):
         assert any(left.iterdir()), "nothing to be tidied up: the test proves nothing"
         os.utime(left, (0, time.time() - 3600))
 
-        with serving.run_app(port=port, TMPDIR=str(tmp_path)):
+        with serving.run_app(port=port, **alone):
             page.get_by_text("Connection to the server was lost").wait_for(state="detached")
             open_form(page, "segmentation")
             page.click(FAST)
             page.locator("#segmentation-status h2", has_text="Dice").wait_for()
             assert not left.exists()
         page.context.close()
-
-
-def test_an_app_in_the_background_of_a_script_ends_when_it_is_told_to():
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as shells hand it on to what ends in &
-    try:
-        with serving.run_app() as (_, pid):
-            pass
-    finally:
-        signal.signal(signal.SIGINT, before)
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
 
 
 def test_an_app_that_is_told_to_end_while_a_network_computes_ends_well_and_leaves_nothing(tmp_path):
@@ -56,12 +46,18 @@ def test_an_app_that_is_told_to_end_while_a_network_computes_ends_well_and_leave
     assert not list(tmp_path.glob("medapp-app-*"))
 
 
-def test_an_app_that_is_told_to_end_again_and_again_ends_well_and_leaves_nothing(tmp_path):
-    with serving.run_app(TMPDIR=str(tmp_path)) as (_, pid):
-        for _ in range(100):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
-            time.sleep(0.02)
+def test_an_app_in_the_background_of_a_script_that_is_told_to_end_again_and_again_ends_well(tmp_path):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as shells hand it on to what ends in &
+    try:
+        with serving.run_app(TMPDIR=str(tmp_path)) as (_, pid):
+            for _ in range(100):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+                time.sleep(0.02)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
     assert not list(tmp_path.glob("medapp-app-*"))
 
 
