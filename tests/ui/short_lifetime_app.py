@@ -44,6 +44,8 @@ with httpx.Client(base_url=address, timeout=60) as client:
     event = client.post("gradio_api/call/made", json=body).json()["event_id"]
     assert "event: complete" in client.get(f"gradio_api/call/made/{event}").text
 print(json.dumps(left()), flush=True)
-time.sleep(LIFETIME + 3 * CLEANUP_INTERVAL + 2)
+until = time.monotonic() + LIFETIME + 3 * CLEANUP_INTERVAL + 2
+while (left()["scan.nii"] or left()["mask.nii"]) and time.monotonic() < until:
+    time.sleep(0.2)
 print(json.dumps(left()), flush=True)
 demo.close()

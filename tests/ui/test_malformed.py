@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import gradio as gr
 import pytest
+from gradio.state_holder import SessionState
 from starlette.testclient import TestClient
 
 from benchmarks.fuzz_requests import WRONG_VALUES
@@ -113,12 +114,13 @@ def test_no_values_are_taken_for_a_fault_of_ours(page, monkeypatch, caplog):
     monkeypatch.setattr(TaskTab, "open_first_view", lambda *_: None)  # computes
     request = gr.Request(request=SimpleNamespace(scope={caller.CALLER_KEY: Caller("here", "c" * 43)}))
 
-    words = {}
+    state, words = SessionState(page), {}  # made once: Gradio describes every component in it
 
     async def ask(fn, data, event_data):
         try:
             event = gr.EventData(None, event_data) if event_data is not None else None
-            await page.process_api(fn, data, request=request, session_hash="malformed", event_data=event)
+            state.state_data.clear()  # nothing is left of the event before
+            await page.process_api(fn, data, state, request=request, session_hash="malformed", event_data=event)
         except gr.Error as error:
             words[fn.name, repr(data)[:200], repr(event_data)[:200]] = error.message
 
