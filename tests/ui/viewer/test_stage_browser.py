@@ -277,8 +277,21 @@ def test_a_click_tells_python(page):
     page.wait_for_function("old => document.querySelector('#told textarea').value !== old", arg=reading)
 
 
+COUNT_DRAWINGS = """
+() => {
+  const { nv } = window.medapp.stages.one;
+  const draw = nv.drawSceneCore;
+  window.drawn = []; // the frame of each drawing
+  nv.drawSceneCore = (...rest) => { window.drawn.push(document.timeline.currentTime); return draw(...rest); };
+}
+"""
+
+
 def test_right_front_and_head_are_where_a_radiologist_expects_them(page):
+    page.evaluate(COUNT_DRAWINGS)
     show(page, "Phantom", "phantom")
+    frames = page.evaluate("window.drawn")
+    assert frames and len(set(frames)) == len(frames), "what is set up is drawn once a frame: drawing is slow"
     page.locator("summary", has_text="Display").click()
     page.get_by_label("Crosshair", exact=True).uncheck()
     shown = tiles(page)
