@@ -38,26 +38,26 @@ def test_a_killed_app_is_missed_and_its_successor_found(browser, tmp_path):
         page.context.close()
 
 
-def test_an_app_that_is_told_to_end_while_a_network_computes_ends_well_and_leaves_nothing(tmp_path):
+def test_an_app_in_the_background_of_a_script_that_is_told_to_end_while_a_network_computes_leaves_nothing(tmp_path):
     path = tmp_path / "log.txt"
-    with path.open("w") as log, serving.run_app(log, TMPDIR=str(tmp_path)):
-        while '"outcome": "done"' not in path.read_text():  # the next example has begun
-            time.sleep(0.2)
-    assert not list(tmp_path.glob("medapp-app-*"))
-
-
-def test_an_app_in_the_background_of_a_script_that_is_told_to_end_again_and_again_ends_well(tmp_path):
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as shells hand it on to what ends in &
     try:
-        with serving.run_app(TMPDIR=str(tmp_path)) as (_, pid):
-            for _ in range(100):
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGTERM)
-                time.sleep(0.02)
+        with path.open("w") as log, serving.run_app(log, TMPDIR=str(tmp_path)) as (_, pid):
+            while '"outcome": "done"' not in path.read_text():  # the next example has begun
+                time.sleep(0.2)
     finally:
         signal.signal(signal.SIGINT, before)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+    assert not list(tmp_path.glob("medapp-app-*"))
+
+
+def test_an_app_that_is_told_to_end_again_and_again_ends_well_and_leaves_nothing(tmp_path):
+    with serving.run_app(TMPDIR=str(tmp_path)) as (_, pid):
+        for _ in range(100):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+            time.sleep(0.02)
     assert not list(tmp_path.glob("medapp-app-*"))
 
 
