@@ -53,8 +53,8 @@ def record_correction(result: Result, automatic: Volume, mask: np.ndarray) -> Re
     metrics = {name: Metric(round(float(np.count_nonzero(part) * ml), 3), "ml") for name, part in parts.items()}
     (first, volume), *rest = result.metrics.items()
     note = (
-        f"{NOTE_BEGINNING}{metrics['hand_added'].value:g} ml added to the automatic mask of "
-        f"{metrics['automatic_volume'].value:g} ml, {metrics['hand_removed'].value:g} ml removed from it."
+        f"{NOTE_BEGINNING}{_format_ml(metrics['hand_added'].value)} added to the automatic mask of "
+        f"{_format_ml(metrics['automatic_volume'].value)}, {_format_ml(metrics['hand_removed'].value)} removed from it."
     )
     return replace(
         result,
@@ -69,5 +69,9 @@ def describe_correction(result: Result) -> str:
     if not result.is_corrected:
         return ""
     changes = {"+": result.metrics["hand_added"].value, "−": result.metrics["hand_removed"].value}
-    told = ", ".join(f"{sign}{ml:.2g} ml" for sign, ml in changes.items() if ml)
+    told = ", ".join(f"{sign}{_format_ml(ml)}" for sign, ml in changes.items() if ml)
     return f", corrected by hand ({told or 'no change'})"
+
+
+def _format_ml(ml: float) -> str:
+    return f"{ml:.1f} ml" if ml >= 1 else f"{ml:.2g} ml"

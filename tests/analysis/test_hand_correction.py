@@ -5,13 +5,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from medapp.analysis.hand_correction import CORRECTION_LABELS, ERASED, PAINTED, decide_all, make_correction
+from medapp.analysis.hand_correction import (
+    CORRECTION_LABELS,
+    ERASED,
+    PAINTED,
+    decide_all,
+    describe_correction,
+    make_correction,
+)
 from medapp.analysis.ms_lesions import LOCATIONS, measure_ms_lesions
 from medapp.analysis.stroke_ensemble import PLANE_LETTERS
 from medapp.imaging.volume import Volume
 from medapp.presenters import PRESENTERS
 from medapp.presenters.report import render_report
-from medapp.result import Result
+from medapp.result import Metric, Result
 
 AFFINE = np.diag([2.0, 1.0, 5.0, 1.0])  # voxels of 0.01 ml
 SETTINGS = {"threshold": 0.5, "min_lesion_ml": 0.1}
@@ -68,6 +75,8 @@ def test_headline_report_pictures_and_facts_say_so(result, correction):
     assert "corrected by hand (+0.02 ml, −0.12 ml)" in presenter.headline(corrected)
     (note,) = (note for note in corrected.facts()["notes"] if note.startswith("Corrected by hand"))
     assert "0.02 ml added" in note and "0.12 ml removed" in note and "0.72 ml" in note
+    large = replace(corrected, metrics=corrected.metrics | {"hand_added": Metric(38.835, "ml")})
+    assert "(+38.8 ml, −0.12 ml)" in describe_correction(large), "as the viewer says it"
     page = render_report(corrected, presenter, "A method")
     assert note in page and "Added by hand" in page and "Automatic" in page
     layers = presenter.layers(corrected)

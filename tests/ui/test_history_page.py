@@ -58,6 +58,9 @@ def test_a_card_shows_its_result_with_threshold_and_correction(page):
     assert page.evaluate(PAINTED) == page.mine[1]
     assert page.locator(f"#{METHOD}-live input[type=number]").first.input_value() == "0.8"
     page.wait_for_selector(f"{HISTORY} li.is-shown:has-text('Corrected by hand')")
+    page.locator("#segmentation-viewer [data-do=correct]").click()
+    assert page.is_enabled("#segmentation-viewer [data-tool=undo]"), "its steps are kept"
+    page.locator("#segmentation-viewer [data-do=correct]").click()
 
 
 def test_two_results_are_put_beside_each_other(page):

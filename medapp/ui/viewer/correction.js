@@ -3,6 +3,7 @@
 
 const REST_MS = 400; // after the last stroke
 const SIZES = [1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40]; // mm across
+const MAX_LEFT = 4; // results that are no longer shown
 const SHOWN_BY_HAND = { automatic: 0, corrected: 1, both: 2 };
 
 function createCorrection(stage) {
@@ -11,6 +12,7 @@ function createCorrection(stage) {
   const button = root.querySelector('[data-do="correct"]');
   const settings = { tool: 'brush', tip: 'disc', fill: false, size: SIZES.indexOf(6), shown: 'corrected' };
   let hand = null; // the voxels, once the tools have been opened
+  const left = new Map(); // case to the voxels of results that were shown before, with their steps
   let caseName = ''; // of the result that they belong to
   let strokes = 0; // changes so far
   let isOpen = false;
@@ -124,11 +126,12 @@ function createCorrection(stage) {
 
   function rest() { // what has not been sent goes on its way soon
     clearTimeout(timer);
-    if (strokes !== lastSent) timer = setTimeout(send, REST_MS);
+    if (strokes !== lastSent) timer = setTimeout(sendIfFree, REST_MS);
   }
 
+  const sendIfFree = () => { if (!stroke && sent === null) send(); }; // else once the stroke ends, or the answer is there
+
   async function send() {
-    if (stroke || sent !== null) return; // sent once the stroke ends, or the answer is there
     sent = lastSent = strokes;
     say('Saving…');
     const message = { case: caseName, strokes, voxels: hand.isEmpty ? '' : await packBytes(hand.voxels) };
@@ -145,6 +148,12 @@ function createCorrection(stage) {
     sent = null;
     if (isLast) say(text);
     else if (!stroke) rest();
+  }
+
+  function leave() { // the result goes, and may be shown again
+    left.delete(caseName);
+    left.set(caseName, hand);
+    if (left.size > MAX_LEFT) left.delete(left.keys().next().value);
   }
 
   // ---- strokes
@@ -204,7 +213,10 @@ function createCorrection(stage) {
       stage.live.countCorrected();
       recount();
     }
-    if (isOpen) settings.shown = 'corrected';
+    if (isOpen) {
+      settings.shown = 'corrected';
+      stage.regions.reveal(stage.scene.live.regions); // what is painted on is seen
+    }
     follow();
     stage.figure('');
     if (isOpen) tell();
@@ -266,6 +278,7 @@ function createCorrection(stage) {
       const { scene } = stage;
       if (scene.case !== caseName || !canCorrect()) {
         flush();
+        if (hand) leave();
         [hand, stroke, strokes, lastSent, sent, isOpen, caseName] = [null, null, 0, 0, null, false, scene.case];
         proposals.forget();
         say('');
@@ -282,7 +295,9 @@ function createCorrection(stage) {
       const bytes = await fetchBytes(scene.live.hand.file.url);
       if (stage.scene !== scene) return;
       create();
-      hand.load(bytes);
+      const before = left.get(scene.case);
+      if (before?.voxels.length === bytes.length && before.voxels.every((voxel, i) => voxel === bytes[i])) hand = before;
+      else hand.load(bytes);
       textures.upload3D('hand', hand.voxels, hand.shape, 1, false);
       follow();
     },

@@ -18,14 +18,14 @@ function createProposals(stage, { shape, isInside, isSaved, take }) { // from th
   let number = 0; // of the last question
   let flight = null; // the number of the one that Python has not answered
 
-  function say(text) {
+  function say(text, hint = REFINE_HINT) {
     bar.hidden = !isOn;
     for (const name of ['smaller', 'larger', 'take', 'drop']) of(name).hidden = !offer;
     const ml = offer && offer.sizes[offer.chosen].voxels * stage.scene.live.voxel_ml;
     of('text').textContent = text || (offer
       ? `${offer.removes ? 'Take away' : 'Add'} ${ml < 1 ? ml.toFixed(2) : ml.toFixed(1)} ml?${offer.sizes.length > 1 ? ` Size ${offer.chosen + 1} of ${offer.sizes.length}` : ''}`
       : CLICK_HINT);
-    of('hint').textContent = offer && !text ? REFINE_HINT : '';
+    of('hint').textContent = offer && !text ? hint : '';
     of('take').textContent = offer?.removes ? 'Take away' : 'Add';
     of('smaller').disabled = !offer?.chosen;
     of('larger').disabled = !offer || offer.chosen === offer.sizes.length - 1;
@@ -165,6 +165,11 @@ function createProposals(stage, { shape, isInside, isSaved, take }) { // from th
       if (!answer || answer.case !== stage.scene?.case) return;
       if (answer.number === flight) flight = null;
       if (answer.number !== asked?.number) { if (asked && flight === null) send(); return; }
+      if (answer.message && offer) { // the last click meant nothing: what was proposed before it stays
+        asked = { ...asked, clicks: asked.clicks.slice(0, -1) };
+        say('', answer.message);
+        return;
+      }
       if (answer.message) { drop(answer.message); return; }
       const unpacked = await unpack(answer);
       if (answer.number !== asked?.number) return;

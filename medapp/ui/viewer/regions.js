@@ -49,17 +49,27 @@ function createRegions(stage) {
       const title = region.is_present ? region.name : `${region.name} (none)`;
       const line = stage.checkbox(title, !stage.hidden.has(region.name), region.colour, (on) => {
         stage.hidden[on ? 'delete' : 'add'](region.name);
-        stage.live.follow();
-        paint();
-        stage.surfaces.follow();
+        repaint();
       });
       line.classList.toggle('mv-none', !region.is_present);
       return line;
     }));
   }
 
+  function repaint() { // what is hidden has changed
+    stage.live.follow();
+    paint();
+    stage.surfaces.follow();
+  }
+
   return {
     paint,
+    reveal(ids) {
+      const names = ids.map((id) => stage.scene.regions.regions[id].name).filter((name) => stage.hidden.delete(name));
+      if (!names.length) return;
+      listLegend();
+      repaint();
+    },
     get codes() { return codes; },
     async load(before) {
       const { regions } = stage.scene;

@@ -35,6 +35,7 @@ AFFINES = {  # flipped axes; thick slices along a permuted axis; oblique
 }
 CENTRE, RADIUS = (30, 25, 12), 8.0  # voxel and mm of the automatic lesion
 SPOT = (17, 18, 9)  # voxel of a second lesion, which the mask has missed
+NOTHING = (25, 25, 9)  # voxel near it from which nothing grows
 PLANES = {"axial": 0, "coronal": 1, "sagittal": 2}
 TARGETS = {"axial": (14, 30, 9), "coronal": (44, 12, 15), "sagittal": (20, 36, 6)}
 
@@ -279,6 +280,25 @@ def test_a_correction_stays_at_another_threshold_and_goes_with_its_result(page, 
     assert page.evaluate(js("s.correction.voxels")) is None
 
 
+def test_what_is_painted_on_is_seen(page, app):
+    page.keyboard.press("Escape")
+    page.get_by_label("Lesion").uncheck()
+    assert page.evaluate(js("s.shader.values.live")) == 0
+    page.click("#one [data-do=correct]")
+    assert page.evaluate(js("s.shader.values.live")) == 1 and page.get_by_label("Lesion").is_checked()
+
+
+def test_a_stroke_goes_to_python_even_if_another_result_is_shown_before_the_answer(page, app):
+    count = len(app[1])
+    stroke(page, find(page, "flipped", "axial", (14, 14, 8)))
+    page.wait_for_function("document.querySelector('#one .mv-saved').textContent === 'Saving…'")
+    stroke(page, find(page, "flipped", "axial", (44, 34, 8)))
+    painted = page.evaluate(js("s.correction.voxels.bytes.reduce((n, v) => n + v, 0)"))
+    page.evaluate(js("s.correction.flush()"))
+    page.wait_for_function(js("s.scene.strokes === s.correction.strokes"))
+    assert [received[2].sum() for received in app[1][count:]][-1] == painted
+
+
 def test_a_finger_paints_and_two_fingers_do_not(page, app):
     set_size(page, 5)
     x, y = find(page, "flipped", "axial", (14, 30, 9))
@@ -324,6 +344,9 @@ def test_a_click_proposes_what_was_missed_and_enter_paints_it_as_one_step(page, 
     assert offered(page) != first
     page.click("#one [data-offer=larger]")
     assert offered(page) == first
+    page.mouse.click(*find(page, grid, "axial", NOTHING))
+    page.wait_for_function("document.querySelector('#one [data-offer=hint]').textContent.startsWith('Nothing')")
+    assert offered(page) == first, "a further click that means nothing leaves it"
     page.keyboard.press("Enter")
     painted = last(page, app[1])
     lesion = measure_distance(phantom(grid).grid, SPOT) < RADIUS
