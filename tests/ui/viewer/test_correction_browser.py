@@ -282,10 +282,11 @@ def test_a_correction_stays_at_another_threshold_and_goes_with_its_result(page, 
 
 def test_what_is_painted_on_is_seen(page, app):
     page.keyboard.press("Escape")
-    page.get_by_label("Lesion").uncheck()
+    outline = page.get_by_role("checkbox", name="lesion", exact=True)
+    outline.uncheck()
     assert page.evaluate(js("s.shader.values.live")) == 0
     page.click("#one [data-do=correct]")
-    assert page.evaluate(js("s.shader.values.live")) == 1 and page.get_by_label("Lesion").is_checked()
+    assert page.evaluate(js("s.shader.values.live")) == 1 and outline.is_checked()
 
 
 def test_a_stroke_goes_to_python_even_if_another_result_is_shown_before_the_answer(page, app):
