@@ -73,5 +73,6 @@ def describe_correction(result: Result) -> str:
     return f", corrected by hand ({told or 'no change'})"
 
 
-def _format_ml(ml: float) -> str:
+def _format_ml(value: float | None) -> str:
+    ml = value or 0.0
     return f"{ml:.1f} ml" if ml >= 1 else f"{ml:.2g} ml"
