@@ -53,8 +53,8 @@ def record_correction(result: Result, automatic: Volume, mask: np.ndarray) -> Re
     metrics = {name: Metric(round(float(np.count_nonzero(part) * ml), 3), "ml") for name, part in parts.items()}
     (first, volume), *rest = result.metrics.items()
     note = (
-        f"{NOTE_BEGINNING}{_format_ml(metrics['hand_added'].value)} added to the automatic mask of "
-        f"{_format_ml(metrics['automatic_volume'].value)}, {_format_ml(metrics['hand_removed'].value)} removed from it."
+        f"{NOTE_BEGINNING}{_format_ml(metrics['hand_added'])} added to the automatic mask of "
+        f"{_format_ml(metrics['automatic_volume'])}, {_format_ml(metrics['hand_removed'])} removed from it."
     )
     return replace(
         result,
@@ -68,11 +68,11 @@ def describe_correction(result: Result) -> str:
     """Return a part of a headline: that and by how much the mask was corrected; "" if it was not."""
     if not result.is_corrected:
         return ""
-    changes = {"+": result.metrics["hand_added"].value, "−": result.metrics["hand_removed"].value}
-    told = ", ".join(f"{sign}{_format_ml(ml)}" for sign, ml in changes.items() if ml)
+    changes = {"+": result.metrics["hand_added"], "−": result.metrics["hand_removed"]}
+    told = ", ".join(f"{sign}{_format_ml(change)}" for sign, change in changes.items() if change.value)
     return f", corrected by hand ({told or 'no change'})"
 
 
-def _format_ml(value: float | None) -> str:
-    ml = value or 0.0
+def _format_ml(metric: Metric) -> str:
+    ml = metric.value or 0
     return f"{ml:.1f} ml" if ml >= 1 else f"{ml:.2g} ml"

@@ -106,6 +106,7 @@ def test_a_hostile_link_does_nothing_but_say_so(page):
         page.evaluate("hash => { location.hash = hash }", hash_)
         page.get_by_text(words).first.wait_for()
         page.locator(".toast-close").first.click()
+        assert page.locator(f"#{TAB}-whose").is_hidden(), "nothing runs any more"
     assert page.evaluate(f"{STAGE}.scene.case") == case
 
 

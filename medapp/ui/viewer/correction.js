@@ -21,6 +21,7 @@ function createCorrection(stage) {
   let ring = null; // where the tip is: { at, tile }
   let hasPen = false; // then a finger does not paint
   let lastSent = 0; // the number of strokes that Python was told of
+  let posted = Promise.resolve(); // what was sent, one after the other
   let sent = null; // the number of strokes on their way to Python, which answers before more are sent
 
   const radius = () => SIZES[settings.size] / 2;
@@ -78,6 +79,10 @@ function createCorrection(stage) {
 
   function tell(components = null) { // the volume, and once the hand rests how many lesions there are
     const ml = (voxels) => (voxels * stage.scene.live.voxel_ml);
+    if (settings.shown === 'automatic') {
+      stage.figure(`Automatic: ${stage.live.describe(ml(counts.inside - counts.added + counts.removed), null)}`);
+      return;
+    }
     const format = (sign, x) => (x ? ` ${sign}${x < 1 ? x.toFixed(2) : x.toFixed(1)}` : '');
     const byHand = format('+', ml(counts.added)) + format('−', ml(counts.removed));
     stage.figure(`${stage.live.describe(ml(counts.inside), components)}${byHand && `, by hand${byHand}`}`);
@@ -131,11 +136,12 @@ function createCorrection(stage) {
 
   const sendIfFree = () => { if (!stroke && sent === null) send(); }; // else once the stroke ends, or the answer is there
 
-  async function send() {
+  function send() { // in the order of the strokes, also of a result that is no longer shown
     sent = lastSent = strokes;
     say('Saving…');
-    const message = { case: caseName, strokes, voxels: hand.isEmpty ? '' : await packBytes(hand.voxels) };
-    stage.trigger('correct', message); // also of a result that is no longer shown
+    const message = { case: caseName, strokes };
+    const packed = hand.isEmpty ? '' : packBytes(hand.voxels);
+    posted = posted.catch(() => {}).then(async () => stage.trigger('correct', { ...message, voxels: await packed }));
   }
 
   function flush() { // what has not been sent, before another result is shown
@@ -200,6 +206,7 @@ function createCorrection(stage) {
   function use(name) {
     tools[name]();
     follow();
+    if (name === 'flip') tell(stage.live.countCorrected());
     stage.drawAbove();
   }
 
@@ -242,6 +249,7 @@ function createCorrection(stage) {
     if (target.dataset.pick === 'size') settings.size = Number(target.value);
     if (target.dataset.pick === 'shown') settings.shown = target.value;
     follow();
+    if (target.dataset.pick === 'shown') tell(stage.live.countCorrected());
     stage.drawAbove();
   });
   strip.querySelector('[data-pick="size"]').max = SIZES.length - 1;

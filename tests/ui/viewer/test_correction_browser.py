@@ -270,8 +270,9 @@ def test_a_correction_stays_at_another_threshold_and_goes_with_its_result(page, 
     page.wait_for_function(js("s.scene.live.settings.threshold === 0.4"))
     assert page.evaluate(js("s.correction.voxels.bytes.reduce((n, v) => n + v, 0)")) == painted.sum()
     page.select_option("#one [data-pick=shown]", "automatic")
-    assert page.evaluate(js("s.shader.values.byHand")) == 0
+    assert page.evaluate(js("s.shader.values.byHand")) == 0 and figure(page).startswith("Automatic: ")
     page.keyboard.press("a")
+    assert "by hand +" in figure(page)
     assert page.evaluate(js("s.shader.values.byHand")) == 1
     page.keyboard.press("Escape")
     assert page.is_hidden("#one .mv-tools") and page.evaluate(js("s.shader.values.byHand")) == 1
@@ -282,22 +283,30 @@ def test_a_correction_stays_at_another_threshold_and_goes_with_its_result(page, 
 
 def test_what_is_painted_on_is_seen(page, app):
     page.keyboard.press("Escape")
-    outline = page.get_by_role("checkbox", name="lesion", exact=True)
-    outline.uncheck()
+    page.get_by_role("checkbox", name="Lesion").uncheck()
     assert page.evaluate(js("s.shader.values.live")) == 0
     page.click("#one [data-do=correct]")
-    assert page.evaluate(js("s.shader.values.live")) == 1 and outline.is_checked()
+    assert page.evaluate(js("s.shader.values.live")) == 1 and page.get_by_role("checkbox", name="Lesion").is_checked()
 
 
-def test_a_stroke_goes_to_python_even_if_another_result_is_shown_before_the_answer(page, app):
-    count = len(app[1])
+def test_what_was_painted_last_is_sent_though_another_result_is_shown_before_the_answer(page, app):
     stroke(page, find(page, "flipped", "axial", (14, 14, 8)))
-    page.wait_for_function("document.querySelector('#one .mv-saved').textContent === 'Saving…'")
-    stroke(page, find(page, "flipped", "axial", (44, 34, 8)))
-    painted = page.evaluate(js("s.correction.voxels.bytes.reduce((n, v) => n + v, 0)"))
-    page.evaluate(js("s.correction.flush()"))
-    page.wait_for_function(js("s.scene.strokes === s.correction.strokes"))
-    assert [received[2].sum() for received in app[1][count:]][-1] == painted
+    painted = last(page, app[1])
+    script = """() => {
+      const stage = window.medapp.stages.one, { correction, canvas } = stage;
+      for (const key of ['u', 'y']) {
+        canvas.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }));
+        correction.flush();
+      }
+      stage.scene = { ...stage.scene, case: 'another' };
+      correction.load();
+    }"""
+    count, strokes = len(app[1]), app[1][-1][1]
+    page.evaluate(script)
+    page.wait_for_function(js("s.scene.case === 'flipped' && s.scene.strokes === argument"), arg=strokes + 2)
+    assert len(app[1]) == count + 2 and not app[1][-2][2].any()
+    np.testing.assert_array_equal(app[1][-1][2], painted)
+    page.click("#one [data-do=correct]")
 
 
 def test_a_finger_paints_and_two_fingers_do_not(page, app):
